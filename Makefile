@@ -1,0 +1,81 @@
+# Metabridge. `make` lists what there is. Every target installs what it needs
+# into .venv by itself: with uv where it is found, with pip where not.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+ifeq ($(UV),)
+INSTALL = $(BIN)/pip install --quiet --constraint constraints.txt
+else
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+endif
+METADATA := setup.cfg pyproject.toml constraints.txt
+
+# What `make train-mtl` runs on; any of these can be given on the command line.
+DATASET ?= glyphs
+DATA_DIR ?=
+SHOTS ?= 5
+RUN_DIR ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install train-mtl ntk-compare test test-slow bench lint format types docs constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(if $(UV),$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+# One stamp a set of extras, so that training does not wait for the theory's.
+$(VENV)/.run: $(BIN)/python $(METADATA)
+	$(INSTALL) --editable '.[data]'
+	@touch $@
+
+$(VENV)/.theory: $(BIN)/python $(METADATA)
+	$(INSTALL) --editable '.[data,theory]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.dev: $(BIN)/python $(METADATA)
+	$(INSTALL) --editable '.[data,theory,test,dev,docs]'
+	@touch $@ $(VENV)/.theory $(VENV)/.run
+
+install: $(VENV)/.dev ## install everything a developer needs into .venv
+
+train-mtl: $(VENV)/.run ## train and evaluate MTL [DATASET=glyphs SHOTS=5 DATA_DIR= RUN_DIR= ARGS=]
+	$(BIN)/metabridge train mtl --dataset $(DATASET) --shots $(SHOTS) \
+	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(RUN_DIR),--run-dir $(RUN_DIR)) $(ARGS)
+
+ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
+	$(BIN)/python -m experiments.ntk_compare $(ARGS)
+
+test: $(VENV)/.dev ## run the tests (about five minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.dev ## run the long tests as well
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+bench: $(VENV)/.dev ## measure the speeds that the documentation states
+	$(BIN)/python -m experiments.benchmark $(ARGS)
+
+lint: $(VENV)/.dev ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## check types in the package, the theory, experiments and tests
+	$(BIN)/pyright
+
+docs: $(VENV)/.dev ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+constraints: ## resolve constraints.txt anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --upgrade --no-emit-package metabridge \
+	  --no-header --no-annotate --no-emit-index-url requirements.in -o constraints.txt
+
+clean: ## remove what was built (not runs/ and not results/)
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""A few-shot dataset: labelled images in three splits with disjoint classes."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Labelled images, sorted by class.
+
+    Attributes:
+      images: uint8 ``[N, H, W, channels]``, channels 1 or 3; may be memory-mapped.
+      labels: int32 ``[N]`` in [0, C), ascending: the images of a class are one run.
+      class_names: C names, unique.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise TypeError(
+                "`images` must be uint8 [N, H, W, channels], but they are "
+                f"{self.images.dtype} {list(self.images.shape)}"
+            )
+        if self.images.shape[-1] not in (1, 3):
+            raise ValueError(
+                f"`images` must have 1 or 3 channels, not {self.images.shape[-1]}"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int32:
+            raise TypeError(
+                f"`labels` must be int32 [{len(self.images)}], but they are "
+                f"{self.labels.dtype} {list(self.labels.shape)}"
+            )
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("`class_names` holds a name twice")
+        present = np.unique(self.labels)
+        if not np.array_equal(present, np.arange(self.num_classes)):
+            raise ValueError(
+                f"`labels` must use each of 0..{self.num_classes - 1} (one for each "
+                f"of the {self.num_classes} class names), but they use "
+                f"{len(present)} values from {present[:1]} to {present[-1:]}"
+            )
+        if np.any(np.diff(self.labels) < 0):
+            raise ValueError("`labels` must ascend: sort the images by class")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def images_per_class(self) -> np.ndarray:
+        """int64 ``[C]``, how many images each class has."""
+        return np.bincount(self.labels, minlength=self.num_classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A named few-shot dataset whose splits share no class.
+
+    Attributes:
+      name: the name it was loaded by.
+      train: classes to learn a body on.
+      validation: classes to select models on.
+      test: unseen classes to report on.
+      mean: per channel, of pixels scaled to [0, 1]; images are normalised with it.
+      std: likewise.
+      augmentation: the default of its training images, a name known to
+        `metabridge.data.augment`: "natural" or "drawing".
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: str = "natural"
+
+    def __post_init__(self) -> None:
+        shapes = {name: split.images.shape[1:] for name, split in self.splits()}
+        if len(set(shapes.values())) != 1:
+            raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
+        seen: dict[str, str] = {}
+        for name, split in self.splits():
+            for class_name in split.class_names:
+                if class_name in seen:
+                    raise ValueError(
+                        f"class {class_name!r} of {self.name!r} is in split "
+                        f"{seen[class_name]!r} and in {name!r}; splits share no class"
+                    )
+                seen[class_name] = name
+        channels = self.image_shape[-1]
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(f"`mean` and `std` need {channels} values, one a channel")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(H, W, channels)``."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    def splits(self) -> Iterator[tuple[str, Split]]:
+        """Pairs of name and split, in the order of `SPLITS`."""
+        return ((name, getattr(self, name)) for name in SPLITS)

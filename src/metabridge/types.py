@@ -1,0 +1,49 @@
+"""Value types that every part of the library shares, and its dimension letters.
+
+One letter means one thing everywhere: T tasks, S support examples, Q query
+examples, N examples, C classes, D features, H W image height and width, and
+``ways`` the classes of one task. Images are NHWC; labels are int32 in [0, ways).
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+Params = Any
+"""A pytree of arrays: what a model learns."""
+
+Variables = dict[str, Any]
+"""What a Flax model is applied with: ``{"params": ..., "batch_stats": ...}``."""
+
+
+class Examples(NamedTuple):
+    """Images (or any inputs) with their labels; leading axes are batched."""
+
+    inputs: Float[Array, "*batch"]
+    """Model inputs, ``[..., N, H, W, channels]`` for images, normalised."""
+    labels: Int[Array, "..."]
+    """``[..., N]``, the row of the class within its task, in [0, ways)."""
+
+
+class Task(NamedTuple):
+    """One few-shot task, or T of them with a leading axis on every field."""
+
+    support: Examples
+    """What a learner may adapt on: ``ways * shots`` examples, class by class."""
+    query: Examples
+    """What it is then judged on: ``ways * queries`` examples, class by class."""
+    classes: Int[Array, "..."]
+    """``[..., ways]``: the dataset class that label 0, 1, ... stands for."""
+    task_id: Int[Array, "..."]
+    """``[...]``: which task of a fixed set this is; -1 for a freshly drawn one."""
+
+
+class TaskShape(NamedTuple):
+    """How large a task is."""
+
+    ways: int
+    """Classes in a task."""
+    shots: int
+    """Support examples of each class."""
+    queries: int
+    """Query examples of each class."""

@@ -1,0 +1,26 @@
+"""Settings of the whole test run: strict dtypes and shapes, and the real data."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+# Silent float64 and silent broadcasting are errors in the tests.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_SHARED = Path(
+    os.environ.get("METABRIDGE_TEST_DATA", Path(__file__).parents[2] / "shared/data")
+)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with real Omniglot, CIFAR-100 and mini-ImageNet images.
+
+    `METABRIDGE_TEST_DATA` names it; without it the tests that need it are skipped.
+    """
+    if not _SHARED.is_dir():
+        pytest.skip(f"no real data in {_SHARED}: set METABRIDGE_TEST_DATA")
+    return _SHARED
