@@ -1,0 +1,64 @@
+"""ResNet-12, the residual body of the paper's tables.
+
+Lee, Maji, Ravichandran, Soatto. Meta-learning with differentiable convex optimization.
+CVPR 2019, https://arxiv.org/abs/1904.03758 (section 4.1); used with global average
+pooling by Wang, Zhao, Li. Bridging multi-task learning and meta-learning. ICML 2021,
+https://arxiv.org/abs/2106.09017.
+"""
+
+import functools
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from metabridge.models.layers import DropBlock, max_pool
+
+_leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.1)
+# Kaiming's initialisation for a leaky ReLU, as in the published code.
+_kernel_init = nn.initializers.variance_scaling(2.0 / 1.01, "fan_out", "normal")
+
+
+class ResNet12(nn.Module):
+    """Four residual stages of three 3x3 convolutions; 12,424,320 parameters.
+
+    Attributes:
+      widths: channels of the four stages.
+      drop_rate: share of values dropped after each stage in training.
+      block_size: DropBlock's block in the last two stages (5 for 84x84 pixels, 2 for
+        32x32); the first two drop single values.
+      ramp_steps: training calls until the full drop rate.
+      momentum: share of the old value in the running statistics.
+    """
+
+    widths: tuple[int, int, int, int] = (64, 160, 320, 640)
+    drop_rate: float = 0.1
+    block_size: int = 2
+    ramp_steps: int = 40_000
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N H W channels"], *, train: bool = False
+    ) -> Float[Array, "N D"]:
+        """Features of images, ``[N, widths[-1]]``, averaged over the last map.
+
+        Args:
+          images: normalised, ``[N, H, W, channels]``, H and W at least 16.
+          train: normalise with the statistics of these images and drop values (needs
+            a ``dropout`` key in `rngs`); otherwise use the running statistics.
+        """
+        norm = functools.partial(
+            nn.BatchNorm, use_running_average=not train, momentum=self.momentum
+        )
+        conv = functools.partial(nn.Conv, use_bias=False, kernel_init=_kernel_init)
+        x = images
+        for stage, width in enumerate(self.widths):
+            shortcut = norm()(conv(width, (1, 1))(x))
+            x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
+            x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
+            x = norm()(conv(width, (3, 3))(x))
+            x = max_pool(_leaky_relu(x + shortcut))
+            block_size = self.block_size if stage >= 2 else 1
+            ramp_steps = self.ramp_steps if stage >= 2 else 0
+            x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)
+        return x.mean((1, 2))
