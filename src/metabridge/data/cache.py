@@ -1,0 +1,201 @@
+"""A cache of decoded datasets: memory-mapped arrays, checked on load.
+
+One folder per dataset (its `key`) holds two ``.npy`` files a split and
+``manifest.json``, which records the shape, dtype, size and CRC-32 of each file and
+the fingerprint of what they were made from. A folder that fails any check, or
+whose fingerprint differs, is built again. Folders appear by renaming a finished
+temporary one, and a lock file lets one process build while the others wait, so a
+reader never sees half a dataset.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metabridge.data.dataset import SPLITS, Dataset, Split
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1
+_CHUNK = 1 << 22
+
+
+class _UnusableError(Exception):
+    """A cache folder that cannot be used; the message says why."""
+
+
+class _StaleError(_UnusableError):
+    """A sound cache folder made from something else: no damage, only out of date."""
+
+
+def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The cache folder: `cache_dir`, $METABRIDGE_CACHE or ~/.cache/metabridge."""
+    chosen = cache_dir or os.environ.get("METABRIDGE_CACHE") or "~/.cache/metabridge"
+    return Path(chosen).expanduser()
+
+
+def load_or_build(
+    key: str,
+    fingerprint: dict[str, Any],
+    build: Callable[[], Dataset],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Opens the dataset cached under `key`, or builds it and caches it.
+
+    Args:
+      key: name of the dataset's folder in the cache, a plain file name.
+      fingerprint: JSON values that change when the result of `build` would.
+      build: makes the dataset; called at most once.
+      cache_dir: see `cache_root`.
+
+    Returns:
+      The dataset, its arrays memory-mapped read-only. Unchanged files cost one
+      sequential read for the checksum.
+
+    Raises:
+      OSError: the cache folder cannot be written.
+    """
+    root = cache_root(cache_dir)
+    fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
+    folder = root / key
+    with contextlib.suppress(_UnusableError):
+        return _open(folder, fingerprint)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _lock(root / f".{key}.lock"):
+            return _build_locked(folder, fingerprint, build)
+    except PermissionError as error:
+        raise PermissionError(
+            f"the cache folder {root} cannot be written ({error}); pass `cache_dir` "
+            "or set METABRIDGE_CACHE to a folder that can"
+        ) from error
+
+
+def _build_locked(
+    folder: Path, fingerprint: dict[str, Any], build: Callable[[], Dataset]
+) -> Dataset:
+    """Builds `folder` unless another process did while this one waited."""
+    try:
+        return _open(folder, fingerprint)
+    except _StaleError as reason:
+        _LOG.info("cache %s is out of date (%s): rebuilding it", folder, reason)
+    except _UnusableError as reason:
+        if folder.exists():
+            _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, reason)
+    # Left by a process that died; nobody else works on this key under the lock.
+    for leftover in folder.parent.glob(f".{folder.name}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    dataset = build()
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
+    try:
+        _write(temporary, dataset, fingerprint)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        elif folder.exists():
+            folder.unlink()
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return _open(folder, fingerprint)
+
+
+def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
+    manifest: dict[str, Any] = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "dataset": {
+            "name": dataset.name,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            "augmentation": dataset.augmentation,
+        },
+        "class_names": {},
+        "files": {},
+    }
+    for name, split in dataset.splits():
+        manifest["class_names"][name] = list(split.class_names)
+        for field in ("images", "labels"):
+            path = folder / f"{name}.{field}.npy"
+            array = np.ascontiguousarray(getattr(split, field))
+            np.save(path, array, allow_pickle=False)
+            manifest["files"][path.name] = {
+                "shape": list(array.shape),
+                "dtype": str(array.dtype),
+                "bytes": path.stat().st_size,
+                "crc32": _crc32(path),
+            }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
+    """Opens a cache folder; raises `_UnusableError` when anything is amiss."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest["format"] != _FORMAT:
+            raise _StaleError(f"format {manifest['format']}, not {_FORMAT}")
+        if manifest["fingerprint"] != fingerprint:
+            raise _StaleError("its source or options changed")
+        splits = {
+            name: Split(
+                images=_array(folder, f"{name}.images.npy", manifest),
+                labels=_array(folder, f"{name}.labels.npy", manifest),
+                class_names=tuple(manifest["class_names"][name]),
+            )
+            for name in SPLITS
+        }
+        about = manifest["dataset"]
+        return Dataset(
+            name=about["name"],
+            mean=tuple(about["mean"]),
+            std=tuple(about["std"]),
+            augmentation=about["augmentation"],
+            **splits,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _UnusableError(f"{type(error).__name__}: {error}") from error
+
+
+def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
+    expected = manifest["files"][file_name]
+    path = folder / file_name
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise _UnusableError(f"{file_name} has {size} bytes, not {expected['bytes']}")
+    if _crc32(path) != expected["crc32"]:
+        raise _UnusableError(f"the checksum of {file_name} differs")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
+        raise _UnusableError(f"{file_name} holds {array.dtype} {array.shape}")
+    return array
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on `path`; it goes with the process if that dies."""
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows: the last of two builders wins
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,106 @@
+"""The datasets by name, and `load_dataset`, which opens any of them.
+
+Importing this module imports neither JAX nor an image or dataset library; a loader
+imports what it needs when it has to build something.
+"""
+
+import os
+from typing import NamedTuple
+
+from metabridge.data import cifar, omniglot
+from metabridge.data.dataset import Dataset
+
+
+class Description(NamedTuple):
+    """What `metabridge datasets` prints of a dataset."""
+
+    name: str
+    """What `load_dataset` takes."""
+    summary: str
+    """One line."""
+    needs_data_dir: bool
+    """Whether it is read from data that the user has."""
+    options: tuple[str, ...]
+    """The options of `load_dataset` that it takes beside `cache_dir`."""
+
+
+_FOLDER = "folder:"
+_DESCRIPTIONS = (
+    Description(
+        "glyphs",
+        "letters of the scripts in matplotlib's fonts, 28x28, built here in a minute",
+        False,
+        ("seed",),
+    ),
+    Description(
+        "omniglot",
+        "handwritten characters of 50 alphabets, 28x28, 828/136/659 classes of 20",
+        True,
+        ("data_dir", "download"),
+    ),
+    Description(
+        "cifar_fs",
+        "CIFAR-100 split at random, 32x32 colour, 64/16/20 classes of 600",
+        True,
+        ("data_dir", "download"),
+    ),
+    Description(
+        "fc100",
+        "CIFAR-100 split by superclass, 32x32 colour, 60/20/20 classes of 600",
+        True,
+        ("data_dir", "download"),
+    ),
+)
+
+
+def describe() -> tuple[Description, ...]:
+    """What there is to know about each dataset before loading it."""
+    return _DESCRIPTIONS
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The names that `load_dataset` knows; "folder:PATH" stands for any path."""
+    return tuple(description.name for description in _DESCRIPTIONS)
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Loads a dataset by name, from the cache where it can.
+
+    Args:
+      name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
+      data_dir: TFDS folder of "cifar_fs", "fc100" and "omniglot".
+      cache_dir: where decoded arrays are kept; default: $METABRIDGE_CACHE or
+        ``~/.cache/metabridge``.
+      download: let TFDS download into `data_dir` what it lacks.
+      image_size: side, or ``(H, W)``, that images of "folder:PATH" are resized to.
+      seed: of the drawings of "glyphs".
+
+    Returns:
+      The dataset; its arrays are memory-mapped and read-only.
+
+    Raises:
+      ValueError: an unknown name, an option that `name` does not take, or data that
+        does not make a few-shot dataset.
+      FileNotFoundError: the data is not there; says where it was looked for and how
+        to make it.
+      TypeError: an argument of the wrong type.
+
+    Example:
+      >>> dataset = load_dataset("cifar_fs", data_dir="~/tensorflow_datasets")
+    """
+    if name in ("cifar_fs", "fc100"):
+        return cifar.load(
+            name, data_dir=data_dir, cache_dir=cache_dir, download=download
+        )
+    if name == "omniglot":
+        return omniglot.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
+    known = ", ".join(dataset_names())
+    raise ValueError(f"unknown dataset {name!r}; the known ones are: {known}")

@@ -1,0 +1,184 @@
+"""Prepared TensorFlow Datasets, read without TensorFlow.
+
+`tfds.data_source` gives random access to the array_record format and needs no
+TensorFlow; tfrecord does, and is refused with the line that prepares the other.
+TFDS is imported only to read or prepare: finding a prepared dataset and its
+fingerprint takes none, so a warm cache opens without it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_BATCH = 2000
+
+
+class Source(NamedTuple):
+    """A prepared dataset on disk."""
+
+    name: str
+    """Its TFDS name."""
+    folder: Path
+    """The folder of one version, which holds ``dataset_info.json``."""
+    fingerprint: dict[str, Any]
+    """Version, hash of the description, and names and sizes of the data files."""
+
+
+def find(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    download: bool = False,
+) -> Source:
+    """Finds the newest version of `name` that is prepared as array_record.
+
+    Args:
+      name: TFDS name without a config, for example "cifar100".
+      data_dir: folder that holds ``NAME/VERSION/``; default: $TFDS_DATA_DIR or
+        ``~/tensorflow_datasets``, as in TFDS.
+      download: download and prepare it there if it is missing.
+
+    Raises:
+      FileNotFoundError: not prepared there (and `download` is off), prepared in
+        another format only, or data files are missing.
+      ModuleNotFoundError: it must be prepared and TFDS is not installed.
+    """
+    root = Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    ).expanduser()
+    found = _versions(root / name)
+    if not any(info["fileFormat"] == "array_record" for _, info in found) and download:
+        _prepare(name, root)
+        found = _versions(root / name)
+    for folder, info in reversed(found):
+        if info["fileFormat"] == "array_record":
+            return Source(name, folder, _fingerprint(name, folder, info))
+    raise FileNotFoundError(_how_to_prepare(name, root, found))
+
+
+def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
+    """Decoded examples of a split ("train", or "train+test"), in file order.
+
+    Raises:
+      ModuleNotFoundError: TFDS is not installed.
+      ValueError: a data file cannot be read.
+    """
+    tfds = _import_tfds()
+    try:
+        records = tfds.builder_from_directory(str(source.folder)).as_data_source(
+            split=split
+        )
+        for start in range(0, len(records), _BATCH):
+            stop = min(start + _BATCH, len(records))
+            yield from records.__getitems__(list(range(start, stop)))
+    except (OSError, RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"the data files of {source.name!r} in {source.folder} cannot be read "
+            f"({type(error).__name__}: {error}); delete that folder and prepare it "
+            f"again: {_prepare_line(source.name, source.folder.parents[1])}"
+        ) from error
+
+
+def class_names(source: Source, feature: str) -> list[str]:
+    """Names of a label feature, from the text file that TFDS keeps beside the data.
+
+    Raises:
+      FileNotFoundError: the file is missing.
+    """
+    path = source.folder / f"{feature}.labels.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} (the names of the labels) is missing")
+    return path.read_text().split()
+
+
+def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Prepared versions below `folder` with their descriptions, oldest first."""
+    found = []
+    for path in folder.glob("*/dataset_info.json"):
+        numbers = path.parent.name.split(".")
+        if not all(number.isdigit() for number in numbers):
+            continue
+        try:
+            info = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}); prepare it again") from (
+                error
+            )
+        info.setdefault("fileFormat", "tfrecord")  # as files from before the field
+        found.append(([int(number) for number in numbers], path.parent, info))
+    return [(path, info) for _, path, info in sorted(found, key=lambda item: item[0])]
+
+
+def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any]:
+    files: dict[str, int] = {}
+    for split in info["splits"]:
+        shards = len(split["shardLengths"])
+        for shard in range(shards):
+            file_name = (
+                f"{name}-{split['name']}.array_record-{shard:05d}-of-{shards:05d}"
+            )
+            path = folder / file_name
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path} is missing, though dataset_info.json beside it lists it; "
+                    "copy the whole folder, or delete it and prepare it again: "
+                    f"{_prepare_line(name, folder.parents[1])}"
+                )
+            files[file_name] = path.stat().st_size
+    description = json.dumps(info, sort_keys=True).encode()
+    return {
+        "version": folder.name,
+        "description": hashlib.sha256(description).hexdigest(),
+        "files": files,
+    }
+
+
+def _prepare(name: str, root: Path) -> None:
+    tfds = _import_tfds()
+    builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
+    builder.download_and_prepare()
+
+
+def _prepare_line(name: str, root: Path) -> str:
+    return (
+        "python -c \"import tensorflow_datasets as tfds; tfds.builder('"
+        f"{name}', data_dir='{root}', file_format='array_record')"
+        '.download_and_prepare()"'
+    )
+
+
+def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str:
+    if found:
+        formats = ", ".join(f"{path} ({info['fileFormat']})" for path, info in found)
+        problem = (
+            f"{name!r} is prepared in {root}, but in no format that can be read "
+            f"without TensorFlow: {formats}; array_record is needed"
+        )
+    else:
+        problem = (
+            f"{name!r} is not prepared: looked for "
+            f"{root / name / 'VERSION' / 'dataset_info.json'}"
+        )
+        if not root.is_dir():
+            problem += f" (there is no folder {root})"
+    return (
+        f"{problem}. Pass `data_dir`, the folder that holds {name}/, or "
+        f"`download=True`, or prepare it once (this downloads it): "
+        f"{_prepare_line(name, root)}"
+    )
+
+
+def _import_tfds() -> Any:
+    try:
+        import array_record  # noqa: F401
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"reading TensorFlow Datasets needs {error.name!r}, which is not "
+            "installed; install it with: pip install 'metabridge[data]'",
+            name=error.name,
+        ) from error
+    return tfds
