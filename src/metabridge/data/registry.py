@@ -7,7 +7,7 @@ imports what it needs when it has to build something.
 import os
 from typing import NamedTuple
 
-from metabridge.data import cifar, omniglot
+from metabridge.data import cifar, glyphs, omniglot
 from metabridge.data.dataset import Dataset
 
 
@@ -102,5 +102,7 @@ def load_dataset(
         )
     if name == "omniglot":
         return omniglot.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
+    if name == "glyphs":
+        return glyphs.load(seed=seed, cache_dir=cache_dir)
     known = ", ".join(dataset_names())
     raise ValueError(f"unknown dataset {name!r}; the known ones are: {known}")

@@ -1,0 +1,177 @@
+"""The distinct letters that matplotlib's bundled fonts can draw, script by script.
+
+A letter is a code point of category Lu, Ll or Lo without a Unicode decomposition (so
+no accented letters, mathematical alphabets or presentation forms) that at least
+`MIN_FACES` faces hold. Letters that look alike at the same size are one class:
+Latin A, Greek Alpha and Cyrillic A; but also C and c. The first one in the order of
+`SCRIPTS` stays, so that no held-out letter is seen in training under another name.
+"""
+
+import unicodedata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SCRIPTS = {
+    "train": ("LATIN", "CANADIAN SYLLABICS", "OLD ITALIC", "LISU"),
+    "validation": ("CYRILLIC", "LAO", "HEBREW"),
+    "test": ("GEORGIAN", "ARMENIAN", "ARABIC", "GREEK"),
+}
+"""Scripts of each split, as Unicode's names of letters begin. Fixed; divided so that
+the splits hold about 64, 16 and 20 % of the letters."""
+
+MIN_FACES = 4
+SIZE = 80
+"""Height and width of a rendered letter; the longer side of its ink fills `INK`."""
+INK = 56
+
+_FONTS = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral")
+# TeX's fonts give most code points other shapes; these six are true for A-Z and a-z.
+_TEX_FONTS = ("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10", "cmmi10")
+_UPRIGHT = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
+# Cosine of two blurred pictures above which letters are one class. 0.95 tells D from
+# D with a stroke, but not C from c; letters of different splits must differ more.
+_ALIKE = 0.95
+_ALIKE_ACROSS_SPLITS = 0.92
+
+
+class Letter(NamedTuple):
+    """One class of drawings."""
+
+    character: str
+    script: str
+    faces: tuple[str, ...]
+    """The faces that hold it, by file name without the ending, sorted."""
+
+    @property
+    def class_name(self) -> str:
+        """For example ``LATIN/U+0041 LATIN CAPITAL LETTER A``."""
+        name = unicodedata.name(self.character)
+        return f"{self.script}/U+{ord(self.character):04X} {name}"
+
+
+class Faces:
+    """The bundled fonts: which characters each holds, and their pictures."""
+
+    def __init__(self) -> None:
+        import matplotlib
+
+        self._folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        self._fonts: dict[str, Any] = {}
+
+    def coverage(self) -> dict[str, tuple[str, ...]]:
+        """The faces that hold each character."""
+        from fontTools.ttLib import TTFont
+
+        found: dict[str, list[str]] = {}
+        for path in sorted(self._folder.glob("*.ttf")):
+            if path.stem not in _TEX_FONTS and path.stem.split("-")[0] not in (
+                *_FONTS,
+                "STIXGeneralBol",
+                "STIXGeneralBolIta",
+                "STIXGeneralItalic",
+            ):
+                continue
+            for code in TTFont(path, lazy=True).getBestCmap() or {}:
+                character = chr(code)
+                if path.stem in _TEX_FONTS and not (
+                    character.isascii() and character.isalpha()
+                ):
+                    continue
+                found.setdefault(character, []).append(path.stem)
+        return {character: tuple(faces) for character, faces in found.items()}
+
+    def render(self, character: str, face: str) -> np.ndarray:
+        """A letter drawn so that the longer side of its ink is `INK` pixels.
+
+        Returns:
+          uint8 ``[SIZE, SIZE]``, ink 255 on 0, centred; empty if it has no ink.
+        """
+        probe = 64
+        ink = self._ink(character, face, probe)
+        if ink.size:
+            size = max(1, round(probe * INK / max(ink.shape)))
+            ink = self._ink(character, face, size)[:SIZE, :SIZE]
+        canvas = np.zeros((SIZE, SIZE), np.uint8)
+        top, left = ((SIZE - side) // 2 for side in ink.shape)
+        canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+        return canvas
+
+    def _ink(self, character: str, face: str, size: int) -> np.ndarray:
+        """The smallest box around a letter's ink, uint8; ``[0, 0]`` without ink."""
+        from PIL import Image, ImageDraw
+
+        font = self._font(face, size)
+        left, top, right, bottom = font.getbbox(character)
+        margin = 2 + size // 8  # the box above is of the advance; ink may leave it
+        canvas = Image.new(
+            "L", (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin)
+        )
+        ImageDraw.Draw(canvas).text(
+            (margin - left, margin - top), character, fill=255, font=font
+        )
+        box = canvas.getbbox()
+        return np.zeros((0, 0), np.uint8) if box is None else np.array(canvas.crop(box))
+
+    def _font(self, face: str, size: int) -> Any:
+        from PIL import ImageFont
+
+        key = f"{face}@{size}"
+        if key not in self._fonts:
+            path = self._folder / f"{face}.ttf"
+            self._fonts[key] = ImageFont.truetype(
+                path, size, layout_engine=ImageFont.Layout.BASIC
+            )
+        return self._fonts[key]
+
+
+def find(faces: Faces) -> dict[str, list[Letter]]:
+    """The letters of each split, in the order of `SCRIPTS` and then of Unicode."""
+    coverage = faces.coverage()
+    kept: dict[str, list[Letter]] = {}
+    elsewhere: dict[str, list[np.ndarray]] = {face: [] for face in _UPRIGHT}
+    for split, scripts in SCRIPTS.items():
+        kept[split] = []
+        here: dict[str, list[np.ndarray]] = {face: [] for face in _UPRIGHT}
+        for letter in (x for script in scripts for x in _letters(script, coverage)):
+            looks = {
+                face: _look(faces.render(letter.character, face))
+                for face in _UPRIGHT
+                if face in letter.faces
+            }
+            if any(
+                _is_among(look, here[face], _ALIKE)
+                or _is_among(look, elsewhere[face], _ALIKE_ACROSS_SPLITS)
+                for face, look in looks.items()
+            ):
+                continue
+            kept[split].append(letter)
+            for face, look in looks.items():
+                here[face].append(look)
+        for face in _UPRIGHT:
+            elsewhere[face] += here[face]
+    return kept
+
+
+def _letters(script: str, coverage: dict[str, tuple[str, ...]]) -> list[Letter]:
+    return [
+        Letter(character, script, coverage[character])
+        for character in sorted(coverage)
+        if unicodedata.name(character, "").startswith(f"{script} ")
+        and unicodedata.category(character) in ("Lu", "Ll", "Lo")
+        and not unicodedata.decomposition(character)
+        and len(coverage[character]) >= MIN_FACES
+    ]
+
+
+def _look(picture: np.ndarray) -> np.ndarray:
+    """A unit vector, float32; the product of two is 1 for equal shapes."""
+    from scipy import ndimage
+
+    blurred = ndimage.gaussian_filter(picture.astype(np.float32), 2.0)[::2, ::2]
+    return (blurred / max(np.linalg.norm(blurred), 1e-6)).ravel()
+
+
+def _is_among(look: np.ndarray, others: list[np.ndarray], limit: float) -> bool:
+    return bool(others) and bool(np.max(np.stack(others) @ look) > limit)
