@@ -1,0 +1,172 @@
+"""Augmentation and normalisation on the device, as pure functions of a key.
+
+"natural" is the augmentation of Lee et al. (random crop, colour jitter, horizontal
+flip); "drawing" moves characters by a small random affine map and leaves their
+handedness alone; "none" only normalises.
+
+References:
+  Lee, Maji, Ravichandran, Soatto. Meta-learning with differentiable convex
+  optimization. CVPR 2019, https://arxiv.org/abs/1904.03758 (section 4.1).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+AUGMENTATIONS = ("natural", "drawing", "none")
+
+Images = Float[Array, "N H W channels"]
+Augment = Callable[[Key[Array, ""], UInt8[Array, "N H W channels"]], Images]
+
+
+def normalise(
+    images: UInt8[Array, "N H W channels"], mean: Sequence[float], std: Sequence[float]
+) -> Images:
+    """``(images / 255 - mean) / std`` as float32, channel by channel."""
+    scaled = images.astype(jnp.float32) / 255.0
+    return _standardise(scaled, mean, std)
+
+
+def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augment:
+    """The augmentation of a name.
+
+    Args:
+      name: one of `AUGMENTATIONS`.
+      mean: per channel, of pixels in [0, 1].
+      std: likewise.
+
+    Returns:
+      ``augment(key, images)``: uint8 ``[N, H, W, channels]`` to normalised float32 of
+      the same shape, every image changed independently.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name not in AUGMENTATIONS:
+        raise ValueError(
+            f"unknown augmentation {name!r}; known are {', '.join(AUGMENTATIONS)}"
+        )
+    if name == "none":
+        return lambda key, images: normalise(images, mean, std)
+    change = _natural if name == "natural" else _drawing
+
+    def augment(
+        key: Key[Array, ""], images: UInt8[Array, "N H W channels"]
+    ) -> Float[Array, "N H W channels"]:
+        pixels = images.astype(jnp.float32) / 255.0
+        changed = jax.vmap(change)(jax.random.split(key, images.shape[0]), pixels)
+        return _standardise(changed, mean, std)
+
+    return augment
+
+
+def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) -> Images:
+    mean_array = jnp.asarray(mean, jnp.float32).reshape(1, 1, 1, -1)
+    std_array = jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
+    return (pixels - mean_array) / std_array
+
+
+def _natural(
+    key: Key[Array, ""], image: Float[Array, "H W channels"]
+) -> Float[Array, "H W channels"]:
+    """Crop after padding by an eighth of 32 pixels (a tenth of 84), jitter, flip."""
+    key_crop, key_jitter, key_flip = jax.random.split(key, 3)
+    height = image.shape[0]
+    image = _crop(key_crop, image, padding=8 if height >= 64 else 4)
+    if image.shape[-1] == 3:
+        image = _jitter(key_jitter, image)
+    return jnp.where(jax.random.bernoulli(key_flip), image[:, ::-1], image)
+
+
+def _crop(
+    key: Key[Array, ""], image: Float[Array, "H W channels"], *, padding: int
+) -> Float[Array, "H W channels"]:
+    padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    corner = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+    zero = jnp.zeros((), corner.dtype)
+    return jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
+
+
+def _jitter(key: Key[Array, ""], image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
+    """Brightness, contrast and saturation by factors in [0.6, 1.4].
+
+    torchvision draws the order of the three; here it is fixed, as under `vmap` a
+    drawn order would compute all six.
+    """
+    brightness, contrast, saturation = jax.random.uniform(
+        key, (3,), minval=0.6, maxval=1.4
+    )
+    image = jnp.clip(image * brightness, 0.0, 1.0)
+    image = _blend(image, _grey(image).mean(keepdims=True), contrast)
+    return _blend(image, _grey(image), saturation)
+
+
+def _grey(image: Float[Array, "H W 3"]) -> Float[Array, "H W 1"]:
+    """Luma of ITU-R BT.601, as Pillow and torchvision have it."""
+    weights = jnp.asarray([0.299, 0.587, 0.114], image.dtype)
+    return (image * weights[None, None]).sum(-1, keepdims=True)
+
+
+def _blend(
+    image: Float[Array, "H W 3"],
+    other: Float[Array, "..."],
+    factor: Float[Array, ""],
+) -> Float[Array, "H W 3"]:
+    return jnp.clip(other + (image - other) * factor, 0.0, 1.0)
+
+
+def _drawing(
+    key: Key[Array, ""], image: Float[Array, "H W channels"]
+) -> Float[Array, "H W channels"]:
+    """A random affine map: turn, scale, shear and shift, sampled bilinearly.
+
+    Turns up to 12 degrees, scales and shears up to 0.15, shifts up to 2 of 28 pixels.
+    """
+    height, width, _ = image.shape
+    turn, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = jax.random.uniform(
+        key, (7,), minval=-1.0, maxval=1.0
+    )
+    angle = turn * jnp.deg2rad(12.0)
+    rotation = jnp.stack(
+        [
+            jnp.stack([jnp.cos(angle), -jnp.sin(angle)]),
+            jnp.stack([jnp.sin(angle), jnp.cos(angle)]),
+        ]
+    )
+    stretch = jnp.stack(
+        [
+            jnp.stack([1.0 + 0.15 * scale_y, 0.15 * shear_y]),
+            jnp.stack([0.15 * shear_x, 1.0 + 0.15 * scale_x]),
+        ]
+    )
+    centre = jnp.asarray([(height - 1) / 2, (width - 1) / 2], image.dtype)
+    grid = jnp.indices((height, width), dtype=image.dtype).reshape(2, -1)
+    shift = jnp.stack([shift_y * height, shift_x * width]) / 14.0
+    source = rotation @ stretch @ (grid - centre[:, None]) + (centre + shift)[:, None]
+    return _bilinear(image, source).reshape(image.shape)
+
+
+def _bilinear(
+    image: Float[Array, "H W channels"], source: Float[Array, "2 P"]
+) -> Float[Array, "P channels"]:
+    """Values of an image at real positions; 0 outside it."""
+    height, width, channels = image.shape
+    # A border of zeros answers for everything outside.
+    padded = jnp.pad(image, ((1, 2), (1, 2), (0, 0))).reshape(-1, channels)
+    limit = jnp.asarray([[height], [width]], image.dtype)
+    source = jnp.clip(source + 1.0, 0.0, limit + 1.0)
+    corner = jnp.floor(source)
+    row_weight, column_weight = source - corner
+    row, column = corner.astype(jnp.int32)
+    stride = width + 3
+    total = jnp.zeros((source.shape[1], channels), image.dtype)
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = (row_weight if down else 1.0 - row_weight) * (
+                column_weight if right else 1.0 - column_weight
+            )
+            value = padded[(row + down) * stride + column + right]
+            total = total + weight[:, None] * value
+    return total

@@ -1,0 +1,142 @@
+"""Sampling few-shot tasks on the device, as pure functions of a key.
+
+A split lives on the device as an `ImageBank`; a task is drawn from it inside the
+compiled step, so no Python loader stands between the data and the step. Classes are
+drawn uniformly without replacement, then the images of each class likewise; support
+and query never share an image.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key, UInt8
+
+from metabridge.data.dataset import Split
+from metabridge.types import TaskShape
+
+
+class ClassIndex(NamedTuple):
+    """Where the examples of each class stand in an array sorted by class."""
+
+    first: Int[Array, "C"]
+    """Row of the first example of each class."""
+    count: Int[Array, "C"]
+    """How many examples each class has."""
+
+
+class ImageBank(NamedTuple):
+    """A split on the device."""
+
+    images: UInt8[Array, "N H W channels"]
+    index: ClassIndex
+
+
+class Episode(NamedTuple):
+    """One task as rows of a bank, before any image is touched."""
+
+    classes: Int[Array, "ways"]
+    """Classes of the task; with rotations, class + C * quarter turns."""
+    support: Int[Array, "ways shots"]
+    """Rows of the support examples."""
+    query: Int[Array, "ways queries"]
+    """Rows of the query examples, none of them in the support."""
+    turns: Int[Array, "ways"]
+    """Quarter turns that make each class what it is; 0 without rotations."""
+
+
+def class_index(split: Split) -> ClassIndex:
+    """The class index of a split."""
+    count = split.images_per_class
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    return ClassIndex(jnp.asarray(first, jnp.int32), jnp.asarray(count, jnp.int32))
+
+
+def image_bank(split: Split) -> ImageBank:
+    """Copies a split to the device, as uint8."""
+    return ImageBank(jnp.asarray(np.asarray(split.images)), class_index(split))
+
+
+def check_shape(
+    shape: TaskShape, split: Split, *, what: str, rotations: bool = False
+) -> None:
+    """Raises unless tasks of this shape can be drawn from this split.
+
+    Args:
+      shape: ways >= 2, shots >= 1, queries >= 0.
+      split: where the tasks are to come from.
+      what: how to name the split in an error, e.g. "split 'test' of 'fc100'".
+      rotations: whether quarter turns of a class count as classes.
+
+    Raises:
+      ValueError: too few ways, or more than there are classes; shots or queries
+        below their minimum; more images a class than the smallest class has.
+    """
+    if shape.ways < 2:
+        raise ValueError(f"`ways` is {shape.ways}, but a task needs at least 2 classes")
+    if shape.shots < 1 or shape.queries < 0:
+        raise ValueError(
+            f"`shots` is {shape.shots} and `queries` {shape.queries}, but a task needs "
+            "at least 1 support image a class and no negative number of queries"
+        )
+    classes = split.num_classes * (4 if rotations else 1)
+    if shape.ways > classes:
+        raise ValueError(
+            f"`ways` is {shape.ways}, but {what} has {classes} classes; "
+            f"pass ways <= {classes}"
+        )
+    needed = shape.shots + shape.queries
+    smallest = int(split.images_per_class.argmin())
+    available = int(split.images_per_class[smallest])
+    if needed > available:
+        raise ValueError(
+            f"a task takes {shape.shots} shots and {shape.queries} queries, {needed} "
+            f"images of a class, but class {split.class_names[smallest]!r} of {what} "
+            f"has {available}; pass shots + queries <= {available}"
+        )
+
+
+def sample_episode(
+    key: Key[Array, ""],
+    index: ClassIndex,
+    shape: TaskShape,
+    *,
+    max_count: int,
+    rotations: bool = False,
+) -> Episode:
+    """Draws one task.
+
+    Args:
+      key: a PRNG key; the same key gives the same task.
+      index: the classes to draw from, C of them.
+      shape: ways, shots and queries; check it first with `check_shape`.
+      max_count: the largest of `index.count`, a static number.
+      rotations: let each quarter turn of a class count as a class of its own, as is
+        customary on Omniglot (Santoro et al., ICML 2016).
+
+    Returns:
+      Rows and classes of the task.
+    """
+    key_classes, key_examples = jax.random.split(key)
+    num_classes = index.count.shape[0]
+    drawn = jax.random.choice(
+        key_classes,
+        num_classes * (4 if rotations else 1),
+        (shape.ways,),
+        replace=False,
+    )
+    turns, base = drawn // num_classes, drawn % num_classes
+    # The images with the largest random numbers are a uniform draw without
+    # replacement; places behind the end of a smaller class get no number.
+    numbers = jax.random.uniform(key_examples, (shape.ways, max_count))
+    exists = jnp.arange(max_count)[None] < index.count[base][:, None]
+    needed = shape.shots + shape.queries
+    _, places = jax.lax.top_k(jnp.where(exists, numbers, -1.0), needed)
+    rows = index.first[base][:, None] + places
+    return Episode(drawn, rows[:, : shape.shots], rows[:, shape.shots :], turns)
+
+
+def labels(ways: int, per_class: int) -> Int[Array, "N"]:
+    """Labels of examples that stand class by class, ``[ways * per_class]``."""
+    return jnp.repeat(jnp.arange(ways, dtype=jnp.int32), per_class)
