@@ -1,5 +1,7 @@
 """Array work that several datasets share."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from metabridge.data.dataset import Split
@@ -15,7 +17,8 @@ def pixel_statistics(
 
     Returns:
       ``(mean, std)``, each with a value a channel, rounded to four places so that
-      they print; exact sums, from the histogram of each channel.
+      they print; exact sums, from the histogram of each channel. A constant channel
+      gets the std of one grey level, so that dividing by it stays safe.
     """
     values = np.arange(256) / 255.0
     means, stds = [], []
@@ -24,8 +27,14 @@ def pixel_statistics(
         weights = counts / counts.sum()
         mean = weights @ values
         means.append(round(float(mean), 4))
-        stds.append(round(float(np.sqrt(weights @ (values - mean) ** 2)), 4))
+        deviation = float(np.sqrt(weights @ (values - mean) ** 2))
+        stds.append(round(max(deviation, values[1]), 4))
     return tuple(means), tuple(stds)
+
+
+def run_labels(lengths: Sequence[int]) -> np.ndarray:
+    """Labels of images sorted by class: int32 ``[N]``, `lengths[c]` times each c."""
+    return np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
 
 
 def sorted_split(
@@ -44,8 +53,6 @@ def sorted_split(
     rows = [np.flatnonzero(labels == label) for label in class_names]
     return Split(
         images=images[np.concatenate(rows)],
-        labels=np.repeat(
-            np.arange(len(rows), dtype=np.int32), [len(found) for found in rows]
-        ),
+        labels=run_labels([len(found) for found in rows]),
         class_names=tuple(class_names.values()),
     )

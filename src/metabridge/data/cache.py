@@ -15,9 +15,9 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -71,13 +71,18 @@ def load_or_build(
         return _open(folder, fingerprint)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _lock(root / f".{key}.lock"):
-            return _build_locked(folder, fingerprint, build)
-    except PermissionError as error:
-        raise PermissionError(
+        lock = (root / f".{key}.lock").open("w")
+    except OSError as error:
+        raise OSError(
             f"the cache folder {root} cannot be written ({error}); pass `cache_dir` "
             "or set METABRIDGE_CACHE to a folder that can"
         ) from error
+    with lock:
+        if _take(lock):
+            # Left by a process that died: nobody else writes while we hold the lock.
+            for leftover in root.glob(f".{key}.tmp-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        return _build_locked(folder, fingerprint, build)
 
 
 def _build_locked(
@@ -91,9 +96,6 @@ def _build_locked(
     except _UnusableError as reason:
         if folder.exists():
             _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, reason)
-    # Left by a process that died; nobody else works on this key under the lock.
-    for leftover in folder.parent.glob(f".{folder.name}.tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     dataset = build()
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
@@ -188,14 +190,16 @@ def _crc32(path: Path) -> int:
     return checksum
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `path`; it goes with the process if that dies."""
+def _take(lock: TextIO) -> bool:
+    """Waits for an exclusive lock on a file; it ends when the file is closed.
+
+    Returns:
+      Whether there are such locks: without (on Windows) two processes may both
+      build, and the one that finishes last wins.
+    """
     try:
         import fcntl
-    except ImportError:  # no such lock on Windows: the last of two builders wins
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    except ImportError:
+        return False
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return True

@@ -7,6 +7,7 @@ drawings depend on `seed` alone, given the versions of the libraries that render
 """
 
 import os
+import unicodedata
 from importlib import metadata
 from typing import Any
 
@@ -57,6 +58,7 @@ def load(
         f"glyphs-{_VERSION}-seed{seed}{suffix}",
         {
             "scripts": letters.SCRIPTS,
+            "unicode": unicodedata.unidata_version,
             "libraries": {
                 name: metadata.version(name)
                 for name in ("matplotlib", "numpy", "pillow", "scipy")
@@ -97,7 +99,7 @@ def _build(seed: int, max_classes: int | None) -> Dataset:
             rows = np.linspace(0, len(found) - 1, max_classes).astype(int)
             found = [found[row] for row in rows]
         images = np.concatenate([draw(letter, faces, seed=seed) for letter in found])
-        labels = np.repeat(np.arange(len(found), dtype=np.int32), IMAGES_PER_CLASS)
+        labels = arrays.run_labels([IMAGES_PER_CLASS] * len(found))
         names = tuple(letter.class_name for letter in found)
         splits[name] = Split(images, labels, names)
     mean, std = arrays.pixel_statistics(splits["train"].images)

@@ -1,0 +1,264 @@
+"""The user's own images: a folder of class folders of JPEG or PNG files.
+
+The layouts, in the order they are looked for:
+
+- ``PATH/train/CLASS/*``, ``PATH/validation/CLASS/*`` (or ``val``) and
+  ``PATH/test/CLASS/*``;
+- ``PATH/images/CLASS/*`` or ``PATH/CLASS/*``, with the split of the classes in
+  ``PATH/split.json``: ``{"train": [...], "validation": [...], "test": [...]}``; without
+  that file the classes are divided 64 : 16 : 20 in an order given by their names.
+
+Hidden files and files that do not end in .jpg, .jpeg or .png are passed over.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from metabridge.data import arrays, cache, images
+from metabridge.data.dataset import SPLITS, Dataset, Split
+
+_LOG = logging.getLogger(__name__)
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_VERSION = 1  # raise when a change here changes the arrays
+
+Classes = dict[str, list[Path]]
+"""The image files of each class, by class name."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Loads a folder of class folders.
+
+    Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. They are turned
+    as their EXIF orientation says; an alpha channel is dropped.
+
+    Args:
+      path: the folder; see the module's docstring for what it may look like.
+      image_size: side, or ``(H, W)``, to resize to with antialiasing; the aspect
+        ratio is not kept. None needs files of one size.
+      cache_dir: see `metabridge.data.cache.cache_root`.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: the folder, its split file or an image does not make a dataset;
+        the message names the file.
+      TypeError: `image_size` is neither an integer nor a pair of them.
+    """
+    size = images.checked_size(image_size)
+    root = Path(path).expanduser()
+    if not str(path) or not root.exists():
+        raise FileNotFoundError(
+            f"there is no folder {str(path)!r} (looked for {root.absolute()}); "
+            'pass "folder:PATH" with the path of a folder of class folders'
+        )
+    root = root.resolve()
+    if not root.is_dir():
+        raise ValueError(f"{root} is a file; pass the folder that holds the classes")
+    splits = find_splits(root)
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
+    place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    shape = "native" if size is None else f"{size[0]}x{size[1]}"
+    return cache.load_or_build(
+        f"folder-{slug}-{place}-{shape}",
+        {"version": _VERSION, "size": size, "files": _listing_hash(root, splits)},
+        lambda: _build(f"folder:{path}", splits, size),
+        cache_dir=cache_dir,
+    )
+
+
+def find_splits(root: Path) -> dict[str, Classes]:
+    """The classes of each split and their files, both sorted by name.
+
+    Raises:
+      ValueError: a split is missing or empty, a class is unknown, in two splits or
+        has fewer than two images, or a link leads out of `root`.
+    """
+    split_file = root / "split.json"
+    split_folders = _split_folders(root)
+    if split_folders and split_file.exists():
+        raise ValueError(
+            f"{root} has split folders ({', '.join(p.name for p in split_folders)}) "
+            "and a split.json; remove one of the two"
+        )
+    if split_folders:
+        splits = _from_split_folders(root, split_folders)
+    else:
+        base = root / "images" if _subfolders(root, root / "images") else root
+        found = _classes(root, base)
+        if split_file.exists():
+            splits = _from_split_file(split_file, found, base)
+        else:
+            splits = _from_names(found, base)
+    for classes in splits.values():
+        for name, files in classes.items():
+            if len(files) < 2:
+                raise ValueError(
+                    f"class {name!r} in {root} has {len(files)} image(s) "
+                    f"({', '.join(_SUFFIXES)}); a few-shot class needs at least 2, "
+                    "one to learn from and one to be tested on: add some, or leave "
+                    "the class out"
+                )
+    return splits
+
+
+def _build(
+    name: str, splits: dict[str, Classes], size: tuple[int, int] | None
+) -> Dataset:
+    files = [f for split in SPLITS for c in splits[split].values() for f in c]
+    pixels = images.read(files, size)
+    made, start = {}, 0
+    for split in SPLITS:
+        lengths = [len(found) for found in splits[split].values()]
+        stop = start + sum(lengths)
+        made[split] = Split(
+            images=pixels[start:stop],
+            labels=arrays.run_labels(lengths),
+            class_names=tuple(splits[split]),
+        )
+        start = stop
+    mean, std = arrays.pixel_statistics(made["train"].images)
+    return Dataset(name=name, mean=mean, std=std, augmentation="natural", **made)
+
+
+def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
+    """Hash of each file's place, size and time of change, by split and class."""
+    listing = [
+        [split, name, str(file.relative_to(root)), stat.st_size, stat.st_mtime_ns]
+        for split, classes in splits.items()
+        for name, files in classes.items()
+        for file in files
+        for stat in [file.stat()]
+    ]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _split_folders(root: Path) -> list[Path]:
+    """Folders named as splits that themselves hold folders."""
+    names = (*SPLITS, "val")
+    return [
+        p for p in _subfolders(root, root) if p.name in names and _subfolders(root, p)
+    ]
+
+
+def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
+    by_split = {"validation" if p.name == "val" else p.name: p for p in folders}
+    if len(by_split) != len(folders) or set(by_split) != set(SPLITS):
+        raise ValueError(
+            f"{root} has the split folders {sorted(p.name for p in folders)} with "
+            "classes in them, but it needs train, test and one of validation and val"
+        )
+    splits = {split: _classes(root, by_split[split]) for split in SPLITS}
+    _check_splits(splits, str(root))
+    return splits
+
+
+def _from_split_file(
+    split_file: Path, found: Classes, base: Path
+) -> dict[str, Classes]:
+    try:
+        lists: Any = json.loads(split_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{split_file} is not JSON: {error}") from error
+    if isinstance(lists, dict) and "validation" not in lists and "val" in lists:
+        lists["validation"] = lists["val"]
+    splits: dict[str, Classes] = {}
+    for split in SPLITS:
+        names = lists.get(split) if isinstance(lists, dict) else None
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise ValueError(
+                f"{split_file} must be an object whose {split!r} is a list of class "
+                'folder names: {"train": [...], "validation": [...], "test": [...]}'
+            )
+        if unknown := [name for name in names if name not in found]:
+            raise ValueError(
+                f"{split_file} puts {unknown[0]!r} in {split!r}"
+                + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
+                + f", but {base} has no such class folder; it has {_some(found)}"
+            )
+        splits[split] = {name: found[name] for name in sorted(set(names))}
+    _check_splits(splits, str(split_file))
+    if unused := set(found) - set().union(*splits.values()):
+        _LOG.info("%s names %d classes less than there are", split_file, len(unused))
+    return splits
+
+
+def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
+    """Divides the classes 64 : 16 : 20, each split getting at least one.
+
+    The order is that of a hash of the names, so that neighbours in the alphabet
+    (often related) do not go to the same split.
+    """
+    if len(found) < len(SPLITS):
+        raise ValueError(
+            f"{base} has {len(found)} class folder(s); at least 3 are needed, one for "
+            "each of train, validation and test, and a task needs as many as it has "
+            f"ways. Expected {base}/CLASS/IMAGE.jpg"
+        )
+    order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
+    num_validation = max(1, round(0.16 * len(order)))
+    num_test = max(1, round(0.2 * len(order)))
+    num_train = len(order) - num_validation - num_test
+    ends = (num_train, num_train + num_validation, len(order))
+    starts = (0, *ends[:-1])
+    return {
+        split: {name: found[name] for name in sorted(order[start:end])}
+        for split, start, end in zip(SPLITS, starts, ends, strict=True)
+    }
+
+
+def _check_splits(splits: dict[str, Classes], where: str) -> None:
+    seen: dict[str, str] = {}
+    for split, classes in splits.items():
+        if not classes:
+            raise ValueError(
+                f"split {split!r} of {where} is empty; give it at least one class"
+            )
+        for name in classes:
+            if name in seen:
+                raise ValueError(
+                    f"class {name!r} is in {seen[name]!r} and in {split!r} of "
+                    f"{where}; splits share no class"
+                )
+            seen[name] = split
+
+
+def _classes(root: Path, base: Path) -> Classes:
+    return {
+        folder.name: [
+            file
+            for file in _visible(root, folder)
+            if file.suffix.lower() in _SUFFIXES and file.is_file()
+        ]
+        for folder in _subfolders(root, base)
+    }
+
+
+def _subfolders(root: Path, folder: Path) -> list[Path]:
+    return [p for p in _visible(root, folder) if p.is_dir()] if folder.is_dir() else []
+
+
+def _visible(root: Path, folder: Path) -> list[Path]:
+    """What is in `folder` and not hidden, sorted; refuses links out of `root`."""
+    paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for path in paths:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise ValueError(
+                f"{path} is a link to {path.resolve()}, outside of {root}; only files "
+                "inside the folder are read: copy them there"
+            )
+    return paths
+
+
+def _some(found: Classes) -> str:
+    names = sorted(found)
+    shown = ", ".join(repr(name) for name in names[:5]) or "none"
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
