@@ -17,9 +17,7 @@ def centroid() -> Head:
     return Head("centroid", fit)
 
 
-def fit(
-    features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-) -> Linear:
+def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Linear:
     """``-||x - c||^2 + ||x||^2 = 2 x.c - ||c||^2``: ranks as the distance does.
 
     Args:

@@ -1,0 +1,99 @@
+"""What a learner is: four pure functions, seen alike by training and evaluation."""
+
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Float, Int, Key
+
+from metabridge.heads import Head
+from metabridge.types import Examples, Params, Task, Variables
+
+
+class State(NamedTuple):
+    """What the next step needs, a pytree of arrays."""
+
+    params: Params
+    """``{"body": ..., "head": ...}``: everything that is learned."""
+    batch_stats: Params
+    """Running statistics of the body; empty if it keeps none."""
+    optimizer: Any
+    """State of the optax optimizer."""
+    step: Int[Array, ""]
+    """Steps taken."""
+
+
+class Info(NamedTuple):
+    """What a step tells people; nothing is computed from it."""
+
+    loss: Float[Array, ""]
+    """Mean over the tasks of the batch."""
+    accuracy: Float[Array, ""]
+    """Share of the batch's training examples classified right, in [0, 1]."""
+    grad_norm: Float[Array, ""]
+    """Euclidean norm of the gradient over all parameters."""
+
+
+class Init(Protocol):
+    """Makes a state from a key and a batch of inputs of one task, ``[N, *X]``."""
+
+    def __call__(self, key: Key[Array, ""], example: Float[Array, "..."]) -> State: ...
+
+
+class Step(Protocol):
+    """Takes one optimisation step on a batch of T tasks (a leading axis on every
+    field). The key serves what is random in the step, such as dropout."""
+
+    def __call__(
+        self, key: Key[Array, ""], state: State, batch: Task
+    ) -> tuple[State, Info]: ...
+
+
+class Adapt(Protocol):
+    """Adapts what was learned to the support set of one unseen task."""
+
+    def __call__(
+        self, variables: Variables, support: Examples, *, ways: int
+    ) -> Any: ...
+
+
+class Logits(Protocol):
+    """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned."""
+
+    def __call__(
+        self, adapted: Any, inputs: Float[Array, "..."]
+    ) -> Float[Array, "Q ways"]: ...
+
+
+class Embed(Protocol):
+    """Features ``[N, D]`` of inputs ``[N, *X]``, in inference mode."""
+
+    def __call__(
+        self, variables: Variables, inputs: Float[Array, "..."]
+    ) -> Float[Array, "N D"]: ...
+
+
+class FrozenBody(NamedTuple):
+    """How a learner adapts that changes only a head.
+
+    `adapt` is then `head.fit` on the features of the support, and evaluation embeds
+    every image of a split once instead of once a task.
+    """
+
+    embed: Embed
+    head: Head
+
+
+class Learner(NamedTuple):
+    """A way to learn from many tasks, and to adapt to a new one."""
+
+    name: str
+    init: Init
+    step: Step
+    adapt: Adapt
+    logits: Logits
+    frozen_body: FrozenBody | None = None
+    """How adaptation splits into body and head; None if it changes the body."""
+
+
+def variables_of(state: State) -> Variables:
+    """What `adapt` takes, from a state: parameters and running statistics."""
+    return {"params": state.params, "batch_stats": state.batch_stats}
