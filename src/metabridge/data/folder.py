@@ -11,6 +11,7 @@ The layouts, in the order they are looked for:
 Hidden files and files that do not end in .jpg, .jpeg or .png are passed over.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -67,12 +68,13 @@ def load(
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     shape = "native" if size is None else f"{size[0]}x{size[1]}"
-    return cache.load_or_build(
+    dataset = cache.load_or_build(
         f"folder-{slug}-{place}-{shape}",
         {"version": _VERSION, "size": size, "files": _listing_hash(root, splits)},
-        lambda: _build(f"folder:{path}", splits, size),
+        lambda: _build(splits, size),
         cache_dir=cache_dir,
     )
+    return dataclasses.replace(dataset, name=f"folder:{path}")
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
@@ -110,9 +112,7 @@ def find_splits(root: Path) -> dict[str, Classes]:
     return splits
 
 
-def _build(
-    name: str, splits: dict[str, Classes], size: tuple[int, int] | None
-) -> Dataset:
+def _build(splits: dict[str, Classes], size: tuple[int, int] | None) -> Dataset:
     files = [f for split in SPLITS for c in splits[split].values() for f in c]
     pixels = images.read(files, size)
     made, start = {}, 0
@@ -126,7 +126,7 @@ def _build(
         )
         start = stop
     mean, std = arrays.pixel_statistics(made["train"].images)
-    return Dataset(name=name, mean=mean, std=std, augmentation="natural", **made)
+    return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
 
 
 def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:

@@ -3,7 +3,8 @@
 `tfds.data_source` gives random access to the array_record format and needs no
 TensorFlow; tfrecord does, and is refused with the line that prepares the other.
 TFDS is imported only to read or prepare: finding a prepared dataset and its
-fingerprint takes none, so a warm cache opens without it.
+fingerprint takes none, so a warm cache opens without it. Preparing a dataset, which
+is done once, does need TensorFlow, and a module that TFDS 4.9 fails to declare.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _BATCH = 2000
+_PREPARE_NEEDS = "pip install tensorflow importlib_resources"
 
 
 class Source(NamedTuple):
@@ -138,8 +140,15 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
 
 def _prepare(name: str, root: Path) -> None:
     tfds = _import_tfds()
-    builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
-    builder.download_and_prepare()
+    try:
+        builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
+        builder.download_and_prepare()
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"preparing {name!r} needs {error.name or error}, which is not installed "
+            f"(reading it afterwards does not); install it with: {_PREPARE_NEEDS}",
+            name=error.name,
+        ) from error
 
 
 def _prepare_line(name: str, root: Path) -> str:
@@ -166,7 +175,7 @@ def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str
             problem += f" (there is no folder {root})"
     return (
         f"{problem}. Pass `data_dir`, the folder that holds {name}/, or "
-        f"`download=True`, or prepare it once (this downloads it): "
+        fXX
         f"{_prepare_line(name, root)}"
     )
 
