@@ -175,8 +175,8 @@ def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str
             problem += f" (there is no folder {root})"
     return (
         f"{problem}. Pass `data_dir`, the folder that holds {name}/, or "
-        fXX
-        f"{_prepare_line(name, root)}"
+        f"`download=True`, or prepare it once (this downloads it): "
+        f"{_PREPARE_NEEDS} && {_prepare_line(name, root)}"
     )
 
 
