@@ -1,0 +1,204 @@
+"""The cache: what is written is read, and nothing unsound is."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metabridge.data import Dataset, Split, cache
+
+
+def make_split(prefix: str, seed: int) -> Split:
+    images = np.random.default_rng(seed).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    labels = np.array([0, 0, 0, 1, 1, 1], np.int32)
+    return Split(images, labels, (f"{prefix}0", f"{prefix}1"))
+
+
+def make_dataset(seed: int = 0) -> Dataset:
+    return Dataset(
+        name="toy",
+        train=make_split("a", seed),
+        validation=make_split("b", seed + 1),
+        test=make_split("c", seed + 2),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        augmentation="drawing",
+    )
+
+
+class Builder:
+    """Builds the toy dataset and counts how often."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Dataset:
+        self.calls += 1
+        return make_dataset()
+
+
+def assert_equal(first: Dataset, second: Dataset) -> None:
+    assert (first.name, first.mean, first.std, first.augmentation) == (
+        second.name,
+        second.mean,
+        second.std,
+        second.augmentation,
+    )
+    for (name, one), (_, other) in zip(first.splits(), second.splits(), strict=True):
+        np.testing.assert_array_equal(one.images, other.images, err_msg=name)
+        np.testing.assert_array_equal(one.labels, other.labels, err_msg=name)
+        assert one.class_names == other.class_names
+
+
+def test_second_load_reads_what_the_first_wrote(tmp_path: Path) -> None:
+    build = Builder()
+    first = cache.load_or_build("toy", {"v": (1,)}, build, cache_dir=tmp_path)
+    second = cache.load_or_build("toy", {"v": (1,)}, build, cache_dir=tmp_path)
+    assert build.calls == 1
+    for dataset in (first, second):
+        assert_equal(dataset, make_dataset())
+        assert isinstance(dataset.train.images, np.memmap)
+        assert not dataset.train.images.flags.writeable
+
+
+def test_changed_fingerprint_rebuilds_without_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build = Builder()
+    with caplog.at_level(logging.INFO):
+        cache.load_or_build("toy", {"v": 1}, build, cache_dir=tmp_path)
+        cache.load_or_build("toy", {"v": 2}, build, cache_dir=tmp_path)
+    assert build.calls == 2
+    assert "out of date" in caplog.text
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "train.images.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(folder: Path) -> None:
+    path = folder / "test.images.npy"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "validation.labels.npy").unlink()
+
+
+def cut_the_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text()[:40])
+
+
+def empty_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+def put_a_pickle(folder: Path) -> None:
+    path = folder / "train.labels.npy"
+    np.save(path, np.array([print], dtype=object), allow_pickle=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = manifest["files"][path.name]
+    entry["bytes"], entry["crc32"] = path.stat().st_size, cache._crc32(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        flip_a_bit,
+        remove_a_file,
+        cut_the_manifest,
+        empty_the_manifest,
+        put_a_pickle,
+    ],
+)
+def test_damage_is_said_and_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage
+) -> None:
+    build = Builder()
+    cache.load_or_build("toy", {}, build, cache_dir=tmp_path)
+    damage(tmp_path / "toy")
+    repaired = cache.load_or_build("toy", {}, build, cache_dir=tmp_path)
+    assert build.calls == 2
+    assert_equal(repaired, make_dataset())
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "damaged" in caplog.text
+    cache.load_or_build("toy", {}, build, cache_dir=tmp_path)
+    assert build.calls == 2
+
+
+def test_failed_build_leaves_the_old_cache_and_no_rubbish(tmp_path: Path) -> None:
+    cache.load_or_build("toy", {"v": 1}, Builder(), cache_dir=tmp_path)
+
+    def fail() -> Dataset:
+        raise RuntimeError("no data")
+
+    with pytest.raises(RuntimeError, match="no data"):
+        cache.load_or_build("toy", {"v": 2}, fail, cache_dir=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".toy.lock", "toy"]
+    build = Builder()
+    cache.load_or_build("toy", {"v": 1}, build, cache_dir=tmp_path)
+    assert build.calls == 0
+
+
+def test_leftover_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".toy.tmp-x").mkdir()
+    (tmp_path / ".toy.tmp-x" / "train.images.npy").write_bytes(b"half")
+    cache.load_or_build("toy", {}, Builder(), cache_dir=tmp_path)
+    assert not (tmp_path / ".toy.tmp-x").exists()
+
+
+PROCESS = """
+import pathlib, sys, time
+from metabridge.data import cache
+from tests.data.test_cache import make_dataset
+
+def build():
+    with open(sys.argv[1] + "/log", "a") as log:
+        log.write("built\\n")
+    time.sleep(0.5)
+    return make_dataset()
+
+dataset = cache.load_or_build("toy", {}, build, cache_dir=sys.argv[1])
+print(int(dataset.train.images.sum()))
+"""
+
+
+def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROCESS, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    running = [
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    sums = [int(process.communicate(timeout=60)[0]) for process in running]
+    assert sums == [int(make_dataset().train.images.sum())] * 3
+    assert (tmp_path / "log").read_text() == "built\n"
+
+
+def test_unusable_cache_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    build = Builder()
+    with pytest.raises(OSError, match=r"cannot be written.*METABRIDGE_CACHE"):
+        cache.load_or_build("toy", {}, build, cache_dir=tmp_path / "file")
+    assert build.calls == 0
+
+
+def test_environment_names_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path))
+    assert cache.cache_root() == tmp_path
+    assert cache.cache_root(tmp_path / "own") == tmp_path / "own"
+    monkeypatch.delenv("METABRIDGE_CACHE")
+    assert cache.cache_root() == Path.home() / ".cache" / "metabridge"
