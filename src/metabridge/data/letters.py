@@ -88,11 +88,14 @@ class Faces:
         Returns:
           uint8 ``[SIZE, SIZE]``, ink 255 on 0, centred; empty if it has no ink.
         """
-        probe = 64
-        ink = self._ink(character, face, probe)
-        if ink.size:
-            size = max(1, round(probe * INK / max(ink.shape)))
-            ink = self._ink(character, face, size)[:SIZE, :SIZE]
+        size = 64
+        ink = self._ink(character, face, size)
+        # One step is exact but for rounding, which matters for a dot of five pixels.
+        for _ in range(3):
+            if ink.size and abs(max(ink.shape) - INK) > 2:
+                size = round(size * INK / max(ink.shape))
+                ink = self._ink(character, face, size)
+        ink = ink[:SIZE, :SIZE]
         canvas = np.zeros((SIZE, SIZE), np.uint8)
         top, left = ((SIZE - side) // 2 for side in ink.shape)
         canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink

@@ -28,7 +28,7 @@ _FOLDER = "folder:"
 _DESCRIPTIONS = (
     Description(
         "glyphs",
-        "letters drawn from matplotlib's fonts, 28x28, 706/161/198 classes of 20",
+        "letters drawn from matplotlib's fonts, 28x28, 703/162/199 classes of 20",
         False,
         ("seed",),
     ),

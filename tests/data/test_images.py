@@ -1,0 +1,124 @@
+"""Decoding: modes, sizes, orientation, and files that are not images."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metabridge.data import images
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+
+
+def test_png_is_read_exactly(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.read([tmp_path / "a.png"], None)[0], PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
+def test_grey_modes_have_one_channel(tmp_path: Path, mode: str) -> None:
+    grey = np.array([[0, 255], [255, 0]], np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    assert image.mode == mode
+    image.save(tmp_path / "a.png")
+    read = images.read([tmp_path / "a.png"], None)
+    np.testing.assert_array_equal(read[0, ..., 0], grey)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "RGB"])
+def test_other_modes_have_three(tmp_path: Path, mode: str) -> None:
+    Image.new("RGB", (3, 2), (0, 204, 51)).convert(mode).save(tmp_path / "a.png")
+    read = images.read([tmp_path / "a.png"], None)
+    assert read.shape == (1, 2, 3, 3)
+    assert read[0, 0, 0].tolist() == [0, 204, 51]
+
+
+def test_orientation_is_followed(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise shows it upright
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    read = images.read([tmp_path / "a.png"], None)
+    np.testing.assert_array_equal(read[0], np.rot90(PIXELS, -1))
+
+
+def test_resizing_averages(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[::2] = 200
+    Image.fromarray(stripes).save(tmp_path / "a.png")
+    read = images.read([tmp_path / "a.png"], (8, 16))
+    assert read.shape == (1, 8, 16, 1)
+    # Without antialiasing the stripes would come out as 0 or 200.
+    assert np.abs(read[:, 1:-1].astype(int) - 100).max() <= 10
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not an image",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
+    ],
+)
+def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot read the image .*odd\.png"):
+        images.read([path], None)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_truncated_images(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"cut.{ending}"
+    Image.fromarray(np.tile(PIXELS, (9, 9, 1))).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=rf"cut\.{ending}"):
+        images.read([path], None)
+
+
+def test_huge_images_are_refused_before_decoding(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return (
+            struct.pack(">I", len(data))
+            + checked
+            + struct.pack(">I", zlib.crc32(checked))
+        )
+
+    header = struct.pack(">IIBBBBB", 8000, 8000, 8, 0, 0, 0, 0)
+    path = tmp_path / "huge.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+    with pytest.raises(ValueError, match=r"huge\.png: it is 8000 x 8000; the limit"):
+        images.read([path], (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, None), (32, (32, 32)), ((4, 5), (4, 5)), ([4, np.int64(5)], (4, 5))],
+)
+def test_sizes_that_are_taken(given: Any, expected: Any) -> None:
+    assert images.checked_size(given) == expected
+
+
+@pytest.mark.parametrize("size", [True, 3.0, "32", (1, 2, 3), (1, "2"), {1, 2}])
+def test_sizes_of_a_wrong_type(size: Any) -> None:
+    with pytest.raises(TypeError, match="integer or a pair"):
+        images.checked_size(size)
+
+
+@pytest.mark.parametrize("size", [0, -3, 1025, (5, 0)])
+def test_sizes_out_of_range(size: Any) -> None:
+    with pytest.raises(ValueError, match="from 1 to 1024"):
+        images.checked_size(size)

@@ -1,0 +1,93 @@
+"""The registry, and the contract that every dataset keeps."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metabridge.data import Dataset, dataset_names, describe, load_dataset
+
+
+@pytest.fixture(params=["glyphs", "omniglot", "cifar_fs", "fc100"])
+def dataset(request: pytest.FixtureRequest) -> Dataset:
+    return request.getfixturevalue(request.param)
+
+
+def test_every_name_is_under_contract(request: pytest.FixtureRequest) -> None:
+    # "folder:PATH" has its own file; the others are the parameters above.
+    assert dataset_names() == ("glyphs", "omniglot", "cifar_fs", "fc100", "folder:PATH")
+
+
+def test_contract(dataset: Dataset) -> None:
+    names = [set(split.class_names) for _, split in dataset.splits()]
+    assert sum(map(len, names)) == len(set().union(*names))
+    for _, split in dataset.splits():
+        assert split.images.dtype == np.uint8
+        assert split.images.shape[1:] == dataset.image_shape
+        assert split.labels.dtype == np.int32
+        assert np.all(np.diff(split.labels) >= 0)
+        assert split.images_per_class.min() >= 2
+        assert isinstance(split.images, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            split.images[0] = 0
+    pixels = dataset.train.images[::3] / 255.0
+    # CIFAR's published values are of all 100 classes, not of these, hence 0.02.
+    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), atol=0.02)
+    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), atol=0.02)
+
+
+def test_descriptions_say_what_is_needed() -> None:
+    needs = {d.name: d.needs_data_dir for d in describe()}
+    assert needs == {
+        "glyphs": False,
+        "omniglot": True,
+        "cifar_fs": True,
+        "fc100": True,
+        "folder:PATH": False,
+    }
+    for description in describe():
+        assert "\n" not in description.summary
+        assert len(description.summary) < 90
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="unknown dataset 'cifar'.*" + "glyphs, omni"):
+        load_dataset("cifar")
+    with pytest.raises(TypeError):
+        load_dataset(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("glyphs", {"data_dir": "x"}),
+        ("glyphs", {"image_size": 28}),
+        ("glyphs", {"download": True}),
+        ("omniglot", {"image_size": 28}),
+        ("cifar_fs", {"seed": 1}),
+        ("folder:x", {"data_dir": "x"}),
+        ("folder:x", {"seed": 3}),
+    ],
+)
+def test_options_of_other_datasets_are_refused(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    (option,) = options
+    with pytest.raises(ValueError, match=f"does not take `{option}`; it takes"):
+        load_dataset(name, cache_dir=tmp_path, **options)
+
+
+def test_importing_the_registry_imports_nothing_heavy(
+    glyphs: Dataset, cache_dir: Path
+) -> None:
+    heavy = "{'jax', 'tensorflow_datasets', 'tensorflow', 'PIL', 'matplotlib', 'scipy'}"
+    code = (
+        "import sys; from metabridge.data import registry; registry.describe(); "
+        f"assert not {heavy} & set(sys.modules); "
+        f"registry.load_dataset('glyphs', cache_dir={str(cache_dir)!r}); "
+        f"assert not {heavy} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
