@@ -1,0 +1,145 @@
+"""The command line: `metabridge train | evaluate | datasets`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metabridge.config import (
+    ALGORITHMS,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    MTLConfig,
+    TrainConfig,
+)
+
+
+def train_mtl(
+    learner: MTLConfig,
+    data: DataConfig,
+    model: ModelConfig,
+    train: TrainConfig,
+    evaluation: EvaluationConfig,
+    run_dir: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a shared body with a head per task; score it on unseen tasks.
+
+    Writes a run folder with the resolved configuration, metrics (JSON lines and
+    TensorBoard), checkpoints, result.json and two figures.
+
+    Args:
+      run_dir: Folder of the run. Default: a new one under runs/.
+      resume: Go on with the interrupted run in that folder.
+    """
+    _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
+
+
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional],
+    ways: int | None = None,
+    shots: int | None = None,
+    queries: int | None = None,
+    tasks: int | None = None,
+    head: Literal["logistic", "ridge", "centroid"] | None = None,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+) -> None:
+    """Score the best checkpoint of a run on unseen tasks.
+
+    What is not given is as the run was configured.
+
+    Args:
+      run: Folder of the run.
+      ways: Classes of a test task.
+      shots: Support images a class.
+      queries: Query images a class.
+      tasks: Test tasks.
+      head: What is fitted on the support: logistic, ridge or centroid.
+      data_dir: TFDS folder, if the data has moved.
+      output: JSON file for the result.
+    """
+    from metabridge.training.scoring import evaluate_run
+
+    given = {
+        "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head
+    }  # fmt: skip
+    result = evaluate_run(
+        run,
+        {name: value for name, value in given.items() if value is not None},
+        data_dir=data_dir,
+        output=output,
+    )
+    _print_result(result)
+
+
+def datasets() -> None:
+    """List the datasets, and what each needs."""
+    from metabridge.data.registry import describe
+
+    for description in describe():
+        needs = " (needs --data-dir)" if description.needs_data_dir else ""
+        print(f"{description.name:12} {description.summary}{needs}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; bad input ends with one line on stderr and exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] == ["train"]:
+            tyro.extras.subcommand_cli_from_dict(
+                {"mtl": train_mtl},
+                prog="metabridge train",
+                description="Train a learner; each has options of its own.",
+                args=arguments[1:],
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+        else:
+            tyro.extras.subcommand_cli_from_dict(
+                {"train": _train_help, "evaluate": evaluate, "datasets": datasets},
+                prog="metabridge",
+                description="Multi-task learning and gradient-based meta-learning.",
+                args=arguments,
+            )
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if "--traceback" in arguments:
+            raise
+        print(f"metabridge: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _train_help() -> None:
+    """Train a learner: `metabridge train mtl --help` lists the options."""
+    print(f"metabridge train takes an algorithm: {', '.join(ALGORITHMS)}")
+    sys.exit(2)
+
+
+def _train(config: Config, run_dir: Path | None, *, resume: bool) -> None:
+    from metabridge.training import train
+
+    _print_result(train(config, run_dir, resume=resume))
+
+
+def _print_result(result: dict) -> None:
+    shape = f"{result['ways']}-way {result['shots']}-shot"
+    print(
+        f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
+        f"{result['tasks']} unseen tasks\n"
+        f"  accuracy                        {_percent(result, 'accuracy', 'ci95')}\n"
+        f"  nearest centroid on raw pixels  "
+        f"{_percent(result, 'pixel_centroid_accuracy', 'pixel_centroid_ci95')}"
+    )
+    if "train_seconds" in result:
+        steps, seconds = result["train_steps"], result["train_seconds"]
+        speed = result["images_per_second"]
+        print(f"  trained {steps} steps in {seconds:.0f} s, {speed:.0f} images/s")
+    if "run_dir" in result:
+        print(f"  everything is in {result['run_dir']}")
+
+
+def _percent(result: dict, mean: str, interval: str) -> str:
+    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f} %"

@@ -1,0 +1,155 @@
+"""Figures of a run: its learning curves, and a test task with its predictions."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Array, Key
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from metabridge.data import augment, episodes
+from metabridge.data.dataset import Dataset
+from metabridge.learners import Learner
+from metabridge.training.metrics import read_metrics
+from metabridge.types import Examples, TaskShape, Variables
+
+# Blue and orange of Okabe and Ito's palette, told apart by colour-blind readers.
+RIGHT, WRONG = "#0072B2", "#D55E00"
+_QUERIES_SHOWN = 8
+
+
+def learning_curves(run_dir: Path, output: Path) -> None:
+    """Training loss by step, and training and validation accuracy by time.
+
+    Args:
+      run_dir: a run folder with ``metrics.jsonl``.
+      output: the picture to write, its format by its ending.
+    """
+    records = list(read_metrics(run_dir, "train"))
+    validations = list(read_metrics(run_dir, "validation"))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.plot([r["step"] for r in records], [r["loss"] for r in records], color=RIGHT)
+    left.set(xlabel="step", ylabel="training loss", title="Loss")
+    right.plot(
+        [r["seconds"] / 60 for r in records],
+        [100 * r["accuracy"] for r in records],
+        color="0.6",
+        label="training tasks",
+    )
+    right.errorbar(
+        [r["seconds"] / 60 for r in validations],
+        [100 * r["accuracy"] for r in validations],
+        [100 * r["ci95"] for r in validations],
+        color=RIGHT,
+        marker="o",
+        markersize=4,
+        capsize=2,
+        label="unseen validation tasks (95 % interval)",
+    )
+    right.set(xlabel="training time, minutes", ylabel="accuracy, %", title="Accuracy")
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(output, dpi=120)
+
+
+def test_task(
+    learner: Learner,
+    variables: Variables,
+    dataset: Dataset,
+    shape: TaskShape,
+    key: Key[Array, ""],
+    output: Path,
+) -> None:
+    """One test task: support, queries, and what the adapted learner says of them.
+
+    Args:
+      learner: adapts to the support.
+      variables: what it has learned.
+      dataset: the task is drawn from its test split.
+      shape: ways, shots and queries.
+      key: settles the task.
+      output: the picture to write.
+    """
+    split = dataset.test
+    drawn = episodes.sample_episode(
+        key,
+        episodes.class_index(split),
+        shape,
+        max_count=int(split.images_per_class.max()),
+    )
+    support, query = np.asarray(drawn.support), np.asarray(drawn.query)
+
+    def inputs(rows: np.ndarray) -> jax.Array:
+        images = jnp.asarray(np.asarray(split.images[rows.reshape(-1)]))
+        return augment.normalise(images, dataset.mean, dataset.std)
+
+    labels = episodes.labels(shape.ways, shape.shots)
+    adapted = learner.adapt(
+        variables, Examples(inputs(support), labels), ways=shape.ways
+    )
+    scores = learner.logits(adapted, inputs(query))
+    confidence = np.asarray(jax.nn.softmax(scores)).reshape(*query.shape, -1)
+    _draw_task(
+        split.images, split.class_names, np.asarray(drawn.classes), support, query,
+        confidence, output,
+    )  # fmt: skip
+
+
+def _draw_task(
+    images: np.ndarray,
+    class_names: tuple[str, ...],
+    classes: np.ndarray,
+    support: np.ndarray,
+    query: np.ndarray,
+    confidence: np.ndarray,
+    output: Path,
+) -> None:
+    """A row a class: name, up to five supports, up to eight queries."""
+    ways, shots = len(classes), min(support.shape[1], 5)
+    queries = min(query.shape[1], _QUERIES_SHOWN)
+    figure = Figure(
+        figsize=(1.1 * (shots + queries) + 2.4, 1.35 * ways + 0.8), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        ways, shots + queries + 1, squeeze=False,
+        gridspec_kw={"width_ratios": [1.6] + [1] * (shots + queries)},
+    )  # fmt: skip
+    for way in range(ways):
+        name = grid[way][0]
+        name.axis("off")
+        title = class_names[classes[way]].split("/")[-1].replace("_", " ")
+        name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
+        for column in range(shots):
+            _show(grid[way][1 + column], images[support[way, column]])
+        for column in range(queries):
+            axes = grid[way][1 + shots + column]
+            _show(axes, images[query[way, column]])
+            said = int(confidence[way, column].argmax())
+            colour = RIGHT if said == way else WRONG
+            sure = confidence[way, column, said]
+            mark = "" if said == way else "✗ "
+            axes.set_xlabel(f"{mark}{said + 1} ({sure:.0%})", color=colour, fontsize=8)
+            for spine in axes.spines.values():
+                spine.set(visible=True, color=colour, linewidth=2.5)
+    grid[0][1].set_title("support", loc="left", fontsize=10)
+    grid[0][1 + shots].set_title(
+        "query, with the predicted class and its probability", loc="left", fontsize=10
+    )
+    figure.savefig(output, dpi=120)
+
+
+def _show(axes: "mpl.axes.Axes", image: np.ndarray) -> None:
+    grey = image.shape[-1] == 1
+    # Drawings are stored as ink 255 on paper 0; people expect dark ink.
+    axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,98 @@
+"""Checkpoints of a run: the newest, to go on from, and the best, to use.
+
+Orbax writes them atomically; a half-written one is never taken for a whole one.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from metabridge.learners import State
+
+
+class Progress(NamedTuple):
+    """What the loop itself has to remember."""
+
+    step: int
+    """Steps taken."""
+    seconds: float
+    """Time spent in training steps."""
+    validation_accuracy: float
+    """At this checkpoint, in [0, 1]."""
+    best_accuracy: float
+    """The best validation so far."""
+    validations_since_best: int
+    """Validations without progress."""
+
+
+class Checkpoints:
+    """The checkpoint folder of a run, open for writing or for reading."""
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        # Orbax logs every file it touches.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(1),
+                checkpoint_managers.BestN(get_metric_fn=_accuracy, n=1),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_accuracy,
+            best_mode="max",
+            preservation_policy=policy,
+            read_only=read_only,
+            create=not read_only,
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def save(self, progress: Progress, state: State, plateau: Any) -> None:
+        """Writes a checkpoint in the background; `close` waits for it."""
+        self._manager.save(
+            progress.step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave({"state": state, "plateau": plateau}),
+                progress=ocp.args.JsonSave(progress._asdict()),
+            ),
+            metrics={"accuracy": progress.validation_accuracy},
+        )
+
+    def restore(
+        self, state: State, plateau: Any, *, best: bool = False
+    ) -> tuple[Progress, State, Any] | None:
+        """The newest checkpoint, or the best; None if there is none.
+
+        Args:
+          state: an example of the structure, shapes and placement to restore.
+          plateau: likewise.
+          best: take the one of the highest validation accuracy.
+        """
+        manager = self._manager
+        step = manager.best_step() if best else manager.latest_step()
+        if step is None:
+            return None
+        template = jax.tree.map(
+            ocp.utils.to_shape_dtype_struct, {"state": state, "plateau": plateau}
+        )
+        restored = manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(template),
+                progress=ocp.args.JsonRestore(),
+            ),
+        )
+        tree = restored["state"]
+        return Progress(**restored["progress"]), tree["state"], tree["plateau"]
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _accuracy(metrics: dict[str, float]) -> float:
+    return metrics["accuracy"]

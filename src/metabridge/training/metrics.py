@@ -1,0 +1,43 @@
+"""Records of a run: JSON lines for scripts, TensorBoard for people."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+
+class MetricsWriter:
+    """Appends records to ``metrics.jsonl`` and the same numbers to TensorBoard."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """One record: ``{"step": ..., "kind": "train" | "validation", ...}``."""
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The records of a kind in a run folder, a later one of a step over an earlier.
+
+    A run that was interrupted and resumed records some steps twice.
+    """
+    records: dict[int, dict[str, Any]] = {}
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut off by an interruption; its step was recorded anew
+        if record["kind"] == kind:
+            records[record["step"]] = record
+    return iter(records[step] for step in sorted(records))

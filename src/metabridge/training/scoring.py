@@ -1,0 +1,150 @@
+"""The best checkpoint of a run, scored on unseen tasks."""
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from metabridge import build, heads, plots
+from metabridge.config import Config, check
+from metabridge.data.dataset import Dataset
+from metabridge.evaluation import evaluator, pixel_score
+from metabridge.learners import Learner, variables_of
+from metabridge.training import run_folder, setup
+from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.sampler import example_of
+from metabridge.types import Variables
+
+
+def evaluate_run(
+    run_dir: Path,
+    evaluation: dict[str, Any],
+    *,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+) -> dict[str, Any]:
+    """Scores a run on tasks of other shapes, numbers or heads than it was made with.
+
+    Args:
+      run_dir: folder of the run.
+      evaluation: fields of `EvaluationConfig` that differ from the run's.
+      data_dir: where the dataset is, if not where the run found it.
+      output: JSON file to write the result to.
+
+    Returns:
+      The result.
+
+    Raises:
+      ValueError: no run or checkpoint there, or tasks the data does not hold.
+    """
+    config = run_folder.read_config(run_dir)
+    config = dataclasses.replace(
+        config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
+    )
+    if data_dir is not None:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, data_dir=data_dir)
+        )
+    check(config)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ValueError(f"`output` is {output}, but its folder does not exist")
+    dataset = setup.load(config)
+    setup.check_shapes(config, dataset)
+    learner = build.learner(config, dataset)
+    variables, best = best_variables(config, dataset, learner, run_dir)
+    result = test(config, dataset, learner, variables)
+    result |= {"best_step": best.step, "seed": config.train.seed}
+    if output is not None:
+        run_folder.write_json(output, result)
+    return result
+
+
+def best_variables(
+    config: Config, dataset: Dataset, learner: Learner, run_dir: Path
+) -> tuple[Variables, Progress]:
+    """What the best checkpoint of a run holds.
+
+    Raises:
+      RunError: there is none yet.
+    """
+    keys = setup.keys_of(config)
+    state = learner.init(keys.init, example_of(dataset))
+    folder = run_dir / "checkpoints"
+    if folder.is_dir():
+        checkpoints = Checkpoints(folder, read_only=True)
+        restored = checkpoints.restore(
+            state, setup.plateau_rule(config.train)[1], best=True
+        )
+        checkpoints.close()
+        if restored is not None:
+            return variables_of(restored[1]), restored[0]
+    raise run_folder.RunError(f"{run_dir} holds no checkpoint yet: resume its training")
+
+
+def finish(
+    config: Config,
+    dataset: Dataset,
+    learner: Learner,
+    progress: Progress,
+    run_dir: Path,
+) -> dict[str, Any]:
+    """Scores the best checkpoint on the test tasks; writes result and figures."""
+    variables, best = best_variables(config, dataset, learner, run_dir)
+    result = test(config, dataset, learner, variables)
+    seconds = progress.seconds
+    images = (
+        progress.step
+        * (config.train.tasks_per_step or 1)
+        * setup.images_per_task(config.train)
+    )
+    result |= {
+        "train_steps": progress.step,
+        "best_step": best.step,
+        "validation_accuracy": best.validation_accuracy,
+        "train_seconds": seconds,
+        "images_per_second": images / seconds if seconds else math.nan,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        "seed": config.train.seed,
+        "peak_memory_mb": run_folder.peak_memory_mb(),
+    }
+    run_folder.write_json(run_dir / "result.json", result)
+    plots.learning_curves(run_dir, run_dir / "learning_curves.png")
+    plots.test_task(
+        learner,
+        variables,
+        dataset,
+        setup.test_shape(config),
+        setup.keys_of(config).test,
+        run_dir / "test_task.png",
+    )
+    return result | {"run_dir": str(run_dir)}
+
+
+def test(
+    config: Config, dataset: Dataset, learner: Learner, variables: Variables
+) -> dict[str, Any]:
+    """Accuracy on test tasks, and that of nearest centroid on raw pixels beside it."""
+    shape, num_tasks = setup.test_shape(config), config.evaluation.tasks
+    key = setup.keys_of(config).test
+    since = time.perf_counter()
+    score = evaluator(learner, dataset, dataset.test, shape)(variables, key, num_tasks)
+    seconds = time.perf_counter() - since
+    pixels = pixel_score(dataset.test, heads.centroid(), shape, key, num_tasks)
+    return {
+        "algorithm": config.algorithm,
+        "dataset": config.data.dataset,
+        "ways": shape.ways,
+        "shots": shape.shots,
+        "queries": shape.queries,
+        "tasks": score.tasks,
+        "head": config.evaluation.head,
+        "accuracy": score.accuracy,
+        "ci95": score.ci95,
+        "pixel_centroid_accuracy": pixels.accuracy,
+        "pixel_centroid_ci95": pixels.ci95,
+        "evaluation_seconds": seconds,
+        "evaluation_seed": config.evaluation.evaluation_seed,
+    }

@@ -1,0 +1,108 @@
+"""What a configuration comes to: its data, keys and task shapes, checked."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+from jaxtyping import Array, Key
+
+from metabridge.config import Config, TrainConfig
+from metabridge.data import episodes
+from metabridge.data.dataset import Dataset
+from metabridge.data.registry import load_dataset
+from metabridge.training.sampler import Sample, task_sampler
+from metabridge.types import TaskShape
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """Everything random in a run, from its two seeds."""
+
+    init: Key[Array, ""]
+    train: Key[Array, ""]
+    tasks: Key[Array, ""]
+    validation: Key[Array, ""]
+    test: Key[Array, ""]
+
+
+def keys_of(config: Config) -> Keys:
+    key_init, key_train, key_tasks = jax.random.split(
+        jax.random.key(config.train.seed), 3
+    )
+    key_validation, key_test = jax.random.split(
+        jax.random.key(config.evaluation.evaluation_seed)
+    )
+    return Keys(key_init, key_train, key_tasks, key_validation, key_test)
+
+
+def train_shape(config: TrainConfig) -> TaskShape:
+    return TaskShape(
+        config.train_ways or 0, config.train_shots or 0, config.train_queries or 0
+    )
+
+
+def test_shape(config: Config) -> TaskShape:
+    evaluation = config.evaluation
+    return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
+
+
+def images_per_task(config: TrainConfig) -> int:
+    """Images of a training task."""
+    shape = train_shape(config)
+    return shape.ways * (shape.shots + shape.queries)
+
+
+def load(config: Config) -> Dataset:
+    """The dataset of a configuration."""
+    data = config.data
+    return load_dataset(
+        data.dataset, data_dir=data.data_dir, image_size=data.image_size
+    )
+
+
+def check_shapes(config: Config, dataset: Dataset) -> None:
+    """Raises unless every split holds tasks of the shapes asked for."""
+    name = config.data.dataset
+    episodes.check_shape(
+        train_shape(config.train),
+        dataset.train,
+        what=f"split 'train' of {name!r}",
+        rotations=bool(config.data.rotations),
+    )
+    for split_name in ("validation", "test"):
+        episodes.check_shape(
+            test_shape(config),
+            getattr(dataset, split_name),
+            what=f"split {split_name!r} of {name!r}",
+        )
+    height, width, _ = dataset.image_shape
+    if config.model.model != "mlp" and min(height, width) < 16:
+        raise ValueError(
+            f"{config.model.model} halves an image four times, so it needs 16x16 "
+            f"pixels at least, but {name!r} has {height}x{width}; pass --image-size"
+        )
+    if config.data.rotations and height != width:
+        raise ValueError(f"`rotations` need square images, not {height}x{width}")
+
+
+def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sample:
+    fixed = config.learner.heads != "class_table"
+    return task_sampler(
+        dataset,
+        train_shape(config.train),
+        augmentation=config.data.augmentation or dataset.augmentation,
+        rotations=bool(config.data.rotations),
+        num_tasks=config.learner.num_tasks if fixed else None,
+        tasks_key=keys.tasks,
+    )
+
+
+def plateau_rule(
+    config: TrainConfig,
+) -> tuple[optax.GradientTransformationExtraArgs, Any]:
+    """Optax's plateau rule, asked once a validation, and its state."""
+    rule = optax.contrib.reduce_on_plateau(factor=0.1, patience=config.patience)
+    return rule, rule.init(jnp.zeros(()))
