@@ -16,7 +16,7 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
     return request.getfixturevalue(request.param)
 
 
-def test_every_name_is_under_contract(request: pytest.FixtureRequest) -> None:
+def test_every_name_is_under_contract() -> None:
     # "folder:PATH" has its own file; the others are the parameters above.
     assert dataset_names() == ("glyphs", "omniglot", "cifar_fs", "fc100", "folder:PATH")
 

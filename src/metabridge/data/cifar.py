@@ -18,7 +18,7 @@ import numpy as np
 from metabridge.data import arrays, cache, tfds_source
 from metabridge.data.dataset import SPLITS, Dataset
 
-# Of CIFAR-100's training images; the values of Lee et al. (MetaOptNet, CVPR 2019).
+# Of CIFAR-100's 50,000 training images, as usual for it; they include test classes.
 _MEAN = (0.5071, 0.4867, 0.4408)
 _STD = (0.2675, 0.2565, 0.2761)
 _IMAGES_PER_CLASS = 600

@@ -35,15 +35,12 @@ def load(
     *,
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
-    max_classes: int | None = None,
 ) -> Dataset:
     """Loads the glyphs, drawing them on first use: 28x28x1, ink 255 on 0.
 
     Args:
       seed: of the drawings, at least 0; the classes and their splits are fixed.
       cache_dir: see `metabridge.data.cache.cache_root`.
-      max_classes: keep only so many classes of each split, spread over its scripts;
-        for tests.
 
     Raises:
       ValueError: `seed` is negative.
@@ -53,9 +50,8 @@ def load(
         raise TypeError(f"`seed` must be an integer, not {seed!r}")
     if seed < 0:
         raise ValueError(f"`seed` must be at least 0, not {seed}")
-    suffix = "" if max_classes is None else f"-{max_classes}"
     return cache.load_or_build(
-        f"glyphs-{_VERSION}-seed{seed}{suffix}",
+        f"glyphs-{_VERSION}-seed{seed}",
         {
             "scripts": letters.SCRIPTS,
             "unicode": unicodedata.unidata_version,
@@ -64,7 +60,7 @@ def load(
                 for name in ("matplotlib", "numpy", "pillow", "scipy")
             },
         },
-        lambda: _build(int(seed), max_classes),
+        lambda: _build(int(seed)),
         cache_dir=cache_dir,
     )
 
@@ -91,13 +87,10 @@ def draw(letter: letters.Letter, faces: letters.Faces, *, seed: int) -> np.ndarr
     return np.round(255 * cover).astype(np.uint8)[..., None]
 
 
-def _build(seed: int, max_classes: int | None) -> Dataset:
+def _build(seed: int) -> Dataset:
     faces = letters.Faces()
     splits = {}
     for name, found in letters.find(faces).items():
-        if max_classes is not None and max_classes < len(found):
-            rows = np.linspace(0, len(found) - 1, max_classes).astype(int)
-            found = [found[row] for row in rows]
         images = np.concatenate([draw(letter, faces, seed=seed) for letter in found])
         labels = arrays.run_labels([IMAGES_PER_CLASS] * len(found))
         names = tuple(letter.class_name for letter in found)

@@ -1,0 +1,70 @@
+"""The value types refuse what is not a few-shot dataset."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metabridge.data import Dataset, Split
+
+IMAGES = np.zeros((4, 5, 6, 1), np.uint8)
+LABELS = np.array([0, 0, 1, 1], np.int32)
+
+
+def make(**changes: Any) -> Split:
+    options = {"images": IMAGES, "labels": LABELS, "class_names": ("a", "b")}
+    return Split(**(options | changes))
+
+
+def make_dataset(**changes: Any) -> Dataset:
+    options: dict[str, Any] = {
+        "name": "toy",
+        "train": make(class_names=("a", "b")),
+        "validation": make(class_names=("c", "d")),
+        "test": make(class_names=("e", "f")),
+        "mean": (0.5,),
+        "std": (0.5,),
+    }
+    return Dataset(**(options | changes))
+
+
+def test_sizes() -> None:
+    dataset = make_dataset()
+    assert dataset.image_shape == (5, 6, 1)
+    assert [name for name, _ in dataset.splits()] == ["train", "validation", "test"]
+    assert dataset.train.num_classes == 2
+    assert dataset.train.images_per_class.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"images": IMAGES.astype(np.float32)}, TypeError, "must be uint8"),
+        ({"images": IMAGES[..., 0]}, TypeError, "must be uint8"),
+        ({"images": np.zeros((4, 5, 6, 4), np.uint8)}, ValueError, "1 or 3 channels"),
+        ({"labels": LABELS[:3]}, TypeError, r"must be int32 \[4\]"),
+        ({"labels": LABELS.astype(np.int64)}, TypeError, r"must be int32 \[4\]"),
+        ({"labels": LABELS[::-1]}, ValueError, "must ascend"),
+        ({"labels": np.zeros(4, np.int32)}, ValueError, r"each of 0\.\.1"),
+        ({"labels": LABELS + np.int32(1)}, ValueError, r"each of 0\.\.1"),
+        ({"class_names": ("a", "a")}, ValueError, "a name twice"),
+    ],
+)
+def test_bad_splits(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": make(class_names=("b", "e"))}, "'b' .* 'train' and in 'test'"),
+        ({"test": make(images=np.zeros((4, 5, 5, 1), np.uint8))}, "differ in shape"),
+        ({"mean": (0.5, 0.5, 0.5)}, "one a channel"),
+    ],
+)
+def test_bad_datasets(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_dataset(**changes)
