@@ -139,10 +139,10 @@ def _draw_task(
             axes.set_xlabel(f"{mark}{said + 1} ({sure:.0%})", color=colour, fontsize=8)
             for spine in axes.spines.values():
                 spine.set(visible=True, color=colour, linewidth=2.5)
-    grid[0][1].set_title("support", loc="left", fontsize=10)
-    grid[0][1 + shots].set_title(
-        "query, with the predicted class and its probability", loc="left", fontsize=10
-    )
+    said_what = "query, with the predicted class and its probability"
+    for column, title in ((1, "support"), (1 + shots, said_what)):
+        text = grid[0][column].set_title(title, loc="left", fontsize=10)
+        text.set_in_layout(False)  # or its width would widen the column
     figure.savefig(output, dpi=120)
 
 

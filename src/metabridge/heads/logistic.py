@@ -103,9 +103,11 @@ def solve(
         # The transpose is written out first: XLA on a CPU multiplies batches of small
         # matrices four times faster than batches of a matrix and its own transpose.
         gram = features @ jax.lax.optimization_barrier(features.T)
-        times_gram = lambda U: gram @ U
+        times_gram = functools.partial(jnp.matmul, gram)
     else:
-        times_gram = lambda U: features @ (features.T @ U)
+
+        def times_gram(U):
+            return features @ (features.T @ U)
 
     def gradient(point: _Dual) -> tuple[_Dual, Float[Array, "S ways"]]:
         scores = point.gram_coefficients + point.bias[None]

@@ -1,0 +1,258 @@
+"""Kernels of deep ReLU networks at the edge of chaos, exact at any depth.
+
+The textbook recursion follows the correlation, which reaches ``1 - O(1/L^2)`` after L
+layers; in float32 all digits that matter are gone by depth 100. This one follows what
+is left, ``delta = 1 - rho``, and the angle ``theta = 2 asin(sqrt(delta / 2))``. A layer
+is
+
+    delta <- delta - (sin theta - theta cos theta) / pi
+    Theta <- Sigma + Theta (pi - theta) / pi,    Sigma = q (1 - delta)
+
+with q = ``|x| |x'| / d`` constant (half that of a network whose last layer has
+``W_std = sqrt(2)`` too).
+
+References:
+  Cho, Saul. Kernel methods for deep learning. NeurIPS 2009.
+  Jacot, Gabriel, Hongler. Neural tangent kernel. NeurIPS 2018,
+    https://arxiv.org/abs/1806.07572.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from theory.kernels import float64
+from theory.types import Array, KernelFn, Kernels
+
+# sin t - t cos t = sum_k (-1)^(k+1) 2k / (2k+1)! t^(2k+1)
+_SERIES = tuple(
+    (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)
+)
+
+
+# asin(t) = t + t z above(z) / below(z) with z = t^2, highest power first.
+_ABOVE = (
+    3.47933107596021167570e-05,
+    7.91534994289814532176e-04,
+    -4.00555345006794114027e-02,
+    2.01212532134862925881e-01,
+    -3.25565818622400915405e-01,
+    1.66666666666666657415e-01,
+)
+_BELOW = (
+    7.70381505559019352791e-02,
+    -6.88283971605453293030e-01,
+    2.02094576023350569471e00,
+    -2.40339491173441421878e00,
+    1.0,
+)
+
+
+class _State(NamedTuple):
+    """What a layer passes on."""
+
+    delta: Float[jax.Array, "N M"]
+    """One minus the correlation."""
+    ntk: Float[jax.Array, "N M"]
+    """``Theta / q``."""
+
+
+def relu_network(depth: int) -> KernelFn:
+    """Kernels of a fully connected ReLU network.
+
+    NTK parametrisation, `depth` hidden layers of infinite width with
+    ``W_std = sqrt(2)``, a linear output layer with ``W_std = 1``, no biases. Inputs are
+    flattened; a mean square of 1 gives an output of variance 1.
+
+    Args:
+      depth: hidden layers, at least 0.
+
+    Returns:
+      ``kernel(x1, x2=None) -> Kernels`` in float64.
+    """
+    _check_depths([depth])
+
+    def kernel(x1: Array, x2: Array | None = None) -> Kernels:
+        with float64():
+            scale, state = _begin(
+                np.asarray(x1, np.float64),
+                None if x2 is None else np.asarray(x2, np.float64),
+            )
+            state = _advance(state, depth)
+            return Kernels(*map(np.asarray, _emit(scale, state)))
+
+    return kernel
+
+
+def relu_depths(
+    x1: Float[Array, "N *X"],
+    x2: Float[Array, "M *X"] | None = None,
+    *,
+    depths: Sequence[int],
+) -> Kernels:
+    """Kernels of `relu_network` at several depths, in one pass over the layers.
+
+    Args:
+      x1: inputs in float32 or float64.
+      x2: likewise; None means `x1`.
+      depths: hidden layers, in any order.
+
+    Returns:
+      Kernels ``[len(depths), N, M]`` in the type of `x1`; NumPy arrays.
+    """
+    _check_depths(depths)
+    order = sorted(set(depths))
+    counts = np.diff(np.asarray([0, *order], np.int32))
+    with float64():
+        scale, state = _begin(*_pair(x1, x2))
+        stacks = Kernels(*map(np.asarray, _emit_depths(scale, state, counts)))
+    if list(depths) == order:
+        return stacks
+    rows = [order.index(depth) for depth in depths]
+    return Kernels(*(stack[rows] for stack in stacks))
+
+
+def iterate_depths(
+    x1: Float[Array, "N *X"],
+    x2: Float[Array, "M *X"] | None = None,
+    *,
+    depths: Sequence[int],
+) -> Iterator[Kernels]:
+    """The kernels of `relu_depths` one depth after another, in little memory.
+
+    Args:
+      x1: inputs in float32 or float64.
+      x2: likewise; None means `x1`.
+      depths: hidden layers, ascending.
+    """
+    _check_depths(depths)
+    with float64():
+        scale, state = _begin(*_pair(x1, x2))
+    for count in np.diff([0, *depths]):
+        with float64():
+            state = _advance(state, int(count))
+            kernels = Kernels(*map(np.asarray, _emit(scale, state)))
+        yield kernels
+
+
+def _check_depths(depths: Sequence[int]) -> None:
+    if not len(depths):
+        raise ValueError("`depths` is empty: pass at least one number of hidden layers")
+    for depth in depths:
+        if int(depth) != depth or depth < 0:
+            raise ValueError(
+                f"a depth is a number of hidden layers, at least 0, but {depth} was given"
+            )
+
+
+def _pair(x1: Array, x2: Array | None) -> tuple[np.ndarray, np.ndarray | None]:
+    x1 = np.asarray(x1)
+    if x1.dtype not in (np.float32, np.float64):
+        raise TypeError(f"`x1` must be float32 or float64, but is {x1.dtype}")
+    return x1, None if x2 is None else np.asarray(x2, x1.dtype)
+
+
+def _begin(
+    x1: np.ndarray, x2: np.ndarray | None
+) -> tuple[Float[jax.Array, "N M"], _State]:
+    flat1 = jnp.asarray(x1.reshape(len(x1), -1))
+    flat2 = None if x2 is None else jnp.asarray(x2.reshape(len(x2), -1))
+    if flat2 is not None and flat1.shape[1] != flat2.shape[1]:
+        raise ValueError(
+            f"the inputs differ in size: {flat1.shape[1]} and {flat2.shape[1]}"
+        )
+    return _start(flat1, flat2)
+
+
+@jax.jit
+def _start(
+    x1: Float[jax.Array, "N D"], x2: Float[jax.Array, "M D"] | None
+) -> tuple[Float[jax.Array, "N M"], _State]:
+    """q, and the state of a network without hidden layers."""
+    unit1, scale1 = _unit(x1)
+    unit2, scale2 = (unit1, scale1) if x2 is None else _unit(x2)
+    delta = _one_minus_correlation(unit1, unit2)
+    if x2 is None:
+        delta = jnp.where(jnp.eye(len(x1), dtype=bool), 0.0, delta)
+    delta = delta.astype(x1.dtype)
+    return (scale1[:, None] * scale2[None]).astype(x1.dtype), _State(delta, 1.0 - delta)
+
+
+def _unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
+    """Directions, and lengths over sqrt(d); an input of zeros has neither.
+
+    In float64 for inputs of any type, or near duplicates would have no digits left.
+    """
+    x = x.astype(jnp.float64)
+    length = jnp.sqrt(jnp.sum(x * x, axis=1))
+    unit = x / jnp.where(length > 0, length, 1.0)[:, None]
+    return unit, length / x.shape[1] ** 0.5
+
+
+def _one_minus_correlation(
+    unit1: Float[jax.Array, "N D"], unit2: Float[jax.Array, "M D"]
+) -> Float[jax.Array, "N M"]:
+    delta = 1.0 - unit1 @ unit2.T
+    # Round-off between equal directions would grow to its square root.
+    delta = jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0.0, delta)
+    return jnp.clip(delta, 0.0, 2.0)
+
+
+def _layer(state: _State) -> _State:
+    """One hidden layer."""
+    delta, ntk = state
+    theta = 2.0 * _arcsin_sqrt(delta / 2.0)
+    square = theta * theta
+    series = jnp.zeros_like(theta)
+    for coefficient in reversed(_SERIES):
+        series = series * square + coefficient
+    # For small angles sin - theta cos cancels; the series does not.
+    direct = jnp.sqrt(delta * (2.0 - delta)) - theta * (1.0 - delta)
+    step = jnp.where(theta < 1.0, series * square * theta, direct)
+    delta = jnp.clip(delta - step / math.pi, 0.0, 2.0)
+    return _State(delta, 1.0 - delta + ntk * (1.0 - theta / math.pi))
+
+
+def _arcsin_sqrt(square: Float[jax.Array, "N M"]) -> Float[jax.Array, "N M"]:
+    """``asin(sqrt(square))`` for values in [0, 1].
+
+    The rational approximation of fdlibm (Sun Microsystems, 1993), four times faster
+    than XLA's arcsin on a CPU and just as exact.
+    """
+    small = square <= 0.25
+    root = jnp.sqrt(square)
+    z = jnp.where(small, square, (1.0 - root) / 2.0)
+    above, below = jnp.zeros_like(z), jnp.zeros_like(z)
+    for coefficient in _ABOVE:
+        above = above * z + coefficient
+    for coefficient in _BELOW:
+        below = below * z + coefficient
+    t = jnp.where(small, root, jnp.sqrt(z))
+    value = t + t * (z * above / below)
+    return jnp.where(small, value, math.pi / 2.0 - 2.0 * value)
+
+
+@jax.jit
+def _advance(state: _State, count: int) -> _State:
+    return jax.lax.fori_loop(0, count, lambda _, state: _layer(state), state)
+
+
+@jax.jit
+def _emit(scale: Float[jax.Array, "N M"], state: _State) -> Kernels:
+    return Kernels(scale * (1.0 - state.delta), scale * state.ntk)
+
+
+@jax.jit
+def _emit_depths(
+    scale: Float[jax.Array, "N M"], state: _State, counts: Int[np.ndarray, "L"]
+) -> Kernels:
+    def emit(state: _State, count: jax.Array) -> tuple[_State, Kernels]:
+        state = _advance(state, count)
+        return state, _emit(scale, state)
+
+    return jax.lax.scan(emit, state, counts)[1]

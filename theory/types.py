@@ -1,0 +1,235 @@
+"""Value types of the theory: kernels, tasks, and how close two predictors are.
+
+Everything that leaves the theory is a NumPy array in float64: a JAX array of that type
+turns back into float32 in the first operation of a caller who has not enabled it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+Array = np.ndarray | jax.Array
+"""What callers may hand in."""
+
+Layers = Literal["head", "body", "all"]
+"""Which layers a training loop moves, and with it which kernel drives it."""
+
+LAYERS: tuple[Layers, ...] = ("head", "body", "all")
+
+
+class Kernels(NamedTuple):
+    """The two kernels of an infinitely wide network, for one output."""
+
+    nngp: Num[Array, "*depths N M"]
+    """``Sigma``: covariance of the output at initialisation, which is also the last
+    layer's part of the tangent kernel."""
+    ntk: Num[Array, "*depths N M"]
+    """``Theta``: the tangent kernel of all layers."""
+
+    def of(self, layers: Layers) -> Num[Array, "*depths N M"]:
+        """Head ``Sigma``, body ``Theta - Sigma``, all ``Theta``."""
+        if layers == "head":
+            return self.nngp
+        return self.ntk if layers == "all" else self.ntk - self.nngp
+
+
+KernelFn = Callable[..., Kernels]
+"""``kernel(x1, x2=None) -> Kernels``; ``x2=None`` means ``x1``."""
+
+
+class OneTask(NamedTuple):
+    """One task, checked, in NumPy; labels in float64."""
+
+    support_x: Num[np.ndarray, "S *X"]
+    support_y: Float[np.ndarray, "S K"]
+    query_x: Num[np.ndarray, "Q *X"]
+    query_y: Float[np.ndarray, "Q K"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """Tasks with support and query; one task, or T of them.
+
+    T tasks are arrays with a leading axis, or sequences of T arrays where the tasks
+    differ in size. One task has no such axis: its labels are ``[S, K]``.
+
+    Attributes:
+      support_x: inputs ``[T, S, *X]``.
+      support_y: regression targets ``[T, S, K]``; for classes see `one_hot`.
+      query_x: inputs ``[T, Q, *X]``.
+      query_y: targets ``[T, Q, K]``; None where only predictions are wanted.
+
+    Raises:
+      TypeError: labels that are not floating point.
+      ValueError: shapes that do not fit together, no tasks, NaN or infinity.
+
+    Example:
+      >>> tasks = Tasks(support_x, one_hot(support_labels, 5), query_x, query_y)
+    """
+
+    support_x: Any
+    support_y: Any
+    query_x: Any
+    query_y: Any = None
+
+    def __post_init__(self) -> None:
+        self.each()
+
+    @property
+    def single(self) -> bool:
+        """Whether this is one task without a leading axis."""
+        return not isinstance(self.support_y, list | tuple) and (
+            np.ndim(self.support_y) == 2
+        )
+
+    def each(self) -> list[OneTask]:
+        """The tasks one by one, checked."""
+        fields = (self.support_x, self.support_y, self.query_x, self.query_y)
+        if self.single:
+            columns = [[value] for value in fields]
+        else:
+            count = len(self.support_y)
+            columns = [
+                [None] * count if value is None else list(value) for value in fields
+            ]
+        names = ("support_x", "support_y", "query_x", "query_y")
+        sizes = dict(zip(names, map(len, columns), strict=True))
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"the fields hold different numbers of tasks: {sizes}")
+        if not columns[0]:
+            raise ValueError("there are no tasks: pass at least one")
+        tasks = [
+            _check_task(index, *parts)
+            for index, parts in enumerate(zip(*columns, strict=True))
+        ]
+        _check_alike(tasks)
+        return tasks
+
+
+class Closeness(NamedTuple):
+    """How far the predictions of MTL and GBML are apart on unseen tasks.
+
+    Norms are Euclidean over the query outputs of a task, then averaged over tasks.
+    """
+
+    gap: float
+    """``||F_MTL - F_GBML||``."""
+    relative_gap: float
+    """The gap of a task over its transfer, averaged over the tasks."""
+    transfer: float
+    """``||[I, -A^] f_GBML||``: what of the prediction came from training at all."""
+    gaps: Float[np.ndarray, "T"]
+    """The gap on each test task."""
+    transfers: Float[np.ndarray, "T"]
+    """The transfer on each test task."""
+    mtl: list[Float[np.ndarray, "_ K"]]
+    """Predictions of MTL on the queries of each test task."""
+    gbml: list[Float[np.ndarray, "_ K"]]
+    """Predictions of GBML likewise."""
+
+
+def one_hot(
+    labels: Int[Array, "*N"] | Sequence[int], ways: int, *, centred: bool = False
+) -> Float[np.ndarray, "*N K"]:
+    """Regression targets of class labels.
+
+    Args:
+      labels: in [0, ways).
+      ways: classes of a task, at least 2.
+      centred: subtract ``1 / ways``, so that the targets of a point sum to 0, the mean
+        of a network at initialisation.
+
+    Returns:
+      ``[..., ways]`` in float64.
+
+    Raises:
+      TypeError: labels that are not integers.
+      ValueError: a label out of range.
+    """
+    array = np.asarray(labels)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"`labels` must be integers, but they are {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= ways):
+        raise ValueError(
+            f"`labels` must lie in [0, {ways}) for {ways} ways, but they range from "
+            f"{array.min()} to {array.max()}"
+        )
+    targets = np.eye(ways)[array]
+    return targets - 1.0 / ways if centred else targets
+
+
+def _check_task(
+    index: int, support_x: Any, support_y: Any, query_x: Any, query_y: Any
+) -> OneTask:
+    task = OneTask(
+        np.asarray(support_x),
+        _check_labels(f"`support_y` of task {index}", support_y),
+        np.asarray(query_x),
+        None
+        if query_y is None
+        else _check_labels(f"`query_y` of task {index}", query_y),
+    )
+    for name, x, y in (
+        ("support", task.support_x, task.support_y),
+        ("query", task.query_x, task.query_y),
+    ):
+        _check_inputs(f"`{name}_x` of task {index}", x)
+        if y is not None and len(y) != len(x):
+            raise ValueError(
+                f"task {index} has {len(x)} {name} inputs but {len(y)} labels"
+            )
+    if task.query_y is not None and task.query_y.shape[1] != task.support_y.shape[1]:
+        raise ValueError(
+            f"task {index} has {task.support_y.shape[1]} outputs in its support and "
+            f"{task.query_y.shape[1]} in its query"
+        )
+    return task
+
+
+def _check_labels(what: str, labels: Any) -> np.ndarray:
+    array = np.asarray(labels)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(
+            f"{what} must be floating-point targets [examples, outputs], but they are "
+            f"{array.dtype}; for class labels pass theory.one_hot(labels, ways)"
+        )
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(
+            f"{what} must be [examples, outputs], but they have shape {array.shape}"
+        )
+    return _check_finite(what, array.astype(np.float64))
+
+
+def _check_inputs(what: str, inputs: np.ndarray) -> None:
+    if inputs.ndim < 2:
+        raise ValueError(
+            f"{what} must be [examples, *features], but has shape {inputs.shape}"
+        )
+    if not np.issubdtype(inputs.dtype, np.number):
+        raise TypeError(f"{what} must hold numbers, but is {inputs.dtype}")
+    if np.issubdtype(inputs.dtype, np.floating):
+        _check_finite(what, inputs)
+
+
+def _check_finite(what: str, array: np.ndarray) -> np.ndarray:
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(f"{what} holds NaN or infinity, first at {where}")
+    return array
+
+
+def _check_alike(tasks: list[OneTask]) -> None:
+    features = {x.shape[1:] for task in tasks for x in (task.support_x, task.query_x)}
+    if len(features) > 1:
+        raise ValueError(
+            f"all inputs must share one feature shape, but they have {sorted(features)}"
+        )
+    outputs = {task.support_y.shape[1] for task in tasks}
+    if len(outputs) > 1:
+        raise ValueError(
+            f"all tasks must have as many outputs, but they have {sorted(outputs)}"
+        )
