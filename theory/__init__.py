@@ -4,10 +4,16 @@ from theory.adaptation import Inner as Inner
 from theory.adaptation import gradient_flow as gradient_flow
 from theory.adaptation import gradient_steps as gradient_steps
 from theory.adaptation import ridge as ridge
+from theory.architectures import NoTangentKernelError as NoTangentKernelError
+from theory.architectures import convolutional as convolutional
+from theory.architectures import from_stax as from_stax
+from theory.architectures import fully_connected as fully_connected
+from theory.architectures import residual as residual
 from theory.closeness import DepthSweep as DepthSweep
 from theory.closeness import compare as compare
 from theory.closeness import depth_sweep as depth_sweep
 from theory.closeness import fit_slope as fit_slope
+from theory.compat import neural_tangents as neural_tangents
 from theory.gbml import gbml_kernel as gbml_kernel
 from theory.gbml import gbml_predictor as gbml_predictor
 from theory.heads import Heads as Heads

@@ -131,10 +131,10 @@ def operator(
     Raises:
       theory.SingularKernelError: the loop interpolates and the kernel is singular.
     """
-    cross = query_support.of(inner.layers)
+    cross = np.asarray(query_support.of(inner.layers))
     if inner.idle or not cross.shape[1]:
         return np.zeros(cross.shape)
-    matrix = support_support.of(inner.layers)
+    matrix = np.asarray(support_support.of(inner.layers))
     values, vectors = linalg.eigenbasis(
         matrix,
         names=lambda row: f"{what}, example {row}",
@@ -163,7 +163,8 @@ def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(moved).all():
         raise ValueError(
             f"{steps} steps of size {lr} diverge: the largest eigenvalue of the "
-            f"support kernel is {values.max():.3g}; pass lr below {2.0 / values.max():.3g}"
+            f"support kernel is {values.max():.3g}; pass lr below "
+            f"{2.0 / values.max():.3g}"
         )
     return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
 

@@ -1,8 +1,8 @@
 """How close MTL and GBML come, on unseen tasks, as the network deepens.
 
-The theorem bounds ``||F_MTL - F_GBML|| <= c (time + 1 / depth)``, time being that of the
-inner loop in training, with the same adaptation of both on the unseen task. Two numbers
-are reported, because the first alone flatters: as the depth grows the part of a
+The theorem bounds ``||F_MTL - F_GBML|| <= c (time + 1 / depth)``, time being that of
+the inner loop in training, with the same adaptation of both on the unseen task. Two
+numbers are reported, because the first alone flatters: as the depth grows the part of a
 prediction that training transferred shrinks too, so the gap is also given relative to
 that part.
 
@@ -170,6 +170,7 @@ def depth_sweep(
     heads: HeadsLike | Heads | Array = "shared",
     train_on: TrainOn = "query",
     fitted_from: int = 64,
+    last_W_std: float = 1.0,
 ) -> DepthSweep:
     """`compare` for ReLU networks of several depths, in one pass over the layers.
 
@@ -186,17 +187,20 @@ def depth_sweep(
       heads: of MTL, see `mtl_predictor`.
       train_on: of MTL.
       fitted_from: the least depth that the slopes are fitted to.
+      last_W_std: of the networks, see `relu_network`.
     """
     depths, times = sorted(set(depths)), [float(time) for time in times]
     if isinstance(inner, Inner) and inner.loop != "flow":
         raise ValueError(
-            f"`inner` is {inner.loop!r}, which has no time to vary: pass a gradient_flow "
-            "or a function of time and depth"
+            f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
+            "gradient_flow, or a function of time and depth"
         )
     points, train, test = _positions(tasks.each(), test_tasks.each())
     cells = []
     for depth, kernels in zip(
-        depths, iterate_depths(points, depths=depths), strict=True
+        depths,
+        iterate_depths(points, depths=depths, last_W_std=last_W_std),
+        strict=True,
     ):
         kernel = precomputed(kernels)
         cells.append(

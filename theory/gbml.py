@@ -119,11 +119,11 @@ def _meta_kernel(
         own = evaluate(kernel, chunk.inputs)
         operators += [_operator(inner, own, span) for span in chunk.spans]
         matrix[chunk.queries, chunk.queries] = _through(
-            own.ntk, chunk, chunk, operators
+            np.asarray(own.ntk), chunk, chunk, operators
         )
     for chunk1, chunk2, kernels in tiles.lower_tiles(kernel, chunks):
         matrix[chunk1.queries, chunk2.queries] = _through(
-            kernels.ntk, chunk1, chunk2, operators
+            np.asarray(kernels.ntk), chunk1, chunk2, operators
         )
     return matrix, chunks, operators
 

@@ -1,8 +1,8 @@
 """How the heads of multi-task learning relate: their correlation at initialisation.
 
 A head is one row of weights over the features. Task i has one for each of its K
-outputs; "unit" ``i * K + k`` is output k of task i. Units may share a row (class-indexed
-heads), and the initial weights of different rows may be correlated.
+outputs; "unit" ``i * K + k`` is output k of task i. Units may share a row
+(class-indexed heads), and the initial weights of different rows may be correlated.
 """
 
 import dataclasses
@@ -101,9 +101,9 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
     Args:
       heads: "shared": every task starts from the same K heads. "independent": no two
         heads have anything in common. ``C`` of ``[T, T]``: correlation between tasks,
-        the same for each output, outputs independent; or of ``[T, K, T, K]``. A new head
-        is then exchangeable with the others: its correlation with a head is the mean of
-        those that the heads of other tasks have with it.
+        the same for each output, outputs independent; or of ``[T, K, T, K]``. A new
+        head is then exchangeable with the others: its correlation with a head is the
+        mean of those that the heads of other tasks have with it.
       tasks: T.
       outputs: K.
     """

@@ -62,8 +62,8 @@ def _checked(name: str, kernel: Array, shape: tuple[int, int]) -> np.ndarray:
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
         raise ValueError(
-            f"the {name} kernel holds NaN or infinity, first between input {row} of the "
-            f"rows and {column} of the columns"
+            f"the {name} kernel holds NaN or infinity, first between input {row} of "
+            f"the rows and {column} of the columns"
         )
     return array
 

@@ -109,8 +109,8 @@ def check_float64(**arrays: np.ndarray) -> None:
         if array.dtype != np.float64:
             raise TypeError(
                 f"`{name}` is {array.dtype}, but solves need float64: kernels of deep "
-                "networks are nearly singular; compute the kernel in float64, as casting "
-                "it afterwards does not bring the lost digits back"
+                "networks are nearly singular; compute the kernel in float64, as "
+                "casting it afterwards does not bring the lost digits back"
             )
 
 

@@ -57,7 +57,7 @@ class Predictor:
           adaptation: the test-time inner loop.
 
         Returns:
-          ``[Q, K]``, ``[T, Q, K]``, or a list of ``[Q, K]`` if the tasks differ in size.
+          ``[Q, K]``, ``[T, Q, K]``, or a list of ``[Q, K]`` if tasks differ in size.
 
         Raises:
           ValueError: shapes that do not fit, or no adaptation.
@@ -83,9 +83,10 @@ class Predictor:
         """
         inputs = np.asarray(inputs)
         if inputs.shape[1:] != self.points.shape[1:]:
+            features = ", ".join(map(str, self.points.shape[1:]))
             raise ValueError(
-                f"inputs must be [examples, {', '.join(map(str, self.points.shape[1:]))}"
-                f"] as in training, but have shape {inputs.shape}"
+                f"inputs must be [examples, {features}] as in training, but have shape "
+                f"{inputs.shape}"
             )
         outputs = self.coefficients.shape[1]
         values = np.zeros((len(inputs), outputs))

@@ -8,8 +8,8 @@ is
     delta <- delta - (sin theta - theta cos theta) / pi
     Theta <- Sigma + Theta (pi - theta) / pi,    Sigma = q (1 - delta)
 
-with q = ``|x| |x'| / d`` constant (half that of a network whose last layer has
-``W_std = sqrt(2)`` too).
+with ``q = last_W_std^2 |x| |x'| / d`` constant, ``last_W_std`` being the scale of the
+output layer's weights.
 
 References:
   Cho, Saul. Kernel methods for deep learning. NeurIPS 2009.
@@ -62,26 +62,30 @@ class _State(NamedTuple):
     """``Theta / q``."""
 
 
-def relu_network(depth: int) -> KernelFn:
+def relu_network(depth: int, *, last_W_std: float = 1.0) -> KernelFn:
     """Kernels of a fully connected ReLU network.
 
     NTK parametrisation, `depth` hidden layers of infinite width with
-    ``W_std = sqrt(2)``, a linear output layer with ``W_std = 1``, no biases. Inputs are
-    flattened; a mean square of 1 gives an output of variance 1.
+    ``W_std = sqrt(2)``, a linear output layer, no biases. Inputs are flattened; a mean
+    square of 1 gives an output of variance ``last_W_std^2``.
 
     Args:
       depth: hidden layers, at least 0.
+      last_W_std: scale of the output layer's weights. Both kernels carry its square,
+        so all times and penalties are in units of it.
 
     Returns:
       ``kernel(x1, x2=None) -> Kernels`` in float64.
     """
     _check_depths([depth])
+    _check_last(last_W_std)
 
     def kernel(x1: Array, x2: Array | None = None) -> Kernels:
         with float64():
             scale, state = _begin(
                 np.asarray(x1, np.float64),
                 None if x2 is None else np.asarray(x2, np.float64),
+                last_W_std,
             )
             state = _advance(state, depth)
             return Kernels(*map(np.asarray, _emit(scale, state)))
@@ -94,6 +98,7 @@ def relu_depths(
     x2: Float[Array, "M *X"] | None = None,
     *,
     depths: Sequence[int],
+    last_W_std: float = 1.0,
 ) -> Kernels:
     """Kernels of `relu_network` at several depths, in one pass over the layers.
 
@@ -101,15 +106,17 @@ def relu_depths(
       x1: inputs in float32 or float64.
       x2: likewise; None means `x1`.
       depths: hidden layers, in any order.
+      last_W_std: see `relu_network`.
 
     Returns:
       Kernels ``[len(depths), N, M]`` in the type of `x1`; NumPy arrays.
     """
     _check_depths(depths)
+    _check_last(last_W_std)
     order = sorted(set(depths))
     counts = np.diff(np.asarray([0, *order], np.int32))
     with float64():
-        scale, state = _begin(*_pair(x1, x2))
+        scale, state = _begin(*_pair(x1, x2), last_W_std)
         stacks = Kernels(*map(np.asarray, _emit_depths(scale, state, counts)))
     if list(depths) == order:
         return stacks
@@ -122,6 +129,7 @@ def iterate_depths(
     x2: Float[Array, "M *X"] | None = None,
     *,
     depths: Sequence[int],
+    last_W_std: float = 1.0,
 ) -> Iterator[Kernels]:
     """The kernels of `relu_depths` one depth after another, in little memory.
 
@@ -129,10 +137,12 @@ def iterate_depths(
       x1: inputs in float32 or float64.
       x2: likewise; None means `x1`.
       depths: hidden layers, ascending.
+      last_W_std: see `relu_network`.
     """
     _check_depths(depths)
+    _check_last(last_W_std)
     with float64():
-        scale, state = _begin(*_pair(x1, x2))
+        scale, state = _begin(*_pair(x1, x2), last_W_std)
     for count in np.diff([0, *depths]):
         with float64():
             state = _advance(state, int(count))
@@ -146,8 +156,16 @@ def _check_depths(depths: Sequence[int]) -> None:
     for depth in depths:
         if int(depth) != depth or depth < 0:
             raise ValueError(
-                f"a depth is a number of hidden layers, at least 0, but {depth} was given"
+                "a depth is a number of hidden layers, at least 0, but "
+                f"{depth} was given"
             )
+
+
+def _check_last(last_W_std: float) -> None:
+    if not 0 < last_W_std < math.inf:
+        raise ValueError(
+            f"`last_W_std` must be positive and finite, but is {last_W_std}"
+        )
 
 
 def _pair(x1: Array, x2: Array | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -158,7 +176,7 @@ def _pair(x1: Array, x2: Array | None) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _begin(
-    x1: np.ndarray, x2: np.ndarray | None
+    x1: np.ndarray, x2: np.ndarray | None, last_W_std: float
 ) -> tuple[Float[jax.Array, "N M"], _State]:
     flat1 = jnp.asarray(x1.reshape(len(x1), -1))
     flat2 = None if x2 is None else jnp.asarray(x2.reshape(len(x2), -1))
@@ -166,7 +184,8 @@ def _begin(
         raise ValueError(
             f"the inputs differ in size: {flat1.shape[1]} and {flat2.shape[1]}"
         )
-    return _start(flat1, flat2)
+    scale, state = _start(flat1, flat2)
+    return scale * np.asarray(last_W_std**2, scale.dtype), state
 
 
 @jax.jit
@@ -255,4 +274,4 @@ def _emit_depths(
         state = _advance(state, count)
         return state, _emit(scale, state)
 
-    return jax.lax.scan(emit, state, counts)[1]
+    return jax.lax.scan(emit, state, jnp.asarray(counts))[1]

@@ -1,0 +1,193 @@
+"""Every predictor again, as written on paper: NumPy, float64, explicit matrices.
+
+Nothing here is shared with `theory`: kernels come from the textbook recursion, B is a
+matrix, inverses are inverses, exponentials are SciPy's ``expm``, and multi-task
+learning has a row for each (point, output).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.integrate
+import scipy.linalg
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class Loop(NamedTuple):
+    """An inner loop; ``amount`` is a time, a penalty, or (size, number) of steps."""
+
+    layers: str
+    kind: str
+    amount: float | tuple[float, int]
+
+
+class Task(NamedTuple):
+    """One task."""
+
+    support_x: np.ndarray
+    support_y: np.ndarray
+    query_x: np.ndarray
+    query_y: np.ndarray
+
+
+def relu(depth: int, last_W_std: float = 1.0) -> Callable:
+    """The textbook recursion (Cho and Saul 2009), in the correlation."""
+
+    def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scale = np.sqrt(
+            np.outer((x1**2).mean(1), (x2**2).mean(1))
+        )  # of a mean square of 1
+        rho = x1 @ x2.T / x1.shape[1] / scale
+        ntk = rho.copy()
+        for _ in range(depth):
+            theta = np.arccos(np.clip(rho, -1.0, 1.0))
+            rho = (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / np.pi
+            ntk = rho + ntk * (np.pi - theta) / np.pi
+        return last_W_std**2 * scale * rho, last_W_std**2 * scale * ntk
+
+    return kernel
+
+
+def of_layers(layers: str, kernels: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Sigma, Theta - Sigma or Theta."""
+    nngp, ntk = kernels
+    return {"head": nngp, "body": ntk - nngp, "all": ntk}[layers]
+
+
+def trained(K: np.ndarray, time: float) -> np.ndarray:
+    """``K^-1 (I - exp(-time K))``."""
+    I = np.eye(len(K))
+    if time == math.inf:
+        return np.linalg.inv(K)
+    return np.linalg.inv(K) @ (I - scipy.linalg.expm(-time * K))
+
+
+def adaptation(
+    kernel: Callable, loop: Loop, query: np.ndarray, support: np.ndarray
+) -> np.ndarray:
+    """The operator A, by definition or by taking the steps one by one."""
+    cross = of_layers(loop.layers, kernel(query, support))
+    square = of_layers(loop.layers, kernel(support, support))
+    if loop.kind == "flow":
+        return cross @ trained(square, loop.amount)
+    if loop.kind == "ridge":
+        return cross @ np.linalg.inv(square + loop.amount * np.eye(len(square)))
+    size, number = loop.amount
+    moved, own = np.zeros(cross.shape), np.zeros(square.shape)
+    for _ in range(number):
+        # Columns: what a unit residual on each support example has done so far.
+        left = np.eye(len(square)) - own
+        moved, own = moved + size * cross @ left, own + size * square @ left
+    return moved
+
+
+def gbml(
+    kernel: Callable,
+    tasks: Sequence[Task],
+    loop: Loop,
+    time: float = math.inf,
+    initial: Function | None = None,
+) -> tuple[np.ndarray, Function]:
+    """The meta kernel, and the function learned."""
+    points = np.concatenate([x for t in tasks for x in (t.query_x, t.support_x)])
+    blocks, targets = [], []
+    for task in tasks:
+        A = adaptation(kernel, loop, task.query_x, task.support_x)
+        blocks.append(np.hstack([np.eye(len(A)), -A]))
+        targets.append(task.query_y - A @ task.support_y)
+    B = scipy.linalg.block_diag(*blocks)
+    theta = kernel(points, points)[1]
+    phi = B @ theta @ B.T
+    begin = initial or (lambda x: np.zeros((len(x), targets[0].shape[1])))
+    residual = np.concatenate(targets) - B @ begin(points)
+    weights = B.T @ trained(phi, time) @ residual
+    return phi, lambda z: begin(z) + kernel(z, points)[1] @ weights
+
+
+def mtl(
+    kernel: Callable,
+    tasks: Sequence[Task],
+    C: np.ndarray,
+    new: np.ndarray,
+    *,
+    same: np.ndarray | None = None,
+    joint: bool = False,
+    time: float = math.inf,
+    initial: Function | None = None,
+) -> tuple[np.ndarray, Function]:
+    """The kernel over (task, output, point), and the function of a new task's heads.
+
+    Args:
+      kernel: Sigma and Theta.
+      tasks: T of them with K outputs.
+      C: ``[T K, T K]``.
+      new: ``[K, T K]``.
+      same: which units are one row of weights; default: none but itself.
+      joint: train on supports too.
+      time: of training.
+      initial: f_0 of every head.
+    """
+    outputs = tasks[0].query_y.shape[1]
+    same = np.eye(len(C), dtype=bool) if same is None else same
+    begin = initial or (lambda x: np.zeros((len(x), outputs)))
+    samples = []
+    for index, task in enumerate(tasks):
+        xs = [task.query_x, task.support_x] if joint else [task.query_x]
+        ys = [task.query_y, task.support_y] if joint else [task.query_y]
+        x, y = np.concatenate(xs), np.concatenate(ys)
+        y = y - begin(x)
+        for k in range(outputs):
+            samples += [(x[i], index * outputs + k, y[i, k]) for i in range(len(x))]
+    points = np.stack([x for x, _, _ in samples])
+    units = np.array([unit for _, unit, _ in samples])
+    labels = np.array([y for _, _, y in samples])
+    sigma, theta = kernel(points, points)
+    K = np.zeros(sigma.shape)
+    for a, first in enumerate(units):
+        for b, second in enumerate(units):
+            K[a, b] = C[first, second] * (theta - sigma)[a, b]
+            if same[first, second]:
+                K[a, b] += sigma[a, b]
+    weights = trained(K, time) @ labels
+
+    def function(z: np.ndarray) -> np.ndarray:
+        head, all_layers = kernel(z, points)
+        columns = [
+            (new[k, units][None] * (all_layers - head)) @ weights
+            for k in range(outputs)
+        ]
+        return begin(z) + np.stack(columns, 1)
+
+    return K, function
+
+
+def predict(
+    kernel: Callable, function: Function, loop: Loop, task: Task
+) -> np.ndarray:
+    """``A^ Y' + [I, -A^] f([X; X'])``."""
+    A = adaptation(kernel, loop, task.query_x, task.support_x)
+    return A @ (task.support_y - function(task.support_x)) + function(task.query_x)
+
+
+def integrate_flow(
+    K: np.ndarray, labels: np.ndarray, cross: np.ndarray, time: float
+) -> np.ndarray:
+    """Predictions of gradient flow from 0, by integrating it instead of solving it."""
+    rows = len(K)
+
+    def speed(_: float, state: np.ndarray) -> np.ndarray:
+        residual = labels - state[:rows]
+        return np.concatenate([K @ residual, cross @ residual])
+
+    solution = scipy.integrate.solve_ivp(
+        speed,
+        (0.0, time),
+        np.zeros(rows + len(cross)),
+        method="LSODA",
+        rtol=1e-11,
+        atol=1e-12,
+    )
+    return solution.y[rows:, -1]
