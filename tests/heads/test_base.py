@@ -1,0 +1,116 @@
+"""What every head promises; a new one joins by a line in `HEADS`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metabridge import heads
+from metabridge.heads import Head, Linear
+from tests.heads.toy import support
+from tests.tolerance import assert_close
+
+HEADS = {
+    "logistic": heads.logistic(3.0),
+    "logistic without intercept": heads.logistic(3.0, intercept=False),
+    "ridge": heads.ridge(1.0),
+    "centroid": heads.centroid(),
+}
+# An iterative head stops at a gradient of 1e-5, so two routes to it differ by as much.
+SLACK = {"logistic": 20.0, "logistic without intercept": 20.0}
+
+each_head = pytest.mark.parametrize("name", HEADS)
+
+
+def queries(dimension: int) -> jax.Array:
+    return jnp.asarray(
+        np.random.default_rng(1).normal(size=(30, dimension)).astype(np.float32)
+    )
+
+
+def fit(head: Head, features, labels, ways: int) -> Linear:
+    """`head.fit`, compiled once a head and shape."""
+    return _compiled(head, ways)(jnp.asarray(features), jnp.asarray(labels))
+
+
+@functools.cache
+def _compiled(head: Head, ways: int):
+    return jax.jit(functools.partial(head.fit, ways=ways))
+
+
+def scores(head: Head, features, labels, ways: int) -> jax.Array:
+    classifier = fit(head, features, labels, ways)
+    return heads.logits(classifier, queries(features.shape[1]))
+
+
+def test_logits_are_affine() -> None:
+    classifier = Linear(jnp.asarray([[1.0, 2.0], [3.0, 4.0]]), jnp.asarray([0.5, -1.0]))
+    said = heads.logits(classifier, jnp.asarray([[1.0, 1.0], [2.0, 0.0]]))
+    np.testing.assert_array_equal(said, [[4.5, 5.0], [2.5, 3.0]])
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
+def test_shapes_dtypes_and_fit(name: str, shape: tuple[int, int, int]) -> None:
+    ways, _, dimension = shape
+    task = support(*shape)
+    classifier = fit(HEADS[name], task.features, task.labels, ways)
+    assert classifier.weights.shape == (dimension, ways)
+    assert classifier.bias.shape == (ways,)
+    assert classifier.weights.dtype == classifier.bias.dtype == jnp.float32
+    said = heads.logits(classifier, jnp.asarray(task.features)).argmax(1)
+    assert np.mean(said == task.labels) > 0.7  # of its own support
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
+def test_the_order_of_the_support_is_no_matter(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    task = support(*shape)
+    order = np.random.default_rng(2).permutation(len(task.labels))
+    assert np.any(order != np.arange(len(order)))
+    one = scores(HEADS[name], task.features, task.labels, task.ways)
+    two = scores(HEADS[name], task.features[order], task.labels[order], task.ways)
+    assert_close(two, one, slack=SLACK.get(name, 1.0) * 10)  # other order of sums
+
+
+@each_head
+@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
+def test_renaming_classes_permutes_the_logits(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    task = support(*shape)
+    renamed = np.roll(np.arange(task.ways, dtype=np.int32), 1)
+    one = scores(HEADS[name], task.features, task.labels, task.ways)
+    two = scores(HEADS[name], task.features, renamed[task.labels], task.ways)
+    assert_close(two[:, renamed], one, slack=SLACK.get(name, 1.0) * 10)
+    assert np.abs(np.asarray(two - one)).max() > 0.1
+
+
+@each_head
+def test_many_tasks_at_once_equal_one_by_one(name: str) -> None:
+    tasks = [support(5, 3, 40, seed=seed) for seed in range(6)]
+    head = HEADS[name]
+    together = jax.jit(jax.vmap(lambda x, y: head.fit(x, y, ways=5)))(
+        jnp.stack([task.features for task in tasks]),
+        jnp.stack([task.labels for task in tasks]),
+    )
+    for number, task in enumerate(tasks):
+        alone = fit(head, task.features, task.labels, 5)
+        slack = SLACK.get(name, 1.0) * 10  # batched products sum in another order
+        assert_close(together.weights[number], alone.weights, slack=slack)
+        assert_close(together.bias[number], alone.bias, slack=slack)
+
+
+@each_head
+def test_one_example_a_class_is_told_apart(name: str) -> None:
+    features = np.eye(5, 8, dtype=np.float32)
+    classifier = fit(HEADS[name], features, np.arange(5, dtype=np.int32), 5)
+    said = np.asarray(heads.logits(classifier, jnp.asarray(features)))
+    np.testing.assert_array_equal(said.argmax(1), np.arange(5))
+    # All classes are alike, so all right answers are, and all wrong ones.
+    np.testing.assert_allclose(np.diag(said), said[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(said[~np.eye(5, dtype=bool)], said[0, 1], atol=1e-5)
