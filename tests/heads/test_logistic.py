@@ -14,8 +14,8 @@ from metabridge.heads.logistic import Info, solve
 from tests.heads.toy import Support, support
 
 WEIGHTS = 1e-4  # the agreement in the weights that the project promises
-# Nothing but the loss curves the objective along the bias, and on separable classes that
-# is little: a gradient of 1e-5 leaves more freedom there than in the weights.
+# Nothing but the loss curves the objective along the bias, and on separable classes
+# that is little: a gradient of 1e-5 leaves more freedom there than in the weights.
 BIAS = 1e-3
 
 TASKS = {
@@ -93,7 +93,7 @@ def test_two_classes_equal_scikit_learns_binary_form() -> None:
     halves = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2], 1)
     np.testing.assert_allclose(classifier.weights, halves, rtol=WEIGHTS, atol=WEIGHTS)
     difference = classifier.bias[1] - classifier.bias[0]
-    np.testing.assert_allclose(difference, model.intercept_[0], rtol=BIAS)
+    np.testing.assert_allclose([difference], model.intercept_, rtol=BIAS)
 
 
 @pytest.mark.parametrize("name", ["5-shot-640d-unit", "4-way-6d"])
