@@ -62,7 +62,7 @@ def evaluator(
       shape: ways, shots and queries; at least 1 query.
     """
     bank = episodes.image_bank(split)
-    max_count = int(split.images_per_class.max())
+    max_size = int(split.images_per_class.max())
 
     def normalise(images: UInt8[Array, "N H W c"]) -> Float[Array, "N H W c"]:
         return augment.normalise(images, dataset.mean, dataset.std)
@@ -70,7 +70,7 @@ def evaluator(
     if learner.frozen_body is not None:
         embed, head = learner.frozen_body
         embed_batch = jax.jit(lambda v, images: embed(v, normalise(images)))
-        on_bank = bank_evaluator(bank.index, head, shape, max_count=max_count)
+        on_bank = bank_evaluator(bank.classes, head, shape, max_size=max_size)
 
         def evaluate_bank(
             variables: Variables, key: Key[Array, ""], num_tasks: int
@@ -84,7 +84,7 @@ def evaluator(
     def task_accuracy(
         variables: Variables, bank: episodes.ImageBank, key: Key[Array, ""]
     ) -> Float[Array, ""]:
-        drawn = episodes.sample_episode(key, bank.index, shape, max_count=max_count)
+        drawn = episodes.sample_episode(key, bank.classes, shape, max_size=max_size)
         support = Examples(
             normalise(bank.images[drawn.support.reshape(-1)]),
             episodes.labels(shape.ways, shape.shots),
@@ -102,20 +102,20 @@ def evaluator(
 
 
 def bank_evaluator(
-    index: episodes.ClassIndex,
+    classes: episodes.ClassIndex,
     head: Head,
     shape: TaskShape,
     *,
-    max_count: int,
+    max_size: int,
     task_batch: int = _TASK_BATCH,
 ) -> Callable[[Float[Array, "N D"], Key[Array, ""], int], Score]:
     """Makes the function that scores a head on features computed beforehand.
 
     Args:
-      index: the rows of each class in the features.
+      classes: the rows of each class in the features.
       head: fitted on the support features of every task.
       shape: ways, shots and queries.
-      max_count: the largest of `index.count`.
+      max_size: the largest of `classes.size`.
       task_batch: tasks solved at once.
 
     Returns:
@@ -125,7 +125,7 @@ def bank_evaluator(
     def task_accuracy(
         features: Float[Array, "N D"], key: Key[Array, ""]
     ) -> Float[Array, ""]:
-        drawn = episodes.sample_episode(key, index, shape, max_count=max_count)
+        drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
         classifier = head.fit(
             features[drawn.support.reshape(-1)],
             episodes.labels(shape.ways, shape.shots),
@@ -157,7 +157,7 @@ def pixel_score(
         episodes.class_index(split),
         head,
         shape,
-        max_count=int(split.images_per_class.max()),
+        max_size=int(split.images_per_class.max()),
     )
     return evaluate(jnp.asarray(pixels), key, num_tasks)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Array, Key
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -82,7 +82,7 @@ def test_task(
         key,
         episodes.class_index(split),
         shape,
-        max_count=int(split.images_per_class.max()),
+        max_size=int(split.images_per_class.max()),
     )
     support, query = np.asarray(drawn.support), np.asarray(drawn.query)
 
@@ -146,7 +146,7 @@ def _draw_task(
     figure.savefig(output, dpi=120)
 
 
-def _show(axes: "mpl.axes.Axes", image: np.ndarray) -> None:
+def _show(axes: Axes, image: np.ndarray) -> None:
     grey = image.shape[-1] == 1
     # Drawings are stored as ink 255 on paper 0; people expect dark ink.
     axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)

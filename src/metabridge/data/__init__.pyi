@@ -1,3 +1,5 @@
+from . import augment as augment
+from . import episodes as episodes
 from .dataset import SPLITS as SPLITS
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split

@@ -22,7 +22,7 @@ class ClassIndex(NamedTuple):
 
     first: Int[Array, "C"]
     """Row of the first example of each class."""
-    count: Int[Array, "C"]
+    size: Int[Array, "C"]
     """How many examples each class has."""
 
 
@@ -30,7 +30,7 @@ class ImageBank(NamedTuple):
     """A split on the device."""
 
     images: UInt8[Array, "N H W channels"]
-    index: ClassIndex
+    classes: ClassIndex
 
 
 class Episode(NamedTuple):
@@ -48,9 +48,9 @@ class Episode(NamedTuple):
 
 def class_index(split: Split) -> ClassIndex:
     """The class index of a split."""
-    count = split.images_per_class
-    first = np.concatenate([[0], np.cumsum(count)[:-1]])
-    return ClassIndex(jnp.asarray(first, jnp.int32), jnp.asarray(count, jnp.int32))
+    size = split.images_per_class
+    first = np.concatenate([[0], np.cumsum(size)[:-1]])
+    return ClassIndex(jnp.asarray(first, jnp.int32), jnp.asarray(size, jnp.int32))
 
 
 def image_bank(split: Split) -> ImageBank:
@@ -99,19 +99,19 @@ def check_shape(
 
 def sample_episode(
     key: Key[Array, ""],
-    index: ClassIndex,
+    classes: ClassIndex,
     shape: TaskShape,
     *,
-    max_count: int,
+    max_size: int,
     rotations: bool = False,
 ) -> Episode:
     """Draws one task.
 
     Args:
       key: a PRNG key; the same key gives the same task.
-      index: the classes to draw from, C of them.
+      classes: what to draw from, C of them.
       shape: ways, shots and queries; check it first with `check_shape`.
-      max_count: the largest of `index.count`, a static number.
+      max_size: the largest of `classes.size`, a static number.
       rotations: let each quarter turn of a class count as a class of its own, as is
         customary on Omniglot (Santoro et al., ICML 2016).
 
@@ -119,7 +119,7 @@ def sample_episode(
       Rows and classes of the task.
     """
     key_classes, key_examples = jax.random.split(key)
-    num_classes = index.count.shape[0]
+    num_classes = classes.size.shape[0]
     drawn = jax.random.choice(
         key_classes,
         num_classes * (4 if rotations else 1),
@@ -129,11 +129,11 @@ def sample_episode(
     turns, base = drawn // num_classes, drawn % num_classes
     # The images with the largest random numbers are a uniform draw without
     # replacement; places behind the end of a smaller class get no number.
-    numbers = jax.random.uniform(key_examples, (shape.ways, max_count))
-    exists = jnp.arange(max_count)[None] < index.count[base][:, None]
+    numbers = jax.random.uniform(key_examples, (shape.ways, max_size))
+    exists = jnp.arange(max_size)[None] < classes.size[base][:, None]
     needed = shape.shots + shape.queries
     _, places = jax.lax.top_k(jnp.where(exists, numbers, -1.0), needed)
-    rows = index.first[base][:, None] + places
+    rows = classes.first[base][:, None] + places
     return Episode(drawn, rows[:, : shape.shots], rows[:, shape.shots :], turns)
 
 

@@ -103,10 +103,12 @@ def solve(
         # The transpose is written out first: XLA on a CPU multiplies batches of small
         # matrices four times faster than batches of a matrix and its own transpose.
         gram = features @ jax.lax.optimization_barrier(features.T)
-        times_gram = functools.partial(jnp.matmul, gram)
+
+        def times_gram(U: Float[Array, "S ways"]) -> Float[Array, "S ways"]:
+            return gram @ U
     else:
 
-        def times_gram(U):
+        def times_gram(U: Float[Array, "S ways"]) -> Float[Array, "S ways"]:
             return features @ (features.T @ U)
 
     def gradient(point: _Dual) -> tuple[_Dual, Float[Array, "S ways"]]:

@@ -132,7 +132,7 @@ def mtl(
         keys = {"params": key_body, "dropout": key_dropout}
         features, variables = model.init_with_output(keys, example, train=False)
         params = {
-            "body": variables["params"],
+            "body": variables.get("params", {}),
             "head": heads.init(key_heads, features.shape[-1]),
         }
         stats = variables.get("batch_stats", {})
@@ -182,7 +182,7 @@ def mtl(
             "params": variables["params"]["body"],
             "batch_stats": variables["batch_stats"],
         }
-        return unit_norm(model.apply(body, inputs, train=False))
+        return unit_norm(jnp.asarray(model.apply(body, inputs, train=False)))
 
     def adapt(variables: Variables, support: Examples, *, ways: int):
         classifier = head.fit(

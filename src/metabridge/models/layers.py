@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-
 _GROUP = 10
 
 

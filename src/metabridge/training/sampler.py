@@ -36,7 +36,7 @@ def task_sampler(
       tasks_key: what settles the fixed set.
     """
     change = augment.augmentation(augmentation, dataset.mean, dataset.std)
-    max_count = int(dataset.train.images_per_class.max())
+    max_size = int(dataset.train.images_per_class.max())
 
     def sample(key: Key[Array, ""], bank: ImageBank) -> Task:
         key_task, key_support, key_query = jax.random.split(key, 3)
@@ -45,7 +45,7 @@ def task_sampler(
             task_id = jax.random.randint(key_task, (), 0, num_tasks, jnp.int32)
             key_task = jax.random.fold_in(tasks_key, task_id)
         drawn = episodes.sample_episode(
-            key_task, bank.index, shape, max_count=max_count, rotations=rotations
+            key_task, bank.classes, shape, max_size=max_size, rotations=rotations
         )
 
         def examples(key: Key[Array, ""], rows: Int[Array, "ways n"]) -> Examples:

@@ -1,0 +1,16 @@
+from . import data as data
+from . import evaluation as evaluation
+from . import heads as heads
+from . import learners as learners
+from . import models as models
+from . import training as training
+from . import types as types
+from .config import Config as Config
+from .config import DataConfig as DataConfig
+from .config import EvaluationConfig as EvaluationConfig
+from .config import ModelConfig as ModelConfig
+from .config import MTLConfig as MTLConfig
+from .config import TrainConfig as TrainConfig
+from .data import load_dataset as load_dataset
+from .training import train as train
+from .training.scoring import evaluate_run as evaluate_run
