@@ -58,7 +58,7 @@ def train(
     keys = setup.keys_of(config)
     learner = build.learner(config, dataset)
     bank = episodes.image_bank(dataset.train)
-    run_step = _compiled_step(
+    run_step = compiled_step(
         learner, setup.sampler(config, dataset, keys), config, devices
     )
     validate = evaluator(learner, dataset, dataset.validation, setup.test_shape(config))
@@ -151,7 +151,7 @@ def _fit(
     return state, progress
 
 
-def _compiled_step(
+def compiled_step(
     learner: Learner, sample: Sample, config: Config, devices: int
 ) -> Callable[..., tuple[State, Info]]:
     """Sampling, augmentation and the learner's step as one compiled function.
