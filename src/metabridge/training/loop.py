@@ -102,41 +102,23 @@ def _fit(
             pause = done % validate_every == 0 or done == steps
             if len(records) < config.log_every and not pause:
                 continue
-            loss, accuracy, grad_norm = _summary(records, done)
+            means = _summary(records, done)
             spent = time.perf_counter() - since
             seconds += spent
             speed = len(records) * images_per_step / spent
-            writer.write(
-                done,
-                "train",
-                {
-                    "loss": loss,
-                    "accuracy": accuracy,
-                    "grad_norm": grad_norm,
-                    "images_per_second": speed,
-                    "seconds": seconds,
-                },
-            )
+            values = {**means, "images_per_second": speed, "seconds": seconds}
+            writer.write(done, "train", values)
             bar.update(len(records))
-            bar.set_postfix_str(
-                f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:.0f} images/s, "
-                f"val {progress.best_accuracy:.2%}"
-            )
+            _show(bar, values, progress)
             records = []
             if pause:
                 result = validate(
                     variables_of(state), keys.validation, config.validation_tasks
                 )
                 progress = _advance(progress, done, seconds, result.accuracy)
-                writer.write(
-                    done,
-                    "validation",
-                    {
-                        "accuracy": result.accuracy,
-                        "ci95": result.ci95,
-                        "seconds": seconds,
-                    },
-                )
+                scored = {"accuracy": result.accuracy, "ci95": result.ci95}
+                writer.write(done, "validation", {**scored, "seconds": seconds})
+                _show(bar, values, progress)
                 if config.schedule == "plateau":
                     state, plateau = _reduce_on_plateau(
                         config, plateau_rule, plateau, state, result.accuracy
@@ -149,6 +131,16 @@ def _fit(
         bar.close()
         writer.close()
     return state, progress
+
+
+def _show(bar: tqdm, values: dict[str, float], progress: Progress) -> None:
+    text = (
+        f"loss {values['loss']:.3f}, acc {values['accuracy']:.1%}, "
+        f"{values['images_per_second']:.0f} images/s"
+    )
+    if progress.step:
+        text += f", best val {progress.best_accuracy:.2%}"
+    bar.set_postfix_str(text)
 
 
 def compiled_step(
@@ -183,22 +175,22 @@ def compiled_step(
     )
 
 
-def _summary(records: list[Info], done: int) -> tuple[float, float, float]:
+def _summary(records: list[Info], done: int) -> dict[str, float]:
     """Means over the steps since the last record.
 
     Raises:
       DivergenceError: a loss among them is not finite; the step is named.
     """
-    values = [np.asarray(field) for field in zip(*records, strict=True)]
-    finite = np.isfinite(values[0]) & np.isfinite(values[2])
+    fields = zip(*jax.device_get(records), strict=True)
+    values = dict(zip(Info._fields, map(np.asarray, fields), strict=True))
+    finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
     if not finite.all():
         first = done - len(records) + int(np.argmin(finite)) + 1
         raise DivergenceError(
             f"loss or gradient is not finite at step {first}; the last checkpoint "
             "before it is kept. Lower --learning-rate, or look at the inputs"
         )
-    loss, accuracy, grad_norm = (float(value.mean()) for value in values)
-    return loss, accuracy, grad_norm
+    return {name: float(value.mean()) for name, value in values.items()}
 
 
 def _advance(
