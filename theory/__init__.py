@@ -26,6 +26,8 @@ from theory.predictor import Predictor as Predictor
 from theory.relu import relu_depths as relu_depths
 from theory.relu import relu_network as relu_network
 from theory.types import Closeness as Closeness
+from theory.types import KernelFn as KernelFn
 from theory.types import Kernels as Kernels
+from theory.types import Layers as Layers
 from theory.types import Tasks as Tasks
 from theory.types import one_hot as one_hot

@@ -257,7 +257,7 @@ def _arcsin_sqrt(square: Float[jax.Array, "N M"]) -> Float[jax.Array, "N M"]:
 
 
 @jax.jit
-def _advance(state: _State, count: int) -> _State:
+def _advance(state: _State, count: int | Int[jax.Array, ""]) -> _State:
     return jax.lax.fori_loop(0, count, lambda _, state: _layer(state), state)
 
 
@@ -268,7 +268,9 @@ def _emit(scale: Float[jax.Array, "N M"], state: _State) -> Kernels:
 
 @jax.jit
 def _emit_depths(
-    scale: Float[jax.Array, "N M"], state: _State, counts: Int[np.ndarray, "L"]
+    scale: Float[jax.Array, "N M"],
+    state: _State,
+    counts: Int[np.ndarray | jax.Array, "L"],
 ) -> Kernels:
     def emit(state: _State, count: jax.Array) -> tuple[_State, Kernels]:
         state = _advance(state, count)

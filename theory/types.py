@@ -148,8 +148,10 @@ def one_hot(
 
     Raises:
       TypeError: labels that are not integers.
-      ValueError: a label out of range.
+      ValueError: a label out of range, or fewer than 2 ways.
     """
+    if ways < 2:
+        raise ValueError(f"`ways` must be at least 2, but is {ways}")
     array = np.asarray(labels)
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"`labels` must be integers, but they are {array.dtype}")

@@ -25,15 +25,15 @@ LOOPS = {
     ),
     "MAML, 5 steps": (
         theory.gradient_steps("all", lr=0.1, steps=5),
-        reference.Loop("all", "steps", (0.1, 5)),
+        reference.Loop("all", "steps", 0.1, 5),
     ),
     "ANIL, 1 step": (
         theory.gradient_steps("head", lr=0.5, steps=1),
-        reference.Loop("head", "steps", (0.5, 1)),
+        reference.Loop("head", "steps", 0.5, 1),
     ),
     "BOIL, 3 large steps": (
         theory.gradient_steps("body", lr=0.4, steps=3),
-        reference.Loop("body", "steps", (0.4, 3)),
+        reference.Loop("body", "steps", 0.4, 3),
     ),
     "R2-D2": (
         theory.ridge("head", penalty=0.2),

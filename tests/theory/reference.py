@@ -14,14 +14,16 @@ import scipy.integrate
 import scipy.linalg
 
 Function = Callable[[np.ndarray], np.ndarray]
+KernelFunction = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Loop(NamedTuple):
-    """An inner loop; ``amount`` is a time, a penalty, or (size, number) of steps."""
+    """An inner loop; ``amount`` is a time, a penalty, or the size of the steps."""
 
     layers: str
     kind: str
-    amount: float | tuple[float, int]
+    amount: float
+    steps: int = 0
 
 
 class Task(NamedTuple):
@@ -33,17 +35,17 @@ class Task(NamedTuple):
     query_y: np.ndarray
 
 
-def relu(depth: int, last_W_std: float = 1.0) -> Callable:
+def relu(depth: int, last_W_std: float = 1.0) -> KernelFunction:
     """The textbook recursion (Cho and Saul 2009), in the correlation."""
 
     def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.sqrt(
-            np.outer((x1**2).mean(1), (x2**2).mean(1))
-        )  # of a mean square of 1
+        scale = np.sqrt(np.outer((x1**2).mean(1), (x2**2).mean(1)))
+        # arccos turns a correlation of 1 - 1e-16 into an angle of 1e-8.
+        same = (x1[:, None] == x2[None]).all(-1)
         rho = x1 @ x2.T / x1.shape[1] / scale
         ntk = rho.copy()
         for _ in range(depth):
-            theta = np.arccos(np.clip(rho, -1.0, 1.0))
+            theta = np.where(same, 0.0, np.arccos(np.clip(rho, -1.0, 1.0)))
             rho = (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / np.pi
             ntk = rho + ntk * (np.pi - theta) / np.pi
         return last_W_std**2 * scale * rho, last_W_std**2 * scale * ntk
@@ -59,14 +61,14 @@ def of_layers(layers: str, kernels: tuple[np.ndarray, np.ndarray]) -> np.ndarray
 
 def trained(K: np.ndarray, time: float) -> np.ndarray:
     """``K^-1 (I - exp(-time K))``."""
-    I = np.eye(len(K))
+    eye = np.eye(len(K))
     if time == math.inf:
         return np.linalg.inv(K)
-    return np.linalg.inv(K) @ (I - scipy.linalg.expm(-time * K))
+    return np.linalg.inv(K) @ (eye - scipy.linalg.expm(-time * K))
 
 
 def adaptation(
-    kernel: Callable, loop: Loop, query: np.ndarray, support: np.ndarray
+    kernel: KernelFunction, loop: Loop, query: np.ndarray, support: np.ndarray
 ) -> np.ndarray:
     """The operator A, by definition or by taking the steps one by one."""
     cross = of_layers(loop.layers, kernel(query, support))
@@ -75,17 +77,19 @@ def adaptation(
         return cross @ trained(square, loop.amount)
     if loop.kind == "ridge":
         return cross @ np.linalg.inv(square + loop.amount * np.eye(len(square)))
-    size, number = loop.amount
     moved, own = np.zeros(cross.shape), np.zeros(square.shape)
-    for _ in range(number):
+    for _ in range(loop.steps):
         # Columns: what a unit residual on each support example has done so far.
         left = np.eye(len(square)) - own
-        moved, own = moved + size * cross @ left, own + size * square @ left
+        moved, own = (
+            moved + loop.amount * cross @ left,
+            own + loop.amount * square @ left,
+        )
     return moved
 
 
 def gbml(
-    kernel: Callable,
+    kernel: KernelFunction,
     tasks: Sequence[Task],
     loop: Loop,
     time: float = math.inf,
@@ -98,17 +102,17 @@ def gbml(
         A = adaptation(kernel, loop, task.query_x, task.support_x)
         blocks.append(np.hstack([np.eye(len(A)), -A]))
         targets.append(task.query_y - A @ task.support_y)
-    B = scipy.linalg.block_diag(*blocks)
+    B = np.asarray(scipy.linalg.block_diag(*blocks))
     theta = kernel(points, points)[1]
     phi = B @ theta @ B.T
     begin = initial or (lambda x: np.zeros((len(x), targets[0].shape[1])))
-    residual = np.concatenate(targets) - B @ begin(points)
-    weights = B.T @ trained(phi, time) @ residual
+    residual = np.concatenate(targets) - B @ np.asarray(begin(points))
+    weights: np.ndarray = B.T @ trained(phi, time) @ residual
     return phi, lambda z: begin(z) + kernel(z, points)[1] @ weights
 
 
 def mtl(
-    kernel: Callable,
+    kernel: KernelFunction,
     tasks: Sequence[Task],
     C: np.ndarray,
     new: np.ndarray,
@@ -141,7 +145,7 @@ def mtl(
         y = y - begin(x)
         for k in range(outputs):
             samples += [(x[i], index * outputs + k, y[i, k]) for i in range(len(x))]
-    points = np.stack([x for x, _, _ in samples])
+    points: np.ndarray = np.stack([x for x, _, _ in samples])
     units = np.array([unit for _, unit, _ in samples])
     labels = np.array([y for _, _, y in samples])
     sigma, theta = kernel(points, points)
@@ -165,7 +169,7 @@ def mtl(
 
 
 def predict(
-    kernel: Callable, function: Function, loop: Loop, task: Task
+    kernel: KernelFunction, function: Function, loop: Loop, task: Task
 ) -> np.ndarray:
     """``A^ Y' + [I, -A^] f([X; X'])``."""
     A = adaptation(kernel, loop, task.query_x, task.support_x)

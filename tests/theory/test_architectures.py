@@ -1,0 +1,154 @@
+"""Kernels of named architectures, against their definitions."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import theory
+from tests.theory import reference
+from theory.types import KernelFn
+
+
+def _images(seed: int, count: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 4, 4, 2))
+
+
+def _arcsine(x: np.ndarray, W_var: float, b_var: float) -> tuple[np.ndarray, ...]:
+    """One erf layer (Williams, Computing with infinite networks, NIPS 1996)."""
+    first = W_var * x @ x.T / x.shape[1] + b_var
+    norm = np.sqrt(np.outer(1 + 2 * np.diagonal(first), 1 + 2 * np.diagonal(first)))
+    hidden = 2 / np.pi * np.arcsin(2 * first / norm)
+    slope = 4 / np.pi / np.sqrt(norm**2 - 4 * first**2)
+    nngp = hidden + b_var
+    return nngp, nngp + slope * first
+
+
+def test_erf_network_equals_the_arcsine_kernel() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 5))
+    kernel = theory.fully_connected(1, activation="erf", W_std=1.3, b_std=0.4)(x)
+    nngp, ntk = _arcsine(x, 1.3**2, 0.4**2)
+    np.testing.assert_allclose(kernel.nngp, nngp, rtol=1e-10)
+    np.testing.assert_allclose(kernel.ntk, ntk, rtol=1e-10)
+
+
+def test_relu_network_with_biases() -> None:
+    x = np.random.default_rng(1).standard_normal((6, 5))
+    W_var, b_var = 1.7, 0.3
+    first = W_var * x @ x.T / 5 + b_var
+    length = np.sqrt(np.diagonal(first))
+    rho = np.clip(first / np.outer(length, length), -1, 1)
+    theta = np.where(np.eye(6) > 0, 0.0, np.arccos(rho))
+    hidden = (
+        np.outer(length, length)
+        * (np.sin(theta) + (np.pi - theta) * np.cos(theta))
+        / (2 * np.pi)
+    )
+    nngp = 0.49 * hidden + b_var
+    ntk = nngp + 0.49 * first * (np.pi - theta) / (2 * np.pi)
+    kernel = theory.fully_connected(
+        1, W_std=W_var**0.5, b_std=b_var**0.5, last_W_std=0.7
+    )(x)
+    np.testing.assert_allclose(kernel.nngp, nngp, rtol=1e-7)
+    np.testing.assert_allclose(kernel.ntk, ntk, rtol=1e-6)
+
+
+def test_one_pixel_convolution_is_fully_connected() -> None:
+    x = np.random.default_rng(2).standard_normal((5, 1, 1, 6))
+    dense = theory.fully_connected(2)(x)
+    for pooling in ("flatten", "global_average"):
+        conv = theory.convolutional(2, pooling=pooling, filter_size=1)(x)
+        np.testing.assert_allclose(conv.nngp, dense.nngp, rtol=1e-10)
+        np.testing.assert_allclose(conv.ntk, dense.ntk, rtol=1e-7)
+
+
+def test_pointwise_convolution_pools_pairs_of_pixels() -> None:
+    """With 1 x 1 filters a pooled kernel is the mean over all pairs of pixels."""
+    x = _images(3)
+    nngp, ntk = reference.relu(1)(*[x.reshape(-1, 2)] * 2)
+    pooled = theory.convolutional(1, pooling="global_average", filter_size=1)(x)
+    for kernel, pixels in ((pooled.nngp, nngp), (pooled.ntk, ntk)):
+        expected = pixels.reshape(5, 16, 5, 16).mean((1, 3))
+        np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+
+
+def test_pooling_forgets_where_things_are() -> None:
+    x = _images(4)
+    shifted = np.roll(x, 1, axis=2)
+    circular = theory.convolutional(1, pooling="global_average", filter_size=1)
+    np.testing.assert_allclose(circular(x, shifted).ntk, circular(x).ntk, rtol=1e-6)
+    flat = theory.convolutional(1, filter_size=1)
+    assert np.abs(flat(x, shifted).ntk - flat(x).ntk).max() > 0.1
+
+
+def test_residual_block_adds_its_branch() -> None:
+    x = np.random.default_rng(5).standard_normal((6, 7))
+
+    def layer(pre: np.ndarray) -> np.ndarray:
+        """The covariance of the next preactivations, W_std = sqrt(2)."""
+        length = np.sqrt(np.diagonal(pre))
+        theta = np.arccos(np.clip(pre / np.outer(length, length), -1, 1))
+        theta = np.where(np.eye(6) > 0, 0.0, theta)
+        return (
+            np.outer(length, length)
+            * (np.sin(theta) + (np.pi - theta) * np.cos(theta))
+            / np.pi
+        )
+
+    stem = 2 * x @ x.T / 7
+    expected = layer(stem + layer(layer(stem))) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kernel = theory.residual(1)(x)
+    np.testing.assert_allclose(kernel.nngp, expected, rtol=1e-7)
+
+
+ARCHITECTURES = {
+    "fully connected": lambda block: theory.fully_connected(2, b_std=0.1),
+    "erf": lambda block: theory.fully_connected(3, activation="erf"),
+    "convolutional": lambda block: theory.convolutional(2, block=block),
+    "pooled": lambda block: theory.convolutional(
+        1, pooling="global_average", block=block
+    ),
+    "residual": lambda block: theory.residual(1, b_std=0.1, block=block),
+    "residual, convolutional": lambda block: theory.residual(
+        1, layer="conv", pooling="global_average", block=block
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_kernel_is_consistent(name: str) -> None:
+    x = _images(6)
+    kernel: KernelFn = ARCHITECTURES[name](None)
+    whole, cross = kernel(x), kernel(x, x[3:])
+    for square, rectangle in zip(whole, cross, strict=True):
+        assert square.dtype == np.float64
+        np.testing.assert_allclose(square, square.T, rtol=1e-12)
+        np.testing.assert_allclose(rectangle[:3], square[:3, 3:], rtol=1e-10)
+    assert np.linalg.eigvalsh(whole.of("body"))[0] > 0
+    blocks = ARCHITECTURES[name](2)(x)
+    # Half the digits: neural-tangents takes an arccos of almost 1 on the diagonal.
+    np.testing.assert_allclose(blocks.ntk, whole.ntk, rtol=1e-7)
+    np.testing.assert_allclose(ARCHITECTURES[name](2)(x, x[3:]).ntk, cross.ntk)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_both_predictors_accept_it(name: str) -> None:
+    rng = np.random.default_rng(7)
+    tasks = theory.Tasks(
+        rng.standard_normal((3, 4, 4, 4, 2)), rng.standard_normal((3, 4, 1)),
+        rng.standard_normal((3, 5, 4, 4, 2)), rng.standard_normal((3, 5, 1)),
+    )  # fmt: skip
+    inner = theory.gradient_flow("head", time=0.5)
+    result = theory.compare(
+        ARCHITECTURES[name](None), tasks, tasks, inner=inner, adaptation=inner
+    )
+    # GBML has fitted these queries.
+    np.testing.assert_allclose(result.gbml, tasks.query_y, atol=1e-7)
+    assert 0 < result.gap < np.inf
+
+
+def test_float32_images_give_float64_kernels() -> None:
+    x = _images(8).astype(np.float32)
+    assert theory.convolutional(1)(x).ntk.dtype == np.float64
