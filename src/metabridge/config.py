@@ -26,8 +26,9 @@ class DataConfig:
     """TFDS folder that holds the prepared dataset."""
     image_size: int | None = None
     """Side to which the images of a folder are resized."""
-    augmentation: Literal["natural", "drawing", "none"] | None = None
-    """Change of the training images. Default: the dataset's."""
+    augmentation: Literal["natural", "crop_flip", "drawing", "none"] | None = None
+    """Change of the training images. Default: drawing for drawings; else natural (crop,
+    flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
     rotations: bool | None = None
     """Let each quarter turn of a training class be a class. Default: for drawings."""
 
@@ -150,6 +151,7 @@ _DRAWINGS: dict[str, Any] = {
     "train_shots": 4,
     "train_queries": 0,
     "tasks_per_step": 1,
+    "augmentation": "drawing",
     "rotations": True,
 }
 _NATURAL: dict[str, Any] = {
@@ -177,6 +179,9 @@ def resolve(config: Config) -> Config:
     """
     recipe = _RECIPES.get(config.data.dataset, _NATURAL)
     steps = config.train.steps if config.train.steps is not None else recipe["steps"]
+    if recipe is _NATURAL:
+        small = config.model.model != "resnet12"
+        recipe = recipe | {"augmentation": "crop_flip" if small else "natural"}
     defaults = recipe | {
         "steps": steps,
         "validate_every": max(steps // 10, 1),

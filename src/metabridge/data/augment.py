@@ -1,7 +1,8 @@
 """Augmentation and normalisation on the device, as pure functions of a key.
 
 "natural" is the augmentation of Lee et al. (random crop, colour jitter, horizontal
-flip); "drawing" moves characters by a small random affine map and leaves their
+flip); "crop_flip" is that without the jitter, for bodies that are too small to profit
+from it; "drawing" moves characters by a small random affine map and leaves their
 handedness alone; "none" only normalises.
 
 References:
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-AUGMENTATIONS = ("natural", "drawing", "none")
+AUGMENTATIONS = ("natural", "crop_flip", "drawing", "none")
 
 Images = Float[Array, "N H W channels"]
 Augment = Callable[[Key[Array, ""], UInt8[Array, "N H W channels"]], Images]
@@ -50,7 +51,7 @@ def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augm
         )
     if name == "none":
         return lambda key, images: normalise(images, mean, std)
-    change = _natural if name == "natural" else _drawing
+    change = {"natural": _natural, "crop_flip": _crop_flip, "drawing": _drawing}[name]
 
     def augment(
         key: Key[Array, ""], images: UInt8[Array, "N H W channels"]
@@ -71,18 +72,25 @@ def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) ->
 def _natural(
     key: Key[Array, ""], image: Float[Array, "H W channels"]
 ) -> Float[Array, "H W channels"]:
-    """Crop after padding by an eighth of 32 pixels (a tenth of 84), jitter, flip."""
-    key_crop, key_jitter, key_flip = jax.random.split(key, 3)
-    height = image.shape[0]
-    image = _crop(key_crop, image, padding=8 if height >= 64 else 4)
-    if image.shape[-1] == 3:
-        image = _jitter(key_jitter, image)
+    """Crop, flip and colour jitter, the last for colour images only."""
+    key_crop_flip, key_jitter = jax.random.split(key)
+    image = _crop_flip(key_crop_flip, image)
+    return _jitter(key_jitter, image) if image.shape[-1] == 3 else image
+
+
+def _crop_flip(
+    key: Key[Array, ""], image: Float[Array, "H W channels"]
+) -> Float[Array, "H W channels"]:
+    """Crop after padding by an eighth of 32 pixels (a tenth of 84), flip at random."""
+    key_crop, key_flip = jax.random.split(key)
+    image = _crop(key_crop, image)
     return jnp.where(jax.random.bernoulli(key_flip), image[:, ::-1], image)
 
 
 def _crop(
-    key: Key[Array, ""], image: Float[Array, "H W channels"], *, padding: int
+    key: Key[Array, ""], image: Float[Array, "H W channels"]
 ) -> Float[Array, "H W channels"]:
+    padding = 8 if image.shape[0] >= 64 else 4
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     corner = jax.random.randint(key, (2,), 0, 2 * padding + 1)
     zero = jnp.zeros((), corner.dtype)
