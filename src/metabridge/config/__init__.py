@@ -1,0 +1,18 @@
+"""What a run is told: frozen dataclasses, their defaults and their JSON form.
+
+Nothing here imports JAX, so that the command line answers at once. A field left None is
+filled in by `resolve` with the dataset's recipe; a run folder holds what came out.
+"""
+
+from metabridge.config.learners import ALGORITHMS as ALGORITHMS
+from metabridge.config.learners import LearnerConfig as LearnerConfig
+from metabridge.config.learners import MTLConfig as MTLConfig
+from metabridge.config.run import Config as Config
+from metabridge.config.run import check as check
+from metabridge.config.run import resolve as resolve
+from metabridge.config.sections import DataConfig as DataConfig
+from metabridge.config.sections import EvaluationConfig as EvaluationConfig
+from metabridge.config.sections import ModelConfig as ModelConfig
+from metabridge.config.sections import TrainConfig as TrainConfig
+from metabridge.config.serialise import from_json as from_json
+from metabridge.config.serialise import to_json as to_json

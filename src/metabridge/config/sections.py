@@ -1,0 +1,100 @@
+"""Data, model, training and evaluation: what a run is told whatever its learner."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from, and how training changes them."""
+
+    dataset: DatasetName = "glyphs"
+    """glyphs, omniglot, cifar_fs, fc100 or folder:PATH (`metabridge datasets`)."""
+    data_dir: Path | None = None
+    """TFDS folder that holds the prepared dataset."""
+    image_size: int | None = None
+    """Side to which the images of a folder are resized."""
+    augmentation: Literal["natural", "crop_flip", "drawing", "none"] | None = None
+    """Change of the training images. Default: drawing for drawings; else natural (crop,
+    flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
+    rotations: bool | None = None
+    """Let each quarter turn of a training class be a class. Default: for drawings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The body."""
+
+    model: Literal["conv4", "resnet12", "mlp"] = "conv4"
+    """Conv4 (four blocks), ResNet-12 (12.4 million parameters) or an MLP."""
+    width: int | None = None
+    """Channels of Conv4 (default 64) or units of the MLP (default 512)."""
+    depth: int = 3
+    """Hidden layers of the MLP."""
+    drop_rate: float = 0.1
+    """ResNet-12: share of values dropped by dropout and DropBlock."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How the body is trained."""
+
+    train_ways: int | None = None
+    """Classes of a training task. Default: the dataset's recipe."""
+    train_shots: int | None = None
+    """Support images a class in training."""
+    train_queries: int | None = None
+    """Query images a class in training; MTL merges them with the support."""
+    tasks_per_step: int | None = None
+    """Tasks of one optimisation step; batch statistics are per task."""
+    steps: int | None = None
+    """Optimisation steps. Default: the dataset's recipe."""
+    optimizer: Literal["radam", "adam", "sgd"] = "radam"
+    """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
+    learning_rate: float = 1e-3
+    """Step size at the start."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Cosine to 0, reduction by 10 on plateaus of validation accuracy, or none."""
+    patience: int = 4
+    """Plateau: validations without progress before a reduction."""
+    early_stop: int | None = None
+    """Stop after so many validations without progress. Default: never."""
+    validate_every: int | None = None
+    """Steps between validations, each with a checkpoint. Default: a tenth of all."""
+    validation_tasks: int = 500
+    """Tasks of a validation."""
+    log_every: int = 20
+    """Steps between records of loss and speed."""
+    devices: int | None = None
+    """Devices that share the tasks of a step. Default: as many as divide them."""
+    seed: int = 0
+    """Of initialisation, tasks, augmentation and dropout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How it is scored on unseen tasks."""
+
+    ways: int = 5
+    """Classes of a test task."""
+    shots: int = 5
+    """Support images a class."""
+    queries: int = 15
+    """Query images a class."""
+    tasks: int = 2000
+    """Test tasks."""
+    head: Literal["logistic", "ridge", "centroid"] = "logistic"
+    """What is fitted on the support: logistic or ridge regression, or centroids."""
+    C: float = 3.0
+    """Logistic regression: weight of the data against the squared weights."""
+    penalty: float = 1.0
+    """Ridge regression: weight of the squared weights."""
+    evaluation_seed: int = 0
+    """Of the validation and test tasks."""

@@ -1,0 +1,98 @@
+"""A configuration as JSON, and back with every key and type checked."""
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from metabridge.config.learners import ALGORITHMS
+from metabridge.config.run import Config
+from metabridge.config.sections import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    TrainConfig,
+)
+
+
+def to_json(config: Config) -> str:
+    """A configuration as indented JSON, its algorithm first."""
+    values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
+    return json.dumps(values, indent=2, default=str) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+      ValueError: not JSON, an unknown algorithm, an unknown key or a wrong type.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the configuration is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError("the configuration is not a JSON object")
+    algorithm = values.pop("algorithm", None)
+    if algorithm not in ALGORITHMS:
+        raise ValueError(
+            f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
+        )
+    sections = {
+        "learner": ALGORITHMS[algorithm],
+        "data": DataConfig,
+        "model": ModelConfig,
+        "train": TrainConfig,
+        "evaluation": EvaluationConfig,
+    }
+    unknown = values.keys() - sections.keys()
+    if unknown:
+        raise ValueError(f"unknown sections {sorted(unknown)} in the configuration")
+    return Config(
+        **{
+            name: _section(sections[name], value, name)
+            for name, value in values.items()
+        }
+    )
+
+
+def _section(kind: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"section {where!r} of the configuration is not an object")
+    hints = typing.get_type_hints(kind)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        raise ValueError(
+            f"unknown {sorted(unknown)} in section {where!r} of the configuration; "
+            f"known are {', '.join(hints)}"
+        )
+    return kind(
+        **{
+            name: _value(hints[name], value, f"{where}.{name}")
+            for name, value in values.items()
+        }
+    )
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """A JSON value as the type of its field; only the types used above."""
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option):
+                return value
+        elif option is type(None) and value is None:
+            return None
+        elif option is Path and isinstance(value, str):
+            return Path(value)
+        elif option is float and type(value) in (int, float):
+            return float(value)
+        elif type(value) is option:
+            return value
+    raise ValueError(f"`{where}` is {value!r}, which is not {hint}")
