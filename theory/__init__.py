@@ -10,6 +10,7 @@ from theory.architectures import from_stax as from_stax
 from theory.architectures import fully_connected as fully_connected
 from theory.architectures import residual as residual
 from theory.closeness import DepthSweep as DepthSweep
+from theory.closeness import at_positions as at_positions
 from theory.closeness import compare as compare
 from theory.closeness import depth_sweep as depth_sweep
 from theory.closeness import fit_slope as fit_slope
@@ -23,6 +24,7 @@ from theory.linalg import SingularKernelError as SingularKernelError
 from theory.mtl import mtl_kernel as mtl_kernel
 from theory.mtl import mtl_predictor as mtl_predictor
 from theory.predictor import Predictor as Predictor
+from theory.relu import iterate_depths as iterate_depths
 from theory.relu import relu_depths as relu_depths
 from theory.relu import relu_network as relu_network
 from theory.types import Closeness as Closeness

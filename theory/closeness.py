@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from theory.adaptation import Inner
 from theory.gbml import gbml_predictor
@@ -147,7 +147,9 @@ class DepthSweep:
         return np.asarray([fit_slope(depths, column[keep]) for column in table.T])
 
 
-def fit_slope(x: Sequence[float] | Array, y: Sequence[float] | Array) -> float:
+def fit_slope(
+    x: Sequence[float] | Sequence[int] | Array, y: Sequence[float] | Array
+) -> float:
     """The power b of ``y ~ x^b``, by least squares of the logarithms.
 
     Returns:
@@ -195,7 +197,7 @@ def depth_sweep(
             f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
             "gradient_flow, or a function of time and depth"
         )
-    points, train, test = _positions(tasks.each(), test_tasks.each())
+    points, train, test = at_positions(tasks, test_tasks)
     cells = []
     for depth, kernels in zip(
         depths,
@@ -226,10 +228,19 @@ def _at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:
     return dataclasses.replace(inner, time=time) if vary else inner
 
 
-def _positions(
-    train: Sequence[OneTask], test: Sequence[OneTask]
-) -> tuple[np.ndarray, Tasks, Tasks]:
-    """All inputs, and the tasks with positions among them in the place of inputs."""
+def at_positions(
+    tasks: Tasks, test_tasks: Tasks
+) -> tuple[Num[np.ndarray, "N *X"], Tasks, Tasks]:
+    """All inputs, and the tasks with positions among them in the place of inputs.
+
+    With kernels of all inputs made once, and `precomputed`, many predictors cost no
+    kernel of their own.
+
+    Example:
+      >>> points, train, test = at_positions(tasks, test_tasks)
+      >>> kernel = precomputed(relu_network(3)(points))
+      >>> compare(kernel, train, test, inner=inner, adaptation=adaptation)
+    """
     inputs: list[np.ndarray] = []
     reached = 0
 
@@ -248,5 +259,5 @@ def _positions(
             None if any(label is None for label in labels) else labels,
         )
 
-    positions = moved(train), moved(test)
+    positions = moved(tasks.each()), moved(test_tasks.each())
     return np.concatenate(inputs).astype(np.float64), *positions
