@@ -1,6 +1,7 @@
 """From a configuration to what it names: body, optimizer, head and learner."""
 
 import math
+from typing import TypeVar
 
 import optax
 from flax import linen as nn
@@ -10,6 +11,8 @@ from metabridge.config import Config, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, class_table, mtl, task_heads
 from metabridge.models import MLP, Conv4, ResNet12
+
+_T = TypeVar("_T", int, float)
 
 
 def model(config: ModelConfig, image_size: int) -> nn.Module:
@@ -40,9 +43,11 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
     if config.schedule == "cosine":
         return make(
-            optax.cosine_decay_schedule(config.learning_rate, _known(config.steps))
+            optax.cosine_decay_schedule(
+                _known(config.learning_rate), _known(config.steps)
+            )
         )
-    return optax.inject_hyperparams(make)(learning_rate=config.learning_rate)
+    return optax.inject_hyperparams(make)(learning_rate=_known(config.learning_rate))
 
 
 def head(config: EvaluationConfig) -> heads.Head:
@@ -94,7 +99,7 @@ def num_devices(config: TrainConfig, available: int) -> int:
     return config.devices
 
 
-def _known(value: int | None) -> int:
+def _known(value: _T | None) -> _T:
     if value is None:
         raise ValueError("the configuration is not resolved: call `config.resolve`")
     return value

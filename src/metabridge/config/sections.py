@@ -56,8 +56,8 @@ class TrainConfig:
     """Optimisation steps. Default: the dataset's recipe."""
     optimizer: Literal["radam", "adam", "sgd"] = "radam"
     """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
-    learning_rate: float = 1e-3
-    """Step size at the start."""
+    learning_rate: float | None = None
+    """Step size at the start. Default: the recipe's; for ResNet-12 the paper's 1e-3."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"

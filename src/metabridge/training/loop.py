@@ -224,6 +224,6 @@ def _reduce_on_plateau(
     error = jnp.asarray(1.0 - accuracy, jnp.float32)
     _, plateau = rule.update(jnp.zeros(()), plateau, value=error)
     optimizer = optax.tree.set(
-        state.optimizer, learning_rate=plateau.scale * config.learning_rate
+        state.optimizer, learning_rate=plateau.scale * (config.learning_rate or 0.0)
     )
     return state._replace(optimizer=optimizer), plateau
