@@ -109,7 +109,12 @@ def check(config: Config) -> None:
         "width": (config.model.width, 1),
         "depth": (config.model.depth, 1),
         "seed": (config.train.seed, 0),
+        "evaluation_seed": (config.evaluation.evaluation_seed, 0),
+        "patience": (config.train.patience, 1),
+        "num_tasks": (config.learner.num_tasks, 1),
     }
+    if config.train.early_stop is not None:
+        at_least["early_stop"] = (config.train.early_stop, 1)
     for name, (value, minimum) in at_least.items():
         if value is None or value < minimum:
             raise ValueError(f"`{name}` is {value}, but must be at least {minimum}")
@@ -117,10 +122,16 @@ def check(config: Config) -> None:
         "learning_rate": config.train.learning_rate,
         "C": config.evaluation.C,
         "penalty": config.evaluation.penalty,
+        "logit_scale": config.learner.logit_scale,
+        "init_scale": config.learner.init_scale,
     }
     for name, value in positive.items():
         if value is None or not 0 < value < float("inf"):
             raise ValueError(f"`{name}` is {value}, but must be positive and finite")
+    if not 0 <= config.train.weight_decay < float("inf"):
+        raise ValueError(
+            f"`weight_decay` is {config.train.weight_decay}, but must be at least 0"
+        )
     if not 0 <= config.model.drop_rate < 1:
         raise ValueError(
             f"`drop_rate` is {config.model.drop_rate}, but must be in [0, 1)"

@@ -1,6 +1,6 @@
 """What a learner is: four pure functions, seen alike by training and evaluation."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
@@ -32,12 +32,14 @@ class Info(NamedTuple):
     """Euclidean norm of the gradient over all parameters."""
 
 
+@runtime_checkable
 class Init(Protocol):
     """Makes a state from a key and a batch of inputs of one task, ``[N, *X]``."""
 
     def __call__(self, key: Key[Array, ""], example: Float[Array, "..."]) -> State: ...
 
 
+@runtime_checkable
 class Step(Protocol):
     """Takes one optimisation step on a batch of T tasks (a leading axis on every
     field). The key serves what is random in the step, such as dropout."""
@@ -47,6 +49,7 @@ class Step(Protocol):
     ) -> tuple[State, Info]: ...
 
 
+@runtime_checkable
 class Adapt(Protocol):
     """Adapts what was learned to the support set of one unseen task."""
 
@@ -55,6 +58,7 @@ class Adapt(Protocol):
     ) -> Any: ...
 
 
+@runtime_checkable
 class Logits(Protocol):
     """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned."""
 
@@ -63,6 +67,7 @@ class Logits(Protocol):
     ) -> Float[Array, "Q ways"]: ...
 
 
+@runtime_checkable
 class Embed(Protocol):
     """Features ``[N, D]`` of inputs ``[N, *X]``, in inference mode."""
 

@@ -21,9 +21,17 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from metabridge.heads import Head, base, logistic
-from metabridge.learners.base import FrozenBody, Info, Learner, State
-from metabridge.types import Examples, Params, Task, Variables
+from metabridge.heads import Head, logistic
+from metabridge.learners.base import Learner
+from metabridge.learners.body import (
+    embedder,
+    frozen,
+    initialiser,
+    train_features,
+    unit_norm,
+)
+from metabridge.learners.outer import outer_step
+from metabridge.types import Params, Task
 
 
 class _InitHeads(Protocol):
@@ -127,27 +135,14 @@ def mtl(
         raise ValueError(f"`logit_scale` must be positive, but it is {logit_scale}")
     head = logistic(C=3.0) if head is None else head
 
-    def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
-        key_body, key_dropout, key_heads = jax.random.split(key, 3)
-        keys = {"params": key_body, "dropout": key_dropout}
-        features, variables = model.init_with_output(keys, example, train=False)
-        params = {
-            "body": variables.get("params", {}),
-            "head": heads.init(key_heads, features.shape[-1]),
-        }
-        stats = variables.get("batch_stats", {})
-        return State(params, stats, optimizer.init(params), jnp.zeros((), jnp.int32))
-
-    def task_loss(params: Params, stats: Params, key: Key[Array, ""], task: Task):
+    def task_loss(
+        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
         """Cross-entropy of one task over its own ways, support and query merged."""
         inputs = jnp.concatenate([task.support.inputs, task.query.inputs])
         labels = jnp.concatenate([task.support.labels, task.query.labels])
-        features, updated = model.apply(
-            {"params": params["body"], "batch_stats": stats},
-            inputs,
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
+        features, stats = train_features(
+            model, params["body"], batch_stats, inputs, key
         )
         if feature_norm:
             features = unit_norm(features)
@@ -155,52 +150,17 @@ def mtl(
         scores = logit_scale * (features @ rows.T)
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
         accuracy = (scores.argmax(-1) == labels).mean(dtype=jnp.float32)
-        return loss, (accuracy, updated.get("batch_stats", {}))
+        return loss, (accuracy, stats)
 
-    def batch_loss(params: Params, stats: Params, key: Key[Array, ""], batch: Task):
-        keys = jax.random.split(key, batch.classes.shape[0])
-        per_task = jax.vmap(task_loss, in_axes=(None, None, 0, 0))
-        loss, (accuracy, updated) = per_task(params, stats, keys, batch)
-        mean_stats = jax.tree.map(lambda leaf: leaf.mean(0), updated)
-        return loss.mean(), (accuracy.mean(), mean_stats)
-
-    def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
-        (loss, (accuracy, stats)), gradient = jax.value_and_grad(
-            batch_loss, has_aux=True
-        )(state.params, state.batch_stats, key, batch)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
-        info = Info(loss, accuracy, optax.global_norm(gradient))
-        return State(params, stats, optimizer_state, state.step + 1), info
-
-    def embed(
-        variables: Variables, inputs: Float[Array, "N *X"]
-    ) -> Float[Array, "N D"]:
-        body = {
-            "params": variables["params"]["body"],
-            "batch_stats": variables["batch_stats"],
-        }
-        return unit_norm(jnp.asarray(model.apply(body, inputs, train=False)))
-
-    def adapt(variables: Variables, support: Examples, *, ways: int):
-        classifier = head.fit(
-            embed(variables, support.inputs), support.labels, ways=ways
-        )
-        return variables, classifier
-
-    def logits(adapted, inputs: Float[Array, "Q *X"]) -> Float[Array, "Q ways"]:
-        variables, classifier = adapted
-        return base.logits(classifier, embed(variables, inputs))
-
-    return Learner("mtl", init, step, adapt, logits, FrozenBody(embed, head))
-
-
-def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Features scaled to unit length; zero stays zero, with a zero gradient."""
-    square = jnp.square(features).sum(-1, keepdims=True)
-    return features * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+    adapt, logits, frozen_body = frozen(embedder(model, unit_norm), head)
+    return Learner(
+        "mtl",
+        initialiser(model, optimizer, heads.init),
+        outer_step(task_loss, optimizer),
+        adapt,
+        logits,
+        frozen_body,
+    )
 
 
 def _uniform(key: Key[Array, ""], shape: tuple[int, ...], scale: float):
