@@ -96,7 +96,11 @@ class Learner(NamedTuple):
     adapt: Adapt
     logits: Logits
     frozen_body: FrozenBody | None = None
-    """How adaptation splits into body and head; None if it changes the body."""
+    """How adaptation splits into body and head; None if it changes the body, or starts
+    from more than the support."""
+    embed: Embed | None = None
+    """Features of the body before adaptation, on which a head of another kind can be
+    fitted; None if `frozen_body` says it."""
 
 
 def variables_of(state: State) -> Variables:

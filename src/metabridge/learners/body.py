@@ -13,7 +13,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from metabridge.heads import Head, Linear, base
-from metabridge.learners.base import Adapt, Embed, FrozenBody, Init, Logits, State
+from metabridge.learners.base import (
+    Adapt,
+    Embed,
+    FrozenBody,
+    Init,
+    Learner,
+    Logits,
+    State,
+)
 from metabridge.types import Examples, Params, Variables
 
 InitHead = Callable[[Key[Array, ""], int], Params]
@@ -95,3 +103,16 @@ def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
     """Features scaled to unit length; zero stays zero, with a zero gradient."""
     square = jnp.square(features).sum(-1, keepdims=True)
     return features * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+
+
+def with_head(learner: Learner, head: Head) -> Learner:
+    """A learner that adapts by fitting another head on its frozen features.
+
+    Raises:
+      ValueError: the learner has no features apart from its adaptation.
+    """
+    embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
+    if embed is None:
+        raise ValueError(f"{learner.name} has no features to fit a {head.name} head on")
+    adapt, logits, frozen_body = frozen(embed, head)
+    return learner._replace(adapt=adapt, logits=logits, frozen_body=frozen_body)
