@@ -9,13 +9,31 @@ import numpy as np
 import pytest
 
 from metabridge.models import DropBlock, max_pool
+from metabridge.models.layers import conv_in_groups
 from tests.models import reference
+from tests.tolerance import assert_close
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 3, 1)])
 def test_max_pool_equals_numpys(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     np.testing.assert_array_equal(max_pool(jnp.asarray(x)), reference.max_pool(x))
+
+
+@pytest.mark.parametrize("count", [3, 10, 11, 29])
+def test_convolution_in_groups_equals_numpys(count: int) -> None:
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(count, 5, 6, 3)).astype(np.float32)
+    kernel = generator.normal(size=(3, 3, 3, 2)).astype(np.float32)
+    result = conv_in_groups(
+        jnp.asarray(x),
+        jnp.asarray(kernel),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    expected = reference.conv(x.astype(np.float64), kernel.astype(np.float64))
+    assert_close(result, expected, slack=3)  # sums of 27 terms
 
 
 def test_gradient_of_max_pool_goes_to_the_largest() -> None:

@@ -1,0 +1,113 @@
+"""Configurations: recipes for what is left open, and ranges."""
+
+import dataclasses
+
+import pytest
+
+from metabridge import config as configs
+from metabridge.config import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    TrainConfig,
+)
+
+
+def changed(section: str, **values) -> Config:
+    """A resolved configuration with a few fields set."""
+    base = configs.resolve(Config())
+    part = dataclasses.replace(getattr(base, section), **values)
+    return dataclasses.replace(base, **{section: part})
+
+
+@pytest.mark.parametrize(
+    "dataset", ["glyphs", "omniglot", "cifar_fs", "fc100", "folder:x"]
+)
+def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
+    resolved = configs.resolve(Config(data=DataConfig(dataset=dataset)))
+    still_open = {
+        field.name
+        for section in (resolved.data, resolved.model, resolved.train)
+        for field in dataclasses.fields(section)
+        if getattr(section, field.name) is None
+    }
+    assert still_open <= {"data_dir", "image_size", "early_stop", "devices"}
+    assert configs.resolve(resolved) == resolved
+    drawings = dataset in ("glyphs", "omniglot")
+    assert resolved.data.rotations is drawings
+    steps = resolved.train.steps
+    assert steps is not None
+    assert resolved.train.validate_every == steps // 10
+
+
+def test_what_the_user_says_wins() -> None:
+    config = Config(
+        data=DataConfig(dataset="omniglot", rotations=False),
+        model=ModelConfig(width=12),
+        train=TrainConfig(steps=5, train_ways=3, train_queries=2),
+    )
+    resolved = configs.resolve(config)
+    assert resolved.data.rotations is False
+    assert resolved.model.width == 12
+    assert (resolved.train.steps, resolved.train.validate_every) == (5, 1)
+    assert (resolved.train.train_ways, resolved.train.train_queries) == (3, 2)
+
+
+def test_the_body_has_a_say() -> None:
+    cifar = DataConfig(dataset="cifar_fs")
+    small = configs.resolve(Config(data=cifar))
+    large = configs.resolve(Config(data=cifar, model=ModelConfig("resnet12")))
+    assert small.data.augmentation == "crop_flip"
+    assert large.data.augmentation == "natural"
+    assert large.train.learning_rate == 1e-3  # the paper's
+    assert (small.model.width, large.model.width) == (64, 640)
+    assert configs.resolve(Config()).data.augmentation == "drawing"
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"steps": 0}, "`steps` is 0, but must be at least 1"),
+        ("train", {"train_ways": 1}, "`train_ways` is 1, but must be at least 2"),
+        ("train", {"train_queries": -1}, "`train_queries` is -1"),
+        ("train", {"tasks_per_step": 0}, "`tasks_per_step` is 0"),
+        ("train", {"seed": -1}, "`seed` is -1"),
+        ("train", {"learning_rate": 0.0}, "`learning_rate` is 0.0, but must be posit"),
+        ("train", {"learning_rate": float("nan")}, "`learning_rate` is nan"),
+        ("train", {"learning_rate": float("inf")}, "`learning_rate` is inf"),
+        ("train", {"weight_decay": -0.1}, "`weight_decay` is -0.1"),
+        ("train", {"patience": 0}, "`patience` is 0"),
+        ("train", {"early_stop": 0}, "`early_stop` is 0"),
+        ("learner", {"num_tasks": 0}, "`num_tasks` is 0"),
+        ("learner", {"logit_scale": 0.0}, "`logit_scale` is 0.0"),
+        ("evaluation", {"evaluation_seed": -1}, "`evaluation_seed` is -1"),
+        ("evaluation", {"ways": 1}, "`ways` is 1"),
+        ("evaluation", {"shots": 0}, "`shots` is 0"),
+        ("evaluation", {"queries": 0}, "`queries` is 0"),
+        ("evaluation", {"tasks": 1}, "`tasks` is 1, but must be at least 2"),
+        ("evaluation", {"C": -1.0}, "`C` is -1.0"),
+        ("evaluation", {"penalty": 0.0}, "`penalty` is 0.0"),
+        ("model", {"width": 0}, "`width` is 0"),
+        ("model", {"drop_rate": 1.0}, r"`drop_rate` is 1.0, but must be in \[0, 1\)"),
+    ],
+)
+def test_numbers_out_of_range_are_named(section, values, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configs.check(changed(section, **values))
+
+
+def test_the_smallest_allowed_numbers() -> None:
+    configs.check(changed("train", steps=1, train_queries=0, train_ways=2, seed=0))
+    configs.check(changed("evaluation", tasks=2, ways=2, shots=1, queries=1))
+    configs.check(changed("model", drop_rate=0.0))
+
+
+def test_an_unresolved_configuration_is_not_complete() -> None:
+    with pytest.raises(ValueError, match="`steps` is None"):
+        configs.check(Config())
+
+
+def test_defaults_are_the_published_head_for_unseen_tasks() -> None:
+    evaluation = EvaluationConfig()
+    assert (evaluation.head, evaluation.C, evaluation.tasks) == ("logistic", 3.0, 2000)

@@ -1,0 +1,161 @@
+"""From names to parts: bodies, optimizers, heads, learners, devices."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metabridge import build
+from metabridge.config import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    MTLConfig,
+    TrainConfig,
+    resolve,
+)
+from metabridge.models import MLP, Conv4, ResNet12
+from tests import toy
+
+
+def test_bodies() -> None:
+    assert build.model(ModelConfig(width=8), 32) == Conv4(8)
+    assert build.model(ModelConfig("mlp", width=9, depth=2), 8) == MLP(9, 2)
+    large = build.model(ModelConfig("resnet12", drop_rate=0.2), 84)
+    assert large == ResNet12(drop_rate=0.2, block_size=5)
+    small = build.model(ModelConfig("resnet12"), 32)
+    assert small == ResNet12(drop_rate=0.1, block_size=2)
+
+
+def updates(config: TrainConfig, gradients: list[float], start: float) -> list[float]:
+    """A parameter after each step along given gradients."""
+    rule = build.optimizer(config)
+    params = jnp.asarray(start)
+    state = rule.init(params)
+    path = []
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes counts and numbers
+        for gradient in gradients:
+            change, state = rule.update(jnp.asarray(gradient), state, params)
+            params = params + jnp.asarray(change)
+            path.append(float(params))
+    return path
+
+
+def test_sgd_has_nesterov_momentum_and_decoupled_weight_decay() -> None:
+    config = TrainConfig(
+        optimizer="sgd", schedule="constant", learning_rate=0.1, weight_decay=0.5
+    )
+    w, velocity, expected = 2.0, 0.0, []
+    for gradient in (1.0, -2.0, 0.5):
+        velocity = gradient + 0.9 * velocity
+        w -= 0.1 * (gradient + 0.9 * velocity + 0.5 * w)
+        expected.append(w)
+    np.testing.assert_allclose(updates(config, [1.0, -2.0, 0.5], 2.0), expected, 1e-5)
+
+
+def test_adam_equals_its_equations() -> None:
+    config = TrainConfig(optimizer="adam", schedule="constant", learning_rate=0.1)
+    w, m, v, expected = 1.0, 0.0, 0.0, []
+    for t, gradient in enumerate((1.0, -2.0, 0.5), start=1):
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        expected.append(w)
+    np.testing.assert_allclose(updates(config, [1.0, -2.0, 0.5], 1.0), expected, 1e-4)
+
+
+def test_radam_equals_its_equations() -> None:
+    # Liu et al. (2020), algorithm 2: plain momentum until the variance is tractable,
+    # which optax takes to be from a length of the average of 5 on.
+    config = TrainConfig(schedule="constant", learning_rate=0.1)
+    gradients = [1.0, -2.0, 0.5, 0.3, 0.2, -0.7, 0.9, 1.1]
+    w, m, v, expected = 1.0, 0.0, 0.0, []
+    longest = 2 / (1 - 0.999) - 1
+    for t, gradient in enumerate(gradients, start=1):
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        length = longest - 2 * t * 0.999**t / (1 - 0.999**t)
+        step = m / (1 - 0.9**t)
+        if length >= 5:
+            rectified = (length - 4) * (length - 2) * longest
+            rectified /= (longest - 4) * (longest - 2) * length
+            step *= np.sqrt(rectified) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        w -= 0.1 * step
+        expected.append(w)
+    np.testing.assert_allclose(updates(config, gradients, 1.0), expected, 1e-4)
+
+
+def test_cosine_falls_to_zero_at_the_last_step() -> None:
+    config = TrainConfig(optimizer="sgd", learning_rate=0.1, steps=4)
+    path = updates(config, [0.0] * 4 + [1.0] * 2, 1.0)
+    assert path[3:] == [1.0, 1.0, 1.0]
+    first = updates(config, [1.0], 0.0)[0]
+    np.testing.assert_allclose(first, -0.1 * 1.9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_other_schedules_keep_their_rate_within_reach(schedule) -> None:
+    rule = build.optimizer(TrainConfig(schedule=schedule, learning_rate=0.25))
+    state = rule.init(jnp.zeros(2))
+    assert float(state.hyperparams["learning_rate"]) == 0.25  # type: ignore[union-attr]
+
+
+def test_heads_and_their_numbers() -> None:
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)
+    labels = jnp.asarray([0, 0, 1, 1, 2, 2], jnp.int32)
+    norms = {}
+    for name in ("logistic", "ridge", "centroid"):
+        for number in (0.01, 100.0):
+            config = EvaluationConfig(head=name, C=number, penalty=number)
+            head = build.head(config)
+            assert head.name == name
+            fitted = jax.jit(lambda x, y, head=head: head.fit(x, y, ways=3))
+            classifier = fitted(features, labels)
+            norms[name, number] = float(jnp.linalg.norm(classifier.weights))
+    assert norms["logistic", 0.01] < 0.2 * norms["logistic", 100.0]
+    assert norms["ridge", 100.0] < 0.2 * norms["ridge", 0.01]
+    assert norms["centroid", 0.01] == norms["centroid", 100.0]
+
+
+@pytest.mark.parametrize(
+    ("learner", "rotations", "shape"),
+    [
+        (MTLConfig(), False, (8, 16)),
+        (MTLConfig(), True, (32, 16)),
+        (MTLConfig(heads="shared", num_tasks=6), False, (6, 4, 16)),
+        (MTLConfig(heads="independent", num_tasks=6), True, (6, 4, 16)),
+    ],
+)
+def test_learners_have_heads_for_the_dataset(learner, rotations, shape) -> None:
+    config = resolve(
+        Config(
+            learner=learner,
+            data=DataConfig(rotations=rotations),
+            model=ModelConfig("mlp", width=16, depth=1),
+            train=TrainConfig(train_ways=4),
+        )
+    )
+    dataset = toy.dataset()
+    built = build.learner(config, dataset)
+    example = jnp.zeros((1, *dataset.image_shape))
+    heads = built.init(jax.random.key(0), example).params["head"]
+    assert heads.shape == shape
+    alike = learner.heads == "shared"
+    assert bool(np.all(heads[0] == heads[1])) is alike
+
+
+def test_devices() -> None:
+    config = TrainConfig(tasks_per_step=6)
+    assert [build.num_devices(config, n) for n in (1, 2, 3, 4, 8)] == [1, 2, 3, 2, 2]
+    three = dataclasses.replace(config, devices=3)
+    assert build.num_devices(three, 4) == 3
+    for devices, available in ((4, 8), (3, 2), (0, 4), (-1, 4)):
+        bad = dataclasses.replace(config, devices=devices)
+        with pytest.raises(ValueError, match=f"`devices` is {devices}, .* at most"):
+            build.num_devices(bad, available)
+
+
+def test_an_unresolved_configuration_cannot_be_built() -> None:
+    with pytest.raises(ValueError, match="not resolved"):
+        build.model(ModelConfig(), 28)

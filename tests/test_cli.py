@@ -1,0 +1,225 @@
+"""The command line: help, lists, errors, and a run from end to end."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+from metabridge import cli
+from tests import toy
+
+FAST = [
+    "--model=mlp", "--width=16", "--depth=1", "--optimizer=sgd",
+    "--train-ways=4", "--train-shots=2", "--tasks-per-step=2",
+    "--steps=4", "--validate-every=2", "--validation-tasks=20",
+    "--ways=3", "--shots=2", "--queries=3", "--tasks=30", "--head=ridge",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of class folders; the cache is elsewhere than the user's."""
+    root = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
+        yield toy.write_folder(root / "images")
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by the command."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    call("train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}", *FAST)
+    return folder
+
+
+def call(*arguments: str) -> None:
+    """The command in this process; optax divides counts by numbers."""
+    with jax.numpy_dtype_promotion("standard"):
+        cli.main(arguments)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command prints to stderr when it refuses."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        call(*arguments)
+    assert stopped.value.code not in (0, None)
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).replace("│", " ").split())
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_run_leaves_result_and_figures(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    assert result.keys() >= {
+        "algorithm", "dataset", "ways", "shots", "queries", "tasks", "accuracy",
+        "ci95", "train_seconds", "images_per_second", "pixel_centroid_accuracy",
+        "seed", "evaluation_seed", "train_steps", "best_step", "head", "parameters",
+    }  # fmt: skip
+    shape = [result[name] for name in ("ways", "shots", "queries", "tasks", "head")]
+    assert shape == [3, 2, 3, 30, "ridge"]
+    assert result["algorithm"] == "mtl"
+    assert result["train_steps"] == 4
+    config = json.loads((run / "config.json").read_text())
+    assert config["train"]["train_ways"] == 4
+    assert config["train"]["log_every"] == 20  # a default, written down
+    assert config["data"]["augmentation"] == "crop_flip"
+    for name in ("learning_curves.png", "test_task.png"):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_there_is_refused_and_resuming_a_finished_one_is_not(
+    run: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={run}"]
+    assert "already holds a run: pass --resume" in refused(capsys, *arguments, *FAST)
+    before = json.loads((run / "result.json").read_text())
+    call(*arguments, *FAST, "--resume")
+    after = json.loads((run / "result.json").read_text())
+    for name in ("accuracy", "ci95", "train_steps", "best_step", "train_seconds"):
+        assert after[name] == before[name]
+    out = capsys.readouterr().out
+    assert "mtl on folder:" in out
+    assert f"{100 * after['accuracy']:.2f} ± {100 * after['ci95']:.2f} %" in out
+
+
+def test_evaluating_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "one.json"
+    call("evaluate", str(run), "--shots=1", "--tasks=25", f"--output={output}")
+    result = json.loads(output.read_text())
+    assert (result["shots"], result["ways"], result["tasks"]) == (1, 3, 25)
+    assert result["head"] == "ridge"
+    assert "3-way 1-shot, 25 unseen tasks" in capsys.readouterr().out
+    message = refused(capsys, "evaluate", str(run), "--ways=9")
+    assert "`ways` is 9" in message
+    assert "has 4 classes; pass ways <= 4" in message
+    message = refused(capsys, "evaluate", str(run), "--shots=7")
+    assert "7 shots and 3 queries, 10 images of a class" in message
+    assert "holds no run" in refused(capsys, "evaluate", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "mtl", "--dataset=mnist"], ["unknown dataset 'mnist'", "cifar_fs"]),
+        (["train", "mtl", "--dataset=folder:/no/such"], ["/no/such"]),
+        (["train", "mtl", "--dataset=cifar_fs"], ["cifar_fs", "data_dir"]),
+        (["train", "protonet"], ["protonet", "mtl"]),
+        (["train"], ["mtl"]),
+        (["train", "mtl", "--stepz=3"], ["--stepz", "--steps"]),
+        (["train", "mtl", "--steps=many"], ["--steps", "many"]),
+        (["train", "mtl", "--steps=0"], ["`steps` is 0"]),
+        (["train", "mtl", "--optimizer=lion"], ["--optimizer", "radam", "lion"]),
+        (["train", "mtl", "--heads=two"], ["--heads", "class_table", "independent"]),
+        (["train", "mtl", "--model=vit"], ["--model", "conv4", "resnet12"]),
+        (["tune"], ["tune", "evaluate", "datasets"]),
+        (["evaluate"], ["run"]),
+    ],
+)
+def test_unknown_things_are_refused_and_the_known_are_listed(
+    arguments: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
+    message = refused(capsys, *arguments)
+    for part in expected:
+        assert part.lower() in message.lower()
+    assert "Traceback" not in message
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--ways=5", "`ways` is 5, but split 'validation' of"),
+        ("--train-ways=9", "`ways` is 9, but split 'train' of"),
+        ("--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
+        ("--queries=7", "2 shots and 7 queries, 9 images of a class"),
+    ],
+)
+def test_tasks_that_the_data_does_not_hold(
+    images: Path,
+    tmp_path: Path,
+    option: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    assert message in refused(capsys, *arguments, *FAST, option)
+    assert not folder.exists()
+
+
+def test_data_that_makes_no_dataset_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
+    folder = toy.write_folder(tmp_path / "images")
+    broken = folder / "train" / "train_3" / "5.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    arguments = ["train", "mtl", f"--dataset=folder:{folder}", *FAST]
+    assert "train_3/5.png" in refused(capsys, *arguments)
+    for path in broken.parent.glob("*.png"):
+        if path.name != "0.png":
+            path.unlink()
+    message = refused(capsys, *arguments)
+    assert "train_3" in message
+
+
+def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
+    script = (
+        "import sys\n"
+        "from metabridge.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code in (0, None), stop.code\n"
+        "loaded = {'jax', 'flax', 'optax', 'orbax', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    for arguments, words in (
+        (["--help"], ["train", "evaluate", "datasets"]),
+        (["train", "--help"], ["mtl"]),
+        (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
+        (
+            ["train", "mtl", "--help"],
+            ["--dataset", "--data-dir", "--shots", "--run-dir", "--resume", "radam"],
+        ),
+    ):
+        done = python("-c", script, *arguments)
+        assert done.returncode == 0, done.stderr[-2000:]
+        for word in words:
+            assert word in done.stdout
+
+
+def test_datasets_as_a_module() -> None:
+    done = python("-m", "metabridge", "datasets")
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert names == ["glyphs", "omniglot", "cifar_fs", "fc100", "folder:PATH"]
+    needy = [line.split()[0] for line in lines if "needs --data-dir" in line]
+    assert needy == ["omniglot", "cifar_fs", "fc100"]

@@ -1,0 +1,136 @@
+"""The shape of the project: packages, directions of imports, a test for each module."""
+
+import ast
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
+
+# What a part of the package may import of it: the parts before it, never one after.
+LAYERS = [
+    {"types", "config"},
+    {"data", "models", "heads"},
+    {"learners"},
+    {"build", "evaluation"},
+    {"training", "plots"},
+    {"cli"},
+    {"__main__"},
+]
+# Parts of a layer that may import each other.
+SIDEWAYS = {("training", "plots"), ("plots", "training")}
+WITHOUT_TESTS = {
+    "__main__.py": "one line; tests/test_cli.py runs it",
+    "types.py": "declarations",
+    "config/learners.py": "declarations; tests/config/test_run.py checks their ranges",
+    "config/sections.py": "declarations; tests/config/test_run.py checks their ranges",
+    "learners/body.py": "the frozen body of every learner; tests/learners/test_base.py",
+    "learners/outer.py": "the step of every learner; tests/learners/test_base.py",
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names of all modules that a file imports, at any depth of its code."""
+    package = path.relative_to(SOURCE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: -node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def part(name: str) -> str | None:
+    """The part of the package that a dotted name belongs to."""
+    pieces = name.split(".")
+    if pieces[0] != "metabridge" or len(pieces) == 1:
+        return None
+    return pieces[1]
+
+
+def part_of_file(path: Path) -> str:
+    return path.relative_to(SOURCE / "metabridge").with_suffix("").parts[0]
+
+
+def level(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {part_of_file(path) for path in MODULES} - {"__init__"}
+    assert parts == set.union(*LAYERS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    here = part_of_file(path)
+    for name in imported(path):
+        top = name.split(".")[0]
+        assert top not in ("theory", "experiments", "tests"), f"{path} imports {name}"
+        there = part(name)
+        if here == "__init__" or there is None or there == here:
+            continue
+        if there not in set.union(*LAYERS):
+            continue  # a name that the package's __init__ re-exports
+        allowed = level(there) < level(here) or (here, there) in SIDEWAYS
+        assert allowed, f"{path} imports {name}"
+
+
+def test_imports_of_a_file_are_found(tmp_path: Path) -> None:
+    # The checks above would pass on nothing.
+    found = set(imported(SOURCE / "metabridge" / "cli.py"))
+    assert "metabridge.config.Config" in found
+    assert "metabridge.training.train" in found  # inside a function
+    assert level("data") < level("learners") < level("training")
+
+
+def test_packages_are_the_folders_on_disk() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = setup["options"]["packages"].split()
+    folders = {
+        ".".join(init.parent.relative_to(SOURCE).parts)
+        for init in SOURCE.rglob("__init__.py")
+    }
+    folders |= {
+        ".".join(init.parent.relative_to(ROOT).parts)
+        for init in (ROOT / "theory").rglob("__init__.py")
+    }
+    assert sorted(listed) == sorted(folders)
+    without_init = [
+        folder
+        for folder in {path.parent for path in MODULES}
+        if not (folder / "__init__.py").is_file()
+    ]
+    assert not without_init
+
+
+def test_package_data_exists() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    data = setup["options.package_data"]
+    places = {"metabridge": SOURCE / "metabridge", "theory": ROOT / "theory"}
+    for package, patterns in data.items():
+        for pattern in patterns.split():
+            assert list(places[package].glob(pattern)), f"{package}: {pattern}"
+
+
+def test_every_module_has_its_test_file() -> None:
+    missing = []
+    for path in MODULES:
+        name = path.relative_to(SOURCE / "metabridge")
+        if name.name == "__init__.py" or str(name) in WITHOUT_TESTS:
+            continue
+        if not (ROOT / "tests" / name.parent / f"test_{name.name}").is_file():
+            missing.append(str(name))
+    assert not missing
+
+
+def test_every_test_folder_is_a_package() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        assert (path.parent / "__init__.py").is_file(), path

@@ -1,0 +1,266 @@
+"""The loop: resuming, divergence, plateaus, selection, devices."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from metabridge import build
+from metabridge.config import resolve
+from metabridge.data import load_dataset
+from metabridge.evaluation import Score
+from metabridge.learners import State
+from metabridge.training import DivergenceError, RunError, loop, setup, train
+from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.metrics import MetricsWriter, read_metrics
+from metabridge.training.sampler import example_of
+from tests import toy
+from tests.training.conftest import Run
+
+
+def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, State]:
+    """The newest checkpoint of a run, or its best."""
+    config = resolve(config)
+    dataset = load_dataset(config.data.dataset)
+    learner = build.learner(config, dataset)
+    state = learner.init(jax.random.key(99), example_of(dataset))
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    found = checkpoints.restore(state, setup.plateau_rule(config.train)[1], best=best)
+    checkpoints.close()
+    assert found is not None
+    return found[0], found[1]
+
+
+def scores(monkeypatch: pytest.MonkeyPatch, *values: float) -> list[Any]:
+    """Lets the validations come out like this; returns what they were asked for."""
+    asked = []
+
+    def evaluator(learner, dataset, split, shape):
+        def evaluate(variables, key, num_tasks):
+            asked.append(jax.tree.map(np.array, variables))
+            return Score(values[len(asked) - 1], 0.01, num_tasks)
+
+        return evaluate
+
+    monkeypatch.setattr(loop, "evaluator", evaluator)
+    monkeypatch.setattr(loop, "finish", lambda *_: {})
+    return asked
+
+
+def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
+    names = {path.name for path in whole.folder.iterdir()}
+    assert names == {
+        "config.json",
+        "provenance.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "result.json",
+        "learning_curves.png",
+        "test_task.png",
+    }
+    records = list(read_metrics(whole.folder, "train"))
+    assert [record["step"] for record in records] == [2, 4, 6]
+    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+    # Four tasks of 4 classes with 3 images each step.
+    images = 6 * 4 * 4 * 3
+    result = whole.result
+    np.testing.assert_allclose(
+        result["images_per_second"] * result["train_seconds"], images, rtol=1e-6
+    )
+    assert records[-1]["seconds"] == result["train_seconds"]
+    validations = list(read_metrics(whole.folder, "validation"))
+    assert [record["step"] for record in validations] == [2, 4, 6]
+
+
+def test_a_resumed_run_equals_one_in_one_go(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self, step: int, kind: str, values) -> None:
+        if (step, kind) == (6, "train"):
+            raise KeyboardInterrupt
+        write(self, step, kind, values)
+
+    write = MetricsWriter.write
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsWriter, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(whole.config, tmp_path / "run")
+    assert restored(whole.config, tmp_path / "run")[0].step == 4
+    result = train(whole.config, tmp_path / "run", resume=True)
+    before, after = (
+        restored(whole.config, folder) for folder in (whole.folder, tmp_path / "run")
+    )
+    assert before[0].step == after[0].step == 6
+    for one, two in zip(*map(jax.tree.leaves, (before[1], after[1])), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for name in ("accuracy", "ci95", "best_step", "validation_accuracy"):
+        assert result[name] == whole.result[name]
+    for kind, keys in (("train", {"loss"}), ("validation", {"accuracy"})):
+        one, two = (
+            [{k: r[k] for k in keys} for r in read_metrics(folder, kind)]
+            for folder in (whole.folder, tmp_path / "run")
+        )
+        assert one == two
+
+
+def test_a_folder_that_holds_a_run_is_refused(whole: Run) -> None:
+    files = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"already holds a run: pass --resume"):
+        train(whole.config, whole.folder)
+    faster = dataclasses.replace(whole.config.train, learning_rate=0.5)
+    other = dataclasses.replace(whole.config, train=faster)
+    with pytest.raises(RunError, match=r"train\.learning_rate was 0\.01, is 0\.5"):
+        train(other, whole.folder, resume=True)
+    after = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
+    assert after == files
+
+
+def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = build.learner
+
+    def broken(config, dataset):
+        learner = make(config, dataset)
+
+        def step(key, state, batch):
+            after, info = learner.step(key, state, batch)
+            fifth = state.step == 4
+            return after, info._replace(loss=jax.numpy.where(fifth, np.nan, info.loss))
+
+        return learner._replace(step=step)
+
+    monkeypatch.setattr(build, "learner", broken)
+    with pytest.raises(DivergenceError, match=r"not finite at step 5; .*learning-rate"):
+        train(whole.config, tmp_path / "run")
+    monkeypatch.undo()
+    progress, state = restored(whole.config, tmp_path / "run")
+    assert progress.step == int(state.step) == 4
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.params))
+    assert not (tmp_path / "run" / "result.json").exists()
+    steps = [record["step"] for record in read_metrics(tmp_path / "run", "train")]
+    assert steps == [2, 4]
+
+
+def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy.config(images, schedule="plateau", patience=3, validate_every=1)
+    accuracies = 0.5, 0.8, 0.6, 0.7, 0.65, 0.75
+    asked = scores(monkeypatch, *accuracies)
+    train(config, tmp_path / "run")
+    # The best was the second; three without progress are the patience.
+    best, state = restored(config, tmp_path / "run", best=True)
+    assert (best.step, best.validation_accuracy) == (2, 0.8)
+    for kept, seen in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(asked[1]["params"]), strict=True
+    ):
+        np.testing.assert_array_equal(kept, seen)
+    assert np.float32(state.optimizer.hyperparams["learning_rate"]) == np.float32(0.01)
+    last, state = restored(config, tmp_path / "run")
+    assert (last.step, last.best_accuracy, last.validations_since_best) == (6, 0.8, 4)
+    np.testing.assert_allclose(
+        state.optimizer.hyperparams["learning_rate"], 0.001, rtol=1e-6
+    )
+
+
+def test_early_stop(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy.config(images, early_stop=2, validate_every=1, schedule="constant")
+    asked = scores(monkeypatch, 0.5, 0.8, 0.8, 0.7, 0.9, 0.9)
+    train(config, tmp_path / "run")
+    assert len(asked) == 4  # an equal score is no progress
+    assert restored(config, tmp_path / "run")[0].step == 4
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("evaluation", {"ways": 9}, "`ways` is 9, but split 'validation' of"),
+        ("evaluation", {"queries": 7}, r"2 shots and 7 queries, 9 images.*has 8"),
+        ("train", {"train_ways": 9}, r"`ways` is 9, but split 'train' of .* 8 classes"),
+        ("train", {"train_shots": 8}, r"8 shots and 1 queries, 9 images"),
+        ("train", {"devices": 3}, r"`devices` is 3, .*divide `tasks_per_step` \(4\)"),
+        ("model", {"model": "conv4"}, r"conv4 .* needs 16x16 .*has 8x8"),
+        ("data", {"dataset": "mnist"}, r"unknown dataset 'mnist'; .*glyphs, omniglot"),
+        ("data", {"dataset": "folder:/no/such"}, r"/no/such"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(
+    images: Path, tmp_path: Path, section: str, values: dict[str, Any], message: str
+) -> None:
+    config = toy.config(images)
+    changed = dataclasses.replace(getattr(config, section), **values)
+    config = dataclasses.replace(config, **{section: changed})
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+_FOUR_DEVICES = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+from metabridge import build
+from metabridge.config import resolve
+from metabridge.data import episodes, load_dataset
+from metabridge.training import loop, setup
+from metabridge.training.sampler import example_of
+from tests import toy
+
+assert len(jax.devices()) == 4
+config = resolve(toy.config(Path(sys.argv[1])))
+dataset = load_dataset(config.data.dataset)
+keys = setup.keys_of(config)
+learner = build.learner(config, dataset)
+results = {}
+for devices in (1, 2, 4):
+    step = loop.compiled_step(
+        learner, setup.sampler(config, dataset, keys), config, devices
+    )
+    state = learner.init(keys.init, example_of(dataset))
+    losses = []
+    for number in range(3):
+        bank = episodes.image_bank(dataset.train)
+        state, info = step(state, bank, keys.train, np.int32(number))
+        losses.append(float(info.loss))
+    leaf = state.params["body"]["NTKDense_0"]["kernel"]
+    assert len(leaf.sharding.device_set) == devices
+    leaves = jax.tree.leaves(state.params)
+    results[devices] = losses, [np.asarray(x).tolist() for x in leaves]
+print(json.dumps(results))
+"""
+
+
+def test_four_devices_give_the_result_of_one(images: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(root), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _FOUR_DEVICES, str(images)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads(done.stdout.splitlines()[-1])
+    losses, params = results["1"]
+    assert losses[2] < losses[0]
+    for devices in ("2", "4"):
+        np.testing.assert_allclose(results[devices][0], losses, rtol=1e-5)
+        for one, many in zip(params, results[devices][1], strict=True):
+            # The mean over the tasks is summed in another order, three times over.
+            np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,75 @@
+"""Run folders: names, refusals, provenance."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from metabridge.config import Config, DataConfig, resolve
+from metabridge.training import RunError, run_folder
+
+CONFIG = resolve(Config())
+
+
+def test_a_new_folder_gets_configuration_and_provenance(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    run_folder.open_run(folder, CONFIG, resume=False)
+    assert run_folder.read_config(folder) == CONFIG
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["command"].startswith("metabridge")
+    assert set(provenance["versions"]) >= {"metabridge", "jax", "flax", "optax"}
+    assert provenance["cpu_count"] >= 1
+    assert provenance.keys() >= {"commit", "uncommitted_changes", "devices", "python"}
+
+
+def test_opening_again_needs_resume_and_the_same_configuration(tmp_path: Path) -> None:
+    run_folder.open_run(tmp_path, CONFIG, resume=True)  # none there: it starts
+    with pytest.raises(RunError, match=r"already holds a run: pass --resume"):
+        run_folder.open_run(tmp_path, CONFIG, resume=False)
+    run_folder.open_run(tmp_path, CONFIG, resume=True)
+    other = dataclasses.replace(
+        CONFIG, train=dataclasses.replace(CONFIG.train, seed=3, steps=7)
+    )
+    with pytest.raises(RunError, match=r"train\.steps was 1000, is 7") as error:
+        run_folder.open_run(tmp_path, other, resume=True)
+    assert "train.seed was 0, is 3" in str(error.value)
+    assert run_folder.read_config(tmp_path) == CONFIG
+
+
+def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(RunError, match="is not empty and holds no run"):
+            run_folder.open_run(tmp_path, CONFIG, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_reading_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no run: there is no .*config\.json"):
+        run_folder.read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json cannot be used: .*not JSON"):
+        run_folder.read_config(tmp_path)
+
+
+def test_names_of_new_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.choose(CONFIG)
+    assert folder == Path("runs/mtl-glyphs-5way-5shot-seed0")
+    folder.mkdir(parents=True)
+    assert run_folder.choose(CONFIG).name == "mtl-glyphs-5way-5shot-seed0-2"
+    own = dataclasses.replace(CONFIG, data=DataConfig(dataset="folder:/a/birds/"))
+    assert run_folder.choose(own).name == "mtl-birds-5way-5shot-seed0"
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    run_folder.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        run_folder.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_peak_memory_is_in_megabytes() -> None:
+    assert 20 < run_folder.peak_memory_mb() < 200_000

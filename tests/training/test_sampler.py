@@ -1,0 +1,117 @@
+"""Training tasks: fresh and fixed ones, quarter turns, and their images."""
+
+import jax
+import numpy as np
+import pytest
+
+from metabridge.data import Dataset, episodes
+from metabridge.training.sampler import example_of, task_sampler
+from metabridge.types import Task, TaskShape
+from tests import toy
+
+SHAPE = TaskShape(ways=4, shots=2, queries=1)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return toy.dataset()
+
+
+def draw(
+    dataset: Dataset, count: int = 40, shape: TaskShape = SHAPE, **options
+) -> Task:
+    sample = task_sampler(dataset, shape, augmentation="none", **options)
+    bank = episodes.image_bank(dataset.train)
+    keys = jax.random.split(KEY, count)
+    tasks = jax.jit(jax.vmap(lambda key: sample(key, bank)))(keys)
+    return jax.tree.map(np.asarray, tasks)
+
+
+def pixels(inputs: jax.Array) -> np.ndarray:
+    """Images as they were before normalisation."""
+    return np.round((np.asarray(inputs) * 0.2 + 0.5) * 255).astype(np.uint8)
+
+
+def test_images_are_those_of_the_classes_named(dataset: Dataset) -> None:
+    tasks = draw(dataset)
+    assert np.all(tasks.task_id == -1)
+    known = {
+        image.tobytes(): label
+        for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)
+    }
+    for number in range(40):
+        seen = []
+        for examples in (tasks.support, tasks.query):
+            for image, label in zip(
+                pixels(examples.inputs[number]), examples.labels[number], strict=True
+            ):
+                seen.append(image.tobytes())
+                assert known[image.tobytes()] == tasks.classes[number][label]
+        assert len(set(seen)) == 4 * 3
+    assert tasks.support.labels.dtype == np.int32
+    assert tasks.support.inputs.dtype == np.float32
+    assert len(np.unique(tasks.classes, axis=0)) > 30
+
+
+def test_fixed_tasks_are_settled_by_their_key(dataset: Dataset) -> None:
+    tasks = draw(dataset, 100, num_tasks=5, tasks_key=jax.random.key(7))
+    assert set(tasks.task_id) == set(range(5))
+    first = {}
+    for number, task_id in enumerate(tasks.task_id):
+        one = (tasks.classes[number], tasks.support.inputs[number])
+        expected = first.setdefault(int(task_id), one)
+        for a, b in zip(one, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+    again = draw(dataset, 3, num_tasks=5, tasks_key=jax.random.key(7))
+    for number, task_id in enumerate(again.task_id):
+        np.testing.assert_array_equal(again.classes[number], first[int(task_id)][0])
+    other = draw(dataset, 100, num_tasks=5, tasks_key=jax.random.key(8))
+    differs = [
+        np.any(other.classes[n] != first[int(task_id)][0])
+        for n, task_id in enumerate(other.task_id)
+    ]
+    assert np.mean(differs) > 0.5
+
+
+def test_fixed_tasks_are_augmented_afresh() -> None:
+    dataset = toy.dataset()
+    sample = task_sampler(
+        dataset, SHAPE, augmentation="drawing", num_tasks=1, tasks_key=KEY
+    )
+    bank = episodes.image_bank(dataset.train)
+    one, two = (jax.jit(sample)(jax.random.key(n), bank) for n in range(2))
+    np.testing.assert_array_equal(one.classes, two.classes)
+    assert np.abs(np.asarray(one.support.inputs - two.support.inputs)).max() > 0.1
+
+
+def test_quarter_turns_make_classes(dataset: Dataset) -> None:
+    tasks = draw(dataset, rotations=True)
+    count = dataset.train.num_classes
+    known = {
+        np.rot90(image, turns).tobytes(): (label, turns)
+        for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)
+        for turns in range(4)
+    }
+    turns_seen = set()
+    for number in range(40):
+        for image, label in zip(
+            pixels(tasks.support.inputs[number]),
+            tasks.support.labels[number],
+            strict=True,
+        ):
+            original, turns = known[np.ascontiguousarray(image).tobytes()]
+            assert original + count * turns == tasks.classes[number][label]
+            turns_seen.add(turns)
+    assert turns_seen == {0, 1, 2, 3}
+
+
+def test_tasks_without_queries(dataset: Dataset) -> None:
+    tasks = draw(dataset, 3, TaskShape(4, 3, 0))
+    assert tasks.query.inputs.shape == (3, 0, toy.SIZE, toy.SIZE, 1)
+    assert tasks.query.labels.shape == (3, 0)
+    assert tasks.support.inputs.shape == (3, 12, toy.SIZE, toy.SIZE, 1)
+
+
+def test_example_has_the_shape_of_an_image(dataset: Dataset) -> None:
+    assert example_of(dataset).shape == (1, toy.SIZE, toy.SIZE, 1)

@@ -1,0 +1,86 @@
+"""Results of a run, and of evaluating it again in other ways."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metabridge.training import RunError, run_folder
+from metabridge.training.scoring import evaluate_run
+from tests.training.conftest import Run
+
+
+def test_result_holds_what_a_reader_needs(whole: Run) -> None:
+    result = json.loads((whole.folder / "result.json").read_text())
+    expected = {
+        "algorithm": "mtl",
+        "dataset": whole.config.data.dataset,
+        "ways": 3,
+        "shots": 2,
+        "queries": 3,
+        "tasks": 40,
+        "head": "centroid",
+        "train_steps": 6,
+        "seed": 0,
+        "evaluation_seed": 0,
+        "parameters": 8 * 8 * 16 + 5 * 4 * 16,
+    }
+    assert {name: result[name] for name in expected} == expected
+    for name in (
+        "accuracy",
+        "ci95",
+        "pixel_centroid_accuracy",
+        "pixel_centroid_ci95",
+        "validation_accuracy",
+    ):
+        assert 0 <= result[name] <= 1
+    for name in (
+        "train_seconds",
+        "images_per_second",
+        "evaluation_seconds",
+        "peak_memory_mb",
+    ):
+        assert 0 < result[name] < float("inf")
+    assert result["best_step"] in (2, 4, 6)
+    assert whole.result == result | {"run_dir": str(whole.folder)}
+    assert result["accuracy"] > 0.5  # chance is a third
+
+
+def test_evaluating_again_gives_the_same_and_writes_it(
+    whole: Run, tmp_path: Path
+) -> None:
+    output = tmp_path / "again.json"
+    result = evaluate_run(whole.folder, {}, output=output)
+    assert json.loads(output.read_text()) == result
+    for name in ("accuracy", "ci95", "tasks", "best_step", "pixel_centroid_accuracy"):
+        assert result[name] == whole.result[name]
+    other = evaluate_run(whole.folder, {"ways": 2, "shots": 1, "tasks": 25})
+    assert (other["ways"], other["shots"], other["queries"]) == (2, 1, 3)
+    assert other["tasks"] == 25
+    assert other["accuracy"] > 0.5
+    assert np.isfinite(other["ci95"])
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        ({"ways": 5}, "`ways` is 5, but split '(validation|test)' .* has 4 classes"),
+        ({"shots": 6}, "6 shots and 3 queries, 9 images.* has 8"),
+        ({"tasks": 1}, "`tasks` is 1"),
+    ],
+)
+def test_tasks_the_data_does_not_hold(whole: Run, evaluation, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate_run(whole.folder, evaluation)
+
+
+def test_nothing_to_evaluate(whole: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        evaluate_run(tmp_path, {})
+    with pytest.raises(ValueError, match="its folder does not exist"):
+        evaluate_run(whole.folder, {}, output=tmp_path / "no" / "such.json")
+    config = run_folder.read_config(whole.folder)
+    run_folder.open_run(tmp_path / "new", config, resume=False)
+    with pytest.raises(RunError, match="holds no checkpoint yet"):
+        evaluate_run(tmp_path / "new", {})

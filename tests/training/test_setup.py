@@ -1,0 +1,84 @@
+"""What a configuration comes to: keys of their own, task shapes, checks."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metabridge.config import Config, EvaluationConfig, TrainConfig, resolve
+from metabridge.data import Dataset, Split
+from metabridge.training import setup
+from metabridge.types import TaskShape
+from tests import toy
+
+
+def key_data(config: Config) -> dict[str, tuple[int, ...]]:
+    keys = dataclasses.asdict(setup.keys_of(config))
+    return {
+        name: tuple(np.asarray(jax.random.key_data(k)).tolist())
+        for name, k in keys.items()
+    }
+
+
+def test_keys_are_all_different_and_follow_their_seed() -> None:
+    base = key_data(Config())
+    assert len(set(base.values())) == len(base)
+    trained = key_data(Config(train=TrainConfig(seed=1)))
+    judged = key_data(Config(evaluation=EvaluationConfig(evaluation_seed=1)))
+    for name, value in base.items():
+        of_training = name in ("init", "train", "tasks")
+        assert (trained[name] != value) == of_training
+        assert (judged[name] != value) == (not of_training)
+
+
+def test_shapes() -> None:
+    config = resolve(toy.config(Path("x")))
+    assert setup.train_shape(config.train) == TaskShape(4, 2, 1)
+    assert setup.test_shape(config) == TaskShape(3, 2, 3)
+    assert setup.images_per_task(config.train) == 12
+
+
+def with_images(height: int, width: int) -> Dataset:
+    def cut(split: Split) -> Split:
+        images = np.zeros((len(split.labels), height, width, 1), np.uint8)
+        return Split(images, split.labels, split.class_names)
+
+    data = toy.dataset()
+    splits = {name: cut(split) for name, split in data.splits()}
+    return dataclasses.replace(data, **splits)
+
+
+def test_rotations_need_square_images_and_count_as_classes() -> None:
+    config = resolve(toy.config(Path("x"), train_ways=32))
+    turned = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, rotations=True)
+    )
+    setup.check_shapes(turned, with_images(16, 16))
+    with pytest.raises(ValueError, match=r"`ways` is 32, but .* has 8 classes"):
+        setup.check_shapes(config, with_images(16, 16))
+    with pytest.raises(ValueError, match="need square images, not 16x24"):
+        setup.check_shapes(turned, with_images(16, 24))
+
+
+def test_convolutions_need_sixteen_pixels() -> None:
+    config = resolve(toy.config(Path("x")))
+    body = dataclasses.replace(config.model, model="resnet12")
+    config = dataclasses.replace(config, model=body)
+    setup.check_shapes(config, with_images(16, 16))
+    with pytest.raises(ValueError, match=r"resnet12 .* has 16x15; pass --image-size"):
+        setup.check_shapes(config, with_images(16, 15))
+
+
+def test_plateau_rule_waits_for_its_patience() -> None:
+    rule, state = setup.plateau_rule(TrainConfig(patience=2))
+    scales: list[float] = []
+    for error in (0.5, 0.4, 0.4, 0.3, 0.35, 0.3, 0.4, 0.4, 0.2):
+        updated = rule.update(jnp.zeros(()), state, value=jnp.asarray(error))
+        state: Any = updated[1]
+        scales.append(float(state.scale))
+    # Two validations in a row without progress lower the rate, and so do the next two.
+    np.testing.assert_allclose(scales, [1.0] * 5 + [0.1] * 2 + [0.01] * 2, rtol=1e-5)
