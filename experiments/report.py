@@ -1,0 +1,88 @@
+"""A Markdown table of finished runs, from the files in their folders.
+
+    python -m experiments.report runs/a runs/b [--figures docs/figures]
+
+The tables in docs/results.md are made with it.
+"""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+_COLUMNS = (
+    "algorithm",
+    "dataset",
+    "task",
+    "test accuracy, %",
+    "raw pixels, %",
+    "training",
+    "images/s",
+    "peak memory",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Print a Markdown table of finished runs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders, or JSON files that `metabridge evaluate --output` wrote."""
+    figures: Path | None = None
+    """Folder to copy each run's two figures to."""
+
+
+def row(source: Path) -> list[str]:
+    """The cells of one run or evaluation.
+
+    Args:
+      source: a run folder or a JSON file.
+
+    Raises:
+      ValueError: it holds no result.
+    """
+    path = source / "result.json" if source.is_dir() else source
+    if not path.is_file():
+        raise ValueError(f"{source} holds no result: there is no {path}")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    trained = "train_seconds" in result
+    return [
+        result["algorithm"],
+        result["dataset"],
+        f"{result['ways']}-way {result['shots']}-shot",
+        _percent(result, "accuracy", "ci95"),
+        _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
+        f"{result['train_steps']} steps, {result['train_seconds'] / 60:.1f} min"
+        if trained
+        else "as above",
+        f"{result['images_per_second']:.0f}" if trained else "",
+        f"{result['peak_memory_mb'] / 1e3:.1f} GB" if trained else "",
+    ]
+
+
+def _percent(result: dict[str, Any], mean: str, interval: str) -> str:
+    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f}"
+
+
+def main(options: Options) -> None:
+    """Prints the table, and copies the figures if a folder is named."""
+    rows = [list(_COLUMNS), ["---"] * len(_COLUMNS), *map(row, options.runs)]
+    for cells in rows:
+        print("| " + " | ".join(cells) + " |")
+    if options.figures is None:
+        return
+    options.figures.mkdir(parents=True, exist_ok=True)
+    for run in filter(Path.is_dir, options.runs):
+        for figure in ("learning_curves.png", "test_task.png"):
+            shutil.copyfile(run / figure, options.figures / f"{run.name}-{figure}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except ValueError as error:
+        sys.exit(f"report: {error}")
