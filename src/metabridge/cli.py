@@ -1,9 +1,10 @@
 """The command line: `metabridge train | evaluate | datasets`."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -13,30 +14,32 @@ from metabridge.config import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
-    MTLConfig,
     TrainConfig,
 )
 
 
-def train_mtl(
-    learner: MTLConfig,
-    data: DataConfig,
-    model: ModelConfig,
-    train: TrainConfig,
-    evaluation: EvaluationConfig,
-    run_dir: Path | None = None,
-    resume: bool = False,
-) -> None:
-    """Train a shared body with a head per task; score it on unseen tasks.
+def train_command(options: type) -> Callable[..., None]:
+    """The command that trains one learner, made from the class of its options."""
 
-    Writes a run folder with the resolved configuration, metrics (JSON lines and
-    TensorBoard), checkpoints, result.json and two figures.
+    def train(
+        learner: Any,
+        data: DataConfig,
+        model: ModelConfig,
+        train: TrainConfig,
+        evaluation: EvaluationConfig,
+        run_dir: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
+
+    train.__annotations__["learner"] = options
+    train.__doc__ = f"""{(options.__doc__ or "").splitlines()[0]}
 
     Args:
       run_dir: Folder of the run. Default: a new one under runs/.
       resume: Go on with the interrupted run in that folder.
     """
-    _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
+    return train
 
 
 def evaluate(
@@ -92,9 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if arguments[:1] == ["train"]:
             tyro.extras.subcommand_cli_from_dict(
-                {"mtl": train_mtl},
+                {name: train_command(kind) for name, kind in ALGORITHMS.items()},
                 prog="metabridge train",
-                description="Train a learner; each has options of its own.",
+                description=(
+                    "Train a learner, and score it on unseen tasks. Writes a run "
+                    "folder with the resolved configuration, metrics (JSON lines and "
+                    "TensorBoard), checkpoints, result.json and two figures."
+                ),
                 args=arguments[1:],
                 config=(tyro.conf.OmitArgPrefixes,),
             )
@@ -105,9 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 description="Multi-task learning and gradient-based meta-learning.",
                 args=arguments,
             )
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        if "--traceback" in arguments:
-            raise
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"metabridge: {error}", file=sys.stderr)
         sys.exit(2)
 

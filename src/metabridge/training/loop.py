@@ -25,7 +25,7 @@ from metabridge.training.sampler import Sample, example_of
 from metabridge.training.scoring import finish
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(FloatingPointError):
     """The loss is not finite; the last good checkpoint is kept."""
 
 
