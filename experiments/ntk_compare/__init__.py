@@ -1,0 +1,1 @@
+"""How close multi-task and gradient-based meta-learning are at infinite width."""

@@ -1,0 +1,165 @@
+"""What the page says beside its figures and tables."""
+
+from pathlib import Path
+
+from experiments.ntk_compare.config import Config
+from experiments.ntk_compare.page import Section
+from experiments.ntk_compare.tables import Table
+from experiments.ntk_compare.tables import seconds as seconds_table
+
+
+def sections(
+    config: Config,
+    seconds: dict[str, float],
+    drawn: dict[str, Path],
+    tables: dict[str, Table],
+) -> list[Section]:
+    """The sections after the introduction."""
+    return [
+        _one_task(config, drawn),
+        _depth(config, drawn, tables),
+        _time(drawn, tables),
+        _images(config, drawn, tables),
+        _accuracy(config, tables),
+        _kernels(drawn),
+        _finite(config, drawn, tables),
+        _reproduce(config, seconds),
+    ]
+
+
+def _one_task(config: Config, drawn: dict[str, Path]) -> Section:
+    return Section(
+        "One unseen task",
+        (
+            "The input is an angle, the target a wave; MTL and ANIL (inner time 0.1) are "
+            "trained on eight such tasks and adapt their head to the five black points "
+            f"for time {config.adaptation_time:g}. The deeper the network, the less the "
+            "two curves differ.",
+        ),
+        ((drawn["predictions"], "Predictions of MTL and ANIL over one another."),),
+    )
+
+
+def _depth(config: Config, drawn: dict[str, Path], tables: dict[str, Table]) -> Section:
+    return Section(
+        "The gap against depth",
+        (
+            "ReLU networks with <code>W_std = √2</code> in all layers and no biases. "
+            "Synthetic tasks: inputs uniform on the sphere in 20 dimensions, with a mean "
+            "square of 1; targets <code>tanh(w·x/√20)</code> with a random w a task; 8 "
+            "training tasks with 4 support and 6 query points, 20 unseen tasks, "
+            "everything averaged over 5 such draws. Both predictors adapt their head to "
+            f"an unseen task for time {config.adaptation_time:g}.",
+            "Without an inner loop in training (λτ = 0) the gap falls like 1/L² and the "
+            "relative gap like 1/L. With a fixed inner loop the gap falls like 1/L, and "
+            "the relative gap settles at a constant that grows with λτ: what is left "
+            "then is the λτ of the theorem.",
+        ),
+        (
+            (
+                drawn["gap-synthetic"],
+                "Gap and relative gap against depth; dotted, the theorem's bound with "
+                "the smallest constant that holds everywhere.",
+            ),
+        ),
+        (tables["gap"], tables["relative"], tables["others"]),
+    )
+
+
+def _time(drawn: dict[str, Path], tables: dict[str, Table]) -> Section:
+    return Section(
+        "The gap against the time of the inner loop",
+        (
+            "The same numbers, against λτ. The bound is loose: the gap itself never "
+            "exceeds it by construction, and falls faster with depth.",
+        ),
+        ((drawn["gap-time"], "Gap and relative gap against the inner loop's time."),),
+        (tables["bound"],),
+    )
+
+
+def _images(
+    config: Config, drawn: dict[str, Path], tables: dict[str, Table]
+) -> Section:
+    return Section(
+        "Real images",
+        (
+            f"{config.ways}-way {config.shots}-shot tasks of {config.dataset} with "
+            f"{config.queries} queries a class, as regression on one-hot labels minus "
+            "their mean; images flattened, with a mean square of 1. Eight training "
+            "tasks and eight tasks of unseen classes.",
+        ),
+        ((drawn["gap-images"], "Gap and relative gap against depth, image tasks."),),
+        (tables["image gap"], tables["image relative"], tables["image others"]),
+    )
+
+
+def _accuracy(config: Config, tables: dict[str, Table]) -> Section:
+    return Section(
+        "Accuracy at infinite width",
+        (
+            f"All methods are trained on {config.tasks} tasks and judged on as many with "
+            "unseen classes. MTL and ANIL adapt the head; MAML all layers and BOIL the "
+            f"body, for time {config.adaptation_time:g} over the depth, as their kernel "
+            "grows with it; in training as on unseen tasks. An infinitely wide network "
+            "learns no features: with heads that start independently nothing at all is "
+            "transferred, and the labels of one task say nothing about those of "
+            "another. So the methods differ little, and what they reach is what the "
+            "kernel of the adapted layers reaches by itself.",
+        ),
+        (),
+        (tables["accuracy"],),
+    )
+
+
+def _kernels(drawn: dict[str, Path]) -> Section:
+    return Section(
+        "The two kernels",
+        (
+            "The kernels that the two kinds of training amount to, on the queries of the "
+            "8 synthetic training tasks. MTL has an extra part within each task, the "
+            "head's, which fades with depth beside the body's.",
+        ),
+        ((drawn["kernels"], "Kernel matrices of MTL and ANIL, over their maximum."),),
+    )
+
+
+def _finite(
+    config: Config, drawn: dict[str, Path], tables: dict[str, Table]
+) -> Section:
+    return Section(
+        "Finite networks",
+        (
+            "Do the formulas describe real networks? Flax networks of several widths "
+            f"(mean of {config.draws} initialisations, 3 synthetic training tasks): "
+            "their tangent kernel at initialisation (3 hidden layers), and their "
+            "predictions on 8 unseen tasks after gradient descent to convergence (2 "
+            "hidden layers), against the formulas. The error falls like one over the "
+            "square root of the width.",
+        ),
+        ((drawn["finite-width"], "Relative errors of finite networks."),),
+        (tables["kernel widths"], tables["prediction widths"]),
+    )
+
+
+def _reproduce(config: Config, seconds: dict[str, float]) -> Section:
+    options = " ".join(
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in (
+            ("dataset", config.dataset),
+            ("tasks", config.tasks),
+            ("seed", config.seed),
+        )
+    )
+    return Section(
+        "How this page was made",
+        (
+            f"<code>python -m experiments.ntk_compare {options}</code>, all in float64 "
+            "but for the finite networks; the numbers are in results.json. Source: H. "
+            "Wang, H. Zhao, B. Li, Bridging Multi-Task Learning and Meta-Learning: "
+            "Towards Efficient Training and Effective Adaptation, ICML 2021, "
+            '<a href="https://arxiv.org/abs/2106.09017">arXiv:2106.09017</a>.',
+        ),
+        (),
+        (seconds_table(seconds),),
+    )
