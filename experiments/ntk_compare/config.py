@@ -26,9 +26,9 @@ class Config:
     times: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
     """Times lambda tau of the inner loop in training (learning rate x steps)."""
     adaptation_time: float = 1.0
-    """Time of the head's adaptation to an unseen task, for all methods."""
-    tasks: int = 100
-    """Training tasks of the accuracy table, and as many unseen ones."""
+    """Time of the head's adaptation to an unseen task."""
+    tasks: int = 50
+    """Training tasks of the accuracy table; there are twice as many unseen ones."""
     ways: int = 5
     """Classes of an image task."""
     shots: int = 5

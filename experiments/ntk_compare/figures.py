@@ -15,6 +15,7 @@ from theory.finite_width import Widths
 # Okabe and Ito's palette, told apart by colour-blind readers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
+_ERROR_TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 MTL_COLOUR, GBML_COLOUR = _COLOURS[0], _COLOURS[1]
 
 
@@ -31,10 +32,13 @@ class Curve(NamedTuple):
 
 
 def number(value: float) -> str:
-    """A time or a slope as people write it."""
-    if not np.isfinite(value):
-        return "none" if np.isnan(value) else "∞"
-    return f"{value:.2f}" if 0.01 <= abs(value) < 100 and value % 1 else f"{value:g}"
+    """A time as people write it."""
+    return f"{value:g}" if np.isfinite(value) else "∞"
+
+
+def slope_text(value: float) -> str:
+    """A slope, if there were enough points for one."""
+    return "none" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
 
 
 def gap_by_depth(study: DepthStudy, title: str, output: Path) -> None:
@@ -46,7 +50,7 @@ def gap_by_depth(study: DepthStudy, title: str, output: Path) -> None:
             (left, column.gap, column.gap_slope),
             (right, column.relative_gap, column.relative_slope),
         ):
-            label = f"λτ = {number(time)}, slope {number(slope)}"
+            label = f"λτ = {number(time)}, slope {slope_text(slope)}"
             _line(axes, depths, values, index, label)
         bound = [study.bound(depth, time) for depth in study.depths]
         left.plot(depths, bound, ":", color=_COLOURS[index % 7], linewidth=1)
@@ -75,7 +79,7 @@ def gap_by_time(study: DepthStudy, title: str, output: Path) -> None:
     names = ("gap, ‖F_MTL − F_ANIL‖", "relative gap")
     for axes, name in zip((left, right), names, strict=True):
         _log_log(axes, "time λτ of the inner loop in training", name)
-        axes.legend(fontsize=8, frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
     figure.suptitle(title, fontsize=11)
     figure.savefig(output, dpi=100)
 
@@ -95,7 +99,8 @@ def predictions(curves: Sequence[Curve], output: Path) -> None:
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
         _tidy(axes)
     panels[0].set_ylabel("prediction")
-    panels[-1].legend(fontsize=8, frameon=False, loc="upper left")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(output, dpi=100)
 
 
@@ -128,7 +133,7 @@ def finite_width(kernel: Widths, prediction: Widths, output: Path) -> None:
     titles = ("tangent kernel at initialisation", "prediction after training")
     for axes, result, title in zip(panels, (kernel, prediction), titles, strict=True):
         for index, (name, errors) in enumerate(result.errors.items()):
-            label = f"{name}, slope {number(result.slopes[name])}"
+            label = f"{name}, slope {slope_text(result.slopes[name])}"
             _line(axes, result.widths, errors.mean(1), index, label)
         first = max(errors.mean(1)[0] for errors in result.errors.values())
         widths = np.asarray(result.widths, np.float64)
@@ -138,6 +143,9 @@ def finite_width(kernel: Widths, prediction: Widths, output: Path) -> None:
         )  # fmt: skip
         _log_log(axes, "width", "relative error")
         axes.set_xticks(result.widths, [str(width) for width in result.widths])
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in _ERROR_TICKS if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_title(title, fontsize=10)
         axes.legend(fontsize=8, frameon=False, loc="lower left")
     figure.savefig(output, dpi=100)

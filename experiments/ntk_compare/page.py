@@ -39,15 +39,15 @@ dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 1.2rem; }
 INTRODUCTION = Section(
     "What is compared",
     (
-        "A model that has seen many small <i>tasks</i> is to solve a new one from a few "
-        "labelled examples, the task's <i>support</i>; it is judged on further examples, "
-        "the <i>queries</i>. There are two ways to train it.",
+        "A model that has seen many small <i>tasks</i> is to solve a new one from a "
+        "few labelled examples, the task's <i>support</i>; it is judged on further "
+        "examples, the <i>queries</i>. There are two ways to train it.",
         "<b>Multi-task learning (MTL)</b> trains one body shared by all tasks and a "
         "linear head for each, all together, by ordinary gradient descent. "
-        "<b>Gradient-based meta-learning (GBML)</b> trains an initialisation such that "
-        "an <i>inner loop</i> of gradient descent on a task's support does well on its "
-        "queries: MAML moves all layers in the inner loop, ANIL only the head, BOIL only "
-        "the body. GBML costs several times more.",
+        "<b>Gradient-based meta-learning (GBML)</b> trains an initialisation such "
+        "that an <i>inner loop</i> of gradient descent on a task's support does well "
+        "on its queries: MAML moves all layers in the inner loop, ANIL only the head, "
+        "BOIL only the body. GBML costs several times more.",
         "Wang, Zhao and Li (ICML 2021) prove that for deep networks the two end in "
         "almost the same predictor. At infinite width both have closed forms, kernel "
         "regressions with the kernels Σ (of the head) and Θ (of all layers), so the "

@@ -23,6 +23,8 @@ _SETS = 5
 _TRAIN, _TEST = 8, 20
 _IMAGE_TASKS = 8
 _CURVE_DEPTHS = (1, 10, 100)
+_CURVE_TIME = 1.0
+"""Time of training, over the depth, in the one-dimensional picture."""
 _KERNEL_DEPTHS = (1, 30)
 
 
@@ -31,7 +33,8 @@ class Results(NamedTuple):
 
     synthetic: study.DepthStudy
     images: study.DepthStudy
-    accuracies: dict[str, study.Accuracy]
+    accuracies: dict[float, dict[str, study.Accuracy]]
+    """By the time of adaptation."""
     kernel_widths: Widths
     prediction_widths: Widths
     curves: list[figures.Curve]
@@ -99,12 +102,14 @@ def _measure(config: Config, dataset: Dataset) -> Results:
             config, dataset, dataset.train, config.tasks, config.seed + 2
         )
         test, labels = tasks.images(
-            config, dataset, dataset.test, config.tasks, config.seed + 3
+            config, dataset, dataset.test, 2 * config.tasks, config.seed + 3
         )
-        accuracies = study.accuracies(
-            train, test, labels,
-            depth=config.accuracy_depth, time=config.adaptation_time,
-        )  # fmt: skip
+        accuracies = {
+            time: study.accuracies(
+                train, test, labels, depth=config.accuracy_depth, time=time
+            )
+            for time in (config.adaptation_time, math.inf)
+        }
     widths: dict[str, Any] = {
         "widths": sorted(config.widths), "draws": config.draws, "seed": config.seed,
     }  # fmt: skip
@@ -134,9 +139,11 @@ def _curves(config: Config) -> list[figures.Curve]:
     curves = []
     for depth in _CURVE_DEPTHS:
         kernel = theory.relu_network(depth, last_W_std=2**0.5)
+        # To the end, training would follow every contradiction between its tasks.
+        until = _CURVE_TIME / depth
         predictors = (
-            theory.mtl_predictor(kernel, train),
-            theory.gbml_predictor(kernel, train, inner=inner),
+            theory.mtl_predictor(kernel, train, time=until),
+            theory.gbml_predictor(kernel, train, inner=inner, time=until),
         )
         query = tasks.circle(angles)
         mtl, gbml = (
@@ -212,7 +219,7 @@ def _tables(results: Results, config: Config) -> dict[str, tables.Table]:
         ),
         "accuracy": tables.accuracies(
             results.accuracies,
-            f"Accuracy on {config.tasks} unseen {images}, "
+            f"Accuracy on {2 * config.tasks} unseen {images}, "
             f"{config.accuracy_depth} hidden layers, with 95 % interval",
         ),
         "kernel widths": tables.widths(
@@ -246,7 +253,10 @@ def _write_json(config: Config, results: Results) -> None:
         "config": dataclasses.asdict(config),
         "synthetic": _study_json(results.synthetic),
         "images": _study_json(results.images),
-        "accuracies": {k: v._asdict() for k, v in results.accuracies.items()},
+        "accuracies": {
+            str(time): {name: value._asdict() for name, value in column.items()}
+            for time, column in results.accuracies.items()
+        },
         "kernel_widths": widths(results.kernel_widths),
         "prediction_widths": widths(results.prediction_widths),
         "seconds": results.seconds,

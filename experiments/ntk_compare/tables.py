@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments.ntk_compare.figures import number
+from experiments.ntk_compare.figures import number, slope_text
 from experiments.ntk_compare.study import Accuracy, DepthStudy
 from theory.finite_width import Widths
 
@@ -54,7 +54,7 @@ def gaps(study: DepthStudy, title: str, *, relative: bool) -> Table:
         (str(depth), *(_short(getattr(c, field)[row]) for c in study.anil))
         for row, depth in enumerate(study.depths)
     ]
-    rows.append(("slope in L", *(number(getattr(c, slope)) for c in study.anil)))
+    rows.append(("slope in L", *(slope_text(getattr(c, slope)) for c in study.anil)))
     return Table(title, ("L", *columns), tuple(rows))
 
 
@@ -80,18 +80,25 @@ def others(study: DepthStudy, title: str) -> Table:
         (str(depth), *(_short(column.gap[row]) for column in study.others.values()))
         for row, depth in enumerate(study.depths)
     ]
-    slopes = (number(column.gap_slope) for column in study.others.values())
+    slopes = (slope_text(column.gap_slope) for column in study.others.values())
     rows.append(("slope in L", *slopes))
     return Table(title, ("L", *study.others), tuple(rows))
 
 
-def accuracies(values: dict[str, Accuracy], title: str) -> Table:
-    """Accuracy of each method with its interval."""
+def accuracies(values: dict[float, dict[str, Accuracy]], title: str) -> Table:
+    """Accuracy of each method with its interval, a column a time of adaptation."""
     rows = tuple(
-        (name, f"{100 * value.mean:.1f} ± {100 * value.ci95:.1f} %")
-        for name, value in values.items()
+        (
+            name,
+            *(
+                f"{100 * column[name].mean:.1f} ± {100 * column[name].ci95:.1f} %"
+                for column in values.values()
+            ),
+        )
+        for name in next(iter(values.values()))
     )
-    return Table(title, ("method", "accuracy"), rows)
+    columns = tuple(f"time {number(time)}" for time in values)
+    return Table(title, ("method", *columns), rows)
 
 
 def widths(result: Widths, title: str) -> Table:
@@ -103,7 +110,7 @@ def widths(result: Widths, title: str) -> Table:
         )
         for row, width in enumerate(result.widths)
     ]
-    rows.append(("slope", *(number(slope) for slope in result.slopes.values())))
+    rows.append(("slope", *(slope_text(slope) for slope in result.slopes.values())))
     return Table(title, ("width", *result.errors), tuple(rows))
 
 
@@ -125,4 +132,5 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def _short(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1e}".replace("e-0", "e-")
+    text = f"{value:.1e}"
+    return "–" if math.isnan(value) else text.replace("e-0", "e-").replace("e+0", "e")

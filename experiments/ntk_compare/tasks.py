@@ -1,6 +1,5 @@
 """The tasks that are compared on: two synthetic families, and images."""
 
-import jax
 import numpy as np
 
 import theory
@@ -81,23 +80,52 @@ def images(
 ) -> tuple[theory.Tasks, np.ndarray]:
     """Few-shot regression on one-hot labels minus their mean, ``1 / ways``.
 
-    Pixels are normalised by channel, then each image to unit norm times sqrt(d).
+    Pixels are normalised by channel, then each image to unit norm times sqrt(d). No
+    image is in two of the tasks, which would make a kernel matrix singular.
 
     Returns:
       The tasks, and the true label of each query.
+
+    Raises:
+      ValueError: the split has too few different images for so many tasks.
     """
-    shape = TaskShape(config.ways, config.shots, config.queries)
-    index = episodes.class_index(split)
+    rng = np.random.default_rng(seed)
+    unused = _different_images(split)
+    needed = config.shots + config.queries
     fields: list[list[np.ndarray]] = [[], [], [], []]
-    for key in jax.random.split(jax.random.key(seed), count):
-        drawn = episodes.sample_episode(
-            key, index, shape, max_size=int(split.images_per_class.max())
-        )
-        for place, rows in ((0, drawn.support), (2, drawn.query)):
-            labels = np.asarray(episodes.labels(*rows.shape))
-            pixels = np.asarray(split.images[np.asarray(rows).reshape(-1)], np.float64)
+    for task in range(count):
+        enough = [c for c, rows in enumerate(unused) if len(rows) >= needed]
+        if len(enough) < config.ways:
+            raise ValueError(
+                f"{dataset.name!r} has images for {task} tasks of {config.ways} ways "
+                f"with {needed} images a class, but {count} are to share none; ask for "
+                "fewer tasks, shots or queries"
+            )
+        drawn = []
+        for label in rng.choice(enough, config.ways, replace=False):
+            rows = rng.permutation(unused[label])
+            drawn.append(rows[:needed])
+            unused[label] = rows[needed:]
+        for place, rows in (
+            (0, np.stack(drawn)[:, : config.shots]),
+            (2, np.stack(drawn)[:, config.shots :]),
+        ):
+            labels = np.repeat(np.arange(config.ways), rows.shape[1])
+            pixels = np.asarray(split.images[rows.reshape(-1)], np.float64)
             scaled = (pixels / 255.0 - dataset.mean) / np.asarray(dataset.std)
             fields[place].append(on_sphere(scaled))
-            fields[place + 1].append(theory.one_hot(labels, shape.ways, centred=True))
-    labels = np.asarray(episodes.labels(shape.ways, shape.queries))
+            fields[place + 1].append(theory.one_hot(labels, config.ways, centred=True))
+    labels = np.repeat(np.arange(config.ways), config.queries)
     return theory.Tasks(*map(np.stack, fields)), labels
+
+
+def _different_images(split: Split) -> list[np.ndarray]:
+    """The rows of each class, an image that occurs twice only once."""
+    seen: set[bytes] = set()
+    rows: list[list[int]] = [[] for _ in range(split.num_classes)]
+    for row, label in enumerate(split.labels.tolist()):
+        content = np.asarray(split.images[row]).tobytes()
+        if content not in seen:
+            seen.add(content)
+            rows[label].append(row)
+    return [np.asarray(own) for own in rows]
