@@ -232,7 +232,6 @@ def test_datasets_as_a_module() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "steps", "beaten"),
-    # Nearest centroid on raw pixels: 76 % on Omniglot, 36 % on CIFAR-FS.
     [("omniglot", 100, 0.93), ("cifar_fs", 200, 0.48)],
 )
 def test_real_data_and_a_short_training_beat_raw_pixels_by_far(
