@@ -1,0 +1,143 @@
+"""`python -m experiments.ntk_compare` on a small scale, and what it refuses."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.ntk_compare import study, tables, tasks
+from experiments.ntk_compare.__main__ import main
+from experiments.ntk_compare.config import Config, check
+from metabridge.data import load_dataset
+
+SMALL = (
+    "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
+    "--shots", "1", "--queries", "2", "--widths", "64", "128", "--draws", "1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a small run writes."""
+    output = tmp_path_factory.mktemp("ntk") / "new" / "folder"
+    main([*SMALL, "--output-dir", str(output)])
+    return output
+
+
+def test_results(folder: Path) -> None:
+    results = json.loads((folder / "results.json").read_text())
+    assert results["config"]["depths"] == [1, 4]
+    anil = results["synthetic"]["anil"]
+    assert len(anil) == 2
+    for column, time in zip(anil, (0.0, 0.1), strict=True):
+        for gap, depth in zip(column["gap"], (1, 4), strict=True):
+            bound = results["synthetic"]["bound_constant"] * (time + 1 / depth)
+            assert 0 < gap <= bound * (1 + 1e-12)
+        # No depth of 64 or more to fit a slope to.
+        assert column["gap_slope"] is None
+    methods = {
+        "MTL, joint", "MTL, queries", "MTL, independent heads", "ANIL", "MAML", "BOIL",
+    }  # fmt: skip
+    for column in results["accuracies"].values():
+        assert column.keys() == methods
+        assert all(0 <= score["mean"] <= 1 for score in column.values())
+    assert results["kernel_widths"]["widths"] == [64, 128]
+
+
+def test_page_is_self_contained(folder: Path) -> None:
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    sources = re.findall(r'<img alt="[^"]+" src="([^"]{30})', page)
+    assert len(sources) == 6
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r'(src|href)="(?!data:|https://arxiv.org)', page)
+    assert page.count("<table>") == 11
+    assert page.count("<p>") == page.count("</p>")
+    assert "nan" not in re.sub(r'"data:[^"]*"', "", page).lower().split()
+
+
+def test_figures(folder: Path) -> None:
+    names = {path.name for path in folder.glob("*.png")}
+    assert names == {
+        "gap-synthetic.png", "gap-images.png", "gap-time.png", "predictions.png",
+        "kernels.png", "finite-width.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--dataset", "mnist"), "unknown dataset 'mnist'"),
+        (("--depths", "0", "4"), "`depths`"),
+        (("--times", "-1"), "`times`"),
+        (("--times", "nan"), "`times`"),
+        (("--depths", "4", "4"), "twice"),
+        (("--tasks", "1"), "`tasks`"),
+        (("--seed", "-1"), "`seed`"),
+        (("--ways", "1000"), "has 703 classes"),
+        (("--shots", "30"), "images of a class"),
+        (("--dataset", "cifar_fs"), "data_dir"),
+    ],
+)
+def test_bad_arguments_are_refused_before_work(
+    arguments: tuple[str, ...],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "output"
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--output-dir", str(output)])
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_output_must_not_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ValueError, match="not a folder"):
+        check(Config(output_dir=tmp_path / "taken"))
+
+
+def test_help_names_the_options() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "experiments.ntk_compare", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for option in (
+        "--dataset", "--data-dir", "--depths", "--times", "--tasks", "--output-dir",
+        "--seed",
+    ):  # fmt: skip
+        assert option in result.stdout
+
+
+def test_image_tasks_share_no_image() -> None:
+    config = Config(ways=3, shots=2, queries=4)
+    dataset = load_dataset("glyphs")
+    drawn, labels = tasks.images(config, dataset, dataset.test, 20, seed=0)
+    np.testing.assert_array_equal(labels, np.repeat([0, 1, 2], 4))
+    inputs = [np.asarray(drawn.support_x), np.asarray(drawn.query_x)]
+    points = np.concatenate([x.reshape(-1, x.shape[-1]) for x in inputs])
+    assert points.shape == (20 * 18, 784)
+    assert len(np.unique(points, axis=0)) == len(points)
+    np.testing.assert_allclose((points**2).mean(1), 1.0)
+    targets = np.asarray(drawn.query_y)
+    np.testing.assert_array_equal(targets.argmax(-1), np.tile(labels, (20, 1)))
+    np.testing.assert_allclose(targets.sum(-1), 0.0, atol=1e-12)
+    with pytest.raises(ValueError, match="share none"):
+        tasks.images(config, dataset, dataset.test, 10_000, seed=0)
+
+
+def test_slope_needs_two_deep_networks() -> None:
+    assert np.isnan(study._slope([1, 64], [1.0, 1.0]))
+    assert study._slope([1, 64, 128], [9.0, 1.0, 0.5]) == pytest.approx(-1.0)
+
+
+def test_table_forms() -> None:
+    table = tables.Table("Title", ("a", "b"), (("1", "<2>"),))
+    assert table.text() == "Title\n  a    b\n  1  <2>"
+    assert "<td>&lt;2&gt;</td>" in table.html()
+    assert "| 1 | <2> |" in tables.markdown([table])
