@@ -28,8 +28,6 @@ WITHOUT_TESTS = {
     "types.py": "declarations",
     "config/learners.py": "declarations; tests/config/test_run.py checks their ranges",
     "config/sections.py": "declarations; tests/config/test_run.py checks their ranges",
-    "learners/body.py": "the frozen body of every learner; tests/learners/test_base.py",
-    "learners/outer.py": "the step of every learner; tests/learners/test_base.py",
 }
 
 
