@@ -230,19 +230,15 @@ def test_datasets_as_a_module() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dataset", "steps", "beaten"),
-    [("omniglot", 100, 0.93), ("cifar_fs", 200, 0.48)],
-)
-def test_real_data_and_a_short_training_beat_raw_pixels_by_far(
-    dataset: str, steps: int, beaten: float, real_data: Path, tmp_path: Path
+def test_a_short_training_on_cifar_fs_beats_raw_pixels_by_far(
+    real_data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     call(
-        "train", "mtl", f"--dataset={dataset}", f"--data-dir={real_data / 'tfds'}",
-        f"--steps={steps}", "--width=32", "--tasks=500", "--validation-tasks=200",
-        f"--run-dir={folder}",
+        "train", "mtl", "--dataset=cifar_fs", f"--data-dir={real_data / 'tfds'}",
+        "--steps=1500", "--tasks=500", f"--run-dir={folder}",
     )  # fmt: skip
     result = json.loads((folder / "result.json").read_text())
-    assert result["accuracy"] - result["ci95"] > beaten
-    assert result["accuracy"] > result["pixel_centroid_accuracy"] + 0.1
+    # 5-way 5-shot; raw pixels reach 40 %, a tuning run of this length 70 %.
+    assert 0.37 < result["pixel_centroid_accuracy"] < 0.44
+    assert result["accuracy"] - result["ci95"] > 0.6
