@@ -21,6 +21,7 @@ from theory.heads import Heads as Heads
 from theory.heads import class_heads as class_heads
 from theory.kernels import precomputed as precomputed
 from theory.linalg import SingularKernelError as SingularKernelError
+from theory.mtl import TrainOn as TrainOn
 from theory.mtl import mtl_kernel as mtl_kernel
 from theory.mtl import mtl_predictor as mtl_predictor
 from theory.predictor import Predictor as Predictor

@@ -14,14 +14,16 @@ References:
     meta-learning with deep neural nets. 2020, https://arxiv.org/abs/2006.14606.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from theory import linalg, tiles
+from theory import iterative, linalg, tiles
 from theory.adaptation import Inner, operator
+from theory.iterative import Solver
 from theory.kernels import evaluate
 from theory.predictor import Initial, Predictor, initial_values, require_queries
 from theory.types import KernelFn, Kernels, OneTask, Tasks
@@ -35,6 +37,7 @@ def gbml_predictor(
     time: float = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
+    solver: Solver = "cholesky",
 ) -> Predictor:
     """Meta-trains an infinitely wide network by gradient flow through an inner loop.
 
@@ -46,6 +49,8 @@ def gbml_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default,
         which is its mean over initialisations.
       jitter: added to the diagonal of Phi.
+      solver: "conjugate_gradients" holds no matrix over all queries, but evaluates
+        every kernel again in each iteration; for training to infinity.
 
     Returns:
       A predictor of unseen tasks, which adapts with `inner` unless told otherwise.
@@ -53,9 +58,11 @@ def gbml_predictor(
     Raises:
       theory.SingularKernelError: Phi has no inverse but needs one.
     """
+    linalg.check_time(time)
     each = tasks.each()
     require_queries(each)
-    matrix, chunks, operators = _meta_kernel(kernel, each, inner)
+    chunks = tiles.chunk(each, with_support=True)
+    operators = _operators(kernel, chunks, inner)
     before = [initial_values(initial, chunk.inputs, each) for chunk in chunks]
     residuals = []
     for chunk, values in zip(chunks, before, strict=True):
@@ -63,13 +70,14 @@ def gbml_predictor(
             task, A = each[span.task], operators[span.task]
             adapted = values[span.query] + A @ (task.support_y - values[span.support])
             residuals.append(task.query_y - adapted)
-    solved = linalg.evolve(
-        matrix,
+    solved = iterative.evolve(
+        lambda: _tiles(kernel, chunks, operators),
+        _query_blocks(each),
         np.concatenate(residuals),
         time=time,
         names=query_names(each),
         jitter=jitter,
-        overwrite=True,
+        solver=solver,
     )
     coefficients = [
         _backward(chunk, operators, solved[chunk.queries]) for chunk in chunks
@@ -92,7 +100,11 @@ def gbml_kernel(
     Returns:
       Symmetric; a row a query, task after task.
     """
-    return tiles.mirror(_meta_kernel(kernel, tasks.each(), inner)[0])
+    each = tasks.each()
+    chunks = tiles.chunk(each, with_support=True)
+    operators = _operators(kernel, chunks, inner)
+    rows = sum(len(task.query_x) for task in each)
+    return tiles.mirror(tiles.fill(rows, _tiles(kernel, chunks, operators)))
 
 
 def query_names(tasks: Sequence[OneTask]) -> linalg.Names:
@@ -106,26 +118,30 @@ def query_names(tasks: Sequence[OneTask]) -> linalg.Names:
     return name
 
 
-def _meta_kernel(
-    kernel: KernelFn, tasks: Sequence[OneTask], inner: Inner
-) -> tuple[np.ndarray, list[tiles.Chunk], list[np.ndarray]]:
-    """Phi below its diagonal, the points it is made of, and the operators A."""
-    chunks = tiles.chunk(tasks, with_support=True)
-    rows = sum(len(task.query_x) for task in tasks)
-    # Fortran order lets LAPACK factorise in place.
-    matrix = np.zeros((rows, rows), order="F")
-    operators: list[np.ndarray] = []
+def _query_blocks(tasks: Sequence[OneTask]) -> list[slice]:
+    """The rows of each task among all queries."""
+    ends = np.cumsum([len(task.query_x) for task in tasks]).tolist()
+    return [slice(*pair) for pair in itertools.pairwise([0, *ends])]
+
+
+def _operators(
+    kernel: KernelFn, chunks: Sequence[tiles.Chunk], inner: Inner
+) -> list[np.ndarray]:
+    """The operator A of each task."""
+    operators = []
     for chunk in chunks:
         own = evaluate(kernel, chunk.inputs)
         operators += [_operator(inner, own, span) for span in chunk.spans]
-        matrix[chunk.queries, chunk.queries] = _through(
-            np.asarray(own.ntk), chunk, chunk, operators
-        )
+    return operators
+
+
+def _tiles(
+    kernel: KernelFn, chunks: Sequence[tiles.Chunk], operators: Sequence[np.ndarray]
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Phi on and below its diagonal."""
     for chunk1, chunk2, kernels in tiles.lower_tiles(kernel, chunks):
-        matrix[chunk1.queries, chunk2.queries] = _through(
-            np.asarray(kernels.ntk), chunk1, chunk2, operators
-        )
-    return matrix, chunks, operators
+        tile = _through(np.asarray(kernels.ntk), chunk1, chunk2, operators)
+        yield chunk1.queries, chunk2.queries, tile
 
 
 def _operator(inner: Inner, own: Kernels, span: tiles.Span) -> np.ndarray:

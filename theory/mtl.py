@@ -15,15 +15,18 @@ References:
     paper has the shared initialisation; the general C is ours.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from theory import linalg, tiles
+from theory import iterative, linalg, tiles
 from theory.heads import Heads, HeadsLike, groups, resolve
+from theory.iterative import Solver
 from theory.kernels import evaluate
 from theory.predictor import Initial, Predictor, initial_values, require_queries
 from theory.types import Array, KernelFn, OneTask, Tasks
@@ -40,6 +43,7 @@ def mtl_predictor(
     time: float = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
+    solver: Solver = "cholesky",
 ) -> Predictor:
     """Trains an infinitely wide network with one head per task by gradient flow.
 
@@ -53,6 +57,8 @@ def mtl_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
         Only with shared heads, where all heads begin as the same function.
       jitter: added to the diagonal of the kernel matrices.
+      solver: "conjugate_gradients" holds no matrix over all points, but evaluates every
+        kernel again in each iteration; for training to infinity.
 
     Returns:
       A predictor of unseen tasks; its calls say how they adapt.
@@ -76,13 +82,14 @@ def mtl_predictor(
         if not resolved.new[:, np.concatenate(components)].any():
             continue
         rows = _rows(chunks, components[0], outputs)
-        solved = linalg.evolve(
-            _matrix(kernel, rows, resolved),
+        solved = iterative.evolve(
+            functools.partial(_tiles, kernel, rows, resolved),
+            _blocks(rows),
             np.stack([_targets(residual, of_task, units) for units in components], 1),
             time=time,
             names=_names(each, rows, outputs),
             jitter=jitter,
-            overwrite=True,
+            solver=solver,
         )
         for units, column in zip(components, solved.T, strict=True):
             row = 0
@@ -117,7 +124,9 @@ def mtl_kernel(
     resolved = resolve(heads, len(each), outputs)
     units = np.arange(0, len(each) * outputs, outputs if between_tasks else 1)
     chunks = tiles.chunk(each, with_support=_joint(train_on))
-    return tiles.mirror(_matrix(kernel, _rows(chunks, units, outputs), resolved))
+    rows = _rows(chunks, units, outputs)
+    size = rows[-1].place.stop
+    return tiles.mirror(tiles.fill(size, _tiles(kernel, rows, resolved)))
 
 
 def _joint(train_on: TrainOn) -> bool:
@@ -184,24 +193,27 @@ def _rows(
     return result
 
 
-def _matrix(
+def _blocks(rows: Sequence[_Rows]) -> list[slice]:
+    """The rows of each unit."""
+    units = np.concatenate([own.unit for own in rows])
+    edges = [0, *(np.flatnonzero(np.diff(units)) + 1).tolist(), len(units)]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def _tiles(
     kernel: KernelFn, rows: Sequence[_Rows], heads: Heads
-) -> Float[np.ndarray, "N N"]:
-    """``delta(o, o') Sigma + C[o, o'] (Theta - Sigma)``, below its diagonal."""
-    size = rows[-1].place.stop
-    # Fortran order lets LAPACK factorise in place.
-    matrix = np.zeros((size, size), order="F")
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """``delta(o, o') Sigma + C[o, o'] (Theta - Sigma)``, on and below its diagonal."""
     for index, rows1 in enumerate(rows):
         for rows2 in rows[: index + 1]:
             other = None if rows2 is rows1 else rows2.inputs
             kernels = evaluate(kernel, rows1.inputs, other)
-            head, body = kernels.of("head"), kernels.of("body")
+            head, body = map(np.asarray, (kernels.of("head"), kernels.of("body")))
             points = np.ix_(rows1.point, rows2.point)
             units = np.ix_(rows1.unit, rows2.unit)
             tile = heads.correlation[units] * body[points]
             tile += np.where(heads.same[units], head[points], 0.0)
-            matrix[rows1.place, rows2.place] = tile
-    return matrix
+            yield rows1.place, rows2.place, tile
 
 
 def _names(

@@ -6,7 +6,7 @@ chunks at a time, so that no more than one tile and the matrix being built are h
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,10 +102,27 @@ def _make(
 def lower_tiles(
     kernel: KernelFn, chunks: Sequence[Chunk]
 ) -> Iterator[tuple[Chunk, Chunk, Kernels]]:
-    """Kernels between chunks, below the diagonal only; then `mirror` fills the rest."""
+    """Kernels between chunks, on and below the diagonal."""
     for row, chunk1 in enumerate(chunks):
         for chunk2 in chunks[:row]:
             yield chunk1, chunk2, evaluate(kernel, chunk1.inputs, chunk2.inputs)
+        yield chunk1, chunk1, evaluate(kernel, chunk1.inputs)
+
+
+def fill(
+    size: int, tiles: Iterable[tuple[slice, slice, np.ndarray]]
+) -> Float[np.ndarray, "N N"]:
+    """A matrix out of its tiles; what is above the diagonal is for `mirror` to fill.
+
+    Args:
+      size: N.
+      tiles: ``(rows, columns, tile)`` on and below the diagonal.
+    """
+    # Fortran order lets LAPACK factorise in place.
+    matrix = np.zeros((size, size), order="F")
+    for rows, columns, tile in tiles:
+        matrix[rows, columns] = tile
+    return matrix
 
 
 def mirror(matrix: Float[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:

@@ -31,6 +31,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums;
   font-size: .92rem; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd;
   white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 code { background: #f3f3f3; padding: 0 .25em; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 1.2rem; }
@@ -47,7 +48,7 @@ INTRODUCTION = Section(
         "<b>Gradient-based meta-learning (GBML)</b> trains an initialisation such "
         "that an <i>inner loop</i> of gradient descent on a task's support does well "
         "on its queries: MAML moves all layers in the inner loop, ANIL only the head, "
-        "BOIL only the body. GBML costs several times more.",
+        "BOIL only the body.",
         "Wang, Zhao and Li (ICML 2021) prove that for deep networks the two end in "
         "almost the same predictor. At infinite width both have closed forms, kernel "
         "regressions with the kernels Σ (of the head) and Θ (of all layers), so the "

@@ -55,6 +55,11 @@ def _depth(config: Config, drawn: dict[str, Path], tables: dict[str, Table]) -> 
             "the relative gap like 1/L. With a fixed inner loop the gap falls like "
             "1/L, and the relative gap settles at a constant that grows with λτ: what "
             "is left then is the λτ of the theorem.",
+            "The last table has other comparisons: MTL trained on supports and queries "
+            "together; MAML and BOIL, whose kernels grow with depth, so that their "
+            "time is given over the depth; and MAML that adapts all layers to the "
+            "unseen task while MTL adapts its head, which is outside the theorem and "
+            "need not close.",
         ),
         (
             (
