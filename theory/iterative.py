@@ -148,7 +148,8 @@ def _factors(
                 except np.linalg.LinAlgError as error:
                     raise SingularKernelError(
                         "the kernel of one task is singular, from "
-                        f"{names(block.start)} to {names(block.stop - 1)}; pass a jitter"
+                        f"{names(block.start)} to {names(block.stop - 1)}; "
+                        "pass a jitter"
                     ) from error
     return factors
 

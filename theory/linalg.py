@@ -11,6 +11,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from theory import cholesky
+
 Names = Callable[[int], str]
 """What to call a row of a matrix in an error, e.g. "task 3, query 0"."""
 
@@ -41,8 +43,7 @@ def evolve(
       time: learning rate times steps, at least 0, up to infinity.
       names: what to call a row in an error.
       jitter: added to the diagonal, in the units of the kernel.
-      overwrite: let `matrix` be destroyed, which saves its size in memory; takes
-        effect for arrays in Fortran order.
+      overwrite: let `matrix` be destroyed, which saves its size in memory.
 
     Raises:
       TypeError: an array that is not float64.
@@ -127,14 +128,14 @@ def _solve(
 ) -> np.ndarray:
     small = len(matrix) <= _DIAGNOSE_UP_TO
     kept = matrix.copy() if overwrite and small else matrix
+    factor = matrix if overwrite else matrix.copy(order="F")
     try:
-        factor = scipy.linalg.cholesky(
-            matrix, lower=True, overwrite_a=overwrite, check_finite=False
-        )
+        cholesky.factorise(factor)
+        positive = True
     except np.linalg.LinAlgError:
-        factor = None
-    if factor is not None and not _rank_deficient(factor):
-        return scipy.linalg.cho_solve((factor, True), residual, check_finite=False)
+        positive = False
+    if positive and not _rank_deficient(factor):
+        return cholesky.solve(factor, residual)
     if not small:
         raise SingularKernelError(
             f"the kernel matrix of {len(matrix)} rows is singular or indefinite; look "
