@@ -20,7 +20,7 @@ from metabridge.learners import Learner
 from metabridge.types import Examples, TaskShape, Variables
 
 _EMBED_BATCH = 400
-_TASK_BATCH = 250
+_TASK_BATCH = 125
 
 
 class Score(NamedTuple):
