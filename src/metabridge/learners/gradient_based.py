@@ -1,0 +1,289 @@
+"""What the gradient-based meta-learners share: a body with a meta-learned linear head.
+
+`network` makes the forward passes, `learner` the whole of a learner whose outer
+gradient is that of the loss after adaptation (MAML, ANIL, BOIL, Meta-SGD).
+
+Batch normalisation, by `batch_norm`. In training, every pass of the body normalises
+with the statistics of its own images, the support's or the query's of one task.
+- ``"batch"``: at test time too, as in the original MAML. This is transductive: the
+  score of a query depends on the other queries it is scored with.
+- ``"running"``: at test time, running statistics, in adaptation and in scoring.
+The running ones are those of the body before adaptation, on what it adapts to, averaged
+over the tasks; features for another head are normalised by them in either case.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from metabridge.learners import inner_loop
+from metabridge.learners.base import Adapt, Embed, Init, Learner, Logits
+from metabridge.learners.body import embedder, initialiser, train_features, unit_norm
+from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.outer import TaskLoss, outer_step
+from metabridge.types import Examples, Params, Task, Variables
+
+BatchNorm = Literal["batch", "running"]
+
+
+class Score(NamedTuple):
+    """How one task's parameters do on examples."""
+
+    loss: Float[Array, ""]
+    """Mean cross-entropy."""
+    accuracy: Float[Array, ""]
+    """Share classified right, in [0, 1]."""
+    batch_stats: Params
+    """Running statistics after the pass."""
+
+
+class Network(NamedTuple):
+    """A body with a linear head, and a learner's functions that follow from it.
+
+    Parameters are ``{"body": ..., "head": {"linear": {"weights": [D, ways], "bias":
+    [ways]}, "rates": learned inner rates, if any}}``; those of one task have for
+    ``"head"`` what stands under ``"linear"``.
+    """
+
+    init: Init
+    score: Callable[[Params, Params, Key[Array, ""], Examples], Score]
+    """``score(task_params, batch_stats, key, examples)`` in training mode."""
+    adapt_in_training: Callable[..., tuple[Params, inner_loop.Trace]]
+    """``adapt_in_training(params, batch_stats, key, examples)``: the adapted parameters
+    of a task and the trace, which keeps a `Score` for every step."""
+    adapt: Adapt
+    logits: Logits
+    embed: Embed
+    split: Callable[[Task], tuple[Examples, Examples]]
+    """What a training task is adapted to and what it is judged on."""
+
+
+def learner(
+    name: str,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loop: InnerLoop,
+    *,
+    ways: int,
+    batch_norm: BatchNorm,
+    joint: bool,
+) -> Learner:
+    """A learner that descends the loss after adaptation; its options as in `maml`."""
+    net = network(
+        name, model, optimizer, loop, ways=ways, batch_norm=batch_norm, joint=joint
+    )
+
+    def task_loss(
+        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+        key_inner, key_outer = jax.random.split(key)
+        inner, outer = net.split(task)
+        adapted, trace = net.adapt_in_training(params, batch_stats, key_inner, inner)
+        judged = net.score(adapted, batch_stats, key_outer, outer)
+        stats = first_statistics(trace, judged)
+        return inner_loop.poisoned(judged.loss, trace), (judged.accuracy, stats)
+
+    return assemble(name, net, task_loss, optimizer)
+
+
+def assemble(
+    name: str,
+    net: Network,
+    task_loss: TaskLoss,
+    optimizer: optax.GradientTransformation,
+) -> Learner:
+    """The learner of a network and the loss of one of its tasks."""
+    return Learner(
+        name,
+        net.init,
+        # Tasks have weights of their own, or adapt in a loop of many small steps.
+        outer_step(task_loss, optimizer, unroll=True),
+        net.adapt,
+        net.logits,
+        embed=net.embed,
+    )
+
+
+def first_statistics(trace: inner_loop.Trace, judged: Score) -> Params:
+    """Running statistics after the first pass of the loop: the unadapted body's."""
+    if trace.kept is None:
+        return judged.batch_stats
+    return jax.tree.map(lambda leaf: leaf[0], trace.kept.batch_stats)
+
+
+def network(
+    name: str,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loop: InnerLoop,
+    *,
+    ways: int,
+    batch_norm: BatchNorm,
+    joint: bool,
+) -> Network:
+    """The functions of a body with a linear head that adapts by an inner loop.
+
+    Raises:
+      ValueError: an option out of its range.
+    """
+    inner_loop.check(loop)
+    if not isinstance(ways, int) or ways < 2:
+        raise ValueError(f"`ways` is {ways}, but a head needs at least 2 classes")
+    if batch_norm not in get_args(BatchNorm):
+        known = ", ".join(get_args(BatchNorm))
+        raise ValueError(f"`batch_norm` is {batch_norm!r}; known are {known}")
+    test_model = _without_dropout(model)
+
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        bound = dimension**-0.5
+        weights = jax.random.uniform(
+            key, (dimension, ways), minval=-bound, maxval=bound
+        )
+        return {"linear": {"weights": weights, "bias": jnp.zeros(ways)}}
+
+    init_without_rates = initialiser(model, optax.identity(), init_head)
+
+    def init(key: Key[Array, ""], example: Float[Array, "N *X"]):
+        state = init_without_rates(key, example)
+        params = state.params
+        rates = inner_loop.init_rates(loop, _of_task(params))
+        if rates is not None:
+            params = {**params, "head": {**params["head"], "rates": rates}}
+        return state._replace(params=params, optimizer=optimizer.init(params))
+
+    def features(
+        body: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
+    ) -> tuple[Float[Array, "N D"], Params]:
+        return train_features(model, body, batch_stats, examples.inputs, key)
+
+    def score(
+        params: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
+    ) -> Score:
+        embedded, stats = features(params["body"], batch_stats, key, examples)
+        return _score(params["head"], embedded, examples.labels, stats)
+
+    def adapt_in_training(
+        params: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
+    ) -> tuple[Params, inner_loop.Trace]:
+        start = _of_task(params)
+        if loop.layers == "head":
+            # The body stays as it is, so one pass serves all steps.
+            embedded, stats = features(start["body"], batch_stats, key, examples)
+
+        def loss_fn(part: Params, number: Int[Array, ""]):
+            if loop.layers == "head":
+                result = _score(part["head"], embedded, examples.labels, stats)
+            else:
+                key_step = jax.random.fold_in(key, number)
+                result = score(part, batch_stats, key_step, examples)
+            return result.loss, result
+
+        return inner_loop.run(loop, loss_fn, start, rates=params["head"].get("rates"))
+
+    def test_features(
+        body: Params, batch_stats: Params, inputs: Float[Array, "N *X"]
+    ) -> Float[Array, "N D"]:
+        variables = {"params": body, "batch_stats": batch_stats}
+        if batch_norm == "running":
+            return jnp.asarray(test_model.apply(variables, inputs, train=False))
+        embedded, _ = test_model.apply(
+            variables, inputs, train=True, mutable=["batch_stats"]
+        )
+        return jnp.asarray(embedded)
+
+    def adapt(variables: Variables, support: Examples, *, ways: int) -> Any:
+        _check_ways(name, head_ways, ways)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        start = _of_task(params)
+        if loop.layers == "head":
+            embedded = test_features(start["body"], batch_stats, support.inputs)
+
+        def loss_fn(part: Params, number: Int[Array, ""]):
+            del number
+            x = (
+                embedded
+                if loop.layers == "head"
+                else test_features(part["body"], batch_stats, support.inputs)
+            )
+            return _cross_entropy(_scores(part["head"], x), support.labels), None
+
+        adapted, _ = inner_loop.run(
+            loop,
+            loss_fn,
+            start,
+            rates=params["head"].get("rates"),
+            steps=loop.test_steps,
+        )
+        return {"params": adapted, "batch_stats": batch_stats}
+
+    def logits(adapted: Any, inputs: Float[Array, "Q *X"]) -> Float[Array, "Q ways"]:
+        params = adapted["params"]
+        embedded = test_features(params["body"], adapted["batch_stats"], inputs)
+        return _scores(params["head"], embedded)
+
+    def split(task: Task) -> tuple[Examples, Examples]:
+        _check_ways(name, head_ways, task.classes.shape[-1])
+        if joint:
+            everything = merged(task)
+            return everything, everything
+        if task.query.labels.shape[-1] == 0:
+            raise ValueError(
+                f"{name} is judged on the queries of a training task, but there are "
+                "none; give training tasks queries (`train_queries` >= 1), or adapt "
+                "and judge on all examples (`joint`)"
+            )
+        return task.support, task.query
+
+    head_ways = ways
+    return Network(
+        init, score, adapt_in_training, adapt, logits, embedder(model, unit_norm), split
+    )
+
+
+def merged(task: Task) -> Examples:
+    """Support and query of a task together."""
+    return Examples(
+        jnp.concatenate([task.support.inputs, task.query.inputs]),
+        jnp.concatenate([task.support.labels, task.query.labels]),
+    )
+
+
+def _of_task(params: Params) -> Params:
+    return {"body": params["body"], "head": params["head"]["linear"]}
+
+
+def _scores(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
+    return features @ head["weights"] + head["bias"][None]
+
+
+def _score(
+    head: Params, features: Float[Array, "N D"], labels: Int[Array, "N"], stats: Params
+) -> Score:
+    scores = _scores(head, features)
+    accuracy = (scores.argmax(-1) == labels).mean(dtype=jnp.float32)
+    return Score(_cross_entropy(scores, labels), accuracy, stats)
+
+
+def _cross_entropy(
+    scores: Float[Array, "N ways"], labels: Int[Array, "N"]
+) -> Float[Array, ""]:
+    return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+
+
+def _without_dropout(model: nn.Module) -> nn.Module:
+    """The same body for a test in training mode, which is wanted for its statistics."""
+    return model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
+
+
+def _check_ways(name: str, head_ways: int, ways: int) -> None:
+    if ways != head_ways:
+        raise ValueError(
+            f"{name} has a meta-learned head of {head_ways} ways, but the task has "
+            f"{ways}; train with `ways={ways}`, or fit another head on its features "
+            "(`with_head`)"
+        )

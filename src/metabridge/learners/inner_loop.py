@@ -1,0 +1,220 @@
+"""The inner loop: gradient descent on one task, of the layers that a learner adapts.
+
+Gradient-based meta-learners differ in which layers they adapt, how far, at what rates,
+and what of it the outer gradient sees; `InnerLoop` says that, `run` does it, as a pure
+function of one task's parameters ``{"body": ..., "head": ...}``:
+
+=============  =========  =====================================================
+learner        layers     what else
+=============  =========  =====================================================
+MAML           all        outer gradient through the loop, or (first order) not
+ANIL           head       the body is shared by the tasks
+BOIL           body       the head is shared by the tasks
+Meta-SGD       all        a learned rate for every parameter
+Reptile        all        no outer gradient: the displacement is one
+iMAML          all        pulled back to the start; implicit outer gradient
+=============  =========  =====================================================
+
+The taxonomy is that of Wang, Zhao, Li. Bridging multi-task learning and meta-learning.
+ICML 2021, https://arxiv.org/abs/2106.09017, section 3.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from metabridge.types import Params
+
+Layers = Literal["head", "body", "all"]
+Rates = Literal["fixed", "per_step", "per_parameter"]
+
+LossFn = Callable[[Params, Int[Array, ""]], tuple[Float[Array, ""], Any]]
+"""``loss_fn(params, number)`` of one task before step `number`, and what else is to be
+kept of it."""
+
+
+class InnerLoop(NamedTuple):
+    """How a learner adapts to a task."""
+
+    layers: Layers
+    """What is adapted: the head, the body or both."""
+    steps: int
+    """Gradient steps in training, at least 0."""
+    test_steps: int
+    """Gradient steps on an unseen task, at least 0."""
+    rate: float
+    """Step size; where rates are learned, what they start from."""
+    rates: Rates = "fixed"
+    """Whether step sizes are learned: not, one for every step (of the training loop;
+    further steps of a test take the last), or one for every adapted parameter."""
+    first_order: bool = False
+    """Take the inner gradients for constants in the outer gradient."""
+    max_grad_norm: float | None = None
+    """Inner gradients longer than this, over all adapted layers, are cut to it."""
+    rematerialise: bool = False
+    """Compute every step again in the outer gradient instead of keeping what it left:
+    memory of one step instead of all, for a third more time."""
+    proximity: float = 0.0
+    """Weight of half the squared distance to the start in the loss (iMAML)."""
+
+
+class Trace(NamedTuple):
+    """What the loop met on its way."""
+
+    losses: Float[Array, "steps"]
+    """The loss before each step."""
+    kept: Any
+    """What `loss_fn` wanted kept, stacked over the steps."""
+
+
+def check(loop: InnerLoop) -> InnerLoop:
+    """Returns the loop if it makes sense.
+
+    Raises:
+      ValueError: unknown layers or kind of rates, steps below 0 or no integers, or a
+        rate, norm or proximity that is no positive, finite number.
+    """
+    for name, value, known in (
+        ("layers", loop.layers, get_args(Layers)),
+        ("rates", loop.rates, get_args(Rates)),
+    ):
+        if value not in known:
+            raise ValueError(f"`{name}` is {value!r}; known are {', '.join(known)}")
+    for name, value in (("inner_steps", loop.steps), ("test_steps", loop.test_steps)):
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(
+                f"`{name}` is {value}, but must be an integer of 0 or more"
+            )
+    positive = {"inner_lr": loop.rate}
+    if loop.max_grad_norm is not None:
+        positive["max_inner_grad_norm"] = loop.max_grad_norm
+    for name, value in positive.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"`{name}` is {value}, but must be positive and finite")
+    if not 0 <= loop.proximity < math.inf:
+        raise ValueError(f"`proximity` is {loop.proximity}, but must be 0 or more")
+    if loop.rates == "per_step" and loop.steps == 0:
+        raise ValueError("rates per step need `inner_steps` of at least 1, but it is 0")
+    return loop
+
+
+def init_rates(loop: InnerLoop, params: Params) -> Params | None:
+    """Learned rates at their start; None if the rate is fixed.
+
+    Args:
+      loop: whose `rates` are ``[steps]``, or shaped as the adapted part of `params`.
+      params: one task's, ``{"body": ..., "head": ...}``.
+    """
+    if loop.rates == "fixed":
+        return None
+    if loop.rates == "per_step":
+        leaf = jax.tree.leaves(params)[0]
+        return jnp.full(loop.steps, loop.rate, leaf.dtype)
+    return jax.tree.map(
+        lambda leaf: jnp.full_like(leaf, loop.rate), adapted_part(loop, params)
+    )
+
+
+def run(
+    loop: InnerLoop,
+    loss_fn: LossFn,
+    params: Params,
+    *,
+    rates: Params | None = None,
+    steps: int | None = None,
+) -> tuple[Params, Trace]:
+    """Adapts one task's parameters: ``p <- p - rate * gradient``, `steps` times.
+
+    On a CPU the steps are written out one after another, since XLA runs convolutions
+    inside a loop on one thread there; elsewhere they are a `lax.scan`.
+
+    Args:
+      loop: which layers, how many steps, which rates.
+      loss_fn: of the parameters and the number of the step.
+      params: ``{"body": ..., "head": ...}``.
+      rates: what `init_rates` made and the outer loop learned.
+      steps: instead of `loop.steps`.
+
+    Returns:
+      The adapted parameters, of which those not among `loop.layers` are the given
+      ones, and the trace. A loop that diverges leaves a loss that is not finite there,
+      see `poisoned`.
+    """
+    steps = loop.steps if steps is None else steps
+    start = adapted_part(loop, params)
+
+    def loss_of(part: Params, number: Int[Array, ""]) -> tuple[Float[Array, ""], Any]:
+        loss, kept = loss_fn({**params, **part}, number)
+        if loop.proximity:
+            distance = sum(
+                jnp.square(a - b).sum()
+                for a, b in zip(
+                    jax.tree.leaves(part), jax.tree.leaves(start), strict=True
+                )
+            )
+            loss = loss + 0.5 * loop.proximity * distance
+        return loss, kept
+
+    def step(part: Params, number: Int[Array, ""]) -> tuple[Params, Trace]:
+        (loss, kept), gradient = jax.value_and_grad(loss_of, has_aux=True)(part, number)
+        if loop.first_order:
+            gradient = jax.lax.stop_gradient(gradient)
+        if loop.max_grad_norm is not None:
+            gradient = _clipped(gradient, loop.max_grad_norm)
+        return _moved(loop, part, gradient, rates, number), Trace(loss, kept)
+
+    if loop.rematerialise:
+        step = jax.checkpoint(step)
+    if steps == 0:
+        return params, Trace(jnp.zeros(0), None)
+    if jax.default_backend() != "cpu":
+        part, trace = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
+        return {**params, **part}, trace
+    part, traces = start, []
+    for number in range(steps):
+        part, trace = step(part, jnp.asarray(number, jnp.int32))
+        traces.append(trace)
+    return {**params, **part}, jax.tree.map(lambda *xs: jnp.stack(xs), *traces)
+
+
+def adapted_part(loop: InnerLoop, params: Params) -> Params:
+    """The entries of one task's parameters that the loop changes."""
+    names = ("body", "head") if loop.layers == "all" else (loop.layers,)
+    return {name: params[name] for name in names}
+
+
+def poisoned(loss: Float[Array, ""], trace: Trace) -> Float[Array, ""]:
+    """The outer loss, or NaN where an inner loss was not finite.
+
+    A loop that diverged may end in finite scores by luck (normalisation hides the
+    scale of weights). Training stops at a loss that is not finite, so let it see one.
+    """
+    return jnp.where(jnp.isfinite(trace.losses).all(), loss, jnp.nan)
+
+
+def _moved(
+    loop: InnerLoop,
+    part: Params,
+    gradient: Params,
+    rates: Params | None,
+    number: Int[Array, ""],
+) -> Params:
+    if loop.rates == "per_parameter":
+        return jax.tree.map(lambda p, r, g: p - r * g, part, rates, gradient)
+    rate: Any = loop.rate
+    if loop.rates == "per_step":
+        assert rates is not None
+        rate = rates[jnp.minimum(number, loop.steps - 1)]
+    return jax.tree.map(lambda p, g: p - rate * g, part, gradient)
+
+
+def _clipped(gradient: Params, max_norm: float) -> Params:
+    """Differentiable everywhere, at a gradient of zero too."""
+    square = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
+    long = square > max_norm**2
+    scale = jnp.where(long, max_norm * jax.lax.rsqrt(jnp.where(long, square, 1.0)), 1.0)
+    return jax.tree.map(lambda leaf: scale * leaf, gradient)
