@@ -87,7 +87,7 @@ def test_the_same_key_gives_the_same_result(case: Case) -> None:
         lambda a, b: bool(np.any(a != b)), case.start(3).params, case.start(4).params
     )
     # Biases and scales start at 0 and 1 whatever the key.
-    assert different["head"] is True
+    assert any(jax.tree.leaves(different["head"]))
     assert any(jax.tree.leaves(different["body"]))
     batch = toy.tasks(2, case.shape)
     one, two = (case.step(jax.random.key(1), case.start(), batch) for _ in range(2))

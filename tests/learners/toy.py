@@ -8,7 +8,24 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from metabridge.learners import Learner, class_table, mtl, task_heads
+from metabridge.learners import (
+    Learner,
+    anil,
+    boil,
+    class_table,
+    finetune,
+    imaml,
+    maml,
+    matching,
+    meta_sgd,
+    metaoptnet,
+    mtl,
+    protonet,
+    r2d2,
+    reptile,
+    rfs,
+    task_heads,
+)
 from metabridge.types import Examples, Task
 
 WAYS, SHOTS, QUERIES = 3, 2, 3
@@ -29,6 +46,30 @@ LEARNERS: dict[str, Callable[[nn.Module, optax.GradientTransformation], Learner]
         heads,
     )
     for name, heads in HEADS.items()
+}
+LEARNERS |= {
+    "maml": functools.partial(maml, ways=WAYS, inner_lr=1.0, inner_steps=3),
+    "first-order maml": functools.partial(
+        maml, ways=WAYS, inner_lr=1.0, inner_steps=3, first_order=True
+    ),
+    "anil": functools.partial(anil, ways=WAYS, inner_lr=1.0, inner_steps=3),
+    "boil": functools.partial(boil, ways=WAYS, inner_lr=1.0, inner_steps=3),
+    "meta-sgd": functools.partial(meta_sgd, ways=WAYS, inner_lr=0.5, inner_steps=2),
+    "reptile": functools.partial(reptile, ways=WAYS, inner_lr=1.0, inner_steps=3),
+    "imaml": functools.partial(imaml, ways=WAYS, inner_lr=0.5, proximity=0.1),
+}
+LEARNERS |= {
+    "r2d2": r2d2,
+    "metaoptnet svm": functools.partial(metaoptnet, C=1.0, init_scale=5.0),
+    "metaoptnet ridge": functools.partial(
+        metaoptnet, solver="ridge", penalty=1.0, init_scale=5.0
+    ),
+    "protonet": functools.partial(protonet, distance_scale=5.0),
+    "matching": matching,
+    "rfs": functools.partial(rfs, num_classes=NUM_CLASSES),
+    "protonet finetune": lambda model, optimizer: finetune(
+        protonet(model, optimizer, distance_scale=5.0), model
+    ),
 }
 
 

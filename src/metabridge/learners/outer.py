@@ -73,3 +73,35 @@ def map_tasks(function: Callable[..., Any], *batches: Any, unroll: bool) -> Any:
         for t in range(num_tasks)
     ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+
+@jax.custom_vjp
+def with_gradient(
+    params: Params, loss: Float[Array, ""], gradient: Params
+) -> Float[Array, ""]:
+    """A loss whose gradient in `params` is the given one.
+
+    For learners whose outer update is not the gradient of a loss that they could
+    differentiate: a displacement, or the solution of a linear system.
+
+    Args:
+      params: at which `gradient` was computed.
+      loss: what is reported; nothing flows back through it.
+      gradient: shaped as `params`; nothing flows back through it.
+    """
+    del params, gradient
+    return loss
+
+
+def _with_gradient(params: Params, loss: Float[Array, ""], gradient: Params):
+    del params
+    return loss, gradient
+
+
+def _given_gradient(gradient: Params, cotangent: Float[Array, ""]):
+    zeros = jax.tree.map(jnp.zeros_like, gradient)
+    scaled = jax.tree.map(lambda leaf: cotangent * leaf, gradient)
+    return scaled, jnp.zeros_like(cotangent), zeros
+
+
+with_gradient.defvjp(_with_gradient, _given_gradient)
