@@ -6,3 +6,4 @@ from metabridge.heads.base import logits as logits
 from metabridge.heads.centroid import centroid as centroid
 from metabridge.heads.logistic import logistic as logistic
 from metabridge.heads.ridge import ridge as ridge
+from metabridge.heads.svm import svm as svm

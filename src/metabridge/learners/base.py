@@ -100,7 +100,7 @@ class Learner(NamedTuple):
     from more than the support."""
     embed: Embed | None = None
     """Features of the body before adaptation, on which a head of another kind can be
-    fitted; None if `frozen_body` says it."""
+    fitted; None if they are those of `frozen_body`, or if there are none."""
 
 
 def variables_of(state: State) -> Variables:

@@ -111,7 +111,9 @@ def with_head(learner: Learner, head: Head) -> Learner:
     Raises:
       ValueError: the learner has no features apart from its adaptation.
     """
-    embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
+    embed = learner.embed
+    if embed is None and learner.frozen_body is not None:
+        embed = learner.frozen_body.embed
     if embed is None:
         raise ValueError(f"{learner.name} has no features to fit a {head.name} head on")
     adapt, logits, frozen_body = frozen(embed, head)
