@@ -9,6 +9,7 @@ from jaxtyping import Array, Key
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset
@@ -115,7 +116,8 @@ def _draw_task(
     ways, shots = len(classes), min(support.shape[1], 5)
     queries = min(query.shape[1], _QUERIES_SHOWN)
     figure = Figure(
-        figsize=(1.1 * (shots + queries) + 2.4, 1.35 * ways + 0.8), layout="constrained"
+        figsize=(1.1 * (shots + queries) + 2.4, 1.35 * ways + 0.8),
+        layout=ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 0.95)),
     )
     FigureCanvasAgg(figure)
     grid = figure.subplots(
@@ -141,7 +143,10 @@ def _draw_task(
                 spine.set(visible=True, color=colour, linewidth=2.5)
     said_what = "query, with the predicted class and its probability"
     for column, title in ((1, "support"), (1 + shots, said_what)):
-        text = grid[0][column].set_title(title, loc="left", fontsize=10)
+        text = grid[0][column].annotate(
+            title, (0, 1), xytext=(0, 6), xycoords="axes fraction",
+            textcoords="offset points",
+        )  # fmt: skip
         text.set_in_layout(False)  # or its width would widen the column
     figure.savefig(output, dpi=120)
 

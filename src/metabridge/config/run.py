@@ -49,7 +49,7 @@ _NATURAL: dict[str, Any] = {
 }
 _RECIPES: dict[str, dict[str, Any]] = {
     "glyphs": _DRAWINGS | {"steps": 1000},
-    "omniglot": _DRAWINGS | {"steps": 4000},
+    "omniglot": _DRAWINGS | {"steps": 3000},
     "cifar_fs": _NATURAL,
     "fc100": _NATURAL,
 }
