@@ -55,8 +55,9 @@ def run(config: Config) -> Path:
     check(config)
     dataset = load_dataset(config.dataset, data_dir=config.data_dir)
     tasks.check_images(config, dataset)
+    images = _draw_images(config, dataset)
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    results = _measure(config, dataset)
+    results = _measure(config, images)
     drawn = _draw(results, config.output_dir)
     all_tables = _tables(results, config)
     for table in all_tables.values():
@@ -74,7 +75,32 @@ def run(config: Config) -> Path:
     return output
 
 
-def _measure(config: Config, dataset: Dataset) -> Results:
+class _Images(NamedTuple):
+    """Image tasks of the depth study and of the accuracy table."""
+
+    few: tuple[theory.Tasks, theory.Tasks]
+    many: tuple[theory.Tasks, theory.Tasks]
+    labels: np.ndarray
+
+
+def _draw_images(config: Config, dataset: Dataset) -> _Images:
+    """Training tasks, which share no image, and unseen ones."""
+
+    def pair(
+        train: int, test: int, seed: int
+    ) -> tuple[theory.Tasks, theory.Tasks, Any]:
+        seen, _ = tasks.images(config, dataset, dataset.train, train, seed, apart=True)
+        unseen, labels = tasks.images(
+            config, dataset, dataset.test, test, seed + 1, apart=False
+        )
+        return seen, unseen, labels
+
+    few = pair(_IMAGE_TASKS, _IMAGE_TASKS, config.seed)
+    many = pair(config.tasks, 2 * config.tasks, config.seed + 2)
+    return _Images(few[:2], many[:2], many[2])
+
+
+def _measure(config: Config, images: _Images) -> Results:
     seconds: dict[str, float] = {}
     depth_options: dict[str, Any] = {
         "depths": config.depths,
@@ -90,23 +116,11 @@ def _measure(config: Config, dataset: Dataset) -> Results:
         ]
         synthetic = study.depth_study(pairs, **depth_options)
     with _timed(seconds, f"gaps, {config.dataset}"):
-        train, _ = tasks.images(
-            config, dataset, dataset.train, _IMAGE_TASKS, config.seed
-        )
-        test, _ = tasks.images(
-            config, dataset, dataset.test, _IMAGE_TASKS, config.seed + 1
-        )
-        images = study.depth_study([(train, test)], **depth_options)
+        image_study = study.depth_study([images.few], **depth_options)
     with _timed(seconds, f"accuracies, {config.dataset}"):
-        train, _ = tasks.images(
-            config, dataset, dataset.train, config.tasks, config.seed + 2
-        )
-        test, labels = tasks.images(
-            config, dataset, dataset.test, 2 * config.tasks, config.seed + 3
-        )
         accuracies = {
             time: study.accuracies(
-                train, test, labels, depth=config.accuracy_depth, time=time
+                *images.many, images.labels, depth=config.accuracy_depth, time=time
             )
             for time in (config.adaptation_time, math.inf)
         }
@@ -122,7 +136,7 @@ def _measure(config: Config, dataset: Dataset) -> Results:
     with _timed(seconds, "curves and kernel matrices"):
         curves, matrices = _curves(config), _matrices(pairs[0][0])
     return Results(
-        synthetic, images, accuracies, kernel_widths, prediction_widths, curves,
+        synthetic, image_study, accuracies, kernel_widths, prediction_widths, curves,
         matrices, seconds,
     )  # fmt: skip
 

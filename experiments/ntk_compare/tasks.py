@@ -76,12 +76,26 @@ def check_images(config: Config, dataset: Dataset) -> None:
 
 
 def images(
-    config: Config, dataset: Dataset, split: Split, count: int, seed: int
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    count: int,
+    seed: int,
+    *,
+    apart: bool,
 ) -> tuple[theory.Tasks, np.ndarray]:
     """Few-shot regression on one-hot labels minus their mean, ``1 / ways``.
 
-    Pixels are normalised by channel, then each image to unit norm times sqrt(d). No
-    image is in two of the tasks, which would make a kernel matrix singular.
+    Pixels are normalised by channel, then each image to unit norm times sqrt(d).
+
+    Args:
+      config: ways, shots and queries.
+      dataset: of the split.
+      split: where classes and images come from.
+      count: how many tasks.
+      seed: of the draw.
+      apart: let no image be in two of the tasks; in training that would make a kernel
+        matrix singular.
 
     Returns:
       The tasks, and the true label of each query.
@@ -105,7 +119,8 @@ def images(
         for label in rng.choice(enough, config.ways, replace=False):
             rows = rng.permutation(unused[label])
             drawn.append(rows[:needed])
-            unused[label] = rows[needed:]
+            if apart:
+                unused[label] = rows[needed:]
         for place, rows in (
             (0, np.stack(drawn)[:, : config.shots]),
             (2, np.stack(drawn)[:, config.shots :]),

@@ -79,6 +79,7 @@ def test_figures(folder: Path) -> None:
         (("--seed", "-1"), "`seed`"),
         (("--ways", "1000"), "has 703 classes"),
         (("--shots", "30"), "images of a class"),
+        (("--tasks", "100000"), "share none"),
         (("--dataset", "cifar_fs"), "data_dir"),
     ],
 )
@@ -117,7 +118,7 @@ def test_help_names_the_options() -> None:
 def test_image_tasks_share_no_image() -> None:
     config = Config(ways=3, shots=2, queries=4)
     dataset = load_dataset("glyphs")
-    drawn, labels = tasks.images(config, dataset, dataset.test, 20, seed=0)
+    drawn, labels = tasks.images(config, dataset, dataset.test, 20, seed=0, apart=True)
     np.testing.assert_array_equal(labels, np.repeat([0, 1, 2], 4))
     inputs = [np.asarray(drawn.support_x), np.asarray(drawn.query_x)]
     points = np.concatenate([x.reshape(-1, x.shape[-1]) for x in inputs])
@@ -128,7 +129,7 @@ def test_image_tasks_share_no_image() -> None:
     np.testing.assert_array_equal(targets.argmax(-1), np.tile(labels, (20, 1)))
     np.testing.assert_allclose(targets.sum(-1), 0.0, atol=1e-12)
     with pytest.raises(ValueError, match="share none"):
-        tasks.images(config, dataset, dataset.test, 10_000, seed=0)
+        tasks.images(config, dataset, dataset.test, 10_000, seed=0, apart=True)
 
 
 def test_slope_needs_two_deep_networks() -> None:
