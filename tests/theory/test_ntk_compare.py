@@ -16,7 +16,7 @@ from metabridge.data import load_dataset
 
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
-    "--shots", "1", "--queries", "2", "--widths", "64", "128", "--draws", "1",
+    "--shots", "1", "--queries", "2", "--widths", "64", "--draws", "1",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_results(folder: Path) -> None:
     for column in results["accuracies"].values():
         assert column.keys() == methods
         assert all(0 <= score["mean"] <= 1 for score in column.values())
-    assert results["kernel_widths"]["widths"] == [64, 128]
+    assert results["kernel_widths"]["widths"] == [64]
 
 
 def test_page_is_self_contained(folder: Path) -> None:
