@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metabridge import heads, plots
+from metabridge.config import Config, TrainConfig, resolve, to_json
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.training.metrics import MetricsWriter
@@ -41,6 +42,8 @@ def test_learning_curves_show_the_records(tmp_path: Path, drawn: list[Figure]) -
     validation = {"accuracy": 0.5, "ci95": 0.02, "seconds": 120.0}
     writer.write(20, "validation", validation)
     writer.close()
+    config = resolve(Config(train=TrainConfig(train_ways=9)))
+    (tmp_path / "config.json").write_text(to_json(config))
     plots.learning_curves(tmp_path, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 300

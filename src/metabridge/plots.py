@@ -1,5 +1,6 @@
 """Figures of a run: its learning curves, and a test task with its predictions."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
     """Training loss by step, and training and validation accuracy by time.
 
     Args:
-      run_dir: a run folder with ``metrics.jsonl``.
+      run_dir: a run folder with ``config.json`` and ``metrics.jsonl``.
       output: the picture to write, its format by its ending.
     """
     records = list(read_metrics(run_dir, "train"))
@@ -40,7 +41,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         [r["seconds"] / 60 for r in records],
         [100 * r["accuracy"] for r in records],
         color="0.6",
-        label="training tasks",
+        label=f"training tasks, {_ways(run_dir, 'train', 'train_ways')}-way",
     )
     right.errorbar(
         [r["seconds"] / 60 for r in validations],
@@ -50,14 +51,23 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         marker="o",
         markersize=4,
         capsize=2,
-        label="unseen validation tasks (95 % interval)",
+        label=f"unseen validation tasks, {_ways(run_dir, 'evaluation', 'ways')}-way",
     )
-    right.set(xlabel="training time, minutes", ylabel="accuracy, %", title="Accuracy")
-    right.legend(loc="lower right", frameon=False)
+    right.set(
+        xlabel="training time, minutes",
+        ylabel="accuracy, %",
+        title="Accuracy, with 95 % intervals",
+    )
+    right.legend(loc="best", framealpha=0.8)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=120)
+
+
+def _ways(run_dir: Path, section: str, name: str) -> int:
+    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    return config[section][name]
 
 
 def test_task(
