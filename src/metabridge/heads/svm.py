@@ -20,9 +20,10 @@ one of their sum, in place of one of ``[S ways, S ways]``. The factored matrices
 Rasmussen, Williams. Gaussian processes for machine learning. 2006, algorithm 3.3).
 
 The entries of B that are not zero then say which equations hold, and one linear system
-gives the solution to rounding. The derivative is the implicit one, of that same system:
-with P its inverse, ``dA = -P dK A``. It holds wherever no B and its multiplier are both
-zero, which is almost everywhere.
+gives the solution to rounding; where an entry turns out negative the set is corrected.
+The derivative is the implicit one, of that same system: with P its inverse,
+``dA = -P dK A``. It holds wherever no entry of B and its multiplier are both zero,
+which is almost everywhere.
 """
 
 import functools
@@ -33,6 +34,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from metabridge.heads.base import Head, Linear
+
+_CORRECTIONS = 3
+_REFINEMENTS = 5
 
 
 class Info(NamedTuple):
@@ -151,20 +155,36 @@ def _solve_forward(
     # largest entry of a row is at least 1 / ways there.
     free = slack * jnp.maximum(1.0, _scale(kernel)) > multipliers
     free = free | (slack == slack.max(1, keepdims=True))
-    factors = _free_factors(kernel, free)
-    polished = _polish(kernel, targets, slack, free, factors)
-    # Where the solver has not come close enough to tell, the polished point may be off.
-    before = _residual(kernel, targets, slack)
-    after = _residual(kernel, targets, polished)
-    slack = jnp.where(after <= before, polished, slack)
+    factors, polished, before = None, slack, jnp.inf
+    for _ in range(_CORRECTIONS):
+        candidate = _free_factors(kernel, free)
+        point, multipliers = _polish(kernel, targets, slack, free, candidate)
+        after = _residual(kernel, targets, point)
+        if factors is None:
+            factors, polished, before = candidate, point, after
+        else:
+            better = after < before
+            factors, polished, before = jax.tree.map(
+                functools.partial(jnp.where, better),
+                (candidate, point, after),
+                (factors, polished, before),
+            )
+        # The entries whose sign is wrong change sides (Hintermueller, Ito, Kunisch. The
+        # primal-dual active set strategy as a semismooth Newton method. SIAM J.
+        # Optimization 2002, https://doi.org/10.1137/S1052623401383558).
+        free = jnp.where(free, point > 0, multipliers < 0)
+        free = free | (point == point.max(1, keepdims=True))
+    # Where no set is right, the interior point is the better one.
+    alone = _residual(kernel, targets, slack)
+    slack = jnp.where(before <= alone, polished, slack)
     dual = targets - slack
-    return (dual, jnp.fmin(before, after)), (dual, factors)
+    return (dual, jnp.fmin(before, alone)), (kernel, dual, factors)
 
 
 def _solve_backward(num_steps: int, saved, cotangents):
     del num_steps
-    dual, factors = saved
-    change, _ = _apply(factors, cotangents[0], jnp.zeros_like(dual[:, 0]))
+    kernel, dual, factors = saved
+    change, _ = _refined(kernel, factors, cotangents[0], jnp.zeros_like(dual[:, 0]))
     return -change @ dual.T, jnp.zeros_like(dual)
 
 
@@ -243,8 +263,10 @@ def _interior_factors(
 def _free_factors(kernel: Float[Array, "S S"], free: Bool[Array, "S ways"]) -> _Factors:
     """Of K among the free entries of each class; the others do not move."""
     roots = free.T.astype(kernel.dtype)
-    # Enough for a Cholesky factor of a kernel that has no inverse.
-    ridge = 20 * jnp.finfo(kernel.dtype).eps * _scale(kernel)
+    # A class may have more free entries than features, and then no inverse alone, only
+    # together with the others. So much is added that rounding does little harm, and
+    # `_refined` takes it off again.
+    ridge = 0.1 * jnp.finfo(kernel.dtype).eps ** 0.5 * _scale(kernel)
     systems = kernel[None] * (roots[:, :, None] * roots[:, None, :])
     diagonal = jnp.where(roots > 0, ridge, jnp.ones_like(roots))
     return _factorise(systems + diagonal[:, :, None] * _eye(kernel)[None], roots)
@@ -279,20 +301,37 @@ def _apply(
     return blocks(right - shift[:, None]), shift
 
 
+def _refined(
+    kernel: Float[Array, "S S"],
+    factors: _Factors,
+    right: Float[Array, "S ways"],
+    excess: Float[Array, "S"],
+) -> tuple[Float[Array, "S ways"], Float[Array, "S"]]:
+    """`_apply` for K itself, by iterative refinement."""
+
+    def refine(_, solution):
+        a, shift = solution
+        rest = right - kernel @ a - shift[:, None]
+        change, change_shift = _apply(factors, rest, excess + a.sum(1))
+        return a + change, shift + change_shift
+
+    start = (jnp.zeros_like(right), jnp.zeros_like(excess))
+    return jax.lax.fori_loop(0, _REFINEMENTS, refine, start)
+
+
 def _polish(
     kernel: Float[Array, "S S"],
     targets: Float[Array, "S ways"],
     slack: Float[Array, "S ways"],
     free: Bool[Array, "S ways"],
     factors: _Factors,
-) -> Float[Array, "S ways"]:
-    """Solves the equations that hold if just the free entries of B are not zero."""
+) -> tuple[Float[Array, "S ways"], Float[Array, "S ways"]]:
+    """B and its multipliers if just the free entries of B are not zero."""
     slack = jnp.where(free, slack, jnp.zeros_like(slack))
-    for _ in range(3):  # a solve and two refinements
-        dual = targets - slack
-        change, _ = _apply(factors, targets - kernel @ dual, dual.sum(1))
-        slack = slack - change
-    return slack
+    dual = targets - slack
+    right = targets - kernel @ dual
+    change, shift = _refined(kernel, factors, right, dual.sum(1))
+    return slack - change, right - kernel @ change - shift[:, None]
 
 
 def _residual(

@@ -6,7 +6,7 @@ Kavukcuoglu, Wierstra. Matching networks for one shot learning. NeurIPS 2016,
 https://arxiv.org/abs/1606.04080, section 2.2).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from metabridge.learners.outer import TaskLoss
 from metabridge.types import Params, Task
 
 
+@runtime_checkable
 class Scores(Protocol):
     """Logits ``[Q, ways]`` of a query from features of it and of the support."""
 
