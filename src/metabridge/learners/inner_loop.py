@@ -32,6 +32,8 @@ from metabridge.types import Params
 Layers = Literal["head", "body", "all"]
 Rates = Literal["fixed", "per_step", "per_parameter"]
 
+_WRITTEN_OUT = 25
+
 LossFn = Callable[[Params, Int[Array, ""]], tuple[Float[Array, ""], Any]]
 """``loss_fn(params, number)`` of one task before step `number`, and what else is to be
 kept of it."""
@@ -129,8 +131,9 @@ def run(
 ) -> tuple[Params, Trace]:
     """Adapts one task's parameters: ``p <- p - rate * gradient``, `steps` times.
 
-    On a CPU the steps are written out one after another, since XLA runs convolutions
-    inside a loop on one thread there; elsewhere they are a `lax.scan`.
+    On a CPU up to 25 steps are written out one after another, since XLA runs
+    convolutions inside a loop on one thread there; elsewhere, or where there are more,
+    which would compile for minutes, they are a `lax.scan`.
 
     Args:
       loop: which layers, how many steps, which rates.
@@ -171,7 +174,7 @@ def run(
         step = jax.checkpoint(step)
     if steps == 0:
         return params, Trace(jnp.zeros(0), None)
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or steps > _WRITTEN_OUT:
         part, trace = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
         return {**params, **part}, trace
     part, traces = start, []

@@ -1,0 +1,84 @@
+"""ANIL changes only the head; its gradient against differences of a NumPy pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metabridge.learners import anil, variables_of
+from metabridge.types import Examples
+from tests.learners import gbml, reference, toy
+from tests.tolerance import assert_close
+
+LR, STEPS = 2.0, 3
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_gradient_equals_finite_differences(first_order: bool) -> None:
+    with gbml.double() as batch:
+        learner = anil(
+            gbml.BODY,
+            gbml.gradients_kept(),
+            ways=toy.WAYS,
+            inner_lr=LR,
+            inner_steps=STEPS,
+            first_order=first_order,
+        )
+        state = gbml.start(learner, batch)
+        actual, _ = gbml.step(learner, state, batch)
+        p = gbml.flat(state.params)
+
+        def loss(number: int, at: reference.Parameters) -> float:
+            inner = gbml.arrays(batch.support, number)
+            if first_order:
+                # The steps that adaptation takes at p, whatever is differentiated.
+                q = reference.adapted(p, *inner, rates=[LR] * STEPS, layers="head")
+                moved = {name: at[name] + q[name] - p[name] for name in p}
+            else:
+                moved = reference.adapted(at, *inner, rates=[LR] * STEPS, layers="head")
+            return reference.loss(moved, *gbml.arrays(batch.query, number))
+
+        expected = reference.slope(
+            lambda at: gbml.mean(lambda number: loss(number, at), batch), p
+        )
+        gbml.assert_parameters_close(gbml.flat(actual), expected)
+
+
+def test_only_the_head_adapts() -> None:
+    with gbml.double() as batch:
+        learner = anil(
+            gbml.BODY, optax.sgd(0.1), ways=toy.WAYS, inner_lr=LR, test_steps=4
+        )
+        state = gbml.start(learner, batch)
+        support = Examples(batch.support.inputs[0], batch.support.labels[0])
+        adapted = learner.adapt(variables_of(state), support, ways=toy.WAYS)
+        for old, new in zip(
+            jax.tree.leaves(state.params["body"]),
+            jax.tree.leaves(adapted["params"]["body"]),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(old, new)
+        q = reference.adapted(
+            gbml.flat(state.params),
+            *gbml.arrays(batch.support, 0),
+            rates=[LR] * 4,
+            layers="head",
+        )
+        assert_close(adapted["params"]["head"]["weights"], q["W"])
+        assert_close(adapted["params"]["head"]["bias"], q["b"])
+        assert not np.allclose(q["W"], gbml.flat(state.params)["W"], atol=1e-2)
+
+
+def test_features_are_those_of_the_meta_learned_body() -> None:
+    with gbml.double() as batch:
+        learner = anil(gbml.BODY, optax.sgd(0.1), ways=toy.WAYS)
+        state = gbml.start(learner, batch)
+        assert learner.embed is not None
+        assert learner.frozen_body is None
+        found = learner.embed(variables_of(state), batch.query.inputs[0])
+        f, _ = reference.forward(
+            gbml.flat(state.params), np.asarray(batch.query.inputs[0])
+        )
+        assert_close(found, f / np.linalg.norm(f, axis=1, keepdims=True))
+        assert found.dtype == jnp.float64
