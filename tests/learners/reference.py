@@ -1,7 +1,7 @@
 """Adaptation once more in NumPy, float64, with gradients derived by hand.
 
-One hidden layer in NTK parametrisation with tanh (smooth, for differences), and a linear
-head: ``f = tanh(s x K) / sqrt(n)``, ``z = f W + b``, ``s = sqrt(2 / d)``.
+One hidden layer in NTK parametrisation with tanh, which is smooth, and a linear head:
+``f = tanh(s x K) / sqrt(n)``, ``z = f W + b``, ``s = sqrt(2 / d)``.
 Parameters are ``{"K": [d, n], "W": [n, ways], "b": [ways]}``.
 """
 

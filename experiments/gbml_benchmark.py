@@ -1,0 +1,218 @@
+"""Training steps of the gradient-based learners beside PyTorch's, in one run.
+
+    python -m experiments.gbml_benchmark [--only maml ...] [--size 28 --width 64]
+
+Needs the `bench` extra. PyTorch's MAML passes its weights to functions of them and
+differentiates the inner steps with `create_graph`. Both do the same: Conv4 with
+max-pooling and batch statistics, softmax cross-entropy, 4 tasks, 5-way 5-shot 15-query,
+5 inner steps, Adam. Weights are copied, so that the first losses can be compared. Steps
+alternate between the two, so that other work on the machine slows both alike; the best
+of the repeats counts.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+import tyro
+from torch.nn import functional
+
+from metabridge.learners import Learner, anil, maml
+from metabridge.models import Conv4
+from metabridge.types import Examples, Task
+
+Name = Literal["maml", "first-order maml", "anil"]
+WAYS, SHOTS, QUERIES, TASKS, STEPS, INNER_LR = 5, 5, 15, 4, 5, 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Time training steps of ours and of PyTorch's."""
+
+    only: tuple[Name, ...] = ("maml", "first-order maml", "anil")
+    """Which learners."""
+    size: int = 28
+    """Height and width of the images."""
+    channels: int = 1
+    """Channels of the images."""
+    width: int = 64
+    """Channels of Conv4."""
+    repeats: int = 5
+    """Timed steps of each."""
+    output: Path | None = None
+    """JSON file for the results."""
+
+
+def batch_of(options: Options) -> Task:
+    """Four tasks of noise: speed does not depend on what the images show."""
+    generator = np.random.default_rng(0)
+
+    def examples(per_class: int) -> Examples:
+        shape = (TASKS, WAYS * per_class, options.size, options.size, options.channels)
+        labels = np.tile(np.repeat(np.arange(WAYS), per_class), (TASKS, 1))
+        return Examples(
+            jnp.asarray(generator.normal(size=shape), jnp.float32),
+            jnp.asarray(labels, jnp.int32),
+        )
+
+    classes = jnp.tile(jnp.arange(WAYS, dtype=jnp.int32), (TASKS, 1))
+    return Task(examples(SHOTS), examples(QUERIES), classes, -jnp.ones(TASKS, int))
+
+
+def learner_of(name: Name, options: Options) -> Learner:
+    """Ours."""
+    body, optimizer = Conv4(options.width), optax.adam(1e-3)
+    shared: dict[str, Any] = {
+        "ways": WAYS,
+        "inner_lr": INNER_LR,
+        "inner_steps": STEPS,
+    }
+    if name == "anil":
+        return anil(body, optimizer, **shared)
+    return maml(body, optimizer, first_order=name == "first-order maml", **shared)
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def torch_weights(params: Any) -> Weights:
+    """Our parameters as PyTorch has them, kernels ``[out, in, height, width]``."""
+    found: dict[str, np.ndarray] = {}
+    for layer in range(4):
+        kernel = np.asarray(params["body"][f"Conv_{layer}"]["kernel"])
+        norm = params["body"][f"BatchNorm_{layer}"]
+        found[f"kernel {layer}"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        found[f"scale {layer}"] = np.array(norm["scale"])
+        found[f"shift {layer}"] = np.array(norm["bias"])
+    linear = params["head"]["linear"]
+    found["weights"], found["bias"] = map(np.array, (linear["weights"], linear["bias"]))
+    return {k: torch.from_numpy(v).requires_grad_() for k, v in found.items()}
+
+
+def torch_features(weights: Weights, x: torch.Tensor) -> torch.Tensor:
+    for layer in range(4):
+        x = functional.conv2d(x, weights[f"kernel {layer}"], padding=1)
+        x = functional.batch_norm(
+            x,
+            None,
+            None,
+            weights[f"scale {layer}"],
+            weights[f"shift {layer}"],
+            training=True,
+        )
+        x = functional.max_pool2d(functional.relu(x), 2)
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def torch_step(name: Name, weights: Weights, batch: Task) -> Callable[[], float]:
+    """A training step of PyTorch, which returns its loss."""
+    optimizer = torch.optim.Adam(list(weights.values()), 1e-3)
+    images = [
+        torch.from_numpy(np.array(x).transpose(0, 1, 4, 2, 3).copy())
+        for x in (batch.support.inputs, batch.query.inputs)
+    ]
+    labels = [
+        torch.from_numpy(np.array(y)).long()
+        for y in (batch.support.labels, batch.query.labels)
+    ]
+    adapted_names = ("weights", "bias") if name == "anil" else tuple(weights)
+    second_order = name != "first-order maml"
+
+    def loss_of(w: Weights, features: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(features @ w["weights"] + w["bias"], y)
+
+    def task_loss(task: int) -> torch.Tensor:
+        (x, x_query), (y, y_query) = (
+            [part[task] for part in parts] for parts in (images, labels)
+        )
+        now = dict(weights)
+        frozen = torch_features(now, x) if name == "anil" else None
+        for _ in range(STEPS):
+            features = torch_features(now, x) if frozen is None else frozen
+            slopes = torch.autograd.grad(
+                loss_of(now, features, y),
+                [now[k] for k in adapted_names],
+                create_graph=second_order,
+                # The features' graph serves all steps, and the outer gradient.
+                retain_graph=second_order or frozen is not None,
+            )
+            for key, slope in zip(adapted_names, slopes, strict=True):
+                now[key] = now[key] - INNER_LR * slope
+        return loss_of(now, torch_features(now, x_query), y_query)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        total = 0.0
+        for task in range(TASKS):
+            loss = task_loss(task) / TASKS
+            loss.backward()
+            total += float(loss.detach())
+        optimizer.step()
+        return total
+
+    return step
+
+
+def measure(name: Name, options: Options) -> dict[str, float]:
+    """Milliseconds a step of both, and seconds of ours to compile."""
+    batch = batch_of(options)
+    learner = learner_of(name, options)
+    key = jax.random.key(0)
+    state = jax.jit(learner.init)(key, batch.support.inputs[0])
+    since = time.perf_counter()
+    ours = jax.jit(learner.step).lower(key, state, batch).compile()
+    compile_seconds = time.perf_counter() - since
+    theirs = torch_step(name, torch_weights(state.params), batch)
+    first_loss = float(ours(key, state, batch)[1].loss)
+    their_first_loss = theirs()
+    np.testing.assert_allclose(first_loss, their_first_loss, rtol=1e-3)
+    times: dict[str, list[float]] = {"ours": [], "torch": []}
+    for _ in range(options.repeats):
+        since = time.perf_counter()
+        jax.block_until_ready(ours(key, state, batch))
+        times["ours"].append(time.perf_counter() - since)
+        since = time.perf_counter()
+        theirs()
+        times["torch"].append(time.perf_counter() - since)
+    best = {which: min(values) for which, values in times.items()}
+    return {
+        "ours_ms": 1e3 * best["ours"],
+        "torch_ms": 1e3 * best["torch"],
+        "times_faster": best["torch"] / best["ours"],
+        "compile_seconds": compile_seconds,
+        "loss": first_loss,
+        "torch_loss": their_first_loss,
+    }
+
+
+def main(options: Options) -> None:
+    """Measures, prints, and writes the file if one is wanted."""
+    results: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores",
+        "load": os.getloadavg()[0],
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+        "options": dataclasses.asdict(options) | {"output": None},
+    }
+    print(f"{results['machine']}, JAX {jax.__version__}, PyTorch {torch.__version__}")
+    print(f"load before: {results['load']:.1f}")
+    for name in options.only:
+        results[name] = measure(name, options)
+        print(name)
+        for key, value in results[name].items():
+            print(f"  {key:20} {value:10.4g}")
+    if options.output is not None:
+        options.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
