@@ -17,6 +17,7 @@ HEADS = {
     "logistic without intercept": heads.logistic(3.0, intercept=False),
     "ridge": heads.ridge(1.0),
     "centroid": heads.centroid(),
+    "svm": heads.svm(1.0),
 }
 # An iterative head stops at a gradient of 1e-5, so two routes to it differ by as much.
 SLACK = {"logistic": 20.0, "logistic without intercept": 20.0}

@@ -163,7 +163,8 @@ def _solve_forward(
         if factors is None:
             factors, polished, before = candidate, point, after
         else:
-            better = after < before
+            # The later set, unless it is clearly worse than rounding makes it.
+            better = after < 4 * before
             factors, polished, before = jax.tree.map(
                 functools.partial(jnp.where, better),
                 (candidate, point, after),
@@ -176,9 +177,10 @@ def _solve_forward(
         free = free | (point == point.max(1, keepdims=True))
     # Where no set is right, the interior point is the better one.
     alone = _residual(kernel, targets, slack)
-    slack = jnp.where(before <= alone, polished, slack)
+    slack = jnp.where(before <= 4 * alone, polished, slack)
     dual = targets - slack
-    return (dual, jnp.fmin(before, alone)), (kernel, dual, factors)
+    residual = jnp.where(before <= 4 * alone, before, alone)
+    return (dual, residual), (kernel, dual, factors)
 
 
 def _solve_backward(num_steps: int, saved, cotangents):

@@ -1,0 +1,187 @@
+"""The support vector machine against scikit-learn, and its gradient."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.svm import LinearSVC
+
+from metabridge.heads import svm
+from metabridge.heads.svm import Info, solve
+from tests.heads.toy import Support, support
+
+WEIGHTS = 1e-4  # the agreement in the weights that the project promises
+GRADIENT = 1e-3  # and in the gradient, relative
+
+TASKS = {
+    "1-shot-640d": (support(5, 1, 640), 0.1),
+    "5-shot-64d": (support(5, 5, 64), 1.0),
+    "5-shot-640d-unit": (support(5, 5, 640, unit=True), 1.0),
+    # more examples than features: the kernel has no inverse
+    "10-shot-6d": (support(3, 10, 6), 0.1),
+    "10-shot-6d-unit": (support(3, 10, 6, unit=True), 10.0),
+    "20-way-100d": (support(20, 3, 100), 0.1),
+}
+each_task = pytest.mark.parametrize("name", TASKS)
+
+
+@functools.cache
+def _compiled(ways: int, C: float):
+    return jax.jit(functools.partial(solve, ways=ways, C=C))
+
+
+def ours(task: Support, C: float):
+    return _compiled(task.ways, C)(jnp.asarray(task.features), jnp.asarray(task.labels))
+
+
+def scikit(features: np.ndarray, labels: np.ndarray, C: float) -> np.ndarray:
+    """Weights ``[D, ways]`` that LIBLINEAR finds in float64; three classes or more."""
+    model = LinearSVC(
+        C=C,
+        multi_class="crammer_singer",
+        fit_intercept=False,
+        tol=1e-10,
+        max_iter=1_000_000,
+    )
+    return model.fit(features.astype(np.float64), labels).coef_.T
+
+
+def objective(features: np.ndarray, labels, weights: np.ndarray, C: float) -> float:
+    """``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``."""
+    scores = features @ weights
+    rows = np.arange(len(labels))
+    margins = scores - scores[rows, labels][:, None] + 1
+    margins[rows, labels] = 0
+    return 0.5 * np.square(weights).sum() + C * margins.max(1).sum()
+
+
+@each_task
+def test_weights_equal_scikit_learns(name: str) -> None:
+    task, C = TASKS[name]
+    classifier, info = ours(task, C)
+    expected = scikit(task.features, task.labels, C)
+    assert isinstance(info, Info)
+    assert float(info.residual) < 1e-4
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        classifier.weights, expected, atol=WEIGHTS * min(1.0, scale), rtol=0
+    )
+    assert not np.any(classifier.bias)
+
+
+@each_task
+def test_no_change_of_the_weights_lowers_the_objective(name: str) -> None:
+    task, C = TASKS[name]
+    features = task.features.astype(np.float64)
+    weights = np.asarray(ours(task, C)[0].weights, np.float64)
+    least = objective(features, task.labels, weights, C)
+    generator = np.random.default_rng(0)
+    for size in (1e-1, 1e-2, 1e-3):
+        for _ in range(20):
+            change = generator.normal(size=weights.shape)
+            change *= size * np.linalg.norm(weights) / np.linalg.norm(change)
+            # Half the square of the change, by strong convexity, but for rounding.
+            gained = objective(features, task.labels, weights + change, C) - least
+            assert gained > 0.4 * np.square(change).sum() - 1e-6 * least
+
+
+def test_two_classes_by_hand() -> None:
+    # x = +-2: the margin 2 * 2 w = 1 is met by w = +-1/4, if C allows it: the slope of
+    # w^2 there is 1/2, that of the two hinge losses 8 C.
+    features, labels = jnp.asarray([[2.0], [-2.0]]), jnp.asarray([0, 1], jnp.int32)
+    wide = svm(1.0).fit(features, labels, ways=2).weights
+    np.testing.assert_allclose(wide, [[0.25, -0.25]], atol=1e-6)
+    # Otherwise the dual is at its bound, and W = C X^T Y with the means taken off.
+    narrow = svm(0.01).fit(features, labels, ways=2).weights
+    np.testing.assert_allclose(narrow, [[0.04, -0.04]], atol=1e-6)
+
+
+def test_the_residual_tells_too_few_steps() -> None:
+    task, C = TASKS["20-way-100d"]
+    arrays = jnp.asarray(task.features), jnp.asarray(task.labels)
+    early = jax.jit(functools.partial(solve, ways=20, C=C, num_steps=1))(*arrays)[1]
+    assert float(early.residual) > 100 * float(ours(task, C)[1].residual)
+
+
+@each_task
+def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
+    task, C = TASKS[name]
+    generator = np.random.default_rng(0)
+    judged = generator.normal(size=(task.features.shape[1], task.ways))
+    direction = generator.normal(size=task.features.shape)
+
+    @jax.jit
+    def slope(features: jax.Array) -> jax.Array:
+        def loss(features: jax.Array) -> jax.Array:
+            classifier, _ = solve(
+                features, jnp.asarray(task.labels), ways=task.ways, C=C
+            )
+            return (classifier.weights * judged.astype(np.float32)).sum()
+
+        return jax.grad(loss)(features)
+
+    gradient = np.asarray(slope(jnp.asarray(task.features)), np.float64)
+    # Along the gradient too: nothing cancels there.
+    for along in (direction / np.linalg.norm(direction), gradient):
+        along = along / np.linalg.norm(along)
+        step = 1e-4 * np.linalg.norm(task.features) / np.sqrt(len(task.labels))
+        moved = [
+            (scikit(task.features + sign * step * along, task.labels, C) * judged).sum()
+            for sign in (1.0, -1.0)
+        ]
+        expected = (moved[0] - moved[1]) / (2 * step)
+        np.testing.assert_allclose(
+            (gradient * along).sum(),
+            expected,
+            rtol=GRADIENT,
+            atol=GRADIENT * np.linalg.norm(gradient),
+        )
+
+
+def test_a_penalty_of_the_dual_is_one_more_feature_an_example() -> None:
+    task, C = TASKS["10-shot-6d"]
+    wider = np.concatenate(
+        [task.features, np.sqrt(0.5) * np.eye(len(task.labels))], axis=1
+    )
+    expected = scikit(wider, task.labels, C)[: task.features.shape[1]]
+    classifier, _ = solve(
+        jnp.asarray(task.features),
+        jnp.asarray(task.labels),
+        ways=task.ways,
+        C=C,
+        dual_penalty=0.5,
+    )
+    np.testing.assert_allclose(classifier.weights, expected, atol=WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"C": 0.0}, "`C` must be positive"),
+        ({"C": float("nan")}, "`C` must be positive"),
+        ({"num_steps": 0}, "`num_steps` must be at least 1"),
+    ],
+)
+def test_bad_options(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        svm(**options)
+
+
+def test_one_class_is_refused() -> None:
+    features, labels = jnp.ones((4, 3)), jnp.zeros(4, jnp.int32)
+    with pytest.raises(ValueError, match="`ways` is 1: pass tasks of at least 2"):
+        svm().fit(features, labels, ways=1)
+
+
+def test_a_negative_penalty_is_refused() -> None:
+    task, C = TASKS["10-shot-6d"]
+    with pytest.raises(ValueError, match="`dual_penalty` must be at least 0"):
+        solve(
+            jnp.asarray(task.features),
+            jnp.asarray(task.labels),
+            ways=task.ways,
+            C=C,
+            dual_penalty=-1.0,
+        )
