@@ -1,8 +1,8 @@
 """BOIL: MAML that adapts the body alone, under a head that all tasks share.
 
 Oh, Yoo, Kim, Yun. BOIL: Towards representation change for few-shot learning. ICLR 2021,
-https://arxiv.org/abs/2008.08882. The head is meta-learned, as in the paper's appendix
-and code: its inner rate is 0, its outer one is not.
+https://arxiv.org/abs/2008.08882. The inner rate of the head is 0; the outer update
+changes head and body.
 """
 
 from typing import Literal

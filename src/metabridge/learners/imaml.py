@@ -6,7 +6,7 @@ https://arxiv.org/abs/1909.04630.
 A task is solved near the start p: ``q = argmin loss(q, support) + proximity / 2 |q -
 p|^2``, by gradient descent. Where that has converged,
 
-    d loss(q, query) / dp = (I + H / proximity)^-1 gradient(loss(q, query))      (eq. 6)
+    d loss(q, query) / dp = (I + H / proximity)^-1 gradient(loss(q, query))
 
 with H the Hessian of the support's loss at q. Conjugate gradients solve it with
 products of H and vectors, and nothing of the descent is kept in memory. They are cut
@@ -58,9 +58,9 @@ def imaml(
       inner_steps: of adaptation in training, at least 1.
       test_steps: of adaptation to an unseen task; as many as in training unless given.
       proximity: weight of half the squared distance to the start, positive; the
-        paper's lambda, 2 in its Omniglot experiments, 0.5 on mini-ImageNet.
+        paper's lambda.
       cg_steps: of conjugate gradients, at least 0; 0 takes the query's gradient as it
-        is. The paper has 5.
+        is.
       batch_norm: at test time, by the statistics of the batch at hand (transductive,
         the original's) or by running ones; see `gradient_based`.
       max_inner_grad_norm: inner gradients are cut to this norm.
