@@ -5,7 +5,7 @@
 Tasks are those of MetaOptNet's training on features of ResNet-12 without average
 pooling at 32x32 pixels: 8 tasks, 5-way 15-shot 6-query, 2560 dimensions. The loss is
 the cross-entropy of the query; the gradient is with respect to all features. Other work
-on the machine slows it down, so let it run alone; the least time is the least disturbed.
+on the machine slows it down: let it run alone; the least time is the least disturbed.
 """
 
 import dataclasses
