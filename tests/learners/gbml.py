@@ -52,7 +52,9 @@ def in_double(tree: Any) -> Any:
 
 def start(learner: Learner, batch: Task, *, seed: int = 1) -> State:
     """A state in double precision with no parameter left at 0."""
-    state = in_double(learner.init(KEY, batch.support.inputs[0]))
+    # Flax makes parameters of single precision, and does not mix the two.
+    example = batch.support.inputs[0].astype(jnp.float32)
+    state = in_double(learner.init(KEY, example))
     generator = np.random.default_rng(seed)
     moved = jax.tree.map(
         lambda leaf: leaf + jnp.asarray(generator.normal(0, 0.2, leaf.shape)),

@@ -174,7 +174,7 @@ def test_without_inner_steps_it_is_plain_training_on_the_query() -> None:
 
 def test_a_diverged_inner_loop_shows_in_the_loss() -> None:
     learner = maml(
-        Conv4(2), optax.sgd(0.1), ways=toy.WAYS, inner_lr=1e30, inner_steps=3
+        Conv4(8), optax.sgd(0.1), ways=toy.WAYS, inner_lr=1e30, inner_steps=3
     )
     batch = toy.tasks(1, (16, 16, 1))
     state = learner.init(gbml.KEY, batch.support.inputs[0])
