@@ -69,13 +69,16 @@ def finetune(
     embed = embedder(model, unit_norm)
     optimizer = optax.adam(learning_rate)
 
-    def scores(tuned: Tuned, inputs: Float[Array, "N *X"]) -> Float[Array, "N ways"]:
-        variables = {"params": {"body": tuned.body}, "batch_stats": tuned.batch_stats}
-        return logit_scale * linear_logits(tuned.head, embed(variables, inputs))
+    def logits(adapted: Tuned, inputs: Float[Array, "N *X"]) -> Float[Array, "N ways"]:
+        variables = {
+            "params": {"body": adapted.body},
+            "batch_stats": adapted.batch_stats,
+        }
+        return logit_scale * linear_logits(adapted.head, embed(variables, inputs))
 
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Tuned:
         def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
-            said = scores(Tuned(*trained, variables["batch_stats"]), support.inputs)
+            said = logits(Tuned(*trained, variables["batch_stats"]), support.inputs)
             return optax.softmax_cross_entropy_with_integer_labels(
                 said, support.labels
             ).mean()
@@ -101,7 +104,7 @@ def finetune(
     return learner._replace(
         name=f"{learner.name}-finetune",
         adapt=adapt,
-        logits=scores,
+        logits=logits,
         frozen_body=None,
         embed=embed,
     )
