@@ -127,10 +127,10 @@ def test_positive_semi_definite() -> None:
 
 def test_settings_of_the_caller_are_kept() -> None:
     names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
-    before = [jax.config.read(name) for name in names]
+    before = [getattr(jax.config, name) for name in names]
     kernels = theory.relu_network(2)(_inputs(13))
     assert kernels.ntk.dtype == np.float64
-    assert before == [jax.config.read(name) for name in names]
+    assert before == [getattr(jax.config, name) for name in names]
     assert before == [False, "strict", "raise"]
 
 
