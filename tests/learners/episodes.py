@@ -68,8 +68,9 @@ def check_gradient(
     """
     with jax.enable_x64(True):
         learner = factory(BODY, optax.sgd(1.0))
-        batch = _wide(toy.tasks(3, (5,), noise=noise))
-        state = _wide(learner.init(KEY, batch.support.inputs[0]))
+        narrow = toy.tasks(3, (5,), noise=noise)
+        state = _wide(learner.init(KEY, narrow.support.inputs[0]))
+        batch = _wide(narrow)
         after, info = jax.jit(learner.step)(KEY, state, batch)
         slope = jax.tree.map(lambda a, b: np.asarray(a - b), state.params, after.params)
         params = reference.wide(state.params)
