@@ -70,7 +70,7 @@ types: $(VENV)/.dev ## check types in the package, the theory, experiments and t
 	$(BIN)/pyright
 
 docs: $(VENV)/.dev ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 constraints: ## resolve constraints.txt anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --upgrade --no-emit-package metabridge \

@@ -1,15 +1,24 @@
 """From a configuration to what it names: body, optimizer, head and learner."""
 
+import dataclasses
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optax
 from flax import linen as nn
 
-from metabridge import heads
-from metabridge.config import Config, EvaluationConfig, ModelConfig, TrainConfig
+from metabridge import heads, learners
+from metabridge.config import (
+    Config,
+    EvaluationConfig,
+    GradientBasedConfig,
+    ModelConfig,
+    MTLConfig,
+    RFSConfig,
+    TrainConfig,
+)
 from metabridge.data.dataset import Dataset
-from metabridge.learners import Learner, class_table, mtl, task_heads
+from metabridge.learners.body import with_head
 from metabridge.models import MLP, Conv4, ResNet12
 
 _T = TypeVar("_T", int, float)
@@ -50,31 +59,60 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.inject_hyperparams(make)(learning_rate=_known(config.learning_rate))
 
 
-def head(config: EvaluationConfig) -> heads.Head:
-    """The test-time head."""
+def head(config: EvaluationConfig) -> heads.Head | None:
+    """The test-time head; None for the learner's own adaptation."""
     if config.head == "logistic":
         return heads.logistic(config.C)
     if config.head == "ridge":
         return heads.ridge(config.penalty)
-    return heads.centroid()
+    if config.head == "svm":
+        return heads.svm(config.C)
+    return heads.centroid() if config.head == "centroid" else None
 
 
-def learner(config: Config, dataset: Dataset) -> Learner:
-    """The learner of a resolved configuration, for the classes of a dataset."""
+def learner(config: Config, dataset: Dataset) -> learners.Learner:
+    """The learner of a resolved configuration, for the classes of a dataset.
+
+    Raises:
+      ValueError: an option out of its range, or a head that does not fit the learner.
+    """
+    body = model(config.model, dataset.image_shape[0])
+    rule = optimizer(config.train)
+    ways = _known(config.train.train_ways)
+    rows = dataset.train.num_classes * (4 if config.data.rotations else 1)
     options = config.learner
+    if isinstance(options, MTLConfig):
+        return _mtl(options, config, body, rule, rows)
+    if isinstance(options, RFSConfig):
+        return learners.rfs(body, rule, num_classes=rows, head=head(config.evaluation))
+    # The fields of the options are the arguments of the factory.
+    arguments: dict[str, Any] = dataclasses.asdict(options)
+    if isinstance(options, GradientBasedConfig):
+        arguments["ways"] = ways
+    built = getattr(learners, config.algorithm)(body, rule, **arguments)
+    other = head(config.evaluation)
+    return built if other is None else with_head(built, other)
+
+
+def _mtl(
+    options: MTLConfig,
+    config: Config,
+    body: nn.Module,
+    rule: optax.GradientTransformation,
+    rows: int,
+) -> learners.Learner:
     if options.heads == "class_table":
-        rows = dataset.train.num_classes * (4 if config.data.rotations else 1)
-        training_heads = class_table(rows, init_scale=options.init_scale)
+        training_heads = learners.class_table(rows, init_scale=options.init_scale)
     else:
-        training_heads = task_heads(
+        training_heads = learners.task_heads(
             options.num_tasks,
             _known(config.train.train_ways),
             shared_init=options.heads == "shared",
             init_scale=options.init_scale,
         )
-    return mtl(
-        model(config.model, dataset.image_shape[0]),
-        optimizer(config.train),
+    return learners.mtl(
+        body,
+        rule,
         heads=training_heads,
         head=head(config.evaluation),
         feature_norm=options.feature_norm,

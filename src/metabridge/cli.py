@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,6 +13,7 @@ from metabridge.config import (
     Config,
     DataConfig,
     EvaluationConfig,
+    HeadName,
     ModelConfig,
     TrainConfig,
 )
@@ -48,7 +49,7 @@ def evaluate(
     shots: int | None = None,
     queries: int | None = None,
     tasks: int | None = None,
-    head: Literal["logistic", "ridge", "centroid"] | None = None,
+    head: HeadName | None = None,
     data_dir: Path | None = None,
     output: Path | None = None,
 ) -> None:
@@ -62,7 +63,7 @@ def evaluate(
       shots: Support images a class.
       queries: Query images a class.
       tasks: Test tasks.
-      head: What is fitted on the support: logistic, ridge or centroid.
+      head: The learner's own adaptation, or a head fitted on its frozen features.
       data_dir: TFDS folder, if the data has moved.
       output: JSON file for the result.
     """

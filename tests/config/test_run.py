@@ -1,6 +1,7 @@
 """Configurations: recipes for what is left open, and ranges."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,21 @@ def test_an_unresolved_configuration_is_not_complete() -> None:
         configs.check(Config())
 
 
+@pytest.mark.parametrize("name", configs.ALGORITHMS)
+def test_every_algorithm_has_a_recipe(name: str) -> None:
+    config = Config(
+        learner=configs.ALGORITHMS[name](), evaluation=EvaluationConfig(5, 1)
+    )
+    resolved = configs.resolve(config)
+    assert resolved.algorithm == name
+    train = resolved.train
+    images = train.train_ways * (train.train_shots + train.train_queries)
+    images *= train.tasks_per_step
+    assert 0.99 * 200_000 <= images * train.steps <= 200_000
+    alike = name not in ("mtl", "rfs")  # trained on tasks like those of the test
+    assert ((train.train_ways, train.train_shots) == (5, 1)) is alike
+
+
 def test_defaults_are_the_published_head_for_unseen_tasks() -> None:
-    evaluation = EvaluationConfig()
+    evaluation = configs.resolve(Config()).evaluation
     assert (evaluation.head, evaluation.C, evaluation.tasks) == ("logistic", 3.0, 2000)

@@ -5,13 +5,26 @@ filled in by `resolve` with the dataset's recipe; a run folder holds what came o
 """
 
 from metabridge.config.learners import ALGORITHMS as ALGORITHMS
+from metabridge.config.learners import ANILConfig as ANILConfig
+from metabridge.config.learners import BOILConfig as BOILConfig
+from metabridge.config.learners import GradientBasedConfig as GradientBasedConfig
+from metabridge.config.learners import IMAMLConfig as IMAMLConfig
 from metabridge.config.learners import LearnerConfig as LearnerConfig
+from metabridge.config.learners import MAMLConfig as MAMLConfig
+from metabridge.config.learners import MatchingConfig as MatchingConfig
+from metabridge.config.learners import MetaOptNetConfig as MetaOptNetConfig
+from metabridge.config.learners import MetaSGDConfig as MetaSGDConfig
 from metabridge.config.learners import MTLConfig as MTLConfig
+from metabridge.config.learners import ProtoNetConfig as ProtoNetConfig
+from metabridge.config.learners import R2D2Config as R2D2Config
+from metabridge.config.learners import ReptileConfig as ReptileConfig
+from metabridge.config.learners import RFSConfig as RFSConfig
 from metabridge.config.run import Config as Config
 from metabridge.config.run import check as check
 from metabridge.config.run import resolve as resolve
 from metabridge.config.sections import DataConfig as DataConfig
 from metabridge.config.sections import EvaluationConfig as EvaluationConfig
+from metabridge.config.sections import HeadName as HeadName
 from metabridge.config.sections import ModelConfig as ModelConfig
 from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json

@@ -21,5 +21,168 @@ class MTLConfig:
     """Of the heads' initial weights. The published code has sqrt(classes / ways)."""
 
 
-LearnerConfig = MTLConfig
-ALGORITHMS: dict[str, type] = {"mtl": MTLConfig}
+@dataclasses.dataclass(frozen=True)
+class GradientBasedConfig:
+    """What the learners with an inner loop of gradient steps share."""
+
+    inner_lr: float = 0.01
+    """Step size of the inner loop, or its start where it is learned."""
+    inner_steps: int = 5
+    """Inner steps in training."""
+    test_steps: int | None = None
+    """Inner steps on unseen tasks. Default: as in training."""
+    batch_norm: Literal["batch", "running"] = "batch"
+    """Statistics at test time: of the images scored together, or running ones."""
+    max_inner_grad_norm: float | None = None
+    """Scale inner gradients down to this norm. Default: never."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MAMLConfig(GradientBasedConfig):
+    """MAML: the inner loop adapts all layers, and is differentiated through."""
+
+    first_order: bool = False
+    """Take the inner gradients for constants."""
+    rates: Literal["fixed", "per_step"] = "fixed"
+    """Inner rates: as given, or learned, one a step."""
+    rematerialise: bool = False
+    """Compute inner steps again on the way back: less memory, more time."""
+    joint: bool = False
+    """Adapt to and judge on support and query together, without a split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ANILConfig(MAMLConfig):
+    """ANIL: MAML whose inner loop adapts the head alone."""
+
+    inner_lr: float = 0.1
+    """Step size of the inner loop, or its start where it is learned."""
+    batch_norm: Literal["batch", "running"] = "running"
+    """Statistics at test time: of the images scored together, or running ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BOILConfig(MAMLConfig):
+    """BOIL: MAML whose inner loop adapts the body alone."""
+
+    inner_lr: float = 0.5
+    """Step size of the inner loop, or its start where it is learned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaSGDConfig(GradientBasedConfig):
+    """Meta-SGD: MAML with a learned rate for every parameter."""
+
+    inner_steps: int = 1
+    """Inner steps in training."""
+    first_order: bool = False
+    """Take the inner gradients for constants."""
+    rematerialise: bool = False
+    """Compute inner steps again on the way back: less memory, more time."""
+    joint: bool = False
+    """Adapt to and judge on support and query together, without a split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReptileConfig(GradientBasedConfig):
+    """Reptile: moves towards the parameters adapted to each task."""
+
+    inner_lr: float = 0.1
+    """Step size of the inner loop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IMAMLConfig(GradientBasedConfig):
+    """iMAML: a proximal inner problem, differentiated implicitly."""
+
+    inner_lr: float = 0.1
+    """Step size of the inner loop."""
+    inner_steps: int = 10
+    """Inner steps in training."""
+    proximity: float = 2.0
+    """Weight of the squared distance from the meta-learned parameters."""
+    cg_steps: int = 5
+    """Conjugate gradient steps of the implicit derivative."""
+    joint: bool = False
+    """Adapt to and judge on support and query together, without a split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class R2D2Config:
+    """R2-D2: ridge regression as a differentiable head."""
+
+    init_scale: float = 10.0
+    """Start of the learned factor on the logits."""
+    init_shift: float = 0.0
+    """Start of the learned shift of the logits."""
+    init_penalty: float = 1.0
+    """Start of the learned penalty."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaOptNetConfig:
+    """MetaOptNet: an SVM or ridge regression as a differentiable head."""
+
+    solver: Literal["svm", "ridge"] = "svm"
+    """Which head."""
+    C: float = 0.1
+    """SVM: weight of the hinge losses against the squared weights."""
+    penalty: float = 50.0
+    """Ridge: of the squared weights."""
+    init_scale: float = 1.0
+    """Start of the learned factor on the logits."""
+    label_smoothing: float = 0.0
+    """Share of the query labels spread over the other classes."""
+    solver_steps: int = 15
+    """SVM: steps of the interior point method."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtoNetConfig:
+    """Prototypical networks: nearest class mean in the feature space."""
+
+    distance_scale: float = 1.0
+    """Factor on the squared distances."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchingConfig:
+    """Matching networks: cosine attention over the support."""
+
+    attention_scale: float = 10.0
+    """Factor on the cosines (an inverse temperature)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RFSConfig:
+    """RFS: classification over all training classes, then a head on frozen features."""
+
+
+LearnerConfig = (
+    MTLConfig
+    | MAMLConfig
+    | ANILConfig
+    | BOILConfig
+    | MetaSGDConfig
+    | ReptileConfig
+    | IMAMLConfig
+    | R2D2Config
+    | MetaOptNetConfig
+    | ProtoNetConfig
+    | MatchingConfig
+    | RFSConfig
+)
+ALGORITHMS: dict[str, type] = {
+    "mtl": MTLConfig,
+    "maml": MAMLConfig,
+    "anil": ANILConfig,
+    "boil": BOILConfig,
+    "meta_sgd": MetaSGDConfig,
+    "reptile": ReptileConfig,
+    "imaml": IMAMLConfig,
+    "r2d2": R2D2Config,
+    "metaoptnet": MetaOptNetConfig,
+    "protonet": ProtoNetConfig,
+    "matching": MatchingConfig,
+    "rfs": RFSConfig,
+}

@@ -3,7 +3,17 @@
 import dataclasses
 from typing import Any
 
-from metabridge.config.learners import ALGORITHMS, LearnerConfig, MTLConfig
+from metabridge.config.learners import (
+    ALGORITHMS,
+    GradientBasedConfig,
+    LearnerConfig,
+    MatchingConfig,
+    MetaOptNetConfig,
+    MTLConfig,
+    ProtoNetConfig,
+    R2D2Config,
+    RFSConfig,
+)
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
@@ -25,7 +35,7 @@ class Config:
     @property
     def algorithm(self) -> str:
         """Name of the learner, a key of `ALGORITHMS`."""
-        return next(k for k, v in ALGORITHMS.items() if isinstance(self.learner, v))
+        return next(k for k, v in ALGORITHMS.items() if type(self.learner) is v)
 
 
 # What a field is when the user leaves it open: first by the dataset, then by the body.
@@ -44,12 +54,12 @@ _NATURAL: dict[str, Any] = {
     "train_shots": 5,
     "train_queries": 0,
     "tasks_per_step": 1,
-    "steps": 10_000,
+    "images": 1_000_000,
     "rotations": False,
 }
 _RECIPES: dict[str, dict[str, Any]] = {
-    "glyphs": _DRAWINGS | {"steps": 1000},
-    "omniglot": _DRAWINGS | {"steps": 3000},
+    "glyphs": _DRAWINGS | {"images": 200_000},
+    "omniglot": _DRAWINGS | {"images": 600_000},
     "cifar_fs": _NATURAL,
     "fc100": _NATURAL,
 }
@@ -59,6 +69,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     # Its widths are fixed; the learning rate is the paper's.
     "resnet12": {"width": 640, "learning_rate": 1e-3, "augmentation": "natural"},
 }
+# Learners that are trained as they are tested see tasks of the tested shape.
+_ADAPTING = (GradientBasedConfig, R2D2Config, MetaOptNetConfig)
+_EPISODIC = (*_ADAPTING, ProtoNetConfig, MatchingConfig)
 
 
 def resolve(config: Config) -> Config:
@@ -67,18 +80,39 @@ def resolve(config: Config) -> Config:
     Raises:
       ValueError: a number out of its range, which is named.
     """
-    recipe = _RECIPES.get(config.data.dataset, _NATURAL)
-    steps = config.train.steps if config.train.steps is not None else recipe["steps"]
-    defaults = _BODIES[config.model.model] | recipe
-    defaults |= {"steps": steps, "validate_every": max(steps // 10, 1)}
+    defaults = _BODIES[config.model.model] | _RECIPES.get(config.data.dataset, _NATURAL)
+    defaults |= _for_learner(config)
+    train = _fill(config.train, defaults)
+    if train.steps is None:
+        per_class = train.train_shots + train.train_queries
+        images_per_step = train.tasks_per_step * train.train_ways * per_class
+        steps = max(defaults["images"] // max(images_per_step, 1), 1)
+        train = dataclasses.replace(train, steps=steps)
     config = dataclasses.replace(
         config,
         data=_fill(config.data, defaults),
         model=_fill(config.model, defaults),
-        train=_fill(config.train, defaults),
+        train=_fill(train, {"validate_every": max(train.steps // 10, 1)}),
+        evaluation=_fill(config.evaluation, defaults),
     )
     check(config)
     return config
+
+
+def _for_learner(config: Config) -> dict[str, Any]:
+    """What the learner says of the fields left open."""
+    if not isinstance(config.learner, _EPISODIC):
+        return {"head": "logistic"}
+    tasks = {
+        "head": "own",
+        "train_ways": config.evaluation.ways,
+        "train_shots": config.evaluation.shots,
+        "train_queries": 15,
+        "tasks_per_step": 4,
+    }
+    # Outer gradients through an inner loop bear no larger steps.
+    slow = {"learning_rate": 1e-3}
+    return tasks | slow if isinstance(config.learner, GradientBasedConfig) else tasks
 
 
 def _fill(section: Any, defaults: dict[str, Any]) -> Any:
@@ -111,7 +145,6 @@ def check(config: Config) -> None:
         "seed": (config.train.seed, 0),
         "evaluation_seed": (config.evaluation.evaluation_seed, 0),
         "patience": (config.train.patience, 1),
-        "num_tasks": (config.learner.num_tasks, 1),
     }
     if config.train.early_stop is not None:
         at_least["early_stop"] = (config.train.early_stop, 1)
@@ -122,8 +155,6 @@ def check(config: Config) -> None:
         "learning_rate": config.train.learning_rate,
         "C": config.evaluation.C,
         "penalty": config.evaluation.penalty,
-        "logit_scale": config.learner.logit_scale,
-        "init_scale": config.learner.init_scale,
     }
     for name, value in positive.items():
         if value is None or not 0 < value < float("inf"):
@@ -135,4 +166,36 @@ def check(config: Config) -> None:
     if not 0 <= config.model.drop_rate < 1:
         raise ValueError(
             f"`drop_rate` is {config.model.drop_rate}, but must be in [0, 1)"
+        )
+    _check_learner(config)
+
+
+def _check_learner(config: Config) -> None:
+    """What can be said of a learner's options before it is built."""
+    for field in dataclasses.fields(config.learner):
+        value = getattr(config.learner, field.name)
+        if type(value) is int and value < 1:
+            raise ValueError(f"`{field.name}` is {value}, but must be at least 1")
+        free = field.name in ("init_shift", "label_smoothing")
+        if type(value) is float and not (free or 0 < value < float("inf")):
+            raise ValueError(
+                f"`{field.name}` is {value}, but must be positive and finite"
+            )
+    ways, train_ways = config.evaluation.ways, config.train.train_ways
+    own_head = config.evaluation.head == "own"
+    own_ways = isinstance(config.learner, GradientBasedConfig) and own_head
+    if own_ways and ways != train_ways:
+        raise ValueError(
+            f"{config.algorithm} meta-learns a head of {train_ways} ways, so it "
+            f"cannot be tested on {ways}; make `train_ways` and `ways` equal, or "
+            "choose another `head`"
+        )
+    if isinstance(config.learner, _EPISODIC) and not config.train.train_queries:
+        raise ValueError(
+            f"{config.algorithm} is judged on queries in training, but `train_queries` "
+            "is 0; pass at least 1"
+        )
+    if isinstance(config.learner, MTLConfig | RFSConfig) and own_head:
+        raise ValueError(
+            f"{config.algorithm} has no adaptation of its own; choose a `head`"
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+HeadName = Literal["own", "logistic", "ridge", "svm", "centroid"]
 DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 
 
@@ -45,7 +46,8 @@ class TrainConfig:
     """How the body is trained."""
 
     train_ways: int | None = None
-    """Classes of a training task. Default: the dataset's recipe."""
+    """Classes of a training task. Default: the dataset's recipe for MTL and RFS; as in
+    a test task for the others."""
     train_shots: int | None = None
     """Support images a class in training."""
     train_queries: int | None = None
@@ -53,7 +55,7 @@ class TrainConfig:
     tasks_per_step: int | None = None
     """Tasks of one optimisation step; batch statistics are per task."""
     steps: int | None = None
-    """Optimisation steps. Default: the dataset's recipe."""
+    """Optimisation steps. Default: as many as the dataset's recipe has images for."""
     optimizer: Literal["radam", "adam", "sgd"] = "radam"
     """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
     learning_rate: float | None = None
@@ -90,10 +92,12 @@ class EvaluationConfig:
     """Query images a class."""
     tasks: int = 2000
     """Test tasks."""
-    head: Literal["logistic", "ridge", "centroid"] = "logistic"
-    """What is fitted on the support: logistic or ridge regression, or centroids."""
+    head: HeadName | None = None
+    """How a test task is adapted to: the learner's own way, or a head on its frozen
+    features: logistic or ridge regression, an SVM, or centroids. Default: own; logistic
+    for learners that have no way of their own (MTL, RFS)."""
     C: float = 3.0
-    """Logistic regression: weight of the data against the squared weights."""
+    """Logistic regression and SVM: weight of the data against the squared weights."""
     penalty: float = 1.0
     """Ridge regression: weight of the squared weights."""
     evaluation_seed: int = 0

@@ -52,11 +52,11 @@ def train(
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     devices = build.num_devices(config.train, len(jax.devices()))
+    learner = build.learner(config, dataset)
     run_dir = run_folder.choose(config) if run_dir is None else run_dir
     run_folder.open_run(run_dir, config, resume=resume)
 
     keys = setup.keys_of(config)
-    learner = build.learner(config, dataset)
     bank = episodes.image_bank(dataset.train)
     run_step = compiled_step(
         learner, setup.sampler(config, dataset, keys), config, devices

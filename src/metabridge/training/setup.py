@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Key
 
-from metabridge.config import Config, TrainConfig
+from metabridge.config import Config, MTLConfig, TrainConfig
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -89,13 +89,16 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
 
 
 def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sample:
-    fixed = config.learner.heads != "class_table"
+    options = config.learner
+    num_tasks = None
+    if isinstance(options, MTLConfig) and options.heads != "class_table":
+        num_tasks = options.num_tasks
     return task_sampler(
         dataset,
         train_shape(config.train),
         augmentation=config.data.augmentation or dataset.augmentation,
         rotations=bool(config.data.rotations),
-        num_tasks=config.learner.num_tasks if fixed else None,
+        num_tasks=num_tasks,
         tasks_key=keys.tasks,
     )
 
