@@ -126,8 +126,9 @@ def test_learned_rates_per_step() -> None:
 
 def test_gradient_through_convolutions_equals_finite_differences() -> None:
     # Eleven images and more: convolutions in groups, and their second derivatives.
-    batch = gbml.tasks_of_images()
-    with gbml.double(batch) as batch:
+    # Flax's normalisation asks for the promotion of its dtype and single precision.
+    standard = jax.numpy_dtype_promotion("standard")
+    with standard, gbml.double(gbml.tasks_of_images()) as batch:
         learner = maml(
             Conv4(2),
             gbml.gradients_kept(),

@@ -265,8 +265,8 @@ def _score(
     head: Params, features: Float[Array, "N D"], labels: Int[Array, "N"], stats: Params
 ) -> Score:
     scores = _scores(head, features)
-    accuracy = (scores.argmax(-1) == labels).mean(dtype=jnp.float32)
-    return Score(_cross_entropy(scores, labels), accuracy, stats)
+    right = scores.argmax(-1).astype(labels.dtype) == labels
+    return Score(_cross_entropy(scores, labels), right.mean(dtype=jnp.float32), stats)
 
 
 def _cross_entropy(
