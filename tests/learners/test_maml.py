@@ -134,7 +134,7 @@ def test_gradient_through_convolutions_equals_finite_differences() -> None:
             gbml.gradients_kept(),
             ways=toy.WAYS,
             inner_lr=0.05,
-            inner_steps=2,
+            inner_steps=1,
         )
         state = gbml.start(learner, batch)
         run = jax.jit(learner.step)

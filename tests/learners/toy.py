@@ -48,15 +48,29 @@ LEARNERS: dict[str, Callable[[nn.Module, optax.GradientTransformation], Learner]
     for name, heads in HEADS.items()
 }
 LEARNERS |= {
-    "maml": functools.partial(maml, ways=WAYS, inner_lr=1.0, inner_steps=3),
-    "first-order maml": functools.partial(
-        maml, ways=WAYS, inner_lr=1.0, inner_steps=3, first_order=True
+    # Training meets two tasks only, and learns their labels by heart: an unseen task
+    # takes more steps than those of training to learn its own.
+    "maml": functools.partial(
+        maml, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
     ),
-    "anil": functools.partial(anil, ways=WAYS, inner_lr=1.0, inner_steps=3),
-    "boil": functools.partial(boil, ways=WAYS, inner_lr=1.0, inner_steps=3),
-    "meta-sgd": functools.partial(meta_sgd, ways=WAYS, inner_lr=0.5, inner_steps=2),
-    "reptile": functools.partial(reptile, ways=WAYS, inner_lr=1.0, inner_steps=3),
-    "imaml": functools.partial(imaml, ways=WAYS, inner_lr=0.5, proximity=0.1),
+    "first-order maml": functools.partial(
+        maml, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3, first_order=True
+    ),
+    "anil": functools.partial(
+        anil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
+    ),
+    "boil": functools.partial(
+        boil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
+    ),
+    "meta-sgd": functools.partial(
+        meta_sgd, ways=WAYS, test_steps=100, inner_lr=0.5, inner_steps=2
+    ),
+    "reptile": functools.partial(
+        reptile, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
+    ),
+    "imaml": functools.partial(
+        imaml, ways=WAYS, test_steps=100, inner_lr=0.5, proximity=0.1
+    ),
 }
 LEARNERS |= {
     "r2d2": r2d2,
