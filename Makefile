@@ -50,10 +50,10 @@ ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predicto
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (about five minutes)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the long tests as well
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "slow or not slow" $(ARGS)
 
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
 	$(BIN)/python -m experiments.benchmark $(ARGS)

@@ -109,6 +109,7 @@ def test_heads_and_their_numbers() -> None:
         for number in (0.01, 100.0):
             config = EvaluationConfig(head=name, C=number, penalty=number)
             head = build.head(config)
+            assert head is not None
             assert head.name == name
             fitted = jax.jit(lambda x, y, head=head: head.fit(x, y, ways=3))
             classifier = fitted(features, labels)

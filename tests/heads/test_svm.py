@@ -136,7 +136,7 @@ def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
             (gradient * along).sum(),
             expected,
             rtol=GRADIENT,
-            atol=GRADIENT * np.linalg.norm(gradient),
+            atol=float(GRADIENT * np.linalg.norm(gradient)),
         )
 
 

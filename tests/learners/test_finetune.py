@@ -60,7 +60,7 @@ def test_logits_equal_those_of_adam_in_numpy(num_steps: int) -> None:
         np.zeros(toy.WAYS),
     ]
     kernel, weights, bias = adam(
-        start, lambda *now: backpropagated(*now, x, labels, 5.0), num_steps, 0.01
+        start, lambda w, v, b: backpropagated(w, v, b, x, labels, 5.0), num_steps, 0.01
     )
     moved = {"body": {"NTKDense_0": {"kernel": kernel}}}
     u = episodes.unit(episodes.features(moved, query))

@@ -1,6 +1,7 @@
 """MetaOptNet: its gradient through a solver that is not ours, and its options."""
 
 import functools
+from typing import Literal
 
 import numpy as np
 import optax
@@ -54,7 +55,9 @@ def test_svm_gradient_equals_finite_differences_of_scikit_learn() -> None:
 
 
 @each_solver
-def test_the_order_of_the_support_is_no_matter(solver: str) -> None:
+def test_the_order_of_the_support_is_no_matter(
+    solver: Literal["svm", "ridge"],
+) -> None:
     episodes.check_order_of_support(functools.partial(metaoptnet, solver=solver))
 
 

@@ -1,6 +1,7 @@
 """The RFS baseline: its batch, its gradient, distillation, and its head."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,8 +129,9 @@ def test_test_time_head_is_logistic_regression_on_unit_features() -> None:
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:
+    arguments: dict[str, Any] = {"num_classes": 6} | options
     with pytest.raises(ValueError, match=message):
-        rfs(episodes.BODY, optax.sgd(0.1), **({"num_classes": 6} | options))
+        rfs(episodes.BODY, optax.sgd(0.1), **arguments)
 
 
 def test_teachers_of_another_kind_are_refused() -> None:

@@ -27,7 +27,7 @@ which is almost everywhere.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +125,8 @@ def solve(
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     gram = features @ features.T
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
-    dual, residual = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    solved: Any = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    dual, residual = solved
     weights = C * (features.T @ dual)
     return Linear(weights, jnp.zeros(ways, features.dtype)), Info(residual)
 

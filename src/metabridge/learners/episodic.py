@@ -29,6 +29,7 @@ class Scores(Protocol):
         support: Float[Array, "S D"],
         labels: Int[Array, "S"],
         query: Float[Array, "Q D"],
+        /,
         *,
         ways: int,
     ) -> Float[Array, "Q ways"]: ...

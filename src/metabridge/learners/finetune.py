@@ -7,7 +7,7 @@ of Wang, Zhao, Li. Bridging multi-task learning and meta-learning. ICML 2021,
 https://arxiv.org/abs/2106.09017.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +93,13 @@ def finetune(
             _centroids(embed, variables, support, ways),
         )
         # XLA on a CPU gives a convolution inside a loop one thread: write it out there.
-        (trained, _), _ = jax.lax.scan(
+        finished: Any = jax.lax.scan(
             step,
             (trained, optimizer.init(trained)),
             length=num_steps,
             unroll=jax.default_backend() == "cpu",
-        )
-        return Tuned(*trained, variables["batch_stats"])
+        )[0]
+        return Tuned(*finished[0], variables["batch_stats"])
 
     return learner._replace(
         name=f"{learner.name}-finetune",
