@@ -39,7 +39,7 @@ def test_inference_equals_numpys(size: int) -> None:
 
 
 def test_training_normalises_by_its_images_and_keeps_a_running_mean() -> None:
-    inputs = toy.images(23, 16, 1)  # more than one group of convolutions
+    inputs = toy.images(83, 16, 1)  # more than one group of convolutions
     model = Conv4(4, momentum=0.7)
     variables = toy.variables(model, inputs)
 

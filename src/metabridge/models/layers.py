@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 _GROUP = 10
+_GROUP_FROM = 80
 
 
 def conv_in_groups(
@@ -20,8 +21,9 @@ def conv_in_groups(
 
     XLA's CPU gradient of a kernel reaches 39 GFLOP/s on a hundred maps of 16x16 and
     three times that on ten of them, so a training step gains a quarter. The result is
-    the same up to rounding, and so are derivatives of any order. Elsewhere this is
-    one convolution.
+    the same up to rounding, and so are derivatives of any order. Elsewhere, and for
+    fewer images than 80, this is one convolution: inner loops that are written out
+    would only take longer to compile.
 
     Args:
       inputs: ``[N, H, W, D]``.
@@ -30,7 +32,7 @@ def conv_in_groups(
       **kw: likewise.
     """
     num_groups = -(-inputs.shape[0] // _GROUP)
-    if jax.default_backend() != "cpu" or num_groups < 2:
+    if jax.default_backend() != "cpu" or inputs.shape[0] < _GROUP_FROM:
         return jax.lax.conv_general_dilated(inputs, kernel, *args, **kw)
     groups = jnp.array_split(inputs, num_groups)
     return jnp.concatenate(
