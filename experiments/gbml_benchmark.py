@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 import tyro
-from torch.nn import functional
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from metabridge.learners import Learner, anil, maml
 from metabridge.models import Conv4

@@ -99,7 +99,8 @@ def finetune(
             length=num_steps,
             unroll=jax.default_backend() == "cpu",
         )[0]
-        return Tuned(*finished[0], variables["batch_stats"])
+        body, classifier = finished[0]
+        return Tuned(body, classifier, variables["batch_stats"])
 
     return learner._replace(
         name=f"{learner.name}-finetune",

@@ -171,12 +171,14 @@ def network(
         params: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
     ) -> tuple[Params, inner_loop.Trace]:
         start = _of_task(params)
+        # If the body stays as it is, one pass serves all steps.
+        once = None
         if loop.layers == "head":
-            # The body stays as it is, so one pass serves all steps.
-            embedded, stats = features(start["body"], batch_stats, key, examples)
+            once = features(start["body"], batch_stats, key, examples)
 
         def loss_fn(part: Params, number: Int[Array, ""]):
-            if loop.layers == "head":
+            if once is not None:
+                embedded, stats = once
                 result = _score(part["head"], embedded, examples.labels, stats)
             else:
                 key_step = jax.random.fold_in(key, number)
@@ -200,15 +202,16 @@ def network(
         _check_ways(name, head_ways, ways)
         params, batch_stats = variables["params"], variables["batch_stats"]
         start = _of_task(params)
+        once = None
         if loop.layers == "head":
-            embedded = test_features(start["body"], batch_stats, support.inputs)
+            once = test_features(start["body"], batch_stats, support.inputs)
 
         def loss_fn(part: Params, number: Int[Array, ""]):
             del number
             x = (
-                embedded
-                if loop.layers == "head"
-                else test_features(part["body"], batch_stats, support.inputs)
+                test_features(part["body"], batch_stats, support.inputs)
+                if once is None
+                else once
             )
             return _cross_entropy(_scores(part["head"], x), support.labels), None
 
