@@ -124,7 +124,7 @@ def test_evaluating_a_run(
             ["train", "mtl", "--dataset=cifar_fs", "--data-dir=nowhere"],
             ["'cifar100' is not prepared: looked for", "nowhere", "download"],
         ),
-        (["train", "protonet"], ["protonet", "mtl"]),
+        (["train", "prototypes"], ["prototypes", "mtl", "protonet"]),
         (["train"], ["mtl"]),
         (["train", "mtl", "--stepz", "3"], ["--stepz", "--steps", "--help"]),
         (["train", "mtl", "--stepz=3"], ["--stepz", "--help"]),

@@ -64,10 +64,6 @@ def test_the_order_of_the_support_is_no_matter(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"solver": "lasso"},
-            r"`solver` is 'lasso', but it is one of \['ridge', 'svm'\]",
-        ),
         ({"C": 0.0}, "`C` must be positive"),
         ({"penalty": -1.0}, "`penalty` must be positive"),
         ({"init_scale": 0.0}, "`init_scale` must be positive"),

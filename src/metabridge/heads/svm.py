@@ -161,6 +161,7 @@ def _solve_forward(
         candidate = _free_factors(kernel, free)
         point, multipliers = _polish(kernel, targets, slack, free, candidate)
         after = _residual(kernel, targets, point)
+        after = jnp.where(jnp.isfinite(after), after, jnp.inf)
         if factors is None:
             factors, polished, before = candidate, point, after
         else:
@@ -224,8 +225,10 @@ def _interior_point(
         centring = gap * (reached.mean() / gap) ** 3
         changes = direction(centring - slack * multipliers - ahead * ahead_multipliers)
         length = 0.99 * _longest(slack, changes[0], multipliers, changes[1])
-        # Past the precision of the numbers there is nothing to gain, but much to lose.
-        length = jnp.where(gap > goal, length, 0.0)
+        # Past the precision of the numbers there is nothing to gain, but much to lose,
+        # and a factorisation may fail.
+        finite = jnp.stack([jnp.isfinite(change).all() for change in changes]).all()
+        length = jnp.where((gap > goal) & finite, length, 0.0)
         return jax.tree.map(
             lambda old, new: jnp.where(length > 0, old + length * new, old),
             carry,

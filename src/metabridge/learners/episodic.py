@@ -81,7 +81,9 @@ def query_loss(
         targets = jax.nn.one_hot(task.query.labels, ways, dtype=said.dtype)
         targets = optax.smooth_labels(targets, label_smoothing)
         loss = optax.softmax_cross_entropy(said, targets).mean()
-        accuracy = (said.argmax(-1) == task.query.labels).mean(dtype=jnp.float32)
+        accuracy = (said.argmax(-1).astype(jnp.int32) == task.query.labels).mean(
+            dtype=jnp.float32
+        )
         return loss, (accuracy, stats)
 
     return task_loss

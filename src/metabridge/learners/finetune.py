@@ -85,7 +85,9 @@ def finetune(
 
         def step(carry, _):
             trained, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(trained), state, trained)
+            gradient = jax.grad(loss)(trained)
+            with jax.numpy_dtype_promotion("standard"):  # optax counts on it
+                updates, state = optimizer.update(gradient, state, trained)
             return (optax.apply_updates(trained, updates), state), None
 
         trained = (

@@ -149,7 +149,9 @@ def mtl(
         rows = heads.select(params["head"], task.classes, task.task_id)
         scores = logit_scale * (features @ rows.T)
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
-        accuracy = (scores.argmax(-1) == labels).mean(dtype=jnp.float32)
+        accuracy = (scores.argmax(-1).astype(jnp.int32) == labels).mean(
+            dtype=jnp.float32
+        )
         return loss, (accuracy, stats)
 
     adapt, logits, frozen_body = frozen(embedder(model, unit_norm), head)

@@ -100,7 +100,9 @@ def rfs(
             loss = (1 - distillation) * loss + (
                 distillation * temperature**2 * divergence
             )
-        accuracy = (scores.argmax(-1) == labels).mean(dtype=jnp.float32)
+        accuracy = (scores.argmax(-1).astype(jnp.int32) == labels).mean(
+            dtype=jnp.float32
+        )
         return loss, (accuracy, stats)
 
     one_step = outer_step(batch_loss, optimizer)
