@@ -11,15 +11,16 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint constrai
 endif
 METADATA := setup.cfg pyproject.toml constraints.txt
 
-# What `make train-mtl` runs on; any of these can be given on the command line.
+# What training runs on; any of these can be given on the command line.
 DATASET ?= glyphs
 DATA_DIR ?=
 SHOTS ?= 5
+ALGORITHM ?= anil
 RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl ntk-compare test test-slow bench lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml ntk-compare test test-slow bench lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,10 +47,14 @@ train-mtl: $(VENV)/.run ## train and evaluate MTL [DATASET=glyphs SHOTS=5 DATA_D
 	$(BIN)/metabridge train mtl --dataset $(DATASET) --shots $(SHOTS) \
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(RUN_DIR),--run-dir $(RUN_DIR)) $(ARGS)
 
+train-gbml: $(VENV)/.run ## train and evaluate another learner [ALGORITHM=anil, and as above]
+	$(BIN)/metabridge train $(ALGORITHM) --dataset $(DATASET) --shots $(SHOTS) \
+	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(RUN_DIR),--run-dir $(RUN_DIR)) $(ARGS)
+
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (about five minutes)
+test: $(VENV)/.dev ## run the tests (about seven minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the long tests as well
