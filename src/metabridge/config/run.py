@@ -70,8 +70,13 @@ _BODIES: dict[str, dict[str, Any]] = {
     "resnet12": {"width": 640, "learning_rate": 1e-3, "augmentation": "natural"},
 }
 # Learners that are trained as they are tested see tasks of the tested shape.
-_ADAPTING = (GradientBasedConfig, R2D2Config, MetaOptNetConfig)
-_EPISODIC = (*_ADAPTING, ProtoNetConfig, MatchingConfig)
+_EPISODIC = (
+    GradientBasedConfig,
+    R2D2Config,
+    MetaOptNetConfig,
+    ProtoNetConfig,
+    MatchingConfig,
+)
 
 
 def resolve(config: Config) -> Config:

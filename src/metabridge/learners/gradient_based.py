@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.learners import inner_loop
 from metabridge.learners.base import Adapt, Embed, Init, Learner, Logits
 from metabridge.learners.body import embedder, initialiser, train_features, unit_norm
-from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
 from metabridge.learners.outer import TaskLoss, outer_step
 from metabridge.types import Examples, Params, Task, Variables
 
@@ -67,13 +67,59 @@ def learner(
     name: str,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    loop: InnerLoop,
     *,
+    layers: Layers,
     ways: int,
-    batch_norm: BatchNorm,
-    joint: bool,
+    inner_lr: float,
+    inner_steps: int = 5,
+    test_steps: int | None = None,
+    first_order: bool = False,
+    rates: Rates = "fixed",
+    batch_norm: BatchNorm = "batch",
+    max_inner_grad_norm: float | None = None,
+    rematerialise: bool = False,
+    joint: bool = False,
 ) -> Learner:
-    """A learner that descends the loss after adaptation; its options as in `maml`."""
+    """A learner that descends the loss after adaptation: the options of all of them.
+
+    Args:
+      name: for messages.
+      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
+      optimizer: an optax optimizer of everything that is meta-learned.
+      layers: which layers adapt: "all" (MAML), "head" (ANIL) or "body" (BOIL).
+      ways: classes of every task; the head has as many.
+      inner_lr: step size of adaptation, positive.
+      inner_steps: of adaptation in training, at least 0.
+      test_steps: of adaptation to an unseen task; as many as in training unless given.
+      first_order: take the inner gradients for constants.
+      rates: keep the step size, or learn one for every step or every parameter, from
+        `inner_lr` on.
+      batch_norm: at test time, by the statistics of the batch at hand (transductive,
+        as the original MAML) or by running ones.
+      max_inner_grad_norm: inner gradients are cut to this norm.
+      rematerialise: compute the inner steps again in the outer gradient: the memory of
+        one of them, for a third more time.
+      joint: adapt to support and query together, and judge on both: the joint training
+        of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section 4.
+
+    Returns:
+      The learner. Its parameters are ``{"body": ..., "head": {"linear": ..., "rates":
+      ... if learned}}``. The loss of a step is NaN where an inner loop diverged.
+
+    Raises:
+      ValueError: an option out of its range; later, tasks of other `ways`, or training
+        tasks without queries.
+    """
+    loop = InnerLoop(
+        layers=layers,
+        steps=inner_steps,
+        test_steps=inner_steps if test_steps is None else test_steps,
+        rate=inner_lr,
+        rates=rates,
+        first_order=first_order,
+        max_grad_norm=max_inner_grad_norm,
+        rematerialise=rematerialise,
+    )
     net = network(
         name, model, optimizer, loop, ways=ways, batch_norm=batch_norm, joint=joint
     )
