@@ -9,7 +9,15 @@ import pytest
 from flax import linen as nn
 
 from metabridge import heads
-from metabridge.learners import anil, boil, maml, meta_sgd, reptile, variables_of
+from metabridge.learners import (
+    anil,
+    boil,
+    gradient_based,
+    maml,
+    meta_sgd,
+    reptile,
+    variables_of,
+)
 from metabridge.learners.body import with_head
 from metabridge.models import DropBlock
 from metabridge.types import Examples
@@ -57,12 +65,26 @@ def test_another_head_can_be_fitted_with_other_ways(factory) -> None:
         learner.adapt(variables_of(state), support, ways=3)
 
 
+def _options(factory) -> set[str]:
+    """Names of what a factory takes, those included that it hands on."""
+    names = set(inspect.signature(factory).parameters)
+    if "options" in names:
+        names |= set(gradient_based.OptionsWithRates.__annotations__)
+    return names - {"options"}
+
+
 def test_the_learners_name_their_options_alike() -> None:
-    shared = ["model", "optimizer", "ways", "inner_lr", "inner_steps", "test_steps"]
+    shared = {"inner_lr", "inner_steps", "test_steps", "batch_norm"}
     for factory in FACTORIES:
-        names = list(inspect.signature(factory).parameters)
-        assert names[:6] == shared
-        assert {"batch_norm", "max_inner_grad_norm"} <= set(names)
+        parameters = list(inspect.signature(factory).parameters)
+        assert parameters[:4] == ["model", "optimizer", "ways", "inner_lr"]
+        assert shared | {"max_inner_grad_norm"} <= _options(factory)
+
+
+def test_what_is_handed_on_is_what_the_learner_takes() -> None:
+    takes = inspect.signature(gradient_based.learner).parameters
+    settled = {"name", "model", "optimizer", "layers", "ways", "inner_lr"}
+    assert set(gradient_based.OptionsWithRates.__annotations__) == set(takes) - settled
 
 
 def test_heads_start_within_their_bound() -> None:

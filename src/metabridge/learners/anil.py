@@ -6,13 +6,13 @@ the effectiveness of MAML. ICLR 2020, https://arxiv.org/abs/1909.09157.
 A task's images pass through the body once, however many inner steps there are.
 """
 
-from typing import Any
+from typing import Unpack
 
 import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import BatchNorm, learner
+from metabridge.learners.gradient_based import OptionsWithRates, learner
 
 
 def anil(
@@ -21,8 +21,7 @@ def anil(
     *,
     ways: int,
     inner_lr: float = 0.1,
-    batch_norm: BatchNorm = "running",
-    **options: Any,
+    **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """ANIL: a body and an initial head from which the head adapts.
 
@@ -31,8 +30,8 @@ def anil(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      batch_norm: see `gradient_based`.
-      **options: see `gradient_based.learner`, also for what is returned and raised.
+      **options: see `gradient_based.learner`, also for what is returned and raised;
+        `batch_norm` is "running" unless given.
     """
     return learner(
         "anil",
@@ -41,6 +40,5 @@ def anil(
         layers="head",
         ways=ways,
         inner_lr=inner_lr,
-        batch_norm=batch_norm,
-        **options,
+        **(OptionsWithRates(batch_norm="running") | options),
     )

@@ -5,13 +5,13 @@ https://arxiv.org/abs/2008.08882. The inner rate of the head is 0; the outer upd
 changes head and body.
 """
 
-from typing import Any
+from typing import Unpack
 
 import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import learner
+from metabridge.learners.gradient_based import OptionsWithRates, learner
 
 
 def boil(
@@ -20,7 +20,7 @@ def boil(
     *,
     ways: int,
     inner_lr: float = 0.5,
-    **options: Any,
+    **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """BOIL: an initial body and a head under which the body adapts.
 

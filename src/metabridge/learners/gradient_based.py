@@ -13,7 +13,7 @@ over the tasks; features for another head are normalised by them in either case.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,24 @@ class Network(NamedTuple):
     embed: Embed
     split: Callable[[Task], tuple[Examples, Examples]]
     """What a training task is adapted to and what it is judged on."""
+
+
+class Options(TypedDict, total=False):
+    """What a factory hands on to `learner`, which says what each of them means."""
+
+    inner_steps: int
+    test_steps: int | None
+    first_order: bool
+    batch_norm: BatchNorm
+    max_inner_grad_norm: float | None
+    rematerialise: bool
+    joint: bool
+
+
+class OptionsWithRates(Options, total=False):
+    """The same, for learners whose kind of inner rates is open."""
+
+    rates: Rates
 
 
 def learner(

@@ -6,13 +6,13 @@ Storkey. How to train your MAML. ICLR 2019, https://arxiv.org/abs/1810.09502 (th
 layer and step, here per step).
 """
 
-from typing import Any
+from typing import Unpack
 
 import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import learner
+from metabridge.learners.gradient_based import OptionsWithRates, learner
 
 
 def maml(
@@ -21,8 +21,7 @@ def maml(
     *,
     ways: int,
     inner_lr: float = 0.01,
-    first_order: bool = False,
-    **options: Any,
+    **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """MAML of body and head, by the second-order gradient or the first-order one.
 
@@ -33,16 +32,15 @@ def maml(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      first_order: take the inner gradients for constants (section 5.2 of the paper).
-      **options: see `gradient_based.learner`, also for what is returned and raised.
+      **options: see `gradient_based.learner`, also for what is returned and raised;
+        `first_order` is section 5.2 of the paper.
     """
     return learner(
-        "first-order maml" if first_order else "maml",
+        "first-order maml" if options.get("first_order") else "maml",
         model,
         optimizer,
         layers="all",
         ways=ways,
         inner_lr=inner_lr,
-        first_order=first_order,
         **options,
     )

@@ -5,13 +5,13 @@ https://arxiv.org/abs/1707.09835. Rates may become negative, as there. They star
 one number (there: each from a draw between 0.005 and 0.1).
 """
 
-from typing import Any
+from typing import Unpack
 
 import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import learner
+from metabridge.learners.gradient_based import Options, learner
 
 
 def meta_sgd(
@@ -20,8 +20,7 @@ def meta_sgd(
     *,
     ways: int,
     inner_lr: float = 0.01,
-    inner_steps: int = 1,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Learner:
     """Meta-SGD: an initialisation, and a rate for each of its parameters.
 
@@ -30,9 +29,8 @@ def meta_sgd(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: where all rates start, positive.
-      inner_steps: of adaptation in training, at least 0.
       **options: see `gradient_based.learner`, also for what is returned and raised;
-        `rates` is settled.
+        `inner_steps` is 1 unless given.
     """
     return learner(
         "meta-sgd",
@@ -41,7 +39,6 @@ def meta_sgd(
         layers="all",
         ways=ways,
         inner_lr=inner_lr,
-        inner_steps=inner_steps,
         rates="per_parameter",
-        **options,
+        **(Options(inner_steps=1) | options),
     )
