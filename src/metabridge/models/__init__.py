@@ -1,8 +1,8 @@
 """Bodies: Flax modules that map inputs to features."""
 
 from metabridge.models.conv4 import Conv4 as Conv4
-from metabridge.models.layers import DropBlock as DropBlock
-from metabridge.models.layers import max_pool as max_pool
+from metabridge.models.dropblock import DropBlock as DropBlock
 from metabridge.models.mlp import MLP as MLP
 from metabridge.models.mlp import NTKDense as NTKDense
+from metabridge.models.pooling import max_pool as max_pool
 from metabridge.models.resnet12 import ResNet12 as ResNet12

@@ -7,7 +7,8 @@ learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080.
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from metabridge.models.layers import conv_in_groups, max_pool
+from metabridge.models.convolution import conv
+from metabridge.models.pooling import max_pool
 
 
 class Conv4(nn.Module):
@@ -41,9 +42,9 @@ class Conv4(nn.Module):
                 self.width,
                 (3, 3),
                 use_bias=False,
-                conv_general_dilated=conv_in_groups if train else None,
+                conv_general_dilated=conv if train else None,
             )(x)
             x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x)
             # Pooling first gives the same values on a quarter of the work.
-            x = nn.relu(max_pool(x))
+            x = nn.relu(max_pool(x, train=train))
         return x.reshape(x.shape[0], -1)

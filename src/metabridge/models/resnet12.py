@@ -11,7 +11,9 @@ import functools
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from metabridge.models.layers import DropBlock, max_pool
+from metabridge.models import convolution
+from metabridge.models.dropblock import DropBlock
+from metabridge.models.pooling import max_pool
 
 _leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.1)
 # Kaiming's initialisation for a leaky ReLU, as in the published code.
@@ -50,14 +52,19 @@ class ResNet12(nn.Module):
         norm = functools.partial(
             nn.BatchNorm, use_running_average=not train, momentum=self.momentum
         )
-        conv = functools.partial(nn.Conv, use_bias=False, kernel_init=_kernel_init)
+        conv = functools.partial(
+            nn.Conv,
+            use_bias=False,
+            kernel_init=_kernel_init,
+            conv_general_dilated=convolution.conv if train else None,
+        )
         x = images
         for stage, width in enumerate(self.widths):
             shortcut = norm()(conv(width, (1, 1))(x))
             x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
             x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
             x = norm()(conv(width, (3, 3))(x))
-            x = max_pool(_leaky_relu(x + shortcut))
+            x = max_pool(_leaky_relu(x + shortcut), train=train)
             block_size = self.block_size if stage >= 2 else 1
             ramp_steps = self.ramp_steps if stage >= 2 else 0
             x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)

@@ -1,4 +1,4 @@
-"""Pooling against NumPy and hand-made gradients; what DropBlock drops."""
+"""What DropBlock drops."""
 
 import functools
 from typing import Any
@@ -8,46 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.models import DropBlock, max_pool
-from metabridge.models.layers import conv_in_groups
-from tests.models import reference
-from tests.tolerance import assert_close
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 3, 1)])
-def test_max_pool_equals_numpys(shape: tuple[int, ...]) -> None:
-    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    np.testing.assert_array_equal(max_pool(jnp.asarray(x)), reference.max_pool(x))
-
-
-@pytest.mark.parametrize("count", [3, 80, 83, 90])
-def test_convolution_in_groups_equals_numpys(count: int) -> None:
-    generator = np.random.default_rng(2)
-    x = generator.normal(size=(count, 5, 6, 3)).astype(np.float32)
-    kernel = generator.normal(size=(3, 3, 3, 2)).astype(np.float32)
-    result = conv_in_groups(
-        jnp.asarray(x),
-        jnp.asarray(kernel),
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    expected = reference.conv(x.astype(np.float64), kernel.astype(np.float64))
-    assert_close(result, expected, slack=3)  # sums of 27 terms
-
-
-def test_gradient_of_max_pool_goes_to_the_largest() -> None:
-    generator = np.random.default_rng(1)
-    x = generator.permutation(2 * 5 * 6 * 2).reshape(2, 5, 6, 2).astype(np.float32)
-    weight = generator.normal(size=(2, 2, 3, 2)).astype(np.float32)
-    slope = jax.grad(lambda x: (max_pool(x) * weight).sum())(jnp.asarray(x))
-    expected = np.zeros_like(x)
-    for place in np.ndindex(weight.shape):
-        image, row, column, channel = place
-        square = x[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel]
-        down, right = np.unravel_index(square.argmax(), (2, 2))
-        expected[image, 2 * row + down, 2 * column + right, channel] = weight[place]
-    np.testing.assert_array_equal(slope, expected)
+from metabridge.models import DropBlock
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,61 +1,13 @@
-"""Layers that the bodies share, written for speed on every backend."""
+"""DropBlock: dropout of square blocks of a feature map.
 
-from typing import Any
+Ghiasi, Lin, Le. DropBlock: A regularization method for convolutional networks. NeurIPS
+2018, https://arxiv.org/abs/1810.12890.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
-
-_GROUP = 10
-_GROUP_FROM = 80
-
-
-def conv_in_groups(
-    inputs: Float[Array, "N H W D"],
-    kernel: Float[Array, "a b D E"],
-    *args: Any,
-    **kw: Any,
-) -> Float[Array, "N h w E"]:
-    """`jax.lax.conv_general_dilated` for training: on a CPU, ten images at a time.
-
-    XLA's CPU gradient of a kernel reaches 39 GFLOP/s on a hundred maps of 16x16 and
-    three times that on ten of them, so a training step gains a quarter. The result is
-    the same up to rounding, and so are derivatives of any order. Elsewhere, and for
-    fewer images than 80, this is one convolution: inner loops that are written out
-    would only take longer to compile.
-
-    Args:
-      inputs: ``[N, H, W, D]``.
-      kernel: ``[height, width, D, E]``.
-      *args: what else `jax.lax.conv_general_dilated` takes.
-      **kw: likewise.
-    """
-    num_groups = -(-inputs.shape[0] // _GROUP)
-    if jax.default_backend() != "cpu" or inputs.shape[0] < _GROUP_FROM:
-        return jax.lax.conv_general_dilated(inputs, kernel, *args, **kw)
-    groups = jnp.array_split(inputs, num_groups)
-    return jnp.concatenate(
-        [jax.lax.conv_general_dilated(group, kernel, *args, **kw) for group in groups]
-    )
-
-
-def max_pool(x: Float[Array, "N H W D"]) -> Float[Array, "N h w D"]:
-    """2x2 max pooling of stride 2; an odd last row or column is dropped.
-
-    Two strided maxima rather than `reduce_window`, whose gradient is several times
-    slower on a CPU.
-
-    Args:
-      x: ``[N, H, W, D]``.
-
-    Returns:
-      ``[N, H // 2, W // 2, D]``.
-    """
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :height, :width]
-    x = jnp.maximum(x[:, ::2], x[:, 1::2])
-    return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
 
 
 class DropBlock(nn.Module):
@@ -70,10 +22,6 @@ class DropBlock(nn.Module):
       rate: share of values dropped at the end of the ramp, in [0, 1).
       block_size: side of a block, in pixels of the feature map; cut to the map.
       ramp_steps: training calls until the full rate; 0 starts with it.
-
-    References:
-      Ghiasi, Lin, Le. DropBlock: A regularization method for convolutional networks.
-      NeurIPS 2018, https://arxiv.org/abs/1810.12890.
     """
 
     rate: float

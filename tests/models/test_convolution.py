@@ -1,0 +1,92 @@
+"""Convolution against NumPy and PyTorch, and its derivatives against JAX's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metabridge.models import convolution
+from tests.models import reference
+from tests.tolerance import assert_close
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def plain(x, kernel, strides=(1, 1), padding="SAME", **options):
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=LAYOUT, **options
+    )
+
+
+def drawn(count: int, sides: tuple[int, int] = (3, 3)):
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(count, 5, 6, 3))
+    kernel = generator.normal(size=(*sides, 3, 2))
+    return x, kernel
+
+
+@pytest.mark.parametrize("count", [3, 80, 83])
+def test_equals_numpys(count: int) -> None:
+    x, kernel = drawn(count)
+    result = convolution.conv(
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(kernel, jnp.float32),
+        dimension_numbers=LAYOUT,
+    )
+    assert_close(result, reference.conv(x, kernel), slack=3)  # sums of 27 terms
+
+
+@pytest.mark.parametrize("count", [3, 83])
+@pytest.mark.parametrize("sides", [(3, 3), (1, 1), (5, 3)])
+def test_three_derivatives_equal_jaxs(count: int, sides: tuple[int, int]) -> None:
+    """To rounding in double precision: each differentiates the one before."""
+
+    def derivatives(conv):
+        def first(x, kernel):
+            return jax.grad(lambda *a: jnp.sin(conv(*a)).sum(), (0, 1))(x, kernel)
+
+        def second(x, kernel):
+            scalar = lambda *a: sum(jnp.cos(d).sum() for d in first(*a))  # noqa: E731
+            return jax.grad(scalar, (0, 1))(x, kernel)
+
+        def third(x, kernel):
+            scalar = lambda *a: sum(jnp.sin(d).sum() for d in second(*a))  # noqa: E731
+            return jax.grad(scalar, (0, 1))(x, kernel)
+
+        return jax.jit(lambda *a: (first(*a), second(*a), third(*a)))
+
+    with jax.enable_x64(True):
+        arguments = [jnp.asarray(a) for a in drawn(count, sides)]
+        ours = derivatives(convolution.same)(*arguments)
+        jaxs = derivatives(plain)(*arguments)
+        for actual, expected in zip(
+            jax.tree.leaves(ours), jax.tree.leaves(jaxs), strict=True
+        ):
+            scale = np.abs(expected).max()
+            # Each derivative adds a sum of some hundreds of terms.
+            assert_close(actual / scale, expected / scale, slack=10)
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "options"),
+    [
+        ((2, 2), "SAME", {}),
+        ((1, 1), "VALID", {}),
+        ((1, 1), "SAME", {"rhs_dilation": (2, 2)}),
+    ],
+)
+def test_whatever_else_goes_to_jax(strides, padding, options) -> None:
+    x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(3))
+    result = convolution.conv(
+        x, kernel, strides, padding, dimension_numbers=LAYOUT, **options
+    )
+    np.testing.assert_array_equal(result, plain(x, kernel, strides, padding, **options))
+
+
+def test_tasks_with_kernels_of_their_own() -> None:
+    x = jnp.asarray(np.stack([drawn(4)[0]] * 2), jnp.float32)
+    kernels = jnp.asarray(np.stack([drawn(4)[1], 2 * drawn(4)[1]]), jnp.float32)
+    result = jax.vmap(convolution.same)(x, kernels)
+    np.testing.assert_allclose(result[1], 2 * result[0], rtol=1e-5, atol=1e-5)
+    gradient = jax.grad(lambda k: jax.vmap(convolution.same)(x, k).sum())(kernels)
+    np.testing.assert_allclose(gradient[0], gradient[1], rtol=1e-5, atol=1e-4)
