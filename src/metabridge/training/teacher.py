@@ -23,7 +23,7 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
       dataset: its data, which is the teacher's too.
 
     Raises:
-      RunError: the folder holds no run of RFS on the same model and data, or no
+      ValueError: the folder holds no run of RFS on the same model and classes, or no
         checkpoint of it.
     """
     options = config.learner
@@ -32,15 +32,7 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
     taught = read_config(options.teacher)
     _check(options.teacher, taught, config)
     learner = build.learner(taught, dataset)
-    try:
-        return best_variables(taught, dataset, learner, options.teacher)[0]
-    except RunError:
-        raise
-    except ValueError as error:  # Orbax's: the folder of images has changed since
-        raise RunError(
-            f"`teacher` is {options.teacher}, which does not know the "
-            f"{dataset.train.num_classes} training classes that there are now: {error}"
-        ) from error
+    return best_variables(taught, dataset, learner, options.teacher)[0]
 
 
 def _check(folder: Path, teacher: Config, config: Config) -> None:
