@@ -9,9 +9,11 @@ import pytest
 
 from metabridge import build
 from metabridge.config import (
+    ALGORITHMS,
     Config,
     DataConfig,
     EvaluationConfig,
+    HeadName,
     ModelConfig,
     MTLConfig,
     TrainConfig,
@@ -123,6 +125,25 @@ def test_heads_and_their_numbers() -> None:
     attention = build.head(EvaluationConfig(head="attention"))
     assert attention is not None
     assert attention.name == "attention"
+
+
+@pytest.mark.parametrize("head", ["finetune", "attention"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_other_adaptations_fit_every_learner(name: str, head: HeadName) -> None:
+    config = Config(
+        learner=ALGORITHMS[name](),
+        model=ModelConfig("mlp", width=16, depth=1),
+        evaluation=EvaluationConfig(head=head),
+    )
+    built = build.learner(resolve(config), toy.dataset())
+
+    def scores(inputs, labels):
+        variables = variables_of(built.init(jax.random.key(0), inputs))
+        adapted = built.adapt(variables, Examples(inputs, labels), ways=3)
+        return built.logits(adapted, inputs)
+
+    shapes = jnp.zeros((6, 64)), jnp.zeros(6, jnp.int32)
+    assert jax.eval_shape(scores, *shapes).shape == (6, 3)
 
 
 @pytest.mark.parametrize("steps", [0, 1])

@@ -49,7 +49,10 @@ def logits(
 ) -> Float[Array, "Q ways"]:
     """Logarithm of the softmax over the support, summed over each class."""
     similarities = scale * unit_norm(features) @ memory.features.T
-    total = jax.nn.logsumexp(similarities, axis=1, keepdims=True)
-    return jax.nn.logsumexp(
-        (similarities - total)[:, :, None], axis=1, b=memory.members[None]
-    )
+    log_softmax = jax.nn.log_softmax(similarities, axis=1)
+
+    def of_class(members: Float[Array, "S"]) -> Float[Array, "Q"]:
+        return jax.nn.logsumexp(log_softmax, axis=1, b=members[None])
+
+    # Class by class, as [Q, S, ways] of many tasks at once would be large.
+    return jax.lax.map(of_class, memory.members.T).T
