@@ -100,7 +100,8 @@ class Checkpoints:
 
 def _check_shapes(checkpoint: Path, state: State) -> None:
     """Orbax would refuse them, too, but with pages of its own state."""
-    saved = ocp.StandardCheckpointer().metadata(checkpoint / "state")
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(checkpoint / "state")
     assert saved.item_metadata is not None
     stored = jax.tree.leaves(saved.item_metadata.tree["state"]["params"])
     wanted = jax.tree.leaves_with_path(state.params)
