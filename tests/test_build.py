@@ -9,15 +9,19 @@ import pytest
 
 from metabridge import build
 from metabridge.config import (
+    ALGORITHMS,
     Config,
     DataConfig,
     EvaluationConfig,
+    HeadName,
     ModelConfig,
     MTLConfig,
     TrainConfig,
     resolve,
 )
+from metabridge.learners import variables_of
 from metabridge.models import MLP, Conv4, ResNet12
+from metabridge.types import Examples
 from tests import toy
 
 
@@ -117,6 +121,44 @@ def test_heads_and_their_numbers() -> None:
     assert norms["logistic", 0.01] < 0.2 * norms["logistic", 100.0]
     assert norms["ridge", 100.0] < 0.2 * norms["ridge", 0.01]
     assert norms["centroid", 0.01] == norms["centroid", 100.0]
+
+    attention = build.head(EvaluationConfig(head="attention"))
+    assert attention is not None
+    assert attention.name == "attention"
+
+
+@pytest.mark.parametrize("head", ["finetune", "attention"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_other_adaptations_fit_every_learner(name: str, head: HeadName) -> None:
+    config = Config(
+        learner=ALGORITHMS[name](),
+        model=ModelConfig("mlp", width=16, depth=1),
+        evaluation=EvaluationConfig(head=head),
+    )
+    built = build.learner(resolve(config), toy.dataset())
+
+    def scores(inputs, labels):
+        variables = variables_of(built.init(jax.random.key(0), inputs))
+        adapted = built.adapt(variables, Examples(inputs, labels), ways=3)
+        return built.logits(adapted, inputs)
+
+    shapes = jnp.zeros((6, 64)), jnp.zeros(6, jnp.int32)
+    assert jax.eval_shape(scores, *shapes).shape == (6, 3)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_fine_tuning_takes_its_steps_at_its_rate(steps: int) -> None:
+    tuning = EvaluationConfig(head="finetune", finetune_steps=steps, finetune_rate=0.25)
+    config = Config(model=ModelConfig("mlp", width=16, depth=1), evaluation=tuning)
+    built = build.learner(resolve(config), toy.dataset())
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 64)), jnp.float32)
+    variables = variables_of(built.init(jax.random.key(0), inputs))
+    support = Examples(inputs, jnp.asarray([0, 0, 1, 1], jnp.int32))
+    adapted = jax.jit(lambda v, s: built.adapt(v, s, ways=2))(variables, support)
+    (before,) = jax.tree.leaves(variables["params"]["body"])
+    (after,) = jax.tree.leaves(adapted.body)
+    # Adam's first step is its rate, whatever the gradient.
+    np.testing.assert_allclose(jnp.abs(after - before).max(), steps * 0.25, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

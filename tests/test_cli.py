@@ -107,6 +107,11 @@ def test_evaluating_a_run(
     assert (result["shots"], result["ways"], result["tasks"]) == (1, 3, 25)
     assert result["head"] == "ridge"
     assert "3-way 1-shot, 25 unseen tasks" in capsys.readouterr().out
+    tuning = ["--head=finetune", "--finetune-steps=2", "--finetune-rate=0.01"]
+    call("evaluate", str(run), *tuning, "--tasks=5", f"--output={output}")
+    assert json.loads(output.read_text())["head"] == "finetune"
+    message = refused(capsys, "evaluate", str(run), "--finetune-rate=0")
+    assert "`finetune_rate` is 0.0, but must be positive" in message
     message = refused(capsys, "evaluate", str(run), "--ways=9")
     assert "`ways` is 9" in message
     assert "has 4 classes; pass ways <= 4" in message
@@ -151,6 +156,18 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
         assert part.lower() in message.lower()
     assert "Traceback" not in message
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_teacher_of_another_kind_is_refused(
+    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["train", "rfs", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    message = refused(capsys, *arguments, f"--teacher={run}", *FAST)
+    assert "algorithm is 'mtl' there and 'rfs' here" in message
+    message = refused(capsys, *arguments, f"--teacher={tmp_path}", *FAST)
+    assert "holds no run" in message
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

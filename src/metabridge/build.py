@@ -20,6 +20,7 @@ from metabridge.config import (
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
 from metabridge.models import MLP, Conv4, ResNet12
+from metabridge.types import Variables
 
 _T = TypeVar("_T", int, float)
 
@@ -60,43 +61,68 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def head(config: EvaluationConfig) -> heads.Head | None:
-    """The test-time head; None for the learner's own adaptation."""
+    """The head fitted on frozen features; None for an adaptation of another kind."""
     if config.head == "logistic":
         return heads.logistic(config.C)
     if config.head == "ridge":
         return heads.ridge(config.penalty)
     if config.head == "svm":
         return heads.svm(config.C)
+    if config.head == "attention":
+        return heads.attention()
     return heads.centroid() if config.head == "centroid" else None
 
 
-def learner(config: Config, dataset: Dataset) -> learners.Learner:
+def learner(
+    config: Config, dataset: Dataset, teacher: Variables | None = None
+) -> learners.Learner:
     """The learner of a resolved configuration, for the classes of a dataset.
+
+    Args:
+      config: what the learner is, how it is trained and how it adapts.
+      dataset: its image size and its number of training classes count.
+      teacher: what the run named in the options of RFS has learned. It matters to
+        training alone.
 
     Raises:
       ValueError: an option out of its range, or a head that does not fit the learner.
     """
     body = model(config.model, dataset.image_shape[0])
+    trained = _trained(config, dataset, body, teacher)
+    evaluation = config.evaluation
+    if evaluation.head == "finetune":
+        return learners.finetune(
+            trained,
+            body,
+            num_steps=evaluation.finetune_steps,
+            learning_rate=evaluation.finetune_rate,
+        )
+    other = head(evaluation)
+    return trained if other is None else with_head(trained, other)
+
+
+def _trained(
+    config: Config, dataset: Dataset, body: nn.Module, teacher: Variables | None
+) -> learners.Learner:
+    """The learner as it is trained, with the adaptation it has by itself."""
     rule = optimizer(config.train)
     ways = _known(config.train.train_ways)
     rows = dataset.train.num_classes * (4 if config.data.rotations else 1)
     options = config.learner
     if isinstance(options, MTLConfig):
-        return _mtl(options, config, body, rule, rows)
-    if isinstance(options, RFSConfig):
-        return learners.rfs(body, rule, num_classes=rows, head=head(config.evaluation))
+        return _mtl(options, ways, body, rule, rows)
     # The fields of the options are the arguments of the factory.
     arguments: dict[str, Any] = dataclasses.asdict(options)
     if isinstance(options, GradientBasedConfig):
         arguments["ways"] = ways
-    built = getattr(learners, config.algorithm)(body, rule, **arguments)
-    other = head(config.evaluation)
-    return built if other is None else with_head(built, other)
+    if isinstance(options, RFSConfig):  # the teacher itself in place of its folder
+        arguments |= {"num_classes": rows, "teacher": teacher}
+    return getattr(learners, config.algorithm)(body, rule, **arguments)
 
 
 def _mtl(
     options: MTLConfig,
-    config: Config,
+    ways: int,
     body: nn.Module,
     rule: optax.GradientTransformation,
     rows: int,
@@ -106,7 +132,7 @@ def _mtl(
     else:
         training_heads = learners.task_heads(
             options.num_tasks,
-            _known(config.train.train_ways),
+            ways,
             shared_init=options.heads == "shared",
             init_scale=options.init_scale,
         )
@@ -114,7 +140,6 @@ def _mtl(
         body,
         rule,
         heads=training_heads,
-        head=head(config.evaluation),
         feature_norm=options.feature_norm,
         logit_scale=options.logit_scale,
     )

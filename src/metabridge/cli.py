@@ -50,6 +50,8 @@ def evaluate(
     queries: int | None = None,
     tasks: int | None = None,
     head: HeadName | None = None,
+    finetune_steps: int | None = None,
+    finetune_rate: float | None = None,
     data_dir: Path | None = None,
     output: Path | None = None,
 ) -> None:
@@ -63,14 +65,18 @@ def evaluate(
       shots: Support images a class.
       queries: Query images a class.
       tasks: Test tasks.
-      head: The learner's own adaptation, or a head fitted on its frozen features.
+      head: The learner's own adaptation, a head fitted on its frozen features, or
+        finetune, which trains body and head.
+      finetune_steps: Fine-tuning: steps of Adam on the support.
+      finetune_rate: Fine-tuning: Adam's learning rate.
       data_dir: TFDS folder, if the data has moved.
       output: JSON file for the result.
     """
     from metabridge.training.scoring import evaluate_run
 
     given = {
-        "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head
+        "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
+        "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
     }  # fmt: skip
     result = evaluate_run(
         run,

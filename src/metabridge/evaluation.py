@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
-from metabridge.heads import Head, base
+from metabridge.heads import Head
 from metabridge.learners import Learner
 from metabridge.types import Examples, TaskShape, Variables
 
@@ -132,7 +132,7 @@ def bank_evaluator(
             ways=shape.ways,
         )
         query = features[drawn.query.reshape(-1)]
-        return _accuracy(base.logits(classifier, query), shape)
+        return _accuracy(head.logits(classifier, query), shape)
 
     batch_accuracy = jax.jit(jax.vmap(task_accuracy, in_axes=(None, 0)))
 

@@ -11,6 +11,7 @@ from metabridge.config import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
+    RFSConfig,
     TrainConfig,
 )
 
@@ -89,6 +90,8 @@ def test_the_body_has_a_say() -> None:
         ("evaluation", {"tasks": 1}, "`tasks` is 1, but must be at least 2"),
         ("evaluation", {"C": -1.0}, "`C` is -1.0"),
         ("evaluation", {"penalty": 0.0}, "`penalty` is 0.0"),
+        ("evaluation", {"finetune_steps": -1}, "`finetune_steps` is -1"),
+        ("evaluation", {"finetune_rate": 0.0}, "`finetune_rate` is 0.0"),
         ("model", {"width": 0}, "`width` is 0"),
         ("model", {"drop_rate": 1.0}, r"`drop_rate` is 1.0, but must be in \[0, 1\)"),
     ],
@@ -101,7 +104,9 @@ def test_numbers_out_of_range_are_named(section, values, message: str) -> None:
 def test_the_smallest_allowed_numbers() -> None:
     configs.check(changed("train", steps=1, train_queries=0, train_ways=2, seed=0))
     configs.check(changed("evaluation", tasks=2, ways=2, shots=1, queries=1))
+    configs.check(changed("evaluation", finetune_steps=0))
     configs.check(changed("model", drop_rate=0.0))
+    configs.resolve(Config(learner=RFSConfig(distillation=0.0)))
 
 
 def test_an_unresolved_configuration_is_not_complete() -> None:

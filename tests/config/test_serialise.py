@@ -6,21 +6,22 @@ from pathlib import Path
 import pytest
 
 from metabridge import config as configs
-from metabridge.config import Config, DataConfig, MTLConfig, TrainConfig
+from metabridge.config import Config, DataConfig, MTLConfig, RFSConfig, TrainConfig
 
 FULL = Config(
     learner=MTLConfig(heads="shared", num_tasks=7),
     data=DataConfig(dataset="cifar_fs", data_dir=Path("some/where")),
     train=TrainConfig(steps=30, early_stop=3, learning_rate=0.5),
 )
+TAUGHT = Config(learner=RFSConfig(teacher=Path("runs/teacher")))
 
 
-@pytest.mark.parametrize("config", [Config(), FULL, configs.resolve(FULL)])
+@pytest.mark.parametrize("config", [Config(), FULL, configs.resolve(FULL), TAUGHT])
 def test_json_and_back(config: Config) -> None:
     text = configs.to_json(config)
     assert configs.from_json(text) == config
     assert next(iter(json.loads(text))) == "algorithm"
-    assert json.loads(text)["algorithm"] == "mtl"
+    assert json.loads(text)["algorithm"] == config.algorithm
 
 
 def edited(path: str, value) -> str:

@@ -1,6 +1,7 @@
 """What every head promises; a new one joins by a line in `HEADS`."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from metabridge import heads
 from metabridge.heads import Head, Linear
+from metabridge.heads.base import unit_norm
 from tests.heads.toy import support
 from tests.tolerance import assert_close
 
@@ -18,6 +20,7 @@ HEADS = {
     "ridge": heads.ridge(1.0),
     "centroid": heads.centroid(),
     "svm": heads.svm(1.0),
+    "attention": heads.attention(5.0),
 }
 # An iterative head stops at a gradient of 1e-5, so two routes to it differ by as much.
 SLACK = {"logistic": 20.0, "logistic without intercept": 20.0}
@@ -31,7 +34,7 @@ def queries(dimension: int) -> jax.Array:
     )
 
 
-def fit(head: Head, features, labels, ways: int) -> Linear:
+def fit(head: Head, features, labels, ways: int) -> Any:
     """`head.fit`, compiled once a head and shape."""
     return _compiled(head, ways)(jnp.asarray(features), jnp.asarray(labels))
 
@@ -43,7 +46,7 @@ def _compiled(head: Head, ways: int):
 
 def scores(head: Head, features, labels, ways: int) -> jax.Array:
     classifier = fit(head, features, labels, ways)
-    return heads.logits(classifier, queries(features.shape[1]))
+    return head.logits(classifier, queries(features.shape[1]))
 
 
 def test_logits_are_affine() -> None:
@@ -56,12 +59,16 @@ def test_logits_are_affine() -> None:
 @pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
 def test_shapes_dtypes_and_fit(name: str, shape: tuple[int, int, int]) -> None:
     ways, _, dimension = shape
-    task = support(*shape)
-    classifier = fit(HEADS[name], task.features, task.labels, ways)
-    assert classifier.weights.shape == (dimension, ways)
-    assert classifier.bias.shape == (ways,)
-    assert classifier.weights.dtype == classifier.bias.dtype == jnp.float32
-    said = heads.logits(classifier, jnp.asarray(task.features)).argmax(1)
+    task, head = support(*shape), HEADS[name]
+    classifier = fit(head, task.features, task.labels, ways)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(classifier))
+    if isinstance(classifier, Linear):
+        assert classifier.weights.shape == (dimension, ways)
+        assert classifier.bias.shape == (ways,)
+    said = head.logits(classifier, queries(dimension))
+    assert said.shape == (30, ways)
+    assert said.dtype == jnp.float32
+    said = head.logits(classifier, jnp.asarray(task.features)).argmax(1)
     assert np.mean(said == task.labels) > 0.7  # of its own support
 
 
@@ -102,16 +109,25 @@ def test_many_tasks_at_once_equal_one_by_one(name: str) -> None:
     for number, task in enumerate(tasks):
         alone = fit(head, task.features, task.labels, 5)
         slack = SLACK.get(name, 1.0) * 10  # batched products sum in another order
-        assert_close(together.weights[number], alone.weights, slack=slack)
-        assert_close(together.bias[number], alone.bias, slack=slack)
+        leaves = map(jax.tree.leaves, (together, alone))
+        for among_others, expected in zip(*leaves, strict=True):
+            assert_close(among_others[number], expected, slack=slack)
 
 
 @each_head
 def test_one_example_a_class_is_told_apart(name: str) -> None:
     features = np.eye(5, 8, dtype=np.float32)
-    classifier = fit(HEADS[name], features, np.arange(5, dtype=np.int32), 5)
-    said = np.asarray(heads.logits(classifier, jnp.asarray(features)))
+    head = HEADS[name]
+    classifier = fit(head, features, np.arange(5, dtype=np.int32), 5)
+    said = np.asarray(head.logits(classifier, jnp.asarray(features)))
     np.testing.assert_array_equal(said.argmax(1), np.arange(5))
     # All classes are alike, so all right answers are, and all wrong ones.
     np.testing.assert_allclose(np.diag(said), said[0, 0], rtol=1e-5)
     np.testing.assert_allclose(said[~np.eye(5, dtype=bool)], said[0, 1], atol=1e-5)
+
+
+def test_unit_norm() -> None:
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    expected = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    assert_close(unit_norm(jnp.asarray(x)), expected)
+    assert not np.any(unit_norm(jnp.zeros((2, 3))))

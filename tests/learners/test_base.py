@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge.heads import base
 from metabridge.learners import FrozenBody, Info, Learner, State, variables_of
 from metabridge.models import MLP, Conv4
 from metabridge.types import Examples
@@ -138,7 +137,7 @@ def check_frozen_body(
     def scores(variables, support: Examples, inputs):
         features = frozen.embed(variables, support.inputs)
         classifier = frozen.head.fit(features, support.labels, ways=toy.WAYS)
-        return base.logits(classifier, frozen.embed(variables, inputs))
+        return frozen.head.logits(classifier, frozen.embed(variables, inputs))
 
     np.testing.assert_allclose(
         scores(variables, support, query.inputs[0]), expected, rtol=1e-4, atol=1e-4

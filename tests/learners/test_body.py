@@ -1,14 +1,13 @@
 """A learner with another head: nearest centroid on features computed in NumPy."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from metabridge import heads
 from metabridge.learners import class_table, mtl, variables_of
-from metabridge.learners.body import unit_norm, with_head
+from metabridge.learners.body import with_head
 from metabridge.models import MLP
 from metabridge.types import Examples
 from tests.learners import toy
@@ -50,10 +49,3 @@ def test_a_learner_without_features_takes_no_head() -> None:
     bare = learner._replace(frozen_body=None, embed=None)
     with pytest.raises(ValueError, match="mtl has no features to fit a ridge head on"):
         with_head(bare, heads.ridge())
-
-
-def test_unit_norm() -> None:
-    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-    expected = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    assert_close(unit_norm(jnp.asarray(x)), expected)
-    assert not np.any(unit_norm(jnp.zeros((2, 3))))

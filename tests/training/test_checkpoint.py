@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from metabridge.learners import State
 from metabridge.training.checkpoint import Checkpoints, Progress
@@ -46,6 +47,16 @@ def test_newest_and_best_come_back_as_they_were(tmp_path: Path) -> None:
     # Only these two are kept.
     kept = {path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()}
     assert kept == {"2", "4"}
+
+
+def test_parameters_of_other_shapes_are_named(tmp_path: Path) -> None:
+    filled(tmp_path / "c", 0.25)
+    wider = state(0)._replace(params={"body": {"w": jnp.zeros(4)}, "head": jnp.ones(1)})
+    checkpoints = Checkpoints(tmp_path / "c", read_only=True)
+    message = r"holds \(3,\) for params\['body'\]\['w'\], but .* take \(4,\)"
+    with pytest.raises(ValueError, match=message):
+        checkpoints.restore(wider, PLATEAU)
+    checkpoints.close()
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
 ) -> None:
     make = build.learner
 
-    def broken(config, dataset):
-        learner = make(config, dataset)
+    def broken(config, dataset, teacher):
+        learner = make(config, dataset, teacher)
 
         def step(key, state, batch):
             after, info = learner.step(key, state, batch)

@@ -1,6 +1,7 @@
 """The options of each learner, by the name of its algorithm."""
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 
@@ -156,6 +157,13 @@ class MatchingConfig:
 @dataclasses.dataclass(frozen=True)
 class RFSConfig:
     """RFS: classification over all training classes, then a head on frozen features."""
+
+    teacher: Path | None = None
+    """Folder of an RFS run to distil from: the same model and data. Default: none."""
+    distillation: float = 0.5
+    """Share of the loss that the teacher has, in [0, 1]."""
+    temperature: float = 4.0
+    """By which logits are divided for distillation."""
 
 
 LearnerConfig = (

@@ -145,6 +145,7 @@ def check(config: Config) -> None:
         "shots": (config.evaluation.shots, 1),
         "queries": (config.evaluation.queries, 1),
         "tasks": (config.evaluation.tasks, 2),
+        "finetune_steps": (config.evaluation.finetune_steps, 0),
         "width": (config.model.width, 1),
         "depth": (config.model.depth, 1),
         "seed": (config.train.seed, 0),
@@ -160,6 +161,7 @@ def check(config: Config) -> None:
         "learning_rate": config.train.learning_rate,
         "C": config.evaluation.C,
         "penalty": config.evaluation.penalty,
+        "finetune_rate": config.evaluation.finetune_rate,
     }
     for name, value in positive.items():
         if value is None or not 0 < value < float("inf"):
@@ -181,7 +183,7 @@ def _check_learner(config: Config) -> None:
         value = getattr(config.learner, field.name)
         if type(value) is int and value < 1:
             raise ValueError(f"`{field.name}` is {value}, but must be at least 1")
-        free = field.name in ("init_shift", "label_smoothing")
+        free = field.name in ("init_shift", "label_smoothing", "distillation")
         if type(value) is float and not (free or 0 < value < float("inf")):
             raise ValueError(
                 f"`{field.name}` is {value}, but must be positive and finite"

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-HeadName = Literal["own", "logistic", "ridge", "svm", "centroid"]
+HeadName = Literal[
+    "own", "logistic", "ridge", "svm", "centroid", "attention", "finetune"
+]
 DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 
 
@@ -94,11 +96,16 @@ class EvaluationConfig:
     """Test tasks."""
     head: HeadName | None = None
     """How a test task is adapted to: the learner's own way, or a head on its frozen
-    features: logistic or ridge regression, an SVM, or centroids. Default: own; logistic
-    for learners that have no way of their own (MTL, RFS)."""
+    features: logistic or ridge regression, an SVM, centroids, or attention; finetune
+    trains body and head. Default: own; logistic for learners that have no way of their
+    own (MTL, RFS)."""
     C: float = 3.0
     """Logistic regression and SVM: weight of the data against the squared weights."""
     penalty: float = 1.0
     """Ridge regression: weight of the squared weights."""
+    finetune_steps: int = 10
+    """Fine-tuning: steps of Adam on the support."""
+    finetune_rate: float = 1e-3
+    """Fine-tuning: Adam's learning rate."""
     evaluation_seed: int = 0
     """Of the validation and test tasks."""

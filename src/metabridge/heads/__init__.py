@@ -1,5 +1,6 @@
 """Test-time heads: classifiers fitted on the features of a support set."""
 
+from metabridge.heads.attention import attention as attention
 from metabridge.heads.base import Head as Head
 from metabridge.heads.base import Linear as Linear
 from metabridge.heads.base import logits as logits

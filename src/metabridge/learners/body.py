@@ -12,7 +12,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from metabridge.heads import Head, Linear, base
+from metabridge.heads import Head
 from metabridge.learners.base import (
     Adapt,
     Embed,
@@ -93,16 +93,9 @@ def frozen(embed: Embed, head: Head) -> tuple[Adapt, Logits, FrozenBody]:
 
     def logits(adapted: Any, inputs: Float[Array, "Q *X"]) -> Float[Array, "Q ways"]:
         variables, classifier = adapted
-        assert isinstance(classifier, Linear)
-        return base.logits(classifier, embed(variables, inputs))
+        return head.logits(classifier, embed(variables, inputs))
 
     return adapt, logits, FrozenBody(embed, head)
-
-
-def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Features scaled to unit length; zero stays zero, with a zero gradient."""
-    square = jnp.square(features).sum(-1, keepdims=True)
-    return features * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
 
 def with_head(learner: Learner, head: Head) -> Learner:

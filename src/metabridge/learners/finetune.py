@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 
 from metabridge.heads import Linear, centroid
 from metabridge.heads.base import logits as linear_logits
+from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Embed, Learner
-from metabridge.learners.body import embedder, unit_norm
+from metabridge.learners.body import embedder
 from metabridge.learners.episodic import check_positive
 from metabridge.types import Examples, Params, Variables
 

@@ -21,9 +21,10 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.heads.base import unit_norm
 from metabridge.learners import inner_loop
 from metabridge.learners.base import Adapt, Embed, Init, Learner, Logits
-from metabridge.learners.body import embedder, initialiser, train_features, unit_norm
+from metabridge.learners.body import embedder, initialiser, train_features
 from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
 from metabridge.learners.outer import TaskLoss, outer_step
 from metabridge.types import Examples, Params, Task, Variables

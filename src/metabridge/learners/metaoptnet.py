@@ -21,8 +21,9 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.heads import Head, ridge
 from metabridge.heads import svm as svm_head
 from metabridge.heads.base import logits as linear_logits
+from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner
-from metabridge.learners.body import embedder, frozen, initialiser, unit_norm
+from metabridge.learners.body import embedder, frozen, initialiser
 from metabridge.learners.episodic import check_positive, query_loss
 from metabridge.learners.outer import outer_step
 from metabridge.types import Params

@@ -20,13 +20,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.heads import Head, logistic
+from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Info, Learner, State
 from metabridge.learners.body import (
     embedder,
     frozen,
     initialiser,
     train_features,
-    unit_norm,
 )
 from metabridge.learners.episodic import check_positive
 from metabridge.learners.outer import outer_step

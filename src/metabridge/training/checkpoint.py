@@ -70,6 +70,9 @@ class Checkpoints:
           state: an example of the structure, shapes and placement to restore.
           plateau: likewise.
           best: take the one of the highest validation accuracy.
+
+        Raises:
+          ValueError: it holds parameters of other shapes, the first of which is named.
         """
         manager = self._manager
         step = manager.best_step() if best else manager.latest_step()
@@ -78,6 +81,7 @@ class Checkpoints:
         template = jax.tree.map(
             ocp.utils.to_shape_dtype_struct, {"state": state, "plateau": plateau}
         )
+        _check_shapes(Path(manager.directory) / str(step), state)
         restored = manager.restore(
             step,
             args=ocp.args.Composite(
@@ -92,6 +96,22 @@ class Checkpoints:
         """Waits until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _check_shapes(checkpoint: Path, state: State) -> None:
+    """Orbax would refuse them, too, but with pages of its own state."""
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(checkpoint / "state")
+    assert saved.item_metadata is not None
+    stored = jax.tree.leaves(saved.item_metadata.tree["state"]["params"])
+    wanted = jax.tree.leaves_with_path(state.params)
+    for (path, leaf), found in zip(wanted, stored, strict=False):
+        if leaf.shape != found.shape:
+            raise ValueError(
+                f"{checkpoint} holds {found.shape} for params"
+                f"{jax.tree_util.keystr(path)}, but the model and data at hand take "
+                f"{leaf.shape}: they have changed since"
+            )
 
 
 def _accuracy(metrics: dict[str, float]) -> float:

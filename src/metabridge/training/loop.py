@@ -23,6 +23,7 @@ from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.metrics import MetricsWriter
 from metabridge.training.sampler import Sample, example_of
 from metabridge.training.scoring import finish
+from metabridge.training.teacher import teacher_of
 
 
 class DivergenceError(FloatingPointError):
@@ -52,7 +53,7 @@ def train(
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     devices = build.num_devices(config.train, len(jax.devices()))
-    learner = build.learner(config, dataset)
+    learner = build.learner(config, dataset, teacher_of(config, dataset))
     run_dir = run_folder.choose(config) if run_dir is None else run_dir
     run_folder.open_run(run_dir, config, resume=resume)
 

@@ -1,0 +1,58 @@
+"""Attention over the support by cosine similarity: a head that is not linear.
+
+Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra. Matching networks for one shot
+learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080, equation 1 and section 2.1.1.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from metabridge.heads.base import Head, unit_norm
+
+
+class Memory(NamedTuple):
+    """What a query is compared with."""
+
+    features: Float[Array, "S D"]
+    """Of the support, of unit length."""
+    members: Float[Array, "S ways"]
+    """Labels of the support, one-hot."""
+
+
+def attention(scale: float = 10.0) -> Head:
+    """A head that gives a class the attention of its examples.
+
+    The probability of a class is the sum over its examples of
+    ``softmax_i(scale cos(x, x_i))``; logits are its logarithm.
+
+    Args:
+      scale: factor on the cosines (an inverse temperature); positive. The paper has 1,
+        under which no example gets more than e^2 times the attention of another.
+    """
+    if not scale > 0:
+        raise ValueError(f"`scale` must be positive, but it is {scale}")
+    return Head("attention", fit, functools.partial(logits, scale=scale))
+
+
+def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Memory:
+    """The support itself, at least one example of each class; labels in [0, ways)."""
+    return Memory(
+        unit_norm(features), jax.nn.one_hot(labels, ways, dtype=features.dtype)
+    )
+
+
+def logits(
+    memory: Memory, features: Float[Array, "Q D"], *, scale: float
+) -> Float[Array, "Q ways"]:
+    """Logarithm of the softmax over the support, summed over each class."""
+    similarities = scale * unit_norm(features) @ memory.features.T
+    log_softmax = jax.nn.log_softmax(similarities, axis=1)
+
+    def of_class(members: Float[Array, "S"]) -> Float[Array, "Q"]:
+        return jax.nn.logsumexp(log_softmax, axis=1, b=members[None])
+
+    # Class by class, as [Q, S, ways] of many tasks at once would be large.
+    return jax.lax.map(of_class, memory.members.T).T

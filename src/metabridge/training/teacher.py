@@ -1,0 +1,50 @@
+"""The teacher of a distilled run: the best checkpoint of an earlier one."""
+
+import dataclasses
+import operator
+from pathlib import Path
+
+from metabridge import build
+from metabridge.config import Config, RFSConfig
+from metabridge.data.dataset import Dataset
+from metabridge.training.run_folder import RunError, read_config
+from metabridge.training.scoring import best_variables
+from metabridge.types import Variables
+
+# What decides which classes there are, and how large their images.
+_DATA = ("data.dataset", "data.image_size", "data.rotations")
+
+
+def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
+    """What the run named as the teacher has learned; None if none is named.
+
+    Args:
+      config: the resolved configuration of the run that is to be taught.
+      dataset: its data, which is the teacher's too.
+
+    Raises:
+      ValueError: the folder holds no run of RFS on the same model and classes, or no
+        checkpoint of it.
+    """
+    options = config.learner
+    if not isinstance(options, RFSConfig) or options.teacher is None:
+        return None
+    taught = read_config(options.teacher)
+    _check(options.teacher, taught, config)
+    learner = build.learner(taught, dataset)
+    return best_variables(taught, dataset, learner, options.teacher)[0]
+
+
+def _check(folder: Path, teacher: Config, config: Config) -> None:
+    """Raises RunError naming all that differs between a teacher and its student."""
+    model = [f"model.{field.name}" for field in dataclasses.fields(config.model)]
+    differences = []
+    for name in ("algorithm", *model, *_DATA):
+        theirs, ours = map(operator.attrgetter(name), (teacher, config))
+        if theirs != ours:
+            differences.append(f"{name} is {theirs!r} there and {ours!r} here")
+    if differences:
+        raise RunError(
+            f"`teacher` is {folder}, but a teacher must be an RFS run on the same "
+            f"model and classes: {'; '.join(differences)}"
+        )
