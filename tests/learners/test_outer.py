@@ -9,29 +9,16 @@ import optax
 import pytest
 
 from metabridge.learners import State
-from metabridge.learners.outer import map_tasks, outer_step
+from metabridge.learners.outer import outer_step
 from metabridge.types import Params, Task
 from tests.learners import toy
 from tests.tolerance import assert_close
 
-both_ways = pytest.mark.parametrize("unroll", [False, True])
+both_ways = pytest.mark.parametrize("one_by_one", [False, True])
 
 
 @both_ways
-def test_mapping_gives_each_task_its_own(unroll: bool) -> None:
-    x = np.arange(6, dtype=np.float32).reshape(3, 2)
-    y = np.array([10.0, 20.0, 30.0], np.float32)
-
-    def one(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        return {"sum": x.sum() + y, "twice": 2.0 * x}
-
-    result = map_tasks(one, jnp.asarray(x), jnp.asarray(y), unroll=unroll)
-    np.testing.assert_array_equal(result["sum"], [11.0, 25.0, 39.0])
-    np.testing.assert_array_equal(result["twice"], 2 * x)
-
-
-@both_ways
-def test_step_follows_the_mean_gradient(unroll: bool) -> None:
+def test_step_follows_the_mean_gradient(one_by_one: bool) -> None:
     # Task t has the loss (w - t)^2 and leaves the statistic t; w starts at 5.
     def task_loss(params: Params, stats: Params, key: jax.Array, task: Task) -> Any:
         target = task.task_id.astype(jnp.float32)
@@ -44,7 +31,7 @@ def test_step_follows_the_mean_gradient(unroll: bool) -> None:
     rule = optax.sgd(0.1)
     stats = {"t": jnp.asarray(1.0), "seen": jnp.asarray(0.0)}
     state = State(params, stats, rule.init(params), jnp.asarray(7, jnp.int32))
-    step = jax.jit(outer_step(task_loss, rule, unroll=unroll))
+    step = jax.jit(outer_step(task_loss, rule, one_by_one=one_by_one))
     after, info = step(jax.random.key(0), state, batch)
     # Targets are 0, 1 and 2: losses 25, 16, 9 and slopes 10, 8, 6.
     assert_close(info.loss, 50 / 3)

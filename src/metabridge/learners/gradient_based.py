@@ -167,7 +167,7 @@ def assemble(
         name,
         net.init,
         # Tasks have weights of their own, or adapt in a loop of many small steps.
-        outer_step(task_loss, optimizer, unroll=True),
+        outer_step(task_loss, optimizer, one_by_one=True),
         net.adapt,
         net.logits,
         embed=net.embed,

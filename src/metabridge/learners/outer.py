@@ -23,7 +23,7 @@ def outer_step(
     task_loss: TaskLoss,
     optimizer: optax.GradientTransformation,
     *,
-    unroll: bool = False,
+    one_by_one: bool = False,
 ) -> Step:
     """One first-order step on the mean of a loss over the tasks of a batch.
 
@@ -33,26 +33,28 @@ def outer_step(
     Args:
       task_loss: differentiable in its parameters.
       optimizer: an optax optimizer.
-      unroll: write the tasks out one after another where that is faster than `vmap`:
-        on a CPU, if `task_loss` convolves with weights of the task's own, since
-        `vmap` makes of these one grouped convolution. It costs compile time.
+      one_by_one: on a CPU, take the gradient of one task after another. That is faster
+        than `vmap` if `task_loss` convolves with weights of the task's own, since
+        `vmap` makes of these one grouped convolution, and keeps the memory of one task
+        at a time. It costs compile time.
     """
 
-    def batch_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], batch: Task
+    def mean_loss(
+        params: Params, batch_stats: Params, keys: Key[Array, "T"], batch: Task
     ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
-        keys = jax.random.split(key, batch.classes.shape[0])
-
-        def one(key: Key[Array, ""], task: Task):
-            return task_loss(params, batch_stats, key, task)
-
-        loss, (accuracy, stats) = map_tasks(one, keys, batch, unroll=unroll)
+        of_tasks = jax.vmap(task_loss, in_axes=(None, None, 0, 0))
+        loss, (accuracy, stats) = of_tasks(params, batch_stats, keys, batch)
         return loss.mean(), (accuracy.mean(), jax.tree.map(lambda s: s.mean(0), stats))
 
     def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
-        (loss, (accuracy, stats)), gradient = jax.value_and_grad(
-            batch_loss, has_aux=True
-        )(state.params, state.batch_stats, key, batch)
+        keys = jax.random.split(key, batch.classes.shape[0])
+        if one_by_one and jax.default_backend() == "cpu":
+            gradient_of = mean_of_gradients(task_loss)
+        else:
+            gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
+        (loss, (accuracy, stats)), gradient = gradient_of(
+            state.params, state.batch_stats, keys, batch
+        )
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params
         )
@@ -63,16 +65,23 @@ def outer_step(
     return step
 
 
-def map_tasks(function: Callable[..., Any], *batches: Any, unroll: bool) -> Any:
-    """`function` of every task of a batch, its results stacked."""
-    if not unroll or jax.default_backend() != "cpu":
-        return jax.vmap(function)(*batches)
-    num_tasks = jax.tree.leaves(batches)[0].shape[0]
-    results = [
-        function(*jax.tree.map(lambda leaf, t=t: leaf[t], batches))
-        for t in range(num_tasks)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+def mean_of_gradients(task_loss: TaskLoss) -> Callable[..., Any]:
+    """The mean of `jax.value_and_grad(task_loss, has_aux=True)` over tasks, in turn."""
+    of_task = jax.value_and_grad(task_loss, has_aux=True)
+
+    def of_batch(
+        params: Params, batch_stats: Params, keys: Key[Array, "T"], batch: Task
+    ) -> Any:
+        num_tasks, total = keys.shape[0], None
+        for t in range(num_tasks):
+            task = jax.tree.map(lambda leaf, t=t: leaf[t], batch)
+            result = of_task(params, batch_stats, keys[t], task)
+            total = result if total is None else jax.tree.map(jnp.add, total, result)
+            # Or XLA would start on all tasks at once, and hold what each needs.
+            params, total = jax.lax.optimization_barrier((params, total))
+        return jax.tree.map(lambda leaf: leaf / num_tasks, total)
+
+    return of_batch
 
 
 @jax.custom_vjp
