@@ -33,7 +33,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         for field in dataclasses.fields(section)
         if getattr(section, field.name) is None
     }
-    assert still_open <= {"data_dir", "image_size", "early_stop", "devices"}
+    assert still_open <= {"data_dir", "image_size", "minutes", "early_stop", "devices"}
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")
     assert resolved.data.rotations is drawings
