@@ -21,15 +21,19 @@ class RunError(ValueError):
 
 def choose(config: Config) -> Path:
     """A folder under ``runs/`` named for the run, with a number if it is taken."""
-    dataset = config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
-    shape = config.evaluation
-    name = f"{config.algorithm}-{dataset}-{shape.ways}way-{shape.shots}shot"
-    folder = Path("runs") / f"{name}-seed{config.train.seed}"
+    folder = Path("runs") / f"{config.algorithm}-{task_name(config)}"
     taken, number = folder, 1
     while taken.exists():
         number += 1
         taken = folder.with_name(f"{folder.name}-{number}")
     return taken
+
+
+def task_name(config: Config) -> str:
+    """What is learned, as part of a folder's name."""
+    dataset = config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    shape = config.evaluation
+    return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
 
 def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
@@ -122,6 +126,11 @@ def provenance() -> dict[str, Any]:
 
 def peak_memory_mb() -> float:
     """The largest resident size of this process so far, in megabytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what getrusage says includes the process that started this
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1]) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
