@@ -38,8 +38,8 @@ def efficiency_curves(found: dict[str, Any], output: Path) -> None:
     axes.set(
         xlabel="training time, seconds",
         ylabel="accuracy, %",
-        title=f"{found['title']}\nlines: validation accuracy; markers and numbers: test "
-        "accuracy, with 95 % intervals",
+        title=f"{found['title']}\nlines: validation; large markers and numbers: "
+        "test accuracy, 95 % intervals",
     )
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
