@@ -13,7 +13,7 @@ from metabridge.config import ALGORITHMS
 # Okabe and Ito's palette without its yellow, told apart by colour-blind readers; the
 # second half of the algorithms has it again, with broken lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = "os^Dv*<Pp>Xh"
+_MARKERS = "os^Dv<>pPXhd"
 _LABEL_GAP = 0.058
 
 
@@ -69,8 +69,9 @@ def _curve(axes: Axes, run: dict[str, Any]) -> None:
         100 * run["accuracy"],
         100 * run["ci95"],
         **style,
-        markersize=9,
+        markersize=8,
         markeredgecolor="white",
+        markeredgewidth=0.6,
         capsize=3,
         zorder=3,
     )
@@ -94,5 +95,10 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
             textcoords="axes fraction",
             color=colour,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "relpos": (0.0, 0.5),
+            },
         )
