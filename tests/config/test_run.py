@@ -104,6 +104,19 @@ def test_the_smallest_allowed_numbers() -> None:
     configs.check(changed("model", drop_rate=0.0))
 
 
+def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:
+    config = configs.resolve(Config(train=TrainConfig(minutes=0.5)))
+    assert (config.train.steps, config.train.validate_every) == (None, None)
+    assert configs.resolve(config) == config
+    configs.check(changed("train", minutes=0.5))  # as in a run folder, timed
+    with pytest.raises(ValueError, match=r"`minutes` is 0\.0, but must be positive"):
+        configs.resolve(Config(train=TrainConfig(minutes=0.0)))
+    with pytest.raises(ValueError, match="`validate_every` is 0"):
+        configs.check(changed("train", minutes=0.5, validate_every=0))
+    with pytest.raises(ValueError, match="pass only one of them"):
+        configs.resolve(Config(train=TrainConfig(minutes=1.0, steps=3)))
+
+
 def test_an_unresolved_configuration_is_not_complete() -> None:
     with pytest.raises(ValueError, match="`steps` is None"):
         configs.check(Config())
