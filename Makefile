@@ -16,11 +16,14 @@ DATASET ?= glyphs
 DATA_DIR ?=
 SHOTS ?= 5
 ALGORITHM ?= anil
+ALGORITHMS ?= mtl,anil,maml
+MINUTES ?=
+FOLDER ?=
 RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml ntk-compare test test-slow bench lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare ntk-compare test test-slow bench lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -50,6 +53,11 @@ train-mtl: $(VENV)/.run ## train and evaluate MTL [DATASET=glyphs SHOTS=5 DATA_D
 train-gbml: $(VENV)/.run ## train and evaluate another learner [ALGORITHM=anil, and as above]
 	$(BIN)/metabridge train $(ALGORITHM) --dataset $(DATASET) --shots $(SHOTS) \
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(RUN_DIR),--run-dir $(RUN_DIR)) $(ARGS)
+
+compare: $(VENV)/.run ## compare learners by equal training time [ALGORITHMS=mtl,anil,maml MINUTES=1 FOLDER=]
+	$(BIN)/metabridge compare --algorithms $(ALGORITHMS) --dataset $(DATASET) --shots $(SHOTS) \
+	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
 
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)

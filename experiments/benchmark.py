@@ -22,13 +22,21 @@ import numpy as np
 import tyro
 
 from metabridge import build, heads
-from metabridge.config import Config, DataConfig, ModelConfig, TrainConfig, resolve
+from metabridge.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    images_per_step,
+    resolve,
+)
 from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
 from metabridge.data.episodes import ClassIndex, image_bank, labels
 from metabridge.evaluation import bank_evaluator
-from metabridge.training import loop, setup
+from metabridge.training import setup
 from metabridge.training.sampler import example_of
+from metabridge.training.step import jitted
 from metabridge.types import TaskShape
 
 Name = Literal["evaluation", "warm-load", "step"]
@@ -137,7 +145,7 @@ def _step_of(config: Config) -> dict[str, float]:
     learner = build.learner(config, dataset)
     sample = setup.sampler(config, dataset, keys)
     bank = image_bank(dataset.train)
-    run_step = loop.compiled_step(learner, sample, config, 1)
+    run_step = jitted(learner, sample, config, 1)
     state = learner.init(keys.init, example_of(dataset))
     seconds = []
     for number in range(31):
@@ -146,7 +154,7 @@ def _step_of(config: Config) -> dict[str, float]:
         jax.block_until_ready(info)
         seconds.append(time.perf_counter() - since)
     draw = jax.jit(sample)
-    images = setup.images_per_task(config.train) * (config.train.tasks_per_step or 1)
+    images = images_per_step(config.train)
     typical = statistics.median(seconds[1:])
     return {
         "compile_seconds": seconds[0],

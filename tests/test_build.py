@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from metabridge import build
@@ -96,6 +97,23 @@ def test_cosine_falls_to_zero_at_the_last_step() -> None:
     assert path[3:] == [1.0, 1.0, 1.0]
     first = updates(config, [1.0], 0.0)[0]
     np.testing.assert_allclose(first, -0.1 * 1.9, rtol=1e-5)
+
+
+def test_cosine_of_any_length_is_compiled_once_and_equals_optax() -> None:
+    rule = build.optimizer(TrainConfig(optimizer="sgd", learning_rate=0.1))
+    params = jnp.zeros(())
+    update = jax.jit(rule.update)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes counts and numbers
+        for steps in (3, 7):
+            expected = optax.cosine_decay_schedule(0.1, steps)
+            state = optax.tree.set(rule.init(params), decay_steps=jnp.float32(steps))
+            velocity = 0.0
+            for step in range(steps + 2):
+                change, state = update(jnp.ones(()), state, params)
+                velocity = 1.0 + 0.9 * velocity
+                rate = -change / (1.0 + 0.9 * velocity)
+                np.testing.assert_allclose(rate, expected(step), rtol=1e-5, atol=1e-8)
+    assert update._cache_size() == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "constant"])

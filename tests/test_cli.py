@@ -138,6 +138,10 @@ def test_evaluating_a_run(
         (["train", "mtl", "--optimizer=lion"], ["--optimizer", "radam", "lion"]),
         (["train", "mtl", "--heads=two"], ["--heads", "class_table", "independent"]),
         (["train", "mtl", "--model=vit"], ["--model", "conv4", "resnet12"]),
+        (["compare", "--algorithms=mtl,vit"], ["unknown algorithm 'vit'", "protonet"]),
+        (["compare", "--algorithms=mtl", "--steps=9"], ["equal `minutes`"]),
+        (["compare"], ["--algorithms"]),
+        (["train", "mtl", "--steps=9", "--minutes=1"], ["`minutes` is 1.0"]),
         (["tune"], ["tune", "evaluate", "datasets"]),
         (["evaluate"], ["run"]),
     ],
@@ -210,6 +214,28 @@ def test_data_that_makes_no_dataset_is_named(
     assert "train_3" in message
 
 
+def test_comparing_prints_the_table_and_says_if_one_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def compare(algorithms, config, *, images, folder):
+        asked.append((algorithms, config.data.dataset, config.evaluation.shots, images))
+        runs = [{"algorithm": name, "error": errors[name]} for name in algorithms]
+        found = {"title": "a title", "weakest": None, "reached_accuracy": None}
+        return found | {"runs": runs, "folder": str(folder)}
+
+    monkeypatch.setattr("metabridge.comparison.compare", compare)
+    arguments = ["compare", "--algorithms=mtl,anil", "--dataset=omniglot"]
+    arguments += ["--shots=1", "--images=500", f"--folder={tmp_path}"]
+    errors = {"mtl": "ValueError: lost", "anil": "ValueError: no"}
+    printed = refused(capsys, *arguments)
+    assert asked == [(["mtl", "anil"], "omniglot", 1, 500)]
+    assert "a title | algorithm |" in printed
+    assert "| anil | failed: ValueError: no |" in printed
+    assert f"everything is in {tmp_path}" in printed
+
+
 def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
     script = (
         "import sys\n"
@@ -224,6 +250,10 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
     for arguments, words in (
         (["--help"], ["train", "evaluate", "datasets"]),
         (["train", "--help"], ["mtl"]),
+        (
+            ["compare", "--help"],
+            ["--algorithms", "--images", "--minutes", "--shots", "--folder"],
+        ),
         (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
         (
             ["train", "mtl", "--help"],

@@ -18,6 +18,7 @@ LAYERS = [
     {"learners"},
     {"build", "evaluation"},
     {"training", "plots"},
+    {"comparison"},
     {"cli"},
     {"__main__"},
 ]

@@ -5,6 +5,7 @@ from . import learners as learners
 from . import models as models
 from . import training as training
 from . import types as types
+from .comparison import compare as compare
 from .config import Config as Config
 from .config import DataConfig as DataConfig
 from .config import EvaluationConfig as EvaluationConfig

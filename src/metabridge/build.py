@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
@@ -36,9 +37,15 @@ def model(config: ModelConfig, image_size: int) -> nn.Module:
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer, with its learning rate where the plateau rule can reach it."""
+    """The optimizer; its state holds the learning rate, for the plateau rule to change,
+    and `decay_steps`, so that one compiled step serves any number of steps."""
 
-    def make(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    def make(learning_rate: Any, decay_steps: Any) -> optax.GradientTransformation:
+        def cosine(count: Any) -> Any:
+            # `optax.cosine_decay_schedule`, which would have its length compiled in.
+            done = jnp.minimum(count / decay_steps, 1.0)
+            return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
         if config.optimizer == "sgd":
             rule = optax.trace(decay=0.9, nesterov=True)
         elif config.optimizer == "adam":
@@ -48,16 +55,15 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
         return optax.chain(
             rule,
             optax.add_decayed_weights(config.weight_decay),
-            optax.scale_by_learning_rate(learning_rate),
+            optax.scale_by_learning_rate(
+                cosine if config.schedule == "cosine" else learning_rate
+            ),
         )
 
-    if config.schedule == "cosine":
-        return make(
-            optax.cosine_decay_schedule(
-                _known(config.learning_rate), _known(config.steps)
-            )
-        )
-    return optax.inject_hyperparams(make)(learning_rate=_known(config.learning_rate))
+    return optax.inject_hyperparams(make)(
+        learning_rate=_known(config.learning_rate),
+        decay_steps=float(config.steps or 1),  # open until timed, with `minutes`
+    )
 
 
 def head(config: EvaluationConfig) -> heads.Head | None:

@@ -1,4 +1,4 @@
-"""The command line: `metabridge train | evaluate | datasets`."""
+"""The command line: `metabridge train | evaluate | compare | datasets`."""
 
 import os
 import sys
@@ -87,6 +87,36 @@ def evaluate(
     _print_result(result)
 
 
+def compare(
+    algorithms: str,
+    data: DataConfig,
+    model: ModelConfig,
+    train: TrainConfig,
+    evaluation: EvaluationConfig,
+    images: int | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Train and score algorithms with equal budgets: a table and a figure.
+
+    The budget of each is --minutes of training (default 1) or a number of --images. The
+    options of the learners are their defaults.
+
+    Args:
+      algorithms: Names separated by commas, as in mtl,anil,maml.
+      images: Training images of each, instead of minutes.
+      folder: Folder of the comparison. What is finished there is taken as it is.
+        Default: one under runs/.
+    """
+    from metabridge.comparison import compare
+    from metabridge.comparison.summary import table
+
+    config = Config(data=data, model=model, train=train, evaluation=evaluation)
+    found = compare(algorithms.split(","), config, images=images, folder=folder)
+    print(f"\n{table(found)}\neverything is in {found['folder']}")
+    if any(run["error"] is not None for run in found["runs"]):
+        sys.exit(1)
+
+
 def datasets() -> None:
     """List the datasets, and what each needs."""
     from metabridge.data.registry import describe
@@ -114,10 +144,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         else:
             tyro.extras.subcommand_cli_from_dict(
-                {"train": _train_help, "evaluate": evaluate, "datasets": datasets},
+                {
+                    "train": _train_help,
+                    "evaluate": evaluate,
+                    "compare": compare,
+                    "datasets": datasets,
+                },
                 prog="metabridge",
                 description="Multi-task learning and gradient-based meta-learning.",
                 args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

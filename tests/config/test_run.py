@@ -34,7 +34,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         for field in dataclasses.fields(section)
         if getattr(section, field.name) is None
     }
-    assert still_open <= {"data_dir", "image_size", "early_stop", "devices"}
+    assert still_open <= {"data_dir", "image_size", "minutes", "early_stop", "devices"}
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")
     assert resolved.data.rotations is drawings
@@ -107,6 +107,19 @@ def test_the_smallest_allowed_numbers() -> None:
     configs.check(changed("evaluation", finetune_steps=0))
     configs.check(changed("model", drop_rate=0.0))
     configs.resolve(Config(learner=RFSConfig(distillation=0.0)))
+
+
+def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:
+    config = configs.resolve(Config(train=TrainConfig(minutes=0.5)))
+    assert (config.train.steps, config.train.validate_every) == (None, None)
+    assert configs.resolve(config) == config
+    configs.check(changed("train", minutes=0.5))  # as in a run folder, timed
+    with pytest.raises(ValueError, match=r"`minutes` is 0\.0, but must be positive"):
+        configs.resolve(Config(train=TrainConfig(minutes=0.0)))
+    with pytest.raises(ValueError, match="`validate_every` is 0"):
+        configs.check(changed("train", minutes=0.5, validate_every=0))
+    with pytest.raises(ValueError, match="pass only one of them"):
+        configs.resolve(Config(train=TrainConfig(minutes=1.0, steps=3)))
 
 
 def test_an_unresolved_configuration_is_not_complete() -> None:

@@ -1,5 +1,7 @@
 """MAML's gradient against central differences of a NumPy forward pass."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -247,7 +249,7 @@ def test_running_statistics_are_of_the_support_before_adaptation() -> None:
 )
 def test_bad_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        maml(gbml.BODY, optax.sgd(0.1), **{"ways": 3, **options})
+        maml(gbml.BODY, optax.sgd(0.1), **cast(Any, {"ways": 3, **options}))
 
 
 def test_tasks_of_other_ways_or_without_queries() -> None:

@@ -213,8 +213,9 @@ import jax, numpy as np
 from metabridge import build
 from metabridge.config import resolve
 from metabridge.data import episodes, load_dataset
-from metabridge.training import loop, setup
+from metabridge.training import setup
 from metabridge.training.sampler import example_of
+from metabridge.training.step import jitted
 from tests import toy
 
 assert len(jax.devices()) == 4
@@ -224,9 +225,7 @@ keys = setup.keys_of(config)
 learner = build.learner(config, dataset)
 results = {}
 for devices in (1, 2, 4):
-    step = loop.compiled_step(
-        learner, setup.sampler(config, dataset, keys), config, devices
-    )
+    step = jitted(learner, setup.sampler(config, dataset, keys), config, devices)
     state = learner.init(keys.init, example_of(dataset))
     losses = []
     for number in range(3):

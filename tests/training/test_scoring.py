@@ -40,6 +40,8 @@ def test_result_holds_what_a_reader_needs(whole: Run) -> None:
         "images_per_second",
         "evaluation_seconds",
         "peak_memory_mb",
+        "compile_seconds",
+        "step_memory_mb",
     ):
         assert 0 < result[name] < float("inf")
     assert result["best_step"] in (2, 4, 6)

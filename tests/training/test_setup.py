@@ -42,7 +42,6 @@ def test_shapes() -> None:
     config = resolve(toy.config(Path("x")))
     assert setup.train_shape(config.train) == TaskShape(4, 2, 1)
     assert setup.test_shape(config) == TaskShape(3, 2, 3)
-    assert setup.images_per_task(config.train) == 12
 
 
 def with_images(height: int, width: int) -> Dataset:

@@ -4,6 +4,9 @@ Nothing here imports JAX, so that the command line answers at once. A field left
 filled in by `resolve` with the dataset's recipe; a run folder holds what came out.
 """
 
+from metabridge.config.budget import images_per_step as images_per_step
+from metabridge.config.budget import with_images as with_images
+from metabridge.config.budget import with_steps as with_steps
 from metabridge.config.learners import ALGORITHMS as ALGORITHMS
 from metabridge.config.learners import ANILConfig as ANILConfig
 from metabridge.config.learners import BOILConfig as BOILConfig

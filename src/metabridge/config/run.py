@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from metabridge.config.budget import check_budget, with_images, with_steps
 from metabridge.config.learners import (
     ALGORITHMS,
     GradientBasedConfig,
@@ -82,22 +83,25 @@ _EPISODIC = (
 def resolve(config: Config) -> Config:
     """Fills in what the user left open, and checks what needs no data.
 
+    With `minutes`, the steps and what follows from them stay open until they are timed.
+
     Raises:
       ValueError: a number out of its range, which is named.
     """
     defaults = _BODIES[config.model.model] | _RECIPES.get(config.data.dataset, _NATURAL)
     defaults |= _for_learner(config)
+    check_budget(config.train)
     train = _fill(config.train, defaults)
-    if train.steps is None:
-        per_class = train.train_shots + train.train_queries
-        images_per_step = train.tasks_per_step * train.train_ways * per_class
-        steps = max(defaults["images"] // max(images_per_step, 1), 1)
-        train = dataclasses.replace(train, steps=steps)
+    if train.minutes is None:
+        images, steps = defaults["images"], train.steps
+        train = (
+            with_images(train, images) if steps is None else with_steps(train, steps)
+        )
     config = dataclasses.replace(
         config,
         data=_fill(config.data, defaults),
         model=_fill(config.model, defaults),
-        train=_fill(train, {"validate_every": max(train.steps // 10, 1)}),
+        train=train,
         evaluation=_fill(config.evaluation, defaults),
     )
     check(config)
@@ -154,6 +158,8 @@ def check(config: Config) -> None:
     }
     if config.train.early_stop is not None:
         at_least["early_stop"] = (config.train.early_stop, 1)
+    if config.train.minutes is not None and config.train.steps is None:
+        del at_least["steps"], at_least["validate_every"]  # open until steps are timed
     for name, (value, minimum) in at_least.items():
         if value is None or value < minimum:
             raise ValueError(f"`{name}` is {value}, but must be at least {minimum}")
@@ -163,6 +169,8 @@ def check(config: Config) -> None:
         "penalty": config.evaluation.penalty,
         "finetune_rate": config.evaluation.finetune_rate,
     }
+    if config.train.minutes is not None:
+        positive["minutes"] = config.train.minutes
     for name, value in positive.items():
         if value is None or not 0 < value < float("inf"):
             raise ValueError(f"`{name}` is {value}, but must be positive and finite")

@@ -58,6 +58,8 @@ class TrainConfig:
     """Tasks of one optimisation step; batch statistics are per task."""
     steps: int | None = None
     """Optimisation steps. Default: as many as the dataset's recipe has images for."""
+    minutes: float | None = None
+    """Training time, instead of `steps`: as many steps as fit, timed at the start."""
     optimizer: Literal["radam", "adam", "sgd"] = "radam"
     """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
     learning_rate: float | None = None

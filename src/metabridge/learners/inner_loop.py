@@ -59,7 +59,8 @@ class InnerLoop(NamedTuple):
     """Inner gradients longer than this, over all adapted layers, are cut to it."""
     rematerialise: bool = False
     """Compute every step again in the outer gradient instead of keeping what it left:
-    memory of one step instead of all, for a third more time."""
+    memory of one step instead of all, for a third more time. On a CPU it costs more:
+    the steps are then a `lax.scan`, see `run`."""
     proximity: float = 0.0
     """Weight of half the squared distance to the start in the loss (iMAML)."""
 
@@ -174,7 +175,9 @@ def run(
         step = jax.checkpoint(step)
     if steps == 0:
         return params, Trace(jnp.zeros(0), None)
-    if jax.default_backend() != "cpu" or steps > _WRITTEN_OUT:
+    written_out = jax.default_backend() == "cpu" and steps <= _WRITTEN_OUT
+    # Written out, XLA would recognise what is computed again, and keep it.
+    if loop.rematerialise or not written_out:
         part, trace = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
         return {**params, **part}, trace
     part, traces = start, []

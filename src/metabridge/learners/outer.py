@@ -35,7 +35,7 @@ def outer_step(
       optimizer: an optax optimizer.
       one_by_one: on a CPU, take the gradient of one task after another. That is faster
         than `vmap` if `task_loss` convolves with weights of the task's own, since
-        `vmap` makes of these one grouped convolution, and keeps the memory of one task
+        `vmap` makes of these one grouped convolution, and needs the memory of one task
         at a time. It costs compile time.
     """
 
@@ -76,9 +76,7 @@ def mean_of_gradients(task_loss: TaskLoss) -> Callable[..., Any]:
         for t in range(num_tasks):
             task = jax.tree.map(lambda leaf, t=t: leaf[t], batch)
             result = of_task(params, batch_stats, keys[t], task)
-            total = result if total is None else jax.tree.map(jnp.add, total, result)
-            # Or XLA would start on all tasks at once, and hold what each needs.
-            params, total = jax.lax.optimization_barrier((params, total))
+            total = result if t == 0 else jax.tree.map(jnp.add, total, result)
         return jax.tree.map(lambda leaf: leaf / num_tasks, total)
 
     return of_batch

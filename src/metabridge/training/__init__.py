@@ -1,5 +1,5 @@
 """From a configuration to a run folder with a trained learner and its result."""
 
-from metabridge.training.loop import DivergenceError as DivergenceError
+from metabridge.training.divergence import DivergenceError as DivergenceError
 from metabridge.training.loop import train as train
 from metabridge.training.run_folder import RunError as RunError

@@ -1,7 +1,7 @@
 """Training a learner from a configuration to a result file."""
 
+import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Key
 from tqdm import tqdm
 
 from metabridge import build
-from metabridge.config import Config, TrainConfig, resolve
+from metabridge.config import (
+    Config,
+    TrainConfig,
+    images_per_step,
+    resolve,
+    with_steps,
+)
 from metabridge.data import episodes
 from metabridge.evaluation import Evaluate, evaluator
-from metabridge.learners import Info, Learner, State, variables_of
-from metabridge.training import run_folder, setup
+from metabridge.learners import State, variables_of
+from metabridge.training import memory, run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.divergence import summary
 from metabridge.training.metrics import MetricsWriter
-from metabridge.training.sampler import Sample, example_of
+from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
+from metabridge.training.step import RunStep, jitted, on_devices, steps_within
 from metabridge.training.teacher import teacher_of
-
-
-class DivergenceError(FloatingPointError):
-    """The loss is not finite; the last good checkpoint is kept."""
 
 
 def train(
@@ -55,29 +57,45 @@ def train(
     devices = build.num_devices(config.train, len(jax.devices()))
     learner = build.learner(config, dataset, teacher_of(config, dataset))
     run_dir = run_folder.choose(config) if run_dir is None else run_dir
-    run_folder.open_run(run_dir, config, resume=resume)
+    config = run_folder.check_run(run_dir, config, resume=resume)
 
     keys = setup.keys_of(config)
-    bank = episodes.image_bank(dataset.train)
-    run_step = compiled_step(
-        learner, setup.sampler(config, dataset, keys), config, devices
-    )
+    bank = on_devices(episodes.image_bank(dataset.train), devices)
+    state = on_devices(learner.init(keys.init, example_of(dataset)), devices)
+    since = time.perf_counter()
+    function = jitted(learner, setup.sampler(config, dataset, keys), config, devices)
+    run_step = function.lower(state, bank, keys.train, np.int32(0)).compile()
+    costs = {"compile_seconds": time.perf_counter() - since}
+    costs["step_memory_mb"] = memory.check_fits(run_step, config.learner)
+    if config.train.steps is None:
+        minutes = config.train.minutes or 1.0
+        steps = steps_within(minutes, run_step, state, bank, keys.train)
+        timed = with_steps(config.train, steps)
+        config = dataclasses.replace(config, train=timed)
+    state = _for_steps(state, config.train)
+    run_folder.open_run(run_dir, config, resume=resume)
     validate = evaluator(learner, dataset, dataset.validation, setup.test_shape(config))
-    state = learner.init(keys.init, example_of(dataset))
     checkpoints = Checkpoints(run_dir / "checkpoints")
     try:
         state, progress = _fit(
-            config.train, keys, run_step, bank, validate, state, checkpoints, run_dir
+            config, keys, run_step, bank, validate, state, checkpoints, run_dir
         )
     finally:
         checkpoints.close()
-    return finish(config, dataset, learner, progress, run_dir)
+    return finish(config, dataset, learner, progress, run_dir, costs)
+
+
+def _for_steps(state: State, config: TrainConfig) -> State:
+    """Lets the cosine schedule end at the last step; see `build.optimizer`."""
+    decay_steps = jnp.asarray(config.steps, jnp.float32)
+    optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
+    return state._replace(optimizer=optimizer)
 
 
 def _fit(
-    config: TrainConfig,
+    run_config: Config,
     keys: setup.Keys,
-    run_step: Callable[..., tuple[State, Info]],
+    run_step: RunStep,
     bank: episodes.ImageBank,
     validate: Evaluate,
     state: State,
@@ -85,13 +103,14 @@ def _fit(
     run_dir: Path,
 ) -> tuple[State, Progress]:
     """The loop: steps, records, validations with checkpoints."""
+    config = run_config.train
     plateau_rule, plateau = setup.plateau_rule(config)
     progress = Progress(0, 0.0, 0.0, 0.0, 0)
     restored = checkpoints.restore(state, plateau)
     if restored is not None:
         progress, state, plateau = restored
     steps, validate_every = config.steps or 0, config.validate_every or 1
-    images_per_step = (config.tasks_per_step or 1) * setup.images_per_task(config)
+    step_images = images_per_step(config)
     writer = MetricsWriter(run_dir)
     bar = tqdm(total=steps, initial=progress.step, unit="step", dynamic_ncols=True)
     seconds, records, since = progress.seconds, [], time.perf_counter()
@@ -103,10 +122,10 @@ def _fit(
             pause = done % validate_every == 0 or done == steps
             if len(records) < config.log_every and not pause:
                 continue
-            means = _summary(records, done)
+            means = summary(records, done, run_config.learner)
             spent = time.perf_counter() - since
             seconds += spent
-            speed = len(records) * images_per_step / spent
+            speed = len(records) * step_images / spent
             values = {**means, "images_per_second": speed, "seconds": seconds}
             writer.write(done, "train", values)
             bar.update(len(records))
@@ -142,56 +161,6 @@ def _show(bar: tqdm, values: dict[str, float], progress: Progress) -> None:
     if progress.step:
         text += f", best val {progress.best_accuracy:.2%}"
     bar.set_postfix_str(text)
-
-
-def compiled_step(
-    learner: Learner, sample: Sample, config: Config, devices: int
-) -> Callable[..., tuple[State, Info]]:
-    """Sampling, augmentation and the learner's step as one compiled function.
-
-    The tasks of a step are spread over the devices of a mesh, as `pmap` did; the
-    gradient is the mean over all tasks whatever the number of devices.
-    """
-    mesh = Mesh(
-        np.asarray(jax.devices()[:devices]), ("tasks",), axis_types=(AxisType.Auto,)
-    )
-    over_tasks = NamedSharding(mesh, PartitionSpec("tasks"))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    num_tasks = config.train.tasks_per_step or 1
-
-    def step(
-        state: State, bank: episodes.ImageBank, key: Key[Array, ""], number: Array
-    ) -> tuple[State, Info]:
-        key_tasks, key_step = jax.random.split(jax.random.fold_in(key, number))
-        keys = jax.random.split(key_tasks, num_tasks)
-        keys = jax.lax.with_sharding_constraint(keys, over_tasks)
-        batch = jax.vmap(sample, in_axes=(0, None))(keys, bank)
-        return learner.step(key_step, state, batch)
-
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        in_shardings=(everywhere, everywhere, everywhere, everywhere),
-        out_shardings=everywhere,
-    )
-
-
-def _summary(records: list[Info], done: int) -> dict[str, float]:
-    """Means over the steps since the last record.
-
-    Raises:
-      DivergenceError: a loss among them is not finite; the step is named.
-    """
-    fields = zip(*jax.device_get(records), strict=True)
-    values = dict(zip(Info._fields, map(np.asarray, fields), strict=True))
-    finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
-    if not finite.all():
-        first = done - len(records) + int(np.argmin(finite)) + 1
-        raise DivergenceError(
-            f"loss or gradient is not finite at step {first}; the last checkpoint "
-            "before it is kept. Lower --learning-rate, or look at the inputs"
-        )
-    return {name: float(value.mean()) for name, value in values.items()}
 
 
 def _advance(

@@ -1,5 +1,6 @@
 """The folder of a run: configuration, provenance, metrics, checkpoints, result."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -20,10 +21,7 @@ class RunError(ValueError):
 
 def choose(config: Config) -> Path:
     """A folder under ``runs/`` named for the run, with a number if it is taken."""
-    dataset = config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
-    shape = config.evaluation
-    name = f"{config.algorithm}-{dataset}-{shape.ways}way-{shape.shots}shot"
-    folder = Path("runs") / f"{name}-seed{config.train.seed}"
+    folder = Path("runs") / f"{config.algorithm}-{task_name(config)}"
     taken, number = folder, 1
     while taken.exists():
         number += 1
@@ -31,41 +29,67 @@ def choose(config: Config) -> Path:
     return taken
 
 
-def open_run(folder: Path, config: Config, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume.
+def task_name(config: Config) -> str:
+    """What is learned, as part of a folder's name."""
+    dataset = config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    shape = config.evaluation
+    return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
+
+
+def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
+    """Checks that a folder can serve a run, and changes nothing.
+
+    Returns:
+      The configuration, with the steps that were timed when its run started.
 
     Raises:
       RunError: the folder holds a run and `resume` is false; or it is true and the
         run has another configuration, the differences being named.
     """
     path = folder / "config.json"
-    if path.exists():
-        if not resume:
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
             raise RunError(
-                f"{folder} already holds a run: pass --resume to go on with it, or "
-                "another --run-dir"
+                f"{folder} is not empty and holds no run: choose another folder"
             )
-        before = json.loads(path.read_text(encoding="utf-8"))
-        now = json.loads(configs.to_json(config))
-        changed = [
-            f"{section}.{name} was {before[section].get(name)!r}, is {value!r}"
-            for section in now.keys() - {"algorithm"}
-            for name, value in now[section].items()
-            if before.get(section, {}).get(name) != value
-        ]
-        if before.get("algorithm") != now["algorithm"] or changed:
-            raise RunError(
-                f"{folder} holds a run with another configuration: "
-                + "; ".join(changed or [f"algorithm was {before.get('algorithm')!r}"])
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
+        return config
+    if not resume:
         raise RunError(
-            f"{folder} is not empty and holds no run: pass another --run-dir"
+            f"{folder} already holds a run: pass --resume to go on with it, or "
+            "another --run-dir"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(configs.to_json(config), encoding="utf-8")
-    write_json(folder / "provenance.json", provenance())
+    steps = read_config(folder).train.steps
+    if config.train.steps is None and steps is not None:
+        timed = configs.with_steps(config.train, steps)
+        config = dataclasses.replace(config, train=timed)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(configs.to_json(config))
+    changed = [
+        f"{section}.{name} was {before[section].get(name)!r}, is {value!r}"
+        for section in now.keys() - {"algorithm"}
+        for name, value in now[section].items()
+        if before.get(section, {}).get(name) != value
+    ]
+    if before.get("algorithm") != now["algorithm"] or changed:
+        raise RunError(
+            f"{folder} holds a run with another configuration: "
+            + "; ".join(changed or [f"algorithm was {before.get('algorithm')!r}"])
+        )
+    return config
+
+
+def open_run(folder: Path, config: Config, *, resume: bool) -> None:
+    """Makes the folder of a new run, or checks that of one to resume.
+
+    Raises:
+      RunError: the folder cannot serve, as `check_run` says.
+    """
+    check_run(folder, config, resume=resume)
+    if not (folder / "config.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        text = configs.to_json(config)
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        write_json(folder / "provenance.json", provenance())
 
 
 def read_config(folder: Path) -> Config:
@@ -102,6 +126,11 @@ def provenance() -> dict[str, Any]:
 
 def peak_memory_mb() -> float:
     """The largest resident size of this process so far, in megabytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what getrusage says includes the process that started this
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1]) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from metabridge import build, heads, plots
-from metabridge.config import Config, check
+from metabridge.config import Config, check, images_per_step
 from metabridge.data.dataset import Dataset
 from metabridge.evaluation import evaluator, pixel_score
 from metabridge.learners import Learner, variables_of
@@ -90,16 +90,25 @@ def finish(
     learner: Learner,
     progress: Progress,
     run_dir: Path,
+    costs: dict[str, float],
 ) -> dict[str, Any]:
-    """Scores the best checkpoint on the test tasks; writes result and figures."""
+    """Scores the best checkpoint on the test tasks; writes result and figures.
+
+    Args:
+      config: of the run.
+      dataset: its data.
+      learner: what was trained.
+      progress: where training ended.
+      run_dir: folder of the run.
+      costs: further numbers for the result.
+
+    Returns:
+      The result, and the folder.
+    """
     variables, best = best_variables(config, dataset, learner, run_dir)
     result = test(config, dataset, learner, variables)
     seconds = progress.seconds
-    images = (
-        progress.step
-        * (config.train.tasks_per_step or 1)
-        * setup.images_per_task(config.train)
-    )
+    images = progress.step * images_per_step(config.train)
     result |= {
         "train_steps": progress.step,
         "best_step": best.step,
@@ -109,6 +118,7 @@ def finish(
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "seed": config.train.seed,
         "peak_memory_mb": run_folder.peak_memory_mb(),
+        **costs,
     }
     run_folder.write_json(run_dir / "result.json", result)
     plots.learning_curves(run_dir, run_dir / "learning_curves.png")

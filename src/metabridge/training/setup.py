@@ -49,12 +49,6 @@ def test_shape(config: Config) -> TaskShape:
     return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
 
 
-def images_per_task(config: TrainConfig) -> int:
-    """Images of a training task."""
-    shape = train_shape(config)
-    return shape.ways * (shape.shots + shape.queries)
-
-
 def load(config: Config) -> Dataset:
     """The dataset of a configuration."""
     data = config.data

@@ -1,0 +1,3 @@
+"""Algorithms trained with equal budgets and compared, each in a process of its own."""
+
+from metabridge.comparison.run import compare as compare

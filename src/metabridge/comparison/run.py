@@ -1,0 +1,145 @@
+"""Several algorithms, trained one after another with equal budgets."""
+
+import dataclasses
+import multiprocessing
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from metabridge import build
+from metabridge.comparison.curves import efficiency_curves
+from metabridge.comparison.summary import summary, table
+from metabridge.config import ALGORITHMS, Config, resolve, with_images
+from metabridge.training import run_folder, setup, train
+
+
+def compare(
+    algorithms: Sequence[str],
+    config: Config | None = None,
+    *,
+    images: int | None = None,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Trains and scores algorithms with equal budgets, and writes what came out.
+
+    Each has a process of its own, one at a time, so a script calls this under
+    ``if __name__ == "__main__":``. Each has a run folder of its own; a run that is
+    finished there is taken as it is, one that was interrupted goes on.
+
+    Args:
+      algorithms: names, keys of `ALGORITHMS`.
+      config: data, model, training and evaluation of all; the learners' own options are
+        their defaults. Its `minutes` are the training time of each, by default 1.
+      images: training images of each, instead of the time.
+      folder: of the run folders, ``compare.md``, ``compare.json`` and
+        ``efficiency.png``. Default: one under ``runs/`` named for the task.
+
+    Returns:
+      What ``compare.json`` holds, and the folder; a run that failed has its reason
+      under ``"error"``.
+
+    Raises:
+      ValueError: anything wrong with the names, the configuration, the data or the
+        folder, before the first training.
+    """
+    config = Config() if config is None else config
+    configs = plan(algorithms, config, images)
+    if folder is None:
+        folder = Path("runs") / f"compare-{run_folder.task_name(config)}"
+    _check(configs, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    errors: dict[str, str | None] = {}
+    for number, (name, planned) in enumerate(configs.items(), start=1):
+        run_dir = folder / name
+        finished = (run_dir / "result.json").is_file()
+        print(f"{number} of {len(configs)}: {name}", flush=True)
+        errors[name] = None if finished else train_in_a_process(planned, run_dir)
+    found = {"title": _title(configs, images), **summary(folder, errors)}
+    run_folder.write_json(folder / "compare.json", found)
+    (folder / "compare.md").write_text(table(found), encoding="utf-8")
+    efficiency_curves(found, folder / "efficiency.png")
+    return found | {"folder": str(folder)}
+
+
+def plan(
+    algorithms: Sequence[str], config: Config, images: int | None
+) -> dict[str, Config]:
+    """The resolved configuration of each algorithm, their budgets equal.
+
+    Raises:
+      ValueError: an unknown or repeated name, or another budget than time or images.
+    """
+    for name in algorithms:
+        if name not in ALGORITHMS:
+            raise ValueError(
+                f"unknown algorithm {name!r}; known are {', '.join(ALGORITHMS)}"
+            )
+    if not algorithms or len(set(algorithms)) < len(algorithms):
+        raise ValueError(
+            f"`algorithms` are {', '.join(algorithms)!r}, but must be different names, "
+            "one at least"
+        )
+    given = config.train
+    if given.steps is not None or (images is not None and given.minutes is not None):
+        raise ValueError(
+            "a comparison gives each algorithm equal `minutes` or equal `images`; "
+            "pass one of the two, and no `steps`"
+        )
+    if images is not None and images < 1:
+        raise ValueError(f"`images` is {images}, but must be at least 1")
+    minutes = 1.0 if given.minutes is None else given.minutes
+    timed = dataclasses.replace(given, minutes=minutes)
+    configs = {
+        name: resolve(
+            dataclasses.replace(config, learner=ALGORITHMS[name](), train=timed)
+        )
+        for name in algorithms
+    }
+    if images is None:
+        return configs
+    for name, planned in configs.items():
+        counted = with_images(dataclasses.replace(planned.train, minutes=None), images)
+        configs[name] = dataclasses.replace(planned, train=counted)
+    return configs
+
+
+def _title(configs: dict[str, Config], images: int | None) -> str:
+    config = next(iter(configs.values()))
+    shape, minutes = config.evaluation, config.train.minutes
+    budget = f"{minutes:g} min of training" if images is None else f"{images} images"
+    task = f"{shape.ways}-way {shape.shots}-shot"
+    return f"{config.data.dataset}, {task}, {budget} each"
+
+
+def _check(configs: dict[str, Config], folder: Path) -> None:
+    """Raises before the first training what would stop one of them at its start.
+
+    Nothing here puts an array on a device, whose memory is the trainings'.
+    """
+    dataset = setup.load(next(iter(configs.values())))
+    for name, planned in configs.items():
+        setup.check_shapes(planned, dataset)
+        build.learner(planned, dataset)
+        run_folder.check_run(folder / name, planned, resume=True)
+
+
+def train_in_a_process(config: Config, run_dir: Path) -> str | None:
+    """Trains in a process of its own, started afresh; returns why it failed, if so."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(_train, config, run_dir).result()
+        except BrokenProcessPool:
+            return "the process was killed; perhaps the machine's memory ran out"
+
+
+def _train(config: Config, run_dir: Path) -> str | None:
+    try:
+        train(config, run_dir, resume=True)
+    except Exception as error:  # whatever it is, the others go on
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    return None

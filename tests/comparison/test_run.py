@@ -1,0 +1,179 @@
+"""Comparisons: equal budgets, checks before any training, processes, resuming."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import metabridge
+from metabridge.comparison import run
+from metabridge.config import (
+    ALGORITHMS,
+    Config,
+    EvaluationConfig,
+    TrainConfig,
+    images_per_step,
+)
+from metabridge.training import RunError
+from tests import toy
+from tests.comparison.fake import finished_run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory):
+    """A folder of class folders; the cache is elsewhere than the user's."""
+    root = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
+        yield toy.write_folder(root / "images")
+
+
+def shared(images: Path, **train) -> Config:
+    """What every learner can be trained and tested with on the toy images."""
+    config = toy.config(images, **({"steps": None, "validate_every": None} | train))
+    return dataclasses.replace(
+        config, evaluation=EvaluationConfig(ways=4, shots=2, queries=3, tasks=12)
+    )
+
+
+def test_equal_minutes_by_default() -> None:
+    configs = run.plan(list(ALGORITHMS), Config(), None)
+    assert list(configs) == list(ALGORITHMS)
+    assert all(config.algorithm == name for name, config in configs.items())
+    budgets = {(c.train.minutes, c.train.steps) for c in configs.values()}
+    assert budgets == {(1.0, None)}
+    longer = run.plan(["mtl"], Config(train=TrainConfig(minutes=3.0)), None)
+    assert longer["mtl"].train.minutes == 3.0
+
+
+def test_equal_images() -> None:
+    configs = run.plan(["mtl", "anil"], Config(), 10_000)
+    for config in configs.values():
+        step = images_per_step(config.train)
+        assert 10_000 - step < (config.train.steps or 0) * step <= 10_000
+        assert config.train.minutes is None
+    assert len({config.train.steps for config in configs.values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "train", "images", "message"),
+    [
+        (
+            ["mtl", "maml++"],
+            {},
+            None,
+            r"unknown algorithm 'maml\+\+'; known are mtl",
+        ),
+        (["mtl", "anil", "mtl"], {}, None, "'mtl, anil, mtl', but must be different"),
+        ([], {}, None, "one at least"),
+        (["mtl"], {"steps": 5}, None, "equal `minutes` or equal `images`"),
+        (["mtl"], {"minutes": 1.0}, 500, "pass one of the two"),
+        (["mtl"], {"minutes": -1.0}, None, r"`minutes` is -1\.0"),
+        (["mtl"], {}, 0, "`images` is 0"),
+    ],
+)
+def test_what_cannot_be_compared(
+    algorithms: list[str], train: dict, images: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run.plan(algorithms, Config(train=TrainConfig(**train)), images)
+
+
+def test_runs_go_on_and_failures_are_kept(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def pretend(config: Config, run_dir: Path) -> str | None:
+        started.append(config.algorithm)
+        if config.algorithm == "maml":
+            return "DivergenceError: too far"
+        finished_run(run_dir, config, 0.25, 0.5)
+        return None
+
+    monkeypatch.setattr(run, "train_in_a_process", pretend)
+    config, folder = shared(images), tmp_path / "all"
+    found = metabridge.compare(["maml", "mtl"], config, folder=folder)
+    assert started == ["maml", "mtl"]
+    assert [entry["error"] for entry in found["runs"]] == [
+        None,
+        "DivergenceError: too far",
+    ]
+    assert found["title"].endswith("4-way 2-shot, 1 min of training each")
+    assert json.loads((folder / "compare.json").read_text()).items() <= found.items()
+    assert "DivergenceError: too far" in (folder / "compare.md").read_text()
+    assert (folder / "efficiency.png").exists()
+    # Again, with one more: what is finished stays.
+    metabridge.compare(["mtl", "anil", "maml"], config, folder=folder)
+    assert started == ["maml", "mtl", "anil", "maml"]
+    # Another budget in the same folder is refused before anything starts.
+    other = shared(images, minutes=2.0)
+    with pytest.raises(RunError, match=r"mtl holds .*minutes was 1\.0, is 2\.0"):
+        metabridge.compare(["protonet", "mtl"], other, folder=folder)
+    wide = dataclasses.replace(config, evaluation=EvaluationConfig(ways=9))
+    with pytest.raises(ValueError, match="`ways` is 9"):
+        metabridge.compare(["mtl"], wide, folder=tmp_path / "none")
+    assert len(started) == 4
+    assert not (tmp_path / "none").exists()
+
+
+def die(config: Config, run_dir: Path) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_train", die)
+    reason = run.train_in_a_process(Config(), Path("x"))
+    assert reason == "the process was killed; perhaps the machine's memory ran out"
+
+
+def test_a_process_of_its_own_trains(images: Path, tmp_path: Path) -> None:
+    config = toy.config(images, steps=None, validate_every=None)
+    planned = run.plan(["mtl"], config, 100)["mtl"]
+    assert run.train_in_a_process(planned, tmp_path / "mtl") is None
+    result = json.loads((tmp_path / "mtl" / "result.json").read_text())
+    assert result["train_steps"] == 100 // images_per_step(planned.train)
+    provenance = json.loads((tmp_path / "mtl" / "provenance.json").read_text())
+    assert provenance["versions"]["jax"]
+
+
+def test_the_reason_of_a_failure(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    reason = run._train(toy.config(images), tmp_path)
+    assert reason is not None
+    assert reason.startswith("RunError: ")
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+from jax._src import xla_bridge
+from metabridge.comparison import run
+from metabridge.config import ALGORITHMS, Config, DataConfig, EvaluationConfig
+from metabridge.config import ModelConfig, TrainConfig
+
+config = Config(
+    data=DataConfig(dataset=f"folder:{sys.argv[1]}"),
+    model=ModelConfig(model="mlp"),
+    train=TrainConfig(train_ways=4, train_shots=2, train_queries=1),
+    evaluation=EvaluationConfig(ways=4, shots=2, queries=3),
+)
+run._check(run.plan(list(ALGORITHMS), config, None), Path(sys.argv[2]))
+assert not xla_bridge.backends_are_initialized()
+"""
+
+
+def test_the_parent_leaves_the_devices_alone(images: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", _PARENT, str(images), str(tmp_path / "all")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
