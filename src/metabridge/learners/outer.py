@@ -35,8 +35,7 @@ def outer_step(
       optimizer: an optax optimizer.
       one_by_one: on a CPU, take the gradient of one task after another. That is faster
         than `vmap` if `task_loss` convolves with weights of the task's own, since
-        `vmap` makes of these one grouped convolution, and needs the memory of one task
-        at a time. It costs compile time.
+        `vmap` makes of these one grouped convolution. It costs compile time.
     """
 
     def mean_loss(

@@ -46,5 +46,5 @@ class Conv4(nn.Module):
             )(x)
             x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x)
             # Pooling first gives the same values on a quarter of the work.
-            x = nn.relu(max_pool(x, train=train))
+            x = nn.relu(max_pool(x))
         return x.reshape(x.shape[0], -1)

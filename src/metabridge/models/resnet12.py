@@ -64,7 +64,7 @@ class ResNet12(nn.Module):
             x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
             x = _leaky_relu(norm()(conv(width, (3, 3))(x)))
             x = norm()(conv(width, (3, 3))(x))
-            x = max_pool(_leaky_relu(x + shortcut), train=train)
+            x = max_pool(_leaky_relu(x + shortcut))
             block_size = self.block_size if stage >= 2 else 1
             ramp_steps = self.ramp_steps if stage >= 2 else 0
             x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)

@@ -1,6 +1,5 @@
 """The training step as one function for the devices, and how many of it fit a time."""
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,25 +49,7 @@ def jitted(
         donate_argnums=0,
         in_shardings=(everywhere, everywhere, everywhere, everywhere),
         out_shardings=everywhere,
-        compiler_options=compiler_options(),
     )
-
-
-@functools.cache
-def compiler_options() -> dict[str, bool]:
-    """What XLA is told on a CPU: order operations for memory, not for concurrency.
-
-    Its default order starts what does not wait for anything, all tasks at once. MAML's
-    step then holds four times the memory, and spends a fifth of its time on getting it.
-    """
-    options = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:  # a version that does not know it
-        return {}
-    return options
 
 
 def on_devices(tree: Any, devices: int) -> Any:
