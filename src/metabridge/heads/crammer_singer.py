@@ -41,8 +41,8 @@ _CORRECTIONS = 3
 class Solution(NamedTuple):
     """The dual solved."""
 
-    slack: Float[Array, "S ways"]
-    """B."""
+    dual: Float[Array, "S ways"]
+    """A."""
     residual: Float[Array, ""]
     """The largest change of B that a projected gradient step of size 1 makes."""
     factors: Factors
@@ -63,13 +63,13 @@ def solve(
     def correct(carry):
         best, free, _, count = carry
         factors = free_factors(kernel, free)
-        point, multipliers = _polish(kernel, targets, slack, free, factors)
-        residual = _residual(kernel, targets, point)
+        dual, multipliers = _polish(kernel, targets, slack, free, factors)
+        residual = _residual(kernel, targets, dual)
         # The later point, unless it is clearly worse than rounding makes it. Where no
         # set is right, the interior point is the better one.
         better = residual <= 4 * best.residual
         best = Solution(
-            jnp.where(better, point, best.slack),
+            jnp.where(better, dual, best.dual),
             jnp.where(better, residual, best.residual),
             jax.tree.map(
                 lambda new, old: jnp.where(better | (count == 0), new, old),
@@ -77,6 +77,7 @@ def solve(
                 best.factors,
             ),
         )
+        point = targets - dual
         changed = jnp.where(free, point > 0, multipliers < 0)
         changed = changed | (point == point.max(1, keepdims=True))
         return best, changed, (changed != free).any(), count + 1
@@ -86,8 +87,9 @@ def solve(
         return changes & (count < _CORRECTIONS)
 
     halves = jnp.zeros((targets.shape[1], *kernel.shape), kernel.dtype)
+    dual = targets - slack
     interior = Solution(
-        slack, _residual(kernel, targets, slack), Factors(halves, halves[0])
+        dual, _residual(kernel, targets, dual), Factors(halves, halves[0])
     )
     start = (interior, free, jnp.array(True), 0)
     return jax.lax.while_loop(wrong, correct, start)[0]
@@ -167,20 +169,23 @@ def _polish(
     free: Bool[Array, "S ways"],
     factors: Factors,
 ) -> tuple[Float[Array, "S ways"], Float[Array, "S ways"]]:
-    """B and its multipliers if just the free entries of B are not zero."""
-    slack = jnp.where(free, slack, jnp.zeros_like(slack))
-    dual = targets - slack
+    """A and the multipliers if just the free entries of B are not zero.
+
+    A is not taken from B: it may be of the size of 1 / K, which B, near to 1, rounds.
+    """
+    dual = jnp.where(free, targets - slack, targets)
     right = targets - kernel @ dual
     change, shift = free_solve(kernel, factors, right, dual.sum(1))
-    return slack - change, right - kernel @ change - shift[:, None]
+    return dual + change, right - kernel @ change - shift[:, None]
 
 
 def _residual(
     kernel: Float[Array, "S S"],
     targets: Float[Array, "S ways"],
-    slack: Float[Array, "S ways"],
+    dual: Float[Array, "S ways"],
 ) -> Float[Array, ""]:
-    slope = targets - kernel @ (targets - slack)
+    slack = targets - dual
+    slope = targets - kernel @ dual
     return jnp.abs(slack - _simplex(slack - slope)).max()
 
 

@@ -135,8 +135,7 @@ def _solve_forward(
     kernel: Float[Array, "S S"], targets: Float[Array, "S ways"], num_steps: int
 ):
     solution = crammer_singer.solve(kernel, targets, num_steps)
-    dual = targets - solution.slack
-    return (dual, solution.residual), (kernel, dual, solution.factors)
+    return solution[:2], (kernel, solution.dual, solution.factors)
 
 
 def _solve_backward(num_steps: int, saved, cotangents):
