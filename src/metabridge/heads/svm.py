@@ -38,7 +38,7 @@ class Info(NamedTuple):
     solution alone. Entries of B are in [0, 1], gradients in units of the margin."""
 
 
-def svm(C: float = 0.1, *, num_steps: int = 15) -> Head:
+def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
     """A multi-class support vector machine.
 
     Args:
@@ -56,7 +56,7 @@ def fit(
     ways: int,
     C: float = 0.1,
     dual_penalty: float = 0.0,
-    num_steps: int = 15,
+    num_steps: int = 20,
 ) -> Linear:
     """The classifier of `solve`, without its info."""
     return solve(
@@ -76,7 +76,7 @@ def solve(
     ways: int,
     C: float = 0.1,
     dual_penalty: float = 0.0,
-    num_steps: int = 15,
+    num_steps: int = 20,
 ) -> tuple[Linear, Info]:
     """Minimises ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
 
