@@ -1,11 +1,17 @@
 """What a head inside training costs: forward and backward, milliseconds.
 
     python -m experiments.heads_benchmark [--repeats 20] [--output FILE.json]
+    python -m experiments.heads_benchmark --qpax-repeats 3  # needs the extra `bench`
 
 Tasks are those of MetaOptNet's training on features of ResNet-12 without average
 pooling at 32x32 pixels: 8 tasks, 5-way 15-shot 6-query, 2560 dimensions. The loss is
 the cross-entropy of the query; the gradient is with respect to all features. Other work
 on the machine slows it down: let it run alone; the least time is the least disturbed.
+
+qpax, a general solver of quadratic programmes, solves the same machine (see
+`experiments.svm_qp`): at its own tolerances, and in float64 at tolerances at which its
+derivative is exact too. How far a machine is off says how much its weights and its
+gradient differ from those of `metabridge.heads.svm` in float64, relatively.
 """
 
 import dataclasses
@@ -19,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from metabridge import heads
 from metabridge.heads import Head
@@ -43,12 +49,14 @@ class Options:
     dimension: int = 2560
     repeats: int = 20
     """Of which the least time and the median are given."""
+    qpax_repeats: int = 0
+    """The same for qpax, which takes seconds; 0 leaves it out."""
     output: Path | None = None
     """JSON file for the results."""
 
 
 def features_of(
-    options: Options,
+    options: Options, dtype: type = np.float32
 ) -> tuple[Float[Array, "T S D"], Float[Array, "T Q D"]]:
     """Overlapping classes; lengths like those of a body before training."""
     generator = np.random.default_rng(0)
@@ -58,33 +66,44 @@ def features_of(
         shape = (options.tasks, options.ways, count, options.dimension)
         drawn = means + 3.0 * generator.normal(size=shape)
         flat = drawn.reshape(options.tasks, -1, options.dimension)
-        return jnp.asarray(flat, jnp.float32)
+        # Of the same numbers in float64 as in float32.
+        return jnp.asarray(flat.astype(np.float32), dtype)
 
     return draw(options.shots), draw(options.queries)
 
 
-def measure(head: Head, options: Options) -> dict[str, float]:
-    """Seconds to compile; the least and the median milliseconds of a call."""
-    ways = options.ways
-    support, query = features_of(options)
-    labels = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), options.shots)
-    targets = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), options.queries)
+def labels_of(options: Options, each: int) -> Int[Array, "n"]:
+    return jnp.repeat(jnp.arange(options.ways, dtype=jnp.int32), each)
+
+
+def gradient(head: Head, options: Options) -> jax.stages.Wrapped:
+    """Of the loss in all features, as a function of those."""
+    labels = labels_of(options, options.shots)
+    targets = labels_of(options, options.queries)
 
     def task_loss(support: Float[Array, "S D"], query: Float[Array, "Q D"]):
-        said = heads.logits(head.fit(support, labels, ways=ways), query)
+        said = heads.logits(head.fit(support, labels, ways=options.ways), query)
         return optax.softmax_cross_entropy_with_integer_labels(said, targets).mean()
 
     def loss(both) -> Float[Array, ""]:
         return jax.vmap(task_loss)(*both).mean()
 
+    return jax.jit(jax.grad(loss))
+
+
+def measure(
+    head: Head, options: Options, repeats: int, dtype: type = np.float32
+) -> dict[str, float]:
+    """Seconds to compile; the least and the median milliseconds of a call."""
+    both = features_of(options, dtype)
     since = time.perf_counter()
-    compiled = jax.jit(jax.grad(loss)).lower((support, query)).compile()
+    compiled = gradient(head, options).lower(both).compile()
     compile_seconds = time.perf_counter() - since
-    jax.block_until_ready(compiled((support, query)))
+    jax.block_until_ready(compiled(both))
     times = []
-    for _ in range(options.repeats):
+    for _ in range(repeats):
         since = time.perf_counter()
-        jax.block_until_ready(compiled((support, query)))
+        jax.block_until_ready(compiled(both))
         times.append(1e3 * (time.perf_counter() - since))
     return {
         "least_ms": min(times),
@@ -93,9 +112,23 @@ def measure(head: Head, options: Options) -> dict[str, float]:
     }
 
 
+def answers(head: Head, options: Options, dtype: type) -> dict[str, np.ndarray]:
+    """The weights of all tasks, and the gradient in the support."""
+    both = features_of(options, dtype)
+    labels = labels_of(options, options.shots)
+
+    def weights(support: Float[Array, "S D"]) -> Float[Array, "D ways"]:
+        return head.fit(support, labels, ways=options.ways).weights
+
+    return {
+        "weights_off": np.asarray(jax.jit(jax.vmap(weights))(both[0]), np.float64),
+        "gradient_off": np.asarray(gradient(head, options)(both)[0], np.float64),
+    }
+
+
 def worst_residual(options: Options) -> float:
     """Of the machine, over the tasks that are measured."""
-    labels = jnp.repeat(jnp.arange(options.ways, dtype=jnp.int32), options.shots)
+    labels = labels_of(options, options.shots)
 
     def one(support: Float[Array, "S D"]) -> Float[Array, ""]:
         return solve(support, labels, ways=options.ways, C=0.1)[1].residual
@@ -103,13 +136,42 @@ def worst_residual(options: Options) -> float:
     return float(jax.jit(jax.vmap(one))(features_of(options)[0]).max())
 
 
+def compare(options: Options) -> dict[str, dict[str, float]]:
+    """qpax and ours: times, and how far they are off."""
+    from experiments.svm_qp import svm_qp
+
+    exact = svm_qp(0.1, tolerance=1e-10, relaxation=1e-11)
+    runs = {
+        "svm": (HEADS["svm"], np.float32, options.repeats),
+        "svm float64": (HEADS["svm"], np.float64, options.repeats),
+        "qpax": (svm_qp(0.1), np.float32, options.qpax_repeats),
+        "qpax float64": (svm_qp(0.1), np.float64, options.qpax_repeats),
+        "qpax float64 exact": (exact, np.float64, options.qpax_repeats),
+    }
+    results = {}
+    with jax.enable_x64(True):
+        expected = answers(HEADS["svm"], options, np.float64)
+        for name, (head, dtype, repeats) in runs.items():
+            found = answers(head, options, dtype)
+            off = {
+                key: float(np.linalg.norm(found[key] - value) / np.linalg.norm(value))
+                for key, value in expected.items()
+            }
+            results[name] = measure(head, options, repeats, dtype) | off
+    return results
+
+
 def main(options: Options) -> None:
     results: dict = {"cpu_count": os.cpu_count(), "backend": jax.default_backend()}
     for name, head in HEADS.items():
-        results[name] = measure(head, options)
+        results[name] = measure(head, options, options.repeats)
         print(name, {key: round(value, 2) for key, value in results[name].items()})
     results["svm"]["worst_residual"] = worst_residual(options)
     print("svm residual", results["svm"]["worst_residual"])
+    if options.qpax_repeats:
+        results["compared"] = compare(options)
+        for name, values in results["compared"].items():
+            print(name, {key: f"{value:.3g}" for key, value in values.items()})
     if options.output is not None:
         options.output.write_text(json.dumps(results, indent=2) + "\n")
 

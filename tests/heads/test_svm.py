@@ -9,6 +9,7 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from metabridge.heads import svm
+from metabridge.heads.base import Fit
 from metabridge.heads.svm import Info, solve
 from tests.heads.toy import Support, support
 
@@ -154,6 +155,36 @@ def test_a_penalty_of_the_dual_is_one_more_feature_an_example() -> None:
         dual_penalty=0.5,
     )
     np.testing.assert_allclose(classifier.weights, expected, atol=WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["5-shot-64d", "10-shot-6d"])
+def test_weights_and_gradient_equal_those_of_a_general_solver(name: str) -> None:
+    pytest.importorskip("qpax", reason="qpax is in the extra `bench`")
+    from experiments.svm_qp import svm_qp
+
+    task, C = TASKS[name]
+    labels = jnp.asarray(task.labels)
+    judged = np.random.default_rng(0).normal(size=(task.features.shape[1], task.ways))
+
+    def answer(fit: Fit, features: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        def loss(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+            weights = fit(features, labels, ways=task.ways).weights
+            return (weights * judged.astype(weights.dtype)).sum(), weights
+
+        gradient, weights = jax.jit(jax.grad(loss, has_aux=True))(features)
+        return np.asarray(weights), np.asarray(gradient)
+
+    weights, gradient = answer(svm(C).fit, jnp.asarray(task.features))
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        exact = svm_qp(C, tolerance=1e-10, relaxation=1e-11)
+        expected = answer(exact.fit, jnp.asarray(task.features, jnp.float64))
+    np.testing.assert_allclose(weights, expected[0], atol=WEIGHTS, rtol=0)
+    off = np.linalg.norm(gradient - expected[1])
+    assert off < GRADIENT * np.linalg.norm(expected[1])
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ class MetaOptNetConfig:
     """Start of the learned factor on the logits."""
     label_smoothing: float = 0.0
     """Share of the query labels spread over the other classes."""
-    solver_steps: int = 15
-    """SVM: steps of the interior point method."""
+    solver_steps: int = 20
+    """SVM: steps of the interior point method, at most."""
 
 
 @dataclasses.dataclass(frozen=True)

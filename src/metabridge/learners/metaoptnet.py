@@ -38,7 +38,7 @@ def metaoptnet(
     penalty: float = 50.0,
     init_scale: float = 1.0,
     label_smoothing: float = 0.0,
-    solver_steps: int = 15,
+    solver_steps: int = 20,
 ) -> Learner:
     """Learns a body for a convex classifier on the support.
 
@@ -53,7 +53,7 @@ def metaoptnet(
       init_scale: factor on the logits in the loss, to start with; positive.
       label_smoothing: share of a label that is spread over all ways, in [0, 1). The
         paper has 0.1 on mini-ImageNet.
-      solver_steps: interior point steps of the machine; at least 1.
+      solver_steps: interior point steps of the machine, at most; at least 1.
 
     Returns:
       The learner. Its head's parameter is the scalar ``log_scale``.
