@@ -24,8 +24,8 @@ def svm_qp(
     Args:
       C: weight of the summed hinge losses; positive.
       tolerance: on the equations of the solution; qpax's default.
-      relaxation: product of slacks and multipliers at which the derivative is taken;
-        qpax's default. The solution is less smooth than its relaxation, and 0 exact.
+      relaxation: product of slacks and multipliers at which the derivative is taken:
+        0 in truth, and the smaller the less smooth; qpax's default.
     """
     options = {"C": C, "tolerance": tolerance, "relaxation": relaxation}
     return Head("svm-qpax", functools.partial(fit, **options))
