@@ -10,7 +10,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import qpax
+import qpax  # pyright: ignore[reportMissingImports]
 from jaxtyping import Array, Float, Int
 
 from metabridge.heads import Head, Linear
