@@ -64,7 +64,7 @@ compare: $(VENV)/.run ## compare learners by equal training time [ALGORITHMS=mtl
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (about seven minutes on two cores)
+test: $(VENV)/.dev ## run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the long tests as well
