@@ -117,7 +117,7 @@ def learner(
         as the original MAML) or by running ones.
       max_inner_grad_norm: inner gradients are cut to this norm.
       rematerialise: compute the inner steps again in the outer gradient: the memory of
-        one of them, for a third more time.
+        one of them, for a third more time, on a CPU more; see `InnerLoop`.
       joint: adapt to support and query together, and judge on both: the joint training
         of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section 4.
 

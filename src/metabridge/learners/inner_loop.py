@@ -133,8 +133,8 @@ def run(
     """Adapts one task's parameters: ``p <- p - rate * gradient``, `steps` times.
 
     On a CPU up to 25 steps are written out one after another, since XLA runs
-    convolutions inside a loop on one thread there; elsewhere, or where there are more,
-    which would compile for minutes, they are a `lax.scan`.
+    convolutions inside a loop on one thread there. Elsewhere, where there are more,
+    which would compile for minutes, or to compute them again, they are a `lax.scan`.
 
     Args:
       loop: which layers, how many steps, which rates.

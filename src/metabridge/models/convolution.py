@@ -2,12 +2,11 @@
 
 What `jax.lax.conv_general_dilated` does, but where XLA's CPU backend is slow:
 
-- The gradient in the kernel, of a hundred images at once, runs at a third of the speed
-  that ten of them reach: it is summed over groups of ten.
+- The gradient in the kernel takes longer for a hundred images at once than for ten
+  times ten: it is summed over groups of ten.
 - Second derivatives hold the derivative of that gradient in the images, which JAX
   writes as a convolution of a 3x3 image with a kernel as large as the feature map. It
-  is itself a convolution with the flipped kernel, and so it is written here: an outer
-  step of MAML takes half the time.
+  is itself a convolution with the flipped kernel, and so it is written here.
 
 The three derivatives are convolutions again, closed under differentiation: with ``y = x
 * w``, ``dx = dy * flip(w)`` and ``dw = correlate(x, dy)``, the last of which is linear
@@ -46,8 +45,8 @@ def conv(
       **kw: what else JAX takes.
     """
     odd = kernel.shape[0] % 2 == 1 and kernel.shape[1] % 2 == 1
-    plain = padding == "SAME" and tuple(window_strides) == (1, 1)
-    if jax.default_backend() == "cpu" and odd and plain and _undilated(kw):
+    keeps_size = padding == "SAME" and tuple(window_strides) == (1, 1)
+    if jax.default_backend() == "cpu" and odd and keeps_size and _is_plain(kw):
         return same(inputs, kernel)
     return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
 
@@ -125,8 +124,8 @@ same.defvjp(_same_forward, _same_backward)
 kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
-def _undilated(options: dict[str, Any]) -> bool:
-    """Whether no option asks for more than a plain convolution."""
+def _is_plain(options: dict[str, Any]) -> bool:
+    """Whether nothing is dilated or grouped, and the layout is NHWC."""
     dilations = (options.get("lhs_dilation"), options.get("rhs_dilation"))
     return (
         all(d is None or set(d) == {1} for d in dilations)

@@ -68,7 +68,8 @@ def train(
     costs = {"compile_seconds": time.perf_counter() - since}
     costs["step_memory_mb"] = memory.check_fits(run_step, config.learner)
     if config.train.steps is None:
-        minutes = config.train.minutes or 1.0
+        minutes = config.train.minutes
+        assert minutes is not None  # `resolve` leaves one of the two
         steps = steps_within(minutes, run_step, state, bank, keys.train)
         timed = with_steps(config.train, steps)
         config = dataclasses.replace(config, train=timed)
