@@ -3,7 +3,7 @@
 What `jax.lax.conv_general_dilated` does, but where XLA's CPU backend is slow:
 
 - The gradient in the kernel takes longer for a hundred images at once than for ten
-  times ten: it is summed over groups of ten.
+  times ten: it is summed over groups of them.
 - Second derivatives hold the derivative of that gradient in the images, which JAX
   writes as a convolution of a 3x3 image with a kernel as large as the feature map. It
   is itself a convolution with the flipped kernel, and so it is written here.
@@ -14,6 +14,7 @@ in both and has the first two for derivatives. Reverse mode of any order works, 
 mode does not; in inference mode, and on other backends, the bodies use JAX's own.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -21,8 +22,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_GROUP = 10
-_GROUP_FROM = 80
+# A group has so many images or pixels, whichever is more.
+_GROUP_IMAGES = 10
+_GROUP_PIXELS = 2000
 
 
 def conv(
@@ -74,9 +76,9 @@ def kernel_gradient(
       slope: ``[N, H, W, E]``.
       example: a kernel, for its shape; the value does not matter.
     """
-    num_groups = 1
-    if inputs.shape[0] >= _GROUP_FROM:
-        num_groups = -(-inputs.shape[0] // _GROUP)
+    count, height, width, _ = inputs.shape
+    images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
+    num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
 
     def of_group(x: Float[Array, "n H W D"], y: Float[Array, "n H W E"]):
