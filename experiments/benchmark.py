@@ -69,10 +69,11 @@ def evaluation(options: Options) -> dict[str, float]:
         jnp.arange(classes, dtype=jnp.int32) * per_class,
         jnp.full(classes, per_class, jnp.int32),
     )
-    evaluate = bank_evaluator(index, heads.logistic(C=3.0), shape, max_size=per_class)
+    head = heads.logistic(C=3.0)
+    evaluate = bank_evaluator(index, lambda _: head, shape, max_size=per_class)
     bank = jnp.asarray(features)
-    seconds = _median(lambda: evaluate(bank, jax.random.key(0), num_tasks))
-    ours = evaluate(bank, jax.random.key(0), num_tasks)
+    seconds = _median(lambda: evaluate({}, bank, jax.random.key(0), num_tasks))
+    ours = evaluate({}, bank, jax.random.key(0), num_tasks)
     theirs, their_seconds = _scikit_learn(features, shape, per_class, num_tasks=200)
     return {
         "tasks_per_second": num_tasks / seconds,

@@ -8,7 +8,7 @@ import pytest
 
 from metabridge import evaluation, heads
 from metabridge.data import Dataset, episodes
-from metabridge.learners import class_table, mtl, variables_of
+from metabridge.learners import anil, class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.types import TaskShape
 from tests import toy
@@ -91,6 +91,21 @@ def test_the_bank_the_direct_route_and_numpy_agree(
         assert result.tasks == 12
     assert bank(variables, KEY, 12) == bank(variables, KEY, 12)
     assert bank(variables, KEY, 12) != bank(variables, jax.random.key(1), 12)
+
+
+def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
+    dataset: Dataset,
+) -> None:
+    learner = anil(MLP(16, 1), optax.sgd(0.1), ways=3, inner_lr=50.0, test_steps=20)
+    state = learner.init(jax.random.key(1), jnp.zeros((1, *dataset.image_shape)))
+    scores = [
+        evaluation.evaluator(one, dataset, dataset.test, SHAPE)(
+            variables_of(state), KEY, 12
+        )
+        for one in (learner, learner._replace(frozen_body=None))
+    ]
+    assert 0.4 < scores[0].accuracy < 0.97
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
 def test_pixel_score_is_that_of_raw_pixels(dataset: Dataset) -> None:

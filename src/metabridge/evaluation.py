@@ -68,15 +68,15 @@ def evaluator(
         return augment.normalise(images, dataset.mean, dataset.std)
 
     if learner.frozen_body is not None:
-        embed, head = learner.frozen_body
+        embed, head_of = learner.frozen_body
         embed_batch = jax.jit(lambda v, images: embed(v, normalise(images)))
-        on_bank = bank_evaluator(bank.classes, head, shape, max_size=max_size)
+        on_bank = bank_evaluator(bank.classes, head_of, shape, max_size=max_size)
 
         def evaluate_bank(
             variables: Variables, key: Key[Array, ""], num_tasks: int
         ) -> Score:
             features = in_batches(lambda x: embed_batch(variables, x), bank.images)
-            return on_bank(features, key, num_tasks)
+            return on_bank(variables, features, key, num_tasks)
 
         return evaluate_bank
 
@@ -103,28 +103,30 @@ def evaluator(
 
 def bank_evaluator(
     classes: episodes.ClassIndex,
-    head: Head,
+    head_of: Callable[[Variables], Head],
     shape: TaskShape,
     *,
     max_size: int,
     task_batch: int = _TASK_BATCH,
-) -> Callable[[Float[Array, "N D"], Key[Array, ""], int], Score]:
+) -> Callable[[Variables, Float[Array, "N D"], Key[Array, ""], int], Score]:
     """Makes the function that scores a head on features computed beforehand.
 
     Args:
       classes: the rows of each class in the features.
-      head: fitted on the support features of every task.
+      head_of: the head that is fitted on the support features of every task, given
+        what was learned.
       shape: ways, shots and queries.
       max_size: the largest of `classes.size`.
       task_batch: tasks solved at once.
 
     Returns:
-      ``evaluate(features, key, num_tasks)`` with features ``[N, D]``.
+      ``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``.
     """
 
     def task_accuracy(
-        features: Float[Array, "N D"], key: Key[Array, ""]
+        variables: Variables, features: Float[Array, "N D"], key: Key[Array, ""]
     ) -> Float[Array, ""]:
+        head = head_of(variables)
         drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
         classifier = head.fit(
             features[drawn.support.reshape(-1)],
@@ -134,14 +136,17 @@ def bank_evaluator(
         query = features[drawn.query.reshape(-1)]
         return _accuracy(head.logits(classifier, query), shape)
 
-    batch_accuracy = jax.jit(jax.vmap(task_accuracy, in_axes=(None, 0)))
+    batch_accuracy = jax.jit(jax.vmap(task_accuracy, in_axes=(None, None, 0)))
 
     def evaluate(
-        features: Float[Array, "N D"], key: Key[Array, ""], num_tasks: int
+        variables: Variables,
+        features: Float[Array, "N D"],
+        key: Key[Array, ""],
+        num_tasks: int,
     ) -> Score:
         keys = jax.random.split(key, num_tasks)
         accuracies = in_batches(
-            lambda batch: batch_accuracy(features, batch), keys, task_batch
+            lambda batch: batch_accuracy(variables, features, batch), keys, task_batch
         )
         return score(np.asarray(accuracies))
 
@@ -155,11 +160,11 @@ def pixel_score(
     pixels = np.asarray(split.images, np.float32).reshape(len(split.images), -1) / 255.0
     evaluate = bank_evaluator(
         episodes.class_index(split),
-        head,
+        lambda _: head,
         shape,
         max_size=int(split.images_per_class.max()),
     )
-    return evaluate(jnp.asarray(pixels), key, num_tasks)
+    return evaluate({}, jnp.asarray(pixels), key, num_tasks)
 
 
 def in_batches(

@@ -70,12 +70,17 @@ def test_only_the_head_adapts() -> None:
         assert not np.allclose(q["W"], gbml.flat(state.params)["W"], atol=1e-2)
 
 
+def test_features_can_be_shared_by_tasks_unless_they_depend_on_the_batch() -> None:
+    assert anil(gbml.BODY, optax.sgd(0.1), ways=3).frozen_body is not None
+    batch = anil(gbml.BODY, optax.sgd(0.1), ways=3, batch_norm="batch")
+    assert batch.frozen_body is None
+
+
 def test_features_are_those_of_the_meta_learned_body() -> None:
     with gbml.double() as batch:
         learner = anil(gbml.BODY, optax.sgd(0.1), ways=toy.WAYS)
         state = gbml.start(learner, batch)
         assert learner.embed is not None
-        assert learner.frozen_body is None
         found = learner.embed(variables_of(state), batch.query.inputs[0])
         f, _ = reference.forward(
             gbml.flat(state.params), np.asarray(batch.query.inputs[0])

@@ -136,8 +136,9 @@ def check_frozen_body(
     @jax.jit
     def scores(variables, support: Examples, inputs):
         features = frozen.embed(variables, support.inputs)
-        classifier = frozen.head.fit(features, support.labels, ways=toy.WAYS)
-        return frozen.head.logits(classifier, frozen.embed(variables, inputs))
+        head = frozen.head_of(variables)
+        classifier = head.fit(features, support.labels, ways=toy.WAYS)
+        return head.logits(classifier, frozen.embed(variables, inputs))
 
     np.testing.assert_allclose(
         scores(variables, support, query.inputs[0]), expected, rtol=1e-4, atol=1e-4

@@ -41,7 +41,7 @@ def test_another_head_is_fitted_on_the_same_features() -> None:
     distances = np.square(features(queries)[:, None] - means).sum(-1)
     assert_close(learner.logits(adapted, queries), 1 - distances, slack=10)  # cancels
     assert learner.frozen_body is not None
-    assert learner.frozen_body.head.name == "centroid"
+    assert learner.frozen_body.head_of({}).name == "centroid"
 
 
 def test_a_learner_without_features_takes_no_head() -> None:

@@ -330,7 +330,7 @@ def test_the_head_for_unseen_tasks_can_be_chosen() -> None:
     chosen = test_heads.centroid()
     learner = mtl(MLP(16, 1), optax.sgd(0.1), heads=class_table(6), head=chosen)
     assert learner.frozen_body is not None
-    assert learner.frozen_body.head is chosen
+    assert learner.frozen_body.head_of({}) is chosen
 
 
 def test_features_of_zero_have_no_direction_and_no_gradient() -> None:

@@ -1,5 +1,6 @@
 """What a learner is: four pure functions, seen alike by training and evaluation."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
@@ -79,12 +80,13 @@ class Embed(Protocol):
 class FrozenBody(NamedTuple):
     """How a learner adapts that changes only a head.
 
-    `adapt` is then `head.fit` on the features of the support, and evaluation embeds
-    every image of a split once instead of once a task.
+    `adapt` is then `fit` of that head on the features of the support, and evaluation
+    embeds every image of a split once instead of once a task.
     """
 
     embed: Embed
-    head: Head
+    head_of: Callable[[Variables], Head]
+    """The head, given what was learned: ANIL's starts from a meta-learned one."""
 
 
 class Learner(NamedTuple):
@@ -96,8 +98,8 @@ class Learner(NamedTuple):
     adapt: Adapt
     logits: Logits
     frozen_body: FrozenBody | None = None
-    """How adaptation splits into body and head; None if it changes the body, or starts
-    from more than the support."""
+    """How adaptation splits into body and head; None if it changes the body, or if the
+    features of an image depend on what else is in its batch."""
     embed: Embed | None = None
     """Features of the body before adaptation, on which a head of another kind can be
     fitted; None if they are those of `frozen_body`, or if there are none."""

@@ -95,7 +95,7 @@ def frozen(embed: Embed, head: Head) -> tuple[Adapt, Logits, FrozenBody]:
         variables, classifier = adapted
         return head.logits(classifier, embed(variables, inputs))
 
-    return adapt, logits, FrozenBody(embed, head)
+    return adapt, logits, FrozenBody(embed, lambda _: head)
 
 
 def with_head(learner: Learner, head: Head) -> Learner:

@@ -21,9 +21,17 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.heads import Head
 from metabridge.heads.base import unit_norm
 from metabridge.learners import inner_loop
-from metabridge.learners.base import Adapt, Embed, Init, Learner, Logits
+from metabridge.learners.base import (
+    Adapt,
+    Embed,
+    FrozenBody,
+    Init,
+    Learner,
+    Logits,
+)
 from metabridge.learners.body import embedder, initialiser, train_features
 from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
 from metabridge.learners.outer import TaskLoss, outer_step
@@ -59,6 +67,7 @@ class Network(NamedTuple):
     of a task and the trace, which keeps a `Score` for every step."""
     adapt: Adapt
     logits: Logits
+    frozen_body: FrozenBody | None
     embed: Embed
     split: Callable[[Task], tuple[Examples, Examples]]
     """What a training task is adapted to and what it is judged on."""
@@ -170,7 +179,8 @@ def assemble(
         outer_step(task_loss, optimizer, one_by_one=True),
         net.adapt,
         net.logits,
-        embed=net.embed,
+        net.frozen_body,
+        net.embed,
     )
 
 
@@ -263,31 +273,44 @@ def network(
         )
         return jnp.asarray(embedded)
 
-    def adapt(variables: Variables, support: Examples, *, ways: int) -> Any:
-        _check_ways(name, head_ways, ways)
-        params, batch_stats = variables["params"], variables["batch_stats"]
-        start = _of_task(params)
-        once = None
-        if loop.layers == "head":
-            once = test_features(start["body"], batch_stats, support.inputs)
+    def adapted_in_test(
+        params: Params, labels: Int[Array, "S"], features_of: Callable[[Params], Any]
+    ) -> Params:
+        """A task's parameters after the loop; `features_of` are the support's."""
 
         def loss_fn(part: Params, number: Int[Array, ""]):
             del number
-            x = (
-                test_features(part["body"], batch_stats, support.inputs)
-                if once is None
-                else once
-            )
-            return _cross_entropy(_scores(part["head"], x), support.labels), None
+            said = _scores(part["head"], features_of(part["body"]))
+            return _cross_entropy(said, labels), None
 
-        adapted, _ = inner_loop.run(
-            loop,
-            loss_fn,
-            start,
-            rates=params["head"].get("rates"),
-            steps=loop.test_steps,
-        )
+        rates = params["head"].get("rates")
+        start = _of_task(params)
+        steps = loop.test_steps
+        return inner_loop.run(loop, loss_fn, start, rates=rates, steps=steps)[0]
+
+    def adapt(variables: Variables, support: Examples, *, ways: int) -> Any:
+        _check_ways(name, head_ways, ways)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+
+        def features_of(body: Params) -> Float[Array, "S D"]:
+            return test_features(body, batch_stats, support.inputs)
+
+        if loop.layers == "head":
+            once = features_of(params["body"])
+            adapted = adapted_in_test(params, support.labels, lambda _: once)
+        else:
+            adapted = adapted_in_test(params, support.labels, features_of)
         return {"params": adapted, "batch_stats": batch_stats}
+
+    def head_of(variables: Variables) -> Head:
+        def fit(
+            features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+        ) -> Params:
+            _check_ways(name, head_ways, ways)
+            params = variables["params"]
+            return adapted_in_test(params, labels, lambda _: features)["head"]
+
+        return Head(name, fit, _scores)
 
     def logits(adapted: Any, inputs: Float[Array, "Q *X"]) -> Float[Array, "Q ways"]:
         params = adapted["params"]
@@ -308,8 +331,18 @@ def network(
         return task.support, task.query
 
     head_ways = ways
+    frozen_body = None
+    if loop.layers == "head" and batch_norm == "running":
+        frozen_body = FrozenBody(embedder(test_model), head_of)
     return Network(
-        init, score, adapt_in_training, adapt, logits, embedder(model, unit_norm), split
+        init,
+        score,
+        adapt_in_training,
+        adapt,
+        logits,
+        frozen_body,
+        embedder(model, unit_norm),
+        split,
     )
 
 
