@@ -222,7 +222,7 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
     def compare(algorithms, config, *, images, folder):
         asked.append((algorithms, config.data.dataset, config.evaluation.shots, images))
         runs = [{"algorithm": name, "error": errors[name]} for name in algorithms]
-        found = {"title": "a title", "weakest": None, "reached_accuracy": None}
+        found = {"title": "a title", "reference": "mtl"}
         return found | {"runs": runs, "folder": str(folder)}
 
     monkeypatch.setattr("metabridge.comparison.compare", compare)

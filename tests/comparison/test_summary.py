@@ -18,12 +18,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_times_to_what_all_reach(folder: Path) -> None:
+def test_times_to_equal_accuracy(folder: Path) -> None:
     found = summary(folder, {"anil": None, "maml": "diverged", "mtl": None})
-    assert (found["weakest"], found["reached_accuracy"]) == ("anil", 0.6)
+    assert found["reference"] == "anil"
     mtl, anil, maml = found["runs"]
     assert [mtl["algorithm"], anil["algorithm"]] == ["mtl", "anil"]  # the best first
-    assert (mtl["seconds_to_reach"], anil["seconds_to_reach"]) == (20.0, 20.0)
+    assert (mtl["best_validation"], mtl["seconds_to_best"]) == (0.9, 30.0)
+    assert mtl["reference_seconds"] is None  # anil never is as good
+    assert (anil["best_validation"], anil["seconds_to_best"]) == (0.6, 20.0)
+    assert anil["reference_seconds"] == 20.0
     assert mtl["ms_per_step"] == 1e3 * 40 / 50
     assert len(mtl["validations"]) == 4
     assert maml == {"algorithm": "maml", "error": "diverged"}
@@ -36,18 +39,25 @@ def test_the_table(folder: Path) -> None:
     assert title == "glyphs"
     assert mtl == (
         "| mtl | 85.00 ± 1.23 | 40.0 s | 50 | 1000 | 800 | 2.0 min | 1.23 GB | 56 MB "
-        "| 20.0 s |"
+        "| 90.00 | 30.0 s | 30.0 s (1x) |"
     )
     assert anil.startswith("| anil | 40.00 ± 1.23 | 30.0 s | 50 |")
+    assert anil.endswith("| 60.00 | 20.0 s | 20.0 s (1x) |")
     assert maml.startswith(r"| maml | failed: ValueError: a \| b c |")
     lines = [line.replace(r"\|", "") for line in (head, mtl, anil, maml)]
-    assert {line.count("|") for line in lines} == {11}
-    assert head.endswith("| to 60.00 % |")
-    assert "validation accuracy first was 60.00 %" in note
-    assert "the weakest (anil)" in note
+    assert {line.count("|") for line in lines} == {13}
+    assert head.endswith("| mtl is as good after |")
+    assert "until mtl first was as good" in note
+
+
+def test_the_first_is_not_as_good_or_fails(folder: Path) -> None:
+    found = {"title": "glyphs", **summary(folder, {"anil": None, "mtl": None})}
+    assert "| 90.00 | 30.0 s | never |" in table(found)
+    lost = {"title": "glyphs", **summary(folder, {"maml": "lost", "mtl": None})}
+    assert "| 90.00 | 30.0 s | never |" in table(lost)
 
 
 def test_all_have_failed(tmp_path: Path) -> None:
     found = summary(tmp_path, {"mtl": "lost", "anil": "lost"})
-    assert (found["weakest"], found["reached_accuracy"]) == (None, None)
+    assert found["reference"] == "mtl"
     assert table({"title": "glyphs", **found}).count("failed: lost") == 2

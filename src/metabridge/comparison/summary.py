@@ -10,35 +10,38 @@ from metabridge.training.metrics import read_metrics
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
-    """Results and validations of the runs, and the time they took to an accuracy that
-    all of them reach.
+    """Results and validations of the runs, and what equal accuracy costs.
 
     Args:
       folder: of the run folders.
-      errors: the algorithms, and why they failed, if so.
+      errors: the algorithms, and why they failed, if so. The first is the one whose
+        cost the others' is held against.
 
     Returns:
       ``"runs"``: for each algorithm its ``result.json`` with ``"algorithm"``,
-      ``"error"``, ``"ms_per_step"``, ``"seconds_to_reach"`` and ``"validations"``; the
-      best test accuracy first, failures last.
-      ``"reached_accuracy"``: the best validation accuracy of the weakest of those that
-      did not fail; None if all did. ``"weakest"``: its name.
+      ``"error"``, ``"ms_per_step"`` and ``"validations"``; of those that did not fail
+      also ``"best_validation"``, ``"seconds_to_best"`` and ``"reference_seconds"``, the
+      training time until the reference's validation accuracy first was as high; None if
+      it never was. The best test accuracy comes first, failures last.
+      ``"reference"``: the name of the first algorithm.
     """
     runs = [_run(folder / name, name, error) for name, error in errors.items()]
+    reference = runs[0]
+    for run in runs:
+        if run["error"] is None:
+            best = max(record["accuracy"] for record in run["validations"])
+            run["best_validation"] = best
+            run["seconds_to_best"] = _seconds_to(best, run)
+            run["reference_seconds"] = _seconds_to(best, reference)
     runs.sort(key=lambda run: -run.get("accuracy", -1.0))
-    done = [run for run in runs if run["error"] is None]
-    weakest = min(done, key=_best, default=None)
-    for run in done:
-        run["seconds_to_reach"] = next(
-            record["seconds"]
-            for record in run["validations"]
-            if weakest is not None and record["accuracy"] >= _best(weakest)
-        )
-    return {
-        "weakest": weakest and weakest["algorithm"],
-        "reached_accuracy": weakest and _best(weakest),
-        "runs": runs,
-    }
+    return {"reference": reference["algorithm"], "runs": runs}
+
+
+def _seconds_to(accuracy: float, run: dict[str, Any]) -> float | None:
+    """Training time of the first validation that was as high; None without one."""
+    records = run.get("validations", [])
+    reached = (r["seconds"] for r in records if r["accuracy"] >= accuracy)
+    return next(reached, None)
 
 
 def _run(run_dir: Path, name: str, error: str | None) -> dict[str, Any]:
@@ -53,13 +56,9 @@ def _run(run_dir: Path, name: str, error: str | None) -> dict[str, Any]:
     }
 
 
-def _best(run: dict[str, Any]) -> float:
-    return max(record["accuracy"] for record in run["validations"])
-
-
 def table(found: dict[str, Any]) -> str:
-    """A table of what `compare` found, and what its last column means."""
-    reached = found["reached_accuracy"]
+    """A table of what `compare` found, and what its last columns mean."""
+    reference = found["reference"]
     columns = [
         "algorithm",
         "test accuracy, %",
@@ -70,24 +69,24 @@ def table(found: dict[str, Any]) -> str:
         "compiling",
         "peak memory",
         "memory of a step",
-        "to the weakest" if reached is None else f"to {100 * reached:.2f} %",
+        "best validation, %",
+        "reached in",
+        f"{reference} is as good after",
     ]
     rows = [columns, ["---"] * len(columns), *map(_cells, found["runs"])]
     text = f"{found['title']}\n\n"
     text += "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-    if reached is not None:
-        text += (
-            f"\nThe last column is the training time until the validation accuracy "
-            f"first was {100 * reached:.2f} %, the best of the weakest "
-            f"({found['weakest']}).\n"
-        )
-    return text
+    return text + (
+        "\nThe last columns: the best validation accuracy, the training time until it "
+        f"was reached, and the time until {reference} first was as good, also as a "
+        "share of that.\n"
+    )
 
 
 def _cells(run: dict[str, Any]) -> list[str]:
     if run["error"] is not None:
         reason = re.sub(r"\s+", " ", run["error"]).replace("|", "\\|")
-        return [run["algorithm"], f"failed: {reason}", *[""] * 8]
+        return [run["algorithm"], f"failed: {reason}", *[""] * 10]
     return [
         run["algorithm"],
         f"{100 * run['accuracy']:.2f} ± {100 * run['ci95']:.2f}",
@@ -98,8 +97,17 @@ def _cells(run: dict[str, Any]) -> list[str]:
         _time(run["compile_seconds"]),
         f"{run['peak_memory_mb'] / 1e3:.2f} GB",
         f"{run['step_memory_mb']:.0f} MB",
-        _time(run["seconds_to_reach"]),
+        f"{100 * run['best_validation']:.2f}",
+        _time(run["seconds_to_best"]),
+        _reference_time(run),
     ]
+
+
+def _reference_time(run: dict[str, Any]) -> str:
+    if run["reference_seconds"] is None:
+        return "never"
+    share = run["reference_seconds"] / run["seconds_to_best"]
+    return f"{_time(run['reference_seconds'])} ({share:.2g}x)"
 
 
 def _time(seconds: float) -> str:

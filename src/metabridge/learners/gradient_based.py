@@ -4,7 +4,8 @@
 gradient is that of the loss after adaptation (MAML, ANIL, BOIL, Meta-SGD).
 
 Batch normalisation, by `batch_norm`. In training, every pass of the body normalises
-with the statistics of its own images, the support's or the query's of one task.
+with the statistics of its own images, the support's or the query's of one task; where
+only the head adapts, they pass together.
 - ``"batch"``: at test time too, as in the original MAML. This is transductive: the
   score of a query depends on the other queries it is scored with.
 - ``"running"``: at test time, running statistics, in adaptation and in scoring.
@@ -65,6 +66,12 @@ class Network(NamedTuple):
     adapt_in_training: Callable[..., tuple[Params, inner_loop.Trace]]
     """``adapt_in_training(params, batch_stats, key, examples)``: the adapted parameters
     of a task and the trace, which keeps a `Score` for every step."""
+    adapted_score: Callable[
+        [Params, Params, Key[Array, ""], Task], tuple[Score, inner_loop.Trace]
+    ]
+    """``adapted_score(params, batch_stats, key, task)``: how the parameters adapted to
+    a training task do on what it is judged on. The running statistics are those of the
+    body before adaptation."""
     adapt: Adapt
     logits: Logits
     frozen_body: FrozenBody | None
@@ -155,12 +162,9 @@ def learner(
     def task_loss(
         params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
     ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
-        key_inner, key_outer = jax.random.split(key)
-        inner, outer = net.split(task)
-        adapted, trace = net.adapt_in_training(params, batch_stats, key_inner, inner)
-        judged = net.score(adapted, batch_stats, key_outer, outer)
-        stats = first_statistics(trace, judged)
-        return inner_loop.poisoned(judged.loss, trace), (judged.accuracy, stats)
+        judged, trace = net.adapted_score(params, batch_stats, key, task)
+        loss = inner_loop.poisoned(judged.loss, trace)
+        return loss, (judged.accuracy, judged.batch_stats)
 
     return assemble(name, net, task_loss, optimizer)
 
@@ -231,36 +235,59 @@ def network(
             params = {**params, "head": {**params["head"], "rates": rates}}
         return state._replace(params=params, optimizer=optimizer.init(params))
 
-    def features(
-        body: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
-    ) -> tuple[Float[Array, "N D"], Params]:
-        return train_features(model, body, batch_stats, examples.inputs, key)
-
     def score(
         params: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
     ) -> Score:
-        embedded, stats = features(params["body"], batch_stats, key, examples)
+        body, inputs = params["body"], examples.inputs
+        embedded, stats = train_features(model, body, batch_stats, inputs, key)
         return _score(params["head"], embedded, examples.labels, stats)
 
     def adapt_in_training(
         params: Params, batch_stats: Params, key: Key[Array, ""], examples: Examples
     ) -> tuple[Params, inner_loop.Trace]:
-        start = _of_task(params)
-        # If the body stays as it is, one pass serves all steps.
-        once = None
-        if loop.layers == "head":
-            once = features(start["body"], batch_stats, key, examples)
-
         def loss_fn(part: Params, number: Int[Array, ""]):
-            if once is not None:
-                embedded, stats = once
-                result = _score(part["head"], embedded, examples.labels, stats)
-            else:
-                key_step = jax.random.fold_in(key, number)
-                result = score(part, batch_stats, key_step, examples)
+            key_step = jax.random.fold_in(key, number)
+            result = score(part, batch_stats, key_step, examples)
             return result.loss, result
 
-        return inner_loop.run(loop, loss_fn, start, rates=params["head"].get("rates"))
+        rates = params["head"].get("rates")
+        return inner_loop.run(loop, loss_fn, _of_task(params), rates=rates)
+
+    def adapt_head(
+        params: Params,
+        embedded: Float[Array, "S D"],
+        labels: Int[Array, "S"],
+        *,
+        steps: int,
+    ) -> tuple[Params, inner_loop.Trace]:
+        """For loops that leave the body alone: one pass of it serves all steps."""
+
+        def loss_fn(part: Params, number: Int[Array, ""]):
+            del number
+            return _cross_entropy(_scores(part["head"], embedded), labels), None
+
+        rates = params["head"].get("rates")
+        return inner_loop.run(loop, loss_fn, _of_task(params), rates=rates, steps=steps)
+
+    def adapted_score(
+        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
+    ) -> tuple[Score, inner_loop.Trace]:
+        inner, outer = split(task)
+        if loop.layers != "head":
+            key_inner, key_outer = jax.random.split(key)
+            adapted, trace = adapt_in_training(params, batch_stats, key_inner, inner)
+            judged = score(adapted, batch_stats, key_outer, outer)
+            stats = first_statistics(trace, judged)
+            return judged._replace(batch_stats=stats), trace
+        inputs = inner.inputs
+        if not joint:
+            inputs = jnp.concatenate([inner.inputs, outer.inputs])
+        body = params["body"]
+        embedded, stats = train_features(model, body, batch_stats, inputs, key)
+        support = embedded[: len(inner.labels)]
+        adapted, trace = adapt_head(params, support, inner.labels, steps=loop.steps)
+        query = embedded[-len(outer.labels) :]
+        return _score(adapted["head"], query, outer.labels, stats), trace
 
     def test_features(
         body: Params, batch_stats: Params, inputs: Float[Array, "N *X"]
@@ -273,33 +300,22 @@ def network(
         )
         return jnp.asarray(embedded)
 
-    def adapted_in_test(
-        params: Params, labels: Int[Array, "S"], features_of: Callable[[Params], Any]
-    ) -> Params:
-        """A task's parameters after the loop; `features_of` are the support's."""
-
-        def loss_fn(part: Params, number: Int[Array, ""]):
-            del number
-            said = _scores(part["head"], features_of(part["body"]))
-            return _cross_entropy(said, labels), None
-
-        rates = params["head"].get("rates")
-        start = _of_task(params)
-        steps = loop.test_steps
-        return inner_loop.run(loop, loss_fn, start, rates=rates, steps=steps)[0]
-
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Any:
         _check_ways(name, head_ways, ways)
         params, batch_stats = variables["params"], variables["batch_stats"]
 
-        def features_of(body: Params) -> Float[Array, "S D"]:
-            return test_features(body, batch_stats, support.inputs)
+        def loss_fn(part: Params, number: Int[Array, ""]):
+            del number
+            embedded = test_features(part["body"], batch_stats, support.inputs)
+            return _cross_entropy(_scores(part["head"], embedded), support.labels), None
 
+        steps = loop.test_steps
         if loop.layers == "head":
-            once = features_of(params["body"])
-            adapted = adapted_in_test(params, support.labels, lambda _: once)
+            embedded = test_features(params["body"], batch_stats, support.inputs)
+            adapted, _ = adapt_head(params, embedded, support.labels, steps=steps)
         else:
-            adapted = adapted_in_test(params, support.labels, features_of)
+            start, rates = _of_task(params), params["head"].get("rates")
+            adapted, _ = inner_loop.run(loop, loss_fn, start, rates=rates, steps=steps)
         return {"params": adapted, "batch_stats": batch_stats}
 
     def head_of(variables: Variables) -> Head:
@@ -307,8 +323,8 @@ def network(
             features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
         ) -> Params:
             _check_ways(name, head_ways, ways)
-            params = variables["params"]
-            return adapted_in_test(params, labels, lambda _: features)["head"]
+            params, steps = variables["params"], loop.test_steps
+            return adapt_head(params, features, labels, steps=steps)[0]["head"]
 
         return Head(name, fit, _scores)
 
@@ -338,6 +354,7 @@ def network(
         init,
         score,
         adapt_in_training,
+        adapted_score,
         adapt,
         logits,
         frozen_body,
