@@ -145,10 +145,7 @@ def torch_step(name: Name, weights: Weights, batch: Task) -> Callable[[], float]
             [part[task] for part in parts] for parts in (images, labels)
         )
         now = dict(weights)
-        frozen = None
-        if name == "anil":
-            together = torch_features(now, torch.cat([x, x_query]))
-            frozen, frozen_query = together[: len(x)], together[len(x) :]
+        frozen = torch_features(now, x) if name == "anil" else None
         for _ in range(STEPS):
             features = torch_features(now, x) if frozen is None else frozen
             slopes = torch.autograd.grad(
@@ -160,9 +157,7 @@ def torch_step(name: Name, weights: Weights, batch: Task) -> Callable[[], float]
             )
             for key, slope in zip(adapted_names, slopes, strict=True):
                 now[key] = now[key] - INNER_LR * slope
-        if frozen is None:
-            frozen_query = torch_features(now, x_query)
-        return loss_of(now, frozen_query, y_query)
+        return loss_of(now, torch_features(now, x_query), y_query)
 
     def step() -> float:
         optimizer.zero_grad()

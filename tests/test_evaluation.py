@@ -96,7 +96,14 @@ def test_the_bank_the_direct_route_and_numpy_agree(
 def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
     dataset: Dataset,
 ) -> None:
-    learner = anil(MLP(16, 1), optax.sgd(0.1), ways=3, inner_lr=50.0, test_steps=20)
+    learner = anil(
+        MLP(16, 1),
+        optax.sgd(0.1),
+        ways=3,
+        inner_lr=50.0,
+        test_steps=20,
+        batch_norm="running",
+    )
     state = learner.init(jax.random.key(1), jnp.zeros((1, *dataset.image_shape)))
     scores = [
         evaluation.evaluator(one, dataset, dataset.test, SHAPE)(

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from metabridge.learners import anil, variables_of
+from metabridge.models import Conv4
 from metabridge.types import Examples
 from tests.learners import gbml, reference, toy
 from tests.tolerance import assert_close
@@ -70,10 +71,44 @@ def test_only_the_head_adapts() -> None:
         assert not np.allclose(q["W"], gbml.flat(state.params)["W"], atol=1e-2)
 
 
+@pytest.mark.parametrize("batch_norm", ["batch", "running"])
+def test_what_normalises_in_training(batch_norm) -> None:
+    """Statistics of the support, and of the query; running ones see both together."""
+    model = Conv4(2)
+    learner = anil(
+        model, optax.sgd(0.1), ways=toy.WAYS, inner_steps=0, batch_norm=batch_norm
+    )
+    batch = toy.tasks(1, (16, 16, 1))
+    state = learner.init(gbml.KEY, batch.support.inputs[0])
+    after, info = jax.jit(learner.step)(gbml.KEY, state, batch)
+    support, query = batch.support.inputs[0], batch.query.inputs[0]
+    variables = {"params": state.params["body"], "batch_stats": state.batch_stats}
+
+    def passed(inputs):
+        return model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+
+    if batch_norm == "running":
+        features, stats = passed(jnp.concatenate([support, query]))
+        features = features[len(support) :]
+    else:
+        features, stats = passed(query)[0], passed(support)[1]
+    linear = state.params["head"]["linear"]
+    said = np.asarray(features @ linear["weights"] + linear["bias"][None], np.float64)
+    right = said[np.arange(len(said)), batch.query.labels[0]]
+    expected = np.log(np.exp(said).sum(1)) - right
+    np.testing.assert_allclose(info.loss, expected.mean(), rtol=1e-5)
+    for found, value in zip(
+        jax.tree.leaves(after.batch_stats),
+        jax.tree.leaves(dict(stats)["batch_stats"]),
+        strict=True,
+    ):
+        assert_close(found, np.asarray(value), slack=3)
+
+
 def test_features_can_be_shared_by_tasks_unless_they_depend_on_the_batch() -> None:
-    assert anil(gbml.BODY, optax.sgd(0.1), ways=3).frozen_body is not None
-    batch = anil(gbml.BODY, optax.sgd(0.1), ways=3, batch_norm="batch")
-    assert batch.frozen_body is None
+    assert anil(gbml.BODY, optax.sgd(0.1), ways=3).frozen_body is None
+    running = anil(gbml.BODY, optax.sgd(0.1), ways=3, batch_norm="running")
+    assert running.frozen_body is not None
 
 
 def test_features_are_those_of_the_meta_learned_body() -> None:

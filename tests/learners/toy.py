@@ -59,6 +59,14 @@ LEARNERS |= {
     "anil": functools.partial(
         anil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
     ),
+    "anil running": functools.partial(
+        anil,
+        ways=WAYS,
+        test_steps=100,
+        inner_lr=1.0,
+        inner_steps=3,
+        batch_norm="running",
+    ),
     "boil": functools.partial(
         boil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
     ),

@@ -58,8 +58,6 @@ class ANILConfig(MAMLConfig):
 
     inner_lr: float = 0.1
     """Step size of the inner loop, or its start where it is learned."""
-    batch_norm: Literal["batch", "running"] = "running"
-    """Statistics at test time: of the images scored together, or running ones."""
 
 
 @dataclasses.dataclass(frozen=True)

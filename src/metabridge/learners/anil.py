@@ -30,8 +30,7 @@ def anil(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised;
-        `batch_norm` is "running" unless given.
+      **options: see `gradient_based.learner`, also for what is returned and raised.
     """
     return learner(
         "anil",
@@ -40,5 +39,5 @@ def anil(
         layers="head",
         ways=ways,
         inner_lr=inner_lr,
-        **(OptionsWithRates(batch_norm="running") | options),
+        **options,
     )

@@ -4,11 +4,11 @@
 gradient is that of the loss after adaptation (MAML, ANIL, BOIL, Meta-SGD).
 
 Batch normalisation, by `batch_norm`. In training, every pass of the body normalises
-with the statistics of its own images, the support's or the query's of one task; where
-only the head adapts, they pass together.
+with the statistics of its own images, the support's or the query's of one task.
 - ``"batch"``: at test time too, as in the original MAML. This is transductive: the
   score of a query depends on the other queries it is scored with.
-- ``"running"``: at test time, running statistics, in adaptation and in scoring.
+- ``"running"``: at test time, running statistics, in adaptation and in scoring. So that
+  these serve both, support and query pass together in training if only the head adapts.
 The running ones are those of the body before adaptation, on what it adapts to, averaged
 over the tasks; features for another head are normalised by them in either case.
 """
@@ -269,6 +269,28 @@ def network(
         rates = params["head"].get("rates")
         return inner_loop.run(loop, loss_fn, _of_task(params), rates=rates, steps=steps)
 
+    def both_features(
+        params: Params,
+        batch_stats: Params,
+        key: Key[Array, ""],
+        inner: Examples,
+        outer: Examples,
+    ) -> tuple[Float[Array, "S D"], Float[Array, "Q D"], Params]:
+        def passed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+            return train_features(model, params["body"], batch_stats, inputs, key)
+
+        if joint:
+            embedded, stats = passed(key, inner.inputs)
+            return embedded, embedded, stats
+        if batch_norm == "running":
+            inputs = jnp.concatenate([inner.inputs, outer.inputs])
+            embedded, stats = passed(key, inputs)
+            return embedded[: len(inner.labels)], embedded[len(inner.labels) :], stats
+        key_inner, key_outer = jax.random.split(key)
+        support, stats = passed(key_inner, inner.inputs)
+        query, _ = passed(key_outer, outer.inputs)
+        return support, query, stats
+
     def adapted_score(
         params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
     ) -> tuple[Score, inner_loop.Trace]:
@@ -279,14 +301,8 @@ def network(
             judged = score(adapted, batch_stats, key_outer, outer)
             stats = first_statistics(trace, judged)
             return judged._replace(batch_stats=stats), trace
-        inputs = inner.inputs
-        if not joint:
-            inputs = jnp.concatenate([inner.inputs, outer.inputs])
-        body = params["body"]
-        embedded, stats = train_features(model, body, batch_stats, inputs, key)
-        support = embedded[: len(inner.labels)]
+        support, query, stats = both_features(params, batch_stats, key, inner, outer)
         adapted, trace = adapt_head(params, support, inner.labels, steps=loop.steps)
-        query = embedded[-len(outer.labels) :]
         return _score(adapted["head"], query, outer.labels, stats), trace
 
     def test_features(
