@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from metabridge.learners import maml, variables_of
-from metabridge.learners.gradient_based import merged
+from metabridge.learners.network import merged
 from metabridge.models import Conv4
 from metabridge.types import Examples
 from tests.learners import gbml, reference, toy

@@ -23,13 +23,9 @@ from jaxtyping import Array, Float, Key
 
 from metabridge.learners import inner_loop
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import (
-    BatchNorm,
-    assemble,
-    first_statistics,
-    network,
-)
+from metabridge.learners.gradient_based import assemble
 from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.network import BatchNorm, Network, first_statistics
 from metabridge.learners.outer import with_gradient
 from metabridge.types import Params, Task
 
@@ -62,7 +58,7 @@ def imaml(
       cg_steps: of conjugate gradients, at least 0; 0 takes the query's gradient as it
         is.
       batch_norm: at test time, by the statistics of the batch at hand (transductive,
-        the original's) or by running ones; see `gradient_based`.
+        the original's) or by running ones; see `network`.
       max_inner_grad_norm: inner gradients are cut to this norm.
       joint: adapt to support and query together, and judge on both: the joint training
         of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section 4.
@@ -88,9 +84,7 @@ def imaml(
         max_grad_norm=max_inner_grad_norm,
         proximity=proximity,
     )
-    net = network(
-        "imaml", model, optimizer, loop, ways=ways, batch_norm=batch_norm, joint=joint
-    )
+    net = Network("imaml", model, loop, ways, batch_norm, joint)
 
     def task_loss(
         params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
@@ -118,7 +112,7 @@ def imaml(
             first_statistics(trace, judged),
         )
 
-    return assemble("imaml", net, task_loss, optimizer)
+    return assemble(net, task_loss, optimizer)
 
 
 def implicit_gradient(

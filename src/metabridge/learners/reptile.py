@@ -14,13 +14,9 @@ from jaxtyping import Array, Float, Key
 
 from metabridge.learners import inner_loop
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import (
-    BatchNorm,
-    assemble,
-    first_statistics,
-    network,
-)
+from metabridge.learners.gradient_based import assemble
 from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.network import BatchNorm, Network, first_statistics
 from metabridge.learners.outer import with_gradient
 from metabridge.types import Params, Task
 
@@ -50,7 +46,7 @@ def reptile(
       inner_steps: of adaptation in training, at least 1.
       test_steps: of adaptation to an unseen task; as many as in training unless given.
       batch_norm: at test time, by the statistics of the batch at hand (transductive,
-        the original's) or by running ones; see `gradient_based`.
+        the original's) or by running ones; see `network`.
       max_inner_grad_norm: inner gradients are cut to this norm.
 
     Returns:
@@ -71,9 +67,7 @@ def reptile(
         rate=inner_lr,
         max_grad_norm=max_inner_grad_norm,
     )
-    net = network(
-        "reptile", model, optimizer, loop, ways=ways, batch_norm=batch_norm, joint=True
-    )
+    net = Network("reptile", model, loop, ways, batch_norm, joint=True)
 
     def task_loss(
         params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
@@ -91,4 +85,4 @@ def reptile(
             first_statistics(trace, judged),
         )
 
-    return assemble("reptile", net, task_loss, optimizer)
+    return assemble(net, task_loss, optimizer)
