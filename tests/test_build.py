@@ -179,6 +179,24 @@ def test_fine_tuning_takes_its_steps_at_its_rate(steps: int) -> None:
     np.testing.assert_allclose(jnp.abs(after - before).max(), steps * 0.25, rtol=1e-3)
 
 
+def test_a_test_task_has_the_steps_asked_for() -> None:
+    def adapted(test_steps: int | None):
+        config = Config(
+            ALGORITHMS["maml"](inner_steps=3),
+            model=ModelConfig("mlp", width=16, depth=1),
+            evaluation=EvaluationConfig(ways=2, test_steps=test_steps),
+        )
+        built = build.learner(resolve(config), toy.dataset())
+        inputs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 64)), jnp.float32)
+        variables = variables_of(built.init(jax.random.key(0), inputs))
+        support = Examples(inputs, jnp.asarray([0, 0, 1, 1], jnp.int32))
+        moved = built.adapt(variables, support, ways=2)["params"]["head"]["bias"]
+        return float(jnp.abs(moved).max())
+
+    assert adapted(None) == adapted(3)
+    assert 0 < adapted(1) < adapted(3) < adapted(9)
+
+
 @pytest.mark.parametrize(
     ("learner", "rotations", "shape"),
     [

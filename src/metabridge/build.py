@@ -120,7 +120,7 @@ def _trained(
     # The fields of the options are the arguments of the factory.
     arguments: dict[str, Any] = dataclasses.asdict(options)
     if isinstance(options, GradientBasedConfig):
-        arguments["ways"] = ways
+        arguments |= {"ways": ways, "test_steps": config.evaluation.test_steps}
     if isinstance(options, RFSConfig):  # the teacher itself in place of its folder
         arguments |= {"num_classes": rows, "teacher": teacher}
     return getattr(learners, config.algorithm)(body, rule, **arguments)

@@ -51,6 +51,7 @@ def evaluate(
     tasks: int | None = None,
     head: HeadName | None = None,
     finetune_steps: int | None = None,
+    test_steps: int | None = None,
     finetune_rate: float | None = None,
     data_dir: Path | None = None,
     output: Path | None = None,
@@ -68,6 +69,7 @@ def evaluate(
       head: The learner's own adaptation, a head fitted on its frozen features, or
         finetune, which trains body and head.
       finetune_steps: Fine-tuning: steps of Adam on the support.
+      test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
       data_dir: TFDS folder, if the data has moved.
       output: JSON file for the result.
@@ -77,6 +79,7 @@ def evaluate(
     given = {
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
+        "test_steps": test_steps,
     }  # fmt: skip
     result = evaluate_run(
         run,

@@ -91,6 +91,7 @@ def test_the_body_has_a_say() -> None:
         ("evaluation", {"C": -1.0}, "`C` is -1.0"),
         ("evaluation", {"penalty": 0.0}, "`penalty` is 0.0"),
         ("evaluation", {"finetune_steps": -1}, "`finetune_steps` is -1"),
+        ("evaluation", {"test_steps": 0}, "`test_steps` is 0, but must be at least 1"),
         ("evaluation", {"finetune_rate": 0.0}, "`finetune_rate` is 0.0"),
         ("model", {"width": 0}, "`width` is 0"),
         ("model", {"drop_rate": 1.0}, r"`drop_rate` is 1.0, but must be in \[0, 1\)"),

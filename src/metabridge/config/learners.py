@@ -30,8 +30,6 @@ class GradientBasedConfig:
     """Step size of the inner loop, or its start where it is learned."""
     inner_steps: int = 5
     """Inner steps in training."""
-    test_steps: int | None = None
-    """Inner steps on unseen tasks. Default: as in training."""
     batch_norm: Literal["batch", "running"] = "batch"
     """Statistics at test time: of the images scored together, or running ones."""
     max_inner_grad_norm: float | None = None

@@ -156,6 +156,8 @@ def check(config: Config) -> None:
         "evaluation_seed": (config.evaluation.evaluation_seed, 0),
         "patience": (config.train.patience, 1),
     }
+    if config.evaluation.test_steps is not None:
+        at_least["test_steps"] = (config.evaluation.test_steps, 1)
     if config.train.early_stop is not None:
         at_least["early_stop"] = (config.train.early_stop, 1)
     if config.train.minutes is not None and config.train.steps is None:

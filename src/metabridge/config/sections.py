@@ -109,5 +109,7 @@ class EvaluationConfig:
     """Fine-tuning: steps of Adam on the support."""
     finetune_rate: float = 1e-3
     """Fine-tuning: Adam's learning rate."""
+    test_steps: int | None = None
+    """Learners with an inner loop: its steps in a test. Default: as in training."""
     evaluation_seed: int = 0
     """Of the validation and test tasks."""

@@ -151,6 +151,7 @@ def test(
         "queries": shape.queries,
         "tasks": score.tasks,
         "head": config.evaluation.head,
+        "test_steps": config.evaluation.test_steps,
         "accuracy": score.accuracy,
         "ci95": score.ci95,
         "pixel_centroid_accuracy": pixels.accuracy,
