@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import optax
+import pytest
 
 from metabridge.learners import boil, variables_of
 from metabridge.types import Examples
@@ -57,3 +58,8 @@ def test_only_the_body_adapts() -> None:
         )
         assert_close(adapted["params"]["body"]["NTKDense_0"]["kernel"], q["K"])
         assert not np.allclose(q["K"], p["K"], atol=1e-2)
+
+
+def test_a_head_of_zeros_would_stay_one() -> None:
+    with pytest.raises(ValueError, match="boil leaves its head as it is"):
+        boil(gbml.BODY, optax.sgd(0.1), ways=3, zero_head=True)

@@ -62,6 +62,52 @@ def test_second_order_gradient_equals_finite_differences(
             assert sum(np.square(v).sum() for v in g.values()) > max_norm**2
 
 
+def test_a_head_of_zeros_to_start_from() -> None:
+    with gbml.double() as batch:
+        learner = maml(
+            gbml.BODY,
+            gbml.gradients_kept(),
+            ways=toy.WAYS,
+            inner_lr=LR,
+            inner_steps=STEPS,
+            zero_head=True,
+        )
+        state = gbml.start(learner, batch)
+        actual, info = gbml.step(learner, state, batch)
+        p = gbml.flat(state.params)
+        zeros = {name: np.zeros_like(p[name]) for name in ("W", "b")}
+
+        def outer(kernel: reference.Parameters, number: int) -> float:
+            q = reference.adapted(
+                kernel | zeros, *gbml.arrays(batch.support, number), rates=[LR] * STEPS
+            )
+            return reference.loss(q, *gbml.arrays(batch.query, number))
+
+        only_body = {"K": p["K"]}
+        assert_close(
+            info.loss, gbml.mean(lambda number: outer(only_body, number), batch)
+        )
+        expected = reference.slope(
+            lambda kernel: gbml.mean(lambda number: outer(kernel, number), batch),
+            only_body,
+        )
+        found = gbml.flat(actual)
+        gbml.assert_parameters_close({"K": found["K"]}, expected)
+        assert not found["W"].any()
+        assert not found["b"].any()
+        # A test starts from there, too, and knows no class before it has seen it.
+        adapted = learner.adapt(
+            variables_of(state),
+            Examples(batch.support.inputs[0], batch.support.labels[0]),
+            ways=toy.WAYS,
+        )["params"]
+        q = reference.adapted(
+            p | zeros, *gbml.arrays(batch.support, 0), rates=[LR] * STEPS
+        )
+        assert_close(adapted["head"]["weights"], q["W"])
+        assert_close(adapted["body"]["NTKDense_0"]["kernel"], q["K"])
+
+
 def test_first_order_gradient_is_the_querys_where_adaptation_ends() -> None:
     with gbml.double() as batch:
         learner = maml(

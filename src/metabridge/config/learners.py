@@ -48,6 +48,8 @@ class MAMLConfig(GradientBasedConfig):
     """Compute inner steps again on the way back: less memory, more time."""
     joint: bool = False
     """Adapt to and judge on support and query together, without a split."""
+    zero_head: bool = False
+    """Adapt from a head of zeros instead of a meta-learned one."""
 
 
 @dataclasses.dataclass(frozen=True)

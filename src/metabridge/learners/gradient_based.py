@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     max_inner_grad_norm: float | None
     rematerialise: bool
     joint: bool
+    zero_head: bool
 
 
 class OptionsWithRates(Options, total=False):
@@ -52,6 +53,7 @@ def learner(
     max_inner_grad_norm: float | None = None,
     rematerialise: bool = False,
     joint: bool = False,
+    zero_head: bool = False,
 ) -> Learner:
     """A learner that descends the loss after adaptation: the options of all of them.
 
@@ -74,6 +76,10 @@ def learner(
         one of them, for a third more time, on a CPU more; see `InnerLoop`.
       joint: adapt to support and query together, and judge on both: the joint training
         of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section 4.
+      zero_head: adapt from a head of zeros instead of a meta-learned one, so that no
+        class is favoured before it has been seen (Kao, Chiu, Chen. MAML is a noisy
+        contrastive learner in classification. ICLR 2022,
+        https://arxiv.org/abs/2106.15367). The first step leaves the body as it is.
 
     Returns:
       The learner. Its parameters are ``{"body": ..., "head": {"linear": ..., "rates":
@@ -93,7 +99,7 @@ def learner(
         max_grad_norm=max_inner_grad_norm,
         rematerialise=rematerialise,
     )
-    net = Network(name, model, loop, ways, batch_norm, joint)
+    net = Network(name, model, loop, ways, batch_norm, joint, zero_head)
 
     def task_loss(
         params: Params, batch_stats: Params, key: Key[Array, ""], task: Task

@@ -65,6 +65,8 @@ class Network:
     """Which statistics normalise at test time."""
     joint: bool = False
     """Adapt to support and query together, and judge on both."""
+    zero_head: bool = False
+    """Adapt from a head of zeros instead of the meta-learned one."""
 
     def __post_init__(self) -> None:
         inner_loop.check(self.loop)
@@ -75,6 +77,11 @@ class Network:
         if self.batch_norm not in get_args(BatchNorm):
             known = ", ".join(get_args(BatchNorm))
             raise ValueError(f"`batch_norm` is {self.batch_norm!r}; known are {known}")
+        if self.zero_head and self.loop.layers == "body":
+            raise ValueError(
+                f"{self.name} leaves its head as it is, so it cannot start from zeros "
+                "(`zero_head`)"
+            )
 
     def init(self, optimizer: optax.GradientTransformation) -> Init:
         """Makes a learner's `init`."""
@@ -91,7 +98,7 @@ class Network:
         def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
             state = init_without_rates(key, example)
             params = state.params
-            rates = inner_loop.init_rates(self.loop, _of_task(params))
+            rates = inner_loop.init_rates(self.loop, self._of_task(params))
             if rates is not None:
                 params = {**params, "head": {**params["head"], "rates": rates}}
             return state._replace(params=params, optimizer=optimizer.init(params))
@@ -227,8 +234,15 @@ class Network:
     ) -> tuple[Params, inner_loop.Trace]:
         rates = params["head"].get("rates")
         return inner_loop.run(
-            self.loop, loss_fn, _of_task(params), rates=rates, steps=steps
+            self.loop, loss_fn, self._of_task(params), rates=rates, steps=steps
         )
+
+    def _of_task(self, params: Params) -> Params:
+        """Where a task's parameters start."""
+        head = params["head"]["linear"]
+        if self.zero_head:
+            head = jax.tree.map(jnp.zeros_like, head)
+        return {"body": params["body"], "head": head}
 
     def _adapt_head(
         self,
@@ -303,10 +317,6 @@ def merged(task: Task) -> Examples:
         jnp.concatenate([task.support.inputs, task.query.inputs]),
         jnp.concatenate([task.support.labels, task.query.labels]),
     )
-
-
-def _of_task(params: Params) -> Params:
-    return {"body": params["body"], "head": params["head"]["linear"]}
 
 
 def _scores(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
