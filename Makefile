@@ -57,7 +57,7 @@ train-gbml: $(VENV)/.run ## train and evaluate another learner [ALGORITHM=anil, 
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(RUN_DIR),--run-dir $(RUN_DIR)) $(ARGS)
 
 compare: $(VENV)/.run ## compare learners by equal training time [ALGORITHMS=mtl,anil,maml MINUTES=1 FOLDER=]
-	$(BIN)/metabridge compare --algorithms $(ALGORITHMS) --dataset $(DATASET) --shots $(SHOTS) \
+	$(BIN)/metabridge compare --algorithms "$(ALGORITHMS)" --dataset $(DATASET) --shots $(SHOTS) \
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
 

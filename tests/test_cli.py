@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from metabridge import cli
+from metabridge.config import ANILConfig
 from tests import toy
 
 FAST = [
@@ -221,19 +222,23 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
 
     def compare(algorithms, config, *, images, folder):
         asked.append((algorithms, config.data.dataset, config.evaluation.shots, images))
-        runs = [{"algorithm": name, "error": errors[name]} for name in algorithms]
+        runs = [{"algorithm": name, "error": errors[name]} for name in errors]
         found = {"title": "a title", "reference": "mtl"}
         return found | {"runs": runs, "folder": str(folder)}
 
     monkeypatch.setattr("metabridge.comparison.compare", compare)
-    arguments = ["compare", "--algorithms=mtl,anil", "--dataset=omniglot"]
+    arguments = ["compare", "--algorithms=mtl,anil --inner-lr 0.25"]
+    arguments += ["--dataset=omniglot"]
     arguments += ["--shots=1", "--images=500", f"--folder={tmp_path}"]
     errors = {"mtl": "ValueError: lost", "anil": "ValueError: no"}
     printed = refused(capsys, *arguments)
-    assert asked == [(["mtl", "anil"], "omniglot", 1, 500)]
+    learners = ["mtl", ANILConfig(inner_lr=0.25)]
+    assert asked == [(learners, "omniglot", 1, 500)]
     assert "a title | algorithm |" in printed
     assert "| anil | failed: ValueError: no |" in printed
     assert f"everything is in {tmp_path}" in printed
+    wrong = refused(capsys, "compare", "--algorithms=mtl,anil --solver svm")
+    assert "--solver" in wrong
 
 
 def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:

@@ -1,6 +1,7 @@
 """The command line: `metabridge train | evaluate | compare | datasets`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from metabridge.config import (
     DataConfig,
     EvaluationConfig,
     HeadName,
+    LearnerConfig,
     ModelConfig,
     TrainConfig,
 )
@@ -101,11 +103,11 @@ def compare(
 ) -> None:
     """Train and score algorithms with equal budgets: a table and a figure.
 
-    The budget of each is --minutes of training (default 1) or a number of --images. The
-    options of the learners are their defaults.
+    The budget of each is --minutes of training (default 1) or a number of --images.
 
     Args:
-      algorithms: Names separated by commas, as in mtl,anil,maml.
+      algorithms: Names separated by commas, each with options of its own if wanted, as
+        in "mtl,anil --inner-lr 0.02,maml". The cost of all is held against the first's.
       images: Training images of each, instead of minutes.
       folder: Folder of the comparison. What is finished there is taken as it is.
         Default: one under runs/.
@@ -114,10 +116,19 @@ def compare(
     from metabridge.comparison.summary import table
 
     config = Config(data=data, model=model, train=train, evaluation=evaluation)
-    found = compare(algorithms.split(","), config, images=images, folder=folder)
+    learners = [_with_options(entry) for entry in algorithms.split(",")]
+    found = compare(learners, config, images=images, folder=folder)
     print(f"\n{table(found)}\neverything is in {found['folder']}")
     if any(run["error"] is not None for run in found["runs"]):
         sys.exit(1)
+
+
+def _with_options(entry: str) -> str | LearnerConfig:
+    """A learner's options, from its name and theirs: "anil --inner-lr 0.02"."""
+    name, *options = shlex.split(entry) or [""]
+    if not options or name not in ALGORITHMS:
+        return name
+    return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
 
 
 def datasets() -> None:

@@ -15,6 +15,8 @@ from metabridge.config import (
     ALGORITHMS,
     Config,
     EvaluationConfig,
+    MAMLConfig,
+    MTLConfig,
     TrainConfig,
     images_per_step,
 )
@@ -50,6 +52,12 @@ def test_equal_minutes_by_default() -> None:
     assert longer["mtl"].train.minutes == 3.0
 
 
+def test_learners_have_options_of_their_own() -> None:
+    configs = run.plan(["mtl", MAMLConfig(inner_lr=0.25)], Config(), None)
+    assert configs["maml"].learner == MAMLConfig(inner_lr=0.25)
+    assert configs["mtl"].learner == MTLConfig()
+
+
 def test_equal_images() -> None:
     configs = run.plan(["mtl", "anil"], Config(), 10_000)
     for config in configs.values():
@@ -69,6 +77,7 @@ def test_equal_images() -> None:
             r"unknown algorithm 'maml\+\+'; known are mtl",
         ),
         (["mtl", "anil", "mtl"], {}, None, "'mtl, anil, mtl', but must be different"),
+        (["maml", MAMLConfig(inner_lr=0.25)], {}, None, "'maml, maml', but must be"),
         ([], {}, None, "one at least"),
         (["mtl"], {"steps": 5}, None, "equal `minutes` or equal `images`"),
         (["mtl"], {"minutes": 1.0}, 500, "pass one of the two"),
@@ -77,7 +86,7 @@ def test_equal_images() -> None:
     ],
 )
 def test_what_cannot_be_compared(
-    algorithms: list[str], train: dict, images: int | None, message: str
+    algorithms: list, train: dict, images: int | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run.plan(algorithms, Config(train=TrainConfig(**train)), images)

@@ -12,12 +12,18 @@ from typing import Any
 from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
-from metabridge.config import ALGORITHMS, Config, resolve, with_images
+from metabridge.config import (
+    ALGORITHMS,
+    Config,
+    LearnerConfig,
+    resolve,
+    with_images,
+)
 from metabridge.training import run_folder, setup, train
 
 
 def compare(
-    algorithms: Sequence[str],
+    algorithms: Sequence[str | LearnerConfig],
     config: Config | None = None,
     *,
     images: int | None = None,
@@ -30,9 +36,11 @@ def compare(
     finished there is taken as it is, one that was interrupted goes on.
 
     Args:
-      algorithms: names, keys of `ALGORITHMS`.
-      config: data, model, training and evaluation of all; the learners' own options are
-        their defaults. Its `minutes` are the training time of each, by default 1.
+      algorithms: names, keys of `ALGORITHMS`, or learners' options, of which a name
+        stands for the defaults. The first is the one that the others' cost is held
+        against.
+      config: data, model, training and evaluation of all. Its `minutes` are the
+        training time of each, by default 1.
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
         ``efficiency.png``. Default: one under ``runs/`` named for the task.
@@ -65,22 +73,19 @@ def compare(
 
 
 def plan(
-    algorithms: Sequence[str], config: Config, images: int | None
+    algorithms: Sequence[str | LearnerConfig], config: Config, images: int | None
 ) -> dict[str, Config]:
     """The resolved configuration of each algorithm, their budgets equal.
 
     Raises:
       ValueError: an unknown or repeated name, or another budget than time or images.
     """
-    for name in algorithms:
-        if name not in ALGORITHMS:
-            raise ValueError(
-                f"unknown algorithm {name!r}; known are {', '.join(ALGORITHMS)}"
-            )
-    if not algorithms or len(set(algorithms)) < len(algorithms):
+    learners = [_options(algorithm) for algorithm in algorithms]
+    names = [Config(learner).algorithm for learner in learners]
+    if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"`algorithms` are {', '.join(algorithms)!r}, but must be different names, "
-            "one at least"
+            f"`algorithms` are {', '.join(names)!r}, but must be different ones, one "
+            "at least"
         )
     given = config.train
     if given.steps is not None or (images is not None and given.minutes is not None):
@@ -93,10 +98,8 @@ def plan(
     minutes = 1.0 if given.minutes is None else given.minutes
     timed = dataclasses.replace(given, minutes=minutes)
     configs = {
-        name: resolve(
-            dataclasses.replace(config, learner=ALGORITHMS[name](), train=timed)
-        )
-        for name in algorithms
+        name: resolve(dataclasses.replace(config, learner=learner, train=timed))
+        for name, learner in zip(names, learners, strict=True)
     }
     if images is None:
         return configs
@@ -104,6 +107,16 @@ def plan(
         counted = with_images(dataclasses.replace(planned.train, minutes=None), images)
         configs[name] = dataclasses.replace(planned, train=counted)
     return configs
+
+
+def _options(algorithm: str | LearnerConfig) -> LearnerConfig:
+    if not isinstance(algorithm, str):
+        return algorithm
+    if algorithm not in ALGORITHMS:
+        raise ValueError(
+            f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
+        )
+    return ALGORITHMS[algorithm]()
 
 
 def _title(configs: dict[str, Config], images: int | None) -> str:
