@@ -10,7 +10,9 @@ from metabridge.config import (
     Config,
     DataConfig,
     EvaluationConfig,
+    MAMLConfig,
     ModelConfig,
+    ProtoNetConfig,
     RFSConfig,
     TrainConfig,
 )
@@ -65,6 +67,21 @@ def test_the_body_has_a_say() -> None:
     assert large.train.learning_rate == 1e-3  # the paper's
     assert (small.model.width, large.model.width) == (64, 640)
     assert configs.resolve(Config()).data.augmentation == "drawing"
+
+
+@pytest.mark.parametrize(
+    ("learner", "model", "expected"),
+    [
+        (ProtoNetConfig(), "conv4", 5e-3),
+        (MAMLConfig(), "conv4", 3e-3),
+        (MAMLConfig(), "resnet12", 1e-3),
+    ],
+)
+def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
+    config = Config(learner=learner, model=ModelConfig(model))
+    assert configs.resolve(config).train.learning_rate == expected
+    stated = dataclasses.replace(config, train=TrainConfig(learning_rate=0.5))
+    assert configs.resolve(stated).train.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class MTLConfig:
 class GradientBasedConfig:
     """What the learners with an inner loop of gradient steps share."""
 
-    inner_lr: float = 0.01
+    inner_lr: float = 0.1
     """Step size of the inner loop, or its start where it is learned."""
     inner_steps: int = 5
     """Inner steps in training."""
@@ -56,9 +56,6 @@ class MAMLConfig(GradientBasedConfig):
 class ANILConfig(MAMLConfig):
     """ANIL: MAML whose inner loop adapts the head alone."""
 
-    inner_lr: float = 0.1
-    """Step size of the inner loop, or its start where it is learned."""
-
 
 @dataclasses.dataclass(frozen=True)
 class BOILConfig(MAMLConfig):
@@ -72,6 +69,8 @@ class BOILConfig(MAMLConfig):
 class MetaSGDConfig(GradientBasedConfig):
     """Meta-SGD: MAML with a learned rate for every parameter."""
 
+    inner_lr: float = 0.01
+    """Where the rates of the inner loop start."""
     inner_steps: int = 1
     """Inner steps in training."""
     first_order: bool = False
@@ -86,16 +85,11 @@ class MetaSGDConfig(GradientBasedConfig):
 class ReptileConfig(GradientBasedConfig):
     """Reptile: moves towards the parameters adapted to each task."""
 
-    inner_lr: float = 0.1
-    """Step size of the inner loop."""
-
 
 @dataclasses.dataclass(frozen=True)
 class IMAMLConfig(GradientBasedConfig):
     """iMAML: a proximal inner problem, differentiated implicitly."""
 
-    inner_lr: float = 0.1
-    """Step size of the inner loop."""
     inner_steps: int = 10
     """Inner steps in training."""
     proximity: float = 2.0

@@ -119,9 +119,11 @@ def _for_learner(config: Config) -> dict[str, Any]:
         "train_queries": 15,
         "tasks_per_step": 4,
     }
+    if not isinstance(config.learner, GradientBasedConfig):
+        return tasks
     # Outer gradients through an inner loop bear no larger steps.
-    slow = {"learning_rate": 1e-3}
-    return tasks | slow if isinstance(config.learner, GradientBasedConfig) else tasks
+    body = _BODIES[config.model.model]["learning_rate"]
+    return tasks | {"learning_rate": min(body, 3e-3)}
 
 
 def _fill(section: Any, defaults: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ def maml(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.01,
+    inner_lr: float = 0.1,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """MAML of body and head, by the second-order gradient or the first-order one.
