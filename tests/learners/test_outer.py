@@ -1,4 +1,4 @@
-"""The outer step on a quadratic, worked out by hand, and its two ways over tasks."""
+"""The outer steps, worked out by hand or a task at a time, and their two ways."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ import optax
 import pytest
 
 from metabridge.learners import State
-from metabridge.learners.outer import outer_step
+from metabridge.learners.outer import feature_step, outer_step
+from metabridge.models import Conv4
 from metabridge.types import Params, Task
-from tests.learners import toy
+from tests.learners import gbml, toy
 from tests.tolerance import assert_close
 
-both_ways = pytest.mark.parametrize("one_by_one", [False, True])
+both_ways = pytest.mark.parametrize("in_turn", [False, True])
 
 
 @both_ways
-def test_step_follows_the_mean_gradient(one_by_one: bool) -> None:
+def test_step_follows_the_mean_gradient(in_turn: bool) -> None:
     # Task t has the loss (w - t)^2 and leaves the statistic t; w starts at 5.
     def task_loss(params: Params, stats: Params, key: jax.Array, task: Task) -> Any:
         target = task.task_id.astype(jnp.float32)
@@ -31,7 +32,7 @@ def test_step_follows_the_mean_gradient(one_by_one: bool) -> None:
     rule = optax.sgd(0.1)
     stats = {"t": jnp.asarray(1.0), "seen": jnp.asarray(0.0)}
     state = State(params, stats, rule.init(params), jnp.asarray(7, jnp.int32))
-    step = jax.jit(outer_step(task_loss, rule, one_by_one=one_by_one))
+    step = jax.jit(outer_step(task_loss, rule, in_turn=in_turn))
     after, info = step(jax.random.key(0), state, batch)
     # Targets are 0, 1 and 2: losses 25, 16, 9 and slopes 10, 8, 6.
     assert_close(info.loss, 50 / 3)
@@ -45,3 +46,51 @@ def test_step_follows_the_mean_gradient(one_by_one: bool) -> None:
     numbers = [float(jax.random.uniform(key)) for key in keys]
     assert len(set(numbers)) == 3
     assert_close(after.batch_stats["seen"], np.mean(numbers))
+
+
+@both_ways
+def test_every_task_passes_the_body_by_itself(in_turn: bool) -> None:
+    """Loss, gradient and statistics against a plain sum over tasks, in float64."""
+    model, batch = Conv4(2), toy.tasks(3, (16, 16, 1), shots=2)
+    variables = model.init(jax.random.key(0), batch.support.inputs[0])
+    rule, head = gbml.gradients_kept(), {"w": jnp.asarray([0.5, -0.3])}
+
+    def feature_loss(head: Params, features: jax.Array, task: Task) -> Any:
+        labels = jnp.concatenate([task.support.labels, task.query.labels])
+        said = features @ head["w"]
+        return jnp.square(said - labels).mean(), (said > 1).mean(dtype=jnp.float32)
+
+    with jax.numpy_dtype_promotion("standard"), gbml.double(batch) as wide:
+        params = {"body": variables["params"], "head": head}
+        params, stats = gbml.in_double((params, variables["batch_stats"]))
+        state = State(params, stats, rule.init(params), jnp.asarray(0, jnp.int32))
+        step = jax.jit(feature_step(model, feature_loss, rule, in_turn=in_turn))
+        after, info = step(jax.random.key(0), state, wide)
+
+        def of_task(params: Params, number: int) -> Any:
+            task = jax.tree.map(lambda leaf: leaf[number], wide)
+            inputs = jnp.concatenate([task.support.inputs, task.query.inputs])
+            features, new = model.apply(
+                {"params": params["body"], "batch_stats": stats},
+                inputs,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            loss, accuracy = feature_loss(params["head"], features, task)
+            return loss, (accuracy, new["batch_stats"])
+
+        of_each = [
+            jax.value_and_grad(of_task, has_aux=True)(params, number)
+            for number in range(3)
+        ]
+        expected = jax.tree.map(lambda *leaves: sum(leaves) / 3, *of_each)
+        (loss, (accuracy, new_stats)), gradient = expected
+        assert_close(info.loss, loss)
+        assert_close(info.accuracy, accuracy)
+        assert_close(info.grad_norm, optax.global_norm(gradient))
+        for found, value in zip(
+            jax.tree.leaves((after.optimizer, after.batch_stats)),
+            jax.tree.leaves((gradient, new_stats)),
+            strict=True,
+        ):
+            assert_close(found, np.asarray(value))

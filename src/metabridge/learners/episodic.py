@@ -11,11 +11,9 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from metabridge.learners.body import train_features
-from metabridge.learners.outer import TaskLoss
+from metabridge.learners.outer import FeatureLoss
 from metabridge.types import Params, Task
 
 
@@ -35,30 +33,25 @@ class Scores(Protocol):
     ) -> Float[Array, "Q ways"]: ...
 
 
-def query_loss(
-    model: nn.Module, scores: Scores, *, label_smoothing: float = 0.0
-) -> TaskLoss:
-    """Cross-entropy of the query, as a loss of body and head.
-
-    Support and query pass the body together, so that batch normalisation sees both.
+def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
+    """Cross-entropy of the query, given the support.
 
     Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       scores: differentiable in the head's parameters and in both features.
       label_smoothing: share of a label that is spread over all ways, in [0, 1).
 
     Returns:
-      ``task_loss(params, batch_stats, key, task)``. It raises ValueError for a task
-      without queries.
+      ``feature_loss(head, features, task)``. It raises ValueError for a task without
+      support or query.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
             f"`label_smoothing` must be in [0, 1), but it is {label_smoothing}"
         )
 
-    def task_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+    def feature_loss(
+        head: Params, features: Float[Array, "N D"], task: Task
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         num_support, num_query = len(task.support.labels), len(task.query.labels)
         if not num_support or not num_query:
             raise ValueError(
@@ -66,13 +59,9 @@ def query_loss(
                 f"support, but its tasks have {num_support} support and {num_query} "
                 "query examples: pass `train_shots` and `train_queries` of at least 1"
             )
-        inputs = jnp.concatenate([task.support.inputs, task.query.inputs])
-        features, stats = train_features(
-            model, params["body"], batch_stats, inputs, key
-        )
         ways = task.classes.shape[-1]
         said = scores(
-            params["head"],
+            head,
             features[:num_support],
             task.support.labels,
             features[num_support:],
@@ -81,12 +70,10 @@ def query_loss(
         targets = jax.nn.one_hot(task.query.labels, ways, dtype=said.dtype)
         targets = optax.smooth_labels(targets, label_smoothing)
         loss = optax.softmax_cross_entropy(said, targets).mean()
-        accuracy = (said.argmax(-1).astype(jnp.int32) == task.query.labels).mean(
-            dtype=jnp.float32
-        )
-        return loss, (accuracy, stats)
+        right = said.argmax(-1).astype(jnp.int32) == task.query.labels
+        return loss, right.mean(dtype=jnp.float32)
 
-    return task_loss
+    return feature_loss
 
 
 def check_positive(**options: float) -> None:

@@ -118,8 +118,7 @@ def assemble(
     return Learner(
         net.name,
         net.init(optimizer),
-        # Tasks have weights of their own, or adapt in a loop of many small steps.
-        outer_step(task_loss, optimizer, one_by_one=True),
+        outer_step(task_loss, optimizer),
         net.adapt,
         net.logits,
         net.frozen_body,

@@ -25,7 +25,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner
 from metabridge.learners.body import embedder, frozen, initialiser
 from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import outer_step
+from metabridge.learners.outer import feature_step
 from metabridge.types import Params
 
 
@@ -79,12 +79,12 @@ def metaoptnet(
         classifier = head.fit(support, labels, ways=ways)
         return jnp.exp(parameters["log_scale"]) * linear_logits(classifier, query)
 
-    task_loss = query_loss(model, scores, label_smoothing=label_smoothing)
+    loss = query_loss(scores, label_smoothing=label_smoothing)
     adapt, logits, frozen_body = frozen(embedder(model), head)
     return Learner(
         f"metaoptnet-{solver}",
         initialiser(model, optimizer, init_head),
-        outer_step(task_loss, optimizer),
+        feature_step(model, loss, optimizer),
         adapt,
         logits,
         frozen_body,

@@ -28,9 +28,8 @@ from metabridge.learners.body import (
     embedder,
     frozen,
     initialiser,
-    train_features,
 )
-from metabridge.learners.outer import outer_step
+from metabridge.learners.outer import feature_step
 from metabridge.types import Params, Task
 
 
@@ -135,30 +134,24 @@ def mtl(
         raise ValueError(f"`logit_scale` must be positive, but it is {logit_scale}")
     head = logistic(C=3.0) if head is None else head
 
-    def task_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+    def feature_loss(
+        params: Params, features: Float[Array, "N D"], task: Task
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Cross-entropy of one task over its own ways, support and query merged."""
-        inputs = jnp.concatenate([task.support.inputs, task.query.inputs])
         labels = jnp.concatenate([task.support.labels, task.query.labels])
-        features, stats = train_features(
-            model, params["body"], batch_stats, inputs, key
-        )
         if feature_norm:
             features = unit_norm(features)
-        rows = heads.select(params["head"], task.classes, task.task_id)
+        rows = heads.select(params, task.classes, task.task_id)
         scores = logit_scale * (features @ rows.T)
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
-        accuracy = (scores.argmax(-1).astype(jnp.int32) == labels).mean(
-            dtype=jnp.float32
-        )
-        return loss, (accuracy, stats)
+        right = scores.argmax(-1).astype(jnp.int32) == labels
+        return loss, right.mean(dtype=jnp.float32)
 
     adapt, logits, frozen_body = frozen(embedder(model, unit_norm), head)
     return Learner(
         "mtl",
         initialiser(model, optimizer, heads.init),
-        outer_step(task_loss, optimizer),
+        feature_step(model, feature_loss, optimizer),
         adapt,
         logits,
         frozen_body,

@@ -1,4 +1,13 @@
-"""The outer step that learners share: a mean over tasks, and one optimizer update."""
+"""The outer step that learners share: a mean over tasks, and one optimizer update.
+
+Every task normalises with statistics of its own; the running ones become the mean of
+what the tasks leave.
+
+On a CPU tasks take turns in whatever convolves. `vmap` would turn a convolution whose
+weights a task has for its own into a grouped one, and does so even with the gradient of
+shared weights, since every task has a gradient of its own before the sum. XLA's CPU
+backend takes twice as long for these. Turns cost compile time.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from metabridge.learners.base import Info, State, Step
+from metabridge.learners.body import train_features
 from metabridge.types import Params, Task
 
 TaskLoss = Callable[
@@ -18,24 +29,25 @@ TaskLoss = Callable[
 """``task_loss(params, batch_stats, key, task)`` of one task without a leading axis:
 its loss, the share of examples classified right, and its new running statistics."""
 
+FeatureLoss = Callable[
+    [Params, Float[Array, "N D"], Task], tuple[Float[Array, ""], Float[Array, ""]]
+]
+"""``feature_loss(head, features, task)`` of one task, from the features of its support
+and, behind them, its query: its loss, and the share of examples classified right."""
+
 
 def outer_step(
     task_loss: TaskLoss,
     optimizer: optax.GradientTransformation,
     *,
-    one_by_one: bool = False,
+    in_turn: bool | None = None,
 ) -> Step:
-    """One first-order step on the mean of a loss over the tasks of a batch.
-
-    Every task normalises with statistics of its own; the running ones become the mean
-    of what the tasks leave.
+    """One step on the mean of a loss over the tasks of a batch.
 
     Args:
       task_loss: differentiable in its parameters.
       optimizer: an optax optimizer.
-      one_by_one: on a CPU, take the gradient of one task after another. That is faster
-        than `vmap` if `task_loss` convolves with weights of the task's own, since
-        `vmap` makes of these one grouped convolution. It costs compile time.
+      in_turn: take the gradient of one task after another. Default: on a CPU.
     """
 
     def mean_loss(
@@ -43,25 +55,83 @@ def outer_step(
     ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
         of_tasks = jax.vmap(task_loss, in_axes=(None, None, 0, 0))
         loss, (accuracy, stats) = of_tasks(params, batch_stats, keys, batch)
-        return loss.mean(), (accuracy.mean(), jax.tree.map(lambda s: s.mean(0), stats))
+        return _means(loss, accuracy, stats)
 
     def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
         keys = jax.random.split(key, batch.classes.shape[0])
-        if one_by_one and jax.default_backend() == "cpu":
+        if _take_turns(in_turn):
             gradient_of = mean_of_gradients(task_loss)
         else:
             gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
-        (loss, (accuracy, stats)), gradient = gradient_of(
-            state.params, state.batch_stats, keys, batch
-        )
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
-        info = Info(loss, accuracy, optax.global_norm(gradient))
-        return State(params, stats, optimizer_state, state.step + 1), info
+        result = gradient_of(state.params, state.batch_stats, keys, batch)
+        return _updated(optimizer, state, result)
 
     return step
+
+
+def feature_step(
+    model: nn.Module,
+    feature_loss: FeatureLoss,
+    optimizer: optax.GradientTransformation,
+    *,
+    in_turn: bool | None = None,
+) -> Step:
+    """The same for a loss that sees a task through one pass of a shared body.
+
+    The support and query of a task pass the body together, so that batch normalisation
+    sees both. Losses are taken of all tasks at once.
+
+    Args:
+      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
+      feature_loss: differentiable in the head and the features.
+      optimizer: an optax optimizer of body and head.
+      in_turn: pass one task after another. Default: on a CPU.
+    """
+
+    def mean_loss(
+        params: Params, batch_stats: Params, keys: Key[Array, "T"], batch: Task
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+        def passed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+            return train_features(model, params["body"], batch_stats, inputs, key)
+
+        inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
+        if _take_turns(in_turn):
+            results = [passed(*task) for task in zip(keys, inputs, strict=True)]
+            features, stats = jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+        else:
+            features, stats = jax.vmap(passed)(keys, inputs)
+        of_tasks = jax.vmap(feature_loss, in_axes=(None, 0, 0))
+        loss, accuracy = of_tasks(params["head"], features, batch)
+        return _means(loss, accuracy, stats)
+
+    def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
+        keys = jax.random.split(key, batch.classes.shape[0])
+        gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
+        result = gradient_of(state.params, state.batch_stats, keys, batch)
+        return _updated(optimizer, state, result)
+
+    return step
+
+
+def _means(
+    loss: Float[Array, "T"], accuracy: Float[Array, "T"], stats: Params
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+    return loss.mean(), (accuracy.mean(), jax.tree.map(lambda s: s.mean(0), stats))
+
+
+def _take_turns(in_turn: bool | None) -> bool:
+    return jax.default_backend() == "cpu" if in_turn is None else in_turn
+
+
+def _updated(
+    optimizer: optax.GradientTransformation, state: State, result: Any
+) -> tuple[State, Info]:
+    """The state after an update by the result of `jax.value_and_grad`."""
+    (loss, (accuracy, stats)), gradient = result
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    info = Info(loss, accuracy, optax.global_norm(gradient))
+    return State(params, stats, optimizer_state, state.step + 1), info
 
 
 def mean_of_gradients(task_loss: TaskLoss) -> Callable[..., Any]:

@@ -26,10 +26,9 @@ from metabridge.learners.body import (
     embedder,
     frozen,
     initialiser,
-    train_features,
 )
 from metabridge.learners.episodic import check_positive
-from metabridge.learners.outer import outer_step
+from metabridge.learners.outer import feature_step
 from metabridge.types import Examples, Params, Task, Variables
 
 
@@ -85,14 +84,11 @@ def rfs(
             "bias": draw(key_bias, (num_classes,)),
         }
 
-    def batch_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], images: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
+    def feature_loss(
+        params: Params, features: Float[Array, "N D"], images: Task
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         inputs, labels = images.support
-        features, stats = train_features(
-            model, params["body"], batch_stats, inputs, key
-        )
-        scores = _class_scores(params["head"], features)
+        scores = _class_scores(params, features)
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
         if teacher is not None:
             taught = _class_scores(teacher["params"]["head"], plain(teacher, inputs))
@@ -100,12 +96,10 @@ def rfs(
             loss = (1 - distillation) * loss + (
                 distillation * temperature**2 * divergence
             )
-        accuracy = (scores.argmax(-1).astype(jnp.int32) == labels).mean(
-            dtype=jnp.float32
-        )
-        return loss, (accuracy, stats)
+        right = scores.argmax(-1).astype(jnp.int32) == labels
+        return loss, right.mean(dtype=jnp.float32)
 
-    one_step = outer_step(batch_loss, optimizer)
+    one_step = feature_step(model, feature_loss, optimizer)
 
     def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
         return one_step(key, state, images_of(batch))
