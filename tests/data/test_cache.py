@@ -1,5 +1,6 @@
 """The cache: what is written is read, and nothing unsound is."""
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -36,7 +37,7 @@ class Builder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> Dataset:
+    def __call__(self, _: Path) -> Dataset:
         self.calls += 1
         return make_dataset()
 
@@ -140,7 +141,7 @@ def test_damage_is_said_and_repaired(
 def test_failed_build_leaves_the_old_cache_and_no_rubbish(tmp_path: Path) -> None:
     cache.load_or_build("toy", {"v": 1}, Builder(), cache_dir=tmp_path)
 
-    def fail() -> Dataset:
+    def fail(_: Path) -> Dataset:
         raise RuntimeError("no data")
 
     with pytest.raises(RuntimeError, match="no data"):
@@ -149,6 +150,32 @@ def test_failed_build_leaves_the_old_cache_and_no_rubbish(tmp_path: Path) -> Non
     build = Builder()
     cache.load_or_build("toy", {"v": 1}, build, cache_dir=tmp_path)
     assert build.calls == 0
+
+
+def test_arrays_mapped_to_files_in_the_scratch_folder_are_moved(tmp_path: Path) -> None:
+    """All of a file is moved, a part of one is written."""
+    made, files = make_dataset(), {}
+
+    def build(scratch: Path) -> Dataset:
+        def mapped(split: Split) -> Split:
+            file = scratch / f"{split.class_names[0]}.npy"
+            shape = (6 if split is made.train else 7, 4, 5, 3)
+            images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+            images[:6] = split.images
+            files[split.class_names[0]] = file.stat().st_ino
+            part = images if split is made.train else images[:6]
+            assert isinstance(part, np.memmap)
+            return Split(part, split.labels, split.class_names)
+
+        parts = {name: mapped(split) for name, split in made.splits()}
+        return dataclasses.replace(made, **parts)
+
+    assert_equal(cache.load_or_build("toy", {}, build, cache_dir=tmp_path), made)
+    assert_equal(cache.load_or_build("toy", {}, Builder(), cache_dir=tmp_path), made)
+    assert len(list((tmp_path / "toy").iterdir())) == 7  # six arrays and the manifest
+    for name, split in made.splits():
+        stored = (tmp_path / "toy" / f"{name}.images.npy").stat().st_ino
+        assert (stored == files[split.class_names[0]]) is (name == "train")
 
 
 def test_leftover_of_a_killed_process_is_removed(tmp_path: Path) -> None:
@@ -163,7 +190,7 @@ import pathlib, sys, time
 from metabridge.data import cache
 from tests.data.test_cache import make_dataset
 
-def build():
+def build(_):
     with open(sys.argv[1] + "/log", "a") as log:
         log.write("built\\n")
     time.sleep(0.5)

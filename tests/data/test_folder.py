@@ -184,6 +184,19 @@ def test_broken_image_is_named(root: Path, tmp_path: Path) -> None:
         load(root, tmp_path)
 
 
+def test_broken_images_are_left_out_when_told(root: Path, tmp_path: Path) -> None:
+    path = root / "d" / "1.png"
+    path.write_bytes(path.read_bytes()[:50])
+    dataset = load(root, tmp_path, skip_corrupt=True)
+    assert dataset.test.images_per_class.tolist() == [3, 2]
+    assert dataset.test.images[:, 0, 0, 0].tolist() == [20, 21, 22, 40, 42]
+    with pytest.raises(ValueError, match=r"d/1\.png"):  # not from the cache either
+        load(root, tmp_path)
+    (root / "d" / "0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"'d' in what could be read has 1 image"):
+        load(root, tmp_path, skip_corrupt=True)
+
+
 def test_differing_sizes_are_named(root: Path, tmp_path: Path) -> None:
     Image.new("RGB", (9, 6)).save(root / "e" / "2.png")
     with pytest.raises(ValueError, match=r"a/0\.png is 6 x 8 .*/e/2\.png is 6 x 9"):

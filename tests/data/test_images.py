@@ -1,5 +1,6 @@
 """Decoding: modes, sizes, orientation, and files that are not images."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -14,9 +15,15 @@ from metabridge.data import images
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 
+def read_one(file: Path) -> np.ndarray:
+    pixels, kept = images.read([file], None)
+    assert kept.tolist() == [True]
+    return pixels[0]
+
+
 def test_png_is_read_exactly(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(images.read([tmp_path / "a.png"], None)[0], PIXELS)
+    np.testing.assert_array_equal(read_one(tmp_path / "a.png"), PIXELS)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
@@ -28,14 +35,14 @@ def test_grey_modes_have_one_channel(tmp_path: Path, mode: str) -> None:
         image = Image.fromarray(grey).convert(mode)
     assert image.mode == mode
     image.save(tmp_path / "a.png")
-    read = images.read([tmp_path / "a.png"], None)
+    read, _ = images.read([tmp_path / "a.png"], None)
     np.testing.assert_array_equal(read[0, ..., 0], grey)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "RGB"])
 def test_other_modes_have_three(tmp_path: Path, mode: str) -> None:
     Image.new("RGB", (3, 2), (0, 204, 51)).convert(mode).save(tmp_path / "a.png")
-    read = images.read([tmp_path / "a.png"], None)
+    read, _ = images.read([tmp_path / "a.png"], None)
     assert read.shape == (1, 2, 3, 3)
     assert read[0, 0, 0].tolist() == [0, 204, 51]
 
@@ -44,7 +51,7 @@ def test_orientation_is_followed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise shows it upright
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    read = images.read([tmp_path / "a.png"], None)
+    read, _ = images.read([tmp_path / "a.png"], None)
     np.testing.assert_array_equal(read[0], np.rot90(PIXELS, -1))
 
 
@@ -52,7 +59,7 @@ def test_resizing_averages(tmp_path: Path) -> None:
     stripes = np.zeros((64, 64), np.uint8)
     stripes[::2] = 200
     Image.fromarray(stripes).save(tmp_path / "a.png")
-    read = images.read([tmp_path / "a.png"], (8, 16))
+    read, _ = images.read([tmp_path / "a.png"], (8, 16))
     assert read.shape == (1, 8, 16, 1)
     # Without antialiasing the stripes would come out as 0 or 200.
     assert np.abs(read[:, 1:-1].astype(int) - 100).max() <= 10
@@ -81,6 +88,36 @@ def test_truncated_images(tmp_path: Path, ending: str) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=rf"cut\.{ending}"):
         images.read([path], None)
+
+
+def test_images_in_memory_are_decoded_in_place() -> None:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "PNG")
+    good, bad = images.Encoded("a", file.getvalue()), images.Encoded("row 7", b"")
+    out = np.zeros((2, 9, 7, 3), np.uint8)
+    assert images.decode([good, good], out).all()
+    np.testing.assert_array_equal(out, [PIXELS, PIXELS])
+    with pytest.raises(ValueError, match="cannot read the image row 7"):
+        images.decode([good, bad], out)
+
+
+def test_corrupt_images_can_be_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, file in enumerate(files):
+        Image.fromarray(PIXELS + np.uint8(number)).save(file)
+    files[0].write_bytes(b"no image")  # its header says so
+    files[2].write_bytes(files[2].read_bytes()[:-60])  # its pixels only
+    pixels, kept = images.read(files, None, skip_corrupt=True)
+    assert kept.tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(pixels, [PIXELS + np.uint8(n) for n in (1, 3)])
+    for number in (0, 2):
+        assert f"{number}.png" in caplog.text
+    with pytest.raises(ValueError, match=r"0\.png.*`skip_corrupt`"):
+        images.read(files, None)
+    with pytest.raises(ValueError, match="none of 1 images can be read"):
+        images.read(files[:1], None, skip_corrupt=True)
 
 
 def test_huge_images_are_refused_before_decoding(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ reader never sees half a dataset.
 import contextlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import tempfile
@@ -45,7 +46,7 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 def load_or_build(
     key: str,
     fingerprint: dict[str, Any],
-    build: Callable[[], Dataset],
+    build: Callable[[Path], Dataset],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
@@ -54,7 +55,9 @@ def load_or_build(
     Args:
       key: name of the dataset's folder in the cache, a plain file name.
       fingerprint: JSON values that change when the result of `build` would.
-      build: makes the dataset; called at most once.
+      build: makes the dataset; called at most once, with an empty folder on the disk of
+        the cache. Arrays that it maps to files there (`np.lib.format.open_memmap`)
+        become those of the cache: for datasets larger than the memory.
       cache_dir: see `cache_root`.
 
     Returns:
@@ -86,7 +89,7 @@ def load_or_build(
 
 
 def _build_locked(
-    folder: Path, fingerprint: dict[str, Any], build: Callable[[], Dataset]
+    folder: Path, fingerprint: dict[str, Any], build: Callable[[Path], Dataset]
 ) -> Dataset:
     """Builds `folder` unless another process did while this one waited."""
     try:
@@ -96,10 +99,12 @@ def _build_locked(
     except _UnusableError as reason:
         if folder.exists():
             _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, reason)
-    dataset = build()
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
-        _write(temporary, dataset, fingerprint)
+        scratch = temporary / "scratch"
+        scratch.mkdir()
+        _write(temporary, build(scratch), fingerprint)
+        shutil.rmtree(scratch)
         if folder.is_dir():
             shutil.rmtree(folder)
         elif folder.exists():
@@ -129,8 +134,8 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
         manifest["class_names"][name] = list(split.class_names)
         for field in ("images", "labels"):
             path = folder / f"{name}.{field}.npy"
-            array = np.ascontiguousarray(getattr(split, field))
-            np.save(path, array, allow_pickle=False)
+            array = getattr(split, field)
+            _save(path, array, folder / "scratch")
             manifest["files"][path.name] = {
                 "shape": list(array.shape),
                 "dtype": str(array.dtype),
@@ -138,6 +143,17 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
                 "crc32": _crc32(path),
             }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
+    """Writes an array, or moves the file in `scratch` that it is all of."""
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
+        file = Path(str(array.filename))
+        if file.parent == scratch.resolve():
+            array.flush()
+            file.rename(path)
+            return
+    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:

@@ -48,7 +48,7 @@ def load(
     return cache.load_or_build(
         f"{name}-{source.folder.name}",
         {"source": source.fingerprint, "classes": classes},
-        lambda: _build(name, source, classes),
+        lambda _: _build(name, source, classes),
         cache_dir=cache_dir,
     )
 

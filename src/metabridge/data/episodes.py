@@ -33,6 +33,18 @@ class ImageBank(NamedTuple):
     classes: ClassIndex
 
 
+class TaskImages(NamedTuple):
+    """The images of tasks that were drawn elsewhere, in the order of their episodes.
+
+    What a bank is for a task whose images the device does not hold.
+    """
+
+    support: UInt8[Array, "*T S H W channels"]
+    query: UInt8[Array, "*T Q H W channels"]
+    classes: ClassIndex
+    """Of the split that the tasks are drawn from."""
+
+
 class Episode(NamedTuple):
     """One task as rows of a bank, before any image is touched."""
 
@@ -104,6 +116,7 @@ def sample_episode(
     *,
     max_size: int,
     rotations: bool = False,
+    chosen: Int[Array, "ways"] | None = None,
 ) -> Episode:
     """Draws one task.
 
@@ -114,18 +127,17 @@ def sample_episode(
       max_size: the largest of `classes.size`, a static number.
       rotations: let each quarter turn of a class count as a class of its own, as is
         customary on Omniglot (Santoro et al., ICML 2016).
+      chosen: the classes, if they are settled; drawn by default.
 
     Returns:
       Rows and classes of the task.
     """
     key_classes, key_examples = jax.random.split(key)
     num_classes = classes.size.shape[0]
-    drawn = jax.random.choice(
-        key_classes,
-        num_classes * (4 if rotations else 1),
-        (shape.ways,),
-        replace=False,
-    )
+    drawn = chosen
+    if drawn is None:
+        every = num_classes * (4 if rotations else 1)
+        drawn = jax.random.choice(key_classes, every, (shape.ways,), replace=False)
     turns, base = drawn // num_classes, drawn % num_classes
     # The images with the largest random numbers are a uniform draw without
     # replacement; places behind the end of a smaller class get no number.

@@ -36,6 +36,7 @@ def load(
     *,
     image_size: int | tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """Loads a folder of class folders.
 
@@ -47,6 +48,7 @@ def load(
       image_size: side, or ``(H, W)``, to resize to with antialiasing; the aspect
         ratio is not kept. None needs files of one size.
       cache_dir: see `metabridge.data.cache.cache_root`.
+      skip_corrupt: leave out, with a warning, images that cannot be read.
 
     Raises:
       FileNotFoundError: there is no such folder.
@@ -70,8 +72,13 @@ def load(
     shape = "native" if size is None else f"{size[0]}x{size[1]}"
     dataset = cache.load_or_build(
         f"folder-{slug}-{place}-{shape}",
-        {"version": _VERSION, "size": size, "files": _listing_hash(root, splits)},
-        lambda: _build(splits, size),
+        {
+            "version": _VERSION,
+            "size": size,
+            "files": _listing_hash(root, splits),
+            **({"skip_corrupt": True} if skip_corrupt else {}),
+        },
+        lambda _: _build(splits, size, skip_corrupt),
         cache_dir=cache_dir,
     )
     return dataclasses.replace(dataset, name=f"folder:{path}")
@@ -102,22 +109,31 @@ def find_splits(root: Path) -> dict[str, Classes]:
             splits = _from_names(found, base)
     for classes in splits.values():
         for name, files in classes.items():
-            if len(files) < 2:
-                raise ValueError(
-                    f"class {name!r} in {root} has {len(files)} image(s) "
-                    f"({', '.join(_SUFFIXES)}); a few-shot class needs at least 2, "
-                    "one to learn from and one to be tested on: add some, or leave "
-                    "the class out"
-                )
+            _check_count(name, len(files), str(root))
     return splits
 
 
-def _build(splits: dict[str, Classes], size: tuple[int, int] | None) -> Dataset:
+def _check_count(name: str, count: int, where: str) -> None:
+    if count < 2:
+        raise ValueError(
+            f"class {name!r} in {where} has {count} image(s) "
+            f"({', '.join(_SUFFIXES)}); a few-shot class needs at least 2, one to "
+            "learn from and one to be tested on: add some, or leave the class out"
+        )
+
+
+def _build(
+    splits: dict[str, Classes], size: tuple[int, int] | None, skip_corrupt: bool
+) -> Dataset:
     files = [f for split in SPLITS for c in splits[split].values() for f in c]
-    pixels = images.read(files, size)
-    made, start = {}, 0
+    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt)
+    made, start, row = {}, 0, 0
     for split in SPLITS:
-        lengths = [len(found) for found in splits[split].values()]
+        lengths = []
+        for name, found in splits[split].items():
+            lengths.append(int(kept[row : row + len(found)].sum()))
+            _check_count(name, lengths[-1], "what could be read")
+            row += len(found)
         stop = start + sum(lengths)
         made[split] = Split(
             images=pixels[start:stop],

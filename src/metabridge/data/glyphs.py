@@ -60,7 +60,7 @@ def load(
                 for name in ("matplotlib", "numpy", "pillow", "scipy")
             },
         },
-        lambda: _build(int(seed)),
+        lambda _: _build(int(seed)),
         cache_dir=cache_dir,
     )
 

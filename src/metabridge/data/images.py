@@ -1,5 +1,7 @@
 """Image files to one uint8 array: checked first, then decoded in threads."""
 
+import io
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +10,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+_LOG = logging.getLogger(__name__)
+
 MAX_PIXELS = 40_000_000
 """Of one file; a larger one is refused before it is decoded."""
 MAX_SIDE = 1024
 """Of `image_size`."""
 
+_BLOCK = 4096  # of what waits for a thread
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I", "F")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange height and width
 
@@ -56,49 +61,109 @@ def checked_size(image_size: Any) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def read(files: Sequence[Path], size: tuple[int, int] | None) -> np.ndarray:
-    """Decodes JPEG and PNG files.
+class Encoded(NamedTuple):
+    """An image file that is in memory already."""
+
+    name: str
+    """What errors call it."""
+    content: bytes
+    """The JPEG or PNG file."""
+
+
+def read(
+    files: Sequence[Path],
+    size: tuple[int, int] | None,
+    *,
+    skip_corrupt: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes JPEG and PNG files to images of one size.
 
     Args:
       files: at least one.
       size: ``(H, W)`` to resize to, or None if they have one size.
+      skip_corrupt: log files that cannot be read instead of raising.
 
     Returns:
-      uint8 ``[N, H, W, 1]`` if all files are greyscale, else ``[N, H, W, 3]``.
+      ``(pixels, kept)``: uint8 ``[K, H, W, 1]`` if all files are greyscale, else
+      ``[K, H, W, 3]``; and bool ``[N]``, which files they are of, all of them unless
+      `skip_corrupt`.
 
     Raises:
-      ValueError: a file is not a JPEG or PNG image, is broken or too large, or sizes
-        differ and `size` is None; names the file.
+      ValueError: a file is not a JPEG or PNG image, is broken or too large, no file
+        can be read, or sizes differ and `size` is None; names the file.
     """
-    threads = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        headers = list(pool.map(lambda file: _guarded(file, _header), files))
-        if size is None:
-            size = headers[0].size
-            for file, header in zip(files, headers, strict=True):
-                if header.size != size:
-                    raise ValueError(
-                        f"images differ in size: {files[0]} is {_text(size)} (H x W), "
-                        f"{file} is {_text(header.size)}; pass `image_size`"
-                    )
-        channels = 1 if all(header.is_grey for header in headers) else 3
-        pixels = np.empty((len(files), *size, channels), np.uint8)
-
-        def decode(row: int) -> None:
-            pixels[row] = _guarded(
-                files[row], lambda image: _pixels(image, size, channels)
+    with _pool() as pool:
+        headers = list(
+            pool.map(lambda file: _guarded(file, _header, skip_corrupt), files)
+        )
+    read = [(f, h) for f, h in zip(files, headers, strict=True) if h is not None]
+    if not read:
+        raise ValueError(f"none of {len(files)} images can be read")
+    first, its_header = read[0]
+    chosen, all_grey = size or its_header.size, True
+    for file, header in read:
+        all_grey &= header.is_grey
+        if size is None and header.size != chosen:
+            raise ValueError(
+                f"images differ in size: {first} is {_text(chosen)} (H x W), "
+                f"{file} is {_text(header.size)}; pass `image_size`"
             )
-
-        # Going through the results raises what a thread raised.
-        for _ in pool.map(decode, range(len(files))):
-            pass
-    return pixels
+    pixels = np.empty((len(files), *chosen, 1 if all_grey else 3), np.uint8)
+    kept = decode(files, pixels, skip_corrupt=skip_corrupt)
+    return (pixels if kept.all() else pixels[kept]), kept
 
 
-def _guarded(file: Path, use: Callable[[Any], _Result]) -> _Result:
-    """Opens `file` and returns `use(image)`; any failure becomes a ValueError."""
+def decode(
+    sources: Sequence[Path | Encoded], out: np.ndarray, *, skip_corrupt: bool = False
+) -> np.ndarray:
+    """Decodes JPEG and PNG images into an array, resized to what it holds.
+
+    Args:
+      sources: N files, on disk or in memory.
+      out: uint8 ``[N, H, W, channels]``, 1 or 3 channels; it is written to, row by row,
+        and may be memory-mapped.
+      skip_corrupt: log images that cannot be read, and leave their rows as they are,
+        instead of raising.
+
+    Returns:
+      bool ``[N]``, which rows were written: all of them unless `skip_corrupt`.
+
+    Raises:
+      ValueError: an image is not a JPEG or PNG, or broken or too large; names it.
+    """
+    height, width, channels = out.shape[1:]
+
+    def one(row: int) -> bool:
+        pixels = _guarded(
+            sources[row],
+            lambda image: _pixels(image, (height, width), channels),
+            skip_corrupt,
+        )
+        if pixels is not None:
+            out[row] = pixels
+        return pixels is not None
+
+    written = np.zeros(len(sources), bool)
+    with _pool() as pool:
+        for start in range(0, len(sources), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(sources)))
+            written[rows.start : rows.stop] = list(pool.map(one, rows))
+    return written
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def _guarded(
+    source: Path | Encoded, use: Callable[[Any], _Result], skip_corrupt: bool
+) -> _Result | None:
+    """Opens an image and returns `use(image)`; any failure becomes a ValueError, or
+    with `skip_corrupt` a warning and None."""
     from PIL import Image
 
+    encoded = isinstance(source, Encoded)
+    file = io.BytesIO(source.content) if encoded else source
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -107,11 +172,21 @@ def _guarded(file: Path, use: Callable[[Any], _Result]) -> _Result:
                     f"{MAX_PIXELS:,} pixels"
                 )
             return use(image)
+    except MemoryError:
+        raise
     # Pillow's decoders raise many types on broken data, SyntaxError among them.
     except Exception as error:
+        # An error of the system is no fault of the image.
+        skip_corrupt &= getattr(error, "errno", None) is None
+        problem = (
+            f"cannot read the image {source.name if encoded else source}: {error} "
+            f"({type(error).__name__})"
+        )
+        if skip_corrupt:
+            _LOG.warning("%s; left out", problem)
+            return None
         raise ValueError(
-            f"cannot read the image {file}: {error} ({type(error).__name__}); repair "
-            "or remove it"
+            f"{problem}; repair or remove it, or leave such images out (`skip_corrupt`)"
         ) from error
 
 

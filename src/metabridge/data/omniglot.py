@@ -57,7 +57,7 @@ def load(
             "size": _SIZE,
             "resize": "lanczos",
         },
-        lambda: _build(source),
+        lambda _: _build(source),
         cache_dir=cache_dir,
     )
 

@@ -7,7 +7,7 @@ imports what it needs when it has to build something.
 import os
 from typing import NamedTuple
 
-from metabridge.data import cifar, folder, glyphs, omniglot
+from metabridge.data import cifar, folder, glyphs, imagenet, omniglot
 from metabridge.data.dataset import Dataset
 
 
@@ -51,10 +51,22 @@ _DESCRIPTIONS = (
         ("data_dir", "download"),
     ),
     Description(
+        "mini_imagenet",
+        "100 classes of ImageNet, 84x84 colour, 64/16/20 classes of 600",
+        True,
+        ("data_dir", "skip_corrupt"),
+    ),
+    Description(
+        "tiered_imagenet",
+        "608 classes of ImageNet split by category, 84x84 colour, 351/97/160 classes",
+        True,
+        ("data_dir", "skip_corrupt"),
+    ),
+    Description(
         f"{_FOLDER}PATH",
         "your own JPEG or PNG images, a folder a class; see metabridge.data.folder",
         False,
-        ("image_size",),
+        ("image_size", "skip_corrupt"),
     ),
 )
 
@@ -77,17 +89,20 @@ def load_dataset(
     download: bool = False,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """Loads a dataset by name, from the cache where it can.
 
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
-      data_dir: TFDS folder of "cifar_fs", "fc100" and "omniglot".
+      data_dir: TFDS folder of "cifar_fs", "fc100" and "omniglot"; where "mini_imagenet"
+        and "tiered_imagenet" are, in any of the forms of `metabridge.data.imagenet`.
       cache_dir: where decoded arrays are kept; default: $METABRIDGE_CACHE or
         ``~/.cache/metabridge``.
       download: let TFDS download into `data_dir` what it lacks.
       image_size: side, or ``(H, W)``, that images of "folder:PATH" are resized to.
       seed: of the drawings of "glyphs".
+      skip_corrupt: leave out, with a warning, image files that cannot be read.
 
     Returns:
       The dataset; its arrays are memory-mapped and read-only.
@@ -108,6 +123,7 @@ def load_dataset(
         "download": download,
         "image_size": image_size is not None,
         "seed": seed != 0,
+        "skip_corrupt": skip_corrupt,
     }
     for option, is_given in given.items():
         if is_given and option not in description.options:
@@ -118,11 +134,17 @@ def load_dataset(
             )
     if name.startswith(_FOLDER):
         path = name.removeprefix(_FOLDER)
-        return folder.load(path, image_size=image_size, cache_dir=cache_dir)
+        return folder.load(
+            path, image_size=image_size, cache_dir=cache_dir, skip_corrupt=skip_corrupt
+        )
     if name == "glyphs":
         return glyphs.load(seed=seed, cache_dir=cache_dir)
     if name == "omniglot":
         return omniglot.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
+    if name in imagenet.SPECS:
+        return imagenet.load(
+            name, data_dir=data_dir, cache_dir=cache_dir, skip_corrupt=skip_corrupt
+        )
     return cifar.load(name, data_dir=data_dir, cache_dir=cache_dir, download=download)
 
 

@@ -7,10 +7,11 @@ fingerprint takes none, so a warm cache opens without it. Preparing a dataset, w
 is done once, does need TensorFlow, and a module that TFDS 4.9 fails to declare.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,62 @@ def find(
     raise FileNotFoundError(_how_to_prepare(name, root, found))
 
 
+class Records(Sequence[dict[str, Any]]):
+    """Examples of a prepared dataset, in file order, read where they are asked for.
+
+    An index gives an example, a list of them a list. A file that cannot be read is a
+    ValueError.
+    """
+
+    def __init__(
+        self, source: Source, split: str, *, as_stored: Sequence[str] = ()
+    ) -> None:
+        """Opens a split ("train", or "train+test").
+
+        Args:
+          source: what to open.
+          split: which part of it.
+          as_stored: images to leave as the bytes of their files.
+
+        Raises:
+          ModuleNotFoundError: TFDS is not installed.
+          ValueError: a data file cannot be opened.
+        """
+        tfds = _import_tfds()
+        self._source = source
+        with self._told():
+            builder = tfds.builder_from_directory(str(source.folder))
+            self._records = builder.as_data_source(
+                split=split,
+                decoders={name: tfds.decode.SkipDecoding() for name in as_stored},
+            )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: Any) -> Any:
+        with self._told():
+            if isinstance(index, int):
+                return self._records[index]
+            return self._records.__getitems__(list(index))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self), _BATCH):
+            yield from self[range(start, min(start + _BATCH, len(self)))]
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, IndexError, ValueError) as error:
+            name, folder = self._source.name, self._source.folder
+            raise ValueError(
+                f"the data files of {name!r} in {folder} cannot be read "
+                f"({type(error).__name__}: {error}); delete that folder and prepare it "
+                f"again: {_prepare_line(name, folder.parents[1])}"
+            ) from error
+
+
 def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
     """Decoded examples of a split ("train", or "train+test"), in file order.
 
@@ -68,20 +125,7 @@ def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
       ModuleNotFoundError: TFDS is not installed.
       ValueError: a data file cannot be read.
     """
-    tfds = _import_tfds()
-    try:
-        records = tfds.builder_from_directory(str(source.folder)).as_data_source(
-            split=split
-        )
-        for start in range(0, len(records), _BATCH):
-            stop = min(start + _BATCH, len(records))
-            yield from records.__getitems__(list(range(start, stop)))
-    except (OSError, RuntimeError, IndexError, ValueError) as error:
-        raise ValueError(
-            f"the data files of {source.name!r} in {source.folder} cannot be read "
-            f"({type(error).__name__}: {error}); delete that folder and prepare it "
-            f"again: {_prepare_line(source.name, source.folder.parents[1])}"
-        ) from error
+    yield from Records(source, split)
 
 
 def class_names(source: Source, feature: str) -> list[str]:
@@ -152,6 +196,8 @@ def _prepare(name: str, root: Path) -> None:
 
 
 def _prepare_line(name: str, root: Path) -> str:
+    if name.endswith("_imagenet"):  # from images that the user has
+        return "see metabridge.data.imagenet.builders"
     return (
         "python -c \"import tensorflow_datasets as tfds; tfds.builder('"
         f"{name}', data_dir='{root}', file_format='array_record')"

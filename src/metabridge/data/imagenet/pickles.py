@@ -1,0 +1,245 @@
+"""The pickles in which mini-ImageNet and tiered-ImageNet are passed around.
+
+====================================================  =================================
+files, ``{}`` a split (train, val, test)              what is in them
+====================================================  =================================
+``mini-imagenet-cache-{}.pkl`` (or ``.pickle``)       ``image_data`` uint8
+                                                      ``[N, 84, 84, 3]``, ``class_dict``
+                                                      class to rows (Ren et al.)
+``miniImageNet_category_split_{}.pickle``             ``data`` uint8 ``[N, 84, 84, 3]``,
+(train is ``train_phase_train``)                      ``labels`` ``[N]``, perhaps
+                                                      ``catname2label`` (Lee et al.)
+``{}_images_png.pkl`` and ``{}_labels.pkl``           a list of PNG files, and
+                                                      ``label_specific`` ``[N]`` (Ren
+                                                      et al., tiered-ImageNet)
+``{}_images.npz`` and ``{}_labels.pkl``               ``images`` uint8
+                                                      ``[N, 84, 84, 3]``, and ``labels``
+                                                      or ``label_specific`` (Lee et al.)
+====================================================  =================================
+
+Nothing in a pickle is run; see `unpickle`. What Ren et al.'s code writes to an archive
+has blue before red, as OpenCV reads images; it is told by its colours and turned.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metabridge.data import images
+from metabridge.data.imagenet.form import Decode, Form, Images, stamps
+from metabridge.data.imagenet.specs import SIDE, Spec
+from metabridge.data.imagenet.unpickle import load_arrays
+
+_LOG = logging.getLogger(__name__)
+# Natural images have more red than blue, by 16 of 255 in tiered-ImageNet.
+_MORE_BLUE = 6.0
+_SHORT = {"train": "train", "validation": "val", "test": "test"}
+_PHASES = _SHORT | {"train": "train_phase_train"}
+
+
+def find(spec: Spec, root: Path) -> Form | None:
+    """The pickles of a dataset in `root`; None if a split has none.
+
+    Raises:
+      ValueError: those of some splits are there, but not all.
+    """
+    missing = None
+    for names, opened in _KNOWN[spec.name]:
+        files = {split: _files(root, names, split) for split in _SHORT}
+        if all(files.values()):
+            return Form(
+                f"the pickles {', '.join(names)} in {root}",
+                {"files": stamps((f for v in files.values() for f in v), root)},
+                lambda split, opened=opened, files=files: opened(split, *files[split]),
+            )
+        if any(files.values()):
+            split = next(split for split, found in files.items() if not found)
+            wanted = " and ".join(n.format(_short(n, split)) for n in names)
+            missing = f"{root} holds pickles of {spec.name}, but not {wanted}"
+    if missing is not None:
+        raise ValueError(missing)
+    return None
+
+
+def _short(name: str, split: str) -> str:
+    """What a file is called of a split."""
+    return (_PHASES if "category_split" in name else _SHORT)[split]
+
+
+def _files(root: Path, names: Sequence[str], split: str) -> list[Path]:
+    """The files of a split, one a name; none if one is missing."""
+    found = []
+    for name in names:
+        path = root / name.format(_short(name, split))
+        other = path.with_suffix(".pickle" if path.suffix == ".pkl" else ".pkl")
+        if path.is_file():
+            found.append(path)
+        elif path.suffix != ".npz" and other.is_file():
+            found.append(other)
+    return found if len(found) == len(names) else []
+
+
+def _cache(split: str, path: Path) -> Images:
+    del split
+    content = _dict(path, "image_data", "class_dict")
+    rows = content["class_dict"]
+    if not isinstance(rows, dict):
+        raise ValueError(f"`class_dict` of {path} is {type(rows).__name__}, not a dict")
+    pixels = _pixels(content["image_data"], path)
+    named = {str(k): _indices(v, len(pixels), path) for k, v in rows.items()}
+    return _images(named, lambda: pixels)
+
+
+def _category_split(split: str, path: Path) -> Images:
+    content = _dict(path, "data", "labels")
+    pixels = _pixels(content["data"], path)
+    named = content.get("catname2label")
+    names = {v: str(k) for k, v in named.items()} if isinstance(named, dict) else {}
+    rows = _by_label(split, content["labels"], names, len(pixels), path)
+    return _images(rows, lambda: pixels)
+
+
+def _png_list(split: str, path: Path, labels: Path) -> Images:
+    @functools.cache
+    def files() -> Any:
+        found = load_arrays(path)
+        if not isinstance(found, list | np.ndarray) or len(found) != count:
+            raise ValueError(f"{path} is no list of {count} PNG files, one a label")
+        return found
+
+    def decode(rows: Sequence[int], out: np.ndarray, skip_corrupt: bool) -> np.ndarray:
+        sources = [
+            images.Encoded(f"{row} of {path}", _bytes(files()[row])) for row in rows
+        ]
+        return images.decode(sources, out, skip_corrupt=skip_corrupt)
+
+    rows, count = _labelled(split, labels)
+    return Images(rows, decode)
+
+
+def _bytes(file: Any) -> bytes:
+    """A PNG file as bytes, text of Python 2 or an array; of anything else nothing,
+    which is then named as an image that cannot be read."""
+    if isinstance(file, str):
+        return file.encode("latin1", "replace")
+    if isinstance(file, np.ndarray) and file.dtype == np.uint8:
+        return file.tobytes()
+    return file if isinstance(file, bytes) else b""
+
+
+def _image_array(split: str, path: Path, labels: Path) -> Images:
+    rows, count = _labelled(split, labels)
+
+    @functools.cache
+    def pixels() -> np.ndarray:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                found = archive["images"]
+        except MemoryError:
+            raise
+        # A damaged archive can raise nearly anything.
+        except Exception as error:
+            raise ValueError(
+                f"{path} is no archive with an array `images`: {error}"
+            ) from error
+        if len(found) != count:
+            raise ValueError(
+                f"{path} has {len(found)} images, but {labels} has {count} labels"
+            )
+        return _red_first(_pixels(found, path), path)
+
+    return _images(rows, pixels)
+
+
+def _red_first(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """The pixels with their channels turned if there is more blue than red."""
+    means = pixels[:: max(len(pixels) // 1000, 1)].mean((0, 1, 2))
+    if means[2] - means[0] < _MORE_BLUE:
+        return pixels
+    _LOG.warning("%s has more blue than red: taken for blue, green, red", path)
+    return pixels[..., ::-1]
+
+
+_KNOWN: dict[str, tuple[tuple[tuple[str, ...], Callable[..., Images]], ...]] = {
+    "mini_imagenet": (
+        (("mini-imagenet-cache-{}.pkl",), _cache),
+        (("miniImageNet_category_split_{}.pickle",), _category_split),
+    ),
+    "tiered_imagenet": (
+        (("{}_images_png.pkl", "{}_labels.pkl"), _png_list),
+        (("{}_images.npz", "{}_labels.pkl"), _image_array),
+    ),
+}
+
+
+def _dict(path: Path, *keys: str) -> dict[str, Any]:
+    content = load_arrays(path)
+    missing = [
+        key for key in keys if not isinstance(content, dict) or key not in content
+    ]
+    if missing:
+        raise ValueError(f"{path} has no `{missing[0]}`; a dict with it was expected")
+    return content
+
+
+def _pixels(pixels: Any, path: Path) -> np.ndarray:
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3):
+        raise ValueError(
+            f"the images of {path} must be uint8 [N, {SIDE}, {SIDE}, 3], but they are "
+            f"{pixels.dtype} {list(pixels.shape)}"
+        )
+    return pixels
+
+
+def _indices(rows: Any, count: int, path: Path) -> list[int]:
+    rows = np.asarray(rows)
+    right = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer)
+    if not right or (rows.size and not 0 <= rows.min() <= rows.max() < count):
+        raise ValueError(
+            f"{path} names images that it does not hold ({count} are there)"
+        )
+    return rows.tolist()
+
+
+def _labelled(split: str, path: Path) -> tuple[dict[str, list[int]], int]:
+    """Rows by class, and how many there are."""
+    content = load_arrays(path)
+    content = content if isinstance(content, dict) else {"labels": content}
+    labels = np.asarray(content.get("label_specific", content.get("labels")))
+    texts = content.get("label_specific_str")
+    names = dict(enumerate(map(str, texts))) if isinstance(texts, list) else {}
+    return _by_label(split, labels, names, labels.size, path), labels.size
+
+
+def _by_label(
+    split: str, labels: Any, names: dict[int, str], count: int, path: Path
+) -> dict[str, list[int]]:
+    """Rows by class; classes without a name, or with one of several, get a number."""
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"the labels of {path} must be {count} integers, one an image, but they "
+            f"are {labels.dtype} {list(labels.shape)}"
+        )
+    found = np.unique(labels).tolist()
+    known = [names[label] for label in found if label in names]
+    if len(set(known)) != len(found):
+        names = {label: f"{split} {label}" for label in found}
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.searchsorted(labels[order], found[1:]))
+    return {names[k]: rows.tolist() for k, rows in zip(found, groups, strict=True)}
+
+
+def _images(rows: dict[str, list[int]], pixels: Callable[[], np.ndarray]) -> Images:
+    def copy(chosen: Sequence[int], out: np.ndarray, skip_corrupt: bool) -> np.ndarray:
+        del skip_corrupt
+        out[:] = pixels()[list(chosen)]
+        return np.ones(len(chosen), bool)
+
+    decode: Decode = copy
+    return Images(rows, decode)
