@@ -58,7 +58,20 @@ def conv4(params, stats, images, *, train: bool) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def resnet12(params, stats, images, *, train: bool) -> np.ndarray:
+def conv4_r2d2(params, stats, images, *, train: bool) -> np.ndarray:
+    x, maps = images, []
+    for layer in range(4):
+        x = conv(x, params[f"Conv_{layer}"]["kernel"])
+        name = f"BatchNorm_{layer}"
+        x = batch_norm(x, params[name], stats[name], train=train)
+        x = max_pool(np.where(x > 0, x, 0.1 * x))
+        maps.append(x.reshape(len(x), -1))
+    return np.concatenate(maps[2:], axis=1)
+
+
+def resnet12(
+    params, stats, images, *, train: bool, average_pool: bool = True
+) -> np.ndarray:
     """Without dropout."""
 
     def layer(x: np.ndarray, number: int) -> np.ndarray:
@@ -76,7 +89,7 @@ def resnet12(params, stats, images, *, train: bool) -> np.ndarray:
         x = leaky(layer(x, first + 1))
         x = leaky(layer(x, first + 2))
         x = max_pool(leaky(layer(x, first + 3) + shortcut))
-    return x.mean((1, 2))
+    return x.mean((1, 2)) if average_pool else x.reshape(len(x), -1)
 
 
 def mlp(params, inputs, *, depth: int, W_std: float, b_std: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.models import convolution
+from metabridge.models import convolution, winograd
 from tests.models import reference
 from tests.tolerance import assert_close
 
@@ -36,10 +36,16 @@ def test_equals_numpys(count: int) -> None:
     assert_close(result, reference.conv(x, kernel), slack=3)  # sums of 27 terms
 
 
-@pytest.mark.parametrize("count", [3, 83])
-@pytest.mark.parametrize("sides", [(3, 3), (1, 1), (5, 3)])
-def test_three_derivatives_equal_jaxs(count: int, sides: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("count", "sides", "minimal"),
+    [(count, sides, False) for count in (3, 83) for sides in ((3, 3), (1, 1), (5, 3))]
+    + [(3, (3, 3), True)],
+)
+def test_three_derivatives_equal_jaxs(
+    count: int, sides: tuple[int, int], minimal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To rounding in double precision: each differentiates the one before."""
+    monkeypatch.setattr(winograd, "is_worthwhile", lambda *_: minimal)
 
     def derivatives(conv):
         def first(x, kernel):
@@ -90,3 +96,19 @@ def test_tasks_with_kernels_of_their_own() -> None:
     np.testing.assert_allclose(result[1], 2 * result[0], rtol=1e-5, atol=1e-5)
     gradient = jax.grad(lambda k: jax.vmap(convolution.same)(x, k).sum())(kernels)
     np.testing.assert_allclose(gradient[0], gradient[1], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+def test_inference_goes_forward_too(
+    minimal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "is_worthwhile", lambda *_: minimal)
+    x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(3))
+    change = jnp.cos(kernel)
+    result, slope = jax.jvp(
+        lambda k: convolution.inference_conv(x, k, dimension_numbers=LAYOUT),
+        (kernel,),
+        (change,),
+    )
+    assert_close(result, plain(x, kernel), slack=3)
+    assert_close(slope, plain(x, change), slack=3)  # it is linear

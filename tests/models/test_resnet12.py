@@ -12,6 +12,25 @@ from tests.tolerance import assert_close
 SMALL = (4, 6, 8, 10)
 
 
+def test_the_last_map_can_be_kept() -> None:
+    """2,560 features of 32x32 pixels and 16,000 of 84x84, as MetaOptNet has them."""
+    for size, features in ((32, 2_560), (84, 16_000)):
+        output = jax.eval_shape(
+            lambda x: ResNet12(average_pool=False).init_with_output(toy.KEYS, x)[0],
+            jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
+        )
+        assert output.shape == (2, features)
+    inputs = toy.images(2, 32, 3)
+    model = ResNet12((3, 4, 5, 6), average_pool=False)
+    variables = toy.variables(model, inputs)
+    params, stats = (reference.wide(variables[k]) for k in ("params", "batch_stats"))
+    expected = reference.resnet12(
+        params, stats, inputs.astype(np.float64), train=False, average_pool=False
+    )
+    found = jax.jit(model.apply)(variables, jnp.asarray(inputs))
+    assert_close(found, expected, slack=10)
+
+
 @pytest.mark.parametrize("size", [32, 84])
 def test_the_papers_form_has_12424320_parameters(size: int) -> None:
     assert toy.num_parameters(ResNet12(), (1, size, size, 3)) == 12_424_320

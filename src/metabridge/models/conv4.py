@@ -5,9 +5,10 @@ learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080.
 """
 
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from metabridge.models.convolution import conv
+from metabridge.models.convolution import conv, inference_conv
 from metabridge.models.pooling import max_pool
 
 
@@ -17,10 +18,13 @@ class Conv4(nn.Module):
     Attributes:
       width: channels of every block.
       momentum: share of the old value in the running statistics.
+      dtype: of the computation; parameters, statistics and features keep theirs.
+        Default: that of the images.
     """
 
     width: int = 64
     momentum: float = 0.9
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -42,9 +46,12 @@ class Conv4(nn.Module):
                 self.width,
                 (3, 3),
                 use_bias=False,
-                conv_general_dilated=conv if train else None,
+                dtype=self.dtype,
+                conv_general_dilated=conv if train else inference_conv,
             )(x)
-            x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x)
+            x = nn.BatchNorm(
+                use_running_average=not train, momentum=self.momentum, dtype=self.dtype
+            )(x)
             # Pooling first gives the same values on a quarter of the work.
             x = nn.relu(max_pool(x))
-        return x.reshape(x.shape[0], -1)
+        return x.reshape(x.shape[0], -1).astype(images.dtype)

@@ -35,7 +35,8 @@ class DropBlock(nn.Module):
         calls = self.variable("batch_stats", "calls", lambda: jnp.zeros(()))
         if not train or self.rate == 0.0:
             return x
-        rate = jnp.asarray(self.rate, x.dtype)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        rate = jnp.asarray(self.rate, wide)
         if self.ramp_steps:
             rate = rate * jnp.minimum(calls.value / self.ramp_steps, 1.0)
         if not self.is_initializing():
@@ -55,5 +56,5 @@ class DropBlock(nn.Module):
                 dropped |= padded[
                     :, row : row + x.shape[1], column : column + x.shape[2]
                 ]
-        keep = (~dropped).astype(x.dtype)
-        return x * keep * (keep.size / jnp.maximum(keep.sum(), 1.0))
+        kept = jnp.maximum((~dropped).sum(dtype=wide), 1.0)
+        return jnp.where(dropped, 0, x * (dropped.size / kept).astype(x.dtype))

@@ -9,6 +9,7 @@ https://arxiv.org/abs/2106.09017.
 import functools
 
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from metabridge.models import convolution
@@ -30,6 +31,10 @@ class ResNet12(nn.Module):
         32x32); the first two drop single values.
       ramp_steps: training calls until the full drop rate.
       momentum: share of the old value in the running statistics.
+      average_pool: average the last map, as the paper does; otherwise flatten it, as
+        Lee et al. do.
+      dtype: of the computation; parameters, statistics and features keep theirs.
+        Default: that of the images.
     """
 
     widths: tuple[int, int, int, int] = (64, 160, 320, 640)
@@ -37,12 +42,15 @@ class ResNet12(nn.Module):
     block_size: int = 2
     ramp_steps: int = 40_000
     momentum: float = 0.9
+    average_pool: bool = True
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Features of images, ``[N, widths[-1]]``, averaged over the last map.
+        """Features of images, ``[N, widths[-1]]``; without `average_pool`
+        ``[N, (H // 16) * (W // 16) * widths[-1]]``.
 
         Args:
           images: normalised, ``[N, H, W, channels]``, H and W at least 16.
@@ -50,13 +58,19 @@ class ResNet12(nn.Module):
             a ``dropout`` key in `rngs`); otherwise use the running statistics.
         """
         norm = functools.partial(
-            nn.BatchNorm, use_running_average=not train, momentum=self.momentum
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=self.momentum,
+            dtype=self.dtype,
         )
         conv = functools.partial(
             nn.Conv,
             use_bias=False,
+            dtype=self.dtype,
             kernel_init=_kernel_init,
-            conv_general_dilated=convolution.conv if train else None,
+            conv_general_dilated=convolution.conv
+            if train
+            else convolution.inference_conv,
         )
         x = images
         for stage, width in enumerate(self.widths):
@@ -68,4 +82,5 @@ class ResNet12(nn.Module):
             block_size = self.block_size if stage >= 2 else 1
             ramp_steps = self.ramp_steps if stage >= 2 else 0
             x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)
-        return x.mean((1, 2))
+        x = x.astype(images.dtype)
+        return x.mean((1, 2)) if self.average_pool else x.reshape(x.shape[0], -1)
