@@ -1,6 +1,8 @@
 """From names to parts: bodies, optimizers, heads, learners, devices."""
 
+import contextlib
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,7 @@ from metabridge.config import (
     resolve,
 )
 from metabridge.learners import variables_of
-from metabridge.models import MLP, Conv4, ResNet12
+from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
 from metabridge.types import Examples
 from tests import toy
 
@@ -31,8 +33,54 @@ def test_bodies() -> None:
     assert build.model(ModelConfig("mlp", width=9, depth=2), 8) == MLP(9, 2)
     large = build.model(ModelConfig("resnet12", drop_rate=0.2), 84)
     assert large == ResNet12(drop_rate=0.2, block_size=5)
+    assert build.model(ModelConfig("conv4_r2d2"), 32) == Conv4R2D2()
+    whole = build.model(ModelConfig("resnet12", average_pool=False), 84)
+    assert whole == ResNet12(block_size=5, average_pool=False)
     small = build.model(ModelConfig("resnet12"), 32)
     assert small == ResNet12(drop_rate=0.1, block_size=2)
+
+
+def test_bodies_in_half_precision() -> None:
+    config = ModelConfig(width=8, precision="bfloat16")
+    assert build.model(config, 32) == Conv4(8, dtype=jnp.bfloat16)
+    large = build.model(dataclasses.replace(config, model="resnet12"), 32)
+    assert large == ResNet12(dtype=jnp.bfloat16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """What is asked of a device."""
+
+    platform: str
+    device_kind: str = "that"
+    compute_capability: str = ""
+
+
+@pytest.mark.parametrize(
+    ("device", "has"),
+    [
+        (Device("cpu"), False),
+        (Device("tpu"), True),
+        (Device("gpu", compute_capability="7.5"), False),
+        (Device("gpu", compute_capability="8.0"), True),
+        (Device("gpu", compute_capability="10.0"), True),
+        (Device("gpu", compute_capability="gfx942"), True),
+    ],
+)
+def test_half_precision_needs_its_hardware(device: Any, has: bool) -> None:
+    config = ModelConfig(precision="bfloat16")
+    expectation = (
+        contextlib.nullcontext()
+        if has
+        else pytest.raises(
+            ValueError, match=r"`precision` is bfloat16, which that .*no"
+        )
+    )
+    build.check_precision(ModelConfig(), device)
+    with expectation:
+        build.check_precision(config, device)
+    with pytest.raises(ValueError, match="MLP computes in float32"):
+        build.check_precision(dataclasses.replace(config, model="mlp"), device)
 
 
 def updates(config: TrainConfig, gradients: list[float], start: float) -> list[float]:
@@ -89,6 +137,21 @@ def test_radam_equals_its_equations() -> None:
         w -= 0.1 * step
         expected.append(w)
     np.testing.assert_allclose(updates(config, gradients, 1.0), expected, 1e-4)
+
+
+def test_staircase_drops_at_shares_of_the_steps() -> None:
+    config = TrainConfig(
+        optimizer="sgd",
+        learning_rate=1.0,
+        steps=10,
+        schedule="staircase",
+        drops=((0.25, 0.1), (0.55, 0.01)),
+    )
+    path = updates(config, [1.0, *[0.0] * 9], 0.0)
+    # Momentum alone moves the parameter: 0.9^t of the first gradient, times the rate.
+    moves = -np.diff([0.0, *path]) / [1.9, *(0.9 ** np.arange(2, 11))]
+    expected = [1.0] * 3 + [0.1] * 3 + [0.01] * 4
+    np.testing.assert_allclose(moves, expected, rtol=1e-4)
 
 
 def test_cosine_falls_to_zero_at_the_last_step() -> None:
@@ -218,7 +281,7 @@ def test_learners_have_heads_for_the_dataset(learner, rotations, shape) -> None:
     dataset = toy.dataset()
     built = build.learner(config, dataset)
     example = jnp.zeros((1, *dataset.image_shape))
-    heads = built.init(jax.random.key(0), example).params["head"]
+    heads = built.init(jax.random.key(0), example).params["head"]["rows"]
     assert heads.shape == shape
     alike = learner.heads == "shared"
     assert bool(np.all(heads[0] == heads[1])) is alike

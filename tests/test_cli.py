@@ -111,6 +111,11 @@ def test_evaluating_a_run(
     tuning = ["--head=finetune", "--finetune-steps=2", "--finetune-rate=0.01"]
     call("evaluate", str(run), *tuning, "--tasks=5", f"--output={output}")
     assert json.loads(output.read_text())["head"] == "finetune"
+    choosing = ["--head=logistic", "--tune-head", "--split=validation"]
+    call("evaluate", str(run), *choosing, "--tasks=25", f"--output={output}")
+    result = json.loads(output.read_text())
+    assert (result["split"], result["head"]) == ("validation", "logistic")
+    assert 0.01 <= result["C"] <= 100
     message = refused(capsys, "evaluate", str(run), "--finetune-rate=0")
     assert "`finetune_rate` is 0.0, but must be positive" in message
     message = refused(capsys, "evaluate", str(run), "--ways=9")
@@ -276,9 +281,17 @@ def test_datasets_as_a_module() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     names = [line.split()[0] for line in lines]
-    assert names == ["glyphs", "omniglot", "cifar_fs", "fc100", "folder:PATH"]
+    assert names == [
+        "glyphs",
+        "omniglot",
+        "cifar_fs",
+        "fc100",
+        "mini_imagenet",
+        "tiered_imagenet",
+        "folder:PATH",
+    ]
     needy = [line.split()[0] for line in lines if "needs --data-dir" in line]
-    assert needy == ["omniglot", "cifar_fs", "fc100"]
+    assert needy == names[1:-1]
 
 
 @pytest.mark.slow

@@ -93,6 +93,46 @@ def test_the_bank_the_direct_route_and_numpy_agree(
     assert bank(variables, KEY, 12) != bank(variables, jax.random.key(1), 12)
 
 
+def test_a_bank_that_does_not_fit_is_done_without(
+    dataset: Dataset, learner, variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = evaluation.evaluator(learner, dataset, dataset.test, SHAPE)
+    whole = evaluate(variables, KEY, 12)
+    bank = len(dataset.test.images) * 16 * 4
+    banks = []
+    in_batches = evaluation.in_batches
+    monkeypatch.setattr(
+        evaluation,
+        "in_batches",
+        lambda *rows: banks.append(rows) or in_batches(*rows),
+    )
+    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank - 1)
+    np.testing.assert_allclose(evaluate(variables, KEY, 12), whole, rtol=1e-6)
+    assert not banks
+    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank)
+    assert evaluate(variables, KEY, 12) == whole
+    assert banks
+
+
+def test_the_best_of_several_heads_is_found(
+    dataset: Dataset, learner, variables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centroid = heads.centroid()
+    # Sees the classes, and names the next one.
+    wrong = centroid._replace(logits=lambda *a: jnp.roll(centroid.logits(*a), 1, -1))
+    options = {"variables": variables, "key": KEY, "num_tasks": 12}
+    for offered, best in (
+        ([wrong, centroid], 1),
+        ([wrong, wrong, centroid, wrong], 2),
+    ):
+        place = (learner, offered, dataset, dataset.test, SHAPE)
+        assert evaluation.best_head(*place, **options) == best
+    # Nor does it matter whether the features of the split fit.
+    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 1)
+    place = (learner, [wrong, centroid], dataset, dataset.test, SHAPE)
+    assert evaluation.best_head(*place, **options) == 1
+
+
 def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
     dataset: Dataset,
 ) -> None:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
 from metabridge import heads, learners
+from metabridge.averaging import averaged
 from metabridge.config import (
     Config,
     EvaluationConfig,
@@ -20,20 +21,63 @@ from metabridge.config import (
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
-from metabridge.models import MLP, Conv4, ResNet12
+from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
 from metabridge.types import Variables
 
 _T = TypeVar("_T", int, float)
 
 
+@runtime_checkable
+class Device(Protocol):
+    """What a `jax.Device` says of itself."""
+
+    @property
+    def platform(self) -> str: ...
+    @property
+    def device_kind(self) -> str: ...
+
+
 def model(config: ModelConfig, image_size: int) -> nn.Module:
     """The body of a configuration, for square-ish images of this height."""
+    dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
     if config.model == "conv4":
-        return Conv4(_known(config.width))
+        return Conv4(_known(config.width), dtype=dtype)
+    if config.model == "conv4_r2d2":
+        return Conv4R2D2(dtype=dtype)
     if config.model == "mlp":
         return MLP(_known(config.width), config.depth)
     # The paper's blocks: 5 pixels of the last maps of 84x84 images, 2 of 32x32.
-    return ResNet12(drop_rate=config.drop_rate, block_size=5 if image_size >= 64 else 2)
+    block_size = 5 if image_size >= 64 else 2
+    return ResNet12(
+        drop_rate=config.drop_rate,
+        block_size=block_size,
+        ramp_steps=config.drop_ramp,
+        average_pool=config.average_pool,
+        dtype=dtype,
+    )
+
+
+def check_precision(config: ModelConfig, device: Device) -> None:
+    """Refuses a precision that the device has no arithmetic for.
+
+    Raises:
+      ValueError: bfloat16 on a CPU or on a GPU before NVIDIA's Ampere (compute
+        capability 8.0), or for a body that has it not.
+    """
+    if config.precision == "float32":
+        return
+    if config.model == "mlp":
+        raise ValueError(
+            "the MLP computes in float32, as the theory does; pass `precision` float32"
+        )
+    capability = str(getattr(device, "compute_capability", ""))
+    old = capability.replace(".", "").isdigit() and float(capability) < 8.0
+    if device.platform == "cpu" or old:
+        what = f"compute capability {capability}" if old else "a CPU"
+        raise ValueError(
+            f"`precision` is bfloat16, which {device.device_kind} ({what}) has no fast "
+            "arithmetic for; pass float32"
+        )
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -41,10 +85,18 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
     and `decay_steps`, so that one compiled step serves any number of steps."""
 
     def make(learning_rate: Any, decay_steps: Any) -> optax.GradientTransformation:
+        # Schedules of optax would have their length compiled in.
         def cosine(count: Any) -> Any:
-            # `optax.cosine_decay_schedule`, which would have its length compiled in.
             done = jnp.minimum(count / decay_steps, 1.0)
             return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
+        def staircase(count: Any) -> Any:
+            factor = jnp.ones(())
+            for share, dropped in config.drops:
+                factor = jnp.where(count >= share * decay_steps, dropped, factor)
+            return learning_rate * factor
+
+        schedules = {"cosine": cosine, "staircase": staircase}
 
         if config.optimizer == "sgd":
             rule = optax.trace(decay=0.9, nesterov=True)
@@ -52,13 +104,14 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
             rule = optax.scale_by_adam()
         else:
             rule = optax.scale_by_radam()
-        return optax.chain(
+        chain = optax.chain(
             rule,
             optax.add_decayed_weights(config.weight_decay),
-            optax.scale_by_learning_rate(
-                cosine if config.schedule == "cosine" else learning_rate
-            ),
+            optax.scale_by_learning_rate(schedules.get(config.schedule, learning_rate)),
         )
+        if not config.average:
+            return chain
+        return averaged(chain, jnp.floor((1.0 - config.average) * decay_steps))
 
     return optax.inject_hyperparams(make)(
         learning_rate=_known(config.learning_rate),
@@ -87,8 +140,8 @@ def learner(
     Args:
       config: what the learner is, how it is trained and how it adapts.
       dataset: its image size and its number of training classes count.
-      teacher: what the run named in the options of RFS has learned. It matters to
-        training alone.
+      teacher: what the run named in the options of MTL or RFS has learned. It matters
+        to training alone.
 
     Raises:
       ValueError: an option out of its range, or a head that does not fit the learner.
@@ -116,7 +169,7 @@ def _trained(
     rows = dataset.train.num_classes * (4 if config.data.rotations else 1)
     options = config.learner
     if isinstance(options, MTLConfig):
-        return _mtl(options, ways, body, rule, rows)
+        return _mtl(options, ways, body, rule, rows, teacher)
     # The fields of the options are the arguments of the factory.
     arguments: dict[str, Any] = dataclasses.asdict(options)
     if isinstance(options, GradientBasedConfig):
@@ -132,6 +185,7 @@ def _mtl(
     body: nn.Module,
     rule: optax.GradientTransformation,
     rows: int,
+    teacher: Variables | None,
 ) -> learners.Learner:
     if options.heads == "class_table":
         training_heads = learners.class_table(rows, init_scale=options.init_scale)
@@ -142,13 +196,11 @@ def _mtl(
             shared_init=options.heads == "shared",
             init_scale=options.init_scale,
         )
-    return learners.mtl(
-        body,
-        rule,
-        heads=training_heads,
-        feature_norm=options.feature_norm,
-        logit_scale=options.logit_scale,
-    )
+    of_heads = ("heads", "num_tasks", "init_scale")
+    arguments = dataclasses.asdict(options)
+    arguments = {k: v for k, v in arguments.items() if k not in of_heads}
+    arguments["teacher"] = teacher
+    return learners.mtl(body, rule, heads=training_heads, **arguments)
 
 
 def num_devices(config: TrainConfig, available: int) -> int:

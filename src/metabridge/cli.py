@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -52,6 +52,10 @@ def evaluate(
     queries: int | None = None,
     tasks: int | None = None,
     head: HeadName | None = None,
+    C: float | None = None,
+    penalty: float | None = None,
+    tune_head: bool = False,
+    split: Literal["validation", "test"] = "test",
     finetune_steps: int | None = None,
     test_steps: int | None = None,
     finetune_rate: float | None = None,
@@ -70,6 +74,10 @@ def evaluate(
       tasks: Test tasks.
       head: The learner's own adaptation, a head fitted on its frozen features, or
         finetune, which trains body and head.
+      C: Logistic regression and SVM: weight of the data against the squared weights.
+      penalty: Ridge regression: weight of the squared weights.
+      tune_head: Choose C or the penalty by accuracy on the validation tasks.
+      split: Whose classes the tasks are made of. To choose an option, take validation.
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
@@ -81,11 +89,15 @@ def evaluate(
     given = {
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
-        "test_steps": test_steps,
+        "test_steps": test_steps, "C": C, "penalty": penalty,
     }  # fmt: skip
+    # A head that is given takes the place of one that the run would choose.
+    if tune_head or any(value is not None for value in (head, C, penalty)):
+        given["tune_head"] = tune_head
     result = evaluate_run(
         run,
         {name: value for name, value in given.items() if value is not None},
+        split=split,
         data_dir=data_dir,
         output=output,
     )
@@ -193,17 +205,24 @@ def _print_result(result: dict) -> None:
     shape = f"{result['ways']}-way {result['shots']}-shot"
     print(
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
-        f"{result['tasks']} unseen tasks\n"
+        f"{result['tasks']} unseen tasks{_of_validation(result)}\n"
         f"  accuracy                        {_percent(result, 'accuracy', 'ci95')}\n"
         f"  nearest centroid on raw pixels  "
         f"{_percent(result, 'pixel_centroid_accuracy', 'pixel_centroid_ci95')}"
     )
+    for name in ("C", "penalty"):
+        if name in result:
+            print(f"  {name} = {result[name]:g} chosen on validation tasks")
     if "train_seconds" in result:
         steps, seconds = result["train_steps"], result["train_seconds"]
         speed = result["images_per_second"]
         print(f"  trained {steps} steps in {seconds:.0f} s, {speed:.0f} images/s")
     if "run_dir" in result:
         print(f"  everything is in {result['run_dir']}")
+
+
+def _of_validation(result: dict) -> str:
+    return " of validation classes" if result.get("split") == "validation" else ""
 
 
 def _percent(result: dict, mean: str, interval: str) -> str:

@@ -1,11 +1,13 @@
 """Accuracy on unseen tasks, with its interval.
 
 Every task is drawn, adapted to and scored on the device. Where a learner adapts only a
-head, the features of a split are computed once, and every task draws from that bank.
+head, the features of a split are computed once, and every task draws from that bank,
+if the device holds it.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from metabridge import devices
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.heads import Head
-from metabridge.learners import Learner
-from metabridge.types import Examples, TaskShape, Variables
+from metabridge.learners import FrozenBody, Learner
+from metabridge.learners.body import with_head
+from metabridge.types import Examples, Params, TaskShape, Variables
 
 _EMBED_BATCH = 400
+_EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 _TASK_BATCH = 125
 
 
@@ -36,6 +41,9 @@ class Score(NamedTuple):
 
 Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 """``evaluate(variables, key, num_tasks)``; the same key draws the same tasks."""
+
+Rows = Float[Array, "N D"] | UInt8[Array, "N D"]
+"""Features or pixels, an image a row."""
 
 
 def score(accuracies: np.ndarray) -> Score:
@@ -61,24 +69,109 @@ def evaluator(
       split: where the tasks come from.
       shape: ways, shots and queries; at least 1 query.
     """
-    bank = episodes.image_bank(split)
+    by_task = _task_evaluator(learner, dataset, split, shape)
+    if learner.frozen_body is None:
+        return by_task
+    features_of = _features(learner.frozen_body, dataset, split)
+    on_bank = _split_evaluator(learner.frozen_body.head_of, split, shape)
+
+    def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
+        features = features_of(variables)
+        if features is None:
+            return by_task(variables, key, num_tasks)
+        return on_bank(variables, features, key, num_tasks)
+
+    return evaluate
+
+
+def best_head(
+    learner: Learner,
+    heads: Sequence[Head],
+    dataset: Dataset,
+    split: Split,
+    shape: TaskShape,
+    *,
+    variables: Variables,
+    key: Key[Array, ""],
+    num_tasks: int,
+) -> int:
+    """Which of several heads scores best on the features of a learner's frozen body.
+
+    Args:
+      learner: with a `frozen_body`.
+      heads: what to choose from.
+      dataset: whose normalisation holds.
+      split: where the tasks come from, the same ones for every head.
+      shape: ways, shots and queries.
+      variables: what was learned.
+      key: of the tasks.
+      num_tasks: how many.
+    """
+    assert learner.frozen_body is not None
+    features = _features(learner.frozen_body, dataset, split)(variables)
+    scores = []
+    for head in heads:
+        if features is None:
+            by_task = _task_evaluator(with_head(learner, head), dataset, split, shape)
+            scores.append(by_task(variables, key, num_tasks))
+        else:
+            on_bank = _split_evaluator(lambda _, h=head: h, split, shape)
+            scores.append(on_bank(variables, features, key, num_tasks))
+    return int(np.argmax([score.accuracy for score in scores]))
+
+
+def _features(
+    body: FrozenBody, dataset: Dataset, split: Split
+) -> Callable[[Variables], Float[Array, "N D"] | None]:
+    """Makes what embeds a split; None where the features do not fit the device."""
+    normalise = _normaliser(dataset)
+    embed = jax.jit(lambda v, images: body.embed(v, normalise(images)))
+
+    def features_of(variables: Variables) -> Float[Array, "N D"] | None:
+        one = jax.eval_shape(embed, variables, split.images[:1])
+        if len(split.images) * one.size * one.dtype.itemsize > _bank_bytes():
+            return None
+        # The images pass through the device; only the features stay there.
+        return in_batches(
+            lambda images: embed(variables, images), split.images, _embed_batch(split)
+        )
+
+    return features_of
+
+
+def _split_evaluator(
+    head_of: Callable[[Variables], Head], split: Split, shape: TaskShape
+) -> Callable[[Variables, Rows, Key[Array, ""], int], Score]:
     max_size = int(split.images_per_class.max())
+    classes = episodes.class_index(split)
+    return bank_evaluator(classes, head_of, shape, max_size=max_size)
 
-    def normalise(images: UInt8[Array, "N H W c"]) -> Float[Array, "N H W c"]:
-        return augment.normalise(images, dataset.mean, dataset.std)
 
-    if learner.frozen_body is not None:
-        embed, head_of = learner.frozen_body
-        embed_batch = jax.jit(lambda v, images: embed(v, normalise(images)))
-        on_bank = bank_evaluator(bank.classes, head_of, shape, max_size=max_size)
+def _embed_batch(split: Split) -> int:
+    """Images to embed at once: fewer large ones on a CPU, whose memory they share."""
+    if jax.default_backend() != "cpu":
+        return _EMBED_BATCH
+    height, width = split.images.shape[1:3]
+    return min(max(_EMBED_PIXELS // (height * width), 1), _EMBED_BATCH)
 
-        def evaluate_bank(
-            variables: Variables, key: Key[Array, ""], num_tasks: int
-        ) -> Score:
-            features = in_batches(lambda x: embed_batch(variables, x), bank.images)
-            return on_bank(variables, features, key, num_tasks)
 
-        return evaluate_bank
+def _bank_bytes() -> float:
+    """How large a bank of features may be: it is made of parts, so twice there."""
+    return devices.free_bytes() / 3
+
+
+def _normaliser(
+    dataset: Dataset,
+) -> Callable[[UInt8[Array, "N H W c"]], Float[Array, "N H W c"]]:
+    return lambda images: augment.normalise(images, dataset.mean, dataset.std)
+
+
+def _task_evaluator(
+    learner: Learner, dataset: Dataset, split: Split, shape: TaskShape
+) -> Evaluate:
+    """Scores a learner on one task after the other."""
+    max_size = int(split.images_per_class.max())
+    normalise = _normaliser(dataset)
 
     @jax.jit
     def task_accuracy(
@@ -93,9 +186,13 @@ def evaluator(
         query = normalise(bank.images[drawn.query.reshape(-1)])
         return _accuracy(learner.logits(adapted, query), shape)
 
+    @functools.cache  # not before it is needed
+    def bank() -> episodes.ImageBank:
+        return episodes.image_bank(split)
+
     def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
         keys = jax.random.split(key, num_tasks)
-        accuracies = [task_accuracy(variables, bank, key) for key in keys]
+        accuracies = [task_accuracy(variables, bank(), key) for key in keys]
         return score(np.asarray(accuracies))
 
     return evaluate
@@ -108,7 +205,7 @@ def bank_evaluator(
     *,
     max_size: int,
     task_batch: int = _TASK_BATCH,
-) -> Callable[[Variables, Float[Array, "N D"], Key[Array, ""], int], Score]:
+) -> Callable[[Variables, Rows, Key[Array, ""], int], Score]:
     """Makes the function that scores a head on features computed beforehand.
 
     Args:
@@ -124,7 +221,7 @@ def bank_evaluator(
     """
 
     def task_accuracy(
-        variables: Variables, features: Float[Array, "N D"], key: Key[Array, ""]
+        variables: Variables, features: Rows, key: Key[Array, ""]
     ) -> Float[Array, ""]:
         head = head_of(variables)
         drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
@@ -140,7 +237,7 @@ def bank_evaluator(
 
     def evaluate(
         variables: Variables,
-        features: Float[Array, "N D"],
+        features: Rows,
         key: Key[Array, ""],
         num_tasks: int,
     ) -> Score:
@@ -157,31 +254,54 @@ def pixel_score(
     split: Split, head: Head, shape: TaskShape, key: Key[Array, ""], num_tasks: int
 ) -> Score:
     """What a head reaches on raw pixels: the baseline that any body has to beat."""
-    pixels = np.asarray(split.images, np.float32).reshape(len(split.images), -1) / 255.0
-    evaluate = bank_evaluator(
-        episodes.class_index(split),
-        lambda _: head,
-        shape,
-        max_size=int(split.images_per_class.max()),
-    )
+    evaluate = _split_evaluator(lambda _: _on_pixels(head), split, shape)
+    pixels = split.images.reshape(len(split.images), -1)
     return evaluate({}, jnp.asarray(pixels), key, num_tasks)
 
 
+def _on_pixels(head: Head) -> Head:
+    """A head for uint8 pixels, which are scaled to [0, 1] where a task needs them."""
+
+    def scaled(pixels: UInt8[Array, "N D"]) -> Float[Array, "N D"]:
+        return pixels.astype(jnp.float32) / 255.0
+
+    def fit(
+        features: UInt8[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+    ) -> Params:
+        return head.fit(scaled(features), labels, ways=ways)
+
+    def logits(params: Params, features: UInt8[Array, "Q D"]) -> Float[Array, "Q ways"]:
+        return head.logits(params, scaled(features))
+
+    return Head(head.name, fit, logits)
+
+
 def in_batches(
-    function: Callable[[Array], Array], rows: Array, size: int = _EMBED_BATCH
+    function: Callable[[Array], Array],
+    rows: Array | np.ndarray,
+    size: int = _EMBED_BATCH,
 ) -> Array:
     """`function` of rows, `size` of them at a time.
 
     The last batch is filled up with the first rows, so that one shape is compiled.
+
+    Args:
+      function: of ``[size, ...]``.
+      rows: ``[N, ...]``; NumPy's, perhaps memory-mapped, are sent a batch at a time.
+      size: of a batch.
+
+    Returns:
+      The results of all batches, ``[N, ...]``.
     """
     results = []
     for start in range(0, rows.shape[0], size):
         batch = rows[start : start + size]
         missing = size - batch.shape[0]
         if missing:
-            filler = jnp.arange(missing) % rows.shape[0]
-            batch = jnp.concatenate([batch, rows[filler]])
-        results.append(function(batch)[: size - missing])
+            filler = rows[np.arange(missing) % rows.shape[0]]
+            xp = np if isinstance(rows, np.ndarray) else jnp
+            batch = xp.concatenate([batch, filler])
+        results.append(function(jnp.asarray(batch))[: size - missing])
     return jnp.concatenate(results)
 
 

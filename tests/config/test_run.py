@@ -12,6 +12,7 @@ from metabridge.config import (
     EvaluationConfig,
     MAMLConfig,
     ModelConfig,
+    MTLConfig,
     ProtoNetConfig,
     RFSConfig,
     TrainConfig,
@@ -26,7 +27,8 @@ def changed(section: str, **values) -> Config:
 
 
 @pytest.mark.parametrize(
-    "dataset", ["glyphs", "omniglot", "cifar_fs", "fc100", "folder:x"]
+    "dataset",
+    ["glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet", "folder:x"],
 )
 def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
     resolved = configs.resolve(Config(data=DataConfig(dataset=dataset)))
@@ -36,7 +38,8 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         for field in dataclasses.fields(section)
         if getattr(section, field.name) is None
     }
-    assert still_open <= {"data_dir", "image_size", "minutes", "early_stop", "devices"}
+    automatic = {"data_dir", "image_size", "minutes", "early_stop", "devices", "stream"}
+    assert still_open <= automatic
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")
     assert resolved.data.rotations is drawings
@@ -92,10 +95,23 @@ def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
         ("train", {"train_queries": -1}, "`train_queries` is -1"),
         ("train", {"tasks_per_step": 0}, "`tasks_per_step` is 0"),
         ("train", {"seed": -1}, "`seed` is -1"),
+        ("train", {"schedule": "staircase"}, "staircase needs drops, and only it"),
+        ("train", {"drops": ((0.5, 0.1),)}, "staircase needs drops, and only it"),
+        *[
+            ("train", {"schedule": "staircase", "drops": drops}, message)
+            for drops, message in [
+                (((0.5, 0.1), (0.5, 0.2)), "must ascend in"),
+                (((0.0, 0.1),), "must ascend in"),
+                (((1.0, 0.1),), "must ascend in"),
+                (((0.5, 0.0),), "must be positive"),
+            ]
+        ],
         ("train", {"learning_rate": 0.0}, "`learning_rate` is 0.0, but must be posit"),
         ("train", {"learning_rate": float("nan")}, "`learning_rate` is nan"),
         ("train", {"learning_rate": float("inf")}, "`learning_rate` is inf"),
         ("train", {"weight_decay": -0.1}, "`weight_decay` is -0.1"),
+        ("train", {"average": 1.0}, r"`average` is 1.0, but must be in \[0, 1\)"),
+        ("train", {"average": -0.1}, "`average` is -0.1"),
         ("train", {"patience": 0}, "`patience` is 0"),
         ("train", {"early_stop": 0}, "`early_stop` is 0"),
         ("learner", {"num_tasks": 0}, "`num_tasks` is 0"),
@@ -107,6 +123,11 @@ def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
         ("evaluation", {"tasks": 1}, "`tasks` is 1, but must be at least 2"),
         ("evaluation", {"C": -1.0}, "`C` is -1.0"),
         ("evaluation", {"penalty": 0.0}, "`penalty` is 0.0"),
+        (
+            "evaluation",
+            {"tune_head": True, "head": "centroid"},
+            "`tune_head` chooses .* but `head` is centroid",
+        ),
         ("evaluation", {"finetune_steps": -1}, "`finetune_steps` is -1"),
         ("evaluation", {"test_steps": 0}, "`test_steps` is 0, but must be at least 1"),
         ("evaluation", {"finetune_rate": 0.0}, "`finetune_rate` is 0.0"),
@@ -125,6 +146,20 @@ def test_the_smallest_allowed_numbers() -> None:
     configs.check(changed("evaluation", finetune_steps=0))
     configs.check(changed("model", drop_rate=0.0))
     configs.resolve(Config(learner=RFSConfig(distillation=0.0)))
+
+
+def test_turns_are_told_or_make_classes() -> None:
+    learner = MTLConfig(rotation_weight=0.5)
+    configs.resolve(Config(learner, DataConfig("cifar_fs")))
+    with pytest.raises(ValueError, match="`rotation_weight` asks for the turn"):
+        configs.resolve(Config(learner, DataConfig("glyphs")))
+
+
+def test_balanced_tasks_are_no_fixed_ones() -> None:
+    train = TrainConfig(balanced=True)
+    configs.resolve(Config(train=train))
+    with pytest.raises(ValueError, match="`balanced` tasks are drawn anew"):
+        configs.resolve(Config(MTLConfig(heads="shared"), train=train))
 
 
 def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:

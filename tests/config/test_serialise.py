@@ -11,7 +11,13 @@ from metabridge.config import Config, DataConfig, MTLConfig, RFSConfig, TrainCon
 FULL = Config(
     learner=MTLConfig(heads="shared", num_tasks=7),
     data=DataConfig(dataset="cifar_fs", data_dir=Path("some/where")),
-    train=TrainConfig(steps=30, early_stop=3, learning_rate=0.5),
+    train=TrainConfig(
+        steps=30,
+        early_stop=3,
+        learning_rate=0.5,
+        schedule="staircase",
+        drops=((0.5, 0.1), (0.75, 0.01)),
+    ),
 )
 TAUGHT = Config(learner=RFSConfig(teacher=Path("runs/teacher")))
 
@@ -49,6 +55,10 @@ def edited(path: str, value) -> str:
         (edited("train.steps", 2.5), "`train.steps` is 2.5"),
         (edited("train.optimizer", "lion"), "`train.optimizer` is 'lion'.*radam"),
         (edited("train.weight_decay", None), "`train.weight_decay` is None"),
+        (edited("train.drops", 0.5), "`train.drops` is 0.5"),
+        (edited("train.drops", [0.5, 0.1]), r"`train.drops\[0\]` is 0.5"),
+        (edited("train.drops", [[0.5]]), r"`train.drops\[0\]` is \[0.5\]"),
+        (edited("train.drops", [[0.5, "x"]]), r"`train.drops\[0\]\[1\]` is 'x'"),
         (edited("learner.feature_norm", 1), "`learner.feature_norm` is 1"),
         (edited("data.data_dir", 1), "`data.data_dir` is 1"),
         (edited("data.augmentation", [1]), r"`data.augmentation` is \[1\]"),

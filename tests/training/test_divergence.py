@@ -13,9 +13,9 @@ from metabridge.training.divergence import summary
 from tests import toy
 
 
-def told(*losses: float) -> list[Info]:
-    half = jnp.asarray(0.5)
-    return [Info(jnp.asarray(loss), half, half) for loss in losses]
+def told(*losses: float) -> Info:
+    half = jnp.full(len(losses), 0.5)
+    return Info(jnp.asarray(losses), half, half)
 
 
 def test_means_of_the_records() -> None:

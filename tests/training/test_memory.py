@@ -70,9 +70,9 @@ def test_what_does_not_fit_is_refused_with_advice(
     )
     compiled = jax.jit(jnp.sin).lower(1.0).compile()
     monkeypatch.setattr(jax.stages.Compiled, "memory_analysis", lambda _: sizes)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 7_500_000_000)
+    monkeypatch.setattr(memory.devices, "free_bytes", lambda: 7_500_000_000)
     assert memory.check_fits(compiled, learner) == 10_500.0
-    monkeypatch.setattr(memory, "free_bytes", lambda: 7_400_000_000)
+    monkeypatch.setattr(memory.devices, "free_bytes", lambda: 7_400_000_000)
     with pytest.raises(ValueError, match=r"needs 10\.5 GB.* are 10\.4 GB; lower") as no:
         memory.check_fits(compiled, learner)
     for option in [*named, "--tasks-per-step", "--train-shots"]:
@@ -83,23 +83,7 @@ def test_what_does_not_fit_is_refused_with_advice(
 def test_a_run_is_refused_before_it_leaves_anything(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(memory.devices, "free_bytes", lambda: 0)
     with pytest.raises(ValueError, match="a training step needs"):
         train(toy.config(images), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_free_memory_is_the_devices_or_the_machines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stats: dict[str, int] | None = {"bytes_limit": 100, "bytes_in_use": 30}
-    device = SimpleNamespace(memory_stats=lambda: stats)
-    monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert memory.free_bytes() == 70
-    stats = None
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    5 kB\n")
-    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
-    assert memory.free_bytes() == 5 * 1024
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
-    assert memory.free_bytes() > 1_000_000

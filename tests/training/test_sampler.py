@@ -1,6 +1,7 @@
 """Training tasks: fresh and fixed ones, quarter turns, and their images."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,6 +27,34 @@ def draw(
     keys = jax.random.split(KEY, count)
     tasks = jax.jit(jax.vmap(lambda key: sample(key, bank)))(keys)
     return jax.tree.map(np.asarray, tasks)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_balanced_tasks_show_every_class_once_a_round(
+    dataset: Dataset, rotations: bool
+) -> None:
+    shape = TaskShape(ways=3, shots=2, queries=1)
+    sample = task_sampler(
+        dataset,
+        shape,
+        augmentation="none",
+        rotations=rotations,
+        tasks_key=jax.random.key(7),
+        balanced=True,
+    )
+    bank = episodes.image_bank(dataset.train)
+    every = toy.CLASSES["train"] * (4 if rotations else 1)
+    tasks = every // 3  # of a round; what is left over waits
+    keys = jax.random.split(KEY, 4 * tasks)
+    numbers = jnp.arange(4 * tasks, dtype=jnp.int32)
+    drawn = jax.jit(jax.vmap(sample, in_axes=(0, None, 0)))(keys, bank, numbers)
+    rounds = np.asarray(drawn.classes).reshape(4, -1)
+    for classes in rounds:
+        assert len(set(classes)) == 3 * tasks
+        assert set(classes) <= set(range(every))
+    assert len(np.unique(rounds, axis=0)) == 4
+    with pytest.raises(ValueError, match="need their number"):
+        sample(KEY, bank)
 
 
 def pixels(inputs: jax.Array) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metabridge.training import RunError, run_folder
+from metabridge.training import RunError, run_folder, scoring
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 
@@ -86,3 +86,48 @@ def test_nothing_to_evaluate(whole: Run, tmp_path: Path) -> None:
     run_folder.open_run(tmp_path / "new", config, resume=False)
     with pytest.raises(RunError, match="holds no checkpoint yet"):
         evaluate_run(tmp_path / "new", {})
+
+
+def test_the_weight_of_a_head_is_chosen_on_validation_tasks(
+    whole: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+    best_head = scoring.best_head
+
+    def watched(learner, heads, dataset, split, *rest, **options):
+        assert split is dataset.validation
+        chosen.append(best_head(learner, heads, dataset, split, *rest, **options))
+        return chosen[-1]
+
+    monkeypatch.setattr(scoring, "best_head", watched)
+    tuned = evaluate_run(whole.folder, {"head": "logistic", "tune_head": True})
+    weights = scoring._WEIGHTS
+    assert tuned["C"] == weights[chosen[0]]
+    same = evaluate_run(whole.folder, {"head": "logistic", "C": tuned["C"]})
+    assert same["accuracy"] == tuned["accuracy"]
+    assert "C" not in same
+    ridge = evaluate_run(whole.folder, {"head": "ridge", "tune_head": True})
+    assert ridge["penalty"] == weights[chosen[1]]
+
+
+def test_tasks_of_the_validation_classes(
+    whole: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    evaluator, pixel_score = scoring.evaluator, scoring.pixel_score
+
+    def watched_evaluator(learner, dataset, split, shape):
+        seen.append(split.class_names)
+        return evaluator(learner, dataset, split, shape)
+
+    def watched_pixels(split, *rest):
+        seen.append(split.class_names)
+        return pixel_score(split, *rest)
+
+    monkeypatch.setattr(scoring, "evaluator", watched_evaluator)
+    monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
+    for name in ("validation", "test"):
+        result = evaluate_run(whole.folder, {}, split=name)
+        assert result["split"] == name
+        assert all(one.startswith(name) for one in (*seen[-2], *seen[-1]))
+    assert len(seen) == 4

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.config import Config, EvaluationConfig, TrainConfig, resolve
+from metabridge.config import (
+    Config,
+    EvaluationConfig,
+    MTLConfig,
+    TrainConfig,
+    resolve,
+)
 from metabridge.data import Dataset, Split
 from metabridge.training import setup
 from metabridge.types import TaskShape
@@ -62,8 +68,13 @@ def test_rotations_need_square_images_and_count_as_classes() -> None:
     setup.check_shapes(turned, with_images(16, 16))
     with pytest.raises(ValueError, match=r"`ways` is 32, but .* has 8 classes"):
         setup.check_shapes(config, with_images(16, 16))
-    with pytest.raises(ValueError, match="need square images, not 16x24"):
+    with pytest.raises(ValueError, match="`rotations` needs square images, not 16x24"):
         setup.check_shapes(turned, with_images(16, 24))
+    told = MTLConfig(rotation_weight=0.5)
+    few = dataclasses.replace(resolve(toy.config(Path("x"))), learner=told)
+    with pytest.raises(ValueError, match="`rotation_weight` needs square images"):
+        setup.check_shapes(few, with_images(16, 24))
+    setup.check_shapes(few, with_images(16, 16))
 
 
 def test_convolutions_need_sixteen_pixels() -> None:

@@ -2,38 +2,76 @@
 
 import dataclasses
 import json
-import time
+import types
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from metabridge import build
 from metabridge.config import resolve
+from metabridge.data import load_dataset
 from metabridge.data.episodes import image_bank
 from metabridge.learners import Info, State
-from metabridge.training import run_folder, train
+from metabridge.training import run_folder, setup, train
+from metabridge.training import step as step_module
 from metabridge.training.metrics import read_metrics
-from metabridge.training.step import steps_within
+from metabridge.training.sampler import example_of
+from metabridge.training.step import compiled, jitted, steps_within
 from tests import toy
 
 
-def test_steps_that_fit_a_time_leave_the_state_alone() -> None:
-    seen = []
+def test_steps_that_fit_a_time_leave_the_state_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen, now = [], [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(step_module, "time", clock)
 
-    def run_step(state: State, bank: Any, key: Any, number: Any) -> tuple[State, Info]:
-        del bank, key, number
+    def run_steps(
+        state: State, bank: Any, key: Any, first: int, count: int
+    ) -> tuple[State, Info]:
+        del bank, key, first
+        assert count <= 8
         seen.append(state)
-        time.sleep(0.1 if len(seen) == 1 else 0.004)  # the first is slower
-        return state, Info(*[jnp.zeros(())] * 3)
+        now[0] += 0.1 if len(seen) == 1 else 0.004 * count  # the first is slower
+        return state, Info(*[jnp.zeros(count)] * 3)
 
     state = State({"w": jnp.ones(2)}, {}, {}, jnp.zeros((), jnp.int32))
-    rest = run_step, state, image_bank(toy.dataset().train), jax.random.key(0)
-    number = steps_within(0.01, *rest)
-    assert 60 <= number <= 150  # of 4 ms and what sleeping adds
+    rest = run_steps, state, image_bank(toy.dataset().train), jax.random.key(0)
+    number = steps_within(0.01, *rest, at_most=8)
+    assert number == 150  # of 4 ms
     assert all(given.params["w"] is not state.params["w"] for given in seen)
-    assert steps_within(1e-9, *rest) == 1
+    assert steps_within(1e-9, *rest, at_most=8) == 1
+
+
+def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) -> None:
+    config = resolve(toy.config(images))
+    dataset = load_dataset(config.data.dataset)
+    keys = setup.keys_of(config)
+    learner = build.learner(config, dataset)
+    step = jitted(learner, setup.sampler(config, dataset, keys), config, 1)
+    bank = image_bank(dataset.train)
+    results = {}
+    for on_device in (False, True):
+        state = learner.init(keys.init, example_of(dataset))
+        rest = bank, keys.train
+        run_steps, _ = compiled(step, state, *rest, at_most=4, on_device=on_device)
+        state, first = run_steps(state, *rest, 0, 4)
+        state, second = run_steps(state, *rest, 4, 3)
+        told = jax.tree.map(lambda *parts: np.concatenate(parts), first, second)
+        results[on_device] = state, told
+    (state, told), (other, others) = results.values()
+    assert told.loss.shape == (7,)
+    assert len(set(told.loss.tolist())) == 7
+    for a, b in zip(jax.tree.leaves(told), jax.tree.leaves(others), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert int(state.step) == 7
 
 
 def test_a_run_for_minutes_compiles_once_and_keeps_its_steps(

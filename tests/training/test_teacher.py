@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metabridge import build
-from metabridge.config import Config, RFSConfig, resolve
+from metabridge.config import Config, LearnerConfig, MTLConfig, RFSConfig, resolve
 from metabridge.evaluation import Score
 from metabridge.learners import variables_of
 from metabridge.training import RunError, loop, run_folder, setup, train
@@ -37,13 +37,18 @@ def write_teacher(config: Config, folder: Path) -> Variables:
 
 
 def taught_by(folder: Path, config: Config, **options) -> Config:
-    return dataclasses.replace(config, learner=RFSConfig(teacher=folder, **options))
+    learner = dataclasses.replace(config.learner, teacher=folder, **options)
+    return dataclasses.replace(config, learner=learner)
 
 
+@pytest.mark.parametrize("learner", [RFSConfig(), MTLConfig(row_norm=True)])
 def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learner: LearnerConfig,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = resolve(toy.config(images, learner=RFSConfig()))
+    config = resolve(toy.config(images, learner=learner))
     variables = write_teacher(config, tmp_path / "teacher")
     student = taught_by(tmp_path / "teacher", config, distillation=1.0)
     loaded = teacher_of(student, setup.load(config))
@@ -57,8 +62,8 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     np.testing.assert_allclose(losses, 0.0, atol=1e-5)
     shutil.rmtree(tmp_path / "teacher")
     dataset = setup.load(student)
-    learner = build.learner(student, dataset)
-    progress = best_variables(student, dataset, learner, tmp_path / "student")[1]
+    built = build.learner(student, dataset)
+    progress = best_variables(student, dataset, built, tmp_path / "student")[1]
     assert progress.step in (2, 4, 6)
     with pytest.raises(RunError, match="holds no run"):
         train(student, tmp_path / "another")
@@ -85,4 +90,12 @@ def test_a_teacher_of_another_model_or_other_classes_is_refused(
         teacher_of(other, setup.load(config))
     shutil.rmtree(images / "train" / "train_7")
     with pytest.raises(ValueError, match=r"holds \(8,\) for .*bias.* take \(7,\)"):
+        teacher_of(student, setup.load(config))
+
+
+def test_a_teacher_with_other_heads_is_refused(images: Path, tmp_path: Path) -> None:
+    config = resolve(toy.config(images, learner=MTLConfig()))
+    write_teacher(config, tmp_path / "teacher")
+    student = taught_by(tmp_path / "teacher", config, row_norm=True)
+    with pytest.raises(RunError, match=r"learner\.row_norm is False there and True"):
         teacher_of(student, setup.load(config))

@@ -3,11 +3,11 @@
 import dataclasses
 import multiprocessing
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
@@ -20,6 +20,8 @@ from metabridge.config import (
     with_images,
 )
 from metabridge.training import run_folder, setup, train
+
+_T = TypeVar("_T")
 
 
 def compare(
@@ -141,12 +143,17 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
 
 def train_in_a_process(config: Config, run_dir: Path) -> str | None:
     """Trains in a process of its own, started afresh; returns why it failed, if so."""
+    try:
+        return in_a_process(_train, config, run_dir)
+    except BrokenProcessPool:
+        return "the process was killed; perhaps the machine's memory ran out"
+
+
+def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Calls a function in a process of its own, whose device memory ends with it."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(_train, config, run_dir).result()
-        except BrokenProcessPool:
-            return "the process was killed; perhaps the machine's memory ran out"
+        return pool.submit(function, *arguments).result()
 
 
 def _train(config: Config, run_dir: Path) -> str | None:

@@ -20,6 +20,21 @@ class MTLConfig:
     """Factor on the training logits. The published code has 1."""
     init_scale: float = 1.0
     """Of the heads' initial weights. The published code has sqrt(classes / ways)."""
+    row_norm: bool = False
+    """Scale the rows of the heads to unit length in training: a cosine head."""
+    learn_scale: bool = False
+    """Learn the factor on the training logits, from `logit_scale` on."""
+    statistics: Literal["task", "batch"] = "task"
+    """Of batch normalisation in training: each task's own, or all tasks' of a step."""
+    rotation_weight: float = 0.0
+    """Weight of a further loss: which quarter turn an image was given."""
+    teacher: Path | None = None
+    """Folder of an MTL run to distil from: the same model, heads and data. Default:
+    none."""
+    distillation: float = 0.5
+    """Share of the loss that the teacher has, in [0, 1]."""
+    temperature: float = 4.0
+    """By which logits are divided for distillation."""
 
 
 @dataclasses.dataclass(frozen=True)

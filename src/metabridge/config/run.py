@@ -1,6 +1,7 @@
 """Everything that makes a run what it is, and the recipes that fill in what is open."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
@@ -63,9 +64,12 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "omniglot": _DRAWINGS | {"images": 600_000},
     "cifar_fs": _NATURAL,
     "fc100": _NATURAL,
+    "mini_imagenet": _NATURAL,
+    "tiered_imagenet": _NATURAL,
 }
 _BODIES: dict[str, dict[str, Any]] = {
     "conv4": {"width": 64, "learning_rate": 5e-3, "augmentation": "crop_flip"},
+    "conv4_r2d2": {"width": 512, "learning_rate": 5e-3, "augmentation": "crop_flip"},
     "mlp": {"width": 512, "learning_rate": 1e-3, "augmentation": "crop_flip"},
     # Its widths are fixed; the learning rate is the paper's.
     "resnet12": {"width": 640, "learning_rate": 1e-3, "augmentation": "natural"},
@@ -78,6 +82,10 @@ _EPISODIC = (
     ProtoNetConfig,
     MatchingConfig,
 )
+
+
+# Options that may be 0 or negative.
+_FREE = ("init_shift", "label_smoothing", "distillation", "rotation_weight")
 
 
 def resolve(config: Config) -> Config:
@@ -154,6 +162,7 @@ def check(config: Config) -> None:
         "finetune_steps": (config.evaluation.finetune_steps, 0),
         "width": (config.model.width, 1),
         "depth": (config.model.depth, 1),
+        "drop_ramp": (config.model.drop_ramp, 0),
         "seed": (config.train.seed, 0),
         "evaluation_seed": (config.evaluation.evaluation_seed, 0),
         "patience": (config.train.patience, 1),
@@ -182,11 +191,27 @@ def check(config: Config) -> None:
         raise ValueError(
             f"`weight_decay` is {config.train.weight_decay}, but must be at least 0"
         )
+    if not 0 <= config.train.average < 1:
+        raise ValueError(f"`average` is {config.train.average}, but must be in [0, 1)")
     if not 0 <= config.model.drop_rate < 1:
         raise ValueError(
             f"`drop_rate` is {config.model.drop_rate}, but must be in [0, 1)"
         )
+    _check_drops(config.train)
     _check_learner(config)
+
+
+def _check_drops(config: TrainConfig) -> None:
+    if (config.schedule == "staircase") != bool(config.drops):
+        raise ValueError(
+            f"`schedule` is {config.schedule} and `drops` is {config.drops}, but "
+            "staircase needs drops, and only it takes them"
+        )
+    shares = [0.0, *(share for share, _ in config.drops), 1.0]
+    if any(not a < b for a, b in itertools.pairwise(shares)):
+        raise ValueError(f"the shares of `drops` {config.drops} must ascend in (0, 1)")
+    if any(not 0 < factor < float("inf") for _, factor in config.drops):
+        raise ValueError(f"the factors of `drops` {config.drops} must be positive")
 
 
 def _check_learner(config: Config) -> None:
@@ -195,11 +220,28 @@ def _check_learner(config: Config) -> None:
         value = getattr(config.learner, field.name)
         if type(value) is int and value < 1:
             raise ValueError(f"`{field.name}` is {value}, but must be at least 1")
-        free = field.name in ("init_shift", "label_smoothing", "distillation")
+        free = field.name in _FREE
         if type(value) is float and not (free or 0 < value < float("inf")):
             raise ValueError(
                 f"`{field.name}` is {value}, but must be positive and finite"
             )
+    turns = isinstance(config.learner, MTLConfig) and config.learner.rotation_weight
+    if turns and config.data.rotations:
+        raise ValueError(
+            "`rotation_weight` asks for the turn of an image, which cannot be told "
+            "where `rotations` makes classes of turns: leave out one of the two"
+        )
+    head = config.evaluation.head
+    if config.evaluation.tune_head and head not in ("logistic", "ridge", "svm"):
+        raise ValueError(
+            f"`tune_head` chooses a weight of a logistic, ridge or svm head, but "
+            f"`head` is {head}"
+        )
+    fixed = isinstance(config.learner, MTLConfig) and (
+        config.learner.heads != "class_table"
+    )
+    if config.train.balanced and fixed:
+        raise ValueError("`balanced` tasks are drawn anew, so `heads` must be a table")
     ways, train_ways = config.evaluation.ways, config.train.train_ways
     own_head = config.evaluation.head == "own"
     own_ways = isinstance(config.learner, GradientBasedConfig) and own_head

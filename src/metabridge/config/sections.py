@@ -17,11 +17,14 @@ class DataConfig:
     """Where the images come from, and how training changes them."""
 
     dataset: DatasetName = "glyphs"
-    """glyphs, omniglot, cifar_fs, fc100 or folder:PATH (`metabridge datasets`)."""
+    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
+    (`metabridge datasets`)."""
     data_dir: Path | None = None
-    """TFDS folder that holds the prepared dataset."""
+    """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
     image_size: int | None = None
     """Side to which the images of a folder are resized."""
+    skip_corrupt: bool = False
+    """Leave out image files that cannot be read, with a warning each."""
     augmentation: Literal["natural", "crop_flip", "drawing", "none"] | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
@@ -33,14 +36,22 @@ class DataConfig:
 class ModelConfig:
     """The body."""
 
-    model: Literal["conv4", "resnet12", "mlp"] = "conv4"
-    """Conv4 (four blocks), ResNet-12 (12.4 million parameters) or an MLP."""
+    model: Literal["conv4", "conv4_r2d2", "resnet12", "mlp"] = "conv4"
+    """Conv4 (four blocks), R2-D2's wider one, ResNet-12 (12.4 million parameters), or
+    an MLP."""
     width: int | None = None
     """Channels of Conv4 (default 64) or units of the MLP (default 512)."""
     depth: int = 3
     """Hidden layers of the MLP."""
     drop_rate: float = 0.1
     """ResNet-12: share of values dropped by dropout and DropBlock."""
+    drop_ramp: int = 40_000
+    """ResNet-12: steps until DropBlock drops as much."""
+    average_pool: bool = True
+    """ResNet-12: average the last map (640 features) instead of keeping all of it, as
+    MetaOptNet does (2,560 of 32x32 pixels, 16,000 of 84x84)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the body's computation. Parameters, statistics and heads are float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +67,8 @@ class TrainConfig:
     """Query images a class in training; MTL merges them with the support."""
     tasks_per_step: int | None = None
     """Tasks of one optimisation step; batch statistics are per task."""
+    balanced: bool = False
+    """Let no class come twice in a round of tasks, instead of drawing anew for each."""
     steps: int | None = None
     """Optimisation steps. Default: as many as the dataset's recipe has images for."""
     minutes: float | None = None
@@ -66,8 +79,15 @@ class TrainConfig:
     """Step size at the start. Default: the recipe's; for ResNet-12 the paper's 1e-3."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    """Cosine to 0, reduction by 10 on plateaus of validation accuracy, or none."""
+    schedule: Literal["cosine", "plateau", "staircase", "constant"] = "cosine"
+    """Cosine to 0, reduction by 10 on plateaus of validation accuracy, `drops`, or
+    none."""
+    drops: tuple[tuple[float, float], ...] = ()
+    """Staircase: pairs of a share of the steps, and what the learning rate is times
+    from there on, for example 0.6 0.1 0.8 0.01."""
+    average: float = 0.0
+    """Share of the steps, at the end, over which the parameters are averaged for
+    validation and test (stochastic weight averaging). 0: the last ones are taken."""
     patience: int = 4
     """Plateau: validations without progress before a reduction."""
     early_stop: int | None = None
@@ -78,6 +98,9 @@ class TrainConfig:
     """Tasks of a validation."""
     log_every: int = 20
     """Steps between records of loss and speed."""
+    stream: bool | None = None
+    """Read the images of every step from the disk, ahead of it, instead of holding all
+    on the device. Default: if they would take more than half of its free memory."""
     devices: int | None = None
     """Devices that share the tasks of a step. Default: as many as divide them."""
     seed: int = 0
@@ -105,6 +128,9 @@ class EvaluationConfig:
     """Logistic regression and SVM: weight of the data against the squared weights."""
     penalty: float = 1.0
     """Ridge regression: weight of the squared weights."""
+    tune_head: bool = False
+    """Choose C or the penalty by accuracy on the validation tasks, among powers of ten
+    and their triples."""
     finetune_steps: int = 10
     """Fine-tuning: steps of Adam on the support."""
     finetune_rate: float = 1e-3

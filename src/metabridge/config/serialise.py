@@ -91,8 +91,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return None
         elif option is Path and isinstance(value, str):
             return Path(value)
-        elif option is float and type(value) in (int, float):
-            return float(value)
+        elif option is float and isinstance(value, int | float):
+            if not isinstance(value, bool):
+                return float(value)
+        elif typing.get_origin(option) is tuple and isinstance(value, list):
+            kinds = typing.get_args(option)
+            if kinds[-1] is ...:
+                kinds = (kinds[0],) * len(value)
+            if len(kinds) == len(value):
+                pairs = enumerate(zip(kinds, value, strict=True))
+                return tuple(_value(kind, v, f"{where}[{i}]") for i, (kind, v) in pairs)
         elif type(value) is option:
             return value
     raise ValueError(f"`{where}` is {value!r}, which is not {hint}")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.averaging import averaged_params
 from metabridge.heads import Head
 from metabridge.types import Examples, Params, Task, Variables
 
@@ -106,5 +107,10 @@ class Learner(NamedTuple):
 
 
 def variables_of(state: State) -> Variables:
-    """What `adapt` takes, from a state: parameters and running statistics."""
-    return {"params": state.params, "batch_stats": state.batch_stats}
+    """What `adapt` takes, from a state: parameters and running statistics.
+
+    The parameters are averages if the optimizer keeps them; see `averaging`.
+    """
+    means = averaged_params(state.optimizer)
+    params = state.params if means is None else means
+    return {"params": params, "batch_stats": state.batch_stats}

@@ -1,7 +1,7 @@
 """The outer step that learners share: a mean over tasks, and one optimizer update.
 
-Every task normalises with statistics of its own; the running ones become the mean of
-what the tasks leave.
+Every task normalises with statistics of its own, unless all pass as one batch; the
+running ones become the mean of what the tasks leave.
 
 On a CPU tasks take turns in whatever convolves. `vmap` would turn a convolution whose
 weights a task has for its own into a grouped one, and does so even with the gradient of
@@ -34,6 +34,9 @@ FeatureLoss = Callable[
 ]
 """``feature_loss(head, features, task)`` of one task, from the features of its support
 and, behind them, its query: its loss, and the share of examples classified right."""
+
+Views = Callable[[Float[Array, "N *X"]], Float[Array, "M *X"]]
+"""Further inputs made from those of a task."""
 
 
 def outer_step(
@@ -74,6 +77,8 @@ def feature_step(
     feature_loss: FeatureLoss,
     optimizer: optax.GradientTransformation,
     *,
+    views: Views | None = None,
+    together: bool = False,
     in_turn: bool | None = None,
 ) -> Step:
     """The same for a loss that sees a task through one pass of a shared body.
@@ -85,6 +90,9 @@ def feature_step(
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       feature_loss: differentiable in the head and the features.
       optimizer: an optax optimizer of body and head.
+      views: what else passes the body with the inputs of a task; its features come to
+        the loss behind theirs.
+      together: pass all tasks as one batch, whose statistics they share.
       in_turn: pass one task after another. Default: on a CPU.
     """
 
@@ -95,7 +103,14 @@ def feature_step(
             return train_features(model, params["body"], batch_stats, inputs, key)
 
         inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
-        if _take_turns(in_turn):
+        if views is not None:
+            inputs = jnp.concatenate([inputs, jax.vmap(views)(inputs)], axis=1)
+        if together:
+            count, each = inputs.shape[:2]
+            features, stats = passed(keys[0], inputs.reshape(-1, *inputs.shape[2:]))
+            features = features.reshape(count, each, -1)
+            stats = jax.tree.map(lambda leaf: leaf[None], stats)
+        elif _take_turns(in_turn):
             results = [passed(*task) for task in zip(keys, inputs, strict=True)]
             features, stats = jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
         else:

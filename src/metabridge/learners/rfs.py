@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
+from metabridge.learners import distillation as distill
 from metabridge.learners.base import Info, Learner, State
 from metabridge.learners.body import (
     embedder,
@@ -69,8 +70,7 @@ def rfs(
     check_positive(temperature=temperature)
     if num_classes < 2:
         raise ValueError(f"`num_classes` must be at least 2, but it is {num_classes}")
-    if not 0 <= distillation <= 1:
-        raise ValueError(f"`distillation` must be in [0, 1], but it is {distillation}")
+    distill.check(distillation)
     _check_teacher(teacher, num_classes)
     plain = embedder(model)
 
@@ -92,9 +92,12 @@ def rfs(
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
         if teacher is not None:
             taught = _class_scores(teacher["params"]["head"], plain(teacher, inputs))
-            divergence = _divergence(taught / temperature, scores / temperature)
-            loss = (1 - distillation) * loss + (
-                distillation * temperature**2 * divergence
+            loss = distill.mixed(
+                loss,
+                taught,
+                scores,
+                distillation=distillation,
+                temperature=temperature,
             )
         right = scores.argmax(-1).astype(jnp.int32) == labels
         return loss, right.mean(dtype=jnp.float32)
@@ -141,14 +144,6 @@ def _class_scores(
     head: Params, features: Float[Array, "N D"]
 ) -> Float[Array, "N classes"]:
     return features @ head["kernel"] + head["bias"][None]
-
-
-def _divergence(
-    teacher: Float[Array, "N classes"], student: Float[Array, "N classes"]
-) -> Float[Array, ""]:
-    """KL of the student's softmax from the teacher's, mean over examples."""
-    log_teacher, log_student = jax.nn.log_softmax(teacher), jax.nn.log_softmax(student)
-    return (jnp.exp(log_teacher) * (log_teacher - log_student)).sum(-1).mean()
 
 
 def _check_teacher(teacher: Variables | None, num_classes: int) -> None:

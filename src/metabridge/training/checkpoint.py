@@ -103,15 +103,20 @@ def _check_shapes(checkpoint: Path, state: State) -> None:
     with ocp.StandardCheckpointer() as reader:
         saved = reader.metadata(checkpoint / "state")
     assert saved.item_metadata is not None
-    stored = jax.tree.leaves(saved.item_metadata.tree["state"]["params"])
-    wanted = jax.tree.leaves_with_path(state.params)
-    for (path, leaf), found in zip(wanted, stored, strict=False):
-        if leaf.shape != found.shape:
+    stored = _shapes(saved.item_metadata.tree["state"]["params"])
+    wanted = _shapes(state.params)
+    for path in {**wanted, **stored}:
+        if stored.get(path) != wanted.get(path):
             raise ValueError(
-                f"{checkpoint} holds {found.shape} for params"
-                f"{jax.tree_util.keystr(path)}, but the model and data at hand take "
-                f"{leaf.shape}: they have changed since"
+                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
+                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
+                "they have changed since"
             )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _accuracy(metrics: dict[str, float]) -> float:

@@ -1,6 +1,5 @@
 """What a run says of its last steps: their means, or that they have diverged."""
 
-import jax
 import numpy as np
 
 from metabridge.config import GradientBasedConfig, LearnerConfig
@@ -11,22 +10,21 @@ class DivergenceError(FloatingPointError):
     """The loss is not finite; the last good checkpoint is kept."""
 
 
-def summary(records: list[Info], done: int, learner: LearnerConfig) -> dict[str, float]:
+def summary(told: Info, done: int, learner: LearnerConfig) -> dict[str, float]:
     """Means over the steps since the last record.
 
     Args:
-      records: what these steps told.
+      told: what these steps told, each field ``[steps]``, on the host.
       done: steps taken in all.
       learner: whose options the advice names.
 
     Raises:
       DivergenceError: a loss among them is not finite; the step is named.
     """
-    fields = zip(*jax.device_get(records), strict=True)
-    values = dict(zip(Info._fields, map(np.asarray, fields), strict=True))
+    values = {name: np.asarray(value) for name, value in told._asdict().items()}
     finite = np.isfinite(values["loss"]) & np.isfinite(values["grad_norm"])
     if not finite.all():
-        first = done - len(records) + int(np.argmin(finite)) + 1
+        first = done - len(finite) + int(np.argmin(finite)) + 1
         raise DivergenceError(
             f"loss or gradient is not finite at step {first}; the last checkpoint "
             f"before it is kept. {_advice(learner)}"

@@ -1,5 +1,6 @@
 """Training a learner from a configuration to a result file."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from tqdm import tqdm
 
@@ -22,13 +22,21 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.evaluation import Evaluate, evaluator
 from metabridge.learners import State, variables_of
-from metabridge.training import memory, run_folder, setup
+from metabridge.training import memory, run_folder, setup, stream
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.divergence import summary
 from metabridge.training.metrics import MetricsWriter
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
-from metabridge.training.step import RunStep, jitted, on_devices, steps_within
+from metabridge.training.step import (
+    Images,
+    RunSteps,
+    compiled,
+    image_sharding,
+    jitted,
+    on_devices,
+    steps_within,
+)
 from metabridge.training.teacher import teacher_of
 
 
@@ -54,35 +62,54 @@ def train(
     config = resolve(config)
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
+    build.check_precision(config.model, jax.devices()[0])
     devices = build.num_devices(config.train, len(jax.devices()))
     learner = build.learner(config, dataset, teacher_of(config, dataset))
     run_dir = run_folder.choose(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
 
     keys = setup.keys_of(config)
-    bank = on_devices(episodes.image_bank(dataset.train), devices)
-    state = on_devices(learner.init(keys.init, example_of(dataset)), devices)
-    since = time.perf_counter()
-    function = jitted(learner, setup.sampler(config, dataset, keys), config, devices)
-    run_step = function.lower(state, bank, keys.train, np.int32(0)).compile()
-    costs = {"compile_seconds": time.perf_counter() - since}
-    costs["step_memory_mb"] = memory.check_fits(run_step, config.learner)
-    if config.train.steps is None:
-        minutes = config.train.minutes
-        assert minutes is not None  # `resolve` leaves one of the two
-        steps = steps_within(minutes, run_step, state, bank, keys.train)
-        timed = with_steps(config.train, steps)
-        config = dataclasses.replace(config, train=timed)
-    state = _for_steps(state, config.train)
-    run_folder.open_run(run_dir, config, resume=resume)
-    validate = evaluator(learner, dataset, dataset.validation, setup.test_shape(config))
-    checkpoints = Checkpoints(run_dir / "checkpoints")
-    try:
-        state, progress = _fit(
-            config, keys, run_step, bank, validate, state, checkpoints, run_dir
+    sampler = setup.sampler(config, dataset, keys)
+    streamed = stream.is_wanted(dataset.train, config.train.stream)
+    with contextlib.ExitStack() as closing:
+        if streamed:
+            images = stream.TaskStream(
+                dataset.train,
+                sampler,
+                keys.train,
+                num_tasks=config.train.tasks_per_step or 1,
+                sharding=image_sharding(devices),
+            )
+            closing.callback(images.close)
+        else:
+            images = on_devices(episodes.image_bank(dataset.train), devices)
+        state = on_devices(learner.init(keys.init, example_of(dataset)), devices)
+        since = time.perf_counter()
+        function = jitted(learner, sampler, config, devices, streamed=streamed)
+        at_most = config.train.log_every
+        run_steps, program = compiled(
+            function, state, images, keys.train, at_most=at_most, devices=devices
         )
-    finally:
-        checkpoints.close()
+        costs = {"compile_seconds": time.perf_counter() - since}
+        costs["step_memory_mb"] = memory.check_fits(program, config.learner)
+        if config.train.steps is None:
+            minutes = config.train.minutes
+            assert minutes is not None  # `resolve` leaves one of the two
+            timing = run_steps, state, images, keys.train
+            steps = steps_within(minutes, *timing, at_most=at_most)
+            timed = with_steps(config.train, steps)
+            config = dataclasses.replace(config, train=timed)
+        # As the compiled step wants it, also when it comes from a checkpoint.
+        state = on_devices(_for_steps(state, config.train), devices)
+        run_folder.open_run(run_dir, config, resume=resume)
+        validate = evaluator(
+            learner, dataset, dataset.validation, setup.test_shape(config)
+        )
+        checkpoints = Checkpoints(run_dir / "checkpoints")
+        closing.callback(checkpoints.close)
+        state, progress = _fit(
+            config, keys, run_steps, images, validate, state, checkpoints, run_dir
+        )
     return finish(config, dataset, learner, progress, run_dir, costs)
 
 
@@ -96,8 +123,8 @@ def _for_steps(state: State, config: TrainConfig) -> State:
 def _fit(
     run_config: Config,
     keys: setup.Keys,
-    run_step: RunStep,
-    bank: episodes.ImageBank,
+    run_steps: RunSteps,
+    images: Images,
     validate: Evaluate,
     state: State,
     checkpoints: Checkpoints,
@@ -114,25 +141,22 @@ def _fit(
     step_images = images_per_step(config)
     writer = MetricsWriter(run_dir)
     bar = tqdm(total=steps, initial=progress.step, unit="step", dynamic_ncols=True)
-    seconds, records, since = progress.seconds, [], time.perf_counter()
+    seconds, done = progress.seconds, progress.step
     try:
-        for step in range(progress.step, steps):
-            state, info = run_step(state, bank, keys.train, np.int32(step))
-            records.append(info)
-            done = step + 1
-            pause = done % validate_every == 0 or done == steps
-            if len(records) < config.log_every and not pause:
-                continue
-            means = summary(records, done, run_config.learner)
+        while done < steps:
+            pause = min(done - done % validate_every + validate_every, steps)
+            count = min(config.log_every, pause - done)
+            since = time.perf_counter()
+            state, told = run_steps(state, images, keys.train, done, count)
             spent = time.perf_counter() - since
-            seconds += spent
-            speed = len(records) * step_images / spent
+            seconds, done = seconds + spent, done + count
+            means = summary(told, done, run_config.learner)
+            speed = count * step_images / spent
             values = {**means, "images_per_second": speed, "seconds": seconds}
             writer.write(done, "train", values)
-            bar.update(len(records))
+            bar.update(count)
             _show(bar, values, progress)
-            records = []
-            if pause:
+            if done == pause:
                 result = validate(
                     variables_of(state), keys.validation, config.validation_tasks
                 )
@@ -147,7 +171,6 @@ def _fit(
                 checkpoints.save(progress, state, plateau)
                 if _should_stop(config, progress):
                     break
-            since = time.perf_counter()
     finally:
         bar.close()
         writer.close()
@@ -194,7 +217,9 @@ def _reduce_on_plateau(
     """Lowers the learning rate tenfold when validation no longer improves."""
     error = jnp.asarray(1.0 - accuracy, jnp.float32)
     _, plateau = rule.update(jnp.zeros(()), plateau, value=error)
+    # By way of the host: the step wants it on its devices, wherever the plateau is.
+    rate = float(plateau.scale) * (config.learning_rate or 0.0)
     optimizer = optax.tree.set(
-        state.optimizer, learning_rate=plateau.scale * (config.learning_rate or 0.0)
+        state.optimizer, learning_rate=jnp.asarray(rate, jnp.float32)
     )
     return state._replace(optimizer=optimizer), plateau

@@ -58,11 +58,13 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
             f"{folder} already holds a run: pass --resume to go on with it, or "
             "another --run-dir"
         )
-    steps = read_config(folder).train.steps
+    saved = read_config(folder)
+    steps = saved.train.steps
     if config.train.steps is None and steps is not None:
         timed = configs.with_steps(config.train, steps)
         config = dataclasses.replace(config, train=timed)
-    before = json.loads(path.read_text(encoding="utf-8"))
+    # Options that are newer than the run have their defaults in it.
+    before = json.loads(configs.to_json(saved))
     now = json.loads(configs.to_json(config))
     changed = [
         f"{section}.{name} was {before[section].get(name)!r}, is {value!r}"

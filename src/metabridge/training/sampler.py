@@ -1,6 +1,6 @@
 """Training batches, drawn and augmented inside the compiled step."""
 
-from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,110 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset
-from metabridge.data.episodes import ImageBank
+from metabridge.data.episodes import ClassIndex, Episode, ImageBank, TaskImages
 from metabridge.types import Examples, Task, TaskShape
 
-Sample = Callable[[Key[Array, ""], ImageBank], Task]
-"""``sample(key, bank)``: one task, its images augmented and normalised."""
+
+@dataclasses.dataclass(frozen=True, eq=False)  # keys have no hash
+class Sampler:
+    """Draws training tasks; its methods are pure functions of a key."""
+
+    shape: TaskShape
+    """Ways, shots and queries."""
+    max_size: int
+    """Images of the largest class."""
+    change: augment.Augment
+    """Augmentation and normalisation."""
+    rotations: bool = False
+    """Let quarter turns of a class count as classes."""
+    num_tasks: int | None = None
+    """Draw from a fixed set of so many tasks, classes and images settled, instead of a
+    fresh one each time; the augmentation is always fresh."""
+    tasks_key: Key[Array, ""] | None = None
+    """What settles the fixed set, and the rounds of `balanced`."""
+    balanced: bool = False
+    """No class comes twice in a round of tasks; each round has an order of its own, and
+    leaves out what does not fill a task. Otherwise each task draws anew."""
+
+    def draw(
+        self,
+        key: Key[Array, ""],
+        classes: ClassIndex,
+        number: Int[Array, ""] | None = None,
+    ) -> tuple[Episode, Int[Array, ""]]:
+        """The rows of a task, and its number in the fixed set or -1.
+
+        Args:
+          key: of the task.
+          classes: of the split.
+          number: which of all tasks that are drawn this is; `balanced` needs it.
+        """
+        key_task, _, _ = jax.random.split(key, 3)
+        task_id = jnp.asarray(-1, jnp.int32)
+        if self.num_tasks is not None and self.tasks_key is not None:
+            task_id = jax.random.randint(key_task, (), 0, self.num_tasks, jnp.int32)
+            key_task = jax.random.fold_in(self.tasks_key, task_id)
+        drawn = episodes.sample_episode(
+            key_task,
+            classes,
+            self.shape,
+            max_size=self.max_size,
+            rotations=self.rotations,
+            chosen=self._of_round(classes, number) if self.balanced else None,
+        )
+        return drawn, task_id
+
+    def _of_round(
+        self, classes: ClassIndex, number: Int[Array, ""] | None
+    ) -> Int[Array, "ways"]:
+        if number is None or self.tasks_key is None:
+            raise ValueError("balanced tasks need their number and `tasks_key`")
+        every = classes.size.shape[0] * (4 if self.rotations else 1)
+        tasks = every // self.shape.ways
+        key = jax.random.fold_in(self.tasks_key, number // tasks)
+        first = (number % tasks) * self.shape.ways
+        order = jax.random.permutation(key, every)
+        return jax.lax.dynamic_slice(order, (first,), (self.shape.ways,))
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        source: ImageBank | TaskImages,
+        number: Int[Array, ""] | None = None,
+    ) -> Task:
+        """One task, its images augmented and normalised.
+
+        Args:
+          key: the same key draws the same task.
+          source: all images, or those that `draw` finds for this key.
+          number: see `draw`.
+        """
+        _, key_support, key_query = jax.random.split(key, 3)
+        drawn, task_id = self.draw(key, source.classes, number)
+        if isinstance(source, TaskImages):
+            support, query = source.support, source.query
+        else:
+            support = source.images[drawn.support.reshape(-1)]
+            query = source.images[drawn.query.reshape(-1)]
+        return Task(
+            self._examples(key_support, support, drawn),
+            self._examples(key_query, query, drawn),
+            drawn.classes,
+            task_id,
+        )
+
+    def _examples(
+        self, key: Key[Array, ""], images: UInt8[Array, "N H W c"], drawn: Episode
+    ) -> Examples:
+        per_class = images.shape[0] // self.shape.ways
+        if self.rotations:
+            images = _quarter_turns(images, jnp.repeat(drawn.turns, per_class))
+        if not per_class:
+            return Examples(
+                jnp.zeros(images.shape, jnp.float32), jnp.zeros(0, jnp.int32)
+            )
+        labels = episodes.labels(self.shape.ways, per_class)
+        return Examples(self.change(key, images), labels)
 
 
 def task_sampler(
@@ -23,50 +122,22 @@ def task_sampler(
     rotations: bool = False,
     num_tasks: int | None = None,
     tasks_key: Key[Array, ""] | None = None,
-) -> Sample:
-    """Makes the function that draws a training task.
+    balanced: bool = False,
+) -> Sampler:
+    """The sampler of a dataset's training split.
 
     Args:
-      dataset: its training split is what the bank will hold.
+      dataset: its training split is what the tasks are drawn from.
       shape: ways, shots and queries.
       augmentation: a name that `augment.augmentation` knows.
-      rotations: let quarter turns of a class count as classes.
-      num_tasks: draw from a fixed set of so many tasks, classes and images settled,
-        instead of a fresh one each time; the augmentation is always fresh.
-      tasks_key: what settles the fixed set.
+      rotations: see `Sampler`, like the rest.
+      num_tasks: size of the fixed set.
+      tasks_key: what settles it, and the rounds of `balanced`.
+      balanced: let no class come twice a round.
     """
     change = augment.augmentation(augmentation, dataset.mean, dataset.std)
     max_size = int(dataset.train.images_per_class.max())
-
-    def sample(key: Key[Array, ""], bank: ImageBank) -> Task:
-        key_task, key_support, key_query = jax.random.split(key, 3)
-        task_id = jnp.asarray(-1, jnp.int32)
-        if num_tasks is not None and tasks_key is not None:
-            task_id = jax.random.randint(key_task, (), 0, num_tasks, jnp.int32)
-            key_task = jax.random.fold_in(tasks_key, task_id)
-        drawn = episodes.sample_episode(
-            key_task, bank.classes, shape, max_size=max_size, rotations=rotations
-        )
-
-        def examples(key: Key[Array, ""], rows: Int[Array, "ways n"]) -> Examples:
-            per_class = rows.shape[1]
-            images = bank.images[rows.reshape(-1)]
-            if rotations:
-                images = _quarter_turns(images, jnp.repeat(drawn.turns, per_class))
-            if not rows.size:
-                return Examples(
-                    jnp.zeros(images.shape, jnp.float32), jnp.zeros(0, jnp.int32)
-                )
-            return Examples(change(key, images), episodes.labels(shape.ways, per_class))
-
-        return Task(
-            examples(key_support, drawn.support),
-            examples(key_query, drawn.query),
-            drawn.classes,
-            task_id,
-        )
-
-    return sample
+    return Sampler(shape, max_size, change, rotations, num_tasks, tasks_key, balanced)
 
 
 def _quarter_turns(

@@ -4,25 +4,28 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from metabridge import build, heads, plots
-from metabridge.config import Config, check, images_per_step
+from metabridge.config import Config, EvaluationConfig, check, images_per_step
 from metabridge.data.dataset import Dataset
-from metabridge.evaluation import evaluator, pixel_score
+from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, variables_of
 from metabridge.training import run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.sampler import example_of
 from metabridge.types import Variables
 
+_WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
 
 def evaluate_run(
     run_dir: Path,
     evaluation: dict[str, Any],
     *,
+    split: Literal["validation", "test"] = "test",
     data_dir: Path | None = None,
     output: Path | None = None,
 ) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def evaluate_run(
     Args:
       run_dir: folder of the run.
       evaluation: fields of `EvaluationConfig` that differ from the run's.
+      split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it.
       output: JSON file to write the result to.
 
@@ -55,7 +59,8 @@ def evaluate_run(
     setup.check_shapes(config, dataset)
     learner = build.learner(config, dataset)
     variables, best = best_variables(config, dataset, learner, run_dir)
-    result = test(config, dataset, learner, variables)
+    config, learner = _tuned(config, dataset, learner, variables)
+    result = test(config, dataset, learner, variables, split)
     result |= {"best_step": best.step, "seed": config.train.seed}
     if output is not None:
         run_folder.write_json(output, result)
@@ -106,7 +111,8 @@ def finish(
       The result, and the folder.
     """
     variables, best = best_variables(config, dataset, learner, run_dir)
-    result = test(config, dataset, learner, variables)
+    config, learner = _tuned(config, dataset, learner, variables)
+    result = test(config, dataset, learner, variables, "test")
     seconds = progress.seconds
     images = progress.step * images_per_step(config.train)
     result |= {
@@ -133,19 +139,58 @@ def finish(
     return result | {"run_dir": str(run_dir)}
 
 
-def test(
+def _tuned(
     config: Config, dataset: Dataset, learner: Learner, variables: Variables
+) -> tuple[Config, Learner]:
+    """With the head's weight that is best on the validation tasks, if asked for."""
+    evaluation = config.evaluation
+    if not evaluation.tune_head:
+        return config, learner
+    name = _weight_of(evaluation)
+    choices = [dataclasses.replace(evaluation, **{name: w}) for w in _WEIGHTS]
+    best = choices[
+        best_head(
+            learner,
+            [head for choice in choices if (head := build.head(choice)) is not None],
+            dataset,
+            dataset.validation,
+            setup.test_shape(config),
+            variables=variables,
+            key=setup.keys_of(config).validation,
+            num_tasks=config.train.validation_tasks,
+        )
+    ]
+    config = dataclasses.replace(config, evaluation=best)
+    return config, build.learner(config, dataset)
+
+
+def _weight_of(evaluation: EvaluationConfig) -> str:
+    return "penalty" if evaluation.head == "ridge" else "C"
+
+
+def test(
+    config: Config,
+    dataset: Dataset,
+    learner: Learner,
+    variables: Variables,
+    split: Literal["validation", "test"],
 ) -> dict[str, Any]:
-    """Accuracy on test tasks, and that of nearest centroid on raw pixels beside it."""
+    """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
+    images = getattr(dataset, split)
     shape, num_tasks = setup.test_shape(config), config.evaluation.tasks
     key = setup.keys_of(config).test
     since = time.perf_counter()
-    score = evaluator(learner, dataset, dataset.test, shape)(variables, key, num_tasks)
+    score = evaluator(learner, dataset, images, shape)(variables, key, num_tasks)
     seconds = time.perf_counter() - since
-    pixels = pixel_score(dataset.test, heads.centroid(), shape, key, num_tasks)
-    return {
+    pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
+    tuned = {}
+    if config.evaluation.tune_head:
+        name = _weight_of(config.evaluation)
+        tuned = {name: getattr(config.evaluation, name)}
+    return tuned | {
         "algorithm": config.algorithm,
         "dataset": config.data.dataset,
+        "split": split,
         "ways": shape.ways,
         "shots": shape.shots,
         "queries": shape.queries,

@@ -13,7 +13,7 @@ from metabridge.config import Config, MTLConfig, TrainConfig
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
-from metabridge.training.sampler import Sample, task_sampler
+from metabridge.training.sampler import Sampler, task_sampler
 from metabridge.types import TaskShape
 
 
@@ -53,7 +53,10 @@ def load(config: Config) -> Dataset:
     """The dataset of a configuration."""
     data = config.data
     return load_dataset(
-        data.dataset, data_dir=data.data_dir, image_size=data.image_size
+        data.dataset,
+        data_dir=data.data_dir,
+        image_size=data.image_size,
+        skip_corrupt=data.skip_corrupt,
     )
 
 
@@ -78,11 +81,13 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
             f"{config.model.model} halves an image four times, so it needs 16x16 "
             f"pixels at least, but {name!r} has {height}x{width}; pass --image-size"
         )
-    if config.data.rotations and height != width:
-        raise ValueError(f"`rotations` need square images, not {height}x{width}")
+    turns = getattr(config.learner, "rotation_weight", 0.0) > 0
+    if (config.data.rotations or turns) and height != width:
+        name = "rotations" if config.data.rotations else "rotation_weight"
+        raise ValueError(f"`{name}` needs square images, not {height}x{width}")
 
 
-def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sample:
+def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
     options = config.learner
     num_tasks = None
     if isinstance(options, MTLConfig) and options.heads != "class_table":
@@ -94,6 +99,7 @@ def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sample:
         rotations=bool(config.data.rotations),
         num_tasks=num_tasks,
         tasks_key=keys.tasks,
+        balanced=config.train.balanced,
     )
 
 

@@ -5,7 +5,7 @@ import operator
 from pathlib import Path
 
 from metabridge import build
-from metabridge.config import Config, RFSConfig
+from metabridge.config import Config, MTLConfig, RFSConfig
 from metabridge.data.dataset import Dataset
 from metabridge.training.run_folder import RunError, read_config
 from metabridge.training.scoring import best_variables
@@ -13,6 +13,19 @@ from metabridge.types import Variables
 
 # What decides which classes there are, and how large their images.
 _DATA = ("data.dataset", "data.image_size", "data.rotations")
+# What decides how MTL's logits follow from its parameters.
+_HEADS = tuple(
+    f"learner.{name}"
+    for name in ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
+)
+# And which of a fixed set of tasks a head belongs to.
+_TASKS = (
+    "learner.num_tasks",
+    "train.seed",
+    "train.train_ways",
+    "train.train_shots",
+    "train.train_queries",
+)
 
 
 def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
@@ -23,11 +36,11 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
       dataset: its data, which is the teacher's too.
 
     Raises:
-      ValueError: the folder holds no run of RFS on the same model and classes, or no
-        checkpoint of it.
+      ValueError: the folder holds no run of the same learner on the same model and
+        classes, or no checkpoint of it.
     """
     options = config.learner
-    if not isinstance(options, RFSConfig) or options.teacher is None:
+    if not isinstance(options, MTLConfig | RFSConfig) or options.teacher is None:
         return None
     taught = read_config(options.teacher)
     _check(options.teacher, taught, config)
@@ -39,12 +52,17 @@ def _check(folder: Path, teacher: Config, config: Config) -> None:
     """Raises RunError naming all that differs between a teacher and its student."""
     model = [f"model.{field.name}" for field in dataclasses.fields(config.model)]
     differences = []
-    for name in ("algorithm", *model, *_DATA):
+    heads = ()
+    if isinstance(config.learner, MTLConfig) and config.algorithm == teacher.algorithm:
+        heads = _HEADS
+        if config.learner.heads != "class_table":
+            heads += _TASKS
+    for name in ("algorithm", *model, *_DATA, *heads):
         theirs, ours = map(operator.attrgetter(name), (teacher, config))
         if theirs != ours:
             differences.append(f"{name} is {theirs!r} there and {ours!r} here")
     if differences:
         raise RunError(
-            f"`teacher` is {folder}, but a teacher must be an RFS run on the same "
-            f"model and classes: {'; '.join(differences)}"
+            f"`teacher` is {folder}, but a teacher must be a run of the same learner, "
+            f"model, heads and classes: {'; '.join(differences)}"
         )

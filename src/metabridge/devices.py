@@ -1,0 +1,20 @@
+"""What the devices of this machine have."""
+
+import os
+from pathlib import Path
+
+import jax
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def free_bytes() -> int:
+    """What is left of the first device's memory; for a CPU, of the machine's."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    if _MEMINFO.is_file():
+        for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
