@@ -25,7 +25,7 @@ RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare ntk-compare test test-slow bench lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare test test-slow bench lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ compare: $(VENV)/.run ## compare learners by equal training time [ALGORITHMS=mtl
 	$(BIN)/metabridge compare --algorithms "$(ALGORITHMS)" --dataset $(DATASET) --shots $(SHOTS) \
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
+
+reproduce: $(VENV)/.run ## the paper's tables from its recipes [DATA_DIR= ARGS="--table main --datasets cifar_fs"]
+	$(BIN)/python -m experiments.reproduce $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)

@@ -1,0 +1,222 @@
+"""What each option beyond the paper gains MTL, at the same body, data and images.
+
+    python -m experiments.ablation --dataset cifar_fs --data-dir DATA
+
+Each row trains with one option more than the first, and is scored on the validation
+tasks, by which an option is chosen, and on the test tasks. The last row has all options
+of the recipe ``mtl_plus``, and distils from the row with a learned temperature. What is
+finished in the folder is taken as it is. Written there: ``ablation.md`` and
+``ablation.json``.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from experiments.recipes import mtl_plus
+from metabridge.comparison.run import in_a_process, train_in_a_process
+from metabridge.config import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    MTLConfig,
+    TrainConfig,
+    resolve,
+    with_images,
+)
+from metabridge.training import run_folder
+from metabridge.training.scoring import evaluate_run
+
+_FIRST = "first"
+# Rows that distil from another one.
+_TEACHERS = {"self-distillation": _FIRST, "mtl_plus": "learned temperature"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train MTL with each of the options beyond the paper."""
+
+    dataset: Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100", "glyphs"]
+    """On what."""
+    data_dir: Path | None = None
+    """Where the dataset is; see docs/data.md."""
+    model: Literal["conv4", "resnet12"] = "conv4"
+    """The body."""
+    images: int = 80_000
+    """Training images of each row."""
+    shots: int = 5
+    """Support images a class of a test task."""
+    tasks: int = 2000
+    """Tasks of the last validation, and of the test."""
+    seeds: tuple[int, ...] = (0,)
+    """Runs of each row."""
+    folder: Path | None = None
+    """Of the runs and the table. Default: runs/ablation-DATASET."""
+
+
+Change = Callable[[Config], Config]
+
+
+def _learner(**options: Any) -> Change:
+    return lambda config: dataclasses.replace(
+        config, learner=dataclasses.replace(config.learner, **options)
+    )
+
+
+def _train(**options: Any) -> Change:
+    return lambda config: dataclasses.replace(
+        config, train=dataclasses.replace(config.train, **options)
+    )
+
+
+def _small_tasks(**options: Any) -> Change:
+    small = _train(train_ways=5, tasks_per_step=4)
+    return lambda config: _learner(**options)(small(config))
+
+
+def _rotation(config: Config) -> Config:
+    # The turn of an image cannot be told where turns are classes.
+    data = dataclasses.replace(config.data, rotations=False)
+    return _learner(rotation_weight=0.5)(dataclasses.replace(config, data=data))
+
+
+# What a row changes.
+ROWS: Mapping[str, Change] = {
+    "first": lambda config: config,
+    "cosine head": _learner(row_norm=True),
+    "learned temperature": _learner(learn_scale=True),
+    "4 tasks of 5 ways": _small_tasks(),
+    "4 tasks of 5 ways, statistics of the batch": _small_tasks(statistics="batch"),
+    "balanced classes": _train(balanced=True),
+    "rotation loss": _rotation,
+    "self-distillation": _learner(),
+    "averaged parameters": _train(average=0.25),
+    "mtl_plus": mtl_plus.beyond,
+}
+
+
+def config_of(row: str, seed: int, options: Options) -> Config:
+    """The configuration of a row.
+
+    Raises:
+      ValueError: options that do not go together.
+    """
+    base = Config(
+        MTLConfig(),
+        DataConfig(options.dataset, data_dir=options.data_dir),
+        ModelConfig(options.model),
+        TrainConfig(seed=seed),
+        EvaluationConfig(shots=options.shots, tasks=options.tasks),
+    )
+    changed = resolve(ROWS[row](base))
+    open_pauses = dataclasses.replace(changed.train, validate_every=None)
+    train = with_images(open_pauses, options.images)
+    config = dataclasses.replace(changed, train=train)
+    if row in _TEACHERS:
+        teacher = _folder(options) / _name(_TEACHERS[row], seed)
+        config = _learner(teacher=teacher)(config)
+    return resolve(config)
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Trains what is missing.
+
+    Returns:
+      ``{"rows": {name: [result of each seed]}}``; a result has its
+      ``"validation"`` accuracy beside that of the test.
+
+    Raises:
+      ValueError: anything wrong with the options or a folder, before any training.
+      RuntimeError: a run failed.
+    """
+    folder = _folder(options)
+    planned = [
+        (row, s, config_of(row, s, options)) for s in options.seeds for row in ROWS
+    ]
+    for row, seed, config in planned:
+        run_folder.check_run(folder / _name(row, seed), config, resume=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, (row, seed, config) in enumerate(planned, start=1):
+        print(f"{number} of {len(planned)}: {row}", file=sys.stderr, flush=True)
+        run_dir = folder / _name(row, seed)
+        if not (run_dir / "result.json").is_file():
+            error = train_in_a_process(config, run_dir)
+            if error is not None:
+                raise RuntimeError(f"{row} failed: {error}")
+        rows.setdefault(row, []).append(_scored(run_dir, {}, options))
+        if row == _FIRST:
+            tuned = _scored(run_dir, {"tune_head": True}, options)
+            rows.setdefault("tuned C", []).append(tuned)
+    return {"rows": rows}
+
+
+def _scored(run_dir: Path, evaluation: dict[str, Any], options: Options) -> dict:
+    """Scores of a run, or of another head on it, on validation and test tasks."""
+    path = run_dir / f"scores{'-'.join(['', *evaluation])}.json"
+    if not path.is_file():
+        # Not here: this process would keep device memory from the next training.
+        scores = in_a_process(_score, run_dir, evaluation | {"tasks": options.tasks})
+        run_folder.write_json(path, scores)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _score(run_dir: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    return {
+        "validation": evaluate_run(run_dir, evaluation, split="validation"),
+        "test": evaluate_run(run_dir, evaluation),
+        "train_seconds": result["train_seconds"],
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The rows in Markdown, with the gain over the first on the same tasks."""
+    columns = ["option", "validation, %", "gain", "test, %", "gain", "training, s"]
+    lines = [columns, ["---"] * len(columns)]
+    first = found["rows"][_FIRST]
+    for row, results in found["rows"].items():
+        cells = [row]
+        for split in ("validation", "test"):
+            means = [
+                100 * np.mean([result[split]["accuracy"] for result in every])
+                for every in (results, first)
+            ]
+            interval = 100 * np.mean([result[split]["ci95"] for result in results])
+            gain = "" if row == _FIRST else f"{means[0] - means[1]:+.2f}"
+            cells += [f"{means[0]:.2f} ± {interval:.2f}", gain]
+        seconds = np.mean([result["train_seconds"] for result in results])
+        lines.append([*cells, f"{seconds:.0f}"])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def _folder(options: Options) -> Path:
+    return options.folder or Path("runs") / f"ablation-{options.dataset}"
+
+
+def _name(row: str, seed: int) -> str:
+    words = row.replace(",", "").replace(" ", "-")
+    return f"{words}-{seed}"
+
+
+def main(options: Options) -> None:
+    """Trains, prints the table, and writes it."""
+    found = run(options)
+    text = table(found)
+    run_folder.write_json(_folder(options) / "ablation.json", found)
+    (_folder(options) / "ablation.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        sys.exit(f"ablation: {error}")

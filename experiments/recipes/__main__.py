@@ -1,0 +1,69 @@
+"""Trains and scores one published recipe; see `experiments.recipes`."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from experiments import recipes
+from metabridge import train
+from metabridge.config import MTLConfig, RFSConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train and score a published recipe."""
+
+    name: tyro.conf.Positional[
+        Literal[
+            "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
+        ]
+    ]
+    """Which."""
+    dataset: Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"] = (
+        "cifar_fs"
+    )
+    """On what."""
+    shots: Literal[1, 5] = 5
+    """Support images a class of a test task."""
+    data_dir: Path | None = None
+    """Where the dataset is; see docs/data.md."""
+    run_dir: Path | None = None
+    """Folder of the run; the same one again resumes it. Default: a new one in runs/."""
+    teacher: Path | None = None
+    """MTL and RFS: folder of a run of the same recipe to distil from."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the body's computation."""
+    seed: int = 0
+    """Of initialisation, tasks, augmentation and dropout."""
+    quick: bool = False
+    """A minute on a CPU, on the built-in data, to see that it runs."""
+
+
+def main(options: Options) -> None:
+    config = recipes.recipe(options.name, options.dataset, options.shots)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data_dir=options.data_dir),
+        model=dataclasses.replace(config.model, precision=options.precision),
+        train=dataclasses.replace(config.train, seed=options.seed),
+    )
+    if options.teacher is not None:
+        if not isinstance(config.learner, MTLConfig | RFSConfig):
+            raise ValueError(f"{options.name} learns from no `teacher`")
+        learner = dataclasses.replace(config.learner, teacher=options.teacher)
+        config = dataclasses.replace(config, learner=learner)
+    if options.quick:
+        config = recipes.quick(config)
+    resume = options.run_dir is not None and options.run_dir.exists()
+    print(json.dumps(train(config, options.run_dir, resume=resume), indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        sys.exit(f"recipes: {error}")

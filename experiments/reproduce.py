@@ -1,0 +1,368 @@
+"""The paper's table and its efficiency figure, from the recipes.
+
+    python -m experiments.reproduce --table main --datasets cifar_fs --data-dir DATA
+    python -m experiments.reproduce --table efficiency --data-dir DATA
+
+``main`` trains every algorithm on every dataset for 1 and 5 shots with several seeds,
+by `experiments.recipes`, and prints accuracy (mean over seeds, 95 % interval over
+tasks) beside what was published. ``efficiency`` trains MTL for several shares of its
+steps, with the learning rate falling to zero in each, and draws accuracy against
+training time, with MetaOptNet as the line to reach. What is finished in the folder is
+taken as it is, what was begun goes on. Written there: the table as Markdown and JSON,
+and the figure.
+
+On a machine without an accelerator the recipes take weeks: ``--body conv4 --minutes 5``
+gives every run a smaller body and the same training time, and the table says so.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments import recipes
+from metabridge.comparison.run import train_in_a_process
+from metabridge.config import Config, ModelConfig, resolve
+from metabridge.training import run_folder
+
+Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
+Algorithm = Literal[
+    "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
+]
+
+# 5-way test accuracy in percent and its interval; the sources are in the recipes.
+PUBLISHED: dict[tuple[str, str, int], str] = {
+    ("mtl", "mini_imagenet", 1): "59.84 ± 0.22",
+    ("mtl", "mini_imagenet", 5): "77.72 ± 0.09",
+    ("mtl", "tiered_imagenet", 1): "67.11 ± 0.12",
+    ("mtl", "tiered_imagenet", 5): "83.69 ± 0.02",
+    ("mtl", "cifar_fs", 1): "69.5 ± 0.3",
+    ("mtl", "cifar_fs", 5): "84.1 ± 0.1",
+    ("mtl", "fc100", 1): "42.4 ± 0.2",
+    ("mtl", "fc100", 5): "57.7 ± 0.3",
+    ("metaoptnet", "mini_imagenet", 1): "62.64 ± 0.61",
+    ("metaoptnet", "mini_imagenet", 5): "78.63 ± 0.46",
+    ("metaoptnet", "tiered_imagenet", 1): "65.99 ± 0.72",
+    ("metaoptnet", "tiered_imagenet", 5): "81.56 ± 0.53",
+    ("metaoptnet", "cifar_fs", 1): "72.0 ± 0.7",
+    ("metaoptnet", "cifar_fs", 5): "84.2 ± 0.5",
+    ("metaoptnet", "fc100", 1): "41.1 ± 0.6",
+    ("metaoptnet", "fc100", 5): "55.5 ± 0.6",
+    ("r2d2", "mini_imagenet", 1): "51.8",
+    ("r2d2", "mini_imagenet", 5): "68.4",
+    ("r2d2", "cifar_fs", 1): "64.0",
+    ("r2d2", "cifar_fs", 5): "78.9",
+    ("maml", "mini_imagenet", 1): "48.70 ± 1.84",
+    ("maml", "mini_imagenet", 5): "63.11 ± 0.92",
+    ("maml", "tiered_imagenet", 1): "51.67",
+    ("maml", "tiered_imagenet", 5): "70.30",
+    ("maml", "cifar_fs", 1): "58.9",
+    ("maml", "cifar_fs", 5): "71.5",
+    ("anil", "mini_imagenet", 5): "63.2",
+    ("anil", "cifar_fs", 5): "68.3",
+    ("anil", "fc100", 5): "47.6",
+    ("protonet", "mini_imagenet", 1): "49.42 ± 0.78",
+    ("protonet", "mini_imagenet", 5): "68.20 ± 0.66",
+    ("rfs", "mini_imagenet", 1): "62.02 ± 0.63",
+    ("rfs", "mini_imagenet", 5): "79.64 ± 0.44",
+    ("rfs", "tiered_imagenet", 1): "70.55",
+    ("rfs", "tiered_imagenet", 5): "84.74",
+}
+# With `minutes`, a validation must not take longer than what it judges.
+_BRIEF_VALIDATION = 100
+_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train what is missing of a table of the paper, and print it."""
+
+    table: Literal["main", "efficiency"] = "main"
+    """Accuracy of all, or of MTL against its training time."""
+    algorithms: tuple[Algorithm, ...] = ("mtl", "metaoptnet")
+    """Rows of the main table."""
+    budgets_of: Literal["mtl", "mtl_plus"] = "mtl"
+    """Whose accuracy at several budgets the efficiency is, beside MetaOptNet's."""
+    datasets: tuple[Dataset, ...] = ("cifar_fs", "fc100")
+    """Which of them."""
+    shots: tuple[Literal[1, 5], ...] = (1, 5)
+    """Columns of the main table; the efficiency is that of the last of them."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Runs of each."""
+    data_dir: Path | None = None
+    """Where the datasets are; see docs/data.md."""
+    folder: Path = Path("runs/reproduce")
+    """Of the runs and the results."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the bodies' computation."""
+    body: Literal["conv4"] | None = None
+    """Conv4 with 64 channels instead of the recipes' bodies."""
+    minutes: float | None = None
+    """Training time of every run instead of the recipes' steps."""
+    quick: bool = False
+    """A minute of everything on the built-in data, to see that it runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    algorithm: str
+    dataset: str
+    shots: int
+    seed: int
+    share: float | None = None
+    """Of the recipe's steps, with the learning rate falling to zero in them; None for
+    the recipe as it is."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        part = "" if self.share is None else f"-{self.share:g}"
+        return f"{self.algorithm}-{self.dataset}-{self.shots}shot-{self.seed}{part}"
+
+
+def jobs(options: Options) -> list[Job]:
+    """All runs of a table, those of one seed after the other."""
+    if options.table == "main":
+        return [
+            Job(algorithm, dataset, shots, seed)
+            for seed in options.seeds
+            for dataset in options.datasets
+            for shots in options.shots
+            for algorithm in options.algorithms
+        ]
+    return [
+        job
+        for seed in options.seeds
+        for dataset in options.datasets
+        for job in [
+            Job("metaoptnet", dataset, options.shots[-1], seed),
+            *(
+                Job(options.budgets_of, dataset, options.shots[-1], seed, share)
+                for share in _SHARES
+            ),
+        ]
+    ]
+
+
+def config_of(job: Job, options: Options) -> Config:
+    """The configuration of a run.
+
+    Raises:
+      ValueError: options that do not go together.
+    """
+    config = recipes.recipe(job.algorithm, job.dataset, job.shots)
+    model = dataclasses.replace(config.model, precision=options.precision)
+    if options.body is not None:
+        model = ModelConfig(options.body, width=64, precision=options.precision)
+    train = dataclasses.replace(config.train, seed=job.seed)
+    if train.schedule == "plateau" and (job.share or options.minutes):
+        # A plateau rule would end where it likes; a cosine fits any budget.
+        train = dataclasses.replace(train, schedule="cosine", early_stop=None)
+    share = job.share or 1.0
+    if options.minutes is not None:
+        # Steps follow from the time, and the pauses from the steps.
+        train = dataclasses.replace(
+            train,
+            steps=None,
+            validate_every=None,
+            minutes=options.minutes * share,
+            validation_tasks=min(train.validation_tasks, _BRIEF_VALIDATION),
+        )
+    else:
+        steps = max(round((train.steps or 1) * share), 1)
+        validate_every = min(train.validate_every or 1, steps)
+        train = dataclasses.replace(train, steps=steps, validate_every=validate_every)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data_dir=options.data_dir),
+        model=model,
+        train=train,
+    )
+    return resolve(recipes.quick(config) if options.quick else config)
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Trains what is missing, and collects the results.
+
+    Returns:
+      ``{"jobs": [...]}``: the fields of every `Job`, with its ``"result"`` or
+      ``"error"``.
+
+    Raises:
+      ValueError: anything wrong with the options or a folder, before any training.
+    """
+    planned = [(job, config_of(job, options)) for job in jobs(options)]
+    for job, config in planned:
+        run_folder.check_run(options.folder / job.name, config, resume=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, (job, config) in enumerate(planned, start=1):
+        print(f"{number} of {len(planned)}: {job.name}", file=sys.stderr, flush=True)
+        path = options.folder / job.name / "result.json"
+        error = None
+        if not path.is_file():
+            error = train_in_a_process(config, path.parent)
+        outcome = {"error": error}
+        if error is None:
+            outcome = {"result": json.loads(path.read_text(encoding="utf-8"))}
+        found.append({**dataclasses.asdict(job), **outcome})
+    return {"jobs": found}
+
+
+def cell(found: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """Accuracy over the seeds of one run: mean, interval over tasks, spread, cost.
+
+    The runs share their test tasks, so the interval of the mean is the mean of theirs.
+    """
+    results = [job["result"] for job in found if "result" in job]
+    if not results:
+        return None
+    accuracy = np.asarray([result["accuracy"] for result in results])
+    return {
+        "accuracy": float(accuracy.mean()),
+        "ci95": float(np.mean([result["ci95"] for result in results])),
+        "std": float(accuracy.std(ddof=1)) if len(results) > 1 else float("nan"),
+        "seeds": float(len(results)),
+        "train_seconds": float(np.mean([r["train_seconds"] for r in results])),
+    }
+
+
+def main_table(found: dict[str, Any], options: Options) -> str:
+    """Ours beside the published, in Markdown."""
+    columns = ["algorithm", "dataset", "shots", "published, %", "ours, %"]
+    columns += ["between seeds", "training"]
+    rows = [columns, ["---"] * len(columns)]
+    for dataset in options.datasets:
+        for shots in options.shots:
+            for algorithm in options.algorithms:
+                key = algorithm, dataset, shots
+                same = [
+                    job
+                    for job in found["jobs"]
+                    if (job["algorithm"], job["dataset"], job["shots"]) == key
+                ]
+                cells = [algorithm, dataset, str(shots), PUBLISHED.get(key, "")]
+                rows.append(cells + _ours(cell(same), len(options.seeds)))
+    return _markdown(rows) + _note(options)
+
+
+def efficiency_table(found: dict[str, Any], options: Options) -> str:
+    """Accuracy of MTL at several budgets, and MetaOptNet's, in Markdown."""
+    columns = ["algorithm", "dataset", "budget", "accuracy, %", "between seeds"]
+    rows = [[*columns, "training"], ["---"] * (len(columns) + 1)]
+    for dataset, algorithm, share in _points(options):
+        budget = "" if share is None else f"{share:.3g} of the steps"
+        values = cell(_at(found, dataset, algorithm, share))
+        ours = _ours(values, len(options.seeds))
+        rows.append([algorithm, dataset, budget, *ours])
+    return _markdown(rows) + _note(options)
+
+
+def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> None:
+    """Test accuracy against training time: MTL's budgets, and MetaOptNet as a line."""
+    figure = Figure(figsize=(5.2 * len(options.datasets), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(options.datasets), squeeze=False)[0]
+    for axes, dataset in zip(panels, options.datasets, strict=True):
+        name = options.budgets_of
+        at = [cell(_at(found, dataset, name, share)) for share in _SHARES]
+        points = [point for point in at if point is not None]
+        axes.errorbar(
+            [point["train_seconds"] / 60 for point in points],
+            [100 * point["accuracy"] for point in points],
+            [100 * point["ci95"] for point in points],
+            color="#0072B2",
+            marker="o",
+            capsize=3,
+            label="MTL" if name == "mtl" else "MTL, recipe mtl_plus",
+        )
+        line = cell(_at(found, dataset, "metaoptnet", None))
+        if line is not None:
+            minutes = line["train_seconds"] / 60
+            text = f"MetaOptNet, after {minutes:.3g} min"
+            axes.axhline(100 * line["accuracy"], color="#D55E00", ls="--", label=text)
+        axes.set_xscale("log")
+        axes.set(xlabel="training time, minutes", title=dataset)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    panels[0].set_ylabel(f"5-way {options.shots[-1]}-shot test accuracy, %")
+    figure.savefig(output, dpi=150)
+
+
+def _points(options: Options) -> list[tuple[str, str, float | None]]:
+    rows = [
+        ("metaoptnet", None),
+        *((options.budgets_of, share) for share in _SHARES),
+    ]
+    return [(dataset, *row) for dataset in options.datasets for row in rows]
+
+
+def _at(
+    found: dict[str, Any], dataset: str, algorithm: str, share: float | None
+) -> list[dict[str, Any]]:
+    key = dataset, algorithm, share
+    return [
+        job
+        for job in found["jobs"]
+        if (job["dataset"], job["algorithm"], job["share"]) == key
+    ]
+
+
+def _ours(values: dict[str, float] | None, seeds: int) -> list[str]:
+    if values is None:
+        return ["failed", "", ""]
+    accuracy = f"{100 * values['accuracy']:.2f} ± {100 * values['ci95']:.2f}"
+    if values["seeds"] < seeds:
+        accuracy += f" ({values['seeds']:.0f} of {seeds} seeds)"
+    spread = "" if np.isnan(values["std"]) else f"± {100 * values['std']:.2f}"
+    return [accuracy, spread, f"{values['train_seconds'] / 60:.3g} min"]
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
+
+
+def _note(options: Options) -> str:
+    words = [
+        f"5-way accuracy on 2,000 unseen tasks, mean over {len(options.seeds)} "
+        "seed(s), 95 % interval over tasks, standard deviation between seeds."
+    ]
+    if options.body is not None:
+        words.append("Ours with Conv4-64 instead of the published bodies.")
+    if options.minutes is not None:
+        words.append(f"{options.minutes:g} minutes of training each.")
+    if options.quick:
+        words = ["Quick forms on the built-in data: these numbers mean nothing."]
+    return "\n" + " ".join(words) + "\n"
+
+
+def main(options: Options) -> None:
+    """Trains, prints the table, and writes it with the figure."""
+    found = run(options)
+    if options.table == "main":
+        text = main_table(found, options)
+    else:
+        text = efficiency_table(found, options)
+        efficiency_figure(found, options, options.folder / "efficiency.png")
+    run_folder.write_json(options.folder / f"{options.table}.json", found)
+    (options.folder / f"{options.table}.md").write_text(text, encoding="utf-8")
+    print(text)
+    if failed := [job for job in found["jobs"] if job.get("error")]:
+        sys.exit(f"reproduce: {len(failed)} run(s) failed: {failed[0]['error']}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"reproduce: {error}")

@@ -1,0 +1,15 @@
+"""Whole runs, with a cache of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def whole_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Optax divides counts by numbers; what is ours is checked strictly elsewhere."""
+    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
+    with jax.numpy_dtype_promotion("standard"):
+        yield
