@@ -26,6 +26,7 @@ import numpy as np
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments import recipes
 from metabridge.comparison.run import train_in_a_process
@@ -291,6 +292,9 @@ def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> 
             text = f"MetaOptNet, after {minutes:.3g} min"
             axes.axhline(100 * line["accuracy"], color="#D55E00", ls="--", label=text)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel="training time, minutes", title=dataset)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
