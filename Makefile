@@ -67,7 +67,7 @@ reproduce: $(VENV)/.run ## the paper's tables from its recipes [DATA_DIR= ARGS="
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (about ten minutes on two cores)
+test: $(VENV)/.dev ## run the tests (some seventeen minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the long tests as well

@@ -137,6 +137,7 @@ def test_the_main_table_is_made_and_resumed(
     assert f"| {50 * sum(accuracy):.2f} ± " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_efficiency_figure_is_drawn(brief: list[Path], tmp_path: Path) -> None:
     options = Options(
         table="efficiency", datasets=("fc100",), seeds=(0,), folder=tmp_path, quick=True

@@ -100,6 +100,7 @@ def test_the_weight_of_a_head_is_chosen_on_validation_tasks(
         return chosen[-1]
 
     monkeypatch.setattr(scoring, "best_head", watched)
+    monkeypatch.setattr(scoring, "_WEIGHTS", (0.03, 3.0))
     tuned = evaluate_run(whole.folder, {"head": "logistic", "tune_head": True})
     weights = scoring._WEIGHTS
     assert tuned["C"] == weights[chosen[0]]
