@@ -9,8 +9,6 @@ on an accelerator; how XLA lays out temporaries differs between the two.
 """
 
 import dataclasses
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +37,6 @@ class Options:
     """Steps of the inner loop."""
     both: bool = False
     """Also without rematerialisation, which takes long to compile."""
-    output: Path | None = None
-    """JSON file for the results."""
 
 
 def gigabytes(options: Options, *, rematerialise: bool) -> float:
@@ -82,8 +78,6 @@ def main(options: Options) -> dict[str, float]:
         found["kept_gb"] = gigabytes(options, rematerialise=False)
     for name, value in found.items():
         print(f"{name:18s} {value:.3g}")
-    if options.output is not None:
-        options.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 

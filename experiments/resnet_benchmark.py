@@ -13,13 +13,13 @@ fewer than are counted, so the share can be above what the hardware gives.
 
 import dataclasses
 import json
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import tyro
+
+from metabridge.comparison.run import in_a_process
 
 _CLASSES = 64
 _WIDTHS = (64, 160, 320, 640)
@@ -170,9 +170,7 @@ def main(options: Options) -> dict[str, float]:
         raise ValueError("`images` must be a multiple of 5, and `size` at least 16")
     found: dict[str, float] = {}
     for contender in (theirs, ours):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context) as pool:
-            found |= pool.submit(contender, options).result()
+        found |= in_a_process(contender, options)
     work = operations(options.size, options.images)
     found["gflop"] = work / 1e9
     found["ours_to_torch"] = found["ours_ms"] / found["torch_ms"]

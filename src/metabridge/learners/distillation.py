@@ -8,26 +8,33 @@ https://arxiv.org/abs/1805.04770.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import optax
+from jaxtyping import Array, Float, Int
 
 
-def mixed(
-    loss: Float[Array, ""],
-    taught: Float[Array, "N classes"],
+def cross_entropy(
     scores: Float[Array, "N classes"],
+    labels: Int[Array, "N"],
+    taught: Float[Array, "N classes"] | None = None,
     *,
     distillation: float,
     temperature: float,
 ) -> Float[Array, ""]:
-    """``(1 - distillation) loss + distillation temperature^2 KL(taught || scores)``.
+    """The mean cross-entropy of labels, mixed with that of a teacher if there is one.
+
+    With a teacher it is ``(1 - distillation) cross_entropy + distillation temperature^2
+    KL(taught || scores)``.
 
     Args:
-      loss: of the true labels.
-      taught: the teacher's logits.
-      scores: the student's.
+      scores: logits.
+      labels: the true ones.
+      taught: the teacher's logits; None for the cross-entropy alone.
       distillation: share that the teacher has, in [0, 1].
       temperature: by which the logits of both are divided in the divergence.
     """
+    loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+    if taught is None:
+        return loss
     divergence = _divergence(taught / temperature, scores / temperature)
     return (1 - distillation) * loss + distillation * temperature**2 * divergence
 

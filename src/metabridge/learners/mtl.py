@@ -17,6 +17,7 @@ temperature, statistics that tasks share, the turn of an image as a further task
 teacher.
 """
 
+import functools
 from typing import Literal, NamedTuple, Protocol
 
 import jax
@@ -149,7 +150,8 @@ def mtl(
         square then, and twice as many pass the body. 0 leaves it out.
       teacher: what this learner has learned before on this model, as `variables_of`
         gives it; used in inference mode, and a constant of the compiled step.
-      distillation: share of the loss that the teacher has; see `distillation.mixed`.
+      distillation: share of the loss that the teacher has; see
+        `distillation.cross_entropy`.
       temperature: of the distillation.
 
     Returns:
@@ -167,6 +169,9 @@ def mtl(
         )
     head = logistic(C=3.0) if head is None else head
     plain = embedder(model)
+    loss_of = functools.partial(
+        distill.cross_entropy, distillation=distillation, temperature=temperature
+    )
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
         params = {"rows": heads.init(key, dimension)}
@@ -198,19 +203,12 @@ def mtl(
         labels = jnp.concatenate([task.support.labels, task.query.labels])
         features, turned = jnp.split(features, [labels.shape[0]])
         scores = class_scores(params, features, task)
-        loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+        taught = None
         if teacher is not None:
             inputs = jnp.concatenate([task.support.inputs, task.query.inputs])
-            taught = class_scores(
-                teacher["params"]["head"], plain(teacher, inputs), task
-            )
-            loss = distill.mixed(
-                loss,
-                taught,
-                scores,
-                distillation=distillation,
-                temperature=temperature,
-            )
+            theirs = teacher["params"]["head"]
+            taught = class_scores(theirs, plain(teacher, inputs), task)
+        loss = loss_of(scores, labels, taught)
         if rotation_weight:
             turn_loss = rotation.loss(params["rotation"], turned)
             loss = loss + rotation_weight * turn_loss

@@ -73,6 +73,9 @@ def rfs(
     distill.check(distillation)
     _check_teacher(teacher, num_classes)
     plain = embedder(model)
+    loss_of = functools.partial(
+        distill.cross_entropy, distillation=distillation, temperature=temperature
+    )
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
         key_kernel, key_bias = jax.random.split(key)
@@ -89,16 +92,10 @@ def rfs(
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         inputs, labels = images.support
         scores = _class_scores(params, features)
-        loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+        taught = None
         if teacher is not None:
             taught = _class_scores(teacher["params"]["head"], plain(teacher, inputs))
-            loss = distill.mixed(
-                loss,
-                taught,
-                scores,
-                distillation=distillation,
-                temperature=temperature,
-            )
+        loss = loss_of(scores, labels, taught)
         right = scores.argmax(-1).astype(jnp.int32) == labels
         return loss, right.mean(dtype=jnp.float32)
 

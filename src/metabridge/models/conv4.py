@@ -42,16 +42,40 @@ class Conv4(nn.Module):
         """
         x = images
         for _ in range(4):
-            x = nn.Conv(
-                self.width,
-                (3, 3),
-                use_bias=False,
-                dtype=self.dtype,
-                conv_general_dilated=conv if train else inference_conv,
-            )(x)
-            x = nn.BatchNorm(
-                use_running_average=not train, momentum=self.momentum, dtype=self.dtype
-            )(x)
-            # Pooling first gives the same values on a quarter of the work.
-            x = nn.relu(max_pool(x))
+            x = nn.relu(
+                pooled_block(
+                    x, self.width, train=train, momentum=self.momentum, dtype=self.dtype
+                )
+            )
         return x.reshape(x.shape[0], -1).astype(images.dtype)
+
+
+def pooled_block(
+    x: Float[Array, "N H W D"],
+    width: int,
+    *,
+    train: bool,
+    momentum: float,
+    dtype: DTypeLike | None,
+) -> Float[Array, "N h w E"]:
+    """A 3x3 convolution, batch normalisation and 2x2 max pooling, in a module's call.
+
+    What rises monotonically, as a ReLU, comes after it: the same values on a quarter of
+    the work.
+
+    Args:
+      x: ``[N, H, W, D]``.
+      width: channels of the result.
+      train: as for the module.
+      momentum: likewise.
+      dtype: likewise.
+    """
+    x = nn.Conv(
+        width,
+        (3, 3),
+        use_bias=False,
+        dtype=dtype,
+        conv_general_dilated=conv if train else inference_conv,
+    )(x)
+    norm = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=dtype)
+    return max_pool(norm(x))

@@ -4,15 +4,12 @@ Bertinetto, Henriques, Torr, Vedaldi. Meta-learning with differentiable closed-f
 solvers. ICLR 2019, https://arxiv.org/abs/1805.08136 (section 4.1).
 """
 
-import functools
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from metabridge.models.convolution import conv, inference_conv
-from metabridge.models.pooling import max_pool
+from metabridge.models.conv4 import pooled_block
 
 
 class Conv4R2D2(nn.Module):
@@ -45,23 +42,12 @@ class Conv4R2D2(nn.Module):
         Returns:
           ``[N, (H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]]``.
         """
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.momentum,
-            dtype=self.dtype,
-        )
         x, maps = images, []
         for width in self.widths:
-            x = nn.Conv(
-                width,
-                (3, 3),
-                use_bias=False,
-                dtype=self.dtype,
-                conv_general_dilated=conv if train else inference_conv,
-            )(x)
-            # Pooling first gives the same values on a quarter of the work.
-            x = nn.leaky_relu(max_pool(norm()(x)), negative_slope=0.1)
+            x = pooled_block(
+                x, width, train=train, momentum=self.momentum, dtype=self.dtype
+            )
+            x = nn.leaky_relu(x, negative_slope=0.1)
             maps.append(x)
         flat = [part.reshape(part.shape[0], -1) for part in maps[-2:]]
         return jnp.concatenate(flat, axis=1).astype(images.dtype)
