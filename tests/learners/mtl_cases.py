@@ -1,0 +1,37 @@
+"""What tests of MTL share: tasks, and steps that keep their gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metabridge.types import Task
+from tests.learners import toy
+
+CONV4_TASKS = toy.tasks(3, (16, 16, 1), noise=1.0)
+"""Three tasks of images that a small Conv4 takes."""
+
+
+def gradients_kept() -> optax.GradientTransformation:
+    """Changes no parameter; its state after a step is the gradient of that step."""
+    return optax.GradientTransformation(
+        lambda params: jax.tree.map(jnp.zeros_like, params),
+        lambda updates, state, params=None: (
+            jax.tree.map(jnp.zeros_like, updates),
+            updates,
+        ),
+    )
+
+
+def merged(batch: Task, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels of one task in float64, support and query merged."""
+    inputs = np.concatenate([batch.support.inputs[number], batch.query.inputs[number]])
+    labels = np.concatenate([batch.support.labels[number], batch.query.labels[number]])
+    return inputs.astype(np.float64), labels
+
+
+def place(heads: str, batch: Task, number: int) -> np.ndarray | int:
+    """Where in the parameters the head of a task stands."""
+    if heads == "class_table":
+        return np.asarray(batch.classes[number])
+    return int(batch.task_id[number])
