@@ -21,6 +21,7 @@ from theory.heads import Heads as Heads
 from theory.heads import class_heads as class_heads
 from theory.kernels import precomputed as precomputed
 from theory.linalg import SingularKernelError as SingularKernelError
+from theory.matrix import kernel_matrix as kernel_matrix
 from theory.mtl import TrainOn as TrainOn
 from theory.mtl import mtl_kernel as mtl_kernel
 from theory.mtl import mtl_predictor as mtl_predictor
@@ -28,7 +29,10 @@ from theory.predictor import Predictor as Predictor
 from theory.relu import iterate_depths as iterate_depths
 from theory.relu import relu_depths as relu_depths
 from theory.relu import relu_network as relu_network
+from theory.solvers import Iterative as Iterative
+from theory.solvers import SolveReport as SolveReport
 from theory.types import Closeness as Closeness
+from theory.types import DeviceKernel as DeviceKernel
 from theory.types import KernelFn as KernelFn
 from theory.types import Kernels as Kernels
 from theory.types import Layers as Layers

@@ -14,18 +14,18 @@ References:
     meta-learning with deep neural nets. 2020, https://arxiv.org/abs/2006.14606.
 """
 
-import itertools
 import math
+import time as clock
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from theory import iterative, linalg, tiles
+from theory import linalg, tiles
 from theory.adaptation import Inner, operator
-from theory.iterative import Solver
-from theory.kernels import evaluate
 from theory.predictor import Initial, Predictor, initial_values, require_queries
+from theory.solvers import Solver, choose, direct, solve
+from theory.system import TaskSystem, distinct, within_tasks
 from theory.types import KernelFn, Kernels, OneTask, Tasks
 
 
@@ -37,7 +37,7 @@ def gbml_predictor(
     time: float = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
-    solver: Solver = "cholesky",
+    solver: Solver = "auto",
 ) -> Predictor:
     """Meta-trains an infinitely wide network by gradient flow through an inner loop.
 
@@ -49,8 +49,9 @@ def gbml_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default,
         which is its mean over initialisations.
       jitter: added to the diagonal of Phi.
-      solver: "conjugate_gradients" holds no matrix over all queries, but evaluates
-        every kernel again in each iteration; for training to infinity.
+      solver: "cholesky" holds a matrix over all queries; "conjugate_gradients", or
+        `theory.Iterative` with its options, meets the kernel in products alone; "auto"
+        is the former while it fits into memory.
 
     Returns:
       A predictor of unseen tasks, which adapts with `inner` unless told otherwise.
@@ -61,8 +62,11 @@ def gbml_predictor(
     linalg.check_time(time)
     each = tasks.each()
     require_queries(each)
+    queries = sum(len(task.query_x) for task in each)
+    options = choose(solver, queries, structured=True)
     chunks = tiles.chunk(each, with_support=True)
-    operators = _operators(kernel, chunks, inner)
+    own = within_tasks(kernel, [_points(task) for task in each])
+    operators = _operators(own, each, inner)
     before = [initial_values(initial, chunk.inputs, each) for chunk in chunks]
     residuals = []
     for chunk, values in zip(chunks, before, strict=True):
@@ -70,14 +74,22 @@ def gbml_predictor(
             task, A = each[span.task], operators[span.task]
             adapted = values[span.query] + A @ (task.support_y - values[span.support])
             residuals.append(task.query_y - adapted)
-    solved = iterative.evolve(
-        lambda: _tiles(kernel, chunks, operators),
-        _query_blocks(each),
-        np.concatenate(residuals),
+    names, residual = query_names(each), np.concatenate(residuals)
+    start = clock.monotonic()
+    if options is not None:
+        system = _system(kernel, each, own, operators, jitter)
+        solved, report = solve(
+            system, residual, time=time, names=names, options=options
+        )
+        points, coefficients = system.points, system.scatter(solved)
+        return Predictor(kernel, "all", points, coefficients, initial, inner, report)
+    solved = linalg.evolve(
+        tiles.fill(queries, _tiles(kernel, chunks, operators)),
+        residual,
         time=time,
-        names=query_names(each),
+        names=names,
         jitter=jitter,
-        solver=solver,
+        overwrite=True,
     )
     coefficients = [
         _backward(chunk, operators, solved[chunk.queries]) for chunk in chunks
@@ -89,6 +101,7 @@ def gbml_predictor(
         np.concatenate(coefficients),
         initial,
         inner,
+        direct(queries, start),
     )
 
 
@@ -102,7 +115,8 @@ def gbml_kernel(
     """
     each = tasks.each()
     chunks = tiles.chunk(each, with_support=True)
-    operators = _operators(kernel, chunks, inner)
+    own = within_tasks(kernel, [_points(task) for task in each])
+    operators = _operators(own, each, inner)
     rows = sum(len(task.query_x) for task in each)
     return tiles.mirror(tiles.fill(rows, _tiles(kernel, chunks, operators)))
 
@@ -118,21 +132,41 @@ def query_names(tasks: Sequence[OneTask]) -> linalg.Names:
     return name
 
 
-def _query_blocks(tasks: Sequence[OneTask]) -> list[slice]:
-    """The rows of each task among all queries."""
-    ends = np.cumsum([len(task.query_x) for task in tasks]).tolist()
-    return [slice(*pair) for pair in itertools.pairwise([0, *ends])]
+def _points(task: OneTask) -> np.ndarray:
+    """Its queries, then its supports."""
+    return np.concatenate([task.query_x, task.support_x])
 
 
 def _operators(
-    kernel: KernelFn, chunks: Sequence[tiles.Chunk], inner: Inner
+    own: Sequence[Kernels], tasks: Sequence[OneTask], inner: Inner
 ) -> list[np.ndarray]:
     """The operator A of each task."""
     operators = []
-    for chunk in chunks:
-        own = evaluate(kernel, chunk.inputs)
-        operators += [_operator(inner, own, span) for span in chunk.spans]
+    for index, (kernels, task) in enumerate(zip(own, tasks, strict=True)):
+        middle = len(task.query_x)
+        cross = Kernels(*(part[:middle, middle:] for part in kernels))
+        square = Kernels(*(part[middle:, middle:] for part in kernels))
+        what = f"the support of task {index}"
+        operators.append(operator(inner, cross, square, what=what))
     return operators
+
+
+def _system(
+    kernel: KernelFn,
+    tasks: Sequence[OneTask],
+    own: Sequence[Kernels],
+    operators: Sequence[np.ndarray],
+    jitter: float,
+) -> TaskSystem:
+    """``Phi + jitter I`` in products."""
+    points, index = distinct([_points(task) for task in tasks])
+    maps = tuple(np.hstack([np.eye(len(A)), -A]) for A in operators)
+    jitters = tuple(jitter * np.eye(len(A)) for A in operators)
+    blocks = tuple(
+        B @ np.asarray(kernels.ntk) @ B.T + extra
+        for B, kernels, extra in zip(maps, own, jitters, strict=True)
+    )
+    return TaskSystem(kernel, "all", points, tuple(index), maps, jitters, blocks)
 
 
 def _tiles(
@@ -142,14 +176,6 @@ def _tiles(
     for chunk1, chunk2, kernels in tiles.lower_tiles(kernel, chunks):
         tile = _through(np.asarray(kernels.ntk), chunk1, chunk2, operators)
         yield chunk1.queries, chunk2.queries, tile
-
-
-def _operator(inner: Inner, own: Kernels, span: tiles.Span) -> np.ndarray:
-    cross, square = (
-        Kernels(*(each[rows, span.support] for each in own))
-        for rows in (span.query, span.support)
-    )
-    return operator(inner, cross, square, what=f"the support of task {span.task}")
 
 
 def _through(

@@ -1,32 +1,24 @@
-"""Conjugate gradients for kernels too large for memory.
+"""Kernels of any heads: a matrix out of its tiles, or products with them.
 
-The matrix is met a tile at a time, made anew in every iteration and forgotten; what is
-held is a few vectors and the Cholesky factors of the tasks' own blocks, which
-precondition. Time for memory: each iteration costs all kernel evaluations once.
-
-References:
-  Hestenes, Stiefel. Methods of conjugate gradients for solving linear systems. 1952.
+What `theory.system` cannot say, correlated and class-indexed heads, is met a tile at a
+time here, made anew in every iteration and forgotten; held are a few vectors and the
+Cholesky factors of the tasks' own blocks, which precondition.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from theory import linalg
+from theory import krylov, linalg
 from theory.linalg import Names, SingularKernelError, check_float64
+from theory.solvers import Iterative
 from theory.tiles import fill
 
-Solver = Literal["cholesky", "conjugate_gradients"]
 Tiles = Callable[[], Iterator[tuple[slice, slice, np.ndarray]]]
 """Makes ``(rows, columns, tile)`` on and below the diagonal of a symmetric matrix."""
-
-TOLERANCE = 1e-11
-"""Residual, relative to the right-hand side, at which the iteration ends."""
-MAX_ITERATIONS = 2000
 
 
 def evolve(
@@ -37,14 +29,20 @@ def evolve(
     time: float,
     names: Names,
     jitter: float,
-    solver: Solver,
+    options: Iterative | None,
 ) -> Float[np.ndarray, "N K"]:
-    """``K^-1 (I - exp(-time K)) residual`` by either solver, from the tiles of K."""
-    if solver not in get_args(Solver):
-        raise ValueError(
-            f"unknown solver {solver!r}; known are {', '.join(get_args(Solver))}"
-        )
-    if solver == "cholesky":
+    """``K^-1 (I - exp(-time K)) residual`` from the tiles of K.
+
+    Args:
+      tiles: of K.
+      blocks: see `solve`.
+      residual: right-hand sides.
+      time: of the flow.
+      names: what to call a row in an error.
+      jitter: added to the diagonal.
+      options: of conjugate gradients; None to make the matrix and factorise it.
+    """
+    if options is None:
         return linalg.evolve(
             fill(len(residual), tiles()),
             residual,
@@ -55,9 +53,12 @@ def evolve(
         )
     if time != math.inf:
         raise ValueError(
-            f"solver='conjugate_gradients' trains to infinite time, not to {time}"
+            f"with these heads an iterative solver trains to infinite time, not {time}"
         )
-    return solve(tiles, blocks, residual, names=names, jitter=jitter)
+    return solve(
+        tiles, blocks, residual, names=names, jitter=jitter,
+        tolerance=options.tolerance, max_iterations=options.max_iterations,
+    )  # fmt: skip
 
 
 def solve(
@@ -67,8 +68,8 @@ def solve(
     *,
     names: Names,
     jitter: float = 0.0,
-    tolerance: float = TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = 1e-11,
+    max_iterations: int = 2000,
 ) -> Float[np.ndarray, "N K"]:
     """``(K + jitter I)^-1 residual`` for a positive definite K.
 
@@ -88,36 +89,24 @@ def solve(
     """
     check_float64(residual=residual)
     factors = _factors(tiles, blocks, names, jitter)
-    x = np.zeros(residual.shape)
-    r = residual.copy()
-    z = _precondition(factors, r)
-    p, rz = z, np.sum(r * z, 0)
-    target = tolerance * np.linalg.norm(residual, axis=0)
-    for _ in range(max_iterations):
-        going = np.linalg.norm(r, axis=0) > target
-        if not going.any():
-            return x
-        q = _multiply(tiles, p) + jitter * p
-        curvature = np.sum(p * q, 0)
-        if (curvature[going] <= 0).any():
-            raise SingularKernelError(
-                f"the kernel matrix of {len(residual)} rows is indefinite; look for "
-                "inputs that occur twice, or pass a larger jitter"
-            )
-        # Columns that have converged stand still.
-        step = np.where(going, rz / np.where(going, curvature, 1.0), 0.0)
-        x = x + step * p
-        r = r - step * q
-        z = _precondition(factors, r)
-        rz_next = np.sum(r * z, 0)
-        p = z + np.where(going, rz_next / np.where(going, rz, 1.0), 0.0) * p
-        rz = rz_next
-    left = float((np.linalg.norm(r, axis=0) / np.linalg.norm(residual, axis=0)).max())
-    raise SingularKernelError(
-        f"conjugate gradients have left {left:.1e} of the residual after "
-        f"{max_iterations} iterations: the kernel matrix of {len(residual)} rows is "
-        "nearly singular; pass a jitter, or solver='cholesky' if it fits in memory"
-    )
+    found = krylov.conjugate_gradients(
+        lambda vectors: _multiply(tiles, vectors) + jitter * vectors,
+        lambda vectors: _precondition(factors, vectors),
+        residual, tolerance=tolerance, max_iterations=max_iterations,
+    )  # fmt: skip
+    if not found.definite:
+        raise SingularKernelError(
+            f"the kernel matrix of {len(residual)} rows is indefinite; look for "
+            "inputs that occur twice, or pass a larger jitter"
+        )
+    if found.relative_residual > tolerance:
+        raise SingularKernelError(
+            f"conjugate gradients have left {found.relative_residual:.1e} of the "
+            f"residual after {max_iterations} iterations: the kernel matrix of "
+            f"{len(residual)} rows is nearly singular; pass a jitter, or "
+            "solver='cholesky' if it fits in memory"
+        )
+    return found.x
 
 
 def _multiply(tiles: Tiles, vector: np.ndarray) -> np.ndarray:

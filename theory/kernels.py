@@ -7,7 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from theory.types import Array, KernelFn, Kernels
+from theory.devices import Placement, device_tile
+from theory.types import Array, DeviceKernel, KernelFn, Kernels
+
+_LARGE = 2**18
+"""Entries of a tile from which a compilation for its shape pays."""
 
 
 @contextlib.contextmanager
@@ -36,15 +40,21 @@ def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
       TypeError: the kernel returns something else than `Kernels` in float64.
       ValueError: wrong shapes, NaN or infinity.
     """
+    columns = len(x1 if x2 is None else x2)
     with float64():
-        result = kernel(x1) if x2 is None else kernel(x1, x2)
+        if isinstance(kernel, DeviceKernel) and len(x1) * columns >= _LARGE:
+            first = np.asarray(x1, np.float64)
+            second = None if x2 is None else np.asarray(x2, np.float64)
+            result = device_tile(kernel, first, second, Placement())
+        else:
+            result = kernel(x1) if x2 is None else kernel(x1, x2)
     if not isinstance(result, Kernels):
         raise TypeError(
             "a kernel must return theory.Kernels(nngp, ntk), but it returned "
             f"{type(result).__name__}; wrap a neural-tangents kernel function in "
             "theory.from_stax"
         )
-    expected = (len(x1), len(x1 if x2 is None else x2))
+    expected = (len(x1), columns)
     return Kernels(
         _checked("nngp", result.nngp, expected), _checked("ntk", result.ntk, expected)
     )

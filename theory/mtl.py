@@ -18,6 +18,7 @@ References:
 import functools
 import itertools
 import math
+import time as clock
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -26,9 +27,10 @@ from jaxtyping import Float
 
 from theory import iterative, linalg, tiles
 from theory.heads import Heads, HeadsLike, groups, resolve
-from theory.iterative import Solver
 from theory.kernels import evaluate
 from theory.predictor import Initial, Predictor, initial_values, require_queries
+from theory.solvers import Solver, choose, direct, solve
+from theory.system import TaskSystem, distinct, within_tasks
 from theory.types import Array, KernelFn, OneTask, Tasks
 
 TrainOn = Literal["query", "joint"]
@@ -43,7 +45,7 @@ def mtl_predictor(
     time: float = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
-    solver: Solver = "cholesky",
+    solver: Solver = "auto",
 ) -> Predictor:
     """Trains an infinitely wide network with one head per task by gradient flow.
 
@@ -57,8 +59,10 @@ def mtl_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
         Only with shared heads, where all heads begin as the same function.
       jitter: added to the diagonal of the kernel matrices.
-      solver: "conjugate_gradients" holds no matrix over all points, but evaluates every
-        kernel again in each iteration; for training to infinity.
+      solver: "cholesky" holds a matrix over all rows; "conjugate_gradients", or
+        `theory.Iterative` with its options, meets the kernel in products alone (with
+        heads that are not shared: to infinity only, and the kernel is made anew in each
+        iteration); "auto" is the former while it fits into memory.
 
     Returns:
       A predictor of unseen tasks; its calls say how they adapt.
@@ -72,10 +76,23 @@ def mtl_predictor(
     if initial is not None and not (isinstance(heads, str) and heads == "shared"):
         raise ValueError("`initial` needs heads='shared': others start differently")
     outputs = each[0].support_y.shape[1]
+    start = clock.monotonic()
+    inputs = _inputs(each, train_on)
+    shared = isinstance(heads, str) and heads == "shared"
+    options = choose(solver, sum(map(len, inputs)), structured=shared)
+    points = np.concatenate(inputs)
+    residual = _labels(each, train_on) - initial_values(initial, points, each)
+    if shared and options is not None:
+        system = _system(kernel, inputs, jitter)
+        names = _names_of_points(each, inputs)
+        solved, report = solve(
+            system, residual, time=time, names=names, options=options
+        )
+        return Predictor(
+            kernel, "body", system.points, system.scatter(solved), initial, None, report
+        )
     resolved = resolve(heads, len(each), outputs)
     chunks = tiles.chunk(each, with_support=_joint(train_on))
-    points = np.concatenate([chunk.inputs for chunk in chunks])
-    residual = _labels(each, train_on) - initial_values(initial, points, each)
     of_task = _points_of_tasks(chunks)
     coefficients = np.zeros(residual.shape)
     for components in groups(resolved):
@@ -89,7 +106,7 @@ def mtl_predictor(
             time=time,
             names=_names(each, rows, outputs),
             jitter=jitter,
-            solver=solver,
+            options=options,
         )
         for units, column in zip(components, solved.T, strict=True):
             row = 0
@@ -98,7 +115,8 @@ def mtl_predictor(
                 own = column[row : row + len(mine)]
                 coefficients[mine] += np.outer(own, resolved.new[:, u])
                 row += len(mine)
-    return Predictor(kernel, "body", points, coefficients, initial)
+    report = direct(len(points), start) if options is None else None
+    return Predictor(kernel, "body", points, coefficients, initial, None, report)
 
 
 def mtl_kernel(
@@ -133,6 +151,29 @@ def _joint(train_on: TrainOn) -> bool:
     if train_on not in ("query", "joint"):
         raise ValueError(f"`train_on` must be 'query' or 'joint', not {train_on!r}")
     return train_on == "joint"
+
+
+def _inputs(tasks: Sequence[OneTask], train_on: TrainOn) -> list[np.ndarray]:
+    """The points of each task, its queries first."""
+    if _joint(train_on):
+        return [np.concatenate([task.query_x, task.support_x]) for task in tasks]
+    return [task.query_x for task in tasks]
+
+
+def _system(
+    kernel: KernelFn, inputs: Sequence[np.ndarray], jitter: float
+) -> TaskSystem:
+    """Shared heads in products: the head's kernel within tasks, the body's anywhere."""
+    own = within_tasks(kernel, inputs)
+    points, index = distinct(inputs)
+    diagonal = tuple(
+        np.asarray(kernels.nngp) + jitter * np.eye(len(kernels.nngp)) for kernels in own
+    )
+    blocks = tuple(
+        head + np.asarray(kernels.of("body"))
+        for head, kernels in zip(diagonal, own, strict=True)
+    )
+    return TaskSystem(kernel, "body", points, tuple(index), None, diagonal, blocks)
 
 
 def _labels(tasks: Sequence[OneTask], train_on: TrainOn) -> np.ndarray:
@@ -223,11 +264,27 @@ def _names(
     units = np.concatenate([own.unit for own in rows])
 
     def name(row: int) -> str:
-        task = int(units[row]) // outputs
-        place = row - int(np.flatnonzero(units == units[row])[0])
-        queries = len(tasks[task].query_x)
-        if place < queries:
-            return f"query {place} of task {task}"
-        return f"support {place - queries} of task {task}"
+        first = int(np.flatnonzero(units == units[row])[0])
+        return _name(tasks, int(units[row]) // outputs, row - first)
 
     return name
+
+
+def _names_of_points(
+    tasks: Sequence[OneTask], inputs: Sequence[np.ndarray]
+) -> linalg.Names:
+    """Names of the points of all tasks."""
+    ends = np.cumsum([len(x) for x in inputs])
+
+    def name(row: int) -> str:
+        task = int(np.searchsorted(ends, row, side="right"))
+        return _name(tasks, task, row - int(ends[task]) + len(inputs[task]))
+
+    return name
+
+
+def _name(tasks: Sequence[OneTask], task: int, place: int) -> str:
+    queries = len(tasks[task].query_x)
+    if place < queries:
+        return f"query {place} of task {task}"
+    return f"support {place - queries} of task {task}"

@@ -8,6 +8,7 @@ from jaxtyping import Float, Num
 
 from theory.adaptation import Inner, operator_on
 from theory.kernels import evaluate
+from theory.solvers import SolveReport
 from theory.tiles import TILE
 from theory.types import Array, KernelFn, Layers, OneTask, Tasks
 
@@ -31,6 +32,7 @@ class Predictor:
       coefficients: ``[N, K]``.
       initial: ``f_0``, or None for 0.
       inner: the adaptation used where a call names none.
+      report: how the system of training was solved.
     """
 
     kernel: KernelFn
@@ -39,6 +41,7 @@ class Predictor:
     coefficients: Float[np.ndarray, "N K"]
     initial: Initial | None = None
     inner: Inner | None = None
+    report: SolveReport | None = None
 
     def __call__(
         self,

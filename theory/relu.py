@@ -3,7 +3,7 @@
 The textbook recursion follows the correlation, which reaches ``1 - O(1/L^2)`` after L
 layers; in float32 all digits that matter are gone by depth 100. This one follows what
 is left, ``delta = 1 - rho``, and the angle ``theta = 2 asin(sqrt(delta / 2))``. A layer
-is
+is (`theory.arc`)
 
     delta <- delta - (sin theta - theta cos theta) / pi
     Theta <- Sigma + Theta (pi - theta) / pi,    Sigma = q (1 - delta)
@@ -17,6 +17,7 @@ References:
     https://arxiv.org/abs/1806.07572.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -26,31 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from theory.arc import relu_arc
 from theory.kernels import float64
-from theory.types import Array, KernelFn, Kernels
+from theory.types import Array, Kernels
 
-# sin t - t cos t = sum_k (-1)^(k+1) 2k / (2k+1)! t^(2k+1)
-_SERIES = tuple(
-    (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)
-)
-
-
-# asin(t) = t + t z above(z) / below(z) with z = t^2, highest power first.
-_ABOVE = (
-    3.47933107596021167570e-05,
-    7.91534994289814532176e-04,
-    -4.00555345006794114027e-02,
-    2.01212532134862925881e-01,
-    -3.25565818622400915405e-01,
-    1.66666666666666657415e-01,
-)
-_BELOW = (
-    7.70381505559019352791e-02,
-    -6.88283971605453293030e-01,
-    2.02094576023350569471e00,
-    -2.40339491173441421878e00,
-    1.0,
-)
+_LAYERS_A_PASS = 8
 
 
 class _State(NamedTuple):
@@ -62,7 +43,51 @@ class _State(NamedTuple):
     """``Theta / q``."""
 
 
-def relu_network(depth: int, *, last_W_std: float = 1.0) -> KernelFn:
+@dataclasses.dataclass(frozen=True)
+class ReLUNetwork:
+    """Kernels of a fully connected ReLU network; made by `relu_network`.
+
+    Attributes:
+      depth: hidden layers.
+      last_W_std: scale of the output layer's weights.
+    """
+
+    depth: int
+    last_W_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_depths([self.depth])
+        _check_last(self.last_W_std)
+
+    def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
+        """Kernels ``[N, M]`` in float64; `x2` None means `x1`."""
+        first = np.asarray(x1, np.float64)
+        second = None if x2 is None else np.asarray(x2, np.float64)
+        with float64():
+            scale, state = _begin(first, second, self.last_W_std)
+            state = _advance(state, self.depth)
+            return Kernels(*map(np.asarray, _emit(scale, state)))
+
+    def tile(
+        self, x1: Float[jax.Array, "N *X"], x2: Float[jax.Array, "M *X"] | None = None
+    ) -> Kernels:
+        """The same inside a compiled function, in the type of the inputs.
+
+        In float32 correlations are rounded to 1e-7: inputs nearer to each other than an
+        angle of 1e-3 are not told apart.
+        """
+        flat1 = x1.reshape(len(x1), -1)
+        flat2 = None if x2 is None else x2.reshape(len(x2), -1)
+        scale, state = _start(flat1, flat2)
+        # Several layers in one pass over memory.
+        state = jax.lax.fori_loop(
+            0, self.depth, lambda _, state: _layer(state), state,
+            unroll=min(max(self.depth, 1), _LAYERS_A_PASS),
+        )  # fmt: skip
+        return _emit(scale * self.last_W_std**2, state)
+
+
+def relu_network(depth: int, *, last_W_std: float = 1.0) -> ReLUNetwork:
     """Kernels of a fully connected ReLU network.
 
     NTK parametrisation, `depth` hidden layers of infinite width with
@@ -77,20 +102,7 @@ def relu_network(depth: int, *, last_W_std: float = 1.0) -> KernelFn:
     Returns:
       ``kernel(x1, x2=None) -> Kernels`` in float64.
     """
-    _check_depths([depth])
-    _check_last(last_W_std)
-
-    def kernel(x1: Array, x2: Array | None = None) -> Kernels:
-        with float64():
-            scale, state = _begin(
-                np.asarray(x1, np.float64),
-                None if x2 is None else np.asarray(x2, np.float64),
-                last_W_std,
-            )
-            state = _advance(state, depth)
-            return Kernels(*map(np.asarray, _emit(scale, state)))
-
-    return kernel
+    return ReLUNetwork(depth, last_W_std)
 
 
 def relu_depths(
@@ -184,11 +196,20 @@ def _begin(
         raise ValueError(
             f"the inputs differ in size: {flat1.shape[1]} and {flat2.shape[1]}"
         )
-    scale, state = _start(flat1, flat2)
+    scale, state = _start_in_float64(flat1, flat2)
     return scale * np.asarray(last_W_std**2, scale.dtype), state
 
 
 @jax.jit
+def _start_in_float64(
+    x1: Float[jax.Array, "N D"], x2: Float[jax.Array, "M D"] | None
+) -> tuple[Float[jax.Array, "N M"], _State]:
+    """`_start` for inputs of any type, or near duplicates would have no digits left."""
+    double2 = None if x2 is None else x2.astype(jnp.float64)
+    start = _start(x1.astype(jnp.float64), double2)
+    return jax.tree.map(lambda part: part.astype(x1.dtype), start)
+
+
 def _start(
     x1: Float[jax.Array, "N D"], x2: Float[jax.Array, "M D"] | None
 ) -> tuple[Float[jax.Array, "N M"], _State]:
@@ -197,63 +218,31 @@ def _start(
     unit2, scale2 = (unit1, scale1) if x2 is None else _unit(x2)
     delta = _one_minus_correlation(unit1, unit2)
     if x2 is None:
-        delta = jnp.where(jnp.eye(len(x1), dtype=bool), 0.0, delta)
-    delta = delta.astype(x1.dtype)
-    return (scale1[:, None] * scale2[None]).astype(x1.dtype), _State(delta, 1.0 - delta)
+        delta = jnp.where(jnp.eye(len(x1), dtype=bool), jnp.zeros_like(delta), delta)
+    return scale1[:, None] * scale2[None], _State(delta, 1 - delta)
 
 
 def _unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
-    """Directions, and lengths over sqrt(d); an input of zeros has neither.
-
-    In float64 for inputs of any type, or near duplicates would have no digits left.
-    """
-    x = x.astype(jnp.float64)
+    """Directions, and lengths over sqrt(d); an input of zeros has neither."""
     length = jnp.sqrt(jnp.sum(x * x, axis=1))
-    unit = x / jnp.where(length > 0, length, 1.0)[:, None]
+    unit = x / jnp.where(length > 0, length, jnp.ones_like(length))[:, None]
     return unit, length / x.shape[1] ** 0.5
 
 
 def _one_minus_correlation(
     unit1: Float[jax.Array, "N D"], unit2: Float[jax.Array, "M D"]
 ) -> Float[jax.Array, "N M"]:
-    delta = 1.0 - unit1 @ unit2.T
+    delta = 1 - jnp.matmul(unit1, unit2.T, precision=jax.lax.Precision.HIGHEST)
     # Round-off between equal directions would grow to its square root.
-    delta = jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0.0, delta)
-    return jnp.clip(delta, 0.0, 2.0)
+    tiny = 8 * jnp.finfo(delta.dtype).eps
+    return jnp.clip(jnp.where(delta < tiny, jnp.zeros_like(delta), delta), 0, 2)
 
 
 def _layer(state: _State) -> _State:
     """One hidden layer."""
-    delta, ntk = state
-    theta = 2.0 * _arcsin_sqrt(delta / 2.0)
-    square = theta * theta
-    series = jnp.zeros_like(theta)
-    for coefficient in reversed(_SERIES):
-        series = series * square + coefficient
-    # For small angles sin - theta cos cancels; the series does not.
-    direct = jnp.sqrt(delta * (2.0 - delta)) - theta * (1.0 - delta)
-    step = jnp.where(theta < 1.0, series * square * theta, direct)
-    delta = jnp.clip(delta - step / math.pi, 0.0, 2.0)
-    return _State(delta, 1.0 - delta + ntk * (1.0 - theta / math.pi))
-
-
-def _arcsin_sqrt(square: Float[jax.Array, "N M"]) -> Float[jax.Array, "N M"]:
-    """``asin(sqrt(square))`` for values in [0, 1].
-
-    The rational approximation of fdlibm (Sun Microsystems, 1993), four times faster
-    than XLA's arcsin on a CPU and just as exact.
-    """
-    small = square <= 0.25
-    root = jnp.sqrt(square)
-    z = jnp.where(small, square, (1.0 - root) / 2.0)
-    above, below = jnp.zeros_like(z), jnp.zeros_like(z)
-    for coefficient in _ABOVE:
-        above = above * z + coefficient
-    for coefficient in _BELOW:
-        below = below * z + coefficient
-    t = jnp.where(small, root, jnp.sqrt(z))
-    value = t + t * (z * above / below)
-    return jnp.where(small, value, math.pi / 2.0 - 2.0 * value)
+    turn, step = relu_arc(state.delta)
+    delta = jnp.clip(state.delta - step, 0, 2)
+    return _State(delta, 1 - delta + state.ntk * (1 - turn))
 
 
 @jax.jit
@@ -263,7 +252,7 @@ def _advance(state: _State, count: int | Int[jax.Array, ""]) -> _State:
 
 @jax.jit
 def _emit(scale: Float[jax.Array, "N M"], state: _State) -> Kernels:
-    return Kernels(scale * (1.0 - state.delta), scale * state.ntk)
+    return Kernels(scale * (1 - state.delta), scale * state.ntk)
 
 
 @jax.jit

@@ -6,7 +6,7 @@ turns back into float32 in the first operation of a caller who has not enabled i
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -39,6 +39,22 @@ class Kernels(NamedTuple):
 
 KernelFn = Callable[..., Kernels]
 """``kernel(x1, x2=None) -> Kernels``; ``x2=None`` means ``x1``."""
+
+
+@runtime_checkable
+class DeviceKernel(Protocol):
+    """A kernel that compiled functions can make, a tile at a time; hashable.
+
+    What has this too is sharded over devices and need not pass through the host.
+    """
+
+    def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
+        """``[N, M]`` in float64, NumPy."""
+        ...
+
+    def tile(self, x1: jax.Array, x2: jax.Array | None = None) -> Kernels:
+        """``[N, M]`` in the type of the inputs, traceable."""
+        ...
 
 
 class OneTask(NamedTuple):

@@ -13,6 +13,11 @@ def free_bytes() -> int:
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int:
+    """What is left of the machine's memory."""
     if _MEMINFO.is_file():
         for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):

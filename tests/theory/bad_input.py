@@ -329,6 +329,34 @@ CASES = {
     "scale of zero": Case(
         lambda: theory.relu_network(1, last_W_std=0.0), "ValueError", ("`last_W_std`",)
     ),
+    "unknown solver": Case(
+        lambda: theory.mtl_predictor(kernel, tasks(), solver="lu"),
+        "ValueError",
+        ("unknown solver 'lu'", "conjugate_gradients", "theory.Iterative"),
+    ),
+    "unknown type of products": Case(
+        lambda: theory.Iterative(dtype="float16"),
+        "ValueError",
+        ("float32 or float64", "float16"),
+    ),
+    "unknown type of a matrix": Case(
+        lambda: theory.kernel_matrix(kernel, x, dtype="float16"),
+        "ValueError",
+        ("float32", "float16"),
+    ),
+    "a matrix of inputs of two shapes": Case(
+        lambda: theory.kernel_matrix(kernel, x, x[:, :3]),
+        "ValueError",
+        ("differ in shape",),
+    ),
+    "a matrix of words": Case(
+        lambda: theory.kernel_matrix(kernel, np.asarray([["a"]])),
+        "TypeError",
+        ("`x1` must hold numbers",),
+    ),
+    "a matrix of nothing": Case(
+        lambda: theory.kernel_matrix(kernel, x[:0]), "ValueError", ("examples",)
+    ),
     "unknown activation": Case(
         lambda: theory.fully_connected(1, activation="tanh"),
         "ValueError",

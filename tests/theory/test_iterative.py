@@ -1,4 +1,4 @@
-"""Conjugate gradients against Cholesky, without ever a whole matrix."""
+"""Heads that are not shared, by products with tiles, against Cholesky."""
 
 from collections.abc import Iterator
 
@@ -6,64 +6,40 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import LOOPS, as_tasks, unequal_tasks
+from tests.theory.cases import as_tasks, unequal_tasks
 from theory import iterative, tiles
 
 KERNEL = theory.relu_network(2)
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of one or two tasks, and no matrix over all of them."""
-    chunk = tiles.chunk
-    monkeypatch.setattr(
-        "theory.tiles.chunk", lambda tasks, **options: chunk(tasks, size=12, **options)
-    )
+CLASSES = theory.class_heads(
+    np.array([[0, 1], [2, 0], [1, 3], [4, 2], [3, 4]]), correlation=0.5
+)
+SOLVER = theory.Iterative(tolerance=1e-12)
 
 
 @pytest.mark.parametrize("train_on", ["query", "joint"])
-@pytest.mark.parametrize("heads", ["shared", "classes"])
-@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("heads", [CLASSES, 0.6 * np.ones((5, 5)) + 0.4 * np.eye(5)])
 def test_mtl(
-    train_on: theory.TrainOn, heads: str, monkeypatch: pytest.MonkeyPatch
+    train_on: theory.TrainOn,
+    heads: theory.Heads | np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tasks, test = as_tasks(unequal_tasks(0, 5)), unequal_tasks(1, 1)[0]
-    classes = np.array([[0, 1], [2, 0], [1, 3], [4, 2], [3, 4]])
-    given = theory.class_heads(classes, correlation=0.5)
-    expected, actual = _both(
-        monkeypatch,
-        lambda solver: theory.mtl_predictor(
-            KERNEL,
-            tasks,
-            heads="shared" if heads == "shared" else given,
-            train_on=train_on,
-            solver=solver,
-        ).function(test.query_x),
-    )
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", LOOPS)
-@pytest.mark.usefixtures("small_chunks")
-def test_gbml(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks, test = as_tasks(unequal_tasks(2, 5)), unequal_tasks(3, 1)[0]
-    expected, actual = _both(
-        monkeypatch,
-        lambda solver: theory.gbml_predictor(
-            KERNEL, tasks, inner=LOOPS[name][0], solver=solver
-        ).function(test.query_x),
-    )
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
-
-
-def _both(monkeypatch: pytest.MonkeyPatch, predict) -> tuple[np.ndarray, np.ndarray]:
-    expected = predict("cholesky")
+    expected = theory.mtl_predictor(KERNEL, tasks, heads=heads, train_on=train_on)
 
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("a whole matrix was made")
 
+    chunk = tiles.chunk
     monkeypatch.setattr("theory.iterative.fill", refuse)
-    return expected, predict("conjugate_gradients")
+    monkeypatch.setattr(
+        "theory.tiles.chunk", lambda tasks, **options: chunk(tasks, size=12, **options)
+    )
+    actual = theory.mtl_predictor(
+        KERNEL, tasks, heads=heads, train_on=train_on, solver=SOLVER
+    )
+    np.testing.assert_allclose(
+        actual.function(test.query_x), expected.function(test.query_x), atol=1e-9
+    )
 
 
 def test_jitter() -> None:
@@ -85,14 +61,18 @@ def test_jitter() -> None:
 
 
 def test_a_repeated_query_is_reported() -> None:
-    tasks = unequal_tasks(5)
+    tasks = unequal_tasks(5, 5)
     tasks[1].query_x[2] = tasks[1].query_x[0]
     with pytest.raises(theory.SingularKernelError, match="query 0 of task 1"):
-        theory.mtl_predictor(KERNEL, as_tasks(tasks), solver="conjugate_gradients")
+        theory.mtl_predictor(KERNEL, as_tasks(tasks), heads=CLASSES, solver=SOLVER)
 
 
 def test_needs_infinite_time() -> None:
     with pytest.raises(ValueError, match="infinite time"):
         theory.mtl_predictor(
-            KERNEL, as_tasks(unequal_tasks(6)), time=1.0, solver="conjugate_gradients"
+            KERNEL,
+            as_tasks(unequal_tasks(6, 5)),
+            heads=CLASSES,
+            time=1.0,
+            solver=SOLVER,
         )

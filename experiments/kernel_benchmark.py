@@ -1,0 +1,262 @@
+"""Kernels and solvers of many points: time, memory, accuracy, against neural-tangents.
+
+    python -m experiments.kernel_benchmark
+    python -m experiments.kernel_benchmark --dataset cifar_fs --data-dir DATA
+
+Measures both kernels of a fully connected ReLU network on 20,000 points against
+neural-tangents' batched kernel; training by products with the kernel against training
+by its matrix where both fit; and training by products alone on up to 1,000 tasks of 5
+ways, 5 shots and 15 queries (100,000 points). Each measurement has a process of its
+own, for its peak memory. Prints each figure, writes
+results/kernel-benchmark/results.json and a picture.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from metabridge.comparison.run import in_a_process
+
+WAYS, SHOTS, QUERIES = 5, 5, 15
+Part = Literal["matrix", "agreement", "scaling"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure kernels and solvers of many points."""
+
+    parts: tuple[Part, ...] = ("matrix", "agreement", "scaling")
+    """What to measure."""
+    points: int = 20_000
+    """Of the kernel matrix."""
+    depth: int = 3
+    """Hidden layers of the network."""
+    dimensions: int = 64
+    """Of the synthetic inputs."""
+    batch: int = 2000
+    """Points a side of neural-tangents' batches."""
+    tasks: tuple[int, ...] = (20, 50, 100, 200, 500, 1000)
+    """Of the scaling; each has 100 points."""
+    agreement_tasks: int = 100
+    """Training tasks of the comparison of both solvers."""
+    tolerance: float = 1e-6
+    """Relative residual of the scaling."""
+    dataset: str = ""
+    """Draw the tasks of the scaling from its training split instead, with images that
+    occur in several tasks."""
+    data_dir: Path | None = None
+    """TFDS folder of the dataset."""
+    output_dir: Path = Path("results/kernel-benchmark")
+    """Where to write."""
+
+
+def main() -> None:
+    """Entry point."""
+    config = tyro.cli(Config, prog="python -m experiments.kernel_benchmark")
+    if min(config.points, config.depth, config.batch, *config.tasks) < 1:
+        raise SystemExit("kernel_benchmark: all numbers must be at least 1")
+    results: dict[str, Any] = {"cores": os.cpu_count()}
+    if "matrix" in config.parts:
+        _show(results, "matrix", in_a_process(_matrix, config))
+        _show(results, "neural-tangents", in_a_process(_library, config))
+        ratio = (
+            results["neural-tangents"]["seconds"]
+            / results["matrix"]["seconds, float64"]
+        )
+        _show(results, "times faster than neural-tangents", {"float64": ratio})
+    if "agreement" in config.parts:
+        _show(results, "agreement", in_a_process(_agreement, config))
+    if "scaling" in config.parts:
+        for tasks in config.tasks:
+            name = f"products, {tasks} tasks"
+            _show(results, name, in_a_process(_scaling, config, tasks))
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=2) + "\n"
+    (config.output_dir / "results.json").write_text(text, encoding="utf-8")
+    if "scaling" in config.parts:
+        _draw(config, results)
+
+
+def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:
+    results[name] = values
+    for key, value in values.items():
+        shown = value if isinstance(value, str) else f"{value:.4g}"
+        print(f"{name + ', ' + key:72} {shown}", flush=True)
+
+
+def _sphere(config: Config) -> np.ndarray:
+    x = np.random.default_rng(0).standard_normal((config.points, config.dimensions))
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * config.dimensions**0.5
+
+
+def _peak() -> float:
+    """Of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+_PROBES = 500
+
+
+def _matrix(config: Config) -> dict[str, float]:
+    """Both kernels whole, in either type; the best of two runs each."""
+    import theory
+
+    x, kernel, result = _sphere(config), theory.relu_network(config.depth), {}
+    for dtype in ("float32", "float64"):
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            made = theory.kernel_matrix(kernel, x, dtype=dtype)
+            seconds.append(time.perf_counter() - start)
+            error = _against_library(config, x, made.ntk)
+            del made
+        result[f"seconds, {dtype}"] = min(seconds)
+        result[f"largest relative difference, {dtype}"] = error
+        result[f"peak memory so far, GB, {dtype}"] = _peak()
+    return result
+
+
+def _against_library(config: Config, x: np.ndarray, ntk: Any) -> float:
+    """On some of the points, in float64."""
+    import theory
+
+    rows = np.random.default_rng(1).choice(len(x), min(_PROBES, len(x)), replace=False)
+    expected = np.asarray(theory.fully_connected(config.depth)(x[rows]).ntk)
+    return float(np.abs(ntk[np.ix_(rows, rows)] / expected - 1).max())
+
+
+def _library(config: Config) -> dict[str, float]:
+    """neural-tangents' batched kernel in float64, once after a small run."""
+    import jax
+
+    import theory
+
+    jax.config.update("jax_enable_x64", True)
+    x = _sphere(config)
+    nt = theory.neural_tangents()
+    layers = [nt.stax.Dense(1, 2**0.5), nt.stax.Relu()] * config.depth
+    kernel_fn = nt.stax.serial(*layers, nt.stax.Dense(1))[2]
+    batch = config.batch
+    while config.points % batch:  # it takes equal batches alone
+        batch -= 1
+    # What it makes stays on the host, as ours does.
+    batched = nt.batch(kernel_fn, batch_size=batch, store_on_device=False)
+    batched(x[: 2 * batch], None, ("nngp", "ntk"))
+    start = time.perf_counter()
+    made = batched(x, None, ("nngp", "ntk"))
+    np.asarray(made.ntk)
+    return {
+        "seconds": time.perf_counter() - start,
+        "points a batch": float(batch),
+        "peak memory, GB": _peak(),
+    }
+
+
+def _tasks(config: Config, count: int) -> Any:
+    import theory
+
+    if config.dataset:
+        from experiments.ntk_compare import tasks as images
+        from experiments.ntk_compare.config import Config as ImageConfig
+        from metabridge.data.registry import load_dataset
+
+        dataset = load_dataset(config.dataset, data_dir=config.data_dir)
+        options = ImageConfig(ways=WAYS, shots=SHOTS, queries=QUERIES)
+        return images.images(
+            options, dataset, dataset.train, count, seed=0, apart=False
+        )[0]
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((count, WAYS, 1, config.dimensions))
+
+    def inputs(each: int) -> np.ndarray:
+        x = means + rng.standard_normal((count, WAYS, each, config.dimensions))
+        return x.reshape(count, WAYS * each, config.dimensions)
+
+    def labels(each: int) -> np.ndarray:
+        own = theory.one_hot(np.repeat(np.arange(WAYS), each), WAYS, centred=True)
+        return np.broadcast_to(own, (count, *own.shape))
+
+    return theory.Tasks(inputs(SHOTS), labels(SHOTS), inputs(QUERIES), labels(QUERIES))
+
+
+def _agreement(config: Config) -> dict[str, float]:
+    """Predictions after training by products and by a matrix; largest differences."""
+    import theory
+
+    tasks = _tasks(config, config.agreement_tasks)
+    kernel = theory.relu_network(config.depth)
+    inner = theory.gradient_flow("head", time=1.0)
+    iterative = theory.Iterative(tolerance=1e-9)
+    result = {"points": float(config.agreement_tasks * WAYS * (SHOTS + QUERIES))}
+    new = np.asarray(_tasks(config, config.agreement_tasks + 1).query_x)[-1]
+    for name, make in (
+        ("MTL", lambda **o: theory.mtl_predictor(kernel, tasks, train_on="joint", **o)),
+        ("GBML", lambda **o: theory.gbml_predictor(kernel, tasks, inner=inner, **o)),
+    ):
+        for time_, suffix in ((np.inf, ""), (0.01, ", time 0.01")):
+            values = []
+            for solver in ("cholesky", iterative):
+                start = time.perf_counter()
+                predictor = make(solver=solver, time=time_)
+                method = predictor.report.method if predictor.report else ""
+                seconds = time.perf_counter() - start
+                result[f"seconds, {name}{suffix}, {method}"] = seconds
+                values.append(predictor.function(new))
+            error = np.abs(values[0] - values[1]).max() / np.abs(values[0]).max()
+            result[f"largest relative difference, {name}{suffix}"] = float(error)
+    return result
+
+
+def _scaling(config: Config, count: int) -> dict[str, Any]:
+    """MTL trained on queries and supports of so many tasks, by products alone."""
+    import theory
+
+    tasks = _tasks(config, count)
+    options = theory.Iterative(tolerance=config.tolerance, keep_bytes=4e9)
+    predictor = theory.mtl_predictor(
+        theory.relu_network(config.depth), tasks, train_on="joint", solver=options
+    )
+    report = predictor.report
+    assert report is not None
+    return {
+        "rows": report.rows,
+        "different points": report.points,
+        "seconds": report.seconds,
+        "iterations": report.iterations,
+        "relative residual, float64": report.relative_residual,
+        "bound on the relative error": report.error_bound,
+        "peak memory, GB": _peak(),
+    }
+
+
+def _draw(config: Config, results: dict[str, Any]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    found = [results[f"products, {tasks} tasks"] for tasks in config.tasks]
+    rows = [each["rows"] for each in found]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    left.loglog(rows, [each["seconds"] for each in found], "o-")
+    left.set(xlabel="training points", ylabel="seconds", title="Time")
+    right.loglog(rows, [each["peak memory, GB"] for each in found], "o-", label="here")
+    right.loglog(rows, [8e-9 * n**2 for n in rows], "--", label="one float64 matrix")
+    right.set(xlabel="training points", ylabel="GB", title="Peak memory")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(config.output_dir / "scaling.png", dpi=160)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

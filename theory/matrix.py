@@ -1,0 +1,190 @@
+"""Kernel matrices of many points: in tiles, over all devices, resumable on disk.
+
+Tiles below the diagonal of a symmetric matrix are computed once and mirrored. In a
+folder the matrices are memory-mapped ``.npy`` files that any program can open, beside a
+journal of the tiles that are finished: a computation that was killed goes on where it
+was, and gives the same bytes as one that was not.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Num
+from tqdm import tqdm
+
+from metabridge import devices as machine
+from theory.devices import Devices, Placement, device_tile
+from theory.kernels import evaluate, float64
+from theory.storage import Store
+from theory.types import Array, DeviceKernel, KernelFn, Kernels
+
+DType = Literal["float32", "float64"]
+TILE = 2048
+"""Rows and columns of a tile."""
+_FLUSH_EVERY = 10.0
+"""Seconds of work that a killed computation may lose, besides the tile in hand."""
+
+
+def kernel_matrix(
+    kernel: KernelFn,
+    x1: Num[Array, "N *X"],
+    x2: Num[Array, "M *X"] | None = None,
+    *,
+    dtype: DType = "float64",
+    folder: Path | str | None = None,
+    name: str = "",
+    tile: int = TILE,
+    devices: Devices = None,
+    progress: bool = False,
+) -> Kernels:
+    """Both kernels between many points.
+
+    Args:
+      kernel: ``kernel(x1, x2=None) -> Kernels``. A `theory.DeviceKernel`, as
+        `relu_network` is, computes in `dtype` and over all devices; another computes in
+        float64 and is rounded.
+      x1: inputs ``[N, *X]``.
+      x2: inputs ``[M, *X]``; None means `x1`, and half the work.
+      dtype: of the result. Solves need float64; float32 halves memory and time.
+      folder: where to keep the matrices; None for memory. Without its files there, or
+        with those of the same computation, finished or not.
+      name: of the kernel in the folder, for one that does not say by its `repr`.
+      tile: rows and columns computed at a time.
+      devices: to compute on; None for all.
+      progress: show a bar with the time left.
+
+    Returns:
+      Kernels ``[N, M]``: arrays, or read-only memory maps of the files in `folder`.
+
+    Raises:
+      ValueError: bad arguments, more than the memory holds, or a folder with something
+        else in it; before anything is computed.
+      OSError: the disk is too small, before anything is computed.
+    """
+    if dtype not in get_args(DType):
+        raise ValueError(f"`dtype` must be 'float32' or 'float64', not {dtype!r}")
+    if tile < 1:
+        raise ValueError(f"`tile` must be at least 1, but is {tile}")
+    first = _inputs("x1", x1)
+    second = None if x2 is None else _inputs("x2", x2)
+    if second is not None and first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"the inputs differ in shape: {first.shape[1:]} and {second.shape[1:]}"
+        )
+    shape = (len(first), len(first if second is None else second))
+    if folder is None:
+        _check_memory(shape, dtype)
+        result = Kernels(np.empty(shape, dtype), np.empty(shape, dtype))
+        for rows, columns, part in _tiles(
+            kernel, first, second, dtype, tile, devices, progress, set()
+        ):
+            _write(result, rows, columns, part, symmetric=second is None)
+        return result
+    probe = evaluate(kernel, first[:3], (first if second is None else second)[:2])
+    with Store(
+        Path(folder), shape, dtype, tile=tile, symmetric=second is None,
+        inputs=(first, second), name=name or _name(kernel), probe=probe,
+    ) as store:  # fmt: skip
+        waiting: list[tuple[int, int]] = []
+        flushed = time.monotonic()
+        for rows, columns, part in _tiles(
+            kernel, first, second, dtype, tile, devices, progress, store.done
+        ):
+            _write(store.kernels, rows, columns, part, symmetric=second is None)
+            waiting.append((rows.start, columns.start))
+            if time.monotonic() - flushed > _FLUSH_EVERY:
+                store.finish(waiting)
+                waiting, flushed = [], time.monotonic()
+        store.finish(waiting)
+        return store.opened()
+
+
+def _tiles(
+    kernel: KernelFn,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    dtype: DType,
+    size: int,
+    devices: Devices,
+    progress: bool,
+    done: set[tuple[int, int]],
+) -> Iterator[tuple[slice, slice, Kernels]]:
+    """What is not done yet; on and below the diagonal where `x2` is None."""
+    other = x1 if x2 is None else x2
+    corners = [
+        (row, column)
+        for row in range(0, len(x1), size)
+        for column in range(0, row + 1 if x2 is None else len(other), size)
+    ]
+    left = [corner for corner in corners if corner not in done]
+    placement = Placement(devices)
+    for row, column in tqdm(left, "kernel", unit="tile", disable=not progress):
+        rows = slice(row, min(row + size, len(x1)))
+        columns = slice(column, min(column + size, len(other)))
+        right = None if x2 is None and row == column else other[columns]
+        yield rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+
+
+def _one(
+    kernel: KernelFn,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    dtype: DType,
+    placement: Placement,
+) -> Kernels:
+    if not isinstance(kernel, DeviceKernel):
+        return Kernels(*(part.astype(dtype) for part in evaluate(kernel, x1, x2)))
+    with float64():
+        second = None if x2 is None else x2.astype(dtype)
+        result = device_tile(kernel, x1.astype(dtype), second, placement)
+    for part in result:
+        if not np.isfinite(part).all():
+            raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
+    return result
+
+
+def _write(
+    whole: Kernels, rows: slice, columns: slice, part: Kernels, *, symmetric: bool
+) -> None:
+    for target, source in zip(whole, part, strict=True):
+        target, source = np.asarray(target), np.asarray(source)
+        if symmetric and rows == columns:
+            # A product of a matrix with itself may round differently on both sides.
+            source = np.tril(source) + np.tril(source, -1).T
+        target[rows, columns] = source
+        if symmetric and rows != columns:
+            target[columns, rows] = source.T
+
+
+def _inputs(what: str, x: Array) -> np.ndarray:
+    array = np.asarray(x)
+    if array.ndim < 2 or not len(array):
+        raise ValueError(
+            f"`{what}` must be [examples, *features], but has shape {array.shape}"
+        )
+    if not np.issubdtype(array.dtype, np.number):
+        raise TypeError(f"`{what}` must hold numbers, but is {array.dtype}")
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(f"`{what}` holds NaN or infinity")
+    return array
+
+
+def _check_memory(shape: tuple[int, int], dtype: DType) -> None:
+    size = np.dtype(dtype).itemsize
+    needed, free = 2 * shape[0] * shape[1] * size, machine.free_host_bytes()
+    if needed > free:
+        points = int((free / (2 * size)) ** 0.5)
+        raise ValueError(
+            f"two kernel matrices {list(shape)} in {dtype} need {needed / 1e9:.3g} GB "
+            f"of memory, but {free / 1e9:.3g} GB are free, enough for {points} points; "
+            "pass folder=... to keep them on disk"
+            + (", or dtype='float32'" if dtype == "float64" else "")
+        )
+
+
+def _name(kernel: KernelFn) -> str:
+    """What tells a kernel from others; its values do too, see `Store`."""
+    return repr(kernel) if isinstance(kernel, DeviceKernel) else ""
