@@ -9,12 +9,11 @@ from theory.architectures import convolutional as convolutional
 from theory.architectures import from_stax as from_stax
 from theory.architectures import fully_connected as fully_connected
 from theory.architectures import residual as residual
-from theory.closeness import DepthSweep as DepthSweep
 from theory.closeness import at_positions as at_positions
 from theory.closeness import compare as compare
-from theory.closeness import depth_sweep as depth_sweep
 from theory.closeness import fit_slope as fit_slope
 from theory.compat import neural_tangents as neural_tangents
+from theory.diagnosis import diagnose as diagnose
 from theory.gbml import gbml_kernel as gbml_kernel
 from theory.gbml import gbml_predictor as gbml_predictor
 from theory.heads import Heads as Heads
@@ -25,9 +24,13 @@ from theory.mtl import TrainOn as TrainOn
 from theory.mtl import mtl_kernel as mtl_kernel
 from theory.mtl import mtl_predictor as mtl_predictor
 from theory.predictor import Predictor as Predictor
+from theory.reading import Diagnosis as Diagnosis
+from theory.reading import Spectrum as Spectrum
 from theory.relu import iterate_depths as iterate_depths
 from theory.relu import relu_depths as relu_depths
 from theory.relu import relu_network as relu_network
+from theory.sweep import DepthSweep as DepthSweep
+from theory.sweep import depth_sweep as depth_sweep
 from theory.types import Closeness as Closeness
 from theory.types import KernelFn as KernelFn
 from theory.types import Kernels as Kernels
