@@ -14,12 +14,14 @@ INTRODUCTION = Section(
         "A few-shot <i>task</i> is a handful of labelled images, its <i>support</i>, "
         "and further images of the same classes to be named, its <i>queries</i>. "
         "<b>Multi-task learning (MTL)</b> trains one body with a head for each "
-        "training task. <b>Gradient-based meta-learning (GBML)</b> trains through an inner loop "
+        "training task. <b>Gradient-based meta-learning (GBML)</b> trains through an "
+        "inner loop "
         "of adaptation: ANIL moves the head in it, MAML all layers, R2-D2 solves a "
         "ridge regression. At infinite width all of them are kernel regressions, so "
         "that they can be trained in closed form and compared without noise.",
         "Wang, Zhao and Li (ICML 2021) prove that MTL and GBML end close to one "
-        "another in deep networks: <code>‖F_MTL − F_GBML‖ ≤ c (λτ + 1/L)</code> with L hidden "
+        "another in deep networks: <code>‖F_MTL − F_GBML‖ ≤ c (λτ + 1/L)</code> with "
+        "L hidden "
         "layers and an inner loop of time λτ. This page asks what that is worth on "
         "images: how accurate the methods are, how often they name the same class, and "
         "when they do not.",
@@ -60,7 +62,8 @@ def _accuracy(
         "Accuracy on unseen tasks",
         (
             f"{config.ways}-way {config.shots}-shot tasks of {config.dataset}; the "
-            "last rows say how many each kernel was trained and judged on. MTL and ANIL "
+            "last rows say how many each kernel was trained and judged on. MTL and "
+            "ANIL "
             f"adapt their head to an unseen task for time {config.adaptation_time:g}, "
             "MAML all layers for that time over the number of layers, R2-D2 by ridge "
             "regression. <i>Adaptation alone</i> is the first of these from a function "
@@ -153,7 +156,8 @@ def _failures(
         (
             f"One condition at a time, from {config.failure_depth} hidden layers, λτ = "
             f"{config.failure_time:g}, {config.tasks} training tasks, shared heads, "
-            "and the same adaptation of the head on both sides. <i>Close</i> is a relative "
+            "and the same adaptation of the head on both sides. <i>Close</i> is a "
+            "relative "
             "gap of at most 0.1 or the same class for at least 95 % of the queries.",
             *(html.escape(sentence) for sentence in failures),
         ),
