@@ -58,14 +58,15 @@ def compare(
     )
     theirs = adaptation if gbml_adaptation is None else gbml_adaptation
     arguments = (test_tasks.support_x, test_tasks.support_y, test_tasks.query_x)
-    predictions = [
+    ours, other = (
         list(result) if isinstance(result, list) or result.ndim == 3 else [result]
         for result in (
             mtl(*arguments, adaptation=adaptation),
             gbml(*arguments, adaptation=theirs),
         )
-    ]
-    return closeness_of(*predictions, gbml.transferred(test_tasks, adaptation=theirs))
+    )
+    transferred = gbml.transferred(test_tasks, adaptation=theirs)
+    return closeness_of(ours, other, transferred)
 
 
 def closeness_of(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from theory import streaming
 from theory.adaptation import Inner, gradient_flow
@@ -76,7 +77,6 @@ def diagnose(
     theirs = adapt if gbml_adaptation is None else gbml_adaptation
     each = unseen.each()
     points, train = on_positions(tasks)
-    _check_features(points, each)
     own = precomputed(evaluate(kernel, points))
     try:
         mtl = mtl_predictor(own, train, heads=heads, train_on=train_on, jitter=jitter)
@@ -91,35 +91,27 @@ def diagnose(
     except SingularKernelError as error:
         raise SingularKernelError(_explain(error, tasks)) from error
     ours, other = predicted
-    accuracies = [
+    alone = [f - g for f, g in zip(*other, strict=True)]
+    mtl_right, gbml_right, alone_right = (
         _accuracies(each, predictions)
-        for predictions in (
-            ours.predictions,
-            other.predictions,
-            [f - g for f, g in zip(*other, strict=True)],
-        )
-    ]
-    return Diagnosis(
-        closeness_of(ours.predictions, *other),
-        _mean_share(*other),
-        *(float(own.mean()) for own in accuracies),
-        max(_interval(own) for own in accuracies),
-        _spectrum(mtl_kernel(own, train, heads=heads, train_on=train_on), jitter),
-        _spectrum(gbml_kernel(own, train, inner=inner), jitter),
-        _inner_time(inner),
-        depth,
-        len(tasks.each()),
-        len(each),
+        for predictions in (ours.predictions, other.predictions, alone)
     )
-
-
-def _check_features(points: np.ndarray, unseen: Sequence[OneTask]) -> None:
-    shape = unseen[0].query_x.shape[1:]
-    if shape != points.shape[1:]:
-        raise ValueError(
-            f"the inputs of the unseen tasks have shape {list(shape)}, but those of "
-            f"the training tasks {list(points.shape[1:])}"
-        )
+    return Diagnosis(
+        closeness=closeness_of(ours.predictions, *other),
+        transfer_share=_mean_share(*other),
+        mtl_accuracy=float(mtl_right.mean()),
+        gbml_accuracy=float(gbml_right.mean()),
+        untrained_accuracy=float(alone_right.mean()),
+        interval=max(map(_interval, (mtl_right, gbml_right, alone_right))),
+        mtl_spectrum=_spectrum(
+            mtl_kernel(own, train, heads=heads, train_on=train_on), jitter
+        ),
+        gbml_spectrum=_spectrum(gbml_kernel(own, train, inner=inner), jitter),
+        inner_time=_inner_time(inner),
+        depth=depth,
+        tasks=len(tasks.each()),
+        unseen=len(each),
+    )
 
 
 def _explain(error: SingularKernelError, tasks: Tasks) -> str:
@@ -146,26 +138,26 @@ def _explain(error: SingularKernelError, tasks: Tasks) -> str:
 
 def _accuracies(
     tasks: Sequence[OneTask], predictions: Sequence[np.ndarray]
-) -> np.ndarray:
+) -> Float[np.ndarray, "T"]:
     """The accuracy on each task; NaN where there are no class labels."""
-    labels = [task.query_y for task in tasks]
-    if any(label is None or not _are_classes(label) for label in labels):
+    labels = [task.query_y for task in tasks if task.query_y is not None]
+    if len(labels) < len(tasks) or not _are_classes(np.concatenate(labels)):
         return np.full(len(tasks), math.nan)
     return np.asarray(
         [
-            (np.asarray(y).argmax(1) == f.argmax(1)).mean()
+            (y.argmax(1) == f.argmax(1)).mean()
             for y, f in zip(labels, predictions, strict=True)
         ]
     )
 
 
-def _are_classes(labels: np.ndarray) -> bool:
-    """Whether each row is one value at its class and a lower one everywhere else."""
+def _are_classes(labels: Float[np.ndarray, "N K"]) -> bool:
+    """Whether every row has one value at its class and one lower value elsewhere."""
     if labels.shape[1] < 2:
         return False
-    ordered = np.sort(labels, 1)
-    same = np.allclose(ordered[:, :-1], ordered[:, :1])
-    return bool(same and (ordered[:, -1] > ordered[:, -2]).all())
+    high, low = labels.max(), labels.min()
+    classes = np.where(np.eye(labels.shape[1])[labels.argmax(1)] > 0, high, low)
+    return bool(high > low and np.allclose(labels, classes))
 
 
 def _interval(values: np.ndarray) -> float:

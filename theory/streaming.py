@@ -15,7 +15,7 @@ from jaxtyping import Float, Num
 from theory.adaptation import Inner, operator
 from theory.kernels import evaluate
 from theory.predictor import Predictor
-from theory.types import Array, KernelFn, Kernels, Layers, OneTask
+from theory.types import LAYERS, Array, KernelFn, Kernels, Layers, OneTask
 
 Between = Callable[[Array, Array | None], Iterable[Kernels]]
 """Kernels of one network after another between the same points."""
@@ -85,7 +85,11 @@ def predict(
 
     Returns:
       ``[network][predictor]``.
+
+    Raises:
+      ValueError: tasks of other inputs or outputs than the predictors were trained on.
     """
+    _check(points, trained, tasks)
     results = [[Predicted([], []) for _ in own] for own in trained]
     needed = [list(dict.fromkeys(one.adaptation for one in own)) for own in trained]
     for chunk in _in_parts(tasks, max(pairs // len(points), 1)):
@@ -100,6 +104,25 @@ def predict(
             for one, value, into in zip(own, values, out, strict=True):
                 _adapt(chunk, value, at[one.adaptation], into)
     return results
+
+
+def _check(
+    points: np.ndarray,
+    trained: Sequence[Sequence[Trained]],
+    tasks: Sequence[OneTask],
+) -> None:
+    given, known = tasks[0].query_x.shape[1:], points.shape[1:]
+    if given != known:
+        raise ValueError(
+            f"the inputs of the unseen tasks have shape {list(given)}, but those of "
+            f"the training tasks {list(known)}"
+        )
+    outputs = trained[0][0].coefficients.shape[1]
+    if tasks[0].support_y.shape[1] != outputs:
+        raise ValueError(
+            f"the unseen tasks have {tasks[0].support_y.shape[1]} outputs, but the "
+            f"training tasks {outputs}"
+        )
 
 
 def _in_parts(tasks: Sequence[OneTask], points: int) -> Iterator[list[OneTask]]:
@@ -119,9 +142,11 @@ def _in_parts(tasks: Sequence[OneTask], points: int) -> Iterator[list[OneTask]]:
 def _functions(kernels: Kernels, trained: Sequence[Trained]) -> list[np.ndarray]:
     """``f`` of each predictor at the points of a chunk, all of one kernel at once."""
     values: list[np.ndarray] = [np.empty(0)] * len(trained)
-    for layers in dict.fromkeys(one.layers for one in trained):
+    for layers in LAYERS:
         mine = [i for i, one in enumerate(trained) if one.layers == layers]
-        # Some predictors occur under several adaptations, or have learned nothing.
+        # A predictor may occur under several adaptations.
+        if not mine:
+            continue
         distinct = {id(trained[i].coefficients): trained[i].coefficients for i in mine}
         wide = np.concatenate(list(distinct.values()), axis=1)
         product = np.asarray(kernels.of(layers)) @ wide
