@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
-from theory.adaptation import Inner, operator
+from theory.adaptation import Inner, gradient_flow, operator
 from theory.kernels import evaluate
 from theory.predictor import Predictor
 from theory.types import LAYERS, Array, KernelFn, Kernels, Layers, OneTask
@@ -35,6 +35,10 @@ class Trained(NamedTuple):
     """Of all training points that the networks share; 0 for those it does not use."""
     adaptation: Inner
 
+    def adapting(self, adaptation: Inner) -> "Trained":
+        """The same predictor with another adaptation, which costs no kernel more."""
+        return self._replace(adaptation=adaptation)
+
 
 class Predicted(NamedTuple):
     """What a predictor says of the queries of each task."""
@@ -45,17 +49,20 @@ class Predicted(NamedTuple):
     """``[I, -A^] f``, the part that training gave."""
 
 
-def on_positions(predictor: Predictor, points: int, adaptation: Inner) -> Trained:
+def on_positions(
+    predictor: Predictor, points: int, adaptation: Inner | None = None
+) -> Trained:
     """A predictor that was trained on positions among the training points.
 
     Args:
       predictor: of a `precomputed` kernel, with an initial function of 0.
       points: how many there are.
-      adaptation: on unseen tasks.
+      adaptation: on unseen tasks; none by default, see `Trained.adapting`.
     """
     coefficients = np.zeros((points, predictor.coefficients.shape[1]))
     coefficients[np.asarray(predictor.points)[:, 0]] = predictor.coefficients
-    return Trained(predictor.layers, coefficients, adaptation)
+    none = gradient_flow("head", time=0.0)
+    return Trained(predictor.layers, coefficients, adaptation or none)
 
 
 def one_network(kernel: KernelFn) -> Between:

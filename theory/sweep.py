@@ -133,6 +133,28 @@ def depth_sweep(
       fitted_from: the least depth that the slopes are fitted to.
       last_W_std: of the networks, see `relu_network`.
     """
+    (sweep,) = depth_sweeps(
+        tasks, test_tasks, depths=depths, times=times, inner=inner,
+        adaptations=[adaptation], heads=heads, train_on=train_on,
+        fitted_from=fitted_from, last_W_std=last_W_std,
+    )  # fmt: skip
+    return sweep
+
+
+def depth_sweeps(
+    tasks: Tasks,
+    test_tasks: Tasks,
+    *,
+    depths: Sequence[int],
+    times: Sequence[float],
+    inner: InnerAt,
+    adaptations: Sequence[InnerAt],
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+    fitted_from: int = 64,
+    last_W_std: float = 1.0,
+) -> list[DepthSweep]:
+    """A `depth_sweep` for each of several adaptations, in one pass together."""
     depths, times = sorted(set(depths)), [float(time) for time in times]
     if not times:
         raise ValueError("`times` is empty: pass at least one")
@@ -146,24 +168,38 @@ def depth_sweep(
     trained = []
     for depth, kernels in zip(depths, between(points, None), strict=True):
         kernel, own = precomputed(kernels), []
-        mtl = mtl_predictor(kernel, train, heads=heads, train_on=train_on)
+        mtl = streaming.on_positions(
+            mtl_predictor(kernel, train, heads=heads, train_on=train_on), len(points)
+        )
         for time in times:
-            adapt = _at(adaptation, time, depth, vary=False)
             loop = _at(inner, time, depth, vary=True)
-            gbml = gbml_predictor(kernel, train, inner=loop)
-            own += [streaming.on_positions(p, len(points), adapt) for p in (mtl, gbml)]
+            gbml = streaming.on_positions(
+                gbml_predictor(kernel, train, inner=loop), len(points)
+            )
+            for adaptation in adaptations:
+                adapt = _at(adaptation, time, depth, vary=False)
+                own += [mtl.adapting(adapt), gbml.adapting(adapt)]
         trained.append(own)
     predicted = streaming.predict(
         between, points, trained, test_tasks.each(), group=streaming.GROUP
     )
-    cells = tuple(
-        tuple(
+    cells = [
+        [
             closeness_of(mtl.predictions, *gbml)
             for mtl, gbml in zip(own[::2], own[1::2], strict=True)
-        )
+        ]
         for own in predicted
-    )
-    return DepthSweep(tuple(depths), tuple(times), cells, fitted_from)
+    ]
+    count = len(adaptations)
+    return [
+        DepthSweep(
+            tuple(depths),
+            tuple(times),
+            tuple(tuple(row[index::count]) for row in cells),
+            fitted_from,
+        )
+        for index in range(count)
+    ]
 
 
 def _kernels(

@@ -1,5 +1,6 @@
 """Accuracy of every method with every kernel, and of trained finite networks."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,12 @@ from theory.trained import train_pair
 UNTRAINED = "adaptation alone"
 MTL = "MTL, queries"
 JOINT = "MTL, joint"
-METHODS = (UNTRAINED, MTL, JOINT, "ANIL", "MAML", "R2-D2")
+END = ", to the end"
+"""Of methods whose head is adapted to an unseen task for an infinite time."""
+METHODS = (
+    UNTRAINED, MTL, JOINT, "ANIL", "MAML", "R2-D2", UNTRAINED + END, MTL + END,
+    "ANIL" + END,
+)  # fmt: skip
 
 
 class KernelChoice(NamedTuple):
@@ -131,20 +137,24 @@ def _measure(
     head = flow("head", time=config.adaptation_time)
     every = flow("all", time=config.adaptation_time / layers)
     ridge = theory.ridge("head", penalty=config.penalty)
+    end = flow("head", time=math.inf)
     mtl = theory.mtl_predictor(own, at)
+    anil = theory.gbml_predictor(own, at, inner=flow("head", time=config.time))
     # Each method beside MTL with the same adaptation to an unseen task.
     methods = {
         MTL: (mtl, head),
         JOINT: (theory.mtl_predictor(own, at, train_on="joint"), head),
-        "ANIL": (_gbml(own, at, flow("head", time=config.time)), head),
+        "ANIL": (anil, head),
         "MAML": (_gbml(own, at, flow("all", time=config.time / layers)), every),
         "R2-D2": (_gbml(own, at, ridge), ridge),
+        MTL + END: (mtl, end),
+        "ANIL" + END: (anil, end),
     }
     trained = [
         streaming.on_positions(predictor, len(points), adaptation)
         for predictor, adaptation in methods.values()
     ]
-    beside = [trained[0]._replace(adaptation=one.adaptation) for one in trained]
+    beside = [trained[0].adapting(one.adaptation) for one in trained]
     (predicted,) = streaming.predict(
         streaming.one_network(kernel), points, [[*trained, *beside]], unseen.each()
     )
@@ -158,17 +168,17 @@ def _measure(
             "gap": close.gaps.tolist(),
             "transfer": close.transfers.tolist(),
         }
-    mine = predicted[0]
-    alone = [f - g for f, g in zip(*mine, strict=True)]
-    close = closeness_of(mine.predictions, alone, mine.transferred)
-    return {
-        UNTRAINED: {
+    for name, title in ((MTL, UNTRAINED), (MTL + END, UNTRAINED + END)):
+        mine = predicted[list(methods).index(name)]
+        alone = [f - g for f, g in zip(*mine, strict=True)]
+        close = closeness_of(mine.predictions, alone, mine.transferred)
+        found[title] = {
             "accuracy": accuracy_of(unseen, alone).tolist(),
             "agreement": close.agreements.tolist(),
             "gap": close.gaps.tolist(),
             "transfer": [0.0] * count,
         }
-    } | found
+    return found
 
 
 def _gbml(

@@ -52,7 +52,7 @@ class Config:
     """Convolutional networks see the images shrunk to so many pixels a side."""
     pool_stride: int = 8
     """Pooling averages the pixels of every so manieth row and column."""
-    conv_tasks: int = 10
+    conv_tasks: int = 5
     """Training tasks of convolutional networks."""
     conv_test_tasks: int = 1000
     """Unseen tasks of convolutional networks."""

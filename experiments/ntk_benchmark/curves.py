@@ -1,5 +1,6 @@
 """Agreement and gaps over depth, inner-loop time, tasks, shots, and width."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import theory
 from experiments.ntk_benchmark.accuracy import accuracy_of
 from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.data import Source
+from theory.sweep import depth_sweeps
 from theory.trained import train_pair
 
 FIELDS = (
@@ -23,12 +25,16 @@ SHOT_TASKS = 10
 """Training tasks of the curve over shots, at most."""
 
 
+ADAPTATIONS = ("timed", "end")
+"""Of the head to an unseen task: for the time of the configuration, and to the end."""
+
+
 def depth_study(source: Source, cells: Cells) -> dict[str, Any]:
     """ANIL and MTL by depth and time of the inner loop, and MAML likewise.
 
     Returns:
-      ``{"anil": table, "maml": table}``, a table having "depths", "times", "unseen" and
-      ``[depth][time]`` of each of `FIELDS`.
+      ``{"anil": tables, "maml": tables}``, tables having one by each of `ADAPTATIONS`,
+      with "depths", "times", "unseen" and ``[depth][time]`` of each of `FIELDS`.
     """
     config = source.config
     sizes = {"anil": config.test_tasks, "maml": config.curve_test_tasks}
@@ -50,7 +56,8 @@ def curve_study(source: Source, cells: Cells) -> dict[str, Any]:
     """Over the number of training tasks, and over shots.
 
     Returns:
-      ``{"tasks": {number: table}, "shots": {number: table}}``.
+      ``{"tasks": {number: tables}, "shots": {number: tables}}``, tables as of
+      `depth_study`.
     """
     config = source.config
     common: dict[str, Any] = {
@@ -120,7 +127,8 @@ def _sweep(
         train = source.train(tasks, shots=shots)
         unseen = source.unseen(count, block=block, shots=shots)
         layers: theory.Layers = "all" if maml else "head"
-        sweep = theory.depth_sweep(
+        times = (config.adaptation_time, math.inf)
+        sweeps = depth_sweeps(
             train,
             unseen,
             depths=depths,
@@ -128,15 +136,12 @@ def _sweep(
             inner=lambda time, depth: theory.gradient_flow(
                 layers, time=time / (depth if maml else 1)
             ),
-            adaptation=theory.gradient_flow("head", time=config.adaptation_time),
+            adaptations=[theory.gradient_flow("head", time=time) for time in times],
             last_W_std=2.0**0.5,
         )
-        cells_of = [[_row(unseen, cell) for cell in row] for row in sweep.cells]
-        table = {
-            field: [[cell[field] for cell in row] for row in cells_of]
-            for field in FIELDS
-        }
-        return {"depths": sweep.depths, "times": sweep.times, "unseen": count, **table}
+        return dict(
+            zip(ADAPTATIONS, [_table(unseen, each) for each in sweeps], strict=True)
+        )
 
     return cells(name, settings, make)
 
@@ -152,8 +157,19 @@ def _row(unseen: theory.Tasks, close: theory.Closeness) -> dict[str, float]:
     }
 
 
+def _table(unseen: theory.Tasks, sweep: theory.DepthSweep) -> dict[str, Any]:
+    rows = [[_row(unseen, cell) for cell in row] for row in sweep.cells]
+    table = {field: [[cell[field] for cell in row] for row in rows] for field in FIELDS}
+    count = len(sweep.cells[0][0].gaps)
+    return {"depths": sweep.depths, "times": sweep.times, "unseen": count, **table}
+
+
 def _merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the blocks of a table, each weighing as many tasks as it has."""
+    """Means over the blocks of tables, each weighing as many tasks as it has."""
+    return {name: _mean([part[name] for part in parts]) for name in ADAPTATIONS}
+
+
+def _mean(parts: list[dict[str, Any]]) -> dict[str, Any]:
     weights = np.asarray([part["unseen"] for part in parts], np.float64)
     merged = {
         field: np.average(

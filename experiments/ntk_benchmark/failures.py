@@ -1,5 +1,6 @@
 """When the closeness fails: one condition after another changed, the rest as it was."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,6 +68,12 @@ def conditions(source: Source) -> dict[str, Condition]:
             "Nothing that MTL learns reaches the head of a new task: all of GBML's "
             "transfer is gap.",
             {"heads": "independent"},
+        ),
+        "end": Condition(
+            "adaptation of the head to the end",
+            "What a fixed time leaves of a deep network's training is then undone "
+            "where the support tells otherwise.",
+            {"adaptation": flow("head", time=math.inf)},
         ),
         "adaptation": Condition(
             "MAML adapting all layers, MTL its head",

@@ -93,23 +93,25 @@ def _tables(config: Config, found: dict[str, Any]) -> dict[str, table.Table]:
             f"Trained networks of width {config.accuracy_width}, {config.depth} hidden "
             f"layers, {config.finite_steps} steps, {shape}",
         )
+    until = {"timed": f"adapted for {config.adaptation_time:g}", "end": "to the end"}
     if "depth" in found:
         for layers, name in (("anil", "ANIL"), ("maml", "MAML, time over depth")):
-            own = found["depth"][layers]
-            what = "depth" if layers == "anil" else "maml"
-            for field, words in _GAPS.items():
-                both = {"mtl_accuracy": words, "gbml_accuracy": f"{words} {name}"}
-                title = both.get(field, f"{words} of MTL and {name}")
-                made[f"{what} {field}"] = tables.by_depth(
-                    own, field, f"{title}, {own['unseen']} unseen tasks"
-                )
+            for which, own in found["depth"][layers].items():
+                for field, words in _GAPS.items():
+                    both = {"mtl_accuracy": words, "gbml_accuracy": f"{words} {name}"}
+                    title = both.get(field, f"{words} of MTL and {name}")
+                    made[f"depth {layers} {which} {field}"] = tables.by_depth(
+                        own, field,
+                        f"{title}, {until[which]}, {own['unseen']} unseen tasks",
+                    )  # fmt: skip
     for what, words in (("tasks", "training tasks"), ("shots", "shots")):
-        if "curves" in found:
-            for field in ("agreement", "gap", "relative_gap"):
-                made[f"{what} {field}"] = tables.by_number(
-                    found["curves"][what], field, words,
-                    f"{_GAPS[field]} of MTL and ANIL by {words}",
-                )  # fmt: skip
+        for which in until if "curves" in found else ():
+            own = {n: each[which] for n, each in found["curves"][what].items()}
+            for field in ("agreement", "gap", "relative_gap", "mtl_accuracy"):
+                title = _GAPS[field] + ("" if "acc" in field else " of MTL and ANIL")
+                made[f"{what} {which} {field}"] = tables.by_number(
+                    own, field, words, f"{title} by {words}, {until[which]}"
+                )
     if "widths" in found:
         for field in ("agreement", "gap", "relative_gap", "mtl_accuracy"):
             title = _GAPS[field] + ("" if "accuracy" in field else " of MTL and ANIL")
@@ -131,20 +133,20 @@ def _draw(config: Config, found: dict[str, Any]) -> dict[str, Path]:
     if "accuracy" in found:
         figures.accuracies(found["accuracy"], config.dataset, path("accuracy"))
     if "depth" in found:
-        anil, maml = found["depth"]["anil"], found["depth"]["maml"]
+        for layers, name in (("anil", "ANIL"), ("maml", "MAML")):
+            for which, own in found["depth"][layers].items():
+                title = f"{name} and MTL on {config.dataset}"
+                lines = figures.sweep_lines(own)
+                output = path(f"depth-{layers}-{which}")
+                figures.curves(lines, "hidden layers L", title, output)
+        lines = figures.time_lines(found["depth"]["anil"]["timed"])
         title = f"ANIL and MTL on {config.dataset}"
-        lines = figures.sweep_lines(anil)
-        figures.curves(lines, "hidden layers L", title, path("depth"))
-        lines = figures.time_lines(anil)
         figures.curves(lines, "time λτ of the inner loop", title, path("time"))
-        lines = figures.sweep_lines(maml)
-        title = f"MAML and MTL on {config.dataset}"
-        figures.curves(lines, "hidden layers L", title, path("depth-maml"))
     if "curves" in found:
         for name, words in (("tasks", "training tasks"), ("shots", "shots")):
-            lines = figures.number_lines(found["curves"][name])
+            own = {n: each["timed"] for n, each in found["curves"][name].items()}
             title = f"ANIL and MTL on {config.dataset}"
-            figures.curves(lines, words, title, path(name))
+            figures.curves(figures.number_lines(own), words, title, path(name))
     if "widths" in found:
         lines = figures.width_lines(found["widths"])
         title = f"Trained ANIL and MTL on {config.dataset}"

@@ -66,8 +66,8 @@ def _accuracy(
             "ANIL "
             f"adapt their head to an unseen task for time {config.adaptation_time:g}, "
             "MAML all layers for that time over the number of layers, R2-D2 by ridge "
-            "regression. <i>Adaptation alone</i> is the first of these from a function "
-            "that is 0, without any training.",
+            "regression; <i>to the end</i> is an infinite time. <i>Adaptation "
+            "alone</i> starts from a function that is 0, without any training.",
             f"Convolutional networks see the images shrunk to {config.side} x "
             f"{config.side} pixels; pooling averages every {config.pool_stride}th "
             "pixel in each direction.",
@@ -81,28 +81,33 @@ def _accuracy(
 
 
 def _depth(config: Config, drawn: dict[str, Path], tables: dict[str, Table]) -> Section:
+    fields = ("agreement", "gap", "relative_gap", "mtl_accuracy", "gbml_accuracy")
     return Section(
         "Over depth and the time of the inner loop",
         (
             f"Fully connected networks, {config.tasks} training tasks, "
             f"{config.test_tasks} unseen ones for ANIL, {config.curve_test_tasks} for "
-            "MAML, whose time is given over the depth; both adapt their head to an "
-            f"unseen task for time {config.adaptation_time:g}. Dotted: 95 %.",
+            "MAML, whose time is given over the depth. Dotted: 95 %.",
+            "Both adapt their head to an unseen task, for time "
+            f"{config.adaptation_time:g} or to the end. For a fixed time a deep "
+            "network hardly moves in the directions that tell images apart, as its kernel is "
+            "nearly constant: what decides is what training left, and both methods "
+            "leave the same. To the end, the support decides.",
         ),
         (
-            (drawn["depth"], "ANIL against MTL over depth."),
-            (drawn["depth-maml"], "MAML against MTL over depth."),
+            (drawn["depth-anil-timed"], "ANIL against MTL over depth, a fixed time."),
+            (drawn["depth-anil-end"], "ANIL against MTL, adapted to the end."),
+            (drawn["depth-maml-timed"], "MAML against MTL, a fixed time."),
+            (drawn["depth-maml-end"], "MAML against MTL, adapted to the end."),
             (drawn["time"], "ANIL against MTL over the time of the inner loop."),
         ),
         tuple(
-            tables[name]
-            for name in (
-                "depth agreement", "depth gap", "depth relative_gap",
-                "depth mtl_accuracy", "depth gbml_accuracy", "maml agreement",
-                "maml relative_gap",
-            )
+            tables[f"depth {layers} {which} {field}"]
+            for layers in ("anil", "maml")
+            for which in ("timed", "end")
+            for field in fields
         ),
-    )  # fmt: skip
+    )
 
 
 def _curves(
@@ -116,13 +121,14 @@ def _curves(
             "there are, if fewer).",
         ),
         (
-            (drawn["tasks"], "Over the number of training tasks."),
-            (drawn["shots"], "Over the support images a class."),
+            (drawn["tasks"], "Over the number of training tasks, a fixed time."),
+            (drawn["shots"], "Over the support images a class, a fixed time."),
         ),
         tuple(
-            tables[f"{what} {field}"]
+            tables[f"{what} {which} {field}"]
             for what in ("tasks", "shots")
-            for field in ("agreement", "gap", "relative_gap")
+            for which in ("timed", "end")
+            for field in ("agreement", "gap", "relative_gap", "mtl_accuracy")
         ),
     )
 
