@@ -48,9 +48,9 @@ class Config:
     """Convolutions."""
     blocks: int = 2
     """Residual blocks of convolutions."""
-    side: int = 16
+    side: int = 8
     """Convolutional networks see the images shrunk to so many pixels a side."""
-    pool_stride: int = 8
+    pool_stride: int = 4
     """Pooling averages the pixels of every so manieth row and column."""
     conv_tasks: int = 5
     """Training tasks of convolutional networks."""
