@@ -1,7 +1,6 @@
 """`metabridge theory`: found by its entry point, run, and refused."""
 
 import configparser
-import importlib.metadata
 import json
 import subprocess
 import sys
@@ -29,7 +28,6 @@ def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\n")
     (info / "entry_points.txt").write_text(f"[{commands.GROUP}]\n{points}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
 
 
 @pytest.mark.usefixtures("announced")

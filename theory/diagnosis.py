@@ -111,6 +111,7 @@ def diagnose(
         depth=depth,
         tasks=len(tasks.each()),
         unseen=len(each),
+        outputs=each[0].support_y.shape[1],
     )
 
 

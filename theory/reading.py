@@ -86,6 +86,7 @@ class Diagnosis:
       depth: hidden layers L, or None if only the user knows.
       tasks: training tasks.
       unseen: unseen tasks.
+      outputs: of the networks.
     """
 
     closeness: Closeness
@@ -100,6 +101,7 @@ class Diagnosis:
     depth: int | None
     tasks: int
     unseen: int
+    outputs: int
 
     @property
     def gap(self) -> float:
@@ -196,6 +198,13 @@ def _accuracy(found: Diagnosis) -> list[str]:
     best = max(found.mtl_accuracy, found.gbml_accuracy)
     difference = best - found.untrained_accuracy
     margin = 0.0 if math.isnan(found.interval) else found.interval
+    if best <= 1.0 / found.outputs + margin:
+        return [
+            f"Neither is better than chance, {_percent(1.0 / found.outputs)}, while "
+            f"adapting without any training has {_percent(found.untrained_accuracy)}: "
+            "that they agree is then no use. Adapt to an unseen task for longer, or "
+            "take a shallower network."
+        ]
     without = f"adapting without any training has {_percent(found.untrained_accuracy)}"
     with_it = (
         f"MTL {_percent(found.mtl_accuracy)}, GBML {_percent(found.gbml_accuracy)}"

@@ -91,8 +91,8 @@ def _depth(config: Config, drawn: dict[str, Path], tables: dict[str, Table]) -> 
             "Both adapt their head to an unseen task, for time "
             f"{config.adaptation_time:g} or to the end. For a fixed time a deep "
             "network hardly moves in the directions that tell images apart, as its "
-            "kernel is nearly constant: what decides is what training left, and both methods "
-            "leave the same. To the end, the support decides.",
+            "kernel is nearly constant: what decides is what training left, and both "
+            "methods leave the same. To the end, the support decides.",
         ),
         (
             (drawn["depth-anil-timed"], "ANIL against MTL over depth, a fixed time."),

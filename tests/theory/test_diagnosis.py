@@ -37,7 +37,7 @@ def found(**changes: float) -> theory.Diagnosis:
     closeness = theory.Closeness(
         **close, gaps=empty, transfers=empty, agreements=empty, mtl=[], gbml=[]
     )
-    return theory.Diagnosis(closeness=closeness, tasks=2, unseen=2, **values)  # type: ignore[arg-type]
+    return theory.Diagnosis(closeness=closeness, tasks=2, unseen=2, outputs=5, **values)  # type: ignore[arg-type]
 
 
 def test_numbers_equal_those_of_compare() -> None:
@@ -137,6 +137,9 @@ def test_the_reading_follows_its_thresholds() -> None:
     for alone, says in ((0.4, "helps"), (0.6, "harms"), (0.515, "changes little")):
         said = found(untrained_accuracy=alone, **accuracies).reading[1]
         assert f"Training {says}" in said
+    accuracies = {"mtl_accuracy": 0.2, "gbml_accuracy": 0.205}
+    said = found(untrained_accuracy=0.4, **accuracies).reading[1]
+    assert "Neither is better than chance, 20 %" in said
     assert "the depth weighs more" in found(inner_time=0.1, depth=3).reading[-1]
     assert "the inner loop weighs more" in found(inner_time=0.1, depth=64).reading[-1]
     assert "falls with depth" in found(depth=None).reading[-1]  # type: ignore[arg-type]
