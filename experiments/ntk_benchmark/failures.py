@@ -48,9 +48,18 @@ def conditions(source: Source) -> dict[str, Condition]:
         ),
         "long": Condition(
             "long inner loop: λτ = 1",
-            "The λτ of the bound is at its largest: with a fixed λτ > 1/L depth alone "
-            "does not close the relative gap.",
+            "The λτ of the bound is at its largest; depth may still make up for it.",
             {"inner": flow("head", time=1.0)},
+        ),
+        "moderate": Condition(
+            "8 hidden layers",
+            "To compare the next row with.",
+            {"depth": 8},
+        ),
+        "moderate-long": Condition(
+            "8 hidden layers, λτ = 1",
+            "Where depth does not make up for a long inner loop.",
+            {"depth": 8, "inner": flow("head", time=1.0)},
         ),
         "few": Condition(
             "few tasks: 2",

@@ -138,5 +138,6 @@ def failures(found: dict[str, Any], title: str) -> Table:
 def sentences(found: dict[str, Any]) -> Sequence[str]:
     """What each condition changes, and what came out."""
     return [
-        f"{row['name']}: {row['why']} {row['reading'][0]}" for row in found.values()
+        f"{row['name']}: {row['why']} {' '.join(row['reading'][:2])}"
+        for row in found.values()
     ]
