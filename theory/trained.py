@@ -28,9 +28,8 @@ from theory.mtl import mtl_kernel, mtl_predictor
 from theory.relu import relu_network
 from theory.types import Closeness, Kernels, Tasks
 
-_SHARE = 0.5
-"""Learning rate times the largest eigenvalue at infinite width. Stable is up to 2; the
-kernel of a narrow network has a larger eigenvalue, and it grows in training."""
+_HALVINGS = 4
+"""How often a learning rate that diverges is halved."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,14 +105,16 @@ def train_pair(
     """Trains MTL with shared heads and ANIL on the same tasks from one initialisation.
 
     Gradient descent on ``1/2 ||F - Y||^2``, summed over the queries of all tasks, with
-    a quarter of the largest stable step of the infinite-width kernel.
+    half the largest stable step of the infinite-width kernel. The kernel of a narrow
+    network has a larger eigenvalue; where that step diverges, steps of half the size
+    are taken, twice as many.
 
     Args:
       tasks: training tasks of one size.
       width: units of the hidden layers.
       depth: hidden layers, at least 1.
       time: of ANIL's inner loop in training.
-      steps: of gradient descent.
+      steps: of gradient descent, see above.
       seed: of the initialisation.
 
     Raises:
@@ -129,15 +130,21 @@ def train_pair(
     trained, left, times = {}, {}, {}
     for name, largest in _largest(tasks, depth, time).items():
         algorithm: networks.Algorithm = "MTL" if name == "MTL" else "ANIL"
-        trained[name], share = networks.descend(
-            algorithm, body, params, centred,
-            time=time, lr=_SHARE / largest, tolerance=0.0, max_steps=steps,
-        )  # fmt: skip
-        left[name], times[name] = float(share), steps * _SHARE / largest
-        if not left[name] < 1:
+        times[name] = steps / largest
+        for finer in (2**halving for halving in range(_HALVINGS + 1)):
+            trained[name], share = networks.descend(
+                algorithm, body, params, centred,
+                time=time, lr=1.0 / largest / finer, tolerance=0.0,
+                max_steps=steps * finer,
+            )  # fmt: skip
+            left[name] = float(share)
+            if left[name] < 1:
+                break
+        else:
             raise RuntimeError(
-                f"{name} of width {width} has diverged: {left[name]:.1e} of its "
-                f"residual is left after {steps} steps"
+                f"{name} of width {width} diverges: {left[name]:.1e} of its residual "
+                f"is left after steps of size {1.0 / largest / 2**_HALVINGS:.1e}; take "
+                "a wider network"
             )
     return TrainedPair(body, time, params, trained, left, times)
 

@@ -1,6 +1,9 @@
 """MTL and ANIL in trained networks of finite width, with any number of outputs."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -90,6 +93,23 @@ def test_pairs_near_their_limit_with_width() -> None:
         distances.append(np.mean(errors, 0))
     small, large = distances
     assert (large < small / 2).all()
+
+
+def test_a_step_that_diverges_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training time stays what it was."""
+    rates = []
+    descend = networks.descend
+
+    def watched(*given: Any, **options: Any) -> Any:
+        rates.append((options["lr"], options["max_steps"]))
+        params, share = descend(*given, **options)
+        return params, share if len(rates) > 1 else share * jnp.nan
+
+    monkeypatch.setattr(networks, "descend", watched)
+    pair = train_pair(tasks(9), width=32, depth=1, time=0.1, steps=3)
+    (full, few), (half, more), *_ = rates
+    assert (half, more) == (full / 2, 2 * few)
+    assert pair.training_time["MTL"] == pytest.approx(3 * full)
 
 
 def test_limit_is_that_of_the_predictors() -> None:
