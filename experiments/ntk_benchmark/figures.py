@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
+from experiments.ntk_benchmark.accuracy import END
 from experiments.presentation.plots import COLOURS, MARKERS, number, row_of_panels, tidy
 
 SAME = 95
 """Percent of the same class that is drawn as a line to reach."""
+_NARROW = 50
+"""Largest over smallest value up to which an axis has ticks at 1, 2 and 5."""
 _NAMES = {
     "agreement": "same predicted class, %",
     "gap": "gap, ‖F_MTL − F_GBML‖",
@@ -73,8 +77,28 @@ def width_lines(found: dict[str, Any]) -> Lines:
     return lines
 
 
-def curves(lines: Lines, xlabel: str, title: str, output: Path) -> None:
-    """Agreement, gap and relative gap against the same thing, side by side."""
+def width_limits(found: dict[str, Any]) -> Mapping[str, dict[str, float]]:
+    """What the lines of `width_lines` go to."""
+    return {f"L = {depth}": rows["limit"] for depth, rows in found.items()}
+
+
+def curves(
+    lines: Lines,
+    xlabel: str,
+    title: str,
+    output: Path,
+    *,
+    limits: Mapping[str, dict[str, float]] | None = None,
+) -> None:
+    """Agreement, gap and relative gap against the same thing, side by side.
+
+    Args:
+      lines: of every panel.
+      xlabel: what they are over.
+      title: of the figure.
+      output: the PNG to write.
+      limits: of some lines, drawn dashed.
+    """
     figure, panels = row_of_panels(3)
     for axes, (field, name) in zip(panels, _NAMES.items(), strict=True):
         percent = field == "agreement"
@@ -85,12 +109,20 @@ def curves(lines: Lines, xlabel: str, title: str, output: Path) -> None:
                 x, y, style, color=COLOURS[index % 7], marker=MARKERS[index % 7],
                 markersize=4, label=label,
             )  # fmt: skip
+            if limits is not None and label in limits:
+                limit = limits[label][field] * (100 if percent else 1)
+                axes.axhline(limit, color=COLOURS[index % 7], ls="--", linewidth=1)
         axes.set_xscale("log")
         if percent:
             axes.axhline(SAME, color="0.4", linestyle=":", linewidth=1)
         else:
             axes.set_yscale("log")
         axes.minorticks_off()
+        low, high = axes.get_ylim()
+        if not percent and high < _NARROW * low:
+            # Powers of ten alone would leave an axis without a number.
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.set(xlabel=xlabel, ylabel=name)
         _ticks(axes, [x for x, _ in lines.values()])
         tidy(axes)
@@ -105,16 +137,22 @@ def accuracies(found: dict[str, Any], title: str, output: Path) -> None:
     figure, (axes,) = row_of_panels(1, height=4.0)
     figure.set_size_inches(9.0, 4.0)
     methods = list(kernels[0]["methods"])
+    short = [method.removesuffix(END) for method in methods]
     width = 0.8 / len(methods)
     for index, method in enumerate(methods):
         own = [kernel["methods"][method] for kernel in kernels]
         places = [group + (index + 0.5) * width - 0.4 for group in range(len(kernels))]
         axes.bar(
             places, [100 * each["accuracy"] for each in own], 0.9 * width,
-            yerr=[100 * each["ci95"] for each in own], color=COLOURS[index % 7],
+            yerr=[100 * each["ci95"] for each in own],
+            color=COLOURS[list(dict.fromkeys(short)).index(short[index]) % 7],
+            hatch="//" if method.endswith(END) else None, edgecolor="white",
             label=method, error_kw={"linewidth": 1},
         )  # fmt: skip
-    axes.set_xticks(range(len(kernels)), [kernel["title"] for kernel in kernels])
+    axes.set_xticks(
+        range(len(kernels)),
+        [kernel["title"].replace(", ", ",\n") for kernel in kernels],
+    )
     axes.set_ylabel("accuracy on unseen tasks, %")
     axes.set_title(title, fontsize=11)
     tidy(axes)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +182,16 @@ def test_repeated_images_are_named() -> None:
         assert part in message
     result = theory.diagnose(theory.Tasks(*fields), classes(13, 2), jitter=1e-3)
     assert result.gap > 0
+
+
+def test_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs/closeness.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(example, {})
+    printed = capsys.readouterr().out
+    assert "same predicted class" in printed
+    agreement = float(printed.splitlines()[-1].split()[0])
+    assert agreement >= 0.95
 
 
 def test_bad_arguments() -> None:
