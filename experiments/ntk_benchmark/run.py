@@ -154,27 +154,4 @@ def _draw(config: Config, found: dict[str, Any]) -> dict[str, Path]:
             f"Trained ANIL and MTL on {config.dataset} (dashed: infinite width)",
             path("widths"), limits=figures.width_limits(own),
         )  # fmt: skip
-    return drawn[name]
-
-    if "accuracy" in found:
-        figures.accuracies(found["accuracy"], config.dataset, path("accuracy"))
-    if "depth" in found:
-        for layers, name in (("anil", "ANIL"), ("maml", "MAML")):
-            for which, own in found["depth"][layers].items():
-                title = f"{name} and MTL on {config.dataset}"
-                lines = figures.sweep_lines(own)
-                output = path(f"depth-{layers}-{which}")
-                figures.curves(lines, "hidden layers L", title, output)
-        lines = figures.time_lines(found["depth"]["anil"]["timed"])
-        title = f"ANIL and MTL on {config.dataset}"
-        figures.curves(lines, "time λτ of the inner loop", title, path("time"))
-    if "curves" in found:
-        for name, words in (("tasks", "training tasks"), ("shots", "shots")):
-            own = {n: each["timed"] for n, each in found["curves"][name].items()}
-            title = f"ANIL and MTL on {config.dataset}"
-            figures.curves(figures.number_lines(own), words, title, path(name))
-    if "widths" in found:
-        lines = figures.width_lines(found["widths"])
-        title = f"Trained ANIL and MTL on {config.dataset}"
-        figures.curves(lines, "width", title, path("widths"))
     return drawn
