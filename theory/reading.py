@@ -213,8 +213,8 @@ def _accuracy(found: Diagnosis) -> list[str]:
         return [f"Training helps: accuracy of {with_it}, while {without}."]
     if difference < -margin:
         return [
-            f"Training harms: {without}, {with_it}. The tasks share nothing that an "
-            "infinitely wide network can use; what helps on them is learned features."
+            f"Training harms: {without}, {with_it}. What these tasks share is of no "
+            "use to a network that learns no features."
         ]
     return [f"Training changes little: {without}, {with_it}."]
 

@@ -144,7 +144,7 @@ def _with_options(entry: str) -> str | LearnerConfig:
     return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
 
 
-def theory(options: TheoryOptions) -> None:
+def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
     """Predict whether MTL will match meta-learning on tasks of a dataset.
 
     Both are trained in closed form at infinite width and compared on unseen tasks: the

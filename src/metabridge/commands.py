@@ -19,7 +19,7 @@ GROUP = "metabridge.commands"
 class TheoryOptions:
     """Options of `metabridge theory`."""
 
-    dataset: tyro.conf.Positional[str]
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
     """Its name: `metabridge datasets` lists them; folder:PATH for your own images."""
     data_dir: Path | None = None
     """Where a prepared dataset is."""
