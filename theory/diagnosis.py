@@ -24,7 +24,7 @@ from theory.linalg import SingularKernelError
 from theory.mtl import TrainOn, mtl_kernel, mtl_predictor
 from theory.reading import Diagnosis, Spectrum
 from theory.relu import relu_network
-from theory.types import Array, KernelFn, OneTask, Tasks
+from theory.types import Array, KernelFn, Kernels, OneTask, Tasks
 
 _REPEATS = 3
 """Repeated images that an error names."""
@@ -77,7 +77,8 @@ def diagnose(
     theirs = adapt if gbml_adaptation is None else gbml_adaptation
     each = unseen.each()
     points, train = on_positions(tasks)
-    own = precomputed(evaluate(kernel, points))
+    kernels = evaluate(kernel, points)
+    own = precomputed(kernels)
     try:
         mtl = mtl_predictor(own, train, heads=heads, train_on=train_on, jitter=jitter)
         gbml = gbml_predictor(own, train, inner=inner, jitter=jitter)
@@ -107,7 +108,7 @@ def diagnose(
             mtl_kernel(own, train, heads=heads, train_on=train_on), jitter
         ),
         gbml_spectrum=_spectrum(gbml_kernel(own, train, inner=inner), jitter),
-        inner_time=_inner_time(inner),
+        inner_time=_inner_time(inner, kernels),
         depth=depth,
         tasks=len(tasks.each()),
         unseen=len(each),
@@ -179,7 +180,12 @@ def _spectrum(matrix: np.ndarray, jitter: float) -> Spectrum:
     return Spectrum(np.linalg.eigvalsh(matrix)[::-1] + jitter)
 
 
-def _inner_time(inner: Inner) -> float:
-    if inner.loop == "ridge":
-        return 1.0 / inner.penalty if inner.penalty else math.inf
-    return inner.time if inner.loop == "flow" else inner.lr * inner.steps
+def _inner_time(inner: Inner, kernels: Kernels) -> float:
+    """What moves the head as much, to first order, as this loop moves its layers."""
+    time = {
+        "flow": inner.time,
+        "steps": inner.lr * inner.steps,
+        "ridge": 1.0 / inner.penalty if inner.penalty else math.inf,
+    }[inner.loop]
+    sizes = [np.trace(np.asarray(kernels.of(each))) for each in (inner.layers, "head")]
+    return float(time * sizes[0] / sizes[1]) if time else 0.0

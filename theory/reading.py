@@ -82,7 +82,9 @@ class Diagnosis:
       mtl_spectrum: of MTL's training kernel.
       gbml_spectrum: of GBML's.
       inner_time: lambda tau, time of GBML's inner loop; of steps their number times
-        their size, of a ridge one over its penalty: what each moves to first order.
+        their size, of a ridge one over its penalty: what each moves to first order. Of
+        loops on other layers than the head, times the ratio of the traces of their
+        kernel and the head's, which is about the depth.
       depth: hidden layers L, or None if only the user knows.
       tasks: training tasks.
       unseen: unseen tasks.

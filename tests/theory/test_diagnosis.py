@@ -164,8 +164,13 @@ def test_inner_time_of_every_loop() -> None:
         (theory.gradient_flow("head", time=0.3), 0.3),
         (theory.gradient_steps("head", lr=0.05, steps=4), 0.2),
         (theory.ridge("head", penalty=4.0), 0.25),
+        # Theta of a ReLU network has L + 1 equal parts on its diagonal.
+        (theory.gradient_flow("all", time=0.1), 0.4),
+        (theory.gradient_flow("body", time=0.1), 0.3),
+        (theory.gradient_flow("all", time=0.0), 0.0),
     ):
-        assert theory.diagnose(tasks, unseen, inner=inner).inner_time == time
+        found = theory.diagnose(tasks, unseen, inner=inner)
+        assert found.inner_time == pytest.approx(time)
 
 
 def test_repeated_images_are_named() -> None:
