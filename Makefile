@@ -25,7 +25,7 @@ RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare test test-slow bench lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow bench lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ reproduce: $(VENV)/.run ## the paper's tables from its recipes [DATA_DIR= ARGS="
 
 ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predictors [ARGS=]
 	$(BIN)/python -m experiments.ntk_compare $(ARGS)
+
+ntk-benchmark: $(VENV)/.theory ## accuracy and agreement of infinite-width MTL and GBML [ARGS=--quick]
+	$(BIN)/python -m experiments.ntk_benchmark $(ARGS)
 
 test: $(VENV)/.dev ## run the tests (some seventeen minutes on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)

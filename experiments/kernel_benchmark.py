@@ -110,7 +110,7 @@ def _matrix(config: Config) -> dict[str, float]:
 
     x, kernel, result = _sphere(config), theory.relu_network(config.depth), {}
     for dtype in ("float32", "float64"):
-        seconds = []
+        seconds, error = [], 0.0
         for _ in range(2):
             start = time.perf_counter()
             made = theory.kernel_matrix(kernel, x, dtype=dtype)
@@ -163,14 +163,14 @@ def _tasks(config: Config, count: int) -> Any:
     import theory
 
     if config.dataset:
-        from experiments.ntk_compare import tasks as images
-        from experiments.ntk_compare.config import Config as ImageConfig
-        from metabridge.data.registry import load_dataset
+        from metabridge.data import load_dataset
+        from metabridge.types import TaskShape
+        from theory import image_tasks
 
         dataset = load_dataset(config.dataset, data_dir=config.data_dir)
-        options = ImageConfig(ways=WAYS, shots=SHOTS, queries=QUERIES)
-        return images.images(
-            options, dataset, dataset.train, count, seed=0, apart=False
+        shape = TaskShape(WAYS, SHOTS, QUERIES)
+        return image_tasks.draw(
+            dataset, dataset.train, shape, count, seed=0, apart=False
         )[0]
     rng = np.random.default_rng(0)
     means = rng.standard_normal((count, WAYS, 1, config.dimensions))

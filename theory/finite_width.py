@@ -83,6 +83,11 @@ def kernel_errors(
       "ANIL".
     """
     batch = networks.batch_of(tasks)
+    if batch.query_y.shape[2] != 1:
+        raise ValueError(
+            "kernels are per output: pass tasks with one output; these have "
+            f"{batch.query_y.shape[2]} outputs"
+        )
     kernel, inner = relu_network(depth), gradient_flow("head", time=time)
     limits = {
         "MTL, shared heads": mtl_kernel(kernel, tasks, heads="shared"),
@@ -124,7 +129,7 @@ def prediction_errors(
     queries, until the residual is `tolerance` times what it was.
 
     Args:
-      tasks: training tasks of one size, with one output.
+      tasks: training tasks of one size.
       test_tasks: unseen tasks likewise; query labels are not used but needed.
       widths: units of the hidden layers.
       depth: hidden layers, at least 1.
@@ -157,7 +162,7 @@ def prediction_errors(
 
         def initial(x: np.ndarray) -> np.ndarray:
             values = networks.function_of(body, params, jnp.asarray(x, jnp.float32))
-            return np.asarray(values, np.float64)[:, None]
+            return np.asarray(values, np.float64)
 
         predictors = {
             "MTL, shared heads": mtl_predictor(kernel, tasks, initial=initial),

@@ -25,29 +25,29 @@ _TERMS = 8
 
 
 class Batch(NamedTuple):
-    """Tasks of one size with one output, in float32."""
+    """Tasks of one size, in float32."""
 
     support_x: Float[jax.Array, "T S *X"]
-    support_y: Float[jax.Array, "T S"]
+    support_y: Float[jax.Array, "T S K"]
     query_x: Float[jax.Array, "T Q *X"]
-    query_y: Float[jax.Array, "T Q"]
+    query_y: Float[jax.Array, "T Q K"]
 
 
 def batch_of(tasks: Tasks) -> Batch:
+    """Tasks as finite networks take them: of one size, with query labels."""
     each = tasks.each()
     require_queries(each)
     sizes = {(len(task.support_x), len(task.query_x)) for task in each}
-    if len(sizes) > 1 or each[0].support_y.shape[1] != 1:
+    if len(sizes) > 1:
         raise ValueError(
-            "finite networks take tasks of one size with one output, but these have "
-            f"(support, query) sizes {sorted(sizes)} and "
-            f"{each[0].support_y.shape[1]} outputs"
+            "finite networks take tasks of one size, but these have (support, query) "
+            f"sizes {sorted(sizes)}"
         )
     columns = (
         [task.support_x for task in each],
-        [task.support_y[:, 0] for task in each],
+        [task.support_y for task in each],
         [task.query_x for task in each],
-        [np.asarray(task.query_y)[:, 0] for task in each],
+        [np.asarray(task.query_y) for task in each],
     )
     return Batch(*(jnp.asarray(np.stack(c), jnp.float32) for c in columns))
 
@@ -57,13 +57,29 @@ def initialise(
 ) -> dict[str, Any]:
     """Body, the head of a new task, and a head for each training task."""
     key_body, key_head = jax.random.split(key)
-    count = len(batch.query_x)
-    heads = jax.random.normal(key_head, (1 if shared else count, body.width))
+    count, outputs = len(batch.query_x), batch.query_y.shape[2]
+    heads = jax.random.normal(key_head, (1 if shared else count, body.width, outputs))
     return {
         "body": body.init(key_body, batch.query_x[0]),
         "head": heads[0],
-        "heads": jnp.broadcast_to(heads, (count, body.width)),
+        "heads": jnp.broadcast_to(heads, (count, body.width, outputs)),
     }
+
+
+def centre(body: MLP, params: Any, batch: Batch) -> Batch:
+    """The tasks with the network's own initial outputs added to their labels.
+
+    Training on these labels is training ``f - f_0`` on the true ones, a network that
+    begins at 0, whatever the inner loop, as long as it is linear in the outputs.
+    """
+
+    def initial(x: Float[jax.Array, "T N *X"]) -> jax.Array:
+        return _features(body, params, x) @ params["head"]
+
+    return batch._replace(
+        support_y=batch.support_y + initial(batch.support_x),
+        query_y=batch.query_y + initial(batch.query_x),
+    )
 
 
 def _features(body: MLP, params: Any, x: Float[jax.Array, "T N *X"]) -> jax.Array:
@@ -72,26 +88,34 @@ def _features(body: MLP, params: Any, x: Float[jax.Array, "T N *X"]) -> jax.Arra
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def function_of(body: MLP, params: Any, x: Float[jax.Array, "N *X"]) -> jax.Array:
-    return _features(body, params, x[None])[0] @ params["head"]
+def features(
+    body: MLP, params: Any, x: Float[jax.Array, "N *X"]
+) -> Float[jax.Array, "N D"]:
+    """What the body makes of inputs."""
+    return _features(body, params, x[None])[0]
 
 
-def _mtl_outputs(body: MLP, params: Any, batch: Batch) -> Float[jax.Array, "T Q"]:
+def function_of(
+    body: MLP, params: Any, x: Float[jax.Array, "N *X"]
+) -> Float[jax.Array, "N K"]:
+    """The network under the head of a new task, before adaptation."""
+    return features(body, params, x) @ params["head"]
+
+
+def _mtl_outputs(body: MLP, params: Any, batch: Batch) -> Float[jax.Array, "T Q K"]:
     """The queries of each task under its own head."""
-    return jnp.einsum(
-        "tqd,td->tq", _features(body, params, batch.query_x), params["heads"]
-    )
+    return _features(body, params, batch.query_x) @ params["heads"]
 
 
 def _anil_outputs(
     body: MLP, params: Any, batch: Batch, *, time: float
-) -> Float[jax.Array, "T Q"]:
+) -> Float[jax.Array, "T Q K"]:
     """The queries of each task after gradient flow of the head on its support."""
     support = _features(body, params, batch.support_x)
     query = _features(body, params, batch.query_x)
     residual = batch.support_y - support @ params["head"]
     moved = jnp.einsum(
-        "tqd,tsd,tsr,tr->tq",
+        "tqd,tsd,tsr,trk->tqk",
         query, support, _flow(jnp.einsum("tsd,trd->tsr", support, support), time),
         residual,
     )  # fmt: skip
@@ -100,7 +124,7 @@ def _anil_outputs(
 
 def outputs(
     algorithm: Algorithm, body: MLP, params: Any, batch: Batch, *, time: float
-) -> Float[jax.Array, "T Q"]:
+) -> Float[jax.Array, "T Q K"]:
     """What the network says of the queries of each task.
 
     Args:

@@ -138,10 +138,15 @@ class Closeness(NamedTuple):
     """The gap of a task over its transfer, averaged over the tasks."""
     transfer: float
     """``||[I, -A^] f_GBML||``: what of the prediction came from training at all."""
+    agreement: float
+    """Share of the queries on which both predict the same class, the output with the
+    largest value; averaged over the tasks, NaN with one output."""
     gaps: Float[np.ndarray, "T"]
     """The gap on each test task."""
     transfers: Float[np.ndarray, "T"]
     """The transfer on each test task."""
+    agreements: Float[np.ndarray, "T"]
+    """The agreement on each test task."""
     mtl: list[Float[np.ndarray, "_ K"]]
     """Predictions of MTL on the queries of each test task."""
     gbml: list[Float[np.ndarray, "_ K"]]

@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from experiments.ntk_compare.study import FITTED_FROM, DepthStudy
+from experiments.presentation.plots import (
+    COLOURS,
+    line,
+    log_log,
+    number,
+    row_of_panels,
+    slope_text,
+    tidy,
+)
 from theory.finite_width import Widths
 
-# Okabe and Ito's palette, told apart by colour-blind readers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vPX"
 _ERROR_TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
-MTL_COLOUR, GBML_COLOUR = _COLOURS[0], _COLOURS[1]
+MTL_COLOUR, GBML_COLOUR = COLOURS[0], COLOURS[1]
 
 
 class Curve(NamedTuple):
@@ -31,19 +34,9 @@ class Curve(NamedTuple):
     gbml: np.ndarray
 
 
-def number(value: float) -> str:
-    """A time as people write it."""
-    return f"{value:g}" if np.isfinite(value) else "∞"
-
-
-def slope_text(value: float) -> str:
-    """A slope, if there were enough points for one."""
-    return "none" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
-
-
 def gap_by_depth(study: DepthStudy, title: str, output: Path) -> None:
     """Gap and relative gap against depth, a line a time, slopes in the legend."""
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = row_of_panels(2)
     depths = np.asarray(study.depths)
     for index, (time, column) in enumerate(zip(study.times, study.anil, strict=True)):
         for axes, values, slope in (
@@ -51,13 +44,13 @@ def gap_by_depth(study: DepthStudy, title: str, output: Path) -> None:
             (right, column.relative_gap, column.relative_slope),
         ):
             label = f"λτ = {number(time)}, slope {slope_text(slope)}"
-            _line(axes, depths, values, index, label)
+            line(axes, depths, values, index, label)
         bound = [study.bound(depth, time) for depth in study.depths]
-        left.plot(depths, bound, ":", color=_COLOURS[index % 7], linewidth=1)
+        left.plot(depths, bound, ":", color=COLOURS[index % 7], linewidth=1)
     left.plot([], [], ":", color="0.4", label=f"bound {study.constant:.2g} (λτ + 1/L)")
     names = ("gap, ‖F_MTL − F_ANIL‖", "relative gap")
     for axes, name in zip((left, right), names, strict=True):
-        _log_log(axes, "hidden layers L", name)
+        log_log(axes, "hidden layers L", name)
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.legend(fontsize=8, frameon=False)
     figure.suptitle(f"{title} (slopes over L ≥ {FITTED_FROM})", fontsize=11)
@@ -66,19 +59,19 @@ def gap_by_depth(study: DepthStudy, title: str, output: Path) -> None:
 
 def gap_by_time(study: DepthStudy, title: str, output: Path) -> None:
     """Gap against the inner loop's time, a line a depth, beside the bound."""
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = row_of_panels(2)
     kept = [index for index, time in enumerate(study.times) if time > 0]
     times = np.asarray([study.times[index] for index in kept])
     for row, depth in enumerate(study.depths):
         for axes, field in ((left, "gap"), (right, "relative_gap")):
             values = [getattr(study.anil[index], field)[row] for index in kept]
-            _line(axes, times, values, row, f"L = {depth}")
+            line(axes, times, values, row, f"L = {depth}")
         bound = [study.bound(depth, time) for time in times]
-        left.plot(times, bound, ":", color=_COLOURS[row % 7], linewidth=1)
+        left.plot(times, bound, ":", color=COLOURS[row % 7], linewidth=1)
     left.plot([], [], ":", color="0.4", label=f"bound {study.constant:.2g} (λτ + 1/L)")
     names = ("gap, ‖F_MTL − F_ANIL‖", "relative gap")
     for axes, name in zip((left, right), names, strict=True):
-        _log_log(axes, "time λτ of the inner loop in training", name)
+        log_log(axes, "time λτ of the inner loop in training", name)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
     figure.suptitle(title, fontsize=11)
     figure.savefig(output, dpi=100)
@@ -86,7 +79,7 @@ def gap_by_time(study: DepthStudy, title: str, output: Path) -> None:
 
 def predictions(curves: Sequence[Curve], output: Path) -> None:
     """MTL and GBML over one another on an unseen one-dimensional task."""
-    figure, panels = _panels(len(curves), share=True)
+    figure, panels = row_of_panels(len(curves), share=True)
     for axes, curve in zip(panels, curves, strict=True):
         axes.plot(curve.angles, curve.target, color="0.6", label="true function")
         axes.plot(
@@ -97,7 +90,7 @@ def predictions(curves: Sequence[Curve], output: Path) -> None:
         axes.plot(curve.support_angles, curve.support_values, "ko", label="support")
         axes.set(xlabel="input angle", title=curve.title)
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-        _tidy(axes)
+        tidy(axes)
     panels[0].set_ylabel("prediction")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
@@ -106,7 +99,7 @@ def predictions(curves: Sequence[Curve], output: Path) -> None:
 
 def kernels(matrices: dict[str, np.ndarray], per_task: int, output: Path) -> None:
     """Kernel matrices side by side, each over its largest entry."""
-    figure, panels = _panels(len(matrices), height=4.2)
+    figure, panels = row_of_panels(len(matrices), height=4.2)
     image = None
     for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
         image = axes.imshow(
@@ -129,19 +122,19 @@ def kernels(matrices: dict[str, np.ndarray], per_task: int, output: Path) -> Non
 
 def finite_width(kernel: Widths, prediction: Widths, output: Path) -> None:
     """Errors of finite networks against their width, slopes in the legend."""
-    figure, panels = _panels(2)
+    figure, panels = row_of_panels(2)
     titles = ("tangent kernel at initialisation", "prediction after training")
     for axes, result, title in zip(panels, (kernel, prediction), titles, strict=True):
         for index, (name, errors) in enumerate(result.errors.items()):
             label = f"{name}, slope {slope_text(result.slopes[name])}"
-            _line(axes, result.widths, errors.mean(1), index, label)
+            line(axes, result.widths, errors.mean(1), index, label)
         first = max(errors.mean(1)[0] for errors in result.errors.values())
         widths = np.asarray(result.widths, np.float64)
         axes.plot(
             widths, 1.3 * first * (widths / widths[0]) ** -0.5, ":", color="0.4",
             label="slope −0.5",
         )  # fmt: skip
-        _log_log(axes, "width", "relative error")
+        log_log(axes, "width", "relative error")
         axes.set_xticks(result.widths, [str(width) for width in result.widths])
         low, high = axes.get_ylim()
         ticks = [tick for tick in _ERROR_TICKS if low <= tick <= high]
@@ -149,35 +142,3 @@ def finite_width(kernel: Widths, prediction: Widths, output: Path) -> None:
         axes.set_title(title, fontsize=10)
         axes.legend(fontsize=8, frameon=False, loc="lower left")
     figure.savefig(output, dpi=100)
-
-
-def _panels(
-    count: int, *, height: float = 4.0, share: bool = False
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(5.0 * count, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(1, count, squeeze=False, sharey=share)
-    return figure, list(grid[0])
-
-
-def _line(
-    axes: Axes, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray,
-    index: int, label: str,
-) -> None:  # fmt: skip
-    axes.plot(
-        x, y, color=_COLOURS[index % 7], marker=_MARKERS[index % 7], markersize=4,
-        label=label,
-    )  # fmt: skip
-
-
-def _log_log(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.minorticks_off()
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    _tidy(axes)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -12,10 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import theory
-from experiments.ntk_compare import figures, page, study, tables, tasks
+from experiments.ntk_compare import figures, study, tables, tasks
 from experiments.ntk_compare.config import Config, check
+from experiments.presentation import page, table
+from experiments.presentation.numbers import write_json
 from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
+from theory import image_tasks
 from theory.finite_width import Widths, kernel_errors, prediction_errors
 
 _SETS = 5
@@ -54,18 +56,18 @@ def run(config: Config) -> Path:
     """
     check(config)
     dataset = load_dataset(config.dataset, data_dir=config.data_dir)
-    tasks.check_images(config, dataset)
+    image_tasks.check(dataset, tasks.shape(config))
     images = _draw_images(config, dataset)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     results = _measure(config, images)
     drawn = _draw(results, config.output_dir)
     all_tables = _tables(results, config)
-    for table in all_tables.values():
-        print(table.text() + "\n")
-    print(tables.seconds(results.seconds).text())
+    for each in all_tables.values():
+        print(each.text() + "\n")
+    print(table.seconds(results.seconds).text())
     _write_json(config, results)
     (config.output_dir / "tables.md").write_text(
-        tables.markdown(list(all_tables.values())), encoding="utf-8"
+        table.markdown(list(all_tables.values())), encoding="utf-8"
     )
     output = config.output_dir / "index.html"
     sections = _sections(config, results, drawn, all_tables)
@@ -89,9 +91,12 @@ def _draw_images(config: Config, dataset: Dataset) -> _Images:
     def pair(
         train: int, test: int, seed: int
     ) -> tuple[theory.Tasks, theory.Tasks, Any]:
-        seen, _ = tasks.images(config, dataset, dataset.train, train, seed, apart=True)
-        unseen, labels = tasks.images(
-            config, dataset, dataset.test, test, seed + 1, apart=False
+        shape = tasks.shape(config)
+        seen, _ = image_tasks.draw(
+            dataset, dataset.train, shape, train, seed, apart=True
+        )
+        unseen, labels = image_tasks.draw(
+            dataset, dataset.test, shape, test, seed + 1, apart=False
         )
         return seen, unseen, labels
 
@@ -205,7 +210,7 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _tables(results: Results, config: Config) -> dict[str, tables.Table]:
+def _tables(results: Results, config: Config) -> dict[str, table.Table]:
     images = f"{config.ways}-way {config.shots}-shot tasks of {config.dataset}"
     synthetic = "synthetic tasks"
     return {
@@ -251,7 +256,7 @@ def _sections(
     config: Config,
     results: Results,
     drawn: dict[str, Path],
-    all_tables: dict[str, tables.Table],
+    all_tables: dict[str, table.Table],
 ) -> list[page.Section]:
     from experiments.ntk_compare.text import sections
 
@@ -275,8 +280,7 @@ def _write_json(config: Config, results: Results) -> None:
         "prediction_widths": widths(results.prediction_widths),
         "seconds": results.seconds,
     }
-    text = json.dumps(_finite(values), indent=2, default=str, allow_nan=False)
-    (config.output_dir / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_json(config.output_dir / "results.json", values)
 
 
 def _study_json(result: study.DepthStudy) -> dict[str, Any]:
@@ -287,17 +291,6 @@ def _study_json(result: study.DepthStudy) -> dict[str, Any]:
         "others": {name: column._asdict() for name, column in result.others.items()},
         "bound_constant": result.constant,
     }
-
-
-def _finite(value: Any) -> Any:
-    """A slope that could not be fitted is null in JSON."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 @contextlib.contextmanager

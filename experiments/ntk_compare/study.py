@@ -126,17 +126,10 @@ def _compared(
     result[JOINT] = compare(flow("head", time=0.0), "joint")
     result[MAML] = compare(flow("all", time=BESIDE / depth))
     result[BOIL] = compare(flow("body", time=BESIDE / depth))
-    maml = theory.gbml_predictor(kernel, train, inner=every)
-    mtl = theory.mtl_predictor(kernel, train)
-    arguments = (test.support_x, test.support_y, test.query_x)
-    gaps = np.linalg.norm(
-        np.subtract(maml(*arguments), mtl(*arguments, adaptation=head)), axis=(1, 2)
+    apart = theory.compare(
+        kernel, train, test, inner=every, adaptation=head, gbml_adaptation=every
     )
-    transfers = np.asarray(
-        [np.linalg.norm(part) for part in maml.transferred(test, adaptation=every)]
-    )
-    means = (gaps.mean(), (gaps / transfers).mean(), transfers.mean())
-    return result | {APART: Gap(*map(float, means))}
+    return result | {APART: Gap(*apart[:3])}
 
 
 def _column(depths: Sequence[int], cells: list[list[Gap]]) -> Column:

@@ -1,4 +1,4 @@
-"""The command line: `metabridge train | evaluate | compare | datasets`."""
+"""The command line: `metabridge train | evaluate | compare | theory | datasets`."""
 
 import os
 import shlex
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from metabridge.commands import TheoryOptions, provided
 from metabridge.config import (
     ALGORITHMS,
     Config,
@@ -143,6 +144,15 @@ def _with_options(entry: str) -> str | LearnerConfig:
     return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
 
 
+def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
+    """Predict whether MTL will match meta-learning on tasks of a dataset.
+
+    Both are trained in closed form at infinite width and compared on unseen tasks: the
+    gap, the same over what training contributed, accuracy, and what it means.
+    """
+    provided("theory")(options)
+
+
 def datasets() -> None:
     """List the datasets, and what each needs."""
     from metabridge.data.registry import describe
@@ -174,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "train": _train_help,
                     "evaluate": evaluate,
                     "compare": compare,
+                    "theory": theory,
                     "datasets": datasets,
                 },
                 prog="metabridge",

@@ -30,7 +30,7 @@ from tests.theory.bad_calls import (
     without_neural_tangents,
     x,
 )
-from theory import linalg
+from theory import linalg, named
 
 CASES = {
     "numbers of tasks": Case(
@@ -373,6 +373,11 @@ CASES = {
     "no blocks": Case(
         lambda: theory.residual(0), "ValueError", ("`blocks`", "at least 1")
     ),
+    "unknown architecture": Case(
+        lambda: named.kernel("transformer", 2),
+        "ValueError",
+        ("'transformer'", "fully_connected, convolutional"),
+    ),
     "not a kernel function": Case(
         lambda: theory.from_stax(3), "TypeError", ("third of",)
     ),
@@ -406,6 +411,26 @@ CASES = {
     ),
     "negative time in a sweep": Case(
         lambda: sweep(times=[-1.0]), "ValueError", ("-1.0",)
+    ),
+    "no times in a sweep": Case(
+        lambda: sweep(times=[]), "ValueError", ("`times` is empty",)
+    ),
+    "outputs of unseen tasks in a sweep": Case(
+        lambda: theory.depth_sweep(
+            tasks(),
+            theory.Tasks(*fresh(3)),
+            depths=[1],
+            times=[0.0],
+            inner=head,
+            adaptation=head,
+        ),
+        "ValueError",
+        ("unseen tasks have 3 outputs", "training tasks 2"),
+    ),
+    "repeated query in a diagnosis": Case(
+        lambda: theory.diagnose(repeated(2), tasks()),
+        "SingularKernelError",
+        ("cannot be diagnosed", "query 0 of task 1 and query 3 of task 1"),
     ),
     "negative depth in a sweep": Case(
         lambda: sweep(depths=[-1]), "ValueError", ("-1",)

@@ -1,5 +1,6 @@
 """Comparing the two, and how the comparison behaves with depth and time."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import theory
 from tests.theory import reference
 from tests.theory.cases import LOOPS, as_tasks, equal_tasks, sphere, unequal_tasks
+from theory import streaming
+from theory.closeness import closeness_of
 
 HEAD = theory.gradient_flow("head", time=1.0)
 DEPTHS = (64, 256, 1024)
@@ -120,6 +123,82 @@ def test_sweep_equals_compare() -> None:
             )
     assert (sweep.gap <= sweep.bound * (1 + 1e-12)).all()
     assert np.isclose(sweep.gap, sweep.bound).any()
+
+
+def test_sweep_streams_unequal_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a task or two, and groups that split them, change nothing."""
+    tasks, test = as_tasks(unequal_tasks(20)), as_tasks(unequal_tasks(21, 7))
+
+    def sweep() -> theory.DepthSweep:
+        return theory.depth_sweep(
+            tasks, test, depths=(1, 5), times=(0.2,), inner=HEAD, last_W_std=1.2,
+            adaptation=lambda time, depth: theory.gradient_flow("all", time=1 / depth),
+        )  # fmt: skip
+
+    whole = sweep()
+    monkeypatch.setattr(streaming, "GROUP", 12)
+    small = functools.partial(streaming.predict, pairs=300)
+    monkeypatch.setattr(streaming, "predict", small)
+    parts = sweep()
+    for row, depth in enumerate(whole.depths):
+        expected = theory.compare(
+            theory.relu_network(depth, last_W_std=1.2), tasks, test,
+            inner=theory.gradient_flow("head", time=0.2),
+            adaptation=theory.gradient_flow("all", time=1 / depth),
+        )  # fmt: skip
+        for cell in (whole.cells[row][0], parts.cells[row][0]):
+            assert len(cell.mtl) == 7
+            for name in ("gaps", "transfers", "agreements"):
+                np.testing.assert_allclose(
+                    getattr(cell, name), getattr(expected, name), rtol=1e-7
+                )
+            for ours, theirs in zip(cell.mtl, expected.mtl, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_agreement_is_the_share_of_equal_classes() -> None:
+    tasks, test = equal_tasks(22, outputs=4), equal_tasks(23, 6, outputs=4)
+    result = theory.compare(
+        theory.relu_network(1), tasks, test, inner=HEAD, adaptation=HEAD
+    )
+    mtl, gbml = np.argmax(result.mtl, -1), np.argmax(result.gbml, -1)
+    np.testing.assert_array_equal(result.agreements, (mtl == gbml).mean(1))
+    assert result.agreement == pytest.approx((mtl == gbml).mean())
+    assert 0 < result.agreement < 1
+    same = closeness_of(result.gbml, result.gbml, result.gbml)
+    assert (same.agreement, same.gap, same.relative_gap) == (1.0, 0.0, 0.0)
+
+
+def test_one_output_has_no_class_to_agree_on() -> None:
+    tasks, test = equal_tasks(24, outputs=1), equal_tasks(25, 2, outputs=1)
+    result = theory.compare(
+        theory.relu_network(1), tasks, test, inner=HEAD, adaptation=HEAD
+    )
+    assert math.isnan(result.agreement)
+    assert np.isnan(result.agreements).all()
+
+
+def test_predicted_classes_agree_at_depth() -> None:
+    sweep = theory.depth_sweep(
+        equal_tasks(26), equal_tasks(27, 20), depths=(1, 256), times=(0.0,),
+        inner=HEAD, adaptation=HEAD, last_W_std=2**0.5,
+    )  # fmt: skip
+    shallow, deep = sweep.agreement[:, 0]
+    assert shallow < deep
+    assert deep >= 0.95
+
+
+def test_another_adaptation_of_gbml() -> None:
+    tasks, test = equal_tasks(28), equal_tasks(29, 3)
+    kernel, every = theory.relu_network(2), theory.gradient_flow("all", time=0.4)
+    arguments = (test.support_x, test.support_y, test.query_x)
+    mtl = theory.mtl_predictor(kernel, tasks)(*arguments, adaptation=HEAD)
+    maml = theory.gbml_predictor(kernel, tasks, inner=every)(*arguments)
+    result = theory.compare(
+        kernel, tasks, test, inner=every, adaptation=HEAD, gbml_adaptation=every
+    )
+    gaps = np.linalg.norm(np.subtract(mtl, maml), axis=(1, 2))
+    np.testing.assert_allclose(result.gaps, gaps, rtol=1e-12)
 
 
 def test_inner_loop_as_a_function_of_time_and_depth() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.ntk_compare import study, tables, tasks
+from experiments.ntk_compare import study
 from experiments.ntk_compare.__main__ import main
 from experiments.ntk_compare.config import Config, check
-from metabridge.data import load_dataset
+from experiments.presentation import table as tables
 
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
@@ -113,23 +113,6 @@ def test_help_names_the_options() -> None:
         "--seed",
     ):  # fmt: skip
         assert option in result.stdout
-
-
-def test_image_tasks_share_no_image() -> None:
-    config = Config(ways=3, shots=2, queries=4)
-    dataset = load_dataset("glyphs")
-    drawn, labels = tasks.images(config, dataset, dataset.test, 20, seed=0, apart=True)
-    np.testing.assert_array_equal(labels, np.repeat([0, 1, 2], 4))
-    inputs = [np.asarray(drawn.support_x), np.asarray(drawn.query_x)]
-    points = np.concatenate([x.reshape(-1, x.shape[-1]) for x in inputs])
-    assert points.shape == (20 * 18, 784)
-    assert len(np.unique(points, axis=0)) == len(points)
-    np.testing.assert_allclose((points**2).mean(1), 1.0)
-    targets = np.asarray(drawn.query_y)
-    np.testing.assert_array_equal(targets.argmax(-1), np.tile(labels, (20, 1)))
-    np.testing.assert_allclose(targets.sum(-1), 0.0, atol=1e-12)
-    with pytest.raises(ValueError, match="share none"):
-        tasks.images(config, dataset, dataset.test, 10_000, seed=0, apart=True)
 
 
 def test_slope_needs_two_deep_networks() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.ntk_compare.tables import Table
+from experiments.presentation.table import Table
 
 
 class Section(NamedTuple):
@@ -37,42 +37,16 @@ code { background: #f3f3f3; padding: 0 .25em; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 1.2rem; }
 """
 
-INTRODUCTION = Section(
-    "What is compared",
-    (
-        "A model that has seen many small <i>tasks</i> is to solve a new one from a "
-        "few labelled examples, the task's <i>support</i>; it is judged on further "
-        "examples, the <i>queries</i>. There are two ways to train it.",
-        "<b>Multi-task learning (MTL)</b> trains one body shared by all tasks and a "
-        "linear head for each, all together, by ordinary gradient descent. "
-        "<b>Gradient-based meta-learning (GBML)</b> trains an initialisation such "
-        "that an <i>inner loop</i> of gradient descent on a task's support does well "
-        "on its queries: MAML moves all layers in the inner loop, ANIL only the head, "
-        "BOIL only the body.",
-        "Wang, Zhao and Li (ICML 2021) prove that for deep networks the two end in "
-        "almost the same predictor. At infinite width both have closed forms, kernel "
-        "regressions with the kernels Σ (of the head) and Θ (of all layers), so the "
-        "claim can be checked exactly. This page does that.",
-        "With L hidden layers and an inner loop of time λτ (learning rate times steps) "
-        "the theorem says: on any unseen task, adapted to in the same way, "
-        "<code>‖F_MTL − F_GBML‖ ≤ c (λτ + 1/L)</code>.",
-        "Two numbers are given throughout, because the first alone flatters. The "
-        "<b>gap</b> is the distance between the two predictions on the queries of an "
-        "unseen task. The <b>relative gap</b> divides it by the size of what training "
-        "contributed to the prediction at all, which shrinks with depth as well.",
-    ),
-)
-
 
 def write(title: str, sections: Sequence[Section], output: Path) -> None:
     """Writes the page, its figures embedded.
 
     Args:
       title: of the page.
-      sections: after the introduction.
+      sections: in their order.
       output: the file to write.
     """
-    body = "\n".join(_section(section) for section in (INTRODUCTION, *sections))
+    body = "\n".join(_section(section) for section in sections)
     output.write_text(
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'

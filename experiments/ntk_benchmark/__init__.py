@@ -1,0 +1,1 @@
+"""Few-shot learning with infinite-width networks: accuracy, agreement, failures."""

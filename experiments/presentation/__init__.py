@@ -1,0 +1,1 @@
+"""What the experiments on infinite width show their results with."""

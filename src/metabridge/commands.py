@@ -1,0 +1,73 @@
+"""Commands that other packages provide, and the options that they take.
+
+A package announces a function of the options as an entry point of the group
+``metabridge.commands``; it is imported when the command is called, and not for help.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+GROUP = "metabridge.commands"
+
+
+@dataclasses.dataclass(frozen=True)
+class TheoryOptions:
+    """Options of `metabridge theory`."""
+
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
+    """Its name: `metabridge datasets` lists them; folder:PATH for your own images."""
+    data_dir: Path | None = None
+    """Where a prepared dataset is."""
+    architecture: Annotated[
+        Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"],
+        tyro.conf.arg(metavar="NAME"),
+    ] = "fully_connected"
+    """fully_connected, convolutional (flattened), convolutional_pooled or residual."""
+    depth: int = 3
+    """Hidden layers, convolutions or residual blocks."""
+    time: float = 0.1
+    """Time lambda tau of meta-learning's inner loop (learning rate x steps)."""
+    adaptation_time: float = 1.0
+    """Time of the adaptation to an unseen task, of both."""
+    layers: Literal["head", "body", "all"] = "head"
+    """What the inner loop moves: ANIL's head, BOIL's body or all, as MAML."""
+    ways: int = 5
+    """Classes of a task."""
+    shots: int = 5
+    """Support images a class."""
+    queries: int = 5
+    """Query images a class."""
+    tasks: int = 20
+    """Training tasks, which share no image."""
+    test_tasks: int = 100
+    """Tasks of unseen classes."""
+    side: int | None = None
+    """Shrink images to so many pixels a side first."""
+    pool_stride: int = 1
+    """convolutional_pooled averages the pixels of every so manieth row and column."""
+    jitter: float = 0.0
+    """Added to the diagonals of the training kernels."""
+    seed: int = 0
+    """Of the tasks."""
+    output: Path | None = None
+    """JSON file for the result."""
+
+
+def provided(name: str) -> Callable[[Any], None]:
+    """The function that does a command.
+
+    Raises:
+      ImportError: no installed package provides it, or its own needs are missing.
+    """
+    found = metadata.entry_points(group=GROUP, name=name)
+    if not found:
+        raise ImportError(
+            f"no installed package provides the command {name!r}; install it with: "
+            f"pip install 'metabridge[{name}]' (in a checkout: make install)"
+        )
+    return next(iter(found)).load()

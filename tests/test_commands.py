@@ -1,0 +1,96 @@
+"""`metabridge theory`: found by its entry point, run, and refused."""
+
+import configparser
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metabridge import cli, commands
+
+ROOT = Path(__file__).parents[1]
+FAST = (
+    "theory", "glyphs", "--ways=3", "--shots=2", "--queries=2", "--tasks=4",
+    "--test-tasks=6",
+)  # fmt: skip
+
+
+@pytest.fixture
+def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry points of setup.cfg as an installed package has them."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    points = setup["options.entry_points"][commands.GROUP].strip()
+    info = tmp_path / "announced-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\n")
+    (info / "entry_points.txt").write_text(f"[{commands.GROUP}]\n{points}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("announced")
+def test_theory_of_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new" / "result.json"
+    cli.main([*FAST, "--depth=2", f"--output={output}"])
+    printed = capsys.readouterr().out
+    assert "glyphs, 3-way 2-shot" in printed
+    assert "same predicted class" in printed
+    result = json.loads(output.read_text())
+    assert (result["depth"], result["tasks"], result["unseen"]) == (2, 4, 6)
+    assert result["options"]["dataset"] == "glyphs"
+    for sentence in result["reading"]:
+        assert sentence in printed
+
+
+@pytest.mark.usefixtures("announced")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--depth=0",), "`depth`"),
+        (("--tasks=1",), "`tasks`"),
+        (("--time=-1",), "`time`"),
+        (("--ways=1000",), "has 703 classes"),
+        (("--tasks=100000",), "share none"),
+        (("--side=40",), "`side`"),
+        (("--output=/",), "is a folder"),
+    ],
+)
+def test_bad_options_end_with_a_line(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*FAST, *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("metabridge: ")
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+def test_without_the_package_that_provides_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands.metadata, "entry_points", lambda **_: ())
+    with pytest.raises(SystemExit) as stop:
+        cli.main(FAST)
+    assert stop.value.code == 2
+    assert "pip install 'metabridge[theory]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("theory", "--help")])
+def test_help_imports_neither_jax_nor_the_theory(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom metabridge import cli\n"
+        f"try:\n    cli.main({list(arguments)})\n"
+        "except SystemExit:\n    pass\n"
+        "print([m for m in ('jax', 'theory', 'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert "theory" in result.stdout

@@ -1,0 +1,33 @@
+"""Architectures by name: what each stands for."""
+
+import numpy as np
+import pytest
+
+import theory
+from theory import named
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("fully_connected", lambda: theory.fully_connected(2)),
+        ("convolutional", lambda: theory.convolutional(2)),
+        (
+            "convolutional_pooled",
+            lambda: theory.convolutional(2, pooling="global_average"),
+        ),
+        ("residual", lambda: theory.residual(2, layer="conv")),
+    ],
+)
+def test_names(name: named.Name, make: type) -> None:
+    """As neural-tangents has them, with ``last_W_std = sqrt(2)`` in place of 1."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 4, 2))
+    actual, expected = named.kernel(name, 2)(x), make()(x)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours, 2.0 * theirs, rtol=1e-5)
+    assert named.ARCHITECTURES[name].flat == (name == "fully_connected")
+
+
+def test_depth_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="`depth`"):
+        named.kernel("residual", 0)

@@ -1,0 +1,88 @@
+"""What `metabridge theory DATASET` does; `metabridge.commands` has its options."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from metabridge.commands import TheoryOptions
+from metabridge.data import load_dataset
+from metabridge.types import TaskShape
+from theory import image_tasks, named
+from theory.adaptation import gradient_flow
+from theory.diagnosis import diagnose
+from theory.reading import Diagnosis
+from theory.types import Tasks
+
+
+def run(options: TheoryOptions) -> None:
+    """Diagnoses tasks of a dataset, prints the result and writes it where asked.
+
+    Raises:
+      ValueError: options out of range, or more tasks than there are images for.
+      FileNotFoundError: the dataset is not there.
+    """
+    _check(options)
+    kernel = named.kernel(
+        options.architecture, options.depth, pool_stride=options.pool_stride
+    )
+    train, unseen = _draw(options)
+    found = diagnose(
+        train,
+        unseen,
+        kernel=kernel,
+        depth=options.depth,
+        inner=gradient_flow(options.layers, time=options.time),
+        adaptation=gradient_flow(options.layers, time=options.adaptation_time),
+        jitter=options.jitter,
+    )
+    print(_heading(options))
+    print(found)
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(_as_json(options, found), indent=2, allow_nan=False)
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+def _check(options: TheoryOptions) -> None:
+    for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if value < minimum:
+            raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
+    if options.output is not None and options.output.is_dir():
+        raise ValueError(f"`output` {options.output} is a folder, not a file")
+
+
+def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
+    dataset = load_dataset(options.dataset, data_dir=options.data_dir)
+    shape = TaskShape(options.ways, options.shots, options.queries)
+    image_tasks.check(dataset, shape)
+    flat = named.ARCHITECTURES[options.architecture].flat
+
+    def draw(split: Any, count: int, seed: int, *, apart: bool) -> Tasks:
+        return image_tasks.draw(
+            dataset, split, shape, count, seed, apart=apart, flat=flat,
+            side=options.side,
+        )[0]  # fmt: skip
+
+    return (
+        draw(dataset.train, options.tasks, options.seed, apart=True),
+        draw(dataset.test, options.test_tasks, options.seed + 1, apart=False),
+    )
+
+
+def _heading(options: TheoryOptions) -> str:
+    return (
+        f"\nMTL and meta-learning on {options.dataset}, {options.ways}-way "
+        f"{options.shots}-shot, infinite width, {options.architecture} of depth "
+        f"{options.depth}\n"
+    )
+
+
+def _as_json(options: TheoryOptions, found: Diagnosis) -> dict[str, Any]:
+    given = {
+        name: value if not isinstance(value, float) or math.isfinite(value) else None
+        for name, value in dataclasses.asdict(options).items()
+        if name not in ("output", "data_dir")
+    }
+    return {"options": given, **found.as_dict()}
