@@ -58,11 +58,12 @@ def test_importing_is_light() -> None:
     assert result.stdout == "[]\n"
 
 
-def test_example_of_the_documentation_runs(tmp_path: Path) -> None:
+def test_examples_of_the_documentation_run(tmp_path: Path) -> None:
     text = (_ROOT / "docs/theory.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
     script = tmp_path / "example.py"
-    script.write_text(example, encoding="utf-8")
+    script.write_text("\n".join(examples), encoding="utf-8")  # one uses another's names
     result = subprocess.run(
         [sys.executable, str(script)],
         capture_output=True, text=True, check=False, cwd=_ROOT,
@@ -73,3 +74,6 @@ def test_example_of_the_documentation_runs(tmp_path: Path) -> None:
     assert 0 < float(largest) < 0.1
     gap, relative_gap = map(float, closeness.split())
     assert 0 < gap < relative_gap
+    *_, shape, report = result.stdout.splitlines()
+    assert shape == "(12, 12)"
+    assert "method='conjugate_gradients'" in report
