@@ -63,7 +63,7 @@ def supplement(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     Args:
       delta: one minus the correlation, in [0, 2].
     """
-    small = jnp.minimum(delta, 2.0 - delta)
+    small = _fold(delta)
     angle = jnp.sqrt(2.0 * small) * _series(small, 0)
     return jnp.where(delta > 1.0, angle, math.pi - angle)
 
@@ -74,10 +74,17 @@ def shortfall(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     Args:
       delta: one minus the correlation, in [0, 2].
     """
-    small = jnp.minimum(delta, 2.0 - delta)
+    small = _fold(delta)
     # sin - theta cos of the acute angle; that of pi - theta differs by pi cos theta.
-    cubic = jnp.sqrt(2.0 * small) * small * _series(small, 1)
-    return jnp.minimum(delta, 1.0) / 2.0 - cubic / (2.0 * math.pi)
+    # No common root: XLA on a CPU would write it out for those who need both functions.
+    cubic = jnp.sqrt(small) * small * _series(small, 1)
+    linear = jnp.where(delta > 1.0, 0.5, delta / 2.0)
+    return linear - cubic / (2.0**0.5 * math.pi)
+
+
+def _fold(delta: jax.Array) -> jax.Array:
+    """`delta` of the acute angle. A minimum costs more: it has to pass on NaN."""
+    return jnp.where(delta > 1.0, 2.0 - delta, delta)
 
 
 def _series(x: jax.Array, integrals: int) -> jax.Array:

@@ -29,12 +29,10 @@ from theory.types import Array, Kernels
 Layer = Literal["conv", "dense"]
 Precision = Literal["float32", "float64"]
 
-_BLOCK = 256
-"""Images of a side of the largest tile that is evaluated at once."""
-_CACHE = 2**20
+_CACHE = 2**21
 """Bytes of one array of a step, on a CPU."""
 _COLUMNS = 64
-"""Images of `x2` in a step: long enough a loop, for a CPU, over the last axis."""
+"""Images of `x2` in a step, at most: a CPU is fastest in loops of so many pairs."""
 _ARRAYS = 8
 """Arrays that a step holds at a time, no more."""
 
@@ -263,10 +261,21 @@ def _in_blocks(kernel: ImageKernel, x1: Array, x2: Array | None) -> Kernels:
     return kernels
 
 
+def _block(count: int) -> int:
+    """Images of a block: multiples of 8, with the fewest pairs on half a matrix."""
+    if count <= _COLUMNS:
+        return max(1, count)
+
+    def pairs(length: int) -> int:
+        blocks = -(-count // length)
+        return blocks * (blocks + 1) * length**2
+
+    return min(range(_COLUMNS, _COLUMNS // 2, -8), key=pairs)
+
+
 def _blocks(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of equal length, the last filled up with zeros: one shape to compile."""
-    count = max(1, -(-len(x) // _BLOCK))
-    length = -(-len(x) // count)
+    length = _block(len(x))
     for first in range(0, len(x), length):
         block = x[first:][:length]
         missing = [(0, length - len(block))] + [(0, 0)] * (x.ndim - 1)
@@ -290,8 +299,8 @@ def _tile(kernel: ImageKernel, x1: jax.Array, x2: jax.Array) -> Kernels:
         )
     rows, columns = _step(kernel, x1, len(x2))
     # Rows of one step stand far apart, so that each device has some of all steps.
-    parts1, lengths1 = _split(x1, rows, interleaved=True)
-    parts2, lengths2 = _split(x2, columns, interleaved=False)
+    parts1, lengths1 = _split(x1, rows, kernel.b_std, interleaved=True)
+    parts2, lengths2 = _split(x2, columns, kernel.b_std, interleaved=False)
     index = np.indices((len(parts1), len(parts2))).reshape(2, -1)
 
     def step(pair: tuple[jax.Array, jax.Array]) -> Kernels:
@@ -313,15 +322,28 @@ def _step(kernel: ImageKernel, x1: jax.Array, others: int) -> tuple[int, int]:
     image = x1.shape[1] * x1.shape[2] * x1.dtype.itemsize
     cache = _CACHE if jax.default_backend() == "cpu" else kernel.max_bytes
     pairs = max(1, min(cache, kernel.max_bytes // _ARRAYS) // image)
-    columns = min(others, _COLUMNS, pairs)
-    return min(len(x1), max(1, pairs // columns)), columns
+    columns = _even(others, min(_COLUMNS, pairs))
+    return _even(len(x1), max(1, pairs // columns)), columns
+
+
+def _even(total: int, longest: int) -> int:
+    """The length of parts, from half the longest on, that fills up least."""
+    longest = min(total, longest)
+    return min(
+        range(longest, longest // 2, -1), key=lambda length: -total % length, default=1
+    )
 
 
 def _split(
-    x: jax.Array, length: int, *, interleaved: bool
+    x: jax.Array, length: int, b_std: float, *, interleaved: bool
 ) -> tuple[Float[jax.Array, "P C H W L"], Float[jax.Array, "P L"]]:
-    """Parts of images of mean square 1, the pairs' axis last, and their scales."""
-    scale = jnp.sqrt(jnp.mean(jnp.square(x), axis=(1, 2, 3), keepdims=True))
+    """Parts of images brought to one scale, the pairs' axis last, and the scales.
+
+    The scales of images and biases together, since a difference of two images of very
+    different scales says nothing of the angle between them.
+    """
+    square = jnp.mean(jnp.square(x), axis=(1, 2, 3), keepdims=True)
+    scale = jnp.sqrt(square + b_std**2)
     scale = jnp.where(scale > 0, scale, 1.0)
     x = x / scale
     count = -(-len(x) // length)
@@ -353,10 +375,7 @@ def _pooled(
 
     def sums(at: pixels.Displacement | None) -> Kernels:
         """Covariance and Theta behind the last ReLU, over the pixels of the pool."""
-        state = _last_layer(kernel, conv, x1, x2, at)
-        outputs = pixels.relu(state, at)
-        both = (pixels.rectified_covariance(state, at), outputs.tangent)
-        return Kernels(*(jnp.sum(x[::stride, ::stride], (0, 1)) for x in both))
+        return Kernels(*pixels.pooled(_layers(kernel, conv, x1, x2, at), stride, at))
 
     def displaced(row: jax.Array, column: jax.Array) -> Kernels:
         at = pixels.displacement(
@@ -382,14 +401,14 @@ def _pooled(
     return Kernels(nngp, nngp + scale * total.ntk)
 
 
-def _last_layer(
+def _layers(
     kernel: ImageKernel,
     conv: pixels.Filter,
     x1: Float[jax.Array, "C H W N"],
     x2: Float[jax.Array, "C H W M"],
     at: pixels.Displacement | None,
 ) -> pixels.Preactivations:
-    """What the last ReLU is given."""
+    """All but the last ReLU and the output."""
 
     def layer(_: jax.Array, state: pixels.Preactivations) -> pixels.Preactivations:
         return pixels.convolve(pixels.relu(state, at), conv, at)

@@ -57,13 +57,23 @@ class Filter(NamedTuple):
 
 
 class Displacement(NamedTuple):
-    """How far image 2 is rolled, and the neighbours that pairs of pixels then have."""
+    """Where the pixels p of image 1 and p + displacement of image 2 stand in an array.
 
-    rows: Int[jax.Array, ""]
-    columns: Int[jax.Array, ""]
-    both: tuple[Float[jax.Array, "K H 1 1 1"], Float[jax.Array, "K 1 W 1 1"]]
-    """For each row, or column, of the filter: 1 where both pixels have that neighbour,
-    0 where not."""
+    Pairs are in the order of p, with rows and columns of zeros put between those where
+    image 2 ends and begins again: no filter reaches over them.
+    """
+
+    rows: tuple[Int[jax.Array, "R"], Int[jax.Array, "R"]]
+    """For each row of the array, that of image 1 and that of image 2."""
+    columns: tuple[Int[jax.Array, "S"], Int[jax.Array, "S"]]
+    real: Float[jax.Array, "R S 1 1"]
+    """0 for the zeros between, else 1."""
+    places: tuple[Int[jax.Array, "H"], Int[jax.Array, "W"]]
+    """The row, and column, of the array where a pixel p stands."""
+
+    def align(self, x: Float[jax.Array, "H W N M"], image: int) -> jax.Array:
+        """What belongs to image 1 (0) or 2 (1), at its place in the array."""
+        return self.real * _taken(x, self.rows[image], self.columns[image])
 
 
 def displacement(
@@ -74,22 +84,21 @@ def displacement(
     dtype: jnp.dtype,
 ) -> Displacement:
     """Image 2 rolled by so many rows and columns, for a filter of side `size`."""
-    offsets = jnp.arange(size)[:, None] - size // 2
-
-    def both(side: int, shift: Int[jax.Array, ""]) -> Float[jax.Array, "K S"]:
-        first = jnp.arange(side)[None]
-        neighbours = (first + offsets, (first + shift) % side + offsets)
-        exist = [(0 <= n) & (n < side) for n in neighbours]
-        return (exist[0] & exist[1]).astype(dtype)
-
+    between = size // 2
+    firsts, seconds, reals, places = [], [], [], []
+    for side, shift in zip(shape, (rows, columns), strict=True):
+        seam = side - shift
+        place, pixel = jnp.arange(side + between), jnp.arange(side)
+        first = jnp.where(place < seam, place, jnp.maximum(place - between, 0))
+        firsts.append(first)
+        seconds.append((first + shift) % side)
+        reals.append((place < seam) | (place >= seam + between))
+        places.append(jnp.where(pixel < seam, pixel, pixel + between))
+    real = (reals[0][:, None] & reals[1][None]).astype(dtype)
     return Displacement(
-        rows,
-        columns,
-        (
-            both(shape[0], rows)[:, :, None, None, None],
-            both(shape[1], columns)[:, None, :, None, None],
-        ),
-    )
+        (firsts[0], seconds[0]), (firsts[1], seconds[1]),
+        real[:, :, None, None], (places[0], places[1]),
+    )  # fmt: skip
 
 
 def pixels(
@@ -101,7 +110,8 @@ def pixels(
     one, two = x1[..., :, None], x2[..., None, :]
     # Channel by channel: XLA does not fuse sums over an axis with what they sum.
     distance = sum(
-        jnp.square(a - _rolled(b, at)) for a, b in zip(one, two, strict=True)
+        jnp.square(_aligned(a, at, 0) - _aligned(b, at, 1))
+        for a, b in zip(one, two, strict=True)
     ) / (2.0 * len(x1))
     return Activations(
         jnp.mean(jnp.square(one), 0), jnp.mean(jnp.square(two), 0),
@@ -115,26 +125,25 @@ def convolve(
     """A convolution."""
     weight = kernel.W_std**2 / kernel.size**2
 
-    def filtered(x: jax.Array, at: Displacement | None) -> jax.Array:
-        return weight * _sum_of_neighbours(x, kernel.size, at)
+    def filtered(x: jax.Array) -> jax.Array:
+        return weight * _sum_of_neighbours(x, kernel.size)
 
-    variance1 = filtered(inputs.variance1, None)
-    variance2 = filtered(inputs.variance2, None)
-    distance = filtered(inputs.distance, at)
+    variance1, variance2 = filtered(inputs.variance1), filtered(inputs.variance2)
+    distance, tangent = filtered(inputs.distance), filtered(inputs.tangent)
     if at is not None:
         # A neighbour that only one pixel has differs from nothing by all of itself.
-        alone1 = variance1 - filtered(inputs.variance1, at)
-        alone2 = _rolled(variance2, at) - filtered(_rolled(inputs.variance2, at), at)
-        distance = distance + (alone1 + alone2) / 2.0
+        for image, before, after in (
+            (0, inputs.variance1, variance1),
+            (1, inputs.variance2, variance2),
+        ):
+            alone = at.align(after, image) - filtered(at.align(before, image))
+            distance = distance + alone / 2.0
+        tangent = at.real * tangent
     variance1 = variance1 + jnp.square(kernel.bias1)
     variance2 = variance2 + jnp.square(kernel.bias2)
     distance = distance + jnp.square(kernel.bias1 - kernel.bias2) / 2.0
-    return Preactivations(
-        variance1,
-        variance2,
-        _delta(variance1, _rolled(variance2, at), distance),
-        filtered(inputs.tangent, at),
-    )
+    delta = _delta(variance1, variance2, distance, at)
+    return Preactivations(variance1, variance2, delta, tangent)
 
 
 def relu(inputs: Preactivations, at: Displacement | None = None) -> Activations:
@@ -153,66 +162,92 @@ def add(
     one: Preactivations, two: Preactivations, at: Displacement | None = None
 ) -> Preactivations:
     """The sum of two independent branches."""
-    distance = 0.0
-    for branch in (one, two):
-        scale, gap = _scale_and_gap(branch, at)
-        distance = distance + (scale * branch.delta + gap)
+    scale1, gap1 = _scale_and_gap(one, at)
+    scale2, gap2 = _scale_and_gap(two, at)
+    distance = (scale1 * one.delta + gap1) + (scale2 * two.delta + gap2)
     variance1 = one.variance1 + two.variance1
     variance2 = one.variance2 + two.variance2
-    delta = _delta(variance1, _rolled(variance2, at), distance)
+    delta = _delta(variance1, variance2, distance, at)
     return Preactivations(variance1, variance2, delta, one.tangent + two.tangent)
 
 
-def rectified_covariance(
-    inputs: Preactivations, at: Displacement | None = None
-) -> Float[jax.Array, "H W N M"]:
-    """Covariance behind a ReLU; exactly 0 where a pixel has no variance."""
-    scale, _ = _scale_and_gap(inputs, at)
-    return scale * (0.5 - shortfall(inputs.delta))
+def pooled(
+    inputs: Preactivations, stride: int, at: Displacement | None = None
+) -> tuple[Float[jax.Array, "N M"], Float[jax.Array, "N M"]]:
+    """Covariance and Theta behind a ReLU, summed over pairs of pixels.
+
+    Of those p in every so manieth row and column only; the displacement must be a
+    multiple of the stride too.
+    """
+    if at is not None:
+        rows, columns = (places[::stride] for places in at.places)
+        aligned = inputs._replace(
+            variance1=at.align(inputs.variance1, 0),
+            variance2=at.align(inputs.variance2, 1),
+        )
+        inputs = Preactivations(*(_taken(x, rows, columns) for x in aligned))
+
+    def row(index: jax.Array, totals: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        line = Preactivations(
+            *(jax.lax.dynamic_slice_in_dim(x, index, 1) for x in inputs)
+        )
+        scale, _ = _scale_and_gap(line, None)
+        covariance = scale * (0.5 - shortfall(line.delta))
+        parts = (covariance, relu(line).tangent)
+        return tuple(total + part for total, part in zip(totals, parts, strict=True))
+
+    # Row by row is faster than XLA's sum on a CPU, and more exact in float32.
+    zeros = jnp.zeros_like(inputs.delta[:1])
+    covariance, tangent = jax.lax.fori_loop(
+        0, len(inputs.delta), row, (zeros, zeros)
+    )
+    return jnp.sum(covariance, (0, 1)), jnp.sum(tangent, (0, 1))
 
 
 def _scale_and_gap(
     x: Preactivations, at: Displacement | None
 ) -> tuple[Float[jax.Array, "H W N M"], Float[jax.Array, "H W N M"]]:
     """``sqrt(q q')``, and D of preactivations that are fully correlated."""
-    root1, root2 = jnp.sqrt(x.variance1), jnp.sqrt(_rolled(x.variance2, at))
+    root1 = _aligned(jnp.sqrt(x.variance1), at, 0)
+    root2 = _aligned(jnp.sqrt(x.variance2), at, 1)
     return root1 * root2, jnp.square(root1 - root2) / 2.0
 
 
 def _delta(
     variance1: Float[jax.Array, "H W N 1"],
     variance2: Float[jax.Array, "H W 1 M"],
-    distance: Float[jax.Array, "H W N M"],
-) -> Float[jax.Array, "H W N M"]:
+    distance: Float[jax.Array, "R S N M"],
+    at: Displacement | None,
+) -> Float[jax.Array, "R S N M"]:
     """One minus the correlation, 0 for pixels without variance."""
-    (root1, inverse1), (root2, inverse2) = _root(variance1), _root(variance2)
-    excess = distance - jnp.square(root1 - root2) / 2.0
-    return jnp.clip(excess * (inverse1 * inverse2), 0.0, 2.0)
+    roots, inverses = [], []
+    for image, variance in enumerate((variance1, variance2)):
+        root = jnp.sqrt(variance)
+        inverse = jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0)
+        roots.append(_aligned(root, at, image))
+        inverses.append(_aligned(inverse, at, image))
+    excess = distance - jnp.square(roots[0] - roots[1]) / 2.0
+    delta = excess * (inverses[0] * inverses[1])
+    # Not `clip`, which is slower: it has to pass on NaN.
+    delta = jnp.where(delta > 0.0, delta, 0.0)
+    return jnp.where(delta < 2.0, delta, 2.0)
 
 
-def _root(variance: jax.Array) -> tuple[jax.Array, jax.Array]:
-    root = jnp.sqrt(variance)
-    return root, jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0)
+def _aligned(x: jax.Array, at: Displacement | None, image: int) -> jax.Array:
+    return x if at is None else at.align(x, image)
 
 
-def _rolled(x: Float[jax.Array, "H W *P"], at: Displacement | None) -> jax.Array:
-    """Image 2 where image 1 stands."""
-    return x if at is None else jnp.roll(x, (-at.rows, -at.columns), (0, 1))
+def _taken(
+    x: Float[jax.Array, "H W N M"], rows: Int[jax.Array, "R"], columns: Int[jax.Array, "S"]
+) -> Float[jax.Array, "R S N M"]:
+    return jnp.take(jnp.take(x, rows, 0, mode="clip"), columns, 1, mode="clip")
 
 
-def _sum_of_neighbours(x: jax.Array, size: int, at: Displacement | None) -> jax.Array:
-    """Sums over a filter, of neighbours that both pixels have."""
+def _sum_of_neighbours(x: Float[jax.Array, "R S N M"], size: int) -> jax.Array:
+    """Sums over a filter, zeros outside."""
     # XLA writes a padded array out. Padding one shift at a time would be fused with it,
     # and all that `x` is made of computed once for each neighbour.
-    pad = size // 2
-    padded = jnp.pad(x, [(pad, pad)] * 2 + [(0, 0)] * (x.ndim - 2))
-    for axis in range(2):
-        parts = [
-            jax.lax.slice_in_dim(padded, k, k + x.shape[axis], axis=axis)
-            for k in range(size)
-        ]
-        if at is not None:
-            both = at.both[axis]
-            parts = [mask * part for mask, part in zip(both, parts, strict=True)]
-        padded = sum(parts[1:], parts[0])
-    return padded
+    pad, (rows, columns) = size // 2, x.shape[:2]
+    x = jnp.pad(x, [(pad, pad)] * 2 + [(0, 0)] * 2)
+    x = sum((x[k : k + rows] for k in range(1, size)), x[:rows])
+    return sum((x[:, k : k + columns] for k in range(1, size)), x[:, :columns])
