@@ -71,8 +71,8 @@ def main(config: Config) -> None:
     most = max(v for k, v in counts.items() if k.endswith("points"))
     images = _images(config, most)
     results: dict[str, Any] = {"cores": os.cpu_count(), "jax": jax.__version__}
-    for part in (_ours, _library, _difference, _float32, _strides):
-        for name, value in part(config, images).items():
+    for part in (_ours, _library, _factors, _difference, _float32, _strides):
+        for name, value in part(config, images, results).items():
             print(f"{name:72} {value:.4g}", flush=True)
             results[name] = value
     config.output.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +101,18 @@ def _sizes(config: Config) -> dict[Pooling, tuple[int, int, int]]:
     }
 
 
-def _ours(config: Config, images: np.ndarray) -> dict[str, float]:
+def _ours(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
     """Seconds and memory of our kernels, float32."""
     result = {}
     for pooling, (points, _, _) in _sizes(config).items():
         kernel = theory.relu_convolutional(
             config.depth, pooling=pooling, dtype="float32"
         )
-        x = images[:points]
-        seconds = _seconds(lambda kernel=kernel, x=x: kernel(x))
+        start = time.perf_counter()
+        kernel(images[:points])
+        seconds = time.perf_counter() - start
         pairs = points * (points + 1) / 2
         pixels = images.shape[1] * images.shape[2]
         work = pairs * config.depth * pixels ** (1 if pooling == "flatten" else 2)
@@ -117,34 +120,49 @@ def _ours(config: Config, images: np.ndarray) -> dict[str, float]:
         result |= {
             f"seconds, {name}": seconds,
             f"microseconds a pair, {name}": seconds / pairs * 1e6,
-            f"nanoseconds a pair, pair of pixels and layer, {name}": seconds / work * 1e9,
+            f"nanoseconds a pair, pixel (pair) and layer, {name}": seconds / work * 1e9,
             f"peak memory so far, GB, {name}": _peak_gigabytes(),
         }
     return result
 
 
-def _library(config: Config, images: np.ndarray) -> dict[str, float]:
-    """Seconds a pair of neural-tangents, float32, and how many times ours that is."""
+def _library(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
+    """Seconds a pair of neural-tangents, float32."""
     result = {}
     for pooling, (_, points, block) in _sizes(config).items():
         evaluate = _library_tile(config.depth, pooling)
-        starts = range(0, points - block + 1, block)
-        pairs = [(i, j) for i in starts for j in starts if j <= i]
-
-        def run(pairs: list[tuple[int, int]] = pairs) -> None:
-            for i, j in pairs:
-                jax.block_until_ready(
-                    evaluate(images[i : i + block], images[j : j + block])
-                )
-
-        run(pairs[:1])
-        seconds = _seconds(run) / (len(pairs) * block**2)
-        name = f"neural-tangents, {pooling}, {len(starts) * block} points"
+        parts = [images[i : i + block] for i in range(0, points - block + 1, block)]
+        tiles = [(a, b) for i, a in enumerate(parts) for b in parts[: i + 1]]
+        jax.block_until_ready(evaluate(*tiles[0]))
+        start = time.perf_counter()
+        for a, b in tiles:
+            jax.block_until_ready(evaluate(a, b))
+        seconds = (time.perf_counter() - start) / (len(tiles) * block**2)
+        name = f"neural-tangents, {pooling}, {len(parts) * block} points"
         result |= {
             f"microseconds a pair, {name}": seconds * 1e6,
             f"peak memory so far, GB, {name}": _peak_gigabytes(),
         }
     return result
+
+
+def _factors(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
+    """How many times as long as ours neural-tangents takes."""
+    factors = {}
+    for pooling in _sizes(config):
+        ours, library = (
+            next(v for k, v in results.items() if k.startswith(f"{what}, {pooling}"))
+            for what in (
+                "microseconds a pair, ours",
+                "microseconds a pair, neural-tangents",
+            )
+        )
+        factors[f"times as long, neural-tangents, a pair, {pooling}"] = library / ours
+    return factors
 
 
 def _library_tile(depth: int, pooling: Pooling) -> Callable[..., Any]:
@@ -159,7 +177,9 @@ def _library_tile(depth: int, pooling: Pooling) -> Callable[..., Any]:
     return jax.jit(functools.partial(kernel, get=("nngp", "ntk")))
 
 
-def _difference(config: Config, images: np.ndarray) -> dict[str, float]:
+def _difference(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
     """Largest relative difference between ours and neural-tangents' in float64."""
     result = {}
     for pooling, (_, _, block) in _sizes(config).items():
@@ -175,7 +195,9 @@ def _difference(config: Config, images: np.ndarray) -> dict[str, float]:
     return result
 
 
-def _float32(config: Config, images: np.ndarray) -> dict[str, float]:
+def _float32(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
     """Largest relative errors of float32."""
     result = {}
     for pooling, points in (
@@ -192,7 +214,9 @@ def _float32(config: Config, images: np.ndarray) -> dict[str, float]:
     return result
 
 
-def _strides(config: Config, images: np.ndarray) -> dict[str, float]:
+def _strides(
+    config: Config, images: np.ndarray, results: dict[str, Any]
+) -> dict[str, float]:
     """What averaging fewer pixels changes."""
     x = images[: config.accuracy_pooled_points]
 
@@ -222,12 +246,6 @@ def _errors(
         )
         for kernel in ("nngp", "ntk")
     }
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def _peak_gigabytes() -> float:

@@ -1,10 +1,10 @@
 """What a ReLU does to two Gaussians, as a function of their correlation.
 
-With ``delta = 1 - rho`` and the angle ``theta = arccos(rho) = 2 asin(sqrt(delta / 2))``,
-a ReLU turns the covariance ``s rho`` into ``s (sin theta + (pi - theta) rho) / (2 pi)``,
-and this falls short of ``s / 2`` by
+With ``delta = 1 - rho`` and the angle ``theta = arccos(rho) = 2 asin(sqrt(delta / 2))``
+a ReLU turns a covariance ``s rho`` into ``s (sin theta + (pi - theta) rho) / (2 pi)``.
+This falls short of ``s / 2`` by `s` times
 
-    s (delta / 2 - (sin theta - theta cos theta) / (2 pi)).
+    shortfall(delta) = delta / 2 - (sin theta - theta cos theta) / (2 pi).
 
 ``theta`` and ``sin theta - theta cos theta`` are ``sqrt(2 delta)`` and its cube times
 power series in `delta`. The latter is the integral of the former over `delta`, so that
@@ -57,19 +57,19 @@ _FLOAT64 = (
 )
 
 
-def supplement(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
-    """``pi - theta``; twice pi times the expected product of the derivatives.
+def overlap(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
+    """``1 - theta / pi``: twice the probability that both are positive.
 
     Args:
       delta: one minus the correlation, in [0, 2].
     """
     small = _fold(delta)
-    angle = jnp.sqrt(2.0 * small) * _series(small, 0)
-    return jnp.where(delta > 1.0, angle, math.pi - angle)
+    share = jnp.sqrt(2.0 * small) * _series(small, 0) / math.pi
+    return jnp.where(delta > 1.0, share, 1.0 - share)
 
 
 def shortfall(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
-    """``delta / 2 - (sin theta - theta cos theta) / (2 pi)``, see above.
+    """Half of ``1 - rho`` behind the ReLU, where ``s / 2`` is the variance.
 
     Args:
       delta: one minus the correlation, in [0, 2].

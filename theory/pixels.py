@@ -1,25 +1,41 @@
 """ReLU networks on images at infinite width, followed for pairs of pixels.
 
-What a layer needs to know of two images are, for a pixel p of the one and p' of the
-other, the variances ``q(p)``, ``q'(p')`` of the preactivations and their correlation,
-kept as ``delta = 1 - rho`` (see `theory.arc_cosine`). A ReLU passes on ``q / 2``, and
-half the mean squared difference of the two,
+For a pixel p of one image and p' of another a layer needs the variances ``q(p)`` and
+``q'(p')`` and the covariance. The latter is passed on as
 
-    D = ((sqrt(q) - sqrt(q'))^2 / 2 + sqrt(q q') shortfall(delta)) / 2...
+    D(p, p') = (q + q') / 2 - cov = E (u - v)^2 / 2
+
+by activations, and by preactivations as ``delta = 1 - rho`` of `theory.arc_cosine`,
+
+    delta = (D - (sqrt(q) - sqrt(q'))^2 / 2) / sqrt(q q')
+
+so that pixels that are almost equal keep the digits in which they differ. A convolution
+of side k sums over the neighbours that both pixels have,
+
+    q <- w sum q + b^2,    D <- w sum D,    Theta <- cov + w sum Theta
+
+with ``w = W_std^2 / k^2``, and one that only one of them has counts as a zero for the other, adding ``w q / 2`` to
+D. A ReLU then gives
+
+    q <- q / 2,    D <- (sqrt(q) - sqrt(q'))^2 / 4 + sqrt(q q') shortfall(delta)
+    Theta <- Theta overlap(delta) / 2.
+
+Neighbours have the same displacement p' - p, so displacements are followed one by one.
+Those that differ by the size of the image share an array, image 2 rolled by it: H W
+arrays hold every pair of pixels once, and flattening needs only the first.
 
 References:
   Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
     https://arxiv.org/abs/1904.11955.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from theory.arc_cosine import shortfall, supplement
+from theory.arc_cosine import overlap, shortfall
 
 
 class Preactivations(NamedTuple):
@@ -108,11 +124,12 @@ def pixels(
 ) -> Activations:
     """The images themselves."""
     one, two = x1[..., :, None], x2[..., None, :]
-    # Channel by channel: XLA does not fuse sums over an axis with what they sum.
-    distance = sum(
+    squares = [
         jnp.square(_aligned(a, at, 0) - _aligned(b, at, 1))
         for a, b in zip(one, two, strict=True)
-    ) / (2.0 * len(x1))
+    ]
+    # Channel by channel: XLA does not fuse sums over an axis with what they sum.
+    distance = sum(squares[1:], squares[0]) / (2.0 * len(x1))
     return Activations(
         jnp.mean(jnp.square(one), 0), jnp.mean(jnp.square(two), 0),
         distance, jnp.zeros_like(distance),
@@ -154,7 +171,7 @@ def relu(inputs: Preactivations, at: Displacement | None = None) -> Activations:
         inputs.variance1 / 2.0,
         inputs.variance2 / 2.0,
         gap / 2.0 + scale * shortfall(inputs.delta),
-        tangent * (supplement(inputs.delta) / (2.0 * math.pi)),
+        tangent * (overlap(inputs.delta) / 2.0),
     )
 
 
@@ -198,9 +215,7 @@ def pooled(
 
     # Row by row is faster than XLA's sum on a CPU, and more exact in float32.
     zeros = jnp.zeros_like(inputs.delta[:1])
-    covariance, tangent = jax.lax.fori_loop(
-        0, len(inputs.delta), row, (zeros, zeros)
-    )
+    covariance, tangent = jax.lax.fori_loop(0, len(inputs.delta), row, (zeros, zeros))
     return jnp.sum(covariance, (0, 1)), jnp.sum(tangent, (0, 1))
 
 
@@ -238,7 +253,9 @@ def _aligned(x: jax.Array, at: Displacement | None, image: int) -> jax.Array:
 
 
 def _taken(
-    x: Float[jax.Array, "H W N M"], rows: Int[jax.Array, "R"], columns: Int[jax.Array, "S"]
+    x: Float[jax.Array, "H W N M"],
+    rows: Int[jax.Array, "R"],
+    columns: Int[jax.Array, "S"],
 ) -> Float[jax.Array, "R S N M"]:
     return jnp.take(jnp.take(x, rows, 0, mode="clip"), columns, 1, mode="clip")
 

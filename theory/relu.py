@@ -26,31 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from theory.arc_cosine import overlap, shortfall
 from theory.kernels import float64
 from theory.types import Array, KernelFn, Kernels
-
-# sin t - t cos t = sum_k (-1)^(k+1) 2k / (2k+1)! t^(2k+1)
-_SERIES = tuple(
-    (-1) ** (k + 1) * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)
-)
-
-
-# asin(t) = t + t z above(z) / below(z) with z = t^2, highest power first.
-_ABOVE = (
-    3.47933107596021167570e-05,
-    7.91534994289814532176e-04,
-    -4.00555345006794114027e-02,
-    2.01212532134862925881e-01,
-    -3.25565818622400915405e-01,
-    1.66666666666666657415e-01,
-)
-_BELOW = (
-    7.70381505559019352791e-02,
-    -6.88283971605453293030e-01,
-    2.02094576023350569471e00,
-    -2.40339491173441421878e00,
-    1.0,
-)
 
 
 class _State(NamedTuple):
@@ -225,35 +203,8 @@ def _one_minus_correlation(
 def _layer(state: _State) -> _State:
     """One hidden layer."""
     delta, ntk = state
-    theta = 2.0 * _arcsin_sqrt(delta / 2.0)
-    square = theta * theta
-    series = jnp.zeros_like(theta)
-    for coefficient in reversed(_SERIES):
-        series = series * square + coefficient
-    # For small angles sin - theta cos cancels; the series does not.
-    direct = jnp.sqrt(delta * (2.0 - delta)) - theta * (1.0 - delta)
-    step = jnp.where(theta < 1.0, series * square * theta, direct)
-    delta = jnp.clip(delta - step / math.pi, 0.0, 2.0)
-    return _State(delta, 1.0 - delta + ntk * (1.0 - theta / math.pi))
-
-
-def _arcsin_sqrt(square: Float[jax.Array, "N M"]) -> Float[jax.Array, "N M"]:
-    """``asin(sqrt(square))`` for values in [0, 1].
-
-    The rational approximation of fdlibm (Sun Microsystems, 1993), four times faster
-    than XLA's arcsin on a CPU and just as exact.
-    """
-    small = square <= 0.25
-    root = jnp.sqrt(square)
-    z = jnp.where(small, square, (1.0 - root) / 2.0)
-    above, below = jnp.zeros_like(z), jnp.zeros_like(z)
-    for coefficient in _ABOVE:
-        above = above * z + coefficient
-    for coefficient in _BELOW:
-        below = below * z + coefficient
-    t = jnp.where(small, root, jnp.sqrt(z))
-    value = t + t * (z * above / below)
-    return jnp.where(small, value, math.pi / 2.0 - 2.0 * value)
+    following = jnp.clip(2.0 * shortfall(delta), 0.0, 2.0)
+    return _State(following, 1.0 - following + ntk * overlap(delta))
 
 
 @jax.jit
