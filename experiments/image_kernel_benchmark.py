@@ -4,7 +4,7 @@
 
 Images of CIFAR-FS, scaled to [0, 1] and normalised. Measures our kernels in float32 and
 neural-tangents', compiled, in the same run: on fewer images, since they take so much
-longer, and therefore compared by the time of one pair of images. A symmetric matrix of N
+longer, and therefore compared by the time of a pair of images. A symmetric matrix of N
 images has N (N + 1) / 2 pairs: both evaluate only these, ours in blocks, which are
 rounded up, neural-tangents in square tiles on and below the diagonal, whose pairs are
 all counted. Then the largest relative difference of the two in float64, the error of
@@ -89,7 +89,8 @@ def _images(config: Config, count: int) -> np.ndarray:
     pixels = np.asarray(every[np.sort(chosen)], np.float32) / 255.0
     # Sorted for the memory map, shuffled again: classes stand together.
     np.random.default_rng(config.seed).shuffle(pixels)
-    return (pixels - np.float32(dataset.mean)) / np.float32(dataset.std)
+    mean, std = (np.asarray(s, np.float32) for s in (dataset.mean, dataset.std))
+    return (pixels - mean) / std
 
 
 def _sizes(config: Config) -> dict[Pooling, tuple[int, int, int]]:
@@ -200,10 +201,11 @@ def _float32(
 ) -> dict[str, float]:
     """Largest relative errors of float32."""
     result = {}
-    for pooling, points in (
-        ("flatten", config.accuracy_points),
-        ("global_average", config.accuracy_pooled_points),
-    ):
+    sizes: dict[Pooling, int] = {
+        "flatten": config.accuracy_points,
+        "global_average": config.accuracy_pooled_points,
+    }
+    for pooling, points in sizes.items():
         single, double = (
             theory.relu_convolutional(config.depth, pooling=pooling, dtype=dtype)(
                 images[:points]

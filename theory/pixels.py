@@ -14,15 +14,14 @@ of side k sums over the neighbours that both pixels have,
 
     q <- w sum q + b^2,    D <- w sum D,    Theta <- cov + w sum Theta
 
-with ``w = W_std^2 / k^2``, and one that only one of them has counts as a zero for the other, adding ``w q / 2`` to
-D. A ReLU then gives
+with ``w = W_std^2 / k^2``; one that only one of them has is a zero for the other, and
+adds ``w q / 2`` to D. A ReLU gives
 
     q <- q / 2,    D <- (sqrt(q) - sqrt(q'))^2 / 4 + sqrt(q q') shortfall(delta)
     Theta <- Theta overlap(delta) / 2.
 
-Neighbours have the same displacement p' - p, so displacements are followed one by one.
-Those that differ by the size of the image share an array, image 2 rolled by it: H W
-arrays hold every pair of pixels once, and flattening needs only the first.
+Neighbours have the same displacement p' - p, so that each can be followed on its own
+(`theory.displacements`); flattening needs only the pairs of equal pixels.
 
 References:
   Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
@@ -33,9 +32,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from theory.arc_cosine import overlap, shortfall
+from theory.displacements import Displacement, aligned, taken
 
 
 class Preactivations(NamedTuple):
@@ -72,51 +72,6 @@ class Filter(NamedTuple):
     bias2: Float[jax.Array, "1 1 1 M"]
 
 
-class Displacement(NamedTuple):
-    """Where the pixels p of image 1 and p + displacement of image 2 stand in an array.
-
-    Pairs are in the order of p, with rows and columns of zeros put between those where
-    image 2 ends and begins again: no filter reaches over them.
-    """
-
-    rows: tuple[Int[jax.Array, "R"], Int[jax.Array, "R"]]
-    """For each row of the array, that of image 1 and that of image 2."""
-    columns: tuple[Int[jax.Array, "S"], Int[jax.Array, "S"]]
-    real: Float[jax.Array, "R S 1 1"]
-    """0 for the zeros between, else 1."""
-    places: tuple[Int[jax.Array, "H"], Int[jax.Array, "W"]]
-    """The row, and column, of the array where a pixel p stands."""
-
-    def align(self, x: Float[jax.Array, "H W N M"], image: int) -> jax.Array:
-        """What belongs to image 1 (0) or 2 (1), at its place in the array."""
-        return self.real * _taken(x, self.rows[image], self.columns[image])
-
-
-def displacement(
-    rows: Int[jax.Array, ""],
-    columns: Int[jax.Array, ""],
-    shape: tuple[int, int],
-    size: int,
-    dtype: jnp.dtype,
-) -> Displacement:
-    """Image 2 rolled by so many rows and columns, for a filter of side `size`."""
-    between = size // 2
-    firsts, seconds, reals, places = [], [], [], []
-    for side, shift in zip(shape, (rows, columns), strict=True):
-        seam = side - shift
-        place, pixel = jnp.arange(side + between), jnp.arange(side)
-        first = jnp.where(place < seam, place, jnp.maximum(place - between, 0))
-        firsts.append(first)
-        seconds.append((first + shift) % side)
-        reals.append((place < seam) | (place >= seam + between))
-        places.append(jnp.where(pixel < seam, pixel, pixel + between))
-    real = (reals[0][:, None] & reals[1][None]).astype(dtype)
-    return Displacement(
-        (firsts[0], seconds[0]), (firsts[1], seconds[1]),
-        real[:, :, None, None], (places[0], places[1]),
-    )  # fmt: skip
-
-
 def pixels(
     x1: Float[jax.Array, "C H W N"],
     x2: Float[jax.Array, "C H W M"],
@@ -125,7 +80,7 @@ def pixels(
     """The images themselves."""
     one, two = x1[..., :, None], x2[..., None, :]
     squares = [
-        jnp.square(_aligned(a, at, 0) - _aligned(b, at, 1))
+        jnp.square(aligned(a, at, 0) - aligned(b, at, 1))
         for a, b in zip(one, two, strict=True)
     ]
     # Channel by channel: XLA does not fuse sums over an axis with what they sum.
@@ -198,11 +153,11 @@ def pooled(
     """
     if at is not None:
         rows, columns = (places[::stride] for places in at.places)
-        aligned = inputs._replace(
+        placed = inputs._replace(
             variance1=at.align(inputs.variance1, 0),
             variance2=at.align(inputs.variance2, 1),
         )
-        inputs = Preactivations(*(_taken(x, rows, columns) for x in aligned))
+        inputs = Preactivations(*(taken(x, rows, columns) for x in placed))
 
     def row(index: jax.Array, totals: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         line = Preactivations(
@@ -223,8 +178,8 @@ def _scale_and_gap(
     x: Preactivations, at: Displacement | None
 ) -> tuple[Float[jax.Array, "H W N M"], Float[jax.Array, "H W N M"]]:
     """``sqrt(q q')``, and D of preactivations that are fully correlated."""
-    root1 = _aligned(jnp.sqrt(x.variance1), at, 0)
-    root2 = _aligned(jnp.sqrt(x.variance2), at, 1)
+    root1 = aligned(jnp.sqrt(x.variance1), at, 0)
+    root2 = aligned(jnp.sqrt(x.variance2), at, 1)
     return root1 * root2, jnp.square(root1 - root2) / 2.0
 
 
@@ -239,25 +194,13 @@ def _delta(
     for image, variance in enumerate((variance1, variance2)):
         root = jnp.sqrt(variance)
         inverse = jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0)
-        roots.append(_aligned(root, at, image))
-        inverses.append(_aligned(inverse, at, image))
+        roots.append(aligned(root, at, image))
+        inverses.append(aligned(inverse, at, image))
     excess = distance - jnp.square(roots[0] - roots[1]) / 2.0
     delta = excess * (inverses[0] * inverses[1])
     # Not `clip`, which is slower: it has to pass on NaN.
     delta = jnp.where(delta > 0.0, delta, 0.0)
     return jnp.where(delta < 2.0, delta, 2.0)
-
-
-def _aligned(x: jax.Array, at: Displacement | None, image: int) -> jax.Array:
-    return x if at is None else at.align(x, image)
-
-
-def _taken(
-    x: Float[jax.Array, "H W N M"],
-    rows: Int[jax.Array, "R"],
-    columns: Int[jax.Array, "S"],
-) -> Float[jax.Array, "R S N M"]:
-    return jnp.take(jnp.take(x, rows, 0, mode="clip"), columns, 1, mode="clip")
 
 
 def _sum_of_neighbours(x: Float[jax.Array, "R S N M"], size: int) -> jax.Array:
