@@ -37,6 +37,9 @@ from jaxtyping import Float
 from theory.arc_cosine import overlap, shortfall
 from theory.displacements import Displacement, aligned, taken
 
+_UNROLLED = 4
+"""Channels of an image that are fused; a loop goes over more."""
+
 
 class Preactivations(NamedTuple):
     """Outputs of linear layers. Pairs stand last: there XLA's loops are fastest."""
@@ -79,12 +82,19 @@ def pixels(
 ) -> Activations:
     """The images themselves."""
     one, two = x1[..., :, None], x2[..., None, :]
-    squares = [
-        jnp.square(aligned(a, at, 0) - aligned(b, at, 1))
-        for a, b in zip(one, two, strict=True)
-    ]
+
+    def add_square(channel: int | jax.Array, total: jax.Array) -> jax.Array:
+        difference = aligned(one[channel], at, 0) - aligned(two[channel], at, 1)
+        return total + jnp.square(difference)
+
     # Channel by channel: XLA does not fuse sums over an axis with what they sum.
-    distance = sum(squares[1:], squares[0]) / (2.0 * len(x1))
+    channels, distance = len(x1), jnp.zeros((), x1.dtype)
+    for channel in range(min(channels, _UNROLLED)):
+        distance = add_square(channel, distance)
+    distance = jax.lax.fori_loop(
+        min(channels, _UNROLLED), channels, add_square, distance
+    )
+    distance = distance / (2.0 * channels)
     return Activations(
         jnp.mean(jnp.square(one), 0), jnp.mean(jnp.square(two), 0),
         distance, jnp.zeros_like(distance),

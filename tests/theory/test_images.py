@@ -247,7 +247,10 @@ def test_a_tile_in_a_program() -> None:
 
 
 def test_a_tile_of_one_set() -> None:
-    kernel, x = CASES["flattened, edge of chaos"][0], jnp.asarray(_images(15), jnp.float32)
+    kernel, x = (
+        CASES["flattened, edge of chaos"][0],
+        jnp.asarray(_images(15), jnp.float32),
+    )
     tile = kernel.tile(x)
     assert_close(tile.ntk, kernel(np.asarray(x)).ntk)
 
