@@ -18,6 +18,9 @@ from theory.gbml import gbml_kernel as gbml_kernel
 from theory.gbml import gbml_predictor as gbml_predictor
 from theory.heads import Heads as Heads
 from theory.heads import class_heads as class_heads
+from theory.image_kernel import ImageKernel as ImageKernel
+from theory.images import relu_convolutional as relu_convolutional
+from theory.images import relu_residual as relu_residual
 from theory.kernels import precomputed as precomputed
 from theory.linalg import SingularKernelError as SingularKernelError
 from theory.matrix import kernel_matrix as kernel_matrix

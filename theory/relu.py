@@ -3,7 +3,7 @@
 The textbook recursion follows the correlation, which reaches ``1 - O(1/L^2)`` after L
 layers; in float32 all digits that matter are gone by depth 100. This one follows what
 is left, ``delta = 1 - rho``, and the angle ``theta = 2 asin(sqrt(delta / 2))``. A layer
-is (`theory.arc`)
+is (`theory.arc_cosine`)
 
     delta <- delta - (sin theta - theta cos theta) / pi
     Theta <- Sigma + Theta (pi - theta) / pi,    Sigma = q (1 - delta)
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from theory.arc import relu_arc
+from theory.arc_cosine import overlap, shortfall
 from theory.kernels import float64
 from theory.types import Array, Kernels
 
@@ -240,9 +240,9 @@ def _one_minus_correlation(
 
 def _layer(state: _State) -> _State:
     """One hidden layer."""
-    turn, step = relu_arc(state.delta)
-    delta = jnp.clip(state.delta - step, 0, 2)
-    return _State(delta, 1 - delta + state.ntk * (1 - turn))
+    delta, ntk = state
+    following = jnp.clip(2.0 * shortfall(delta), 0.0, 2.0)
+    return _State(following, 1.0 - following + ntk * overlap(delta))
 
 
 @jax.jit

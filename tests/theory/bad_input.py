@@ -404,6 +404,21 @@ CASES = {
         "ImportError",
         ("metabridge[theory]", "theory.relu_network"),
     ),
+    "pooling of images": Case(
+        lambda: theory.relu_convolutional(1, pooling="max"),
+        "ValueError",
+        ("unknown pooling 'max'", "'flatten', 'global_average'"),
+    ),
+    "layers of images": Case(
+        lambda: theory.relu_residual(1, layer="max"),
+        "ValueError",
+        ("unknown layer 'max'", "'conv', 'dense'"),
+    ),
+    "precision of images": Case(
+        lambda: theory.relu_convolutional(1, dtype="float16"),
+        "ValueError",
+        ("unknown dtype 'float16'", "'float32', 'float64'"),
+    ),
     "inner loop without a time": Case(
         lambda: sweep(inner=theory.ridge("head", penalty=1.0)),
         "ValueError",
