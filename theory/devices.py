@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Num
@@ -65,8 +64,3 @@ def device_tile(
     return Kernels(
         *(np.asarray(part)[:rows, :columns] for part in _tile(kernel, first, second))
     )
-
-
-def as_type(x: np.ndarray, dtype: str) -> np.ndarray:
-    """Inputs in the type that a tile is to have."""
-    return np.asarray(x, jnp.dtype(dtype))

@@ -11,7 +11,7 @@ from theory.devices import Placement, device_tile
 from theory.types import Array, DeviceKernel, KernelFn, Kernels
 
 _LARGE = 2**18
-"""Entries of a tile from which a compilation for its shape pays."""
+"""Entries of a tile from which spreading it over devices pays."""
 
 
 @contextlib.contextmanager
@@ -42,10 +42,12 @@ def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
     """
     columns = len(x1 if x2 is None else x2)
     with float64():
-        if isinstance(kernel, DeviceKernel) and len(x1) * columns >= _LARGE:
-            first = np.asarray(x1, np.float64)
-            second = None if x2 is None else np.asarray(x2, np.float64)
-            result = device_tile(kernel, first, second, Placement())
+        large = len(x1) * columns >= _LARGE and jax.device_count() > 1
+        if large and isinstance(kernel, DeviceKernel):
+            first = np.asarray(x1, kernel.dtype)
+            second = None if x2 is None else np.asarray(x2, kernel.dtype)
+            tile = device_tile(kernel, first, second, Placement())
+            result = Kernels(*(np.asarray(part, np.float64) for part in tile))
         else:
             result = kernel(x1) if x2 is None else kernel(x1, x2)
     if not isinstance(result, Kernels):

@@ -3,21 +3,14 @@
 All have ``W_std = last_W_std = sqrt(2)`` and no biases.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-
-from theory.architectures import convolutional, residual
+from theory.images import relu_convolutional, relu_residual
 from theory.relu import relu_network
-from theory.types import Array, KernelFn, Kernels
+from theory.types import KernelFn
 
 Name = Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"]
-
-_BLOCK = 64
-"""Images against as many that neural-tangents works on at a time."""
 
 
 class Architecture(NamedTuple):
@@ -56,25 +49,22 @@ def _fully_connected(depth: int, _: int) -> KernelFn:
 
 
 def _convolutional(depth: int, _: int) -> KernelFn:
-    if (fast := _fast()) is not None:
-        return fast.relu_convolutional(depth, last_W_std=2.0**0.5)
-    return _doubled(convolutional(depth, block=_BLOCK))
+    return relu_convolutional(depth, last_W_std=2.0**0.5)
 
 
 def _pooled(depth: int, stride: int) -> KernelFn:
-    if (fast := _fast()) is not None:
-        return fast.relu_convolutional(
-            depth, pooling="global_average", pool_stride=stride, last_W_std=2.0**0.5
-        )
-    if stride != 1:
-        raise ValueError(f"neural-tangents pools all pixels, not every {stride}th")
-    return _doubled(convolutional(depth, pooling="global_average", block=_BLOCK))
+    # In float64 three times as long, and pooling is long enough.
+    return relu_convolutional(
+        depth,
+        pooling="global_average",
+        pool_stride=stride,
+        last_W_std=2.0**0.5,
+        dtype="float32",
+    )
 
 
 def _residual(blocks: int, _: int) -> KernelFn:
-    if (fast := _fast()) is not None:
-        return fast.relu_residual(blocks, layer="conv", last_W_std=2.0**0.5)
-    return _doubled(residual(blocks, layer="conv", block=_BLOCK))
+    return relu_residual(blocks, layer="conv", last_W_std=2.0**0.5)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -87,19 +77,3 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "residual": Architecture("residual blocks of convolutions", False, _residual),
 }
-
-
-def _fast() -> Any:
-    """Our own kernels of convolutions where this version has them."""
-    if importlib.util.find_spec("theory.images") is None:
-        return None
-    return importlib.import_module("theory.images")
-
-
-def _doubled(kernel: KernelFn) -> KernelFn:
-    """The kernel with ``last_W_std = sqrt(2)`` of one with 1."""
-
-    def doubled(x1: Array, x2: Array | None = None) -> Kernels:
-        return Kernels(*(2.0 * np.asarray(k) for k in kernel(x1, x2)))
-
-    return doubled

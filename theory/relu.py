@@ -18,6 +18,7 @@ References:
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -32,6 +33,8 @@ from theory.kernels import float64
 from theory.types import Array, Kernels
 
 _LAYERS_A_PASS = 8
+_LARGE = 2**18
+"""Entries from which a compilation for their shape and this depth pays."""
 
 
 class _State(NamedTuple):
@@ -59,11 +62,19 @@ class ReLUNetwork:
         _check_depths([self.depth])
         _check_last(self.last_W_std)
 
+    @property
+    def dtype(self) -> str:
+        """In which a call computes."""
+        return "float64"
+
     def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
         """Kernels ``[N, M]`` in float64; `x2` None means `x1`."""
         first = np.asarray(x1, np.float64)
         second = None if x2 is None else np.asarray(x2, np.float64)
+        pairs = len(first) * len(first if second is None else second)
         with float64():
+            if pairs >= _LARGE:
+                return Kernels(*map(np.asarray, _compiled(self, first, second)))
             scale, state = _begin(first, second, self.last_W_std)
             state = _advance(state, self.depth)
             return Kernels(*map(np.asarray, _emit(scale, state)))
@@ -243,6 +254,15 @@ def _layer(state: _State) -> _State:
     delta, ntk = state
     following = jnp.clip(2.0 * shortfall(delta), 0.0, 2.0)
     return _State(following, 1.0 - following + ntk * overlap(delta))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(
+    network: ReLUNetwork,
+    x1: Float[jax.Array, "N *X"],
+    x2: Float[jax.Array, "M *X"] | None,
+) -> Kernels:
+    return network.tile(x1, x2)
 
 
 @jax.jit

@@ -48,6 +48,11 @@ class DeviceKernel(Protocol):
     What has this too is sharded over devices and need not pass through the host.
     """
 
+    @property
+    def dtype(self) -> str:
+        """In which a call computes, "float32" or "float64"; it returns float64."""
+        ...
+
     def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
         """``[N, M]`` in float64, NumPy."""
         ...

@@ -48,7 +48,7 @@ class Config:
     """Convolutions."""
     blocks: int = 2
     """Residual blocks of convolutions."""
-    side: int = 8
+    side: int = 16
     """Convolutional networks see the images shrunk to so many pixels a side."""
     pool_stride: int = 4
     """Pooling averages the pixels of every so manieth row and column."""
