@@ -96,7 +96,7 @@ _QUICK: dict[str, object] = {
     "queries": 2,
     "tasks": 4,
     "test_tasks": 12,
-    "conv_depth": 2,
+    "conv_depth": 1,
     "blocks": 1,
     "side": 4,
     "pool_stride": 1,

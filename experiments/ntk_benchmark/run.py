@@ -31,9 +31,10 @@ _GAPS = {
     "agreement": "Same predicted class",
     "gap": "Gap",
     "relative_gap": "Relative gap",
+    "accuracy": "Accuracy",
     "mtl_accuracy": "Accuracy of MTL",
-    "gbml_accuracy": "Accuracy of",
 }
+_CURVES = ("agreement", "gap", "relative_gap", "accuracy")
 
 
 def run(config: Config) -> Path:
@@ -97,21 +98,20 @@ def _tables(config: Config, found: dict[str, Any]) -> dict[str, table.Table]:
     if "depth" in found:
         for layers, name in (("anil", "ANIL"), ("maml", "MAML, time over depth")):
             for which, own in found["depth"][layers].items():
-                for field, words in _GAPS.items():
-                    both = {"mtl_accuracy": words, "gbml_accuracy": f"{words} {name}"}
-                    title = both.get(field, f"{words} of MTL and {name}")
+                for field in _CURVES:
                     made[f"depth {layers} {which} {field}"] = tables.by_depth(
                         own, field,
-                        f"{title}, {until[which]}, {own['unseen']} unseen tasks",
+                        f"{_GAPS[field]} of MTL and {name}, {until[which]}, "
+                        f"{own['unseen']} unseen tasks",
                     )  # fmt: skip
     for what, words in (("tasks", "training tasks"), ("shots", "shots")):
         for which in until if "curves" in found else ():
             own = {n: each[which] for n, each in found["curves"][what].items()}
-            for field in ("agreement", "gap", "relative_gap", "mtl_accuracy"):
-                title = _GAPS[field] + ("" if "acc" in field else " of MTL and ANIL")
+            for field in _CURVES:
                 made[f"{what} {which} {field}"] = tables.by_number(
-                    own, field, words, f"{title} by {words}, {until[which]}"
-                )
+                    own, field, words,
+                    f"{_GAPS[field]} of MTL and ANIL by {words}, {until[which]}",
+                )  # fmt: skip
     if "widths" in found:
         for field in ("agreement", "gap", "relative_gap", "mtl_accuracy"):
             title = _GAPS[field] + ("" if "accuracy" in field else " of MTL and ANIL")

@@ -72,14 +72,12 @@ def finite(found: dict[str, Any], title: str) -> Table:
 
 
 def by_depth(table: dict[str, Any], field: str, title: str) -> Table:
-    """One of the fields of a sweep by depth and time."""
-    show = short if "gap" in field else percent
+    """One of the fields of a sweep by depth and time; "accuracy" is that of both."""
     rows = tuple(
-        (str(depth), *(show(value) for value in row))
-        for depth, row in zip(table["depths"], table[field], strict=True)
+        (str(depth), *_cells(table, field, row))
+        for row, depth in enumerate(table["depths"])
     )
-    columns = tuple(f"λτ = {number(time)}" for time in table["times"])
-    return Table(title, ("L", *columns), rows)
+    return Table(title, ("L", *_columns(table, field)), rows)
 
 
 def by_number(
@@ -87,17 +85,38 @@ def by_number(
 ) -> Table:
     """One of the fields by tasks or shots, a column a depth and time."""
     first = next(iter(tables.values()))
-    show = short if "gap" in field else percent
     columns = [
-        f"L = {depth}, λτ = {number(time)}"
+        f"L = {depth}, {column}"
         for depth in first["depths"]
-        for time in first["times"]
+        for column in _columns(first, field)
     ]
     rows = tuple(
-        (name, *(show(value) for row in table[field] for value in row))
+        (
+            name,
+            *(
+                cell
+                for row in range(len(table["depths"]))
+                for cell in _cells(table, field, row)
+            ),
+        )
         for name, table in tables.items()
     )
     return Table(title, (what, *columns), rows)
+
+
+def _columns(table: dict[str, Any], field: str) -> list[str]:
+    """Names of what `_cells` gives."""
+    columns = [f"λτ = {number(time)}" for time in table["times"]]
+    return ["MTL", *columns] if field == "accuracy" else columns
+
+
+def _cells(table: dict[str, Any], field: str, row: int) -> list[str]:
+    """A field at one depth for each time; MTL's accuracy has no time."""
+    if field == "accuracy":
+        values = [table["mtl_accuracy"][row][0], *table["gbml_accuracy"][row]]
+        return [percent(value) for value in values]
+    show = short if "gap" in field else percent
+    return [show(value) for value in table[field][row]]
 
 
 def by_width(found: dict[str, Any], field: str, title: str) -> Table:

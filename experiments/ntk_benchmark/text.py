@@ -81,7 +81,7 @@ def _accuracy(
 
 
 def _depth(config: Config, drawn: dict[str, Path], tables: dict[str, Table]) -> Section:
-    fields = ("agreement", "gap", "relative_gap", "mtl_accuracy", "gbml_accuracy")
+    fields = ("agreement", "gap", "relative_gap", "accuracy")
     return Section(
         "Over depth and the time of the inner loop",
         (
@@ -128,7 +128,7 @@ def _curves(
             tables[f"{what} {which} {field}"]
             for what in ("tasks", "shots")
             for which in ("timed", "end")
-            for field in ("agreement", "gap", "relative_gap", "mtl_accuracy")
+            for field in ("agreement", "gap", "relative_gap", "accuracy")
         ),
     )
 
