@@ -21,11 +21,14 @@ from theory.gbml import gbml_kernel, gbml_predictor
 from theory.heads import Heads, HeadsLike
 from theory.kernels import evaluate, precomputed
 from theory.linalg import SingularKernelError
+from theory.memory import check_matrices
 from theory.mtl import TrainOn, mtl_kernel, mtl_predictor
 from theory.reading import Diagnosis, Spectrum
 from theory.relu import relu_network
 from theory.types import Array, KernelFn, Kernels, OneTask, Tasks
 
+_MATRICES = 6
+"""Held at once: both kernels, those of both trainings, and their eigenvalues' work."""
 _REPEATS = 3
 """Repeated images that an error names."""
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Num
 from tqdm import tqdm
 
-from metabridge import devices as machine
 from theory.devices import Devices, Placement, device_tile
 from theory.kernels import evaluate, float64
+from theory.memory import check_matrices
 from theory.storage import Store
 from theory.types import Array, DeviceKernel, KernelFn, Kernels
 
@@ -77,7 +77,10 @@ def kernel_matrix(
         )
     shape = (len(first), len(first if second is None else second))
     if folder is None:
-        _check_memory(shape, dtype)
+        advice = "pass folder=... to keep them on disk"
+        if dtype == "float64":
+            advice += ", or dtype='float32'"
+        check_matrices("two kernel matrices", 2, shape, dtype, advice=advice)
         result = Kernels(np.empty(shape, dtype), np.empty(shape, dtype))
         for rows, columns, part in _tiles(
             kernel, first, second, dtype, tile, devices, progress, set()
@@ -175,19 +178,6 @@ def _inputs(what: str, x: Array) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         raise ValueError(f"`{what}` holds NaN or infinity")
     return array
-
-
-def _check_memory(shape: tuple[int, int], dtype: DType) -> None:
-    size = np.dtype(dtype).itemsize
-    needed, free = 2 * shape[0] * shape[1] * size, machine.free_host_bytes()
-    if needed > free:
-        points = int((free / (2 * size)) ** 0.5)
-        raise ValueError(
-            f"two kernel matrices {list(shape)} in {dtype} need {needed / 1e9:.3g} GB "
-            f"of memory, but {free / 1e9:.3g} GB are free, enough for {points} points; "
-            "pass folder=... to keep them on disk"
-            + (", or dtype='float32'" if dtype == "float64" else "")
-        )
 
 
 def _name(kernel: KernelFn) -> str:
