@@ -80,6 +80,10 @@ def diagnose(
     theirs = adapt if gbml_adaptation is None else gbml_adaptation
     each = unseen.each()
     points, train = on_positions(tasks)
+    check_matrices(
+        "the kernels of the training points,", _MATRICES, (len(points),) * 2, "float64",
+        advice="diagnose fewer tasks or smaller ones",
+    )  # fmt: skip
     kernels = evaluate(kernel, points)
     own = precomputed(kernels)
     try:
