@@ -44,7 +44,7 @@ class Config:
     """Points a side of neural-tangents' batches."""
     tasks: tuple[int, ...] = (20, 50, 100, 200, 500, 1000)
     """Of the scaling; each has 100 points."""
-    agreement_tasks: int = 100
+    agreement_tasks: int = 40
     """Training tasks of the comparison of both solvers."""
     tolerance: float = 1e-6
     """Relative residual of the scaling."""

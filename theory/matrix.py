@@ -7,9 +7,11 @@ was, and gives the same bytes as one that was not.
 """
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Num
@@ -125,11 +127,32 @@ def _tiles(
     ]
     left = [corner for corner in corners if corner not in done]
     placement = Placement(devices)
-    for row, column in tqdm(left, "kernel", unit="tile", disable=not progress):
+
+    def make(row: int, column: int) -> tuple[slice, slice, Kernels]:
         rows = slice(row, min(row + size, len(x1)))
         columns = slice(column, min(column + size, len(other)))
         right = None if x2 is None and row == column else other[columns]
-        yield rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+        return rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+
+    tiles = _one_ahead(make, left)
+    yield from tqdm(tiles, "kernel", unit="tile", total=len(left), disable=not progress)
+
+
+_T = TypeVar("_T")
+
+
+def _one_ahead(
+    make: Callable[[int, int], _T], corners: Sequence[tuple[int, int]]
+) -> Iterator[_T]:
+    """What is made of each, the next being made while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[_T]] = deque()
+        for corner in corners:
+            waiting.append(pool.submit(make, *corner))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _one(
@@ -153,7 +176,7 @@ def _one(
 def _write(
     whole: Kernels, rows: slice, columns: slice, part: Kernels, *, symmetric: bool
 ) -> None:
-    for target, source in zip(whole, part, strict=True):
+    def one(target: Array, source: Array) -> None:
         target, source = np.asarray(target), np.asarray(source)
         if symmetric and rows == columns:
             # A product of a matrix with itself may round differently on both sides.
@@ -165,6 +188,9 @@ def _write(
                 strip = source[start : start + _STRIP]
                 first = rows.start + start
                 target[columns, first : first + len(strip)] = strip.T
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, whole, part))
 
 
 def _inputs(what: str, x: Array) -> np.ndarray:
