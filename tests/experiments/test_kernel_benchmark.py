@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_it_measures_and_draws(tmp_path: Path) -> None:
-    options = "--points 64 --batch 32 --tasks 2 4 --agreement-tasks 3".split()
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.kernel_benchmark", *options,
+        [sys.executable, "-m", "experiments.kernel_benchmark", "--points", "64",
+         "--batch", "32", "--tasks", "2", "4", "--agreement-tasks", "3",
          "--output-dir", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
