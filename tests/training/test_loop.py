@@ -1,10 +1,6 @@
 """The loop: resuming, divergence, plateaus, selection, devices."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,62 +200,3 @@ def test_bad_input_is_refused_before_any_work(
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-_FOUR_DEVICES = """
-import json, sys
-from pathlib import Path
-import jax, numpy as np
-from metabridge import build
-from metabridge.config import resolve
-from metabridge.data import episodes, load_dataset
-from metabridge.training import setup
-from metabridge.training.sampler import example_of
-from metabridge.training.step import jitted
-from tests import toy
-
-assert len(jax.devices()) == 4
-config = resolve(toy.config(Path(sys.argv[1])))
-dataset = load_dataset(config.data.dataset)
-keys = setup.keys_of(config)
-learner = build.learner(config, dataset)
-results = {}
-for devices in (1, 2, 4):
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, devices)
-    state = learner.init(keys.init, example_of(dataset))
-    losses = []
-    for number in range(3):
-        bank = episodes.image_bank(dataset.train)
-        state, info = step(state, bank, keys.train, np.int32(number))
-        losses.append(float(info.loss))
-    leaf = state.params["body"]["NTKDense_0"]["kernel"]
-    assert len(leaf.sharding.device_set) == devices
-    leaves = jax.tree.leaves(state.params)
-    results[devices] = losses, [np.asarray(x).tolist() for x in leaves]
-print(json.dumps(results))
-"""
-
-
-def test_four_devices_give_the_result_of_one(images: Path) -> None:
-    root = Path(__file__).parents[2]
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([str(root), *sys.path]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _FOUR_DEVICES, str(images)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = json.loads(done.stdout.splitlines()[-1])
-    losses, params = results["1"]
-    assert losses[2] < losses[0]
-    for devices in ("2", "4"):
-        np.testing.assert_allclose(results[devices][0], losses, rtol=1e-5)
-        for one, many in zip(params, results[devices][1], strict=True):
-            # The mean over the tasks is summed in another order, three times over.
-            np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
