@@ -101,7 +101,8 @@ assert restored(config, folder / "resumed")[0].step == 4
 train(config, folder / "resumed", resume=True)
 whole, resumed = (restored(config, folder / name) for name in ("whole", "resumed"))
 assert whole[0].step == resumed[0].step == 6
-for one, two in zip(*(jax.tree.leaves(run[1]) for run in (whole, resumed)), strict=True):
+leaves = [jax.tree.leaves(run[1]) for run in (whole, resumed)]
+for one, two in zip(*leaves, strict=True):
     np.testing.assert_array_equal(one, two)
 print("equal")
 """
