@@ -81,9 +81,12 @@ def diagnose(
     each = unseen.each()
     points, train = on_positions(tasks)
     check_matrices(
-        "the kernels of the training points,", _MATRICES, (len(points), len(points)), "float64",
+        "the kernels of the training points,",
+        _MATRICES,
+        (len(points), len(points)),
+        "float64",
         advice="diagnose fewer tasks or smaller ones",
-    )  # fmt: skip
+    )
     kernels = evaluate(kernel, points)
     own = precomputed(kernels)
     try:
