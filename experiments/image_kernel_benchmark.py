@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import json
 import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 import tyro
 
 import theory
+from experiments.measuring import peak_gigabytes
 from metabridge.data.registry import load_dataset
 from theory.architectures import Pooling
 from theory.kernels import float64
@@ -122,7 +122,7 @@ def _ours(
             f"seconds, {name}": seconds,
             f"microseconds a pair, {name}": seconds / pairs * 1e6,
             f"nanoseconds a pair, pixel (pair) and layer, {name}": seconds / work * 1e9,
-            f"peak memory so far, GB, {name}": _peak_gigabytes(),
+            f"peak memory so far, GB, {name}": peak_gigabytes(),
         }
     return result
 
@@ -144,7 +144,7 @@ def _library(
         name = f"neural-tangents, {pooling}, {len(parts) * block} points"
         result |= {
             f"microseconds a pair, {name}": seconds * 1e6,
-            f"peak memory so far, GB, {name}": _peak_gigabytes(),
+            f"peak memory so far, GB, {name}": peak_gigabytes(),
         }
     return result
 
@@ -248,10 +248,6 @@ def _errors(
         )
         for kernel in ("nngp", "ntk")
     }
-
-
-def _peak_gigabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ compiles, but for the large predictors, which run once.
 import dataclasses
 import json
 import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import tyro
 
 import theory
+from experiments.measuring import peak_gigabytes, separate_tasks, sphere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +56,6 @@ def main() -> None:
     config.output.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _sphere(count: int, dimensions: int, seed: int = 0) -> np.ndarray:
-    x = np.random.default_rng(seed).standard_normal((count, dimensions))
-    return x / np.linalg.norm(x, axis=1, keepdims=True) * dimensions**0.5
-
-
 def _best(function: Callable[[], Any], repeats: int) -> float:
     """Seconds of the fastest run, the first not counted."""
     function()
@@ -74,7 +69,7 @@ def _best(function: Callable[[], Any], repeats: int) -> float:
 
 def _accuracy(config: Config) -> dict[str, float]:
     """Largest relative errors of float32 at depth 1000, ours and the library's."""
-    x = _sphere(config.points, config.dimensions).astype(np.float32)
+    x = sphere(config.points, config.dimensions).astype(np.float32)
     exact = theory.relu_depths(x.astype(np.float64), depths=[1000])
     ours = theory.relu_depths(x, depths=[1000])
     stax = theory.neural_tangents().stax
@@ -96,7 +91,7 @@ def _accuracy(config: Config) -> dict[str, float]:
 
 def _all_depths(config: Config) -> dict[str, float]:
     """All depths up to 1000: every kernel made, one depth after another."""
-    x = _sphere(config.points, config.dimensions)
+    x = sphere(config.points, config.dimensions)
 
     def run() -> None:
         for _ in theory.iterate_depths(x, depths=range(1, 1001)):
@@ -107,7 +102,7 @@ def _all_depths(config: Config) -> dict[str, float]:
 
 def _against_library(config: Config) -> dict[str, float]:
     """Depths 1..64 in one pass, against a neural-tangents kernel function for each."""
-    x = _sphere(config.points, config.dimensions)
+    x = sphere(config.points, config.dimensions)
     depths = range(1, 65)
     ours = _best(lambda: theory.relu_depths(x, depths=depths), config.repeats)
     once, again = [], []
@@ -130,23 +125,10 @@ def _against_library(config: Config) -> dict[str, float]:
 
 def _large(config: Config) -> dict[str, float]:
     """Predictors of many tasks in float64, by Cholesky of blocks."""
-    rng = np.random.default_rng(0)
-    ways, shots, queries, size = 5, 5, 15, 64
-    means = rng.standard_normal((config.tasks, ways, 1, size))
-
-    def inputs(count: int) -> np.ndarray:
-        x = means + rng.standard_normal((config.tasks, ways, count, size))
-        return x.reshape(config.tasks, ways * count, size)
-
-    def labels(count: int) -> np.ndarray:
-        own = theory.one_hot(np.repeat(np.arange(ways), count), ways, centred=True)
-        return np.broadcast_to(own, (config.tasks, *own.shape))
-
-    fields = (inputs(shots), labels(shots), inputs(queries), labels(queries))
-    tasks = theory.Tasks(*fields)
+    tasks = separate_tasks(config.tasks, 64)
     kernel = theory.relu_network(3)
     inner = theory.gradient_flow("head", time=1.0)
-    result = {"points of the large predictors": float(config.tasks * ways * 20)}
+    result = {"points of the large predictors": 100.0 * config.tasks}
     makers: dict[str, Callable[[], theory.Predictor]] = {
         "GBML": lambda: theory.gbml_predictor(kernel, tasks, inner=inner),
         "MTL, joint": lambda: theory.mtl_predictor(kernel, tasks, train_on="joint"),
@@ -155,17 +137,15 @@ def _large(config: Config) -> dict[str, float]:
         start = time.perf_counter()
         predictor = make()
         result[f"seconds, {name}"] = time.perf_counter() - start
-        result[f"peak memory so far, GB, {name}"] = _peak_gigabytes()
+        result[f"peak memory so far, GB, {name}"] = peak_gigabytes()
         if name == "GBML":
             # Adapted to a training task, it must fit its queries.
-            fitted = predictor(fields[0][:2], fields[1][:2], fields[2][:2])
-            residual = np.abs(np.asarray(fitted) - fields[3][:2])
+            fitted = predictor(
+                tasks.support_x[:2], tasks.support_y[:2], tasks.query_x[:2]
+            )
+            residual = np.abs(np.asarray(fitted) - tasks.query_y[:2])
             result["largest residual on training queries, GBML"] = residual.max().item()
     return result
-
-
-def _peak_gigabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

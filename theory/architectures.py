@@ -19,7 +19,7 @@ import numpy as np
 
 from theory.compat import neural_tangents
 from theory.kernels import float64
-from theory.types import Array, KernelFn, Kernels
+from theory.types import Array, KernelFn, Kernels, check_whole
 
 Activation = Literal["relu", "erf"]
 Pooling = Literal["flatten", "global_average"]
@@ -94,7 +94,7 @@ def fully_connected(
     Raises:
       ImportError: neural-tangents is not installed.
     """
-    _check_at_least("depth", depth, 0)
+    check_whole("depth", depth, 0)
     stax = neural_tangents().stax
     layers: list[Any] = [stax.Flatten()]
     for _ in range(depth):
@@ -128,7 +128,7 @@ def convolutional(
       b_std: scale of the biases.
       block: see `from_stax`.
     """
-    _check_at_least("depth", depth, 1)
+    check_whole("depth", depth, 1)
     stax = neural_tangents().stax
     layers: list[Any] = []
     for _ in range(depth):
@@ -169,7 +169,7 @@ def residual(
       b_std: scale of the biases.
       block: see `from_stax`.
     """
-    _check_at_least("blocks", blocks, 1)
+    check_whole("blocks", blocks, 1)
     if layer not in ("dense", "conv"):
         raise ValueError(f"unknown layer {layer!r}; known are 'dense', 'conv'")
     stax = neural_tangents().stax
@@ -207,7 +207,7 @@ def residual(
 
 
 def _conv(stax: Any, filter_size: int, W_std: float, b_std: float) -> Any:
-    _check_at_least("filter_size", filter_size, 1)
+    check_whole("filter_size", filter_size, 1)
     return stax.Conv(1, (filter_size,) * 2, padding="SAME", W_std=W_std, b_std=b_std)
 
 
@@ -223,13 +223,6 @@ def _pooling(stax: Any, pooling: Pooling) -> Any:
             f"unknown pooling {pooling!r}; known are 'flatten', 'global_average'"
         )
     return stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool()
-
-
-def _check_at_least(name: str, value: int, minimum: int) -> None:
-    if int(value) != value or value < minimum:
-        raise ValueError(
-            f"`{name}` must be a whole number, at least {minimum}, but is {value}"
-        )
 
 
 def _both(

@@ -81,7 +81,7 @@ def diagnose(
     each = unseen.each()
     points, train = on_positions(tasks)
     check_matrices(
-        "the kernels of the training points,",
+        "the kernels of the training points",
         _MATRICES,
         (len(points), len(points)),
         "float64",

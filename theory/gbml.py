@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from theory import linalg, tiles
 from theory.adaptation import Inner, operator
+from theory.naming import point_names
 from theory.predictor import Initial, Predictor, initial_values, require_queries
 from theory.solvers import Solver, choose, direct, solve
 from theory.system import TaskSystem, distinct, within_tasks
@@ -65,7 +66,7 @@ def gbml_predictor(
     queries = sum(len(task.query_x) for task in each)
     options = choose(solver, queries, structured=True)
     chunks = tiles.chunk(each, with_support=True)
-    own = within_tasks(kernel, [_points(task) for task in each])
+    own = within_tasks(kernel, [task.points() for task in each])
     operators = _operators(own, each, inner)
     before = [initial_values(initial, chunk.inputs, each) for chunk in chunks]
     residuals = []
@@ -74,7 +75,8 @@ def gbml_predictor(
             task, A = each[span.task], operators[span.task]
             adapted = values[span.query] + A @ (task.support_y - values[span.support])
             residuals.append(task.query_y - adapted)
-    names, residual = query_names(each), np.concatenate(residuals)
+    names = point_names(each, with_support=False)
+    residual = np.concatenate(residuals)
     start = clock.monotonic()
     if options is not None:
         system = _system(kernel, each, own, operators, jitter)
@@ -115,26 +117,10 @@ def gbml_kernel(
     """
     each = tasks.each()
     chunks = tiles.chunk(each, with_support=True)
-    own = within_tasks(kernel, [_points(task) for task in each])
+    own = within_tasks(kernel, [task.points() for task in each])
     operators = _operators(own, each, inner)
     rows = sum(len(task.query_x) for task in each)
     return tiles.mirror(tiles.fill(rows, _tiles(kernel, chunks, operators)))
-
-
-def query_names(tasks: Sequence[OneTask]) -> linalg.Names:
-    """Names of the rows of a matrix over all queries."""
-    ends = np.cumsum([len(task.query_x) for task in tasks])
-
-    def name(row: int) -> str:
-        task = int(np.searchsorted(ends, row, side="right"))
-        return f"query {row - ends[task] + len(tasks[task].query_x)} of task {task}"
-
-    return name
-
-
-def _points(task: OneTask) -> np.ndarray:
-    """Its queries, then its supports."""
-    return np.concatenate([task.query_x, task.support_x])
 
 
 def _operators(
@@ -159,7 +145,7 @@ def _system(
     jitter: float,
 ) -> TaskSystem:
     """``Phi + jitter I`` in products."""
-    points, index = distinct([_points(task) for task in tasks])
+    points, index = distinct([task.points() for task in tasks])
     maps = tuple(np.hstack([np.eye(len(A)), -A]) for A in operators)
     jitters = tuple(jitter * np.eye(len(A)) for A in operators)
     blocks = tuple(

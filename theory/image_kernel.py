@@ -19,7 +19,7 @@ from theory import pixels
 from theory.architectures import Pooling
 from theory.displacements import Displacement, displacement
 from theory.kernels import float64
-from theory.types import Array, Kernels
+from theory.types import Array, Kernels, check_whole
 
 Layer = Literal["conv", "dense"]
 Precision = Literal["float32", "float64"]
@@ -115,14 +115,6 @@ class ImageKernel:
           ValueError: shapes that do not fit.
         """
         return _tile(self, x1, x1 if x2 is None else x2)
-
-
-def check_whole(name: str, value: int, minimum: int) -> None:
-    """Raises where a number is not whole, or too small."""
-    if int(value) != value or value < minimum:
-        raise ValueError(
-            f"`{name}` must be a whole number, at least {minimum}, but is {value}"
-        )
 
 
 def _check_inputs(

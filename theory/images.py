@@ -14,7 +14,8 @@ References:
 from typing import get_args
 
 from theory.architectures import Pooling
-from theory.image_kernel import ImageKernel, Layer, Precision, check_whole
+from theory.image_kernel import ImageKernel, Layer, Precision
+from theory.types import check_whole
 
 
 def relu_convolutional(

@@ -21,11 +21,10 @@ from theory.devices import Devices, Placement, device_tile
 from theory.kernels import evaluate, float64
 from theory.memory import check_matrices
 from theory.storage import Store
-from theory.types import Array, DeviceKernel, KernelFn, Kernels
+from theory.tiles import TILE
+from theory.types import Array, DeviceKernel, KernelFn, Kernels, check_inputs
 
 DType = Literal["float32", "float64"]
-TILE = 2048
-"""Rows and columns of a tile."""
 _STRIP = 64
 _FLUSH_EVERY = 10.0
 """Seconds of work that a killed computation may lose, besides the tile in hand."""
@@ -195,14 +194,9 @@ def _write(
 
 def _inputs(what: str, x: Array) -> np.ndarray:
     array = np.asarray(x)
-    if array.ndim < 2 or not len(array):
-        raise ValueError(
-            f"`{what}` must be [examples, *features], but has shape {array.shape}"
-        )
-    if not np.issubdtype(array.dtype, np.number):
-        raise TypeError(f"`{what}` must hold numbers, but is {array.dtype}")
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise ValueError(f"`{what}` holds NaN or infinity")
+    check_inputs(f"`{what}`", array)
+    if not len(array):
+        raise ValueError(f"`{what}` holds no examples")
     return array
 
 

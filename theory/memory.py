@@ -4,6 +4,14 @@ import numpy as np
 
 from metabridge import devices
 
+_SHARE = 0.8
+"""Of the free memory that matrices may take; the rest is for tiles and their like."""
+
+
+def matrices_fit(count: int, shape: tuple[int, int], dtype: str) -> bool:
+    """Whether so many matrices fit at once."""
+    return _bytes(count, shape, dtype) <= _SHARE * devices.free_host_bytes()
+
 
 def check_matrices(
     what: str, count: int, shape: tuple[int, int], dtype: str, *, advice: str
@@ -20,11 +28,15 @@ def check_matrices(
     Raises:
       ValueError: what is needed, what is free, how many points would fit.
     """
-    entry = count * np.dtype(dtype).itemsize
-    needed, free = entry * shape[0] * shape[1], devices.free_host_bytes()
-    if needed > free:
-        raise ValueError(
-            f"{what} {list(shape)} in {dtype} need {needed / 1e9:.3g} GB of memory, "
-            f"but {free / 1e9:.3g} GB are free, enough for "
-            f"{int((free / entry) ** 0.5)} points; {advice}"
-        )
+    if matrices_fit(count, shape, dtype):
+        return
+    needed, free = _bytes(count, shape, dtype), devices.free_host_bytes()
+    fits = (_SHARE * free / _bytes(count, (1, 1), dtype)) ** 0.5
+    raise ValueError(
+        f"{what} {list(shape)} in {dtype} would take {needed / 1e9:.3g} GB, but "
+        f"{free / 1e9:.3g} GB are free, enough for {int(fits)} points; {advice}"
+    )
+
+
+def _bytes(count: int, shape: tuple[int, int], dtype: str) -> int:
+    return count * np.dtype(dtype).itemsize * shape[0] * shape[1]

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from theory import iterative, linalg, tiles
 from theory.heads import Heads, HeadsLike, groups, resolve
 from theory.kernels import evaluate
+from theory.naming import point_name, point_names
 from theory.predictor import Initial, Predictor, initial_values, require_queries
 from theory.solvers import Solver, choose, direct, solve
 from theory.system import TaskSystem, distinct, within_tasks
@@ -77,14 +78,15 @@ def mtl_predictor(
         raise ValueError("`initial` needs heads='shared': others start differently")
     outputs = each[0].support_y.shape[1]
     start = clock.monotonic()
-    inputs = _inputs(each, train_on)
+    joint = _joint(train_on)
+    inputs = [task.points(with_support=joint) for task in each]
     shared = isinstance(heads, str) and heads == "shared"
     options = choose(solver, sum(map(len, inputs)), structured=shared)
     points = np.concatenate(inputs)
     residual = _labels(each, train_on) - initial_values(initial, points, each)
     if shared and options is not None:
         system = _system(kernel, inputs, jitter)
-        names = _names_of_points(each, inputs)
+        names = point_names(each, with_support=joint)
         solved, report = solve(
             system, residual, time=time, names=names, options=options
         )
@@ -151,13 +153,6 @@ def _joint(train_on: TrainOn) -> bool:
     if train_on not in ("query", "joint"):
         raise ValueError(f"`train_on` must be 'query' or 'joint', not {train_on!r}")
     return train_on == "joint"
-
-
-def _inputs(tasks: Sequence[OneTask], train_on: TrainOn) -> list[np.ndarray]:
-    """The points of each task, its queries first."""
-    if _joint(train_on):
-        return [np.concatenate([task.query_x, task.support_x]) for task in tasks]
-    return [task.query_x for task in tasks]
 
 
 def _system(
@@ -265,26 +260,6 @@ def _names(
 
     def name(row: int) -> str:
         first = int(np.flatnonzero(units == units[row])[0])
-        return _name(tasks, int(units[row]) // outputs, row - first)
+        return point_name(tasks, int(units[row]) // outputs, row - first)
 
     return name
-
-
-def _names_of_points(
-    tasks: Sequence[OneTask], inputs: Sequence[np.ndarray]
-) -> linalg.Names:
-    """Names of the points of all tasks."""
-    ends = np.cumsum([len(x) for x in inputs])
-
-    def name(row: int) -> str:
-        task = int(np.searchsorted(ends, row, side="right"))
-        return _name(tasks, task, row - int(ends[task]) + len(inputs[task]))
-
-    return name
-
-
-def _name(tasks: Sequence[OneTask], task: int, place: int) -> str:
-    queries = len(tasks[task].query_x)
-    if place < queries:
-        return f"query {place} of task {task}"
-    return f"support {place - queries} of task {task}"

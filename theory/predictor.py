@@ -127,13 +127,14 @@ class Predictor:
                 f"predictor was trained with {outputs}"
             )
         # One call for all inputs: kernels are fastest on large blocks.
-        inputs = [x for task in each for x in (task.query_x, task.support_x)]
+        inputs = [task.points() for task in each]
         values = self.function(np.concatenate(inputs))
         parts = np.split(values, np.cumsum([len(x) for x in inputs])[:-1])
         results = []
-        for index, task in enumerate(each):
+        for index, (task, part) in enumerate(zip(each, parts, strict=True)):
             A = operator_on(self.kernel, inner, task, index=index)
-            results.append((task, (A, parts[2 * index] - A @ parts[2 * index + 1])))
+            queries = len(task.query_x)
+            results.append((task, (A, part[:queries] - A @ part[queries:])))
         return results
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +17,9 @@ from jaxtyping import Float, Num
 
 from theory.devices import Placement
 from theory.kernels import evaluate, float64
+from theory.tiles import TILE
 from theory.types import DeviceKernel, KernelFn, Kernels, Layers
 
-TILE = 2048
-"""Points of a tile."""
 _BLOCKS = 16
 
 
@@ -54,38 +52,36 @@ class KernelProducts:
                 self.placement.everywhere(vectors[a:b].astype(self.dtype))
                 for a, b in itertools.pairwise(edges)
             ]
-            for row in range(len(self.points)):
-                for column in range(row + 1):
-                    own = slice(edges[row], edges[row + 1])
-                    if row == column:
-                        tile = self._tile(row, column)
-                        result[own] += _times(tile, parts[row])[: len(parts[row])]
-                        continue
-                    other = slice(edges[column], edges[column + 1])
-                    here, there = self._both(row, column, parts)
-                    result[own] += here[: len(parts[row])]
-                    result[other] += there
+            for row, part in enumerate(parts):
+                own = slice(edges[row], edges[row + 1])
+                for column in range(row):
+                    tile = self.tile(row, column)
+                    left = _padded(part, len(tile))
+                    here, there = _times_both(tile, left, parts[column])
+                    result[own] += np.asarray(here)[: len(part)]
+                    result[edges[column] : edges[column + 1]] += np.asarray(there)
+                tile = self.tile(row, row)
+                result[own] += np.asarray(_times(tile, part))[: len(part)]
         return result
 
-    def _tile(self, row: int, column: int) -> jax.Array:
-        kept = self.kept.get((row, column))
-        if kept is not None:
-            return kept
-        return make_tile(
-            self.kernel, self.layers, self.points[row],
-            None if row == column else self.points[column], self.dtype, self.placement,
-        )  # fmt: skip
-
-    def _both(
-        self, row: int, column: int, parts: Sequence[jax.Array]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Products of a tile below the diagonal, and of its transpose."""
-        tile = self._tile(row, column)
-        v1 = parts[row]
-        if len(tile) > len(v1):  # rows that were added for the devices
-            v1 = jnp.pad(v1, ((0, len(tile) - len(v1)), (0, 0)))
-        here, there = _times_both(tile, parts[column], v1)
-        return np.asarray(here), np.asarray(there)
+    def tile(self, row: int, column: int) -> jax.Array:
+        """The kernel of two chunks, on the devices; its rows may be padded."""
+        if (row, column) in self.kept:
+            return self.kept[row, column]
+        x1 = self.points[row]
+        x2 = None if row == column else self.points[column]
+        with float64():
+            if not isinstance(self.kernel, DeviceKernel):
+                made = np.asarray(evaluate(self.kernel, x1, x2).of(self.layers))
+                return self.placement.rows(made.astype(self.dtype))
+            first = self.placement.rows(x1.astype(self.dtype))
+            second = None
+            if x2 is not None:
+                second = self.placement.everywhere(x2.astype(self.dtype))
+            tile = _made(self.kernel, self.layers, first, second)
+            # Of a chunk with itself columns are padded, too.
+            count = len(self.points[column])
+            return tile[:, :count] if tile.shape[1] > count else tile
 
 
 def kernel_products(
@@ -113,38 +109,12 @@ def kernel_products(
     chunks = tuple(
         points[start : start + tile] for start in range(0, len(points), tile)
     )
-    kept: dict[tuple[int, int], jax.Array] = {}
-    left = keep_bytes
-    for row, first in enumerate(chunks):
-        for column, second in enumerate(chunks[: row + 1]):
-            left -= len(first) * len(second) * np.dtype(dtype).itemsize
-            if left < 0:
-                break
-            kept[row, column] = make_tile(
-                kernel, layers, first, None if row == column else second, dtype,
-                placement,
-            )  # fmt: skip
-        if left < 0:
-            break
-    return KernelProducts(kernel, layers, chunks, dtype, kept, placement)
-
-
-def make_tile(
-    kernel: KernelFn,
-    layers: Layers,
-    x1: np.ndarray,
-    x2: np.ndarray | None,
-    dtype: str,
-    placement: Placement,
-) -> jax.Array:
-    """One kernel between some points, on the devices; its rows may be padded."""
-    with float64():
-        if not isinstance(kernel, DeviceKernel):
-            part = np.asarray(evaluate(kernel, x1, x2).of(layers), dtype)
-            return placement.rows(part)
-        second = None if x2 is None else placement.everywhere(x2.astype(dtype))
-        made = _made(kernel, layers, placement.rows(x1.astype(dtype)), second)
-        return made if x2 is not None else made[:, : len(x1)]
+    made = KernelProducts(kernel, layers, chunks, dtype, {}, placement)
+    places = [(row, column) for row in range(len(chunks)) for column in range(row + 1)]
+    sizes = [len(chunks[row]) * len(chunks[column]) for row, column in places]
+    filled = np.cumsum(sizes) * np.dtype(dtype).itemsize
+    keep = places[: int(np.searchsorted(filled, keep_bytes, side="right"))]
+    return dataclasses.replace(made, kept={place: made.tile(*place) for place in keep})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -155,25 +125,28 @@ def _made(
     return jnp.asarray(kernels.of(layers))
 
 
-def _times(tile: jax.Array, vectors: jax.Array) -> np.ndarray:
-    return np.asarray(_dot(tile, vectors))
+def _padded(part: jax.Array, rows: int) -> jax.Array:
+    """As many rows as a tile has, some of which are there for the devices."""
+    missing = rows - len(part)
+    return jnp.pad(part, ((0, missing), (0, 0))) if missing else part
 
 
 @jax.jit
-def _dot(tile: jax.Array, vectors: jax.Array) -> jax.Array:
+def _times(tile: jax.Array, vectors: jax.Array) -> jax.Array:
     return jnp.matmul(tile, vectors, precision=jax.lax.Precision.HIGHEST)
 
 
 @jax.jit
 def _times_both(
-    tile: jax.Array, v2: jax.Array, v1: jax.Array
+    tile: jax.Array, left: jax.Array, right: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """``tile right`` and ``tile^T left``."""
     highest = jax.lax.Precision.HIGHEST
     # In blocks of rows, which XLA on a CPU sums three times faster than a transpose.
     blocks = math.gcd(len(tile), _BLOCKS)
     rows = tile.reshape(blocks, -1, tile.shape[1])
-    parts = v1.reshape(blocks, -1, v1.shape[1])
+    parts = left.reshape(blocks, -1, left.shape[1])
     return (
-        jnp.matmul(tile, v2, precision=highest),
+        _times(tile, right),
         jnp.einsum("bnm,bnk->mk", rows, parts, precision=highest),
     )

@@ -11,17 +11,15 @@ from jaxtyping import Float
 from metabridge import devices
 from theory import krylov
 from theory.linalg import Names, SingularKernelError
-from theory.products import TILE, kernel_products
+from theory.memory import check_matrices, matrices_fit
+from theory.products import kernel_products
 from theory.system import TaskSystem, preconditioner
+from theory.tiles import TILE
 
 Method = Literal["auto", "cholesky", "conjugate_gradients"]
 _INNER = {"float32": 1e-4, "float64": 1e-12}
 """Residual at which an iteration is started again from the true one."""
-_SHARE = 0.8
-"""Of the free memory, what a matrix or the kept tiles may take."""
 _MOST_COLUMNS = 2000
-_TEMPORARY = 12 * TILE**2 * 8
-"""Bytes beside a matrix while it is made and factorised."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,18 +114,16 @@ def choose(solver: Solver, rows: int, *, structured: bool) -> Iterative | None:
         )
     if solver == "conjugate_gradients":
         return Iterative()
-    needed, free = 8 * rows**2 + _TEMPORARY, devices.free_host_bytes()
     # A small one is not worth a look at the memory, which others use too.
-    if rows <= TILE or needed <= _SHARE * free:
+    if rows <= TILE:
         return None
     if solver == "auto" and structured:
-        return Iterative()
-    fits = int(max(_SHARE * free - _TEMPORARY, 0) ** 0.5 / 8**0.5)
-    raise ValueError(
-        f"the kernel matrix of {rows} rows needs {needed / 1e9:.3g} GB, but "
-        f"{free / 1e9:.3g} GB are free, enough for {fits} rows; pass "
-        "solver='conjugate_gradients', fewer tasks or smaller ones"
-    )
+        return None if matrices_fit(1, (rows, rows), "float64") else Iterative()
+    check_matrices(
+        "the kernel matrix of training", 1, (rows, rows), "float64",
+        advice="pass solver='conjugate_gradients', fewer tasks or smaller ones",
+    )  # fmt: skip
+    return None
 
 
 def solve(
@@ -147,8 +143,10 @@ def solve(
     if time == 0:
         zeros = np.zeros(residual.shape)
         return zeros, SolveReport("none", system.size, len(system.points), 0, 1.0, 0.0)
-    run = _flow if time < math.inf else _refined
-    x, report = run(system, residual, time, names, options)
+    if time < math.inf:
+        x, report = _evolved(system, residual, time, options)
+    else:
+        x, report = _solved(system, residual, names, options)
     seconds = clock.monotonic() - start
     return x, dataclasses.replace(report, seconds=seconds)
 
@@ -167,19 +165,22 @@ def _rank(options: Iterative, rows: int) -> int:
     return max(min(rows // 4, _MOST_COLUMNS, fits), 1)
 
 
-def _flow(
-    system: TaskSystem,
-    residual: np.ndarray,
-    time: float,
-    names: Names,
-    options: Iterative,
-) -> tuple[np.ndarray, SolveReport]:
-    products = kernel_products(
-        system.kernel, system.points, layers=system.layers, dtype="float64",
-        keep_bytes=_keep(options),
+def _multiply(system: TaskSystem, dtype: str, keep_bytes: float) -> krylov.Multiply:
+    return system.multiply(
+        kernel_products(
+            system.kernel, system.points, layers=system.layers, dtype=dtype,
+            keep_bytes=keep_bytes,
+        )
     )  # fmt: skip
+
+
+def _evolved(
+    system: TaskSystem, residual: np.ndarray, time: float, options: Iterative
+) -> tuple[np.ndarray, SolveReport]:
+    """Lanczos to a finite time."""
+    multiply = _multiply(system, "float64", _keep(options))
     result = krylov.flow(
-        system.multiply(products), residual, time=time, tolerance=options.tolerance,
+        multiply, residual, time=time, tolerance=options.tolerance,
         max_iterations=options.max_iterations,
     )  # fmt: skip
     if result.error_bound > options.tolerance:
@@ -195,32 +196,16 @@ def _flow(
     return result.x, report
 
 
-def _refined(
-    system: TaskSystem,
-    residual: np.ndarray,
-    time: float,
-    names: Names,
-    options: Iterative,
+def _solved(
+    system: TaskSystem, residual: np.ndarray, names: Names, options: Iterative
 ) -> tuple[np.ndarray, SolveReport]:
     """Conjugate gradients in the given type, until the true residual is small."""
     precondition = preconditioner(
         system, rank=_rank(options, system.size), names=names, seed=options.seed
     )
-    keep = _keep(options)
-    fast = system.multiply(
-        kernel_products(
-            system.kernel, system.points, layers=system.layers, dtype=options.dtype,
-            keep_bytes=keep,
-        )
-    )  # fmt: skip
-    exact = fast
+    fast = exact = _multiply(system, options.dtype, _keep(options))
     if options.dtype != "float64":
-        exact = system.multiply(
-            kernel_products(
-                system.kernel, system.points, layers=system.layers, dtype="float64",
-                keep_bytes=0.0,
-            )
-        )  # fmt: skip
+        exact = _multiply(system, "float64", 0.0)
     norms = np.linalg.norm(residual, axis=0)
     norms = np.where(norms > 0, norms, 1.0)
     x, left = np.zeros(residual.shape), residual

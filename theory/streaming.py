@@ -102,7 +102,7 @@ def predict(
     for chunk in _in_parts(tasks, max(pairs // len(points), 1)):
         first = len(results[0][0].predictions)
         operators = _operators(between, chunk, needed, first, group)
-        inputs = np.concatenate([x for t in chunk for x in (t.query_x, t.support_x)])
+        inputs = np.concatenate([task.points() for task in chunk])
         networks = between(inputs, points)
         for own, kernels, at, out in zip(
             trained, networks, operators, results, strict=True

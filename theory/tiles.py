@@ -16,7 +16,7 @@ from theory.kernels import evaluate
 from theory.types import KernelFn, Kernels, OneTask
 
 TILE = 2048
-"""Points of a chunk, unless a single task has more."""
+"""Points of a side of a tile; of a chunk, unless a single task has more."""
 
 
 class Span(NamedTuple):
@@ -89,11 +89,8 @@ def _make(
     for index in group:
         task = tasks[index]
         middle = row + len(task.query_x)
-        inputs.append(task.query_x)
-        end = middle
-        if with_support:
-            inputs.append(task.support_x)
-            end += len(task.support_x)
+        inputs.append(task.points(with_support=with_support))
+        end = row + len(inputs[-1])
         spans.append(Span(index, slice(row, middle), slice(middle, end)))
         row = end
     return Chunk(np.concatenate(inputs), tuple(spans), first, first_query)

@@ -166,7 +166,7 @@ def _predict(
     """Predictions on the queries of each task, and the part that training gave."""
     predictions, transferred = [], []
     for index, task in enumerate(tasks.each()):
-        inputs = np.concatenate([task.query_x, task.support_x])
+        inputs = task.points()
         features = _features(body, params, inputs)
         head = np.asarray(params["head"], np.float64)
         start = np.asarray(initial["head"], np.float64)

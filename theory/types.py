@@ -70,6 +70,12 @@ class OneTask(NamedTuple):
     query_x: Num[np.ndarray, "Q *X"]
     query_y: Float[np.ndarray, "Q K"] | None
 
+    def points(self, *, with_support: bool = True) -> Num[np.ndarray, "N *X"]:
+        """Its queries, then its supports if they are wanted."""
+        if not with_support:
+            return self.query_x
+        return np.concatenate([self.query_x, self.support_x])
+
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
@@ -205,7 +211,7 @@ def _check_task(
         ("support", task.support_x, task.support_y),
         ("query", task.query_x, task.query_y),
     ):
-        _check_inputs(f"`{name}_x` of task {index}", x)
+        check_inputs(f"`{name}_x` of task {index}", x)
         if y is not None and len(y) != len(x):
             raise ValueError(
                 f"task {index} has {len(x)} {name} inputs but {len(y)} labels"
@@ -232,7 +238,16 @@ def _check_labels(what: str, labels: Any) -> np.ndarray:
     return _check_finite(what, array.astype(np.float64))
 
 
-def _check_inputs(what: str, inputs: np.ndarray) -> None:
+def check_whole(name: str, value: float, minimum: int) -> None:
+    """Raises for a number that is not whole, or too small."""
+    if int(value) != value or value < minimum:
+        raise ValueError(
+            f"`{name}` must be a whole number, at least {minimum}, but is {value}"
+        )
+
+
+def check_inputs(what: str, inputs: np.ndarray) -> None:
+    """Raises unless they are finite numbers ``[N, *X]``."""
     if inputs.ndim < 2:
         raise ValueError(
             f"{what} must be [examples, *features], but has shape {inputs.shape}"

@@ -9,6 +9,7 @@ import theory
 from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.config import Config
 from experiments.ntk_benchmark.data import Source
+from metabridge.evaluation import score
 from theory import named, streaming
 from theory.closeness import closeness_of, on_positions
 from theory.kernels import evaluate
@@ -93,9 +94,8 @@ def summary(parts: list[dict[str, list[float]]]) -> dict[str, float]:
         for name in parts[0]
     }
     means = {name: float(each.mean()) for name, each in values.items()}
-    accuracy = values["accuracy"]
-    error = accuracy.std(ddof=1) / len(accuracy) ** 0.5
-    return means | {"ci95": float(1.96 * error), "unseen": len(accuracy)}
+    whole = score(values["accuracy"])
+    return means | {"ci95": whole.ci95, "unseen": whole.tasks}
 
 
 def accuracy_of(tasks: theory.Tasks, predictions: list[np.ndarray]) -> np.ndarray:

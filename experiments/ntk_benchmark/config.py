@@ -1,13 +1,12 @@
 """What the benchmark is told, and what it refuses."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from metabridge.data.registry import dataset_names
+from experiments import arguments
 
 Study = Literal["accuracy", "depth", "curves", "widths", "failures"]
 
@@ -124,36 +123,18 @@ def resolved(config: Config) -> Config:
 
 def check(config: Config) -> None:
     """Raises ValueError for a bad argument, which is named."""
-    names = dataset_names()
-    if config.dataset not in names and not config.dataset.startswith("folder:"):
-        raise ValueError(
-            f"unknown dataset {config.dataset!r}; the known ones are: "
-            f"{', '.join(names)}"
-        )
-    for name, minimum in (
-        ("studies", None), ("depths", 1), ("times", 0), ("curve_depths", 1),
-        ("task_counts", 2), ("shot_counts", 1), ("widths", 1), ("finite_depths", 1),
-    ):  # fmt: skip
-        values = getattr(config, name)
-        if not values:
-            raise ValueError(f"`{name}` is empty: give at least one")
-        if len(set(values)) < len(values):
-            raise ValueError(f"`{name}` has a value twice: {list(values)}")
-        for value in values if minimum is not None else ():
-            if not minimum <= value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be finite and at least {minimum}, but has {value}"
-                )
-    for name, minimum in (
-        ("ways", 2), ("shots", 1), ("queries", 1), ("tasks", 2), ("test_tasks", 2),
-        ("time", 0), ("adaptation_time", 0), ("penalty", 0), ("depth", 1),
-        ("conv_depth", 1), ("blocks", 1), ("side", 1), ("pool_stride", 1),
-        ("conv_tasks", 2), ("conv_test_tasks", 2), ("curve_test_tasks", 2),
-        ("finite_tasks", 2), ("finite_steps", 1), ("accuracy_width", 1),
-        ("failure_depth", 1), ("failure_time", 0), ("seed", 0),
-    ):  # fmt: skip
-        value = getattr(config, name)
-        if not minimum <= value < math.inf:
-            raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-    if config.output_dir.exists() and not config.output_dir.is_dir():
-        raise ValueError(f"`output_dir` {config.output_dir} is not a folder")
+    arguments.check_dataset(config.dataset)
+    lists = {
+        "studies": None, "depths": 1, "times": 0, "curve_depths": 1, "task_counts": 2,
+        "shot_counts": 1, "widths": 1, "finite_depths": 1,
+    }  # fmt: skip
+    arguments.check_lists(config, lists)
+    least = {
+        "ways": 2, "shots": 1, "queries": 1, "tasks": 2, "test_tasks": 2, "time": 0,
+        "adaptation_time": 0, "penalty": 0, "depth": 1, "conv_depth": 1, "blocks": 1,
+        "side": 1, "pool_stride": 1, "conv_tasks": 2, "conv_test_tasks": 2,
+        "curve_test_tasks": 2, "finite_tasks": 2, "finite_steps": 1,
+        "accuracy_width": 1, "failure_depth": 1, "failure_time": 0, "seed": 0,
+    }  # fmt: skip
+    arguments.check_numbers(config, least)
+    arguments.check_output(config.output_dir)

@@ -1,13 +1,12 @@
 """What the comparison is told, and what it refuses."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from metabridge.data.registry import dataset_names
+from experiments import arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,32 +48,11 @@ class Config:
 
 def check(config: Config) -> None:
     """Raises ValueError for a bad argument, which is named."""
-    names = dataset_names()
-    if config.dataset not in names and not config.dataset.startswith("folder:"):
-        raise ValueError(
-            f"unknown dataset {config.dataset!r}; the known ones are: "
-            f"{', '.join(names)}"
-        )
-    for name, values, minimum in (
-        ("depths", config.depths, 1),
-        ("widths", config.widths, 1),
-        ("times", config.times, 0),
-    ):
-        if not values:
-            raise ValueError(f"`{name}` is empty: give at least one")
-        for value in values:
-            if not minimum <= value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be finite and at least {minimum}, but has {value}"
-                )
-        if len(set(values)) < len(values):
-            raise ValueError(f"`{name}` has a value twice: {list(values)}")
-    for name, minimum in (
-        ("adaptation_time", 0), ("tasks", 2), ("ways", 2), ("shots", 1),
-        ("queries", 1), ("accuracy_depth", 1), ("draws", 1), ("seed", 0),
-    ):  # fmt: skip
-        value = getattr(config, name)
-        if not minimum <= value < math.inf:
-            raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-    if config.output_dir.exists() and not config.output_dir.is_dir():
-        raise ValueError(f"`output_dir` {config.output_dir} is not a folder")
+    arguments.check_dataset(config.dataset)
+    arguments.check_lists(config, {"depths": 1, "widths": 1, "times": 0})
+    least = {
+        "adaptation_time": 0, "tasks": 2, "ways": 2, "shots": 1, "queries": 1,
+        "accuracy_depth": 1, "draws": 1, "seed": 0,
+    }  # fmt: skip
+    arguments.check_numbers(config, least)
+    arguments.check_output(config.output_dir)

@@ -17,6 +17,7 @@ from experiments.presentation import page, table
 from experiments.presentation.numbers import write_json
 from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
+from metabridge.evaluation import Score
 from theory import image_tasks
 from theory.finite_width import Widths, kernel_errors, prediction_errors
 
@@ -35,7 +36,7 @@ class Results(NamedTuple):
 
     synthetic: study.DepthStudy
     images: study.DepthStudy
-    accuracies: dict[float, dict[str, study.Accuracy]]
+    accuracies: dict[float, dict[str, Score]]
     """By the time of adaptation."""
     kernel_widths: Widths
     prediction_widths: Widths

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import theory
+from metabridge.evaluation import Score, score
 from theory.mtl import TrainOn
 
 FITTED_FROM = 64
@@ -147,13 +148,6 @@ def _slope(depths: Sequence[int], values: Sequence[float]) -> float:
     return theory.fit_slope(np.asarray(depths)[deep], np.asarray(values)[deep])
 
 
-class Accuracy(NamedTuple):
-    """Mean accuracy over unseen tasks, and half its 95 % interval."""
-
-    mean: float
-    ci95: float
-
-
 def accuracies(
     tasks: theory.Tasks,
     test_tasks: theory.Tasks,
@@ -161,7 +155,7 @@ def accuracies(
     *,
     depth: int,
     time: float,
-) -> dict[str, Accuracy]:
+) -> dict[str, Score]:
     """Accuracy on unseen tasks of every method, at infinite width.
 
     Args:
@@ -192,6 +186,5 @@ def accuracies(
         adaptation = predictor.inner or head
         scores = np.asarray(predictor(*arguments, adaptation=adaptation))
         correct = (scores.argmax(-1) == labels[None]).mean(1)
-        error = correct.std(ddof=1) / len(correct) ** 0.5
-        result[name] = Accuracy(correct.mean().item(), 1.96 * error.item())
+        result[name] = score(correct)
     return result

@@ -1,8 +1,9 @@
 """The numbers as tables, for the terminal and for the page."""
 
-from experiments.ntk_compare.study import Accuracy, DepthStudy
+from experiments.ntk_compare.study import DepthStudy
 from experiments.presentation.plots import number, slope_text
 from experiments.presentation.table import Table, short
+from metabridge.evaluation import Score
 from theory.finite_width import Widths
 
 
@@ -47,13 +48,13 @@ def others(study: DepthStudy, title: str) -> Table:
     return Table(title, ("L", *study.others), tuple(rows))
 
 
-def accuracies(values: dict[float, dict[str, Accuracy]], title: str) -> Table:
+def accuracies(values: dict[float, dict[str, Score]], title: str) -> Table:
     """Accuracy of each method with its interval, a column a time of adaptation."""
     rows = tuple(
         (
             name,
             *(
-                f"{100 * column[name].mean:.1f} ± {100 * column[name].ci95:.1f} %"
+                f"{100 * column[name].accuracy:.1f} ± {100 * column[name].ci95:.1f} %"
                 for column in values.values()
             ),
         )

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.config import Config, check, resolved
 from experiments.ntk_benchmark.data import Source, with_attributes
 from metabridge.data import load_dataset
+from tests.experiments.refused import assert_help_names, assert_refused
 
 QUICK = resolved(Config(quick=True))
 
@@ -195,12 +194,7 @@ def test_bad_arguments_are_refused_before_work(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output = tmp_path / "output"
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--output-dir", str(output)])
-    assert stop.value.code == 2
-    assert says in capsys.readouterr().err
-    assert not output.exists()
+    assert_refused(main, arguments, says, tmp_path / "output", capsys)
 
 
 def test_output_must_not_be_a_file(tmp_path: Path) -> None:
@@ -210,12 +204,8 @@ def test_output_must_not_be_a_file(tmp_path: Path) -> None:
 
 
 def test_help_names_the_options() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "experiments.ntk_benchmark", "--help"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for option in ("--dataset", "--test-tasks", "--studies", "--quick", "--depths"):
-        assert option in result.stdout
+    options = ("--dataset", "--test-tasks", "--studies", "--quick", "--depths")
+    assert_help_names("experiments.ntk_benchmark", options)
 
 
 @pytest.mark.slow

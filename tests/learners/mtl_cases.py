@@ -1,26 +1,12 @@
-"""What tests of MTL share: tasks, and steps that keep their gradients."""
+"""What tests of MTL share: tasks, and where things stand in them."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from metabridge.types import Task
 from tests.learners import toy
 
 CONV4_TASKS = toy.tasks(3, (16, 16, 1), noise=1.0)
 """Three tasks of images that a small Conv4 takes."""
-
-
-def gradients_kept() -> optax.GradientTransformation:
-    """Changes no parameter; its state after a step is the gradient of that step."""
-    return optax.GradientTransformation(
-        lambda params: jax.tree.map(jnp.zeros_like, params),
-        lambda updates, state, params=None: (
-            jax.tree.map(jnp.zeros_like, updates),
-            updates,
-        ),
-    )
 
 
 def merged(batch: Task, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,8 @@ from metabridge.learners import class_table, mtl, task_heads, variables_of
 from metabridge.models import MLP, Conv4, DropBlock
 from metabridge.types import Examples, Task
 from tests.learners import toy
-from tests.learners.mtl_cases import CONV4_TASKS, gradients_kept, merged, place
+from tests.learners.gbml import gradients_kept
+from tests.learners.mtl_cases import CONV4_TASKS, merged, place
 from tests.models import reference
 from tests.models import toy as toy_models
 from tests.tolerance import assert_close

@@ -254,5 +254,5 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="`devices` is empty"):
         theory.kernel_matrix(KERNEL, x, devices=[])
     monkeypatch.setattr("metabridge.devices.free_host_bytes", lambda: 4000)
-    with pytest.raises(ValueError, match="enough for 15 points"):
+    with pytest.raises(ValueError, match="enough for 14 points"):
         theory.kernel_matrix(KERNEL, x)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from experiments.ntk_compare import study
 from experiments.ntk_compare.__main__ import main
 from experiments.ntk_compare.config import Config, check
 from experiments.presentation import table as tables
+from tests.experiments.refused import assert_help_names, assert_refused
 
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
@@ -44,7 +43,7 @@ def test_results(folder: Path) -> None:
     }  # fmt: skip
     for column in results["accuracies"].values():
         assert column.keys() == methods
-        assert all(0 <= score["mean"] <= 1 for score in column.values())
+        assert all(0 <= score["accuracy"] <= 1 for score in column.values())
     assert results["kernel_widths"]["widths"] == [64]
 
 
@@ -89,12 +88,7 @@ def test_bad_arguments_are_refused_before_work(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output = tmp_path / "output"
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--output-dir", str(output)])
-    assert stop.value.code == 2
-    assert says in capsys.readouterr().err
-    assert not output.exists()
+    assert_refused(main, arguments, says, tmp_path / "output", capsys)
 
 
 def test_output_must_not_be_a_file(tmp_path: Path) -> None:
@@ -104,15 +98,11 @@ def test_output_must_not_be_a_file(tmp_path: Path) -> None:
 
 
 def test_help_names_the_options() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "experiments.ntk_compare", "--help"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for option in (
+    options = (
         "--dataset", "--data-dir", "--depths", "--times", "--tasks", "--output-dir",
         "--seed",
-    ):  # fmt: skip
-        assert option in result.stdout
+    )  # fmt: skip
+    assert_help_names("experiments.ntk_compare", options)
 
 
 def test_slope_needs_two_deep_networks() -> None:
