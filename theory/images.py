@@ -40,17 +40,16 @@ def relu_convolutional(
         every so manieth row and column only, at ``1 / pool_stride^2`` of the cost. It
         must divide H and W. This is the exact kernel of that network, and as one
         positive semi-definite, but only an approximation of global average pooling:
-        the Frobenius norm of the difference in Theta is 0.6 % of it for 2, 6 % for 4
-        and 29 % for 8 (depth 4, 24 images of CIFAR-FS; measured by ``python -m
-        experiments.image_kernel_benchmark --data-dir DIR
-        --accuracy-pooled-points 24``).
+        the Frobenius norm of the difference in Theta is 0.4 % of it for 2, 6.5 % for 4
+        and 33 % for 8 (depth 4, 16 images of CIFAR-FS; measured by ``python -m
+        experiments.image_kernel_benchmark --data-dir DIR``).
       filter_size: side of the filters, odd.
       W_std: scale of the weights of the convolutions.
       b_std: scale of their biases.
       last_W_std: scale of the output layer's weights.
-      dtype: of the recursion; results are float64 all the same. "float32" takes a third
-        of the time; its largest relative error, by the same command, is 6e-7. Images
-        that are each other's negative lose more, 4e-6 in Theta.
+      dtype: of the recursion; results are float64 all the same. "float32" is faster;
+        its largest relative error, by the same command, is 3e-7. Images that are each
+        other's negative lose a digit more.
       max_bytes: what one step may hold besides images and results. Less is used on a
         CPU, whose caches are smaller.
 
@@ -92,8 +91,7 @@ def relu_residual(
       W_std: scale of the weights of all layers but the last.
       b_std: scale of their biases.
       last_W_std: scale of the output layer's weights.
-      dtype: as there; layer="dense" in float32 has a largest error of 3e-6 with 3,072
-        inputs.
+      dtype: as there.
       max_bytes: as there.
 
     Returns:
