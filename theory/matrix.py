@@ -95,15 +95,17 @@ def kernel_matrix(
     ) as store:  # fmt: skip
         waiting: list[tuple[int, int]] = []
         flushed = time.monotonic()
-        for rows, columns, part in _tiles(
-            kernel, first, second, dtype, tile, devices, progress, store.done
-        ):
-            _write(store.kernels, rows, columns, part, symmetric=second is None)
-            waiting.append((rows.start, columns.start))
-            if time.monotonic() - flushed > _FLUSH_EVERY:
-                store.finish(waiting)
-                waiting, flushed = [], time.monotonic()
-        store.finish(waiting)
+        try:
+            for rows, columns, part in _tiles(
+                kernel, first, second, dtype, tile, devices, progress, store.done
+            ):
+                _write(store.kernels, rows, columns, part, symmetric=second is None)
+                waiting.append((rows.start, columns.start))
+                if time.monotonic() - flushed > _FLUSH_EVERY:
+                    store.finish(waiting)
+                    waiting, flushed = [], time.monotonic()
+        finally:  # an interruption loses nothing that was written
+            store.finish(waiting)
         return store.opened()
 
 

@@ -238,7 +238,7 @@ def _check_labels(what: str, labels: Any) -> np.ndarray:
     return _check_finite(what, array.astype(np.float64))
 
 
-def check_whole(name: str, value: float, minimum: int) -> None:
+def check_whole(name: str, value: int, minimum: int) -> None:
     """Raises for a number that is not whole, or too small."""
     if int(value) != value or value < minimum:
         raise ValueError(

@@ -63,12 +63,6 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path) -> None:
     options: dict[str, Any] = {"tile": 8, "folder": tmp_path, "name": "counted"}
     with pytest.raises(KeyboardInterrupt):
         theory.kernel_matrix(counted, x, **options)
-    # The journal is written every ten seconds; here, as if two had been.
-    with Store(
-        tmp_path, (23, 23), "float64", tile=8, symmetric=True, inputs=(x, None),
-        name="counted", probe=KERNEL(x[:3], x[:2]),
-    ) as store:  # fmt: skip
-        store.finish([(0, 0), (8, 0)])
     asked.clear()
     asked.extend([(0, 0)] * 10)
     result = theory.kernel_matrix(counted, x, **options)
