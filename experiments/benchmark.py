@@ -34,6 +34,7 @@ from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
 from metabridge.data.episodes import ClassIndex, image_bank, labels
 from metabridge.evaluation import bank_evaluator
+from metabridge.mesh import mesh_of
 from metabridge.training import setup
 from metabridge.training.sampler import example_of
 from metabridge.training.step import jitted
@@ -146,7 +147,7 @@ def _step_of(config: Config) -> dict[str, float]:
     learner = build.learner(config, dataset)
     sample = setup.sampler(config, dataset, keys)
     bank = image_bank(dataset.train)
-    run_step = jitted(learner, sample, config, 1)
+    run_step = jitted(learner, sample, config, mesh_of(1))
     state = learner.init(keys.init, example_of(dataset))
     seconds = []
     for number in range(31):

@@ -14,7 +14,7 @@ def test_free_memory_is_the_devices_or_the_machines(
 ) -> None:
     stats: dict[str, int] | None = {"bytes_limit": 100, "bytes_in_use": 30}
     device = SimpleNamespace(memory_stats=lambda: stats)
-    monkeypatch.setattr(jax, "devices", lambda: [device])
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert devices.free_bytes() == 70
     stats = None
     meminfo = tmp_path / "meminfo"

@@ -109,6 +109,8 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
             optax.add_decayed_weights(config.weight_decay),
             optax.scale_by_learning_rate(schedules.get(config.schedule, learning_rate)),
         )
+        if config.max_grad_norm is not None:
+            chain = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), chain)
         if not config.average:
             return chain
         return averaged(chain, jnp.floor((1.0 - config.average) * decay_steps))
@@ -203,21 +205,34 @@ def _mtl(
     return learners.mtl(body, rule, heads=training_heads, **arguments)
 
 
-def num_devices(config: TrainConfig, available: int) -> int:
+def num_devices(config: TrainConfig, available: int, processes: int = 1) -> int:
     """How many devices share the tasks of a step.
 
+    Args:
+      config: of the run.
+      available: devices of all processes.
+      processes: each of them has to have a part.
+
     Raises:
-      ValueError: more than there are, or a number that does not divide the tasks.
+      ValueError: more than there are, a number that does not divide the tasks, or not
+        all of several processes' devices.
     """
     tasks = _known(config.tasks_per_step)
     if config.devices is None:
-        return math.gcd(tasks, available)
-    if not 1 <= config.devices <= available or tasks % config.devices:
+        chosen = math.gcd(tasks, available) if processes == 1 else available
+    else:
+        chosen = config.devices
+    if not 1 <= chosen <= available or tasks % chosen:
         raise ValueError(
-            f"`devices` is {config.devices}, but it must divide `tasks_per_step` "
-            f"({tasks}) and be at most {available}, the devices there are"
+            f"`devices` is {chosen}, but it must divide `tasks_per_step` ({tasks}) and "
+            f"be at most {available}, the devices there are"
         )
-    return config.devices
+    if processes > 1 and chosen != available:
+        raise ValueError(
+            f"`devices` is {chosen}, but {processes} processes take part with all of "
+            f"their {available} devices"
+        )
+    return chosen
 
 
 def _known(value: _T | None) -> _T:

@@ -33,7 +33,15 @@ def train_command(options: type) -> Callable[..., None]:
         evaluation: EvaluationConfig,
         run_dir: Path | None = None,
         resume: bool = False,
+        cluster: bool = False,
+        coordinator: str | None = None,
+        num_processes: int | None = None,
+        process_id: int | None = None,
     ) -> None:
+        if cluster or any((coordinator, num_processes, process_id is not None)):
+            from metabridge import hosts
+
+            hosts.connect(coordinator, num_processes, process_id)
         _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
 
     train.__annotations__["learner"] = options
@@ -41,7 +49,13 @@ def train_command(options: type) -> Callable[..., None]:
 
     Args:
       run_dir: Folder of the run. Default: a new one under runs/.
-      resume: Go on with the interrupted run in that folder.
+      resume: Go on with the interrupted run in that folder; begin it if there is none.
+      cluster: Train together with the other processes that Slurm, Kubernetes, Open MPI
+        or a TPU pod has started with this command.
+      coordinator: Host and port of the first of several processes, where none of these
+        has started them.
+      num_processes: How many there are.
+      process_id: Which one this is, from 0.
     """
     return train
 
@@ -207,9 +221,12 @@ def _train_help() -> None:
 
 
 def _train(config: Config, run_dir: Path | None, *, resume: bool) -> None:
+    from metabridge import hosts
     from metabridge.training import train
 
-    _print_result(train(config, run_dir, resume=resume))
+    result = train(config, run_dir, resume=resume)
+    if hosts.is_first():
+        _print_result(result)
 
 
 def _print_result(result: dict) -> None:

@@ -9,8 +9,8 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def free_bytes() -> int:
-    """What is left of the first device's memory; for a CPU, of the machine's."""
-    stats = jax.devices()[0].memory_stats()
+    """What is left of the first device's memory here; a CPU has the machine's."""
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return free_host_bytes()

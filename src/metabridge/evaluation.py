@@ -2,7 +2,7 @@
 
 Every task is drawn, adapted to and scored on the device. Where a learner adapts only a
 head, the features of a split are computed once, and every task draws from that bank,
-if the device holds it.
+if the device holds it. Images and tasks are spread over the devices of all hosts.
 """
 
 import functools
@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from metabridge import devices
+from metabridge import devices, hosts
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.heads import Head
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
+from metabridge.mesh import here, over_rows
 from metabridge.types import Examples, Params, TaskShape, Variables
 
 _EMBED_BATCH = 400
@@ -125,16 +126,26 @@ def _features(
 ) -> Callable[[Variables], Float[Array, "N D"] | None]:
     """Makes what embeds a split; None where the features do not fit the device."""
     normalise = _normaliser(dataset)
-    embed = jax.jit(lambda v, images: body.embed(v, normalise(images)))
+
+    def embed(
+        variables: Variables, images: UInt8[Array, "N H W c"]
+    ) -> Float[Array, "N D"]:
+        return body.embed(variables, normalise(images))
+
+    compiled = over_rows(embed)
 
     def features_of(variables: Variables) -> Float[Array, "N D"] | None:
+        variables = here(variables)
         one = jax.eval_shape(embed, variables, split.images[:1])
         if len(split.images) * one.size * one.dtype.itemsize > _bank_bytes():
             return None
         # The images pass through the device; only the features stay there.
-        return in_batches(
-            lambda images: embed(variables, images), split.images, _embed_batch(split)
+        features = in_batches(
+            lambda images: compiled(variables, images),
+            split.images,
+            _embed_batch(split),
         )
+        return here(features)
 
     return features_of
 
@@ -149,15 +160,19 @@ def _split_evaluator(
 
 def _embed_batch(split: Split) -> int:
     """Images to embed at once: fewer large ones on a CPU, whose memory they share."""
+    count = jax.local_device_count()
     if jax.default_backend() != "cpu":
-        return _EMBED_BATCH
+        return _EMBED_BATCH * count
     height, width = split.images.shape[1:3]
-    return min(max(_EMBED_PIXELS // (height * width), 1), _EMBED_BATCH)
+    at_once = min(max(_EMBED_PIXELS // (height * width), 1), _EMBED_BATCH)
+    return -(-at_once // count) * count
 
 
 def _bank_bytes() -> float:
     """How large a bank of features may be: it is made of parts, so twice there."""
-    return devices.free_bytes() / 3
+    # Virtual devices of a CPU share the memory that each holds a copy in.
+    copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    return devices.free_bytes() / (2 * copies + 1)
 
 
 def _normaliser(
@@ -173,7 +188,6 @@ def _task_evaluator(
     max_size = int(split.images_per_class.max())
     normalise = _normaliser(dataset)
 
-    @jax.jit
     def task_accuracy(
         variables: Variables, bank: episodes.ImageBank, key: Key[Array, ""]
     ) -> Float[Array, ""]:
@@ -186,14 +200,25 @@ def _task_evaluator(
         query = normalise(bank.images[drawn.query.reshape(-1)])
         return _accuracy(learner.logits(adapted, query), shape)
 
+    @over_rows
+    def accuracies_of(
+        variables: Variables, bank: episodes.ImageBank, keys: Key[Array, "n"]
+    ) -> Float[Array, "n"]:
+        # One a device: tasks that adapt a body are slow in groups.
+        return jnp.stack([task_accuracy(variables, bank, key) for key in keys])
+
     @functools.cache  # not before it is needed
     def bank() -> episodes.ImageBank:
-        return episodes.image_bank(split)
+        return here(episodes.image_bank(split))
 
     def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
-        keys = jax.random.split(key, num_tasks)
-        accuracies = [task_accuracy(variables, bank(), key) for key in keys]
-        return score(np.asarray(accuracies))
+        variables, count = here(variables), jax.local_device_count()
+        own = jax.random.split(key, num_tasks)[hosts.share(num_tasks)]
+        rounds = -(-len(own) // count)
+        keys = own[np.arange(rounds * count) % max(len(own), 1)].reshape(rounds, count)
+        found = [accuracies_of(variables, bank(), these) for these in keys]
+        accuracies = np.concatenate([np.zeros(0, np.float32), *jax.device_get(found)])
+        return score(np.asarray(hosts.gathered(accuracies[: len(own)], num_tasks)))
 
     return evaluate
 
@@ -214,7 +239,7 @@ def bank_evaluator(
         what was learned.
       shape: ways, shots and queries.
       max_size: the largest of `classes.size`.
-      task_batch: tasks solved at once.
+      task_batch: tasks solved at once on a device.
 
     Returns:
       ``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``.
@@ -233,7 +258,7 @@ def bank_evaluator(
         query = features[drawn.query.reshape(-1)]
         return _accuracy(head.logits(classifier, query), shape)
 
-    batch_accuracy = jax.jit(jax.vmap(task_accuracy, in_axes=(None, None, 0)))
+    batch_accuracy = over_rows(jax.vmap(task_accuracy, in_axes=(None, None, 0)))
 
     def evaluate(
         variables: Variables,
@@ -241,9 +266,11 @@ def bank_evaluator(
         key: Key[Array, ""],
         num_tasks: int,
     ) -> Score:
-        keys = jax.random.split(key, num_tasks)
+        variables, features = here(variables), here(features)
         accuracies = in_batches(
-            lambda batch: batch_accuracy(variables, features, batch), keys, task_batch
+            lambda batch: batch_accuracy(variables, features, batch),
+            jax.random.split(key, num_tasks),
+            task_batch * jax.local_device_count(),
         )
         return score(np.asarray(accuracies))
 
@@ -281,7 +308,7 @@ def in_batches(
     rows: Array | np.ndarray,
     size: int = _EMBED_BATCH,
 ) -> Array:
-    """`function` of rows, `size` of them at a time.
+    """`function` of rows, `size` of them at a time, each process its share of them.
 
     The last batch is filled up with the first rows, so that one shape is compiled.
 
@@ -293,16 +320,16 @@ def in_batches(
     Returns:
       The results of all batches, ``[N, ...]``.
     """
-    results = []
-    for start in range(0, rows.shape[0], size):
-        batch = rows[start : start + size]
+    results, own = [], hosts.share(rows.shape[0])
+    for start in range(own.start, own.stop, size):
+        batch = rows[start : min(start + size, own.stop)]
         missing = size - batch.shape[0]
         if missing:
             filler = rows[np.arange(missing) % rows.shape[0]]
             xp = np if isinstance(rows, np.ndarray) else jnp
             batch = xp.concatenate([batch, filler])
         results.append(function(jnp.asarray(batch))[: size - missing])
-    return jnp.concatenate(results)
+    return hosts.gathered(jnp.concatenate(results), rows.shape[0])
 
 
 def _accuracy(scores: Float[Array, "Q ways"], shape: TaskShape) -> Float[Array, ""]:

@@ -39,6 +39,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         if getattr(section, field.name) is None
     }
     automatic = {"data_dir", "image_size", "minutes", "early_stop", "devices", "stream"}
+    automatic |= {"max_grad_norm", "spike"}  # off
     assert still_open <= automatic
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")
@@ -113,6 +114,10 @@ def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
         ("train", {"average": 1.0}, r"`average` is 1.0, but must be in \[0, 1\)"),
         ("train", {"average": -0.1}, "`average` is -0.1"),
         ("train", {"patience": 0}, "`patience` is 0"),
+        ("train", {"spike": 1.0}, "`spike` is 1.0, but must be more than 1"),
+        ("train", {"rollbacks": -1}, "`rollbacks` is -1"),
+        ("train", {"max_grad_norm": 0.0}, "`max_grad_norm` is 0.0"),
+        ("train", {"checkpoint_minutes": 0.0}, "`checkpoint_minutes` is 0.0"),
         ("train", {"early_stop": 0}, "`early_stop` is 0"),
         ("learner", {"num_tasks": 0}, "`num_tasks` is 0"),
         ("learner", {"logit_scale": 0.0}, "`logit_scale` is 0.0"),

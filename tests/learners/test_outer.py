@@ -1,4 +1,4 @@
-"""The outer steps, worked out by hand or a task at a time, and their two ways."""
+"""The outer gradients, worked out by hand or a task at a time, and their two ways."""
 
 from typing import Any
 
@@ -8,12 +8,21 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge.learners import State
-from metabridge.learners.outer import feature_step, outer_step
+from metabridge.learners import Learner, State
+from metabridge.learners.base import Gradient
+from metabridge.learners.outer import feature_gradient, task_gradient
 from metabridge.models import Conv4
 from metabridge.types import Params, Task
 from tests.learners import gbml, toy
 from tests.tolerance import assert_close
+
+
+def stepping(gradient: Gradient, rule: optax.GradientTransformation) -> Any:
+    """The step of a learner that only has this gradient."""
+    nothing: Any = None
+    learner = Learner("test", nothing, gradient, rule, nothing, nothing)
+    return jax.jit(learner.step)
+
 
 both_ways = pytest.mark.parametrize("in_turn", [False, True])
 
@@ -32,7 +41,7 @@ def test_step_follows_the_mean_gradient(in_turn: bool) -> None:
     rule = optax.sgd(0.1)
     stats = {"t": jnp.asarray(1.0), "seen": jnp.asarray(0.0)}
     state = State(params, stats, rule.init(params), jnp.asarray(7, jnp.int32))
-    step = jax.jit(outer_step(task_loss, rule, in_turn=in_turn))
+    step = stepping(task_gradient(task_loss, in_turn=in_turn), rule)
     after, info = step(jax.random.key(0), state, batch)
     # Targets are 0, 1 and 2: losses 25, 16, 9 and slopes 10, 8, 6.
     assert_close(info.loss, 50 / 3)
@@ -64,7 +73,8 @@ def test_every_task_passes_the_body_by_itself(in_turn: bool) -> None:
         params = {"body": variables["params"], "head": head}
         params, stats = gbml.in_double((params, variables["batch_stats"]))
         state = State(params, stats, rule.init(params), jnp.asarray(0, jnp.int32))
-        step = jax.jit(feature_step(model, feature_loss, rule, in_turn=in_turn))
+        gradient = feature_gradient(model, feature_loss, in_turn=in_turn)
+        step = stepping(gradient, rule)
         after, info = step(jax.random.key(0), state, wide)
 
         def of_task(params: Params, number: int) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from metabridge.config import EvaluationConfig, MAMLConfig, ProtoNetConfig
 from metabridge.learners import Info
 from metabridge.training import DivergenceError, train
-from metabridge.training.divergence import summary
+from metabridge.training.divergence import check_steps, summary
 from tests import toy
 
 
@@ -19,15 +19,39 @@ def told(*losses: float) -> Info:
 
 
 def test_means_of_the_records() -> None:
-    means = summary(told(1.0, 2.0), 8, ProtoNetConfig())
-    assert means == {"loss": 1.5, "accuracy": 0.5, "grad_norm": 0.5}
+    means = summary(told(1.0, 2.0))
+    assert means == {
+        "loss": 1.5,
+        "accuracy": 0.5,
+        "grad_norm": 0.5,
+        "loss_max": 2.0,
+        "grad_norm_max": 0.5,
+    }
 
 
 def test_the_first_step_that_is_not_finite_is_named() -> None:
     with pytest.raises(DivergenceError, match="at step 7; ") as error:
-        summary(told(1.0, float("nan"), float("inf")), 8, ProtoNetConfig())
+        check_steps(told(1.0, float("nan"), float("inf")), 5, ProtoNetConfig())
     assert "--learning-rate" in str(error.value)
     assert "inner" not in str(error.value)
+
+
+def test_a_spike_is_told_from_what_is_usual() -> None:
+    losses = [2.0, 1.0, 2.5, 1.5]
+    usual = losses[0]
+    for loss in losses:
+        usual = 0.98 * usual + 0.02 * loss
+    options = {"learner": ProtoNetConfig(), "spike": 2.0}
+    assert check_steps(told(*losses), 0, **options) == pytest.approx(usual, rel=1e-6)
+    # However the steps are grouped.
+    first = check_steps(told(*losses[:1]), 0, **options)
+    after = check_steps(told(*losses[1:]), 1, **options, usual=first)
+    assert after == check_steps(told(*losses), 0, **options)
+    with pytest.raises(
+        DivergenceError, match=r"the loss is 5 at step 6, .*`spike` is 2"
+    ):
+        check_steps(told(1.0, 5.0), 4, **options, usual=usual)
+    check_steps(told(1.0, 5.0), 4, ProtoNetConfig(), usual=usual)  # no matter unasked
 
 
 def test_an_inner_loop_that_diverges_is_suspected(images: Path, tmp_path: Path) -> None:

@@ -127,12 +127,12 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
     def broken(config, dataset, teacher):
         learner = make(config, dataset, teacher)
 
-        def step(key, state, batch):
-            after, info = learner.step(key, state, batch)
-            fifth = state.step == 4
-            return after, info._replace(loss=jax.numpy.where(fifth, np.nan, info.loss))
+        def gradient(keys, state, batch):
+            means = learner.gradient(keys, state, batch)
+            loss = jax.numpy.where(state.step == 4, np.nan, means.loss)
+            return means._replace(loss=loss)
 
-        return learner._replace(step=step)
+        return learner._replace(gradient=gradient)
 
     monkeypatch.setattr(build, "learner", broken)
     with pytest.raises(DivergenceError, match=r"not finite at step 5; .*learning-rate"):

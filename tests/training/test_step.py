@@ -16,6 +16,7 @@ from metabridge.config import resolve
 from metabridge.data import load_dataset
 from metabridge.data.episodes import image_bank
 from metabridge.learners import Info, State
+from metabridge.mesh import mesh_of
 from metabridge.training import run_folder, setup, train
 from metabridge.training import step as step_module
 from metabridge.training.metrics import read_metrics
@@ -53,7 +54,7 @@ def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) ->
     dataset = load_dataset(config.data.dataset)
     keys = setup.keys_of(config)
     learner = build.learner(config, dataset)
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, 1)
+    step = jitted(learner, setup.sampler(config, dataset, keys), config, mesh_of(1))
     bank = image_bank(dataset.train)
     results = {}
     for on_device in (False, True):

@@ -166,6 +166,7 @@ def check(config: Config) -> None:
         "seed": (config.train.seed, 0),
         "evaluation_seed": (config.evaluation.evaluation_seed, 0),
         "patience": (config.train.patience, 1),
+        "rollbacks": (config.train.rollbacks, 0),
     }
     if config.evaluation.test_steps is not None:
         at_least["test_steps"] = (config.evaluation.test_steps, 1)
@@ -182,14 +183,20 @@ def check(config: Config) -> None:
         "penalty": config.evaluation.penalty,
         "finetune_rate": config.evaluation.finetune_rate,
     }
-    if config.train.minutes is not None:
-        positive["minutes"] = config.train.minutes
+    positive["checkpoint_minutes"] = config.train.checkpoint_minutes
+    for name in ("minutes", "max_grad_norm"):
+        if getattr(config.train, name) is not None:
+            positive[name] = getattr(config.train, name)
     for name, value in positive.items():
         if value is None or not 0 < value < float("inf"):
             raise ValueError(f"`{name}` is {value}, but must be positive and finite")
     if not 0 <= config.train.weight_decay < float("inf"):
         raise ValueError(
             f"`weight_decay` is {config.train.weight_decay}, but must be at least 0"
+        )
+    if config.train.spike is not None and not 1 < config.train.spike < float("inf"):
+        raise ValueError(
+            f"`spike` is {config.train.spike}, but must be more than 1 and finite"
         )
     if not 0 <= config.train.average < 1:
         raise ValueError(f"`average` is {config.train.average}, but must be in [0, 1)")

@@ -79,6 +79,13 @@ class TrainConfig:
     """Step size at the start. Default: the recipe's; for ResNet-12 the paper's 1e-3."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
+    max_grad_norm: float | None = None
+    """Gradients are scaled down to this Euclidean norm. Default: never."""
+    spike: float | None = None
+    """A loss so many times the usual one has diverged, as NaN has. Default: none."""
+    rollbacks: int = 0
+    """How often a run that diverges goes back to its last checkpoint, to other tasks
+    and half the learning rate; after that it stops."""
     schedule: Literal["cosine", "plateau", "staircase", "constant"] = "cosine"
     """Cosine to 0, reduction by 10 on plateaus of validation accuracy, `drops`, or
     none."""
@@ -94,6 +101,8 @@ class TrainConfig:
     """Stop after so many validations without progress. Default: never."""
     validate_every: int | None = None
     """Steps between validations, each with a checkpoint. Default: a tenth of all."""
+    checkpoint_minutes: float = 5.0
+    """Minutes after which a checkpoint is written between validations, too."""
     validation_tasks: int = 500
     """Tasks of a validation."""
     log_every: int = 20

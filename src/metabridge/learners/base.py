@@ -1,8 +1,15 @@
-"""What a learner is: four pure functions, seen alike by training and evaluation."""
+"""What a learner is: four pure functions, seen alike by training and evaluation.
+
+They initialise, take the gradient of a batch of tasks, adapt to a new task, and
+classify. A step is that gradient and an update of an optax optimizer; the two are apart
+because devices that share a batch take a mean of gradients in between.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.averaging import averaged_params
@@ -41,14 +48,27 @@ class Init(Protocol):
     def __call__(self, key: Key[Array, ""], example: Float[Array, "..."]) -> State: ...
 
 
-@runtime_checkable
-class Step(Protocol):
-    """Takes one optimisation step on a batch of T tasks (a leading axis on every
-    field). The key serves what is random in the step, such as dropout."""
+class Means(NamedTuple):
+    """What the tasks of a batch say, in the mean over them."""
 
-    def __call__(
-        self, key: Key[Array, ""], state: State, batch: Task
-    ) -> tuple[State, Info]: ...
+    loss: Float[Array, ""]
+    """Of the training examples."""
+    accuracy: Float[Array, ""]
+    """Share of them that is classified right, in [0, 1]."""
+    batch_stats: Params
+    """Running statistics of the body as the tasks leave them."""
+    gradient: Params
+    """Of the loss, shaped as `State.params`."""
+
+
+@runtime_checkable
+class Gradient(Protocol):
+    """Loss and gradient on a batch of T tasks (a leading axis on every field).
+
+    Each task has a key for what is random in it, such as dropout.
+    """
+
+    def __call__(self, keys: Key[Array, "T"], state: State, batch: Task) -> Means: ...
 
 
 @runtime_checkable
@@ -95,7 +115,9 @@ class Learner(NamedTuple):
 
     name: str
     init: Init
-    step: Step
+    gradient: Gradient
+    optimizer: optax.GradientTransformation
+    """Of everything that is learned."""
     adapt: Adapt
     logits: Logits
     frozen_body: FrozenBody | None = None
@@ -104,6 +126,36 @@ class Learner(NamedTuple):
     embed: Embed | None = None
     """Features of the body before adaptation, on which a head of another kind can be
     fitted; None if they are those of `frozen_body`, or if there are none."""
+    tasks_apart: bool = True
+    """Whether `gradient` is the mean of the gradients of its tasks: not so where they
+    share the statistics of batch normalisation."""
+
+    def step(
+        self, key: Key[Array, ""], state: State, batch: Task
+    ) -> tuple[State, Info]:
+        """Takes one optimisation step on a batch of T tasks.
+
+        Args:
+          key: for what is random in the step; see `keys_of_tasks`.
+          state: from `init` or the step before.
+          batch: a leading axis T on every field.
+        """
+        keys = keys_of_tasks(key, batch.classes.shape[0])
+        return self.update(state, self.gradient(keys, state, batch))
+
+    def update(self, state: State, means: Means) -> tuple[State, Info]:
+        """The state after an optimizer's step along a gradient."""
+        updates, optimizer_state = self.optimizer.update(
+            means.gradient, state.optimizer, state.params
+        )
+        params = optax.apply_updates(state.params, updates)
+        info = Info(means.loss, means.accuracy, optax.global_norm(means.gradient))
+        return State(params, means.batch_stats, optimizer_state, state.step + 1), info
+
+
+def keys_of_tasks(key: Key[Array, ""], num_tasks: int) -> Key[Array, "T"]:
+    """The keys of the tasks of a step, from that of the step."""
+    return jax.random.split(key, num_tasks)
 
 
 def variables_of(state: State) -> Variables:

@@ -14,7 +14,7 @@ from metabridge.learners import inner_loop
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
 from metabridge.learners.network import BatchNorm, Network
-from metabridge.learners.outer import TaskLoss, outer_step
+from metabridge.learners.outer import TaskLoss, task_gradient
 from metabridge.types import Params, Task
 
 
@@ -118,7 +118,8 @@ def assemble(
     return Learner(
         net.name,
         net.init(optimizer),
-        outer_step(task_loss, optimizer),
+        task_gradient(task_loss),
+        optimizer,
         net.adapt,
         net.logits,
         net.frozen_body,

@@ -16,7 +16,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner
 from metabridge.learners.body import embedder, frozen, initialiser
 from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import feature_step
+from metabridge.learners.outer import feature_gradient
 from metabridge.types import Params
 
 
@@ -62,7 +62,8 @@ def matching(
     return Learner(
         "matching",
         initialiser(model, optimizer, init_head),
-        feature_step(model, query_loss(scores), optimizer),
+        feature_gradient(model, query_loss(scores)),
+        optimizer,
         adapt,
         logits,
         frozen_body,

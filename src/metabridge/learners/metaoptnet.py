@@ -25,7 +25,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner
 from metabridge.learners.body import embedder, frozen, initialiser
 from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import feature_step
+from metabridge.learners.outer import feature_gradient
 from metabridge.types import Params
 
 
@@ -84,7 +84,8 @@ def metaoptnet(
     return Learner(
         f"metaoptnet-{solver}",
         initialiser(model, optimizer, init_head),
-        feature_step(model, loss, optimizer),
+        feature_gradient(model, loss),
+        optimizer,
         adapt,
         logits,
         frozen_body,

@@ -37,7 +37,7 @@ from metabridge.learners.body import (
     initialiser,
 )
 from metabridge.learners.episodic import check_positive
-from metabridge.learners.outer import feature_step
+from metabridge.learners.outer import feature_gradient
 from metabridge.types import Params, Task, Variables
 
 
@@ -219,16 +219,17 @@ def mtl(
     return Learner(
         "mtl",
         init,
-        feature_step(
+        feature_gradient(
             model,
             feature_loss,
-            optimizer,
             views=rotation.turned if rotation_weight else None,
             together=statistics == "batch",
         ),
+        optimizer,
         adapt,
         logits,
         frozen_body,
+        tasks_apart=statistics == "task",
     )
 
 

@@ -1,4 +1,4 @@
-"""The outer step that learners share: a mean over tasks, and one optimizer update.
+"""The outer gradient that learners share: that of the mean of a loss over tasks.
 
 Every task normalises with statistics of its own, unless all pass as one batch; the
 running ones become the mean of what the tasks leave.
@@ -14,11 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from metabridge.learners.base import Info, State, Step
+from metabridge.learners.base import Gradient, Means, State
 from metabridge.learners.body import train_features
 from metabridge.types import Params, Task
 
@@ -39,17 +38,11 @@ Views = Callable[[Float[Array, "N *X"]], Float[Array, "M *X"]]
 """Further inputs made from those of a task."""
 
 
-def outer_step(
-    task_loss: TaskLoss,
-    optimizer: optax.GradientTransformation,
-    *,
-    in_turn: bool | None = None,
-) -> Step:
-    """One step on the mean of a loss over the tasks of a batch.
+def task_gradient(task_loss: TaskLoss, *, in_turn: bool | None = None) -> Gradient:
+    """The gradient of the mean of a loss over the tasks of a batch.
 
     Args:
       task_loss: differentiable in its parameters.
-      optimizer: an optax optimizer.
       in_turn: take the gradient of one task after another. Default: on a CPU.
     """
 
@@ -60,27 +53,24 @@ def outer_step(
         loss, (accuracy, stats) = of_tasks(params, batch_stats, keys, batch)
         return _means(loss, accuracy, stats)
 
-    def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
-        keys = jax.random.split(key, batch.classes.shape[0])
+    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Means:
         if _take_turns(in_turn):
             gradient_of = mean_of_gradients(task_loss)
         else:
             gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
-        result = gradient_of(state.params, state.batch_stats, keys, batch)
-        return _updated(optimizer, state, result)
+        return _as_means(gradient_of(state.params, state.batch_stats, keys, batch))
 
-    return step
+    return gradient
 
 
-def feature_step(
+def feature_gradient(
     model: nn.Module,
     feature_loss: FeatureLoss,
-    optimizer: optax.GradientTransformation,
     *,
     views: Views | None = None,
     together: bool = False,
     in_turn: bool | None = None,
-) -> Step:
+) -> Gradient:
     """The same for a loss that sees a task through one pass of a shared body.
 
     The support and query of a task pass the body together, so that batch normalisation
@@ -89,7 +79,6 @@ def feature_step(
     Args:
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       feature_loss: differentiable in the head and the features.
-      optimizer: an optax optimizer of body and head.
       views: what else passes the body with the inputs of a task; its features come to
         the loss behind theirs.
       together: pass all tasks as one batch, whose statistics they share.
@@ -119,13 +108,11 @@ def feature_step(
         loss, accuracy = of_tasks(params["head"], features, batch)
         return _means(loss, accuracy, stats)
 
-    def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
-        keys = jax.random.split(key, batch.classes.shape[0])
+    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Means:
         gradient_of = jax.value_and_grad(mean_loss, has_aux=True)
-        result = gradient_of(state.params, state.batch_stats, keys, batch)
-        return _updated(optimizer, state, result)
+        return _as_means(gradient_of(state.params, state.batch_stats, keys, batch))
 
-    return step
+    return gradient
 
 
 def _means(
@@ -138,15 +125,10 @@ def _take_turns(in_turn: bool | None) -> bool:
     return jax.default_backend() == "cpu" if in_turn is None else in_turn
 
 
-def _updated(
-    optimizer: optax.GradientTransformation, state: State, result: Any
-) -> tuple[State, Info]:
-    """The state after an update by the result of `jax.value_and_grad`."""
+def _as_means(result: Any) -> Means:
+    """What `jax.value_and_grad` gives, with the names that learners use."""
     (loss, (accuracy, stats)), gradient = result
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    info = Info(loss, accuracy, optax.global_norm(gradient))
-    return State(params, stats, optimizer_state, state.step + 1), info
+    return Means(loss, accuracy, stats, gradient)
 
 
 def mean_of_gradients(task_loss: TaskLoss) -> Callable[..., Any]:

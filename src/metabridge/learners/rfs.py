@@ -22,14 +22,14 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
 from metabridge.learners import distillation as distill
-from metabridge.learners.base import Info, Learner, State
+from metabridge.learners.base import Learner, Means, State
 from metabridge.learners.body import (
     embedder,
     frozen,
     initialiser,
 )
 from metabridge.learners.episodic import check_positive
-from metabridge.learners.outer import feature_step
+from metabridge.learners.outer import feature_gradient
 from metabridge.types import Examples, Params, Task, Variables
 
 
@@ -99,16 +99,24 @@ def rfs(
         right = scores.argmax(-1).astype(jnp.int32) == labels
         return loss, right.mean(dtype=jnp.float32)
 
-    one_step = feature_step(model, feature_loss, optimizer)
+    of_images = feature_gradient(model, feature_loss)
 
-    def step(key: Key[Array, ""], state: State, batch: Task) -> tuple[State, Info]:
-        return one_step(key, state, images_of(batch))
+    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Means:
+        return of_images(keys[:1], state, images_of(batch))
 
     adapt, logits, frozen_body = frozen(
         embedder(model, unit_norm), logistic(C=1.0) if head is None else head
     )
-    init = initialiser(model, optimizer, init_head)
-    return Learner("rfs", init, step, adapt, logits, frozen_body)
+    return Learner(
+        "rfs",
+        initialiser(model, optimizer, init_head),
+        gradient,
+        optimizer,
+        adapt,
+        logits,
+        frozen_body,
+        tasks_apart=False,
+    )
 
 
 def images_of(batch: Task) -> Task:

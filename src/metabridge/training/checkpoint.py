@@ -17,16 +17,20 @@ from metabridge.learners import State
 class Progress(NamedTuple):
     """What the loop itself has to remember."""
 
-    step: int
+    step: int = 0
     """Steps taken."""
-    seconds: float
+    seconds: float = 0.0
     """Time spent in training steps."""
-    validation_accuracy: float
+    validation_accuracy: float = 0.0
     """At this checkpoint, in [0, 1]."""
-    best_accuracy: float
+    best_accuracy: float = 0.0
     """The best validation so far."""
-    validations_since_best: int
+    validations_since_best: int = 0
     """Validations without progress."""
+    rollbacks: int = 0
+    """How often the run went back to a checkpoint because it had diverged."""
+    usual_loss: float | None = None
+    """See `divergence.check_steps`."""
 
 
 class Checkpoints:
@@ -50,7 +54,9 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
-    def save(self, progress: Progress, state: State, plateau: Any) -> None:
+    def save(
+        self, progress: Progress, state: State, plateau: Any, *, validated: bool = True
+    ) -> None:
         """Writes a checkpoint in the background; `close` waits for it."""
         self._manager.save(
             progress.step,
@@ -91,6 +97,10 @@ class Checkpoints:
         )
         tree = restored["state"]
         return Progress(**restored["progress"]), tree["state"], tree["plateau"]
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk."""
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits until everything is on disk."""

@@ -9,34 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from tqdm import tqdm
 
-from metabridge import build
-from metabridge.config import (
-    Config,
-    TrainConfig,
-    images_per_step,
-    resolve,
-    with_steps,
-)
+from metabridge import build, hosts
+from metabridge.config import Config, TrainConfig, resolve, with_steps
 from metabridge.data import episodes
-from metabridge.evaluation import Evaluate, evaluator
-from metabridge.learners import State, variables_of
-from metabridge.training import memory, run_folder, setup, stream
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.divergence import summary
-from metabridge.training.metrics import MetricsWriter
+from metabridge.evaluation import evaluator
+from metabridge.learners import State
+from metabridge.mesh import everywhere, mesh_of
+from metabridge.training import memory, preemption, run_folder, setup, stream
+from metabridge.training.checkpoint import Checkpoints
+from metabridge.training.fitting import Plan, fit
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
-from metabridge.training.step import (
-    Images,
-    RunSteps,
-    compiled,
-    image_sharding,
-    jitted,
-    on_devices,
-    steps_within,
-)
+from metabridge.training.step import compiled, jitted, steps_within
 from metabridge.training.teacher import teacher_of
 
 
@@ -57,60 +42,89 @@ def train(
     Raises:
       ValueError: anything wrong with the configuration, the data or the folder, before
         any work starts.
-      DivergenceError: the loss became NaN or infinite.
+      DivergenceError: the loss became NaN or infinite, or spiked, and no rollback was
+        left.
+      Preempted: a signal has asked the run to stop, and it has saved.
     """
     config = resolve(config)
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     build.check_precision(config.model, jax.devices()[0])
-    devices = build.num_devices(config.train, len(jax.devices()))
+    counts = jax.device_count(), jax.process_count()
+    mesh = mesh_of(build.num_devices(config.train, *counts))
     learner = build.learner(config, dataset, teacher_of(config, dataset))
-    run_dir = run_folder.choose(config) if run_dir is None else run_dir
+    run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
 
     keys = setup.keys_of(config)
     sampler = setup.sampler(config, dataset, keys)
     streamed = stream.is_wanted(dataset.train, config.train.stream)
     with contextlib.ExitStack() as closing:
+        stopping = closing.enter_context(preemption.watched())
         if streamed:
             images = stream.TaskStream(
                 dataset.train,
                 sampler,
                 keys.train,
                 num_tasks=config.train.tasks_per_step or 1,
-                sharding=image_sharding(devices),
+                mesh=mesh,
             )
             closing.callback(images.close)
         else:
-            images = on_devices(episodes.image_bank(dataset.train), devices)
-        state = on_devices(learner.init(keys.init, example_of(dataset)), devices)
+            images = everywhere(episodes.image_bank(dataset.train), mesh)
+        key = everywhere(keys.train, mesh)
+        state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
         since = time.perf_counter()
-        function = jitted(learner, sampler, config, devices, streamed=streamed)
+        function = jitted(learner, sampler, config, mesh, streamed=streamed)
         at_most = config.train.log_every
         run_steps, program = compiled(
-            function, state, images, keys.train, at_most=at_most, devices=devices
+            function, state, images, key, at_most=at_most, mesh=mesh
         )
         costs = {"compile_seconds": time.perf_counter() - since}
         costs["step_memory_mb"] = memory.check_fits(program, config.learner)
         if config.train.steps is None:
             minutes = config.train.minutes
             assert minutes is not None  # `resolve` leaves one of the two
-            timing = run_steps, state, images, keys.train
+            timing = run_steps, state, images, key
             steps = steps_within(minutes, *timing, at_most=at_most)
             timed = with_steps(config.train, steps)
             config = dataclasses.replace(config, train=timed)
-        # As the compiled step wants it, also when it comes from a checkpoint.
-        state = on_devices(_for_steps(state, config.train), devices)
-        run_folder.open_run(run_dir, config, resume=resume)
-        validate = evaluator(
-            learner, dataset, dataset.validation, setup.test_shape(config)
-        )
+
+        def ready(state: State) -> State:
+            """As the compiled step wants it, with a schedule of the right length."""
+            return everywhere(_for_steps(state, config.train), mesh)
+
+        if hosts.is_first():
+            run_folder.open_run(run_dir, config, resume=resume)
+        hosts.wait("run folder")
         checkpoints = Checkpoints(run_dir / "checkpoints")
         closing.callback(checkpoints.close)
-        state, progress = _fit(
-            config, keys, run_steps, images, validate, state, checkpoints, run_dir
+        plan = Plan(
+            config=config,
+            mesh=mesh,
+            key=key,
+            key_validation=keys.validation,
+            run_steps=run_steps,
+            images=images,
+            validate=evaluator(
+                learner, dataset, dataset.validation, setup.test_shape(config)
+            ),
+            start=lambda: ready(learner.init(keys.init, example_of(dataset))),
+            checkpoints=checkpoints,
+            run_dir=run_dir,
+            stopping=stopping,
         )
+        progress = fit(plan, ready(state))
     return finish(config, dataset, learner, progress, run_dir, costs)
+
+
+def _folder(config: Config) -> Path:
+    if jax.process_count() > 1:
+        raise ValueError(
+            "a run of several processes needs `run_dir`, a folder that all of them "
+            "share: pass --run-dir"
+        )
+    return run_folder.choose(config)
 
 
 def _for_steps(state: State, config: TrainConfig) -> State:
@@ -118,108 +132,3 @@ def _for_steps(state: State, config: TrainConfig) -> State:
     decay_steps = jnp.asarray(config.steps, jnp.float32)
     optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
     return state._replace(optimizer=optimizer)
-
-
-def _fit(
-    run_config: Config,
-    keys: setup.Keys,
-    run_steps: RunSteps,
-    images: Images,
-    validate: Evaluate,
-    state: State,
-    checkpoints: Checkpoints,
-    run_dir: Path,
-) -> tuple[State, Progress]:
-    """The loop: steps, records, validations with checkpoints."""
-    config = run_config.train
-    plateau_rule, plateau = setup.plateau_rule(config)
-    progress = Progress(0, 0.0, 0.0, 0.0, 0)
-    restored = checkpoints.restore(state, plateau)
-    if restored is not None:
-        progress, state, plateau = restored
-    steps, validate_every = config.steps or 0, config.validate_every or 1
-    step_images = images_per_step(config)
-    writer = MetricsWriter(run_dir)
-    bar = tqdm(total=steps, initial=progress.step, unit="step", dynamic_ncols=True)
-    seconds, done = progress.seconds, progress.step
-    try:
-        while done < steps:
-            pause = min(done - done % validate_every + validate_every, steps)
-            count = min(config.log_every, pause - done)
-            since = time.perf_counter()
-            state, told = run_steps(state, images, keys.train, done, count)
-            spent = time.perf_counter() - since
-            seconds, done = seconds + spent, done + count
-            means = summary(told, done, run_config.learner)
-            speed = count * step_images / spent
-            values = {**means, "images_per_second": speed, "seconds": seconds}
-            writer.write(done, "train", values)
-            bar.update(count)
-            _show(bar, values, progress)
-            if done == pause:
-                result = validate(
-                    variables_of(state), keys.validation, config.validation_tasks
-                )
-                progress = _advance(progress, done, seconds, result.accuracy)
-                scored = {"accuracy": result.accuracy, "ci95": result.ci95}
-                writer.write(done, "validation", {**scored, "seconds": seconds})
-                _show(bar, values, progress)
-                if config.schedule == "plateau":
-                    state, plateau = _reduce_on_plateau(
-                        config, plateau_rule, plateau, state, result.accuracy
-                    )
-                checkpoints.save(progress, state, plateau)
-                if _should_stop(config, progress):
-                    break
-    finally:
-        bar.close()
-        writer.close()
-    return state, progress
-
-
-def _show(bar: tqdm, values: dict[str, float], progress: Progress) -> None:
-    text = (
-        f"loss {values['loss']:.3f}, acc {values['accuracy']:.1%}, "
-        f"{values['images_per_second']:.0f} images/s"
-    )
-    if progress.step:
-        text += f", best val {progress.best_accuracy:.2%}"
-    bar.set_postfix_str(text)
-
-
-def _advance(
-    progress: Progress, step: int, seconds: float, accuracy: float
-) -> Progress:
-    better = accuracy > progress.best_accuracy
-    return Progress(
-        step,
-        seconds,
-        accuracy,
-        accuracy if better else progress.best_accuracy,
-        0 if better else progress.validations_since_best + 1,
-    )
-
-
-def _should_stop(config: TrainConfig, progress: Progress) -> bool:
-    return (
-        config.early_stop is not None
-        and progress.validations_since_best >= config.early_stop
-    )
-
-
-def _reduce_on_plateau(
-    config: TrainConfig,
-    rule: optax.GradientTransformationExtraArgs,
-    plateau: Any,
-    state: State,
-    accuracy: float,
-) -> tuple[State, Any]:
-    """Lowers the learning rate tenfold when validation no longer improves."""
-    error = jnp.asarray(1.0 - accuracy, jnp.float32)
-    _, plateau = rule.update(jnp.zeros(()), plateau, value=error)
-    # By way of the host: the step wants it on its devices, wherever the plateau is.
-    rate = float(plateau.scale) * (config.learning_rate or 0.0)
-    optimizer = optax.tree.set(
-        state.optimizer, learning_rate=jnp.asarray(rate, jnp.float32)
-    )
-    return state._replace(optimizer=optimizer), plateau

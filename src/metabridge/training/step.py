@@ -13,12 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Key
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key
 
+from metabridge import hosts
 from metabridge.config import Config
 from metabridge.data import episodes
 from metabridge.learners import Info, Learner, State
+from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.mesh import SAME, TASKS, mean, mesh_of, over_tasks, sharding
 from metabridge.training.sampler import Sampler
 from metabridge.training.stream import TaskStream, task_keys
 
@@ -27,7 +30,8 @@ Images = episodes.ImageBank | TaskStream
 RunSteps = Callable[..., tuple[State, Info]]
 """``run_steps(state, images, key, first, count)`` takes the steps ``first, first + 1,
 ...``, at most as many as it was compiled for, and returns the state after them and what
-they told, ``[count]``. The state is donated."""
+they told, ``[count]``. The state is donated. A function `stop` may be given as well:
+once it says so, no further step is begun, where steps are calls of their own."""
 _TIMED_SECONDS = 1.0
 
 
@@ -38,7 +42,7 @@ def compiled(
     key: Key[Array, ""],
     *,
     at_most: int,
-    devices: int = 1,
+    mesh: Mesh | None = None,
     on_device: bool | None = None,
 ) -> tuple[RunSteps, jax.stages.Compiled]:
     """Compiles a step of `jitted` for the values at hand.
@@ -49,7 +53,7 @@ def compiled(
       images: of the training split.
       key: of all steps.
       at_most: steps of one call.
-      devices: how many the step was made for.
+      mesh: the devices that the step was made for. Default: the first one.
       on_device: loop over the steps of a call on the device. Default: unless on a CPU
         or streamed.
 
@@ -65,16 +69,29 @@ def compiled(
         one = step.lower(state, images, key, np.int32(0)).compile()
         return _in_python(one), one
     numbers = np.int32(0), np.int32(0)
-    loop = _loop(step, at_most, devices).lower(state, images, key, *numbers).compile()
+    loop = _loop(step, at_most, mesh or mesh_of(1))
+    loop = loop.lower(state, images, key, *numbers).compile()
     return _on_device(loop), loop
 
 
 def _in_python(one: jax.stages.Compiled) -> RunSteps:
+    # An accelerator computes one step while the next one is sent to it. The virtual
+    # devices of a CPU lack the threads for two at once, and would wait for ever.
+    ahead = 1 if jax.default_backend() == "cpu" else 2
+
     def run_steps(
-        state: State, images: Images, key: Key[Array, ""], first: int, count: int
+        state: State,
+        images: Images,
+        key: Key[Array, ""],
+        first: int,
+        count: int,
+        stop: Callable[[], bool] | None = None,
     ) -> tuple[State, Info]:
-        infos = []
+        infos: list[Info] = []
         for number in range(first, first + count):
+            jax.block_until_ready(infos[-ahead:][:1])
+            if stop is not None and infos and stop():
+                break
             here = images.step(number) if isinstance(images, TaskStream) else images
             state, info = one(state, here, key, np.int32(number))
             infos.append(info)
@@ -91,7 +108,9 @@ def _on_device(loop: jax.stages.Compiled) -> RunSteps:
         key: Key[Array, ""],
         first: int,
         count: int,
+        stop: Callable[[], bool] | None = None,
     ) -> tuple[State, Info]:
+        del stop
         state, infos = loop(state, bank, key, np.int32(first), np.int32(count))
         told = jax.device_get(infos)
         return state, jax.tree.map(lambda values: values[:count], told)
@@ -99,7 +118,7 @@ def _on_device(loop: jax.stages.Compiled) -> RunSteps:
     return run_steps
 
 
-def _loop(step: jax.stages.Wrapped, at_most: int, devices: int) -> jax.stages.Wrapped:
+def _loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.Wrapped:
     """``loop(state, bank, key, first, count)``: one program for any number of steps."""
 
     def loop(
@@ -119,7 +138,7 @@ def _loop(step: jax.stages.Wrapped, at_most: int, devices: int) -> jax.stages.Wr
 
         return jax.lax.fori_loop(0, count, one, (state, infos))
 
-    _, everywhere = _shardings(devices)
+    everywhere = sharding(mesh, SAME)
     return jax.jit(
         loop, donate_argnums=0, in_shardings=everywhere, out_shardings=everywhere
     )
@@ -129,22 +148,38 @@ def jitted(
     learner: Learner,
     sampler: Sampler,
     config: Config,
-    devices: int,
+    mesh: Mesh,
     *,
     streamed: bool = False,
 ) -> jax.stages.Wrapped:
     """Sampling, augmentation and the learner's step as one function to compile.
 
-    The tasks of a step are spread over the devices of a mesh, as `pmap` did; the
-    gradient is the mean over all tasks whatever the number of devices.
+    Each device draws its share of the tasks and takes their gradient; one all-reduce
+    takes the mean, and each makes the same update. Where tasks share the statistics of
+    batch normalisation, these are of the tasks of all devices, and XLA places what has
+    to be exchanged for them. So the gradient is that of all tasks whatever the number
+    of devices.
 
     Returns:
       ``step(state, source, key, number)``; the state is donated. The source is an
       `ImageBank`, or if `streamed` what `TaskStream.step` gives.
     """
-    over_tasks, everywhere = _shardings(devices)
     num_tasks = config.train.tasks_per_step or 1
     axes = episodes.TaskImages._make((0, 0, None)) if streamed else None
+    of_source = episodes.TaskImages._make((TASKS, TASKS, SAME)) if streamed else SAME
+
+    def of_tasks(
+        state: State,
+        source: episodes.ImageBank | episodes.TaskImages,
+        keys: Key[Array, "T"],
+        numbers: Int[Array, "T"],
+        step_keys: Key[Array, "T"],
+    ) -> Means:
+        batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
+        return learner.gradient(step_keys, state, batch)
+
+    def of_device(*arguments: Any) -> Means:
+        return mean(of_tasks(*arguments))
 
     def step(
         state: State,
@@ -153,44 +188,24 @@ def jitted(
         number: Array,
     ) -> tuple[State, Info]:
         keys, numbers, key_step = task_keys(key, number, num_tasks)
-        keys = jax.lax.with_sharding_constraint(keys, over_tasks)
-        batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
-        return learner.step(key_step, state, batch)
+        step_keys = keys_of_tasks(key_step, num_tasks)
+        if learner.tasks_apart and mesh.size > 1:
+            specs = (SAME, of_source, TASKS, TASKS, TASKS)
+            means_of = over_tasks(of_device, mesh, specs, SAME)
+        else:
+            keys = jax.lax.with_sharding_constraint(keys, sharding(mesh, TASKS))
+            means_of = of_tasks
+        means = means_of(state, source, keys, numbers, step_keys)
+        return learner.update(state, means)
 
+    everywhere = sharding(mesh, SAME)
+    placed = jax.tree.map(lambda spec: sharding(mesh, spec), of_source)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(
-            everywhere,
-            image_sharding(devices) if streamed else everywhere,
-            everywhere,
-            everywhere,
-        ),
+        in_shardings=(everywhere, placed, everywhere, everywhere),
         out_shardings=everywhere,
     )
-
-
-def on_devices(tree: Any, devices: int) -> Any:
-    """Arrays copied to each of the devices, where the compiled step wants them."""
-    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
-
-
-def image_sharding(devices: int) -> episodes.TaskImages:
-    """Where the images of streamed tasks go: every device has those of its tasks."""
-    over_tasks, everywhere = _shardings(devices)
-    return episodes.TaskImages._make((over_tasks, over_tasks, everywhere))
-
-
-def _shardings(devices: int) -> tuple[NamedSharding, NamedSharding]:
-    mesh = _mesh(devices)
-    return NamedSharding(mesh, PartitionSpec("tasks")), NamedSharding(
-        mesh, PartitionSpec()
-    )
-
-
-def _mesh(devices: int) -> Mesh:
-    chosen = np.asarray(jax.devices()[:devices])
-    return Mesh(chosen, ("tasks",), axis_types=(AxisType.Auto,))
 
 
 def steps_within(
@@ -217,4 +232,4 @@ def steps_within(
             count = min(at_most, number - first)
             state, _ = run_steps(state, images, key, first, count)
         seconds = time.perf_counter() - since
-    return max(int(60.0 * minutes * number / seconds), 1)
+    return hosts.of_first(max(int(60.0 * minutes * number / seconds), 1))

@@ -13,12 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int, Key
 
 from metabridge import devices
 from metabridge.data import episodes
 from metabridge.data.dataset import Split
 from metabridge.data.episodes import TaskImages
+from metabridge.mesh import TASKS, everywhere, mesh_of, sharding
 from metabridge.training.sampler import Sampler
 
 _THREADS = 4
@@ -59,7 +61,7 @@ class TaskStream:
         key: Key[Array, ""],
         *,
         num_tasks: int,
-        sharding: Any = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Reads nothing yet.
 
@@ -68,15 +70,19 @@ class TaskStream:
           sampler: what draws them.
           key: of all steps.
           num_tasks: tasks of a step.
-          sharding: where the images of a step go, a pytree as `TaskImages`. Default:
-            the first device.
+          mesh: devices that share the tasks; a process reads the images of its own
+            devices' tasks. Default: the first device.
 
         Raises:
           ModuleNotFoundError: grain is not installed.
         """
-        self._source = _Steps(split, sampler, key, num_tasks)
-        self._classes = episodes.class_index(split)
-        self._sharding = sharding
+        mesh = mesh_of(1) if mesh is None else mesh
+        self._tasks = sharding(mesh, TASKS)
+        self._source_of = lambda key: _Steps(
+            split, sampler, key, num_tasks, self._tasks
+        )
+        self._source = self._source_of(key)
+        self._classes = everywhere(episodes.class_index(split), mesh)
         self._next = 0
         self._steps = self._from(0)  # a generator: it reads when it is asked
         _import_grain()
@@ -88,6 +94,12 @@ class TaskStream:
             self._steps = self._from(number)
         self._next = number + 1
         return next(self._steps)
+
+    def draw_by(self, key: Key[Array, ""]) -> None:
+        """Takes another key of all steps."""
+        self._steps.close()
+        self._source = self._source_of(key)
+        self._steps, self._next = self._from(0), 0
 
     def close(self) -> None:
         """Reads no further."""
@@ -103,8 +115,11 @@ class TaskStream:
         read = iter(steps.to_iter_dataset(read_options=options))
         try:
             for support, query in read:
-                images = TaskImages(support, query, self._classes)
-                sent.append(jax.device_put(images, self._sharding))
+                images = [
+                    jax.make_array_from_process_local_data(self._tasks, part)
+                    for part in (support, query)
+                ]
+                sent.append(TaskImages(*images, self._classes))
                 if len(sent) > _AHEAD_ON_DEVICE:
                     yield sent.popleft()
             yield from sent
@@ -113,12 +128,24 @@ class TaskStream:
 
 
 class _Steps:
-    """The support and query images of every step, at random access."""
+    """Support and query images of this process's tasks of every step, at random
+    access."""
 
     def __init__(
-        self, split: Split, sampler: Sampler, key: Key[Array, ""], num_tasks: int
+        self,
+        split: Split,
+        sampler: Sampler,
+        key: Key[Array, ""],
+        num_tasks: int,
+        tasks: NamedSharding,
     ) -> None:
         self._images = split.images
+        # The devices of a process follow one another in a mesh, and so do their tasks.
+        places = tasks.addressable_devices_indices_map((num_tasks,)).values()
+        starts, stops, _ = zip(
+            *(place[0].indices(num_tasks) for place in places if place), strict=True
+        )
+        self._own = slice(min(starts), max(stops))
         # Keys draw the same on every backend. The host's may be switched off.
         try:
             self._host = jax.devices("cpu")[0]
@@ -153,7 +180,7 @@ class _Steps:
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         with jax.default_device(self._host):
             support, query = jax.device_get(self._rows(np.int32(number)))
-        return self._images[support], self._images[query]
+        return self._images[support[self._own]], self._images[query[self._own]]
 
 
 def _import_grain() -> Any:

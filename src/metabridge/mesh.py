@@ -1,0 +1,121 @@
+"""Devices that share the tasks of a batch: a mesh of one axis, and what lies where.
+
+What `jax.pmap` did is `jax.shard_map` under `jax.jit` here. Tasks keep one leading
+axis, which the devices divide, instead of an axis of devices and one of their tasks::
+
+    pmap(f, axis_name="tasks")(x)                   # x: [devices, T / devices, ...]
+    jit(over_tasks(f, mesh, (TASKS,), SAME))(x)     # x: [T, ...]
+
+and inside of ``f``, which sees the tasks of its device, `mean` is ``lax.pmean``. The
+mesh covers the devices of all hosts: one call serves one device and many machines.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_AXIS = "tasks"
+TASKS = PartitionSpec(_AXIS)
+"""Every device has the rows of its own tasks."""
+SAME = PartitionSpec()
+"""Every device has all of it."""
+
+_Tree = TypeVar("_Tree")
+
+
+def mesh_of(devices: int) -> Mesh:
+    """The first devices of all hosts."""
+    return _mesh(jax.devices()[:devices])
+
+
+def local_mesh() -> Mesh:
+    """The devices of this process."""
+    return _mesh(jax.local_devices())
+
+
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(mesh, spec)
+
+
+def over_tasks(
+    function: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
+    """A function of all tasks, from one of the tasks of a device; see `jax.shard_map`.
+
+    Args:
+      function: to call on each device.
+      mesh: the devices.
+      in_specs: `TASKS` or `SAME` for each argument, or a pytree of them.
+      out_specs: likewise for the result. What is `SAME` must be so: see `mean`.
+    """
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=in_specs,
+        out_specs=out_specs,
+        check_vma=False,  # gradients are those of a device's own tasks, until `mean`
+    )
+
+
+def mean(tree: _Tree) -> _Tree:
+    """The mean over devices of what each has found, inside `over_tasks`.
+
+    One all-reduce for all leaves.
+    """
+    return jax.lax.pmean(tree, _AXIS)
+
+
+def everywhere(tree: _Tree, mesh: Mesh) -> _Tree:
+    """Arrays copied to each device of a mesh; every host gives the same ones."""
+    target = sharding(mesh, SAME)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, target)
+    return jax.tree.map(lambda leaf: _from_hosts(leaf, target), tree)
+
+
+def _from_hosts(leaf: Any, target: NamedSharding) -> Any:
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    ):
+        bits = _from_hosts(jax.random.key_data(leaf), target)
+        return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf))
+    return jax.make_array_from_process_local_data(target, np.asarray(leaf))
+
+
+def here(tree: _Tree) -> _Tree:
+    """Arrays that all devices have, on the devices of this process alone."""
+    target = sharding(local_mesh(), SAME)
+    return jax.tree.map(lambda leaf: jax.device_put(_one_copy(leaf), target), tree)
+
+
+def _one_copy(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf.addressable_data(0)
+    return leaf
+
+
+def over_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles ``function(*shared, rows)`` for the devices of this process.
+
+    Args:
+      function: of any rows ``[N, ...]``, to results ``[N, ...]``, each row by itself.
+
+    Returns:
+      The same for a number of rows that the devices divide; the rest as `here` puts it.
+    """
+    mesh = local_mesh()
+    if mesh.size == 1:
+        return jax.jit(function)
+
+    def spread(*arguments: Any) -> Any:
+        specs = (SAME,) * (len(arguments) - 1) + (TASKS,)
+        return over_tasks(function, mesh, specs, TASKS)(*arguments)
+
+    return jax.jit(spread)
