@@ -1,4 +1,4 @@
-"""The loop when things go wrong: rollbacks, checkpoints by time, an early stop twice."""
+"""The loop when things go wrong: rollbacks, checkpoints by time, an early stop."""
 
 import dataclasses
 from collections.abc import Callable
