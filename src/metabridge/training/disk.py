@@ -59,10 +59,11 @@ def not_saved(folder: Path, step: int, error: BaseException) -> OSError:
     found = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()]
     good = max((number for number in found if number != step), default=None)
     kept = "there is none yet" if good is None else f"the newest good one is {good}"
+    free = float(shutil.disk_usage(folder).free)
     return OSError(
         f"checkpoint {step} could not be saved in {folder} ({shortened(error)}); "
-        f"{kept}. {_mb(float(shutil.disk_usage(folder).free))} are free there: free some "
-        "space, and run the same command again with --resume"
+        f"{kept}. {_mb(free)} are free there: free some space, and run "
+        "the same command again with --resume"
     )
 
 

@@ -20,9 +20,10 @@ from metabridge.config import (
     with_steps,
 )
 from metabridge.data import episodes
+from metabridge.data.dataset import Dataset
 from metabridge.evaluation import Evaluate, evaluator
-from metabridge.learners import State, variables_of
-from metabridge.training import memory, run_folder, setup, stream
+from metabridge.learners import Learner, State, variables_of
+from metabridge.training import disk, memory, run_folder, setup, stream
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.divergence import summary
 from metabridge.training.metrics import MetricsWriter
@@ -60,6 +61,10 @@ def train(
       DivergenceError: the loss became NaN or infinite.
     """
     config = resolve(config)
+    if resume and run_dir is not None:
+        result = run_folder.finished(run_dir, config)
+        if result is not None:
+            return result
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     build.check_precision(config.model, jax.devices()[0])
@@ -67,7 +72,20 @@ def train(
     learner = build.learner(config, dataset, teacher_of(config, dataset))
     run_dir = run_folder.choose(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
+    with run_folder.locked(run_dir):
+        return _train(config, dataset, learner, devices, run_dir, resume=resume)
 
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    learner: Learner,
+    devices: int,
+    run_dir: Path,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    """A run whose configuration, data and folder are checked."""
     keys = setup.keys_of(config)
     sampler = setup.sampler(config, dataset, keys)
     streamed = stream.is_wanted(dataset.train, config.train.stream)
@@ -84,6 +102,7 @@ def train(
         else:
             images = on_devices(episodes.image_bank(dataset.train), devices)
         state = on_devices(learner.init(keys.init, example_of(dataset)), devices)
+        disk.check_space(run_dir / "checkpoints", state)
         since = time.perf_counter()
         function = jitted(learner, sampler, config, devices, streamed=streamed)
         at_most = config.train.log_every
