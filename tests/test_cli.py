@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,31 @@ def test_evaluating_a_run(
     message = refused(capsys, "evaluate", str(run), "--shots=7")
     assert "7 shots and 3 queries, 10 images of a class" in message
     assert "holds no run" in refused(capsys, "evaluate", str(tmp_path))
+
+
+def test_verifying_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report.json"
+    call("verify", str(run), f"--output={output}")
+    out = capsys.readouterr().out
+    assert out.rstrip().endswith(f"{run} is reproduced")
+    assert json.loads(output.read_text())["reproduced"] is True
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    text = (copy / "result.json").read_text()
+    (copy / "result.json").write_text(text.replace('"accuracy": 0.', '"accuracy": 1.'))
+    with pytest.raises(SystemExit) as stopped:
+        call("verify", str(copy))
+    assert stopped.value.code == 1
+    out = capsys.readouterr().out
+    assert "accuracy" in out
+    assert "differs" in out
+    (copy / "result.json").unlink()
+    for folder, message in ((copy, "holds no result yet"), (tmp_path, "holds no run")):
+        with pytest.raises(SystemExit) as stopped:
+            call("verify", str(folder))
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: `metabridge train | evaluate | compare | theory | datasets`."""
+"""The command line: train, evaluate, verify, compare, theory, datasets."""
 
 import os
 import shlex
@@ -119,6 +119,36 @@ def evaluate(
     _print_result(result)
 
 
+def verify(
+    run: Annotated[Path, tyro.conf.Positional],
+    data_dir: Path | None = None,
+    tolerance: float | None = None,
+    retrain: bool = False,
+    output: Path | None = None,
+) -> None:
+    """Check that a finished run is reproduced: data, checkpoint, accuracy.
+
+    Scores its best checkpoint again and compares with its result. Prints a table; exit
+    code 1 if anything differs.
+
+    Args:
+      run: Folder of the run.
+      data_dir: TFDS folder, if the data has moved.
+      tolerance: Points of accuracy that the numbers may differ by. Default: 0 with the
+        versions and devices of the run, else 0.1.
+      retrain: Train again from the seed, too, and compare the final parameters.
+      output: JSON file for the report.
+    """
+    from metabridge.training import verify as verification
+
+    report = verification.verify(
+        run, data_dir=data_dir, tolerance=tolerance, retrain=retrain, output=output
+    )
+    print(verification.table(report))
+    if not report["reproduced"]:
+        sys.exit(1)
+
+
 def compare(
     algorithms: str,
     data: DataConfig,
@@ -197,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 {
                     "train": _train_help,
                     "evaluate": evaluate,
+                    "verify": verify,
                     "compare": compare,
                     "theory": theory,
                     "datasets": datasets,

@@ -1,11 +1,13 @@
-"""The value types refuse what is not a few-shot dataset."""
+"""The value types refuse what is no few-shot dataset; the fingerprint of one."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from metabridge.data import Dataset, Split
+from metabridge.data import dataset as dataset_module
 
 IMAGES = np.zeros((4, 5, 6, 1), np.uint8)
 LABELS = np.array([0, 0, 1, 1], np.int32)
@@ -68,3 +70,35 @@ def test_bad_splits(
 def test_bad_datasets(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_dataset(**changes)
+
+
+def test_a_fingerprint_is_of_all_that_a_result_depends_on() -> None:
+    base = make_dataset().fingerprint()
+    assert base == make_dataset(name="moved", augmentation="drawing").fingerprint()
+    other = IMAGES.copy()
+    other[3, 4, 5, 0] = 1
+    changed = [
+        make_dataset(train=make(images=other)),
+        make_dataset(test=make(images=other, class_names=("e", "f"))),
+        make_dataset(train=make(labels=np.array([0, 1, 1, 1], np.int32))),
+        make_dataset(train=make(class_names=("a", "g"))),
+        make_dataset(train=make(class_names=("c", "d")), validation=make()),
+        make_dataset(mean=(0.25,)),
+        make_dataset(std=(0.25,)),
+    ]
+    found = [base, *(dataset.fingerprint() for dataset in changed)]
+    assert len(set(found)) == len(found)
+
+
+def test_mapped_images_have_the_fingerprint_of_those_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 1), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    expected = make_dataset(train=make(images=images)).fingerprint()
+    for size in (1, 31, 60, 1 << 24):  # of a chunk; one image at least
+        monkeypatch.setattr(dataset_module, "_CHUNK_BYTES", size)
+        assert make_dataset(train=make(images=mapped)).fingerprint() == expected
+        backwards = make(images=images[::-1].copy()[::-1])
+        assert make_dataset(train=backwards).fingerprint() == expected

@@ -1,5 +1,6 @@
 """Checkpoints: the newest and the best, whole or not at all."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -14,7 +15,9 @@ PLATEAU = {"scale": jnp.asarray(0.5)}
 
 
 def state(step: int) -> State:
-    params = {"body": {"w": jnp.arange(3.0) + step}, "head": jnp.full((2, 3), step / 8)}
+    # Large enough to have a file of its own.
+    head = np.random.default_rng(step).normal(size=(64, 8)).astype(np.float32)
+    params = {"body": {"w": jnp.arange(3.0) + step}, "head": jnp.asarray(head)}
     return State(params, {}, {"m": jnp.zeros(2)}, jnp.asarray(step, jnp.int32))
 
 
@@ -27,6 +30,10 @@ def filled(folder: Path, *accuracies: float) -> None:
     for number, accuracy in enumerate(accuracies, start=1):
         checkpoints.save(progress(number, accuracy), state(number), PLATEAU)
     checkpoints.close()
+
+
+def kept(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.name.isdigit()}
 
 
 def test_newest_and_best_come_back_as_they_were(tmp_path: Path) -> None:
@@ -44,9 +51,8 @@ def test_newest_and_best_come_back_as_they_were(tmp_path: Path) -> None:
             assert one.dtype == two.dtype
             np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(found[2]["scale"], 0.5)
-    # Only these two are kept.
-    kept = {path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()}
-    assert kept == {"2", "4"}
+    # The newest two and the best are kept.
+    assert kept(tmp_path / "c") == {"2", "3", "4"}
 
 
 def test_parameters_of_other_shapes_are_named(tmp_path: Path) -> None:
@@ -75,3 +81,82 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     checkpoints.close()
     assert newest is not None
     assert newest[0].step == 2
+
+
+def test_between_validations_none_is_the_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    assert checkpoints.restore(state(0), PLATEAU, best=True) is None
+    checkpoints.save(progress(2, 0.5), state(2), PLATEAU)
+    checkpoints.save(progress(3, 0.25), state(3), PLATEAU)
+    for step in (4, 5, 6):  # with the accuracy of the validation at step 3
+        checkpoints.save(progress(step, 0.75), state(step), PLATEAU, validated=False)
+    checkpoints.close()
+    assert kept(tmp_path / "c") == {"2", "5", "6"}
+    checkpoints = Checkpoints(tmp_path / "c", read_only=True)
+    newest = checkpoints.restore(state(0), PLATEAU)
+    best = checkpoints.restore(state(0), PLATEAU, best=True)
+    checkpoints.close()
+    assert newest is not None
+    assert best is not None
+    assert (newest[0].step, best[0].step) == (6, 2)
+
+
+def test_a_step_that_is_saved_already_stays_and_gets_its_validation(
+    tmp_path: Path,
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    checkpoints.save(progress(1, 0.5), state(1), PLATEAU)
+    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(progress(1, 0.25), state(1), PLATEAU)  # it has one
+    best = checkpoints.restore(state(0), PLATEAU, best=True)
+    checkpoints.close()
+    assert best is not None
+    assert best[0] == progress(1, 0.5)
+
+
+def test_later_steps_go_when_an_earlier_one_is_saved(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c")
+    for step in (2, 4, 6):
+        checkpoints.save(progress(step, step / 8), state(step), PLATEAU)
+    checkpoints.save(progress(5, 0.125), state(5), PLATEAU)
+    checkpoints.close()
+    assert kept(tmp_path / "c") == {"4", "5"}
+    checkpoints = Checkpoints(tmp_path / "c", read_only=True)
+    best = checkpoints.restore(state(0), PLATEAU, best=True)
+    checkpoints.close()
+    assert best is not None
+    assert best[0].step == 4
+
+
+def test_what_kills_have_left_is_removed(tmp_path: Path) -> None:
+    filled(tmp_path / "c", 0.25, 0.75)
+    leftover = tmp_path / "c" / "3.orbax-checkpoint-tmp"
+    (leftover / "state").mkdir(parents=True)
+    checkpoints = Checkpoints(tmp_path / "c", read_only=True)
+    checkpoints.close()
+    assert leftover.is_dir()
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(progress(3, 0.5), state(3), PLATEAU)
+    checkpoints.close()
+    assert not leftover.exists()
+    assert kept(tmp_path / "c") == {"2", "3"}
+
+
+def test_checkpoints_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    filled(tmp_path / "c", 0.75, 0.25)
+    for number in ("1", "2"):
+        path = tmp_path / "c" / number / "progress" / "metadata"
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps({k: values[k] for k in Progress._fields}))
+    checkpoints = Checkpoints(tmp_path / "c")
+    newest = checkpoints.restore(state(0), PLATEAU)
+    best = checkpoints.restore(state(0), PLATEAU, best=True)
+    checkpoints.close()
+    assert newest is not None
+    assert best is not None
+    assert (newest[0], best[0]) == (progress(2, 0.25), progress(1, 0.75))

@@ -13,7 +13,14 @@ from metabridge.config import resolve
 from metabridge.data import load_dataset
 from metabridge.evaluation import Score
 from metabridge.learners import State
-from metabridge.training import DivergenceError, RunError, loop, setup, train
+from metabridge.training import (
+    DivergenceError,
+    RunError,
+    loop,
+    run_folder,
+    setup,
+    train,
+)
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.metrics import MetricsWriter, read_metrics
 from metabridge.training.sampler import example_of
@@ -117,6 +124,24 @@ def test_a_folder_that_holds_a_run_is_refused(whole: Run) -> None:
         train(other, whole.folder, resume=True)
     after = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
     assert after == files
+
+
+def test_a_finished_run_is_not_run_again(
+    whole: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*")}
+    with jax.log_compiles():
+        assert train(whole.config, whole.folder, resume=True) == whole.result
+    assert not [r for r in caplog.records if "XLA compilation" in r.message]
+    assert {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*")} == files
+
+
+def test_two_processes_in_a_folder_are_refused(whole: Run, tmp_path: Path) -> None:
+    with (
+        run_folder.locked(tmp_path / "run"),
+        pytest.raises(RunError, match="another process is at work in"),
+    ):
+        train(whole.config, tmp_path / "run", resume=True)
 
 
 def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(

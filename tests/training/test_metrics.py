@@ -42,6 +42,10 @@ def test_a_line_cut_off_is_passed_over(tmp_path: Path) -> None:
         '{"step": 1, "kind": "train", "loss": 1.0}\n{"step": 2, "kind": "tr'
     )
     assert [record["step"] for record in read_metrics(tmp_path, "train")] == [1]
+    writer = MetricsWriter(tmp_path)  # and what follows does not become part of it
+    writer.write(2, "train", {"loss": 2.0})
+    writer.close()
+    assert [record["step"] for record in read_metrics(tmp_path, "train")] == [1, 2]
 
 
 def test_records_of_a_run_hold_what_figures_need(whole: Run) -> None:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,79 @@ def test_a_new_folder_gets_configuration_and_provenance(tmp_path: Path) -> None:
     assert set(provenance["versions"]) >= {"metabridge", "jax", "flax", "optax"}
     assert provenance["cpu_count"] >= 1
     assert provenance.keys() >= {"commit", "uncommitted_changes", "devices", "python"}
+    assert not list(folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("names", [(), ("lock",), ("config.json.partial", "lock")])
+def test_what_a_killed_start_leaves_is_no_obstacle(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text('{"algori')
+    run_folder.open_run(tmp_path, CONFIG, resume=False)
+    assert run_folder.read_config(tmp_path) == CONFIG
+
+
+def test_a_start_that_was_killed_between_its_files_is_completed(tmp_path: Path) -> None:
+    run_folder.open_run(tmp_path, CONFIG, resume=False)
+    (tmp_path / "provenance.json").unlink()
+    run_folder.open_run(tmp_path, CONFIG, resume=True)
+    assert (tmp_path / "provenance.json").is_file()
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    with run_folder.locked(folder):
+        with (
+            pytest.raises(RunError, match=r"another process is at work in .*run: wait"),
+            run_folder.locked(folder),
+        ):
+            pass
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    assert not folder.parent.exists()  # nothing came of it
+    with run_folder.locked(folder):
+        run_folder.open_run(folder, CONFIG, resume=False)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "provenance.json"}
+
+
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from metabridge.training import run_folder
+with run_folder.locked(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLDS, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with (
+            pytest.raises(RunError, match="another process is at work"),
+            run_folder.locked(tmp_path / "run"),
+        ):
+            pass
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "run" / "lock").is_file()
+    with run_folder.locked(tmp_path / "run"):
+        run_folder.open_run(tmp_path / "run", CONFIG, resume=False)
+
+
+def test_a_finished_run_has_its_result(tmp_path: Path) -> None:
+    run_folder.open_run(tmp_path, CONFIG, resume=False)
+    assert run_folder.finished(tmp_path, CONFIG) is None
+    run_folder.write_json(tmp_path / "result.json", {"accuracy": 0.5})
+    expected = {"accuracy": 0.5, "run_dir": str(tmp_path)}
+    assert run_folder.finished(tmp_path, CONFIG) == expected
+    other = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seed=3))
+    with pytest.raises(RunError, match=r"train\.seed was 0, is 3"):
+        run_folder.finished(tmp_path, other)
+    (tmp_path / "result.json").write_text("{")
+    assert run_folder.finished(tmp_path, CONFIG) is None
 
 
 def test_opening_again_needs_resume_and_the_same_configuration(tmp_path: Path) -> None:

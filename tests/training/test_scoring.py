@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metabridge.training import RunError, run_folder, scoring
+from metabridge.training import RunError, run_folder, scoring, setup
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 
@@ -47,6 +47,22 @@ def test_result_holds_what_a_reader_needs(whole: Run) -> None:
     assert result["best_step"] in (2, 4, 6)
     assert whole.result == result | {"run_dir": str(whole.folder)}
     assert result["accuracy"] > 0.5  # chance is a third
+
+
+def test_result_holds_what_made_it(whole: Run) -> None:
+    result = json.loads((whole.folder / "result.json").read_text())
+    made_by = result["provenance"]
+    assert made_by["versions"].keys() >= {"metabridge", "jax", "jaxlib", "numpy"}
+    assert made_by.keys() >= {"commit", "uncommitted_changes", "python", "processes"}
+    assert made_by["backend"] == "cpu"
+    assert made_by["devices"] == ["cpu"]
+    assert made_by["config"] == json.loads((whole.folder / "config.json").read_text())
+    dataset = setup.load(whole.config)
+    assert made_by["dataset"] == {"fingerprint": dataset.fingerprint()}
+    assert made_by["checkpoint"]["step"] == result["best_step"]
+    path = whole.folder / "checkpoints" / str(result["best_step"]) / "progress"
+    progress = json.loads((path / "metadata").read_text())
+    assert made_by["checkpoint"]["digest"] == progress["digest"]
 
 
 def test_evaluating_again_gives_the_same_and_writes_it(

@@ -269,7 +269,7 @@ class _Records:
         self._show(progress)
 
     def went_back(self, progress: Progress, error: DivergenceError) -> None:
-        self._write(progress.step, "rollback", {"rollbacks": progress.rollbacks})
+        self._write(progress.step, "rollback", {"rollbacks": float(progress.rollbacks)})
         self._bar.update(progress.step - self._bar.n)
         self.say(
             f"{error}. Back to step {progress.step}, with other tasks and half the "

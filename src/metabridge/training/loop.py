@@ -9,14 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from metabridge import build, hosts
 from metabridge.config import Config, TrainConfig, resolve, with_steps
 from metabridge.data import episodes
+from metabridge.data.dataset import Dataset
 from metabridge.evaluation import evaluator
-from metabridge.learners import State
+from metabridge.learners import Learner, State
 from metabridge.mesh import everywhere, mesh_of
-from metabridge.training import memory, preemption, run_folder, setup, stream
+from metabridge.training import disk, memory, preemption, run_folder, setup, stream
 from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.fitting import Plan, fit
 from metabridge.training.sampler import example_of
@@ -47,6 +49,10 @@ def train(
       Preempted: a signal has asked the run to stop, and it has saved.
     """
     config = resolve(config)
+    if resume and run_dir is not None:
+        result = run_folder.finished(run_dir, config)
+        if result is not None:
+            return result
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     build.check_precision(config.model, jax.devices()[0])
@@ -55,7 +61,20 @@ def train(
     learner = build.learner(config, dataset, teacher_of(config, dataset))
     run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
+    with run_folder.locked(run_dir):
+        return _train(config, dataset, learner, mesh, run_dir, resume=resume)
 
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    learner: Learner,
+    mesh: Mesh,
+    run_dir: Path,
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    """A run whose configuration, data and folder are checked."""
     keys = setup.keys_of(config)
     sampler = setup.sampler(config, dataset, keys)
     streamed = stream.is_wanted(dataset.train, config.train.stream)
@@ -74,6 +93,7 @@ def train(
             images = everywhere(episodes.image_bank(dataset.train), mesh)
         key = everywhere(keys.train, mesh)
         state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
+        disk.check_space(run_dir / "checkpoints", state)
         since = time.perf_counter()
         function = jitted(learner, sampler, config, mesh, streamed=streamed)
         at_most = config.train.log_every
@@ -94,9 +114,10 @@ def train(
             """As the compiled step wants it, with a schedule of the right length."""
             return everywhere(_for_steps(state, config.train), mesh)
 
+        hosts.wait("run folder checked")
         if hosts.is_first():
             run_folder.open_run(run_dir, config, resume=resume)
-        hosts.wait("run folder")
+        hosts.wait("run folder opened")
         checkpoints = Checkpoints(run_dir / "checkpoints")
         closing.callback(checkpoints.close)
         plan = Plan(

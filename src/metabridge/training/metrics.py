@@ -12,7 +12,11 @@ class MetricsWriter:
     """Appends records to ``metrics.jsonl`` and the same numbers to TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        path = folder / "metrics.jsonl"
+        cut_off = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")
+        self._file = path.open("a", encoding="utf-8")
+        if cut_off:  # by an interruption; the next record has a line of its own
+            self._file.write("\n")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:

@@ -1,18 +1,27 @@
-"""The folder of a run: configuration, provenance, metrics, checkpoints, result."""
+"""The folder of a run: configuration, provenance, metrics, checkpoints, result.
 
+Its files appear whole or not at all, and one process at a time is at work in it.
+"""
+
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from metabridge import config as configs
+from metabridge import hosts
 from metabridge.config import Config
+
+_LOCK = "lock"
 
 
 class RunError(ValueError):
@@ -48,7 +57,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
     """
     path = folder / "config.json"
     if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
             raise RunError(
                 f"{folder} is not empty and holds no run: choose another folder"
             )
@@ -83,15 +92,75 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
 def open_run(folder: Path, config: Config, *, resume: bool) -> None:
     """Makes the folder of a new run, or checks that of one to resume.
 
+    Of several processes the first one writes.
+
     Raises:
       RunError: the folder cannot serve, as `check_run` says.
     """
     check_run(folder, config, resume=resume)
+    if not hosts.is_first():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        text = configs.to_json(config)
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        _write(folder / "config.json", configs.to_json(config))
+    if not (folder / "provenance.json").exists():
         write_json(folder / "provenance.json", provenance())
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from running in a folder meanwhile.
+
+    The lock ends with the process, however it ends. Of the processes of one run the
+    first one holds it.
+
+    Raises:
+      RunError: another process is at work there.
+    """
+    if not hosts.is_first():
+        yield
+        return
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _LOCK
+    with path.open("w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process is at work in {folder}: wait for it to end, or pass "
+                "another --run-dir"
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        try:
+            if not _is_same(path, file.fileno()):  # removed since by who had it
+                raise RunError(f"another run in {folder} has just ended: start again")
+            yield
+        finally:
+            if _is_same(path, file.fileno()):
+                path.unlink()
+            # A run that was refused leaves no folder.
+            with contextlib.suppress(OSError):
+                for empty in made:
+                    empty.rmdir()
+
+
+def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+    """The result of a run that is finished, and its folder; None if it is not.
+
+    Raises:
+      RunError: the run has another configuration.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    check_run(folder, config, resume=True)
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # damaged; it is made anew from the checkpoints
+    return result | {"run_dir": str(folder)}
 
 
 def read_config(folder: Path) -> Config:
@@ -111,19 +180,38 @@ def read_config(folder: Path) -> Config:
 
 def provenance() -> dict[str, Any]:
     """What made a run: versions, commit, machine, command."""
-    import jax
-
-    packages = ("metabridge", "jax", "flax", "optax", "numpy", "orbax-checkpoint")
     return {
         "command": " ".join(["metabridge", *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
-        "versions": {name: metadata.version(name) for name in packages},
-        "python": platform.python_version(),
+        **environment(),
         "platform": platform.platform(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers of a run depend on beside its configuration and data."""
+    import jax
+
+    return {
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "backend": jax.default_backend(),
         "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
         "cpu_count": os.cpu_count(),
     }
+
+
+_PACKAGES = (
+    "metabridge",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "orbax-checkpoint",
+)
 
 
 def peak_memory_mb() -> float:
@@ -139,9 +227,37 @@ def peak_memory_mb() -> float:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    _write(path, json.dumps(values, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """The file is on the disk under another name before it gets its own."""
+    partial = path.with_name(path.name + _PARTIAL)
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+_PARTIAL = ".partial"
+
+
+def _is_leftover(path: Path) -> bool:
+    """What a start that was killed can leave in a folder that holds no run yet."""
+    return path.name == _LOCK or path.name.endswith(_PARTIAL)
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,6 +1,7 @@
 """The best checkpoint of a run, scored on unseen tasks."""
 
 import dataclasses
+import json
 import math
 import time
 from pathlib import Path
@@ -8,13 +9,20 @@ from typing import Any, Literal
 
 import jax
 
-from metabridge import build, heads, plots
-from metabridge.config import Config, EvaluationConfig, check, images_per_step
+from metabridge import build, heads, hosts, plots
+from metabridge.config import (
+    Config,
+    EvaluationConfig,
+    check,
+    images_per_step,
+    to_json,
+)
 from metabridge.data.dataset import Dataset
 from metabridge.evaluation import best_head, evaluator, pixel_score
-from metabridge.learners import Learner, variables_of
+from metabridge.learners import Learner, State, variables_of
 from metabridge.training import run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.integrity import digest
 from metabridge.training.sampler import example_of
 from metabridge.types import Variables
 
@@ -73,19 +81,32 @@ def best_variables(
     """What the best checkpoint of a run holds.
 
     Raises:
-      RunError: there is none yet.
+      RunError: there is none yet, or none that is whole.
     """
-    keys = setup.keys_of(config)
-    state = learner.init(keys.init, example_of(dataset))
+    progress, state, _ = restored(config, dataset, learner, run_dir, best=True)
+    return variables_of(state), progress
+
+
+def restored(
+    config: Config, dataset: Dataset, learner: Learner, run_dir: Path, *, best: bool
+) -> tuple[Progress, State, str]:
+    """The best checkpoint of a run or its newest, and the digest of its contents.
+
+    Raises:
+      RunError: there is none yet, or none that is whole.
+    """
+    state = learner.init(setup.keys_of(config).init, example_of(dataset))
+    plateau = setup.plateau_rule(config.train)[1]
     folder = run_dir / "checkpoints"
     if folder.is_dir():
         checkpoints = Checkpoints(folder, read_only=True)
-        restored = checkpoints.restore(
-            state, setup.plateau_rule(config.train)[1], best=True
-        )
-        checkpoints.close()
-        if restored is not None:
-            return variables_of(restored[1]), restored[0]
+        try:
+            found = checkpoints.restore(state, plateau, best=best)
+        finally:
+            checkpoints.close()
+        if found is not None:
+            progress, state, plateau = found
+            return progress, state, digest({"state": state, "plateau": plateau})
     raise run_folder.RunError(f"{run_dir} holds no checkpoint yet: resume its training")
 
 
@@ -110,9 +131,10 @@ def finish(
     Returns:
       The result, and the folder.
     """
-    variables, best = best_variables(config, dataset, learner, run_dir)
-    config, learner = _tuned(config, dataset, learner, variables)
-    result = test(config, dataset, learner, variables, "test")
+    best, state, contents = restored(config, dataset, learner, run_dir, best=True)
+    variables = variables_of(state)
+    tuned, learner = _tuned(config, dataset, learner, variables)
+    result = test(tuned, dataset, learner, variables, "test")
     seconds = progress.seconds
     images = progress.step * images_per_step(config.train)
     result |= {
@@ -125,18 +147,34 @@ def finish(
         "seed": config.train.seed,
         "peak_memory_mb": run_folder.peak_memory_mb(),
         **costs,
+        "provenance": {
+            **run_folder.provenance(),
+            "config": json.loads(to_json(config)),
+            "dataset": {"fingerprint": dataset.fingerprint()},
+            "checkpoint": {"step": best.step, "digest": contents},
+        },
     }
-    run_folder.write_json(run_dir / "result.json", result)
-    plots.learning_curves(run_dir, run_dir / "learning_curves.png")
-    plots.test_task(
-        learner,
-        variables,
-        dataset,
-        setup.test_shape(config),
-        setup.keys_of(config).test,
-        run_dir / "test_task.png",
-    )
+    if hosts.is_first():
+        plots.learning_curves(run_dir, run_dir / "learning_curves.png")
+        plots.test_task(
+            learner,
+            variables,
+            dataset,
+            setup.test_shape(config),
+            setup.keys_of(config).test,
+            run_dir / "test_task.png",
+        )
+        # The last file: a run that has it is finished.
+        run_folder.write_json(run_dir / "result.json", result)
     return result | {"run_dir": str(run_dir)}
+
+
+def scored(
+    config: Config, dataset: Dataset, learner: Learner, variables: Variables
+) -> dict[str, Any]:
+    """Accuracy on the test tasks, the head's weight chosen before if that is wanted."""
+    config, learner = _tuned(config, dataset, learner, variables)
+    return test(config, dataset, learner, variables, "test")
 
 
 def _tuned(
