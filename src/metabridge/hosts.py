@@ -75,8 +75,8 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     """Of each flag, whether any process says so."""
     if jax.process_count() == 1:
         return flags
-    told = multihost_utils.process_allgather(np.asarray(flags))
-    return tuple(bool(said) for said in np.asarray(told).any(axis=0))
+    told = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
+    return tuple(bool(told[:, place].any()) for place in range(len(flags)))
 
 
 def share(rows: int) -> slice:

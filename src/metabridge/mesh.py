@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -28,16 +29,16 @@ _Tree = TypeVar("_Tree")
 
 def mesh_of(devices: int) -> Mesh:
     """The first devices of all hosts."""
-    return _mesh(jax.devices()[:devices])
+    return _mesh(np.asarray(jax.devices()[:devices]))
 
 
 def local_mesh() -> Mesh:
     """The devices of this process."""
-    return _mesh(jax.local_devices())
+    return _mesh(np.asarray(jax.local_devices()))
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
-    return Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
+def _mesh(devices: np.ndarray) -> Mesh:
+    return Mesh(devices, (_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
@@ -81,9 +82,7 @@ def everywhere(tree: _Tree, mesh: Mesh) -> _Tree:
 
 
 def _from_hosts(leaf: Any, target: NamedSharding) -> Any:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    ):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         bits = _from_hosts(jax.random.key_data(leaf), target)
         return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf))
     return jax.make_array_from_process_local_data(target, np.asarray(leaf))

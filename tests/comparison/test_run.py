@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from metabridge.config import (
     images_per_step,
 )
 from metabridge.training import RunError
+from metabridge.training.preemption import EXIT_CODE, Preempted, watched
 from tests import toy
 from tests.comparison.fake import finished_run
 
@@ -138,6 +142,32 @@ def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_train", die)
     reason = run.train_in_a_process(Config(), Path("x"))
     assert reason == "the process was killed; perhaps the machine's memory ran out"
+
+
+def wait_to_be_asked(begun: Path, ended: Path) -> None:
+    with watched() as asked:
+        begun.touch()
+        while not asked():
+            time.sleep(0.01)
+    ended.touch()
+    raise Preempted
+
+
+def test_a_signal_is_handed_on(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+
+    def ask() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with pytest.raises(Preempted) as stopped:
+        run.in_a_process(wait_to_be_asked, begun, ended)
+    thread.join()
+    assert stopped.value.code == EXIT_CODE
+    assert ended.exists()
 
 
 def test_a_process_of_its_own_trains(images: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -51,7 +52,7 @@ def configured(name: str, body: str) -> Config:
     if isinstance(options, GradientBasedConfig):
         options = dataclasses.replace(options, inner_steps=2)
     config = toy.config(
-        "/unused", learner=options, tasks_per_step=TASKS, learning_rate=0.05
+        Path("unused"), learner=options, tasks_per_step=TASKS, learning_rate=0.05
     )
     model = ModelConfig(model="conv4", width=4)
     if body == "mlp":
@@ -72,7 +73,7 @@ def trained(name: str, body: str, devices: int, steps: int) -> dict[str, Any]:
     key = everywhere(keys.train, mesh)
     state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
     compiled = step.lower(state, bank, key, np.int32(0)).compile()
-    found = re.findall(COLLECTIVE, compiled.as_text())
+    found = re.findall(COLLECTIVE, compiled.as_text() or "")
     infos = []
     for number in range(steps):
         state, info = compiled(state, bank, key, np.int32(number))

@@ -123,8 +123,7 @@ def toy_start(config: Any) -> State:
 def test_checkpoints_by_time_lie_between_validations(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"validate_every": 3, "log_every": 1}
-    config = toy.config(images, checkpoint_minutes=1e-9, **options)
+    config = toy.config(images, validate_every=3, log_every=1, checkpoint_minutes=1e-9)
     write = MetricsWriter.write
 
     def interrupted(self: MetricsWriter, step: int, kind: str, values: Any) -> None:

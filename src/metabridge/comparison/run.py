@@ -19,7 +19,7 @@ from metabridge.config import (
     resolve,
     with_images,
 )
-from metabridge.training import run_folder, setup, train
+from metabridge.training import preemption, run_folder, setup, train
 
 _T = TypeVar("_T")
 
@@ -150,9 +150,16 @@ def train_in_a_process(config: Config, run_dir: Path) -> str | None:
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Calls a function in a process of its own, whose device memory ends with it."""
+    """Calls a function in a process of its own, whose device memory ends with it.
+
+    Raises:
+      Preempted: a signal asked this process to stop, and has been handed on.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with (
+        preemption.forwarded(),
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+    ):
         return pool.submit(function, *arguments).result()
 
 

@@ -5,6 +5,7 @@ its launchers also SIGUSR1 (``--signal=USR1@60``). A run then saves and exits wi
 `EXIT_CODE`, which tells whoever started it to start the same command again.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -20,8 +21,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 class Preempted(SystemExit):
     """The run has saved and stopped; the process ends with `EXIT_CODE`."""
 
-    def __init__(self) -> None:
-        super().__init__(EXIT_CODE)
+    def __init__(self, code: int = EXIT_CODE) -> None:
+        super().__init__(code)
 
 
 @contextmanager
@@ -31,6 +32,33 @@ def watched() -> Iterator[Callable[[], bool]]:
     The second signal of a kind has its usual effect. Outside of the main thread, where
     Python handles no signals, the answer is always no.
     """
+    with _handled(lambda number: None) as asked:
+        yield asked
+
+
+@contextmanager
+def forwarded() -> Iterator[None]:
+    """Hands a signal on to the processes that this one has started.
+
+    Raises:
+      Preempted: at the end, if there was one.
+    """
+
+    def hand_on(number: int) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    with _handled(hand_on) as asked:
+        try:
+            yield
+        finally:
+            if asked():
+                raise Preempted
+
+
+@contextmanager
+def _handled(effect: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
     asked = threading.Event()
     before = {}
 
@@ -38,6 +66,7 @@ def watched() -> Iterator[Callable[[], bool]]:
         del frame
         asked.set()
         signal.signal(number, before[number])
+        effect(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

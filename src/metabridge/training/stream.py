@@ -6,6 +6,7 @@ same rows again and finds the images already in their order. So a streamed run i
 run with the images on the device, from any step on.
 """
 
+import functools
 from collections import deque
 from collections.abc import Generator
 from typing import Any
@@ -115,11 +116,10 @@ class TaskStream:
         read = iter(steps.to_iter_dataset(read_options=options))
         try:
             for support, query in read:
-                images = [
-                    jax.make_array_from_process_local_data(self._tasks, part)
-                    for part in (support, query)
-                ]
-                sent.append(TaskImages(*images, self._classes))
+                place = functools.partial(
+                    jax.make_array_from_process_local_data, self._tasks
+                )
+                sent.append(TaskImages(place(support), place(query), self._classes))
                 if len(sent) > _AHEAD_ON_DEVICE:
                     yield sent.popleft()
             yield from sent
