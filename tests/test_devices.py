@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from experiments.soak import resident_mb
 from metabridge import devices
 
 
@@ -23,3 +24,14 @@ def test_free_memory_is_the_devices_or_the_machines(
     assert devices.free_bytes() == 5 * 1024
     monkeypatch.setattr(devices, "_MEMINFO", tmp_path / "none")
     assert devices.free_bytes() > 1_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="not Linux")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    blocks = [bytearray(64_000) for _ in range(3000)]  # 192 MB, in the arenas
+    kept = blocks[::100]  # holds the top of the heap
+    del blocks
+    before = resident_mb()
+    devices.give_back_host_memory()
+    assert before - resident_mb() > 100
+    assert len(kept) == 30

@@ -15,6 +15,7 @@ from metabridge import build, hosts
 from metabridge.config import Config, TrainConfig, resolve, with_steps
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
+from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
 from metabridge.learners import Learner, State
 from metabridge.mesh import everywhere, mesh_of
@@ -62,7 +63,10 @@ def train(
     run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
     with run_folder.locked(run_dir):
-        return _train(config, dataset, learner, mesh, run_dir, resume=resume)
+        try:
+            return _train(config, dataset, learner, mesh, run_dir, resume=resume)
+        finally:
+            give_back_host_memory()
 
 
 def _train(

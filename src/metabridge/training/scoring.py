@@ -18,6 +18,7 @@ from metabridge.config import (
     to_json,
 )
 from metabridge.data.dataset import Dataset
+from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
 from metabridge.training import run_folder, setup
@@ -72,6 +73,7 @@ def evaluate_run(
     result |= {"best_step": best.step, "seed": config.train.seed}
     if output is not None:
         run_folder.write_json(output, result)
+    give_back_host_memory()
     return result
 
 
