@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metabridge.training import train
 from metabridge.training.checkpoint import Checkpoints, DamagedError
+from tests.training.conftest import Run
 from tests.training.test_checkpoint import PLATEAU, filled, kept, progress, state
+from tests.training.test_loop import restored
 
 
 def data_file(checkpoint: Path) -> Path:
@@ -260,3 +263,19 @@ def test_a_strangers_checkpoint_runs_no_code(
     checkpoints.close()
     assert found is not None
     assert found[0].step == 1
+
+
+def test_a_run_with_a_damaged_checkpoint_ends_as_it_would_have(
+    whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(whole.folder, tmp_path / "run"))
+    (folder / "result.json").unlink()
+    flipped_bit_in_an_array(folder / "checkpoints" / "6")
+    result = train(whole.config, folder, resume=True)
+    assert "going on from step 4, 2 steps are lost" in caplog.text
+    assert result["accuracy"] == whole.result["accuracy"]
+    checkpoint = result["provenance"]["checkpoint"]
+    assert checkpoint == whole.result["provenance"]["checkpoint"]
+    again, expected = (restored(whole.config, run)[1] for run in (folder, whole.folder))
+    for one, two in zip(*map(jax.tree.leaves, (again, expected)), strict=True):
+        np.testing.assert_array_equal(one, two)

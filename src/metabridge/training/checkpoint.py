@@ -5,11 +5,10 @@ carries a digest of its contents, so that one which was damaged later is found o
 it is read, and the one before it is taken instead.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,31 +16,14 @@ from orbax.checkpoint import checkpoint_managers
 
 from metabridge import hosts
 from metabridge.learners import State
-from metabridge.training import disk
-from metabridge.training.integrity import checksum, digest
+from metabridge.training import disk, record
+from metabridge.training.integrity import digest
+from metabridge.training.record import OUR_ERRORS, DamageError
+from metabridge.training.record import Progress as Progress
 from metabridge.training.run_folder import RunError
 
 _LOG = logging.getLogger(__name__)
 _NEWEST = 2
-
-
-class Progress(NamedTuple):
-    """What the loop itself has to remember."""
-
-    step: int = 0
-    """Steps taken."""
-    seconds: float = 0.0
-    """Time spent in training steps."""
-    validation_accuracy: float = 0.0
-    """Of the last validation, in [0, 1]."""
-    best_accuracy: float = 0.0
-    """The best validation so far."""
-    validations_since_best: int = 0
-    """Validations without progress."""
-    rollbacks: int = 0
-    """How often the run went back to a checkpoint because it had diverged."""
-    usual_loss: float | None = None
-    """See `divergence.check_steps`."""
 
 
 class DamagedError(RunError):
@@ -61,11 +43,11 @@ class Checkpoints:
         self._accuracies: dict[int, float] = {}
         for step in _steps(self._folder):
             try:
-                record = _record(self._folder / str(step))
-            except _DamageError:
+                found = record.read(self._folder / str(step))
+            except DamageError:
                 continue  # met again if it is to be restored
-            if record.validated:
-                self._accuracies[step] = record.progress.validation_accuracy
+            if found.validated:
+                self._accuracies[step] = found.progress.validation_accuracy
         self._manager = self._opened()
         self._writing: int | None = None
         self._failed = False
@@ -100,18 +82,16 @@ class Checkpoints:
         if validated:
             self._accuracies[step] = progress.validation_accuracy
         tree = {"state": state, "plateau": plateau}
-        about = progress._asdict() | {
-            "validated": validated,
-            "digest": digest(tree),
-            "parameters": _named(_shapes(state.params)),
-        }
+        about = record.written(
+            progress, state.params, validated=validated, digest=digest(tree)
+        )
         self._writing = step
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(tree),
-                    progress=ocp.args.JsonSave(about | {"checksum": checksum(about)}),
+                    progress=ocp.args.JsonSave(about),
                 ),
                 force=True,
             )
@@ -139,7 +119,7 @@ class Checkpoints:
         for step in self._candidates(damaged, best=best):
             try:
                 found = self._read(step, state, plateau)
-            except _DamageError as error:
+            except DamageError as error:
                 found, damaged[step] = None, str(error)
             if any(hosts.any_of(found is None)):
                 damaged.setdefault(step, "another process cannot read it")
@@ -188,12 +168,12 @@ class Checkpoints:
         ranked = []
         for step in steps:
             try:
-                record = _record(self._folder / str(step))
-            except _DamageError as error:
+                found = record.read(self._folder / str(step))
+            except DamageError as error:
                 damaged[step] = str(error)
                 continue
-            if record.validated:
-                ranked.append((record.progress.validation_accuracy, step))
+            if found.validated:
+                ranked.append((found.progress.validation_accuracy, step))
         return [step for _, step in sorted(ranked, reverse=True)]
 
     def _read(
@@ -202,32 +182,32 @@ class Checkpoints:
         """A checkpoint, checked.
 
         Raises:
-          _DamageError: it is not what was saved.
+          DamageError: it is not what was saved.
           ValueError: it is, but of another model.
         """
         checkpoint = self._folder / str(step)
-        record = _record(checkpoint)
-        if record.progress.step != step:
-            raise _DamageError(f"it is of step {record.progress.step}")
+        found = record.read(checkpoint)
+        if found.progress.step != step:
+            raise DamageError(f"it is of step {found.progress.step}")
         tree = {"state": state, "plateau": plateau}
         template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
-        stored = _stored_shapes(checkpoint)
-        if record.parameters not in (None, _named(stored)):
-            raise _DamageError("the metadata of its arrays is not what was saved")
-        _check_shapes(checkpoint, stored, _shapes(state.params))
+        stored = record.stored_shapes(checkpoint)
+        if found.parameters not in (None, record.name_of(stored)):
+            raise DamageError("the metadata of its arrays is not what was saved")
+        record.check_shapes(checkpoint, stored, record.shapes_of(state.params))
         try:
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
             )["state"]
-        except _OUR_ERRORS:
+        except OUR_ERRORS:
             raise
         except Exception as error:
             reason = disk.shortened(error).split(" See full")[0]
-            raise _DamageError(f"its arrays are unreadable, {reason}") from error
-        if record.digest not in (None, digest(restored)):
-            raise _DamageError("its arrays are not what was saved")
-        return record.progress, restored["state"], restored["plateau"]
+            raise DamageError(f"its arrays are unreadable, {reason}") from error
+        if found.digest not in (None, digest(restored)):
+            raise DamageError("its arrays are not what was saved")
+        return found.progress, restored["state"], restored["plateau"]
 
     def _warn(self, damaged: dict[int, str], taken: int, *, best: bool) -> None:
         if not hosts.is_first():
@@ -277,52 +257,6 @@ class Checkpoints:
         return disk.not_saved(self._folder, self._writing or 0, error)
 
 
-class _DamageError(Exception):
-    """A checkpoint is not what was saved; the message says how."""
-
-
-# Of the machine, not of the checkpoint.
-_OUR_ERRORS = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
-
-
-_NEWER = ("rollbacks", "usual_loss")
-"""Fields of `Progress` that checkpoints before 0.2 do not have."""
-
-
-class _Record(NamedTuple):
-    """What stands beside the arrays of a checkpoint; None in those before 0.2."""
-
-    progress: Progress
-    validated: bool
-    digest: str | None
-    parameters: str | None
-
-
-def _record(checkpoint: Path) -> _Record:
-    if not checkpoint.is_dir():
-        raise _DamageError("it is not a folder")
-    try:
-        text = (checkpoint / "progress" / "metadata").read_text(encoding="utf-8")
-        values = json.loads(text)
-        found = values.pop("checksum", None)
-        if found is not None and found != checksum(values):
-            raise _DamageError("its progress is not what was saved")
-        written = [n for n in Progress._fields if n in values or n not in _NEWER]
-        progress = Progress(**{name: values[name] for name in written})
-    except FileNotFoundError as error:
-        raise _DamageError("its progress is missing") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _DamageError(
-            f"its progress is unreadable, {disk.shortened(error)}"
-        ) from error
-    return _Record(
-        progress,
-        values.get("validated", True),
-        values.get("digest"),
-        values.get("parameters"),
-    )
-
-
 class _Retention(checkpoint_managers.PreservationPolicy):
     """Keeps the newest two, and the best of those that were validated."""
 
@@ -349,40 +283,3 @@ def _steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-
-
-def _stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(checkpoint / "state").item_metadata
-        return _shapes(saved.tree["state"]["params"])
-    except _OUR_ERRORS:
-        raise
-    except Exception as error:  # of many kinds, some of them None for a tree
-        raise _DamageError(
-            "the metadata of its arrays is missing or unreadable"
-        ) from error
-
-
-def _check_shapes(
-    checkpoint: Path,
-    stored: dict[str, tuple[int, ...]],
-    wanted: dict[str, tuple[int, ...]],
-) -> None:
-    """Orbax would refuse them, too, but with pages of its own state."""
-    for path in {**wanted, **stored}:
-        if stored.get(path) != wanted.get(path):
-            raise ValueError(
-                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
-                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
-                "they have changed since"
-            )
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-def _named(shapes: dict[str, tuple[int, ...]]) -> str:
-    return checksum({path: list(shape) for path, shape in shapes.items()})

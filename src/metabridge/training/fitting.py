@@ -25,10 +25,11 @@ from metabridge.evaluation import Evaluate, Score
 from metabridge.learners import State, variables_of
 from metabridge.mesh import everywhere
 from metabridge.training import setup
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.divergence import DivergenceError, check_steps, summary
 from metabridge.training.metrics import MetricsWriter
 from metabridge.training.preemption import Preempted
+from metabridge.training.record import START, Progress
 from metabridge.training.step import Images, RunSteps
 from metabridge.training.stream import TaskStream
 
@@ -121,7 +122,7 @@ def _last_saved(plan: Plan, state: State | None = None) -> Place:
     state = plan.start() if state is None else state
     restored = plan.checkpoints.restore(state, plateau)
     if restored is None:
-        place = Place(state, plateau, Progress())
+        place = Place(state, plateau, START)
     else:
         progress, state, plateau = restored
         place = Place(state, plateau, progress)
