@@ -5,6 +5,7 @@ parser overflows, or have a name that clears the terminal it is printed on.
 """
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 MAX_JSON = 64 * 2**20
 """Bytes of a JSON file; a larger one is refused before it is read."""
-_LONGEST = 300  # characters of a name or a value in a message
+_LONGEST = 1000  # characters of a name or a value in a message
 
 # Control characters (escape sequences of terminals among them), line and paragraph
 # separators, marks that turn the direction of writing, bytes that are no UTF-8.
@@ -32,7 +33,7 @@ def shown(name: object) -> str:
     text = str(name)
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
-    return text if is_safe(text) else repr(_escaped(text))
+    return text if is_safe(text) else f"'{_escaped(text)}'"
 
 
 def quoted(value: object) -> str:
@@ -48,6 +49,14 @@ def quoted(value: object) -> str:
 
 def _escaped(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` replaced; as it is, where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def parse_json(text: str) -> Any:

@@ -158,7 +158,9 @@ def with_hostile_value(value: Any, generator: random.Random) -> Any:
 def _replaced(value: Any, generator: random.Random, depth: float) -> Any:
     if not isinstance(value, dict | list) or not value or depth < 0.1:
         return generator.choice(HOSTILE)
-    items = list(value.items() if isinstance(value, dict) else enumerate(value))
+    items: list[Any] = list(
+        value.items() if isinstance(value, dict) else enumerate(value)
+    )
     place = generator.randrange(len(items))
     key, inner = items[place]
     if depth < 0.2:
