@@ -114,6 +114,8 @@ class Dataset:
     augmentation: str = "natural"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"`name` must be text, not {quoted(self.name)}")
         shapes = {name: split.images.shape[1:] for name, split in self.splits()}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
