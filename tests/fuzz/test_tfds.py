@@ -1,7 +1,9 @@
 """Datasets that TFDS prepared, with descriptions and data files that were changed."""
 
+import contextlib
 import functools
 import gc
+import importlib
 import json
 import os
 import random
@@ -27,6 +29,9 @@ def prepared(
 ) -> dict[str, bytes]:
     """The files of a dataset of four drawings."""
     record = pytest.importorskip("array_record.python.array_record_module")
+    # TFDS imports it for types that it does not know: once, and that takes seconds.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("tensorflow")
     place = tmp_path_factory.mktemp("tfds")
     source = tfds_source.find(NAME, real_data / "tfds").folder
     reader = record.ArrayRecordReader(
@@ -159,6 +164,15 @@ def test_no_other_modules_are_imported(
     with pytest.raises(ValueError, match="which is not one of TFDS"):
         read(tmp_path / "data")
     assert "evil" not in sys.modules
+
+
+def test_no_other_types_are_asked_for(
+    prepared: dict[str, bytes], tmp_path: Path
+) -> None:
+    features = prepared["features.json"].replace(b'"uint8"', b'"/"')
+    write(tmp_path / "data", {**prepared, "features.json": features})
+    with pytest.raises(ValueError, match=r"features\.json names an unknown type '/'"):
+        read(tmp_path / "data")
 
 
 @pytest.mark.parametrize("splits", [None, "x", [1], [{}], [{"name": "../../x"}], {}])

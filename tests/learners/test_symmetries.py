@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 BATCH = toy.tasks(3, (5,), noise=1.0)
 RENAMED = np.array([2, 0, 1])
 """The new number of each way: a cycle, which is not its own inverse."""
-TOLERANCE = {"rtol": 1e-6, "atol": 1e-8}
+close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8)
 
 each_learner = pytest.mark.parametrize("name", toy.LEARNERS)
 
@@ -68,7 +68,7 @@ def assert_same_step(name: str, batch: Task, state: State | None = None) -> Stat
     after, info = learner.step(learner.start, BATCH)
     again, info_again = learner.step(state or learner.start, batch)
     for ours, theirs in zip(info_again, info, strict=True):
-        np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+        close(ours, theirs)
     if state is None:
         assert_same_params(again, after)
     return again
@@ -76,7 +76,7 @@ def assert_same_step(name: str, batch: Task, state: State | None = None) -> Stat
 
 def assert_same_params(one: State, other: State) -> None:
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, **TOLERANCE),
+        close,
         one.params,
         other.params,
     )
@@ -120,9 +120,9 @@ def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_tasks(name: str) -> Non
         alone.append(learner.step(learner.start, thrice)[1])
     losses = [float(info.loss) for info in alone]
     assert np.std(losses) > 1e-3
-    np.testing.assert_allclose(together.loss, np.mean(losses), **TOLERANCE)
+    close(together.loss, np.mean(losses))
     accuracies = [float(info.accuracy) for info in alone]
-    np.testing.assert_allclose(together.accuracy, np.mean(accuracies), **TOLERANCE)
+    close(together.accuracy, np.mean(accuracies))
 
 
 def renamed(batch: Task) -> Task:
@@ -166,10 +166,9 @@ def test_a_step_does_not_depend_on_the_numbers_of_the_ways(name: str) -> None:
 def test_predictions_do_not_depend_on_the_order_of_the_support(name: str) -> None:
     learner = run(name)
     task = BATCH._replace(support=permuted(BATCH.support, seed=2))
-    np.testing.assert_allclose(
+    close(
         learner.logits(learner.start, task),
         learner.logits(learner.start, BATCH),
-        **TOLERANCE,
     )
 
 
@@ -178,10 +177,9 @@ def test_predictions_follow_the_order_of_the_query(name: str) -> None:
     learner = run(name)
     order = np.random.default_rng(3).permutation(toy.WAYS * toy.QUERIES)
     query = jax.tree.map(lambda leaf: leaf[:, order], BATCH.query)
-    np.testing.assert_allclose(
+    close(
         learner.logits(learner.start, BATCH._replace(query=query)),
         learner.logits(learner.start, BATCH)[order],
-        **TOLERANCE,
     )
 
 
@@ -192,5 +190,5 @@ def test_predictions_follow_the_numbers_of_the_ways(name: str) -> None:
         state = with_renamed_head(learner.start)
     before = learner.logits(learner.start, BATCH)
     after = learner.logits(state, renamed(BATCH))
-    np.testing.assert_allclose(after[:, RENAMED], before, **TOLERANCE)
+    close(after[:, RENAMED], before)
     assert np.abs(after - before).max() > 0.01

@@ -26,6 +26,7 @@ from metabridge.untrusted import expanded, quoted, read_json, read_text, shown
 _BATCH = 2000
 _MAX_PIXELS = 512 * 512  # of an image that `read` decodes
 _FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.[a-z_]+\.[A-Za-z]+")
+_TYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool|string|str|object|bytes")
 _FEATURE_KEYS = ("pythonClassName", "python_class_name", "type")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 _PREPARE_NEEDS = "pip install tensorflow importlib_resources"
@@ -216,6 +217,10 @@ def _check_features(path: Path) -> None:
         if not isinstance(value, dict):
             continue
         waiting += value.values()
+        dtype = value.get("dtype", "uint8")
+        # For any other, TFDS asks TensorFlow, which takes many seconds to import.
+        if isinstance(dtype, str) and not _TYPE.fullmatch(dtype):
+            raise ValueError(f"{shown(path)} names an unknown type {quoted(dtype)}")
         for key in _FEATURE_KEYS:
             kind = value.get(key)
             # A feature of the data may itself be called "type".
