@@ -204,6 +204,7 @@ def test_crops_and_flips_are_drawn_evenly(size: int) -> None:
     counts = np.zeros((places, places), int)
     np.add.at(counts, tuple(corner), 1)
     assert chisquare(counts.ravel()).pvalue > FALSE_ALARM
+    assert chisquare(np.bincount(flips, minlength=2)).pvalue > FALSE_ALARM
     # Whether it is flipped has nothing to do with where it is cropped.
     flipped = np.stack([np.bincount(corner[1][flips == f]) for f in (False, True)])
     assert chisquare(flipped.ravel()).pvalue > FALSE_ALARM

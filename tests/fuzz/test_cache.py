@@ -106,16 +106,16 @@ class Damage:
         path = self.folder / "manifest.json"
         if not path.is_file():
             return
-        text = path.read_text()
+        content = path.read_bytes()
         kind = generator.random()
         if kind < 0.1:
             path.unlink()
             os.mkfifo(path)
         elif kind < 0.4:
-            path.write_bytes(mutated(text.encode(), generator))
+            path.write_bytes(mutated(content, generator))
         else:
             try:
-                values = json.loads(text)
+                values = json.loads(content)
             except ValueError:
                 return
             path.write_text(json.dumps(with_hostile_value(values, generator)))
