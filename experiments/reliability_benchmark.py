@@ -37,6 +37,7 @@ from metabridge.config import Config as RunConfig
 from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.episodes import image_bank
+from metabridge.mesh import mesh_of
 from metabridge.training import run_folder, scoring, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.sampler import example_of
@@ -340,7 +341,7 @@ def overhead(
     """What a checkpoint costs: the call, and how much slower steps are behind it."""
     keys = setup.keys_of(run)
     learner = build.learner(run, dataset)
-    step = jitted(learner, setup.sampler(run, dataset, keys), run, 1)
+    step = jitted(learner, setup.sampler(run, dataset, keys), run, mesh_of(1))
     state, bank = (
         learner.init(keys.init, example_of(dataset)),
         image_bank(dataset.train),

@@ -1,5 +1,6 @@
 """Figures: what they show, read off the drawn axes."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -128,3 +129,18 @@ def test_many_shots_and_queries_are_cut_and_drawings_are_dark_ink(
     assert grid[0][0].texts[0].get_text() == "1: b c"
     assert grid[1][0].texts[0].get_text() == "2: alpha"
     assert grid[0][1].images[0].get_cmap().name == "gray_r"
+
+
+def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
+    """A name with an unfinished formula in it would end the run it is drawn for."""
+    dataset = toy.dataset()
+    names = tuple(f"$\\frac{number}$" for number in range(dataset.test.num_classes))
+    test = dataclasses.replace(dataset.test, class_names=names)
+    dataset = dataclasses.replace(dataset, test=test)
+    learner = mtl(MLP(8, 1), optax.sgd(0.1), heads=class_table(8), head=heads.ridge())
+    example = jnp.zeros((1, *dataset.image_shape))
+    variables = variables_of(learner.init(jax.random.key(0), example))
+    output = tmp_path / "task.png"
+    shape = TaskShape(ways=2, shots=1, queries=1)
+    plots.test_task(learner, variables, dataset, shape, jax.random.key(1), output)
+    assert output.stat().st_size > 1000

@@ -14,11 +14,13 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from metabridge.data.arrays import map_file
+from metabridge.untrusted import quoted, read_json, shown
 from theory.types import Kernels
 
 _FORMAT = 1
@@ -35,7 +37,9 @@ class Store:
       done: corners of the tiles that are finished.
 
     Raises:
-      ValueError: the folder holds another computation, or a process is at work in it.
+      ValueError: the folder holds another computation, a process is at work in it, or
+        what is in it is damaged or no regular file: a link would have us write
+        elsewhere.
       OSError: the disk is too small.
     """
 
@@ -71,19 +75,21 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"`folder` {self.folder} is not a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
+        for name in _OURS:
+            self._check_regular(self.folder / name)
         self._journal = (self.folder / "tiles").open("a+", encoding="ascii")
         try:
             self._lock()
             if (self.folder / "kernel.json").is_file():
                 self._check()
-                maps = [np.load(self.folder / f, mmap_mode="r+") for f in _FILES]
+                maps = [self._map(file, "r+") for file in _FILES]
             else:
                 maps = self._begin()
+            self.done = self._read()
         except BaseException:
             self._journal.close()
             raise
         self.kernels = Kernels(*maps)
-        self.done = self._read()
         return self
 
     def __exit__(
@@ -107,7 +113,25 @@ class Store:
 
     def opened(self) -> Kernels:
         """The matrices, read-only."""
-        return Kernels(*(np.load(self.folder / f, mmap_mode="r") for f in _FILES))
+        return Kernels(*(self._map(file, "r") for file in _FILES))
+
+    def _check_regular(self, path: Path) -> None:
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise ValueError(
+                f"{shown(path)} is a link or no regular file: pass another folder"
+            )
+
+    def _map(self, file: str, mode: Literal["r", "r+"]) -> np.ndarray:
+        """One of the matrices. A forged shape would enlarge the file: it is looked at
+        before anything is written."""
+        path = self.folder / file
+        found = map_file(path)
+        if found.shape != self._shape or found.dtype != np.dtype(self._dtype):
+            raise ValueError(
+                f"{shown(path)} holds {found.dtype} {list(found.shape)}, not "
+                f"{self._dtype} {list(self._shape)}: remove the folder"
+            )
+        return open_memmap(path, mode) if mode == "r+" else found
 
     def _lock(self) -> None:
         try:
@@ -123,7 +147,8 @@ class Store:
         found = [p.name for p in self.folder.iterdir() if p.name not in _OURS]
         if found:
             raise ValueError(
-                f"{self.folder} holds other files ({', '.join(sorted(found)[:3])}): "
+                f"{shown(self.folder)} holds other files "
+                f"({', '.join(map(shown, sorted(found)[:3]))}): "
                 "pass a new or empty folder"
             )
         needed = 2 * self._shape[0] * self._shape[1] * np.dtype(self._dtype).itemsize
@@ -158,21 +183,22 @@ class Store:
         """Raises unless the folder holds this very computation."""
         path = self.folder / "kernel.json"
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found: Any = read_json(path)
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: remove the folder") from error
+            raise ValueError(f"{shown(path)} is damaged: remove the folder") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{shown(path)} is damaged: remove the folder")
         for key, value in self._description.items():
             if found.get(key) != value:
                 raise ValueError(
-                    f"{self.folder} holds another computation: its {key} is "
-                    f"{found.get(key)!r}, not {value!r}; pass another folder"
+                    f"{shown(self.folder)} holds another computation: its {key} is "
+                    f"{quoted(found.get(key))}, not {value!r}; pass another folder"
                 )
-        for theirs, ours in zip(found["probe"], self._probe, strict=True):
-            if not np.allclose(theirs, ours, rtol=_AGREE, atol=0):
-                raise ValueError(
-                    f"{self.folder} was computed with another kernel: its first values "
-                    "differ; pass another folder"
-                )
+        if not _agree(found.get("probe"), self._probe):
+            raise ValueError(
+                f"{shown(self.folder)} was computed with another kernel: its first "
+                "values differ; pass another folder"
+            )
 
     def _read(self) -> set[tuple[int, int]]:
         """The tiles in the journal; a line that was cut off does not count."""
@@ -182,17 +208,33 @@ class Store:
             self._journal.truncate(sum(len(line) + 1 for line in lines))
         done = set()
         for line in lines:
-            if not re.fullmatch(r"\d+ \d+", line):
+            right = re.fullmatch(r"\d{1,18} \d{1,18}", line)
+            row, column = map(int, line.split()) if right else (-1, -1)
+            if not (0 <= row < self._shape[0] and 0 <= column < self._shape[1]):
                 raise ValueError(
-                    f"{self.folder / 'tiles'} is damaged, at {line[:40]!r}: remove the "
-                    "folder"
+                    f"{shown(self.folder / 'tiles')} is damaged, at {line[:40]!r}: "
+                    "remove the folder"
                 )
-            row, column = map(int, line.split())
             done.add((row, column))
         return done
 
 
 _OURS = {*_FILES, "tiles", "kernel.json", "kernel.json.partial"}
+
+
+def _agree(theirs: Any, ours: Any) -> bool:
+    """Whether two lists of lists of numbers have one form, and nearly the same values.
+
+    One may come from a file: it is not made an array of before its form is known.
+    """
+    if isinstance(ours, list):
+        return (
+            isinstance(theirs, list)
+            and len(theirs) == len(ours)
+            and all(map(_agree, theirs, ours))
+        )
+    number = type(theirs) in (int, float)
+    return number and abs(theirs - ours) <= _AGREE * abs(ours)
 
 
 def _reserve(path: Path) -> None:

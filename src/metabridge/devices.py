@@ -5,13 +5,13 @@ import ctypes
 import os
 from pathlib import Path
 
-import jax
-
 _MEMINFO = Path("/proc/meminfo")
 
 
 def free_bytes() -> int:
     """What is left of the first device's memory here; a CPU has the machine's."""
+    import jax  # here, for those who ask for the machine's alone
+
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]

@@ -138,6 +138,7 @@ def _draw_task(
         name = grid[way][0]
         name.axis("off")
         title = class_names[classes[way]].split("/")[-1].replace("_", " ")
+        title = title.replace("$", r"\$")  # begins no formula
         name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
         for column in range(shots):
             _show(grid[way][1 + column], images[support[way, column]])

@@ -98,6 +98,93 @@ def test_renaming_classes_permutes_the_logits(
     assert np.abs(np.asarray(two - one)).max() > 0.1
 
 
+# Each head, and the same one with twice the data, or with features of twice the size:
+# what is a sum over the data then weighs twice as much against the penalty, and the
+# squared weights a quarter.
+TWICE = {
+    "logistic": heads.logistic(1.5),
+    "logistic without intercept": heads.logistic(1.5, intercept=False),
+    "ridge": heads.ridge(2.0),
+    "centroid": heads.centroid(),
+    "svm": heads.svm(0.5),
+    "attention": heads.attention(5.0),
+}
+LARGER = {
+    "logistic": heads.logistic(0.75),
+    "logistic without intercept": heads.logistic(0.75, intercept=False),
+    "ridge": heads.ridge(4.0),
+    "svm": heads.svm(0.25),
+    "attention": heads.attention(5.0),
+}
+SHAPES = [(5, 3, 40), (3, 20, 4)]
+
+
+@each_head
+@pytest.mark.parametrize("shape", SHAPES)
+def test_data_that_comes_twice(name: str, shape: tuple[int, int, int]) -> None:
+    task = support(*shape)
+    features, labels = np.tile(task.features, (2, 1)), np.tile(task.labels, 2)
+    one = scores(HEADS[name], task.features, task.labels, task.ways)
+    two = scores(TWICE[name], features, labels, task.ways)
+    assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
+    # With as much weight it is another; an SVM that meets all margins is the same.
+    if name.startswith(("logistic", "ridge")):
+        other = scores(HEADS[name], features, labels, task.ways)
+        assert np.abs(np.asarray(other - one)).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", LARGER)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_features_of_twice_the_size(name: str, shape: tuple[int, int, int]) -> None:
+    task = support(*shape)
+    one = scores(HEADS[name], task.features, task.labels, task.ways)
+    classifier = fit(LARGER[name], 2 * task.features, task.labels, task.ways)
+    two = LARGER[name].logits(classifier, 2 * queries(shape[2]))
+    assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
+
+
+def test_centroids_of_features_that_are_moved_and_scaled() -> None:
+    # Squared distances: moved with the features, times the square of a factor.
+    task, head = support(5, 3, 40), heads.centroid()
+    asked = queries(40)
+    move = np.random.default_rng(3).normal(size=(1, 40)).astype(np.float32)
+    one = head.logits(fit(head, task.features, task.labels, 5), asked)
+    moved = fit(head, 3 * task.features + move, task.labels, 5)
+    two = head.logits(moved, 3 * asked + jnp.asarray(move))
+    # But for what is the same for all classes.
+    one, two = (np.asarray(said - said.mean(1, keepdims=True)) for said in (one, two))
+    np.testing.assert_allclose(two, 9 * one, rtol=1e-3, atol=1e-2)
+
+
+@each_head
+@pytest.mark.parametrize("shape", SHAPES)
+def test_turned_features_and_empty_ones_are_no_matter(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    task, dimension = support(*shape), shape[2]
+    normal = np.random.default_rng(4).normal(size=(dimension, dimension))
+    turn = np.linalg.qr(normal)[0].astype(np.float32)
+    head, asked = HEADS[name], queries(dimension)
+    one = head.logits(fit(head, task.features, task.labels, task.ways), asked)
+    turned = fit(head, task.features @ turn, task.labels, task.ways)
+    two = head.logits(turned, asked @ jnp.asarray(turn))
+    assert_close(two, one, slack=SLACK.get(name, 1.0) * 50)  # of values up to 100
+    wider = np.pad(task.features, ((0, 0), (0, 3)))
+    padded = fit(head, wider, task.labels, task.ways)
+    two = head.logits(padded, jnp.pad(asked, ((0, 0), (0, 3))))
+    assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
+
+
+@each_head
+def test_queries_do_not_see_each_other(name: str) -> None:
+    task, head = support(5, 3, 40), HEADS[name]
+    classifier = fit(head, task.features, task.labels, 5)
+    together = head.logits(classifier, queries(40))
+    for row in (0, 17):
+        alone = head.logits(classifier, queries(40)[row : row + 1])
+        assert_close(alone[0], together[row], slack=10)
+
+
 @each_head
 def test_many_tasks_at_once_equal_one_by_one(name: str) -> None:
     tasks = [support(5, 3, 40, seed=seed) for seed in range(6)]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from metabridge.data import Dataset, episodes
 from metabridge.training.sampler import example_of, task_sampler
@@ -55,6 +56,79 @@ def test_balanced_tasks_show_every_class_once_a_round(
     assert len(np.unique(rounds, axis=0)) == 4
     with pytest.raises(ValueError, match="need their number"):
         sample(KEY, bank)
+
+
+# A sound sampler fails each test of evenness for one seed in a thousand; the seeds are
+# fixed.
+FALSE_ALARM = 1e-3
+
+
+def rows_of(dataset: Dataset, count: int, **options) -> episodes.Episode:
+    """Rows of many tasks, numbered from 0."""
+    sample = task_sampler(dataset, SHAPE, augmentation="none", **options)
+    classes = episodes.class_index(dataset.train)
+    numbers = jnp.arange(count, dtype=jnp.int32)
+    draws = jax.jit(jax.vmap(lambda key, n: sample.draw(key, classes, n)[0]))
+    drawn = draws(jax.random.split(jax.random.key(5), count), numbers)
+    return jax.tree.map(np.asarray, drawn)
+
+
+WAYS_OF_SAMPLING = {
+    "afresh": {},
+    "rotations": {"rotations": True},
+    "fixed": {"num_tasks": 50, "tasks_key": jax.random.key(7)},
+    "balanced": {"balanced": True, "tasks_key": jax.random.key(7)},
+    "balanced rotations": {
+        "balanced": True, "rotations": True, "tasks_key": jax.random.key(7)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WAYS_OF_SAMPLING)
+def test_no_image_and_no_class_comes_twice_in_a_task(
+    dataset: Dataset, name: str
+) -> None:
+    drawn = rows_of(dataset, 1000, **WAYS_OF_SAMPLING[name])
+    rows = np.concatenate([drawn.support, drawn.query], 2)
+    count = dataset.train.num_classes
+    for classes, found in zip(drawn.classes, rows, strict=True):
+        assert len(set(classes)) == SHAPE.ways
+        for label, images in zip(classes, found, strict=True):
+            assert len(set(images)) == SHAPE.shots + SHAPE.queries
+            assert set(dataset.train.labels[images]) == {label % count}
+
+
+@pytest.mark.parametrize("name", ["afresh", "rotations", "balanced"])
+def test_classes_and_images_are_drawn_evenly(dataset: Dataset, name: str) -> None:
+    drawn = rows_of(dataset, 4000, **WAYS_OF_SAMPLING[name])
+    every = dataset.train.num_classes * (4 if "rotations" in name else 1)
+    for way in range(SHAPE.ways):
+        counts = np.bincount(drawn.classes[:, way], minlength=every)
+        assert chisquare(counts).pvalue > FALSE_ALARM
+    for position in range(SHAPE.shots):
+        counts = np.bincount(drawn.support[:, 0, position] % toy.IMAGES)
+        assert counts.size == toy.IMAGES
+        assert chisquare(counts).pvalue > FALSE_ALARM
+
+
+def test_fixed_tasks_are_met_evenly(dataset: Dataset) -> None:
+    tasks = draw(dataset, 2000, num_tasks=20, tasks_key=jax.random.key(7))
+    counts = np.bincount(tasks.task_id, minlength=20)
+    assert chisquare(counts).pvalue > FALSE_ALARM
+
+
+def test_the_orders_of_rounds_are_drawn_evenly(dataset: Dataset) -> None:
+    # Where in its round a class comes: every place as often as another.
+    drawn = rows_of(dataset, 2 * 2000, **WAYS_OF_SAMPLING["balanced"])
+    rounds = drawn.classes.reshape(2000, toy.CLASSES["train"])
+    assert np.array_equal(np.sort(rounds, 1), np.tile(np.arange(8), (2000, 1)))
+    for label in (0, 7):
+        counts = np.bincount(np.argmax(rounds == label, 1), minlength=8)
+        assert chisquare(counts).pvalue > FALSE_ALARM
+    # And one round says nothing of the next.
+    pairs = np.zeros((8, 8), int)
+    np.add.at(pairs, (rounds[:-1:2, 0], rounds[1::2, 0]), 1)
+    assert chisquare(pairs.ravel()).pvalue > FALSE_ALARM
 
 
 def pixels(inputs: jax.Array) -> np.ndarray:

@@ -41,6 +41,7 @@ def efficiency_curves(found: dict[str, Any], output: Path) -> None:
         title=f"{found['title']}\nlines: validation; large markers and numbers: "
         "test accuracy, 95 % intervals",
     )
+    axes.title.set_parse_math(False)  # a dollar sign in a folder begins no formula
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=150)

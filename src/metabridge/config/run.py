@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
@@ -16,6 +17,7 @@ from metabridge.config.learners import (
     R2D2Config,
     RFSConfig,
 )
+from metabridge.config.limits import check_whole
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
@@ -146,37 +148,12 @@ def _fill(section: Any, defaults: dict[str, Any]) -> Any:
 
 def check(config: Config) -> None:
     """Raises ValueError for a number out of its range, which is named."""
-    at_least = {
-        "steps": (config.train.steps, 1),
-        "tasks_per_step": (config.train.tasks_per_step, 1),
-        "train_ways": (config.train.train_ways, 2),
-        "train_shots": (config.train.train_shots, 1),
-        "train_queries": (config.train.train_queries, 0),
-        "validate_every": (config.train.validate_every, 1),
-        "validation_tasks": (config.train.validation_tasks, 2),
-        "log_every": (config.train.log_every, 1),
-        "ways": (config.evaluation.ways, 2),
-        "shots": (config.evaluation.shots, 1),
-        "queries": (config.evaluation.queries, 1),
-        "tasks": (config.evaluation.tasks, 2),
-        "finetune_steps": (config.evaluation.finetune_steps, 0),
-        "width": (config.model.width, 1),
-        "depth": (config.model.depth, 1),
-        "drop_ramp": (config.model.drop_ramp, 0),
-        "seed": (config.train.seed, 0),
-        "evaluation_seed": (config.evaluation.evaluation_seed, 0),
-        "patience": (config.train.patience, 1),
-        "rollbacks": (config.train.rollbacks, 0),
-    }
-    if config.evaluation.test_steps is not None:
-        at_least["test_steps"] = (config.evaluation.test_steps, 1)
-    if config.train.early_stop is not None:
-        at_least["early_stop"] = (config.train.early_stop, 1)
-    if config.train.minutes is not None and config.train.steps is None:
-        del at_least["steps"], at_least["validate_every"]  # open until steps are timed
-    for name, (value, minimum) in at_least.items():
-        if value is None or value < minimum:
-            raise ValueError(f"`{name}` is {value}, but must be at least {minimum}")
+    # Open until steps are timed.
+    timed = config.train.minutes is not None and config.train.steps is None
+    check_whole(config.train, may_be_open=("steps", "validate_every") if timed else ())
+    check_whole(config.data)
+    check_whole(config.model)
+    check_whole(config.evaluation)
     positive = {
         "learning_rate": config.train.learning_rate,
         "C": config.evaluation.C,
@@ -223,14 +200,16 @@ def _check_drops(config: TrainConfig) -> None:
 
 def _check_learner(config: Config) -> None:
     """What can be said of a learner's options before it is built."""
+    check_whole(config.learner)
     for field in dataclasses.fields(config.learner):
         value = getattr(config.learner, field.name)
-        if type(value) is int and value < 1:
-            raise ValueError(f"`{field.name}` is {value}, but must be at least 1")
         free = field.name in _FREE
-        if type(value) is float and not (free or 0 < value < float("inf")):
+        if type(value) is not float:
+            continue
+        if not math.isfinite(value) or not (free or value > 0):
             raise ValueError(
-                f"`{field.name}` is {value}, but must be positive and finite"
+                f"`{field.name}` is {value}, but must be "
+                + ("finite" if free else "positive and finite")
             )
     turns = isinstance(config.learner, MTLConfig) and config.learner.rotation_weight
     if turns and config.data.rotations:

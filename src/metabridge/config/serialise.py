@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from metabridge.config.learners import ALGORITHMS
 from metabridge.config.run import Config
@@ -15,6 +16,7 @@ from metabridge.config.sections import (
     ModelConfig,
     TrainConfig,
 )
+from metabridge.untrusted import parse_json, quoted
 
 
 def to_json(config: Config) -> str:
@@ -27,19 +29,19 @@ def from_json(text: str) -> Config:
     """The configuration that `to_json` wrote.
 
     Raises:
-      ValueError: not JSON, an unknown algorithm, an unknown key or a wrong type.
+      ValueError: not JSON, a key twice, an unknown algorithm, an unknown key, a wrong
+        type, or a number that is not finite.
     """
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
+        values = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"the configuration is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError("the configuration is not a JSON object")
     algorithm = values.pop("algorithm", None)
-    if algorithm not in ALGORITHMS:
-        raise ValueError(
-            f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
-        )
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
+        raise ValueError(f"unknown algorithm {quoted(algorithm)}; known are {known}")
     sections = {
         "learner": ALGORITHMS[algorithm],
         "data": DataConfig,
@@ -49,7 +51,9 @@ def from_json(text: str) -> Config:
     }
     unknown = values.keys() - sections.keys()
     if unknown:
-        raise ValueError(f"unknown sections {sorted(unknown)} in the configuration")
+        raise ValueError(
+            f"unknown sections {quoted(sorted(unknown))} in the configuration"
+        )
     return Config(
         **{
             name: _section(sections[name], value, name)
@@ -65,8 +69,8 @@ def _section(kind: type, values: Any, where: str) -> Any:
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(
-            f"unknown {sorted(unknown)} in section {where!r} of the configuration; "
-            f"known are {', '.join(hints)}"
+            f"unknown {quoted(sorted(unknown))} in section {where!r} of the "
+            f"configuration; known are {', '.join(hints)}"
         )
     return kind(
         **{
@@ -85,15 +89,19 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     )
     for option in options:
         if typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
+            # By type, too: 1 and True are equal.
+            if any(
+                type(v) is type(value) and v == value for v in typing.get_args(option)
+            ):
                 return value
         elif option is type(None) and value is None:
             return None
         elif option is Path and isinstance(value, str):
+            if "\0" in value:
+                raise ValueError(f"`{where}` is {quoted(value)}, which is no path")
             return Path(value)
-        elif option is float and isinstance(value, int | float):
-            if not isinstance(value, bool):
-                return float(value)
+        elif option is float and _is_number(value):
+            return _finite(value, where)
         elif typing.get_origin(option) is tuple and isinstance(value, list):
             kinds = typing.get_args(option)
             if kinds[-1] is ...:
@@ -103,4 +111,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
                 return tuple(_value(kind, v, f"{where}[{i}]") for i, (kind, v) in pairs)
         elif type(value) is option:
             return value
-    raise ValueError(f"`{where}` is {value!r}, which is not {hint}")
+    raise ValueError(f"`{where}` is {quoted(value)}, which is not {hint}")
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return type(value) in (int, float)  # True is an integer, too
+
+
+def _finite(value: int | float, where: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"`{where}` is {quoted(value)}, which is not finite")
+    return number

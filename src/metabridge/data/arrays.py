@@ -1,10 +1,33 @@
 """Array work that several datasets share."""
 
+import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from metabridge.data.dataset import Split
+from metabridge.untrusted import shown
+
+
+def map_file(path: Path) -> np.ndarray:
+    """The array in a ``.npy`` file, mapped read-only.
+
+    Raises:
+      ValueError: it is no such file, or damaged.
+      OSError: there is none, or it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{shown(path)} is no regular file")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    # A forged header can raise nearly anything: its shape is an expression.
+    except Exception as error:
+        raise ValueError(
+            f"{shown(path)} holds no array: {shown(error)} ({type(error).__name__})"
+        ) from error
 
 
 def pixel_statistics(

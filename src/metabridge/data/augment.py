@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-AUGMENTATIONS = ("natural", "crop_flip", "drawing", "none")
+from metabridge.data.dataset import AUGMENTATIONS as AUGMENTATIONS
 
 Images = Float[Array, "N H W channels"]
 Augment = Callable[[Key[Array, ""], UInt8[Array, "N H W channels"]], Images]

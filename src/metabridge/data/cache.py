@@ -22,7 +22,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from metabridge.data import arrays
 from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.untrusted import expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -40,7 +42,7 @@ class _StaleError(_UnusableError):
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The cache folder: `cache_dir`, $METABRIDGE_CACHE or ~/.cache/metabridge."""
     chosen = cache_dir or os.environ.get("METABRIDGE_CACHE") or "~/.cache/metabridge"
-    return Path(chosen).expanduser()
+    return expanded(chosen)
 
 
 def load_or_build(
@@ -77,8 +79,8 @@ def load_or_build(
         lock = (root / f".{key}.lock").open("w")
     except OSError as error:
         raise OSError(
-            f"the cache folder {root} cannot be written ({error}); pass `cache_dir` "
-            "or set METABRIDGE_CACHE to a folder that can"
+            f"the cache folder {shown(root)} cannot be written ({error}); pass "
+            "`cache_dir` or set METABRIDGE_CACHE to a folder that can"
         ) from error
     with lock:
         if _take(lock):
@@ -105,9 +107,9 @@ def _build_locked(
         scratch.mkdir()
         _write(temporary, build(scratch), fingerprint)
         shutil.rmtree(scratch)
-        if folder.is_dir():
+        if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
-        elif folder.exists():
+        elif os.path.lexists(folder):
             folder.unlink()
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache
         temporary.rename(folder)
@@ -159,9 +161,9 @@ def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
 def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
     """Opens a cache folder; raises `_UnusableError` when anything is amiss."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = read_json(folder / "manifest.json")
         if manifest["format"] != _FORMAT:
-            raise _StaleError(f"format {manifest['format']}, not {_FORMAT}")
+            raise _StaleError(f"format {quoted(manifest['format'])}, not {_FORMAT}")
         if manifest["fingerprint"] != fingerprint:
             raise _StaleError("its source or options changed")
         splits = {
@@ -181,18 +183,20 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             **splits,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _UnusableError(f"{type(error).__name__}: {error}") from error
+        raise _UnusableError(f"{type(error).__name__}: {shown(error)}") from error
 
 
 def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
     expected = manifest["files"][file_name]
     path = folder / file_name
+    array = arrays.map_file(path)
     size = path.stat().st_size
     if size != expected["bytes"]:
-        raise _UnusableError(f"{file_name} has {size} bytes, not {expected['bytes']}")
+        raise _UnusableError(
+            f"{file_name} has {size} bytes, not {quoted(expected['bytes'])}"
+        )
     if _crc32(path) != expected["crc32"]:
         raise _UnusableError(f"the checksum of {file_name} differs")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
     if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
         raise _UnusableError(f"{file_name} holds {array.dtype} {array.shape}")
     return array

@@ -17,6 +17,7 @@ import numpy as np
 
 from metabridge.data import arrays, cache, tfds_source
 from metabridge.data.dataset import SPLITS, Dataset
+from metabridge.untrusted import shown
 
 # Of CIFAR-100's 50,000 training images, as usual for it; they include test classes.
 _MEAN = (0.5071, 0.4867, 0.4408)
@@ -65,8 +66,14 @@ def _build(
 ) -> Dataset:
     images, labels = [], []
     for example in tfds_source.read(source, "train+test"):
+        if example["image"].shape != (32, 32, 3):
+            raise ValueError(
+                f"CIFAR-100 in {shown(source.folder)} must hold colour images of 32x32 "
+                f"pixels, but one is {list(example['image'].shape)}"
+            )
         images.append(example["image"])
-        labels.append(example["label"])
+        with tfds_source.damage_of(source):
+            labels.append(int(example["label"]))
     label_names = tfds_source.class_names(source, "label")
     _check_counts(np.asarray(labels), label_names, classes, source)
     stacked = np.stack(images)
@@ -90,14 +97,19 @@ def _check_counts(
     wanted = sorted(name for names in classes.values() for name in names)
     if wanted != sorted(label_names):
         raise ValueError(
-            f"{source.folder} names {len(label_names)} classes, which are not the "
-            f"{len(wanted)} of CIFAR-100 that the class lists divide"
+            f"{shown(source.folder)} names {len(label_names)} classes, which are not "
+            f"the {len(wanted)} of CIFAR-100 that the class lists divide"
+        )
+    if not all(0 <= label < len(label_names) for label in labels.tolist()):
+        raise ValueError(
+            f"{shown(source.folder)} holds labels that none of its {len(label_names)} "
+            "classes has"
         )
     counts = np.bincount(labels, minlength=len(label_names))
     if np.any(counts != _IMAGES_PER_CLASS):
         worst = int(np.argmax(np.abs(counts - _IMAGES_PER_CLASS)))
         raise ValueError(
-            f"CIFAR-100 in {source.folder} must hold {_IMAGES_PER_CLASS} images of "
-            f"each class, but it holds {counts[worst]} of {label_names[worst]!r}; "
+            f"CIFAR-100 in {shown(source.folder)} must hold {_IMAGES_PER_CLASS} images "
+            f"of each class, but it holds {counts[worst]} of {label_names[worst]!r}; "
             "delete the folder and prepare it again"
         )

@@ -2,12 +2,39 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from metabridge.untrusted import is_safe, quoted
+
 SPLITS = ("train", "validation", "test")
 _CHUNK_BYTES = 1 << 24
+AUGMENTATIONS = ("natural", "crop_flip", "drawing", "none")
+_LONGEST_NAME = 255  # as file systems have it
+
+
+def check_class_name(name: object) -> None:
+    """Refuses names that would harm where they are printed.
+
+    Raises:
+      TypeError: it is no text.
+      ValueError: it is empty or longer than 255 characters, or has control characters
+        in it, marks that turn the direction of writing, or bytes that are no UTF-8.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a class name must be text, not {quoted(name)}")
+    if not 1 <= len(name) <= _LONGEST_NAME:
+        raise ValueError(
+            f"the class name {quoted(name)} has {len(name)} characters; it must have "
+            f"from 1 to {_LONGEST_NAME}: rename it"
+        )
+    if not is_safe(name):
+        raise ValueError(
+            f"the class name {quoted(name)} has control characters or bytes that are "
+            "no UTF-8: rename it"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +61,15 @@ class Split:
             raise ValueError(
                 f"`images` must have 1 or 3 channels, not {self.images.shape[-1]}"
             )
+        if 0 in self.images.shape:
+            raise ValueError(f"`images` are empty: {list(self.images.shape)}")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int32:
             raise TypeError(
                 f"`labels` must be int32 [{len(self.images)}], but they are "
                 f"{self.labels.dtype} {list(self.labels.shape)}"
             )
+        for name in self.class_names:
+            check_class_name(name)
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError("`class_names` holds a name twice")
         present = np.unique(self.labels)
@@ -73,7 +104,7 @@ class Dataset:
       mean: per channel, of pixels scaled to [0, 1]; images are normalised with it.
       std: likewise.
       augmentation: the default of its training images, a name known to
-        `metabridge.data.augment`: "natural" or "drawing".
+        `metabridge.data.augment`, usually "natural" or "drawing".
     """
 
     name: str
@@ -85,6 +116,8 @@ class Dataset:
     augmentation: str = "natural"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"`name` must be text, not {quoted(self.name)}")
         shapes = {name: split.images.shape[1:] for name, split in self.splits()}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
@@ -100,6 +133,18 @@ class Dataset:
         channels = self.image_shape[-1]
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"`mean` and `std` need {channels} values, one a channel")
+        for name, least in (("mean", -math.inf), ("std", 0.0)):
+            values = getattr(self, name)
+            if not all(isinstance(v, float) and least < v < math.inf for v in values):
+                raise ValueError(
+                    f"`{name}` is {quoted(values)}, but must be finite"
+                    + (" and positive" if name == "std" else "")
+                )
+        if self.augmentation not in AUGMENTATIONS:
+            raise ValueError(
+                f"unknown augmentation {quoted(self.augmentation)}; known are "
+                f"{', '.join(AUGMENTATIONS)}"
+            )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from metabridge.data import arrays, cache, images
-from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
+from metabridge.untrusted import expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -54,18 +55,22 @@ def load(
       FileNotFoundError: there is no such folder.
       ValueError: the folder, its split file or an image does not make a dataset;
         the message names the file.
+      OSError: the folder cannot be listed.
       TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
-            f"there is no folder {str(path)!r} (looked for {root.absolute()}); "
+            f"there is no folder {quoted(str(path))} (looked for "
+            f"{shown(root.absolute())}); "
             'pass "folder:PATH" with the path of a folder of class folders'
         )
     root = root.resolve()
     if not root.is_dir():
-        raise ValueError(f"{root} is a file; pass the folder that holds the classes")
+        raise ValueError(
+            f"{shown(root)} is a file; pass the folder that holds the classes"
+        )
     splits = find_splits(root)
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
@@ -89,13 +94,16 @@ def find_splits(root: Path) -> dict[str, Classes]:
 
     Raises:
       ValueError: a split is missing or empty, a class is unknown, in two splits or
-        has fewer than two images, or a link leads out of `root`.
+        has fewer than two images, a class has a name that cannot be printed, or a
+        link leads out of `root`.
     """
     split_file = root / "split.json"
     split_folders = _split_folders(root)
+    _check_inside(root, split_file)
     if split_folders and split_file.exists():
         raise ValueError(
-            f"{root} has split folders ({', '.join(p.name for p in split_folders)}) "
+            f"{shown(root)} has split folders "
+            f"({', '.join(p.name for p in split_folders)}) "
             "and a split.json; remove one of the two"
         )
     if split_folders:
@@ -109,14 +117,15 @@ def find_splits(root: Path) -> dict[str, Classes]:
             splits = _from_names(found, base)
     for classes in splits.values():
         for name, files in classes.items():
-            _check_count(name, len(files), str(root))
+            check_class_name(name)
+            _check_count(name, len(files), shown(root))
     return splits
 
 
 def _check_count(name: str, count: int, where: str) -> None:
     if count < 2:
         raise ValueError(
-            f"class {name!r} in {where} has {count} image(s) "
+            f"class {quoted(name)} in {where} has {count} image(s) "
             f"({', '.join(_SUFFIXES)}); a few-shot class needs at least 2, one to "
             "learn from and one to be tested on: add some, or leave the class out"
         )
@@ -169,21 +178,19 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
     by_split = {"validation" if p.name == "val" else p.name: p for p in folders}
     if len(by_split) != len(folders) or set(by_split) != set(SPLITS):
         raise ValueError(
-            f"{root} has the split folders {sorted(p.name for p in folders)} with "
-            "classes in them, but it needs train, test and one of validation and val"
+            f"{shown(root)} has the split folders {sorted(p.name for p in folders)} "
+            "with classes in them, but it needs train, test and one of validation and "
+            "val"
         )
     splits = {split: _classes(root, by_split[split]) for split in SPLITS}
-    _check_splits(splits, str(root))
+    _check_splits(splits, shown(root))
     return splits
 
 
 def _from_split_file(
     split_file: Path, found: Classes, base: Path
 ) -> dict[str, Classes]:
-    try:
-        lists: Any = json.loads(split_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{split_file} is not JSON: {error}") from error
+    lists: Any = read_json(split_file)
     if isinstance(lists, dict) and "validation" not in lists and "val" in lists:
         lists["validation"] = lists["val"]
     splits: dict[str, Classes] = {}
@@ -191,19 +198,21 @@ def _from_split_file(
         names = lists.get(split) if isinstance(lists, dict) else None
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(
-                f"{split_file} must be an object whose {split!r} is a list of class "
-                'folder names: {"train": [...], "validation": [...], "test": [...]}'
+                f"{shown(split_file)} must be an object whose {split!r} is a list of "
+                'class folder names: {"train": [...], "validation": [...], '
+                '"test": [...]}'
             )
         if unknown := [name for name in names if name not in found]:
             raise ValueError(
-                f"{split_file} puts {unknown[0]!r} in {split!r}"
+                f"{shown(split_file)} puts {quoted(unknown[0])} in {split!r}"
                 + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
-                + f", but {base} has no such class folder; it has {_some(found)}"
+                + f", but {shown(base)} has no such class folder; it has "
+                + _some(found)
             )
         splits[split] = {name: found[name] for name in sorted(set(names))}
-    _check_splits(splits, str(split_file))
+    _check_splits(splits, shown(split_file))
     if unused := set(found) - set().union(*splits.values()):
-        _LOG.info("%s names %d classes less than there are", split_file, len(unused))
+        _LOG.info("%s leaves out %d classes", shown(split_file), len(unused))
     return splits
 
 
@@ -215,9 +224,9 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
     """
     if len(found) < len(SPLITS):
         raise ValueError(
-            f"{base} has {len(found)} class folder(s); at least 3 are needed, one for "
-            "each of train, validation and test, and a task needs as many as it has "
-            f"ways. Expected {base}/CLASS/IMAGE.jpg"
+            f"{shown(base)} has {len(found)} class folder(s); at least 3 are needed, "
+            "one for each of train, validation and test, and a task needs as many as "
+            f"it has ways. Expected {shown(base / 'CLASS' / 'IMAGE.jpg')}"
         )
     order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
     num_validation = max(1, round(0.16 * len(order)))
@@ -241,7 +250,7 @@ def _check_splits(splits: dict[str, Classes], where: str) -> None:
         for name in classes:
             if name in seen:
                 raise ValueError(
-                    f"class {name!r} is in {seen[name]!r} and in {split!r} of "
+                    f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of "
                     f"{where}; splits share no class"
                 )
             seen[name] = split
@@ -266,15 +275,22 @@ def _visible(root: Path, folder: Path) -> list[Path]:
     """What is in `folder` and not hidden, sorted; refuses links out of `root`."""
     paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     for path in paths:
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise ValueError(
-                f"{path} is a link to {path.resolve()}, outside of {root}; only files "
-                "inside the folder are read: copy them there"
-            )
+        _check_inside(root, path)
     return paths
+
+
+def _check_inside(root: Path, path: Path) -> None:
+    if not path.is_symlink():
+        return
+    target = Path(os.path.realpath(path))  # of a loop of links, one of them
+    if not target.is_relative_to(root):
+        raise ValueError(
+            f"{shown(path)} is a link to {shown(target)}, outside of {shown(root)}; "
+            "only files inside the folder are read: copy them there"
+        )
 
 
 def _some(found: Classes) -> str:
     names = sorted(found)
-    shown = ", ".join(repr(name) for name in names[:5]) or "none"
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    some = ", ".join(quoted(name) for name in names[:5]) or "none"
+    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"

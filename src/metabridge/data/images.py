@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from metabridge import devices
+from metabridge.untrusted import shown
+
 _LOG = logging.getLogger(__name__)
 
 MAX_PIXELS = 40_000_000
 """Of one file; a larger one is refused before it is decoded."""
 MAX_SIDE = 1024
 """Of `image_size`."""
+MAX_SCANS = 100
+"""Of a JPEG file. Each scan of a progressive one is a pass over the whole image and may
+be 60 bytes of the file: a small file could keep a processor busy for hours."""
 
 _BLOCK = 4096  # of what waits for a thread
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I", "F")
@@ -90,7 +97,8 @@ def read(
 
     Raises:
       ValueError: a file is not a JPEG or PNG image, is broken or too large, no file
-        can be read, or sizes differ and `size` is None; names the file.
+        can be read, sizes differ and `size` is None, or all of them decoded do not
+        fit in memory; names the file.
     """
     with _pool() as pool:
         headers = list(
@@ -105,10 +113,12 @@ def read(
         all_grey &= header.is_grey
         if size is None and header.size != chosen:
             raise ValueError(
-                f"images differ in size: {first} is {_text(chosen)} (H x W), "
-                f"{file} is {_text(header.size)}; pass `image_size`"
+                f"images differ in size: {shown(first)} is {_text(chosen)} (H x W), "
+                f"{shown(file)} is {_text(header.size)}; pass `image_size`"
             )
-    pixels = np.empty((len(files), *chosen, 1 if all_grey else 3), np.uint8)
+    shape = (len(files), *chosen, 1 if all_grey else 3)
+    _check_memory(shape)
+    pixels = np.empty(shape, np.uint8)
     kept = decode(files, pixels, skip_corrupt=skip_corrupt)
     return (pixels if kept.all() else pixels[kept]), kept
 
@@ -151,12 +161,49 @@ def decode(
     return written
 
 
+def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
+    """Decodes an image as large as it is.
+
+    Args:
+      source: a JPEG or PNG file.
+      max_pixels: of the image; a larger one is refused before it is decoded.
+
+    Returns:
+      uint8 ``[H, W, 1]`` if it is greyscale, else ``[H, W, 3]``.
+
+    Raises:
+      ValueError: it is not a JPEG or PNG, or broken or too large; names it.
+    """
+
+    def use(image: Any) -> np.ndarray:
+        size, is_grey = _header(image)
+        return _pixels(image, size, 1 if is_grey else 3)
+
+    found = _guarded(source, use, False, max_pixels=max_pixels)
+    assert found is not None
+    return found
+
+
+def _check_memory(shape: tuple[int, ...]) -> None:
+    needed, free = math.prod(shape), devices.free_host_bytes()
+    if needed > free:
+        raise ValueError(
+            f"{shape[0]:,} images of {_text(shape[1:3])} pixels take "
+            f"{needed / 1e9:.3g} GB decoded, but {free / 1e9:.3g} GB of memory are "
+            "free; pass a smaller `image_size`"
+        )
+
+
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
 def _guarded(
-    source: Path | Encoded, use: Callable[[Any], _Result], skip_corrupt: bool
+    source: Path | Encoded,
+    use: Callable[[Any], _Result],
+    skip_corrupt: bool,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> _Result | None:
     """Opens an image and returns `use(image)`; any failure becomes a ValueError, or
     with `skip_corrupt` a warning and None."""
@@ -166,10 +213,10 @@ def _guarded(
     file = io.BytesIO(source.content) if encoded else source
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise ValueError(
                     f"it is {_text((image.height, image.width))}; the limit is "
-                    f"{MAX_PIXELS:,} pixels"
+                    f"{max_pixels:,} pixels"
                 )
             return use(image)
     except MemoryError:
@@ -179,8 +226,8 @@ def _guarded(
         # An error of the system is no fault of the image.
         skip_corrupt &= getattr(error, "errno", None) is None
         problem = (
-            f"cannot read the image {source.name if encoded else source}: {error} "
-            f"({type(error).__name__})"
+            f"cannot read the image {shown(source.name if encoded else source)}: "
+            f"{shown(error)} ({type(error).__name__})"
         )
         if skip_corrupt:
             _LOG.warning("%s; left out", problem)
@@ -200,6 +247,8 @@ def _header(image: Any) -> _Header:
 def _pixels(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
+    if image.format != "PNG":
+        _check_scans(image.fp)
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits; `convert` would clip them at 255
@@ -210,5 +259,16 @@ def _pixels(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
     return np.asarray(image).reshape(*size, channels)
 
 
-def _text(size: tuple[int, int]) -> str:
+def _check_scans(file: Any) -> None:
+    """Refuses a JPEG file with more scans than any has that shows an image."""
+    file.seek(0)
+    scans, last = 0, b""
+    while block := file.read(1 << 20):
+        scans += (last + block).count(b"\xff\xda")
+        last = block[-1:]
+    if scans > MAX_SCANS:
+        raise ValueError(f"it has {scans} scans; the limit is {MAX_SCANS}")
+
+
+def _text(size: Sequence[int]) -> str:
     return f"{size[0]} x {size[1]}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from metabridge.data import arrays, cache, tfds_source
 from metabridge.data.dataset import Dataset
+from metabridge.untrusted import shown
 
 VALIDATION_ALPHABETS = (
     "Balinese",
@@ -125,15 +126,16 @@ def _read(
     images, labels, names = [], [], {}
     for example in tfds_source.read(source, split):
         images.append(resize(ink(example["image"])))
-        label = int(example["label"])
-        labels.append(label)
-        # TFDS counts characters from 0, the authors' folders from 1.
-        number = int(example["alphabet_char_id"]) + 1
-        names[label] = f"{alphabets[example['alphabet']]}/character{number:02d}"
+        with tfds_source.damage_of(source):
+            label = int(example["label"])
+            labels.append(label)
+            # TFDS counts characters from 0, the authors' folders from 1.
+            number = int(example["alphabet_char_id"]) + 1
+            names[label] = f"{alphabets[example['alphabet']]}/character{number:02d}"
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) != num_classes or np.any(counts != _IMAGES_PER_CLASS):
         raise ValueError(
-            f"split {split!r} of Omniglot in {source.folder} must hold "
+            f"split {split!r} of Omniglot in {shown(source.folder)} must hold "
             f"{_IMAGES_PER_CLASS} drawings of each of {num_classes} characters, but "
             f"it holds {len(images)} of {len(counts)}; prepare it again"
         )

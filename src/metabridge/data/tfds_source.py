@@ -5,17 +5,30 @@ TensorFlow; tfrecord does, and is refused with the line that prepares the other.
 TFDS is imported only to read or prepare: finding a prepared dataset and its
 fingerprint takes none, so a warm cache opens without it. Preparing a dataset, which
 is done once, does need TensorFlow, and a module that TFDS 4.9 fails to declare.
+
+The folder may come from a stranger. TFDS imports the modules that ``features.json``
+names, so these are looked at first; and it opens images of any format, some of which
+Pillow hands to other programmes, so images are decoded by `metabridge.data.images`.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge.data import images
+from metabridge.untrusted import expanded, quoted, read_json, read_text, shown
+
 _BATCH = 2000
+_MAX_PIXELS = 512 * 512  # of an image that `read` decodes
+_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.[a-z_]+\.[A-Za-z]+")
+_TYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool|string|str|object|bytes")
+_FEATURE_KEYS = ("pythonClassName", "python_class_name", "type")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 _PREPARE_NEEDS = "pip install tensorflow importlib_resources"
 
 
@@ -47,11 +60,13 @@ def find(
     Raises:
       FileNotFoundError: not prepared there (and `download` is off), prepared in
         another format only, or data files are missing.
+      ValueError: its description is damaged.
+      OSError: the folder cannot be read.
       ModuleNotFoundError: it must be prepared and TFDS is not installed.
     """
-    root = Path(
+    root = expanded(
         data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    )
     found = _versions(root / name)
     if not any(info["fileFormat"] == "array_record" for _, info in found) and download:
         _prepare(name, root)
@@ -81,11 +96,13 @@ class Records(Sequence[dict[str, Any]]):
 
         Raises:
           ModuleNotFoundError: TFDS is not installed.
-          ValueError: a data file cannot be opened.
+          ValueError: a data file cannot be opened, or the features are of another
+            package.
         """
+        _check_features(source.folder / "features.json")
         tfds = _import_tfds()
         self._source = source
-        with self._told():
+        with damage_of(source):
             builder = tfds.builder_from_directory(str(source.folder))
             self._records = builder.as_data_source(
                 split=split,
@@ -96,7 +113,7 @@ class Records(Sequence[dict[str, Any]]):
         return len(self._records)
 
     def __getitem__(self, index: Any) -> Any:
-        with self._told():
+        with damage_of(self._source):
             if isinstance(index, int):
                 return self._records[index]
             return self._records.__getitems__(list(index))
@@ -105,27 +122,38 @@ class Records(Sequence[dict[str, Any]]):
         for start in range(0, len(self), _BATCH):
             yield from self[range(start, min(start + _BATCH, len(self)))]
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError, IndexError, ValueError) as error:
-            name, folder = self._source.name, self._source.folder
-            raise ValueError(
-                f"the data files of {name!r} in {folder} cannot be read "
-                f"({type(error).__name__}: {error}); delete that folder and prepare it "
-                f"again: {_prepare_line(name, folder.parents[1])}"
-            ) from error
+
+@contextlib.contextmanager
+def damage_of(source: Source) -> Iterator[None]:
+    """Turns what goes wrong with damaged data files into a ValueError that says so."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    # Damaged files can raise nearly anything.
+    except Exception as error:
+        raise ValueError(
+            f"the data files of {source.name!r} in {shown(source.folder)} cannot be "
+            f"read ({type(error).__name__}: {shown(error)}); delete that folder and "
+            f"prepare it again: {_prepare_line(source.name, source.folder.parents[1])}"
+        ) from error
 
 
 def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
-    """Decoded examples of a split ("train", or "train+test"), in file order.
+    """Examples of a split ("train", or "train+test"), in file order.
+
+    Their `image`, of up to 512x512 pixels, is decoded: uint8 ``[H, W, 1]`` if it is
+    greyscale, else ``[H, W, 3]``.
 
     Raises:
       ModuleNotFoundError: TFDS is not installed.
-      ValueError: a data file cannot be read.
+      ValueError: a data file or an image cannot be read.
     """
-    yield from Records(source, split)
+    for row, record in enumerate(Records(source, split, as_stored=("image",))):
+        with damage_of(source):
+            file = images.Encoded(f"{row} of {split!r}", record["image"])
+            image = images.decode_alone(file, max_pixels=_MAX_PIXELS)
+        yield {**record, "image": image}
 
 
 def class_names(source: Source, feature: str) -> list[str]:
@@ -133,29 +161,76 @@ def class_names(source: Source, feature: str) -> list[str]:
 
     Raises:
       FileNotFoundError: the file is missing.
+      ValueError: it is no text.
     """
     path = source.folder / f"{feature}.labels.txt"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} (the names of the labels) is missing")
-    return path.read_text().split()
+        raise FileNotFoundError(f"{shown(path)} (the names of the labels) is missing")
+    with damage_of(source):
+        return read_text(path).split()
 
 
 def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Prepared versions below `folder` with their descriptions, oldest first."""
     found = []
     for path in folder.glob("*/dataset_info.json"):
-        numbers = path.parent.name.split(".")
-        if not all(number.isdigit() for number in numbers):
+        if not _VERSION.fullmatch(path.parent.name):
             continue
-        try:
-            info = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}); prepare it again") from (
-                error
-            )
-        info.setdefault("fileFormat", "tfrecord")  # as files from before the field
-        found.append(([int(number) for number in numbers], path.parent, info))
+        numbers = [int(number) for number in path.parent.name.split(".")]
+        found.append((numbers, path.parent, _description(path)))
     return [(path, info) for _, path, info in sorted(found, key=lambda item: item[0])]
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """What ``dataset_info.json`` says, as far as it is used here."""
+    info = read_json(path)
+    if not isinstance(info, dict):
+        raise ValueError(f"{shown(path)} is no object; prepare it again")
+    info.setdefault("fileFormat", "tfrecord")  # as files from before the field
+    splits = info.setdefault("splits", [])
+    if not isinstance(splits, list) or not all(map(_is_split, splits)):
+        raise ValueError(f"the splits in {shown(path)} are damaged; prepare it again")
+    return info
+
+
+def _is_split(split: Any) -> bool:
+    """Whether a split has a plain name and the lengths of its files."""
+    return (
+        isinstance(split, dict)
+        and isinstance(split.get("name"), str)
+        and re.fullmatch(r"\w+", split["name"]) is not None
+        and isinstance(split.get("shardLengths"), list)
+    )
+
+
+def _check_features(path: Path) -> None:
+    """Refuses features whose code is not TFDS's own: naming them has it imported.
+
+    Raises:
+      ValueError: there are such, or the file is damaged.
+    """
+    waiting = [read_json(path)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        if not isinstance(value, dict):
+            continue
+        waiting += value.values()
+        dtype = value.get("dtype", "uint8")
+        # For any other, TFDS asks TensorFlow, which takes many seconds to import.
+        if isinstance(dtype, str) and not _TYPE.fullmatch(dtype):
+            raise ValueError(f"{shown(path)} names an unknown type {quoted(dtype)}")
+        for key in _FEATURE_KEYS:
+            kind = value.get(key)
+            # A feature of the data may itself be called "type".
+            if kind is None or isinstance(kind, dict):
+                continue
+            if not isinstance(kind, str) or not _FEATURE.fullmatch(kind):
+                raise ValueError(
+                    f"{shown(path)} names a feature {quoted(kind)}, which is not one "
+                    "of TFDS; data with code of its own is not read"
+                )
 
 
 def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any]:
@@ -169,8 +244,9 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
             path = folder / file_name
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"{path} is missing, though dataset_info.json beside it lists it; "
-                    "copy the whole folder, or delete it and prepare it again: "
+                    f"{shown(path)} is missing, though dataset_info.json beside it "
+                    "lists it; copy the whole folder, or delete it and prepare it "
+                    "again: "
                     f"{_prepare_line(name, folder.parents[1])}"
                 )
             files[file_name] = path.stat().st_size
@@ -200,25 +276,27 @@ def _prepare_line(name: str, root: Path) -> str:
         return "see metabridge.data.imagenet.builders"
     return (
         "python -c \"import tensorflow_datasets as tfds; tfds.builder('"
-        f"{name}', data_dir='{root}', file_format='array_record')"
+        f"{name}', data_dir='{shown(root)}', file_format='array_record')"
         '.download_and_prepare()"'
     )
 
 
 def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str:
     if found:
-        formats = ", ".join(f"{path} ({info['fileFormat']})" for path, info in found)
+        formats = ", ".join(
+            f"{shown(path)} ({shown(info['fileFormat'])})" for path, info in found
+        )
         problem = (
-            f"{name!r} is prepared in {root}, but in no format that can be read "
+            f"{name!r} is prepared in {shown(root)}, but in no format that can be read "
             f"without TensorFlow: {formats}; array_record is needed"
         )
     else:
         problem = (
             f"{name!r} is not prepared: looked for "
-            f"{root / name / 'VERSION' / 'dataset_info.json'}"
+            f"{shown(root / name / 'VERSION' / 'dataset_info.json')}"
         )
         if not root.is_dir():
-            problem += f" (there is no folder {root})"
+            problem += f" (there is no folder {shown(root)})"
     return (
         f"{problem}. Pass `data_dir`, the folder that holds {name}/, or "
         f"`download=True`, or prepare it once (this downloads it): "

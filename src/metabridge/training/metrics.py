@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tensorboardX import SummaryWriter
+
+from metabridge.untrusted import shown
 
 
 class MetricsWriter:
@@ -35,13 +37,39 @@ def read_metrics(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
     """The records of a kind in a run folder, a later one of a step over an earlier.
 
     A run that was interrupted and resumed records some steps twice.
+
+    Raises:
+      FileNotFoundError: there are none.
+      ValueError: a line is no record, or the file no text.
     """
+    path = folder / "metrics.jsonl"
     records: dict[int, dict[str, Any]] = {}
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(_lines(path), 1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue  # cut off by an interruption; its step was recorded anew
+        except (ValueError, RecursionError):
+            record = None
+        if not _is_record(record):
+            raise ValueError(f"line {number} of {shown(path)} is no record of a step")
         if record["kind"] == kind:
             records[record["step"]] = record
     return iter(records[step] for step in sorted(records))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file, which may be long: one after the other."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{shown(path)} is no regular file")
+    with path.open(encoding="utf-8") as file:
+        yield from file
+
+
+def _is_record(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether JSON is an object with a step and a kind."""
+    return (
+        isinstance(record, dict)
+        and type(record.get("step")) is int
+        and isinstance(record.get("kind"), str)
+    )

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from metabridge.data import images
 from metabridge.data.dataset import SPLITS
 from metabridge.data.imagenet.form import Form, Images, stamps
 from metabridge.data.imagenet.specs import Spec
+from metabridge.untrusted import is_safe, quoted, shown
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _OF_SPLIT = {
@@ -39,14 +40,14 @@ def find(spec: Spec, root: Path) -> Form | None:
         if missing:
             raise ValueError(
                 f"{spec.name} has {len(spec.classes[split])} classes in split "
-                f"{split!r}, but {root} has folders of {len(folders)} of them; "
+                f"{split!r}, but {shown(root)} has folders of {len(folders)} of them; "
                 f"missing: {', '.join(missing[:5])}" + (" ..." if missing[5:] else "")
             )
     files = {
         split: {name: _image_files(folder, spec) for name, folder in folders.items()}
         for split, folders in found.items()
     }
-    return _form("folders", f"the class folders in {root}", files, root)
+    return _form("folders", f"the class folders in {shown(root)}", files, root)
 
 
 def find_lists(spec: Spec, root: Path) -> Form | None:
@@ -65,11 +66,11 @@ def find_lists(spec: Spec, root: Path) -> Form | None:
         return None
     if missing := [split for split, path in lists.items() if path is None]:
         raise ValueError(
-            f"{root} has images/ and lists of some splits, but none of split "
+            f"{shown(root)} has images/ and lists of some splits, but none of split "
             f"{missing[0]!r}: {_OF_SPLIT[missing[0]][-1]}.csv is missing"
         )
     files = {split: _listed(path, folder) for split, path in lists.items() if path}
-    return _form("lists", f"the images that {root}/*.csv list", files, root)
+    return _form("lists", f"the images that {shown(root / '*.csv')} list", files, root)
 
 
 def _is_file(root: Path, name: str) -> bool:
@@ -112,26 +113,37 @@ def _image_files(folder: Path, spec: Spec) -> list[Path]:
 def _listed(path: Path, folder: Path) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for number, line in enumerate(csv.reader(file), 1):
+        for number, line in _lines(csv.reader(file), path):
             if not line or (number == 1 and line == ["filename", "label"]):
                 continue
-            if len(line) != 2 or not all(
-                part and Path(part).name == part for part in line
-            ):
+            if len(line) != 2 or not all(map(_is_name, line)):
                 raise ValueError(
-                    f"line {number} of {path} must be a file name and a class, "
-                    f"separated by a comma, but it is {','.join(line)!r}"
+                    f"line {number} of {shown(path)} must be a file name and a class, "
+                    f"separated by a comma, but it is {quoted(','.join(line))}"
                 )
             name, class_name = line
             places = folder / name, folder / class_name / name
             image = next((place for place in places if place.is_file()), None)
             if image is None:
                 raise ValueError(
-                    f"{path} names {name} of class {class_name}, but it is neither in "
-                    f"{folder} nor in {folder / class_name}"
+                    f"{shown(path)} names {shown(name)} of class {shown(class_name)}, "
+                    f"but it is neither in {shown(folder)} nor in "
+                    f"{shown(folder / class_name)}"
                 )
             classes.setdefault(class_name, []).append(image)
     return dict(sorted(classes.items()))
+
+
+def _lines(lines: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        yield from enumerate(lines, 1)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{shown(path)} is no list of images: {error}") from error
+
+
+def _is_name(part: str) -> bool:
+    """Whether text is the name of a file or folder, and leads nowhere else."""
+    return Path(part).name == part and part not in ("", ".", "..") and is_safe(part)
 
 
 def _form(

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from metabridge.data import arrays, cache
-from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
 from metabridge.data.imagenet import folders, pickles, prepared
 from metabridge.data.imagenet.form import Form, Images
 from metabridge.data.imagenet.specs import SIDE, SPECS, Spec
+from metabridge.untrusted import expanded, quoted, shown
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise when a change here changes the arrays
@@ -67,15 +68,15 @@ def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
       ValueError: one is there, but not all of it.
     """
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = Path(data_dir or default).expanduser().resolve()
+    root = Path(os.path.realpath(expanded(data_dir or default)))
     for finder in _FINDERS:
         form = finder(spec, root)
         if form is not None:
             return form
     inside = root / spec.name
-    hint = f", but there is {inside}: pass that" if inside.is_dir() else ""
+    hint = f", but there is {shown(inside)}: pass that" if inside.is_dir() else ""
     raise FileNotFoundError(
-        f"{spec.name} is not in {root}"
+        f"{spec.name} is not in {shown(root)}"
         + ("" if root.is_dir() else " (there is no such folder)")
         + hint
         + f". Pass as `data_dir` a folder with its pickles, with train.csv, val.csv, "
@@ -97,10 +98,12 @@ def checked(spec: Spec, form: Form, split: str) -> Images:
             f"{spec.name} has {len(expected)} classes in split {split!r}, but {where} "
             f"has {len(images.rows)}"
         )
+    for name in images.rows:
+        check_class_name(name)
     ids = {name for name in images.rows if _WORDNET_ID.fullmatch(name)}
     if ids and (odd := sorted(set(images.rows) - set(expected))):
         raise ValueError(
-            f"{where} has class {odd[0]!r}, which is none of {spec.name}'s there"
+            f"{where} has class {quoted(odd[0])}, which is none of {spec.name}'s there"
             + (f", nor are {len(odd) - 1} more" if odd[1:] else "")
         )
     counts = {name: len(rows) for name, rows in images.rows.items()}
@@ -108,14 +111,14 @@ def checked(spec: Spec, form: Form, split: str) -> Images:
         if spec.per_class is not None and count != spec.per_class:
             raise ValueError(
                 f"{spec.name} has {spec.per_class} images of a class, but class "
-                f"{name!r} in {where} has {count}"
+                f"{quoted(name)} in {where} has {count}"
             )
     if sum(counts.values()) != spec.totals[split]:
         smallest = min(counts, key=lambda name: counts[name])
         raise ValueError(
             f"{spec.name} has {spec.totals[split]:,} images in split {split!r}, but "
             f"{where} has {sum(counts.values()):,}; the fewest, {counts[smallest]}, of "
-            f"class {smallest!r}"
+            f"class {quoted(smallest)}"
         )
     return images
 
@@ -151,8 +154,8 @@ def _decoded(images: Images, file: Path, skip_corrupt: bool) -> Split:
     for name, length in zip(images.rows, lengths, strict=True):
         if length < 2:
             raise ValueError(
-                f"of class {name!r} {length} image(s) can be read; a few-shot class "
-                "needs at least 2, one to learn from and one to be tested on"
+                f"of class {quoted(name)} {length} image(s) can be read; a few-shot "
+                "class needs at least 2, one to learn from and one to be tested on"
             )
     pixels = pixels if kept.all() else _closed_up(pixels, kept)
     return Split(pixels, arrays.run_labels(lengths), tuple(images.rows))

@@ -21,8 +21,10 @@ Nothing in a pickle is run; see `unpickle`. What Ren et al.'s code writes to an 
 has blue before red, as OpenCV reads images; it is told by its colours and turned.
 """
 
+import contextlib
 import functools
 import logging
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,12 @@ from metabridge.data import images
 from metabridge.data.imagenet.form import Decode, Form, Images, stamps
 from metabridge.data.imagenet.specs import SIDE, Spec
 from metabridge.data.imagenet.unpickle import load_arrays
+from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
 # Natural images have more red than blue, by 16 of 255 in tiered-ImageNet.
 _MORE_BLUE = 6.0
+_WHOLE = (int, np.integer)
 _SHORT = {"train": "train", "validation": "val", "test": "test"}
 _PHASES = _SHORT | {"train": "train_phase_train"}
 
@@ -52,14 +56,14 @@ def find(spec: Spec, root: Path) -> Form | None:
         files = {split: _files(root, names, split) for split in _SHORT}
         if all(files.values()):
             return Form(
-                f"the pickles {', '.join(names)} in {root}",
+                f"the pickles {', '.join(names)} in {shown(root)}",
                 {"files": stamps((f for v in files.values() for f in v), root)},
                 lambda split, opened=opened, files=files: opened(split, *files[split]),
             )
         if any(files.values()):
             split = next(split for split, found in files.items() if not found)
             wanted = " and ".join(n.format(_short(n, split)) for n in names)
-            missing = f"{root} holds pickles of {spec.name}, but not {wanted}"
+            missing = f"{shown(root)} holds pickles of {spec.name}, but not {wanted}"
     if missing is not None:
         raise ValueError(missing)
     return None
@@ -88,7 +92,9 @@ def _cache(split: str, path: Path) -> Images:
     content = _dict(path, "image_data", "class_dict")
     rows = content["class_dict"]
     if not isinstance(rows, dict):
-        raise ValueError(f"`class_dict` of {path} is {type(rows).__name__}, not a dict")
+        raise ValueError(
+            f"`class_dict` of {shown(path)} is {type(rows).__name__}, not a dict"
+        )
     pixels = _pixels(content["image_data"], path)
     named = {str(k): _indices(v, len(pixels), path) for k, v in rows.items()}
     return _images(named, lambda: pixels)
@@ -98,7 +104,8 @@ def _category_split(split: str, path: Path) -> Images:
     content = _dict(path, "data", "labels")
     pixels = _pixels(content["data"], path)
     named = content.get("catname2label")
-    names = {v: str(k) for k, v in named.items()} if isinstance(named, dict) else {}
+    pairs = named.items() if isinstance(named, dict) else ()
+    names = {int(v): str(k) for k, v in pairs if isinstance(v, _WHOLE)}
     rows = _by_label(split, content["labels"], names, len(pixels), path)
     return _images(rows, lambda: pixels)
 
@@ -107,13 +114,18 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
     @functools.cache
     def files() -> Any:
         found = load_arrays(path)
-        if not isinstance(found, list | np.ndarray) or len(found) != count:
-            raise ValueError(f"{path} is no list of {count} PNG files, one a label")
+        right = isinstance(found, list)
+        right = right or (isinstance(found, np.ndarray) and found.ndim == 1)
+        if not right or len(found) != count:
+            raise ValueError(
+                f"{shown(path)} is no list of {count} PNG files, one a label"
+            )
         return found
 
     def decode(rows: Sequence[int], out: np.ndarray, skip_corrupt: bool) -> np.ndarray:
         sources = [
-            images.Encoded(f"{row} of {path}", _bytes(files()[row])) for row in rows
+            images.Encoded(f"{row} of {shown(path)}", _bytes(files()[row]))
+            for row in rows
         ]
         return images.decode(sources, out, skip_corrupt=skip_corrupt)
 
@@ -136,23 +148,36 @@ def _image_array(split: str, path: Path, labels: Path) -> Images:
 
     @functools.cache
     def pixels() -> np.ndarray:
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                found = archive["images"]
-        except MemoryError:
-            raise
-        # A damaged archive can raise nearly anything.
-        except Exception as error:
-            raise ValueError(
-                f"{path} is no archive with an array `images`: {error}"
-            ) from error
-        if len(found) != count:
-            raise ValueError(
-                f"{path} has {len(found)} images, but {labels} has {count} labels"
-            )
-        return _red_first(_pixels(found, path), path)
+        return _red_first(_array_in_archive(path, count, labels), path)
 
     return _images(rows, pixels)
+
+
+def _array_in_archive(path: Path, count: int, labels: Path) -> np.ndarray:
+    """The array `images` of an archive, after a look at its header: a small archive
+    may hold, or promise, more than fits in memory."""
+    wanted = (count, SIDE, SIDE, 3)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, _, kind = read(file)
+            if (shape, kind) == (wanted, np.uint8):
+                file.seek(0)
+                return np.lib.format.read_array(file, allow_pickle=False)
+    # A damaged archive can raise nearly anything.
+    except Exception as error:
+        raise ValueError(
+            f"{shown(path)} is no archive with an array `images`: {shown(error)} "
+            f"({type(error).__name__})"
+        ) from error
+    raise ValueError(
+        f"{shown(path)} has images {kind} {list(shape)}, but {shown(labels)} has "
+        f"{count} labels: uint8 {list(wanted)} was expected"
+    )
 
 
 def _red_first(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -160,7 +185,7 @@ def _red_first(pixels: np.ndarray, path: Path) -> np.ndarray:
     means = pixels[:: max(len(pixels) // 1000, 1)].mean((0, 1, 2))
     if means[2] - means[0] < _MORE_BLUE:
         return pixels
-    _LOG.warning("%s has more blue than red: taken for blue, green, red", path)
+    _LOG.warning("%s has more blue than red: it is taken for BGR", shown(path))
     return pixels[..., ::-1]
 
 
@@ -182,37 +207,56 @@ def _dict(path: Path, *keys: str) -> dict[str, Any]:
         key for key in keys if not isinstance(content, dict) or key not in content
     ]
     if missing:
-        raise ValueError(f"{path} has no `{missing[0]}`; a dict with it was expected")
+        raise ValueError(
+            f"{shown(path)} has no `{missing[0]}`; a dict with it was expected"
+        )
     return content
 
 
 def _pixels(pixels: Any, path: Path) -> np.ndarray:
-    pixels = np.asarray(pixels)
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3):
+    # A list of arrays may be one array a million times: more than fits in memory.
+    array = isinstance(pixels, np.ndarray)
+    found = f"{pixels.dtype} {list(pixels.shape)}" if array else type(pixels).__name__
+    if not array or pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3):
         raise ValueError(
-            f"the images of {path} must be uint8 [N, {SIDE}, {SIDE}, 3], but they are "
-            f"{pixels.dtype} {list(pixels.shape)}"
+            f"the images of {shown(path)} must be uint8 [N, {SIDE}, {SIDE}, 3], but "
+            f"they are {found}"
         )
     return pixels
 
 
 def _indices(rows: Any, count: int, path: Path) -> list[int]:
-    rows = np.asarray(rows)
+    rows = _flat(rows)
     right = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer)
     if not right or (rows.size and not 0 <= rows.min() <= rows.max() < count):
         raise ValueError(
-            f"{path} names images that it does not hold ({count} are there)"
+            f"{shown(path)} names images that it does not hold ({count} are there)"
         )
     return rows.tolist()
+
+
+def _flat(values: Any) -> np.ndarray:
+    """An array, or what a list of whole numbers is as one.
+
+    Of anything else an array of objects without a shape: lists in lists may be without
+    end, each twice in the next.
+    """
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    if isinstance(values, list | tuple) and all(isinstance(v, _WHOLE) for v in values):
+        with contextlib.suppress(OverflowError):
+            return np.asarray(values, np.int64)
+    return np.empty((), object)
 
 
 def _labelled(split: str, path: Path) -> tuple[dict[str, list[int]], int]:
     """Rows by class, and how many there are."""
     content = load_arrays(path)
     content = content if isinstance(content, dict) else {"labels": content}
-    labels = np.asarray(content.get("label_specific", content.get("labels")))
+    labels = _flat(content.get("label_specific", content.get("labels")))
     texts = content.get("label_specific_str")
-    names = dict(enumerate(map(str, texts))) if isinstance(texts, list) else {}
+    texts = texts if isinstance(texts, list) else []
+    names = {n: text for n, text in enumerate(texts) if isinstance(text, str)}
     return _by_label(split, labels, names, labels.size, path), labels.size
 
 
@@ -220,11 +264,11 @@ def _by_label(
     split: str, labels: Any, names: dict[int, str], count: int, path: Path
 ) -> dict[str, list[int]]:
     """Rows by class; classes without a name, or with one of several, get a number."""
-    labels = np.asarray(labels)
+    labels = _flat(labels)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"the labels of {path} must be {count} integers, one an image, but they "
-            f"are {labels.dtype} {list(labels.shape)}"
+            f"the labels of {shown(path)} must be {count} integers, one an image, but "
+            f"they are {labels.dtype} {list(labels.shape)}"
         )
     found = np.unique(labels).tolist()
     known = [names[label] for label in found if label in names]

@@ -9,6 +9,7 @@ import numpy as np
 from metabridge.data import images, tfds_source
 from metabridge.data.imagenet.form import Form, Images
 from metabridge.data.imagenet.specs import Spec
+from metabridge.untrusted import shown
 
 _AT_ONCE = 2000
 _IMAGENET = "imagenet2012"
@@ -61,7 +62,7 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
                 part = chosen[start : start + _AT_ONCE]
                 stop = start + len(part)
                 files = [
-                    images.Encoded(f"{row} of {source.folder}", record["image"])
+                    images.Encoded(f"{row} of {shown(source.folder)}", record["image"])
                     for row, record in zip(part, records[part], strict=True)
                 ]
                 written[start:stop] = images.decode(
@@ -76,7 +77,7 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
         }
         return Images(wanted, decode)
 
-    text = f"{source.name} in {source.folder}"
+    text = f"{source.name} in {shown(source.folder)}"
     return Form(text, {"form": source.name, **source.fingerprint}, open_split)
 
 
@@ -87,6 +88,7 @@ def _rows_by_class(
     names = tfds_source.class_names(source, "label")
     found: dict[str, list[tuple[str, int]]] = {}
     for row, record in enumerate(records):
-        name = names[record["label"]]
-        found.setdefault(name, []).append((str(record["file_name"]), row))
+        with tfds_source.damage_of(source):
+            name = names[record["label"]]
+            found.setdefault(name, []).append((str(record["file_name"]), row))
     return {name: [row for _, row in sorted(pairs)] for name, pairs in found.items()}

@@ -1,0 +1,111 @@
+"""Reading what strangers wrote: JSON with limits, files that are files, safe names.
+
+A file that somebody else made may be a pipe that never ends, nest so deeply that the
+parser overflows, or have a name that clears the terminal it is printed on.
+"""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+MAX_JSON = 64 * 2**20
+"""Bytes of a JSON file; a larger one is refused before it is read."""
+_LONGEST = 1000  # characters of a name or a value in a message
+
+# Control characters (escape sequences of terminals among them), line and paragraph
+# separators, marks that turn the direction of writing, bytes that are no UTF-8.
+_UNSAFE = re.compile(
+    "[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def is_safe(text: str) -> bool:
+    """Whether text can be printed without harm to the terminal."""
+    return _UNSAFE.search(text) is None
+
+
+def shown(name: object) -> str:
+    """A path or name as messages show it: as it is, or quoted with what is unsafe
+    escaped, and shortened where it is very long."""
+    text = str(name)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
+    return text if is_safe(text) else f"'{_escaped(text)}'"
+
+
+def quoted(value: object) -> str:
+    """`repr` of a value from JSON, shortened where it is very long."""
+    try:
+        text = _escaped(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        text = f"<{type(value).__name__}>"
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
+    return text
+
+
+def _escaped(text: str) -> str:
+    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` replaced; as it is, where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def parse_json(text: str) -> Any:
+    """A JSON value; an object has each key once.
+
+    Raises:
+      ValueError: not JSON, nested too deeply, a number too long, or a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"it has the key {quoted(twice)} twice")
+    return values
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+      ValueError: it is a pipe or device, larger than `MAX_JSON`, or not UTF-8.
+      OSError: there is none, or it cannot be read.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"{shown(path)} is no regular file")
+    if about.st_size > MAX_JSON:
+        raise ValueError(
+            f"{shown(path)} has {about.st_size:,} bytes; the limit is {MAX_JSON:,}"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file.
+
+    Raises:
+      ValueError: as `read_text` and `parse_json`; the message names the file.
+      OSError: there is none, or it cannot be read.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is not JSON: {error}") from error
