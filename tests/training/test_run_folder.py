@@ -149,3 +149,14 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_peak_memory_is_in_megabytes() -> None:
     assert 20 < run_folder.peak_memory_mb() < 200_000
+
+
+def test_what_cannot_change_the_result_may_be_another_when_resumed(
+    tmp_path: Path,
+) -> None:
+    run_folder.open_run(tmp_path, CONFIG, resume=False)
+    other = {"devices": 3, "log_every": 7, "checkpoint_minutes": 1.0, "stream": True}
+    config = dataclasses.replace(
+        CONFIG, train=dataclasses.replace(CONFIG.train, **other)
+    )
+    assert run_folder.check_run(tmp_path, config, resume=True) == config

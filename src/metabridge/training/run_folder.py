@@ -22,6 +22,13 @@ from metabridge import hosts
 from metabridge.config import Config
 
 _LOCK = "lock"
+_NO_MATTER = {
+    "train.devices",
+    "train.stream",
+    "train.log_every",
+    "train.checkpoint_minutes",
+}
+"""Options that a resumed run may have otherwise: its result stays what it is."""
 
 
 class RunError(ValueError):
@@ -80,6 +87,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
         for section in now.keys() - {"algorithm"}
         for name, value in now[section].items()
         if before.get(section, {}).get(name) != value
+        and f"{section}.{name}" not in _NO_MATTER
     ]
     if before.get("algorithm") != now["algorithm"] or changed:
         raise RunError(
