@@ -321,7 +321,8 @@ def in_batches(
       The results of all batches, ``[N, ...]``.
     """
     results, own = [], hosts.share(rows.shape[0])
-    for start in range(own.start, own.stop, size):
+    # A process without a row takes part all the same.
+    for start in range(own.start, max(own.stop, own.start + 1), size):
         batch = rows[start : min(start + size, own.stop)]
         missing = size - batch.shape[0]
         if missing:
