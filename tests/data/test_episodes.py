@@ -145,7 +145,7 @@ def test_support_and_query_never_share_an_image_whatever_the_sizes(seed: int) ->
     generator = np.random.default_rng(seed)
     sizes = generator.integers(2, 12, generator.integers(2, 9))
     sizes[generator.integers(len(sizes))] = needed = int(sizes.min())
-    shots = int(generator.integers(1, needed + 1))
+    shots = int(generator.integers(1, needed))
     shape = TaskShape(int(generator.integers(2, len(sizes) + 1)), shots, needed - shots)
     rotations = bool(seed % 2)
     labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)

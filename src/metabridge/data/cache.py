@@ -96,11 +96,14 @@ def _build_locked(
     """Builds `folder` unless another process did while this one waited."""
     try:
         return _open(folder, fingerprint)
+    # As text: a log that is kept would keep the error, and so the files, open.
     except _StaleError as reason:
-        _LOG.info("cache %s is out of date (%s): rebuilding it", folder, reason)
+        text = str(reason)
+        _LOG.info("cache %s is out of date (%s): rebuilding it", folder, text)
     except _UnusableError as reason:
+        text = str(reason)
         if folder.exists():
-            _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, reason)
+            _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, text)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
         scratch = temporary / "scratch"
