@@ -1,21 +1,27 @@
-"""Trains and evaluates in a loop, in one process, and watches its memory.
+"""Trains and evaluates for hours, in one process, and watches its memory.
 
-    python -m experiments.soak --minutes 120 [--output-dir results/soak]
+    python -m experiments.soak --minutes 120 [--runs many --output-dir results/soak]
 
-Each round trains a small run on the glyphs from nothing and scores it again from its
-checkpoint, as someone does who calls the library in a notebook all day. Memory is that
-of the process, after Python has collected its garbage. The first rounds fill caches
-that stay; what counts is the growth from the end of the first fifth of the rounds to
-the last fifth, of their medians. Writes ``soak.json`` after every round.
+One run (the default) takes steps on the glyphs, validates every 50 of them and writes
+checkpoints, for the whole time. With ``--runs many`` short runs follow one another, each
+compiled anew, trained and scored again from its checkpoint, as someone does who calls
+the library in a notebook all day; JAX keeps a few megabytes of traces of each.
+
+Memory is what is resident. The first fifth of the time fills what stays filled; what
+counts is the growth from the median of the second fifth to that of the last. The sizes
+are in ``soak.json``, written as they come.
 """
 
 import dataclasses
 import gc
+import itertools
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -31,14 +37,18 @@ _LEARNERS: tuple[LearnerConfig, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Train and evaluate in a loop, and watch the memory."""
+    """Train and evaluate for hours, and watch the memory."""
 
     minutes: float = 120.0
     """How long."""
-    steps: int = 100
-    """Training steps of a round."""
+    runs: Literal["one", "many"] = "one"
+    """One long run, or short ones in turn."""
+    steps: int = 50
+    """Training steps between validations, and of each of many runs."""
     tasks: int = 200
-    """Test tasks of a round."""
+    """Tasks of a validation and a test."""
+    seconds: float = 10.0
+    """Between looks at the memory of one run."""
     output_dir: Path = Path("results/soak")
     """Folder for the result."""
 
@@ -63,9 +73,9 @@ def growth(sizes: list[float]) -> float:
     return late / early - 1
 
 
-def one_round(options: Options, learner: LearnerConfig, folder: Path) -> float:
-    """Trains and scores; returns the accuracy."""
-    config = Config(
+def configured(options: Options, learner: LearnerConfig, **train: Any) -> Config:
+    """A small run on the glyphs."""
+    return Config(
         learner=learner,
         data=DataConfig(dataset="glyphs"),
         model=ModelConfig(width=16),
@@ -74,39 +84,69 @@ def one_round(options: Options, learner: LearnerConfig, folder: Path) -> float:
             train_shots=2,
             train_queries=3,
             tasks_per_step=2,
-            steps=options.steps,
             validation_tasks=options.tasks,
+            **train,
         ),
         evaluation=EvaluationConfig(tasks=options.tasks, shots=2, queries=5),
     )
-    train(config, folder / "run")
-    return evaluate_run(folder / "run", {"shots": 1})["accuracy"]
+
+
+def one_run(options: Options, record: Callable[[], None]) -> None:
+    """Trains for the whole time; a thread looks at the memory."""
+    config = configured(
+        options, MTLConfig(), minutes=options.minutes, validate_every=options.steps
+    )
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(options.seconds):
+            record()
+
+    watching = threading.Thread(target=watch)
+    with tempfile.TemporaryDirectory() as scratch:
+        watching.start()
+        try:
+            train(config, Path(scratch) / "run")
+        finally:
+            over.set()
+            watching.join()
+
+
+def many_runs(options: Options, record: Callable[[], None]) -> None:
+    """Trains and scores again and again, two learners in turn."""
+    until = time.monotonic() + 60 * options.minutes
+    for number in itertools.count():
+        learner = _LEARNERS[number % len(_LEARNERS)]
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "run"
+            train(configured(options, learner, steps=options.steps), folder)
+            evaluate_run(folder, {"shots": 1})
+        gc.collect()
+        record()
+        if time.monotonic() > until and number >= 4:
+            return
 
 
 def main(options: Options) -> dict[str, Any]:
-    """Loops, prints and returns what `soak.json` holds."""
-    check_numbers(options, {"minutes": 0.0, "steps": 1, "tasks": 2})
+    """Runs, prints and returns what `soak.json` holds."""
+    check_numbers(options, {"minutes": 0.0, "steps": 1, "tasks": 2, "seconds": 0.01})
     check_output(options.output_dir)
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    since, sizes, accuracies = time.monotonic(), [], []
-    found: dict[str, Any] = {}
-    while time.monotonic() - since < 60 * options.minutes or len(sizes) < 5:
-        learner = _LEARNERS[len(sizes) % len(_LEARNERS)]
-        with tempfile.TemporaryDirectory() as scratch:
-            accuracies.append(one_round(options, learner, Path(scratch)))
-        gc.collect()
+    since, sizes = time.monotonic(), []
+    found: dict[str, Any] = {"runs": options.runs}
+
+    def record() -> None:
         sizes.append(resident_mb())
-        spent = (time.monotonic() - since) / 60
-        found = {
-            "minutes": spent,
-            "rounds": len(sizes),
-            "resident_mb": sizes,
-            "accuracies": accuracies,
-            "growth": growth(sizes) if len(sizes) >= 5 else None,
-        }
+        found["minutes"] = (time.monotonic() - since) / 60
+        found["resident_mb"] = sizes
+        found["growth"] = growth(sizes) if len(sizes) >= 5 else None
         run_folder.write_json(options.output_dir / "soak.json", found)
-        print(f"round {len(sizes)}: {sizes[-1]:.0f} MB after {spent:.1f} min")
-    print(f"{len(sizes)} rounds, memory grew by {growth(sizes):.2%}")
+
+    {"one": one_run, "many": many_runs}[options.runs](options, record)
+    print(
+        f"{found['minutes']:.0f} min, {len(sizes)} looks at the memory: "
+        f"{sizes[-1]:.0f} MB at the end, grown by {growth(sizes):.2%}"
+    )
     return found
 
 
