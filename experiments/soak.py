@@ -3,9 +3,9 @@
     python -m experiments.soak --minutes 120 [--runs many --output-dir results/soak]
 
 One run (the default) takes steps on the glyphs, validates every 50 of them and writes
-checkpoints, for the whole time. With ``--runs many`` short runs follow one another, each
-compiled anew, trained and scored again from its checkpoint, as someone does who calls
-the library in a notebook all day; JAX keeps a few megabytes of traces of each.
+checkpoints, for the whole time. With ``--runs many`` short runs follow one another,
+each compiled anew, trained and scored again from its checkpoint, as someone does who
+calls the library in a notebook all day; JAX keeps a few megabytes of traces of each.
 
 Memory is what is resident. The first fifth of the time fills what stays filled; what
 counts is the growth from the median of the second fifth to that of the last. The sizes
