@@ -1,6 +1,7 @@
-"""What `metabridge report --theory` draws: both predictors over depth, time and shots."""
+"""What `metabridge report --theory` draws: both predictors in every setting."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,6 @@ def explorer(config: Config, *, until: float) -> dict[str, Any]:
     train, _ = tasks.sinusoids(rng, _TRAIN, **sizes)
     test, shapes = tasks.sinusoids(rng, UNSEEN, **sizes)
     angles = np.linspace(-np.pi, np.pi, _POINTS)
-    cells = [
-        cell
-        for place in range(len(SHOTS))
-        for cell in _cells(config, train, test, angles, place, until)
-    ]
     return {
         "depths": sorted(config.depths),
         "times": sorted(config.times),
@@ -62,72 +58,63 @@ def explorer(config: Config, *, until: float) -> dict[str, Any]:
             }
             for index, shape in enumerate(shapes)
         ],
-        "cells": cells,
+        "cells": list(_cells(config, train, test, angles, until)),
     }
 
 
 def _cells(
-    config: Config,
-    train: theory.Tasks,
-    test: theory.Tasks,
-    angles: np.ndarray,
-    place: int,
+    config: Config, train: theory.Tasks, test: theory.Tasks, angles: np.ndarray,
     until: float,
-) -> list[dict[str, Any]]:
-    """All combinations with one number of shots; kernels are made once a depth."""
-    shots = SHOTS[place]
-    points, seen, unseen = _positions(train, test, angles, shots)
-    depths, times = sorted(config.depths), sorted(config.times)
-    head = theory.gradient_flow("head", time=config.adaptation_time)
-    cells = []
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """All combinations; the kernel of a depth is made once, for all points."""
+    points, seen, unseen = theory.at_positions(train, test)
+    # The queries that are scored, then the points of the curves, once for all tasks.
+    grid = len(points) + np.arange(len(angles))[:, None]
+    both = [np.concatenate([query, grid]) for query in unseen.query_x]
+    unseen = dataclasses.replace(unseen, query_x=both, query_y=None)
+    points = np.concatenate([points, tasks.circle(angles)])
+    depths = sorted(config.depths)
     kernels = theory.iterate_depths(points, depths=depths, last_W_std=2**0.5)
     for row, kernel in enumerate(map(theory.precomputed, kernels)):
-        time = until / depths[row]
-        mtl = _predictions(theory.mtl_predictor(kernel, seen, time=time), unseen, head)
-        for column, inner_time in enumerate(times):
-            inner = theory.gradient_flow("head", time=inner_time)
-            gbml = theory.gbml_predictor(kernel, seen, inner=inner, time=time)
-            parts = gbml.transferred(unseen, adaptation=head)
-            other = _predictions(gbml, unseen, head)
-            closeness = closeness_of(
-                *([part[:_QUERIES] for part in each] for each in (mtl, other, parts))
-            )
-            for task, (gap, transfer) in enumerate(
-                zip(closeness.gaps, closeness.transfers, strict=True)
-            ):
-                cells.append(
-                    {
-                        "depth": row, "time": column, "shots": place, "task": task,
-                        "gap": float(gap), "relative_gap": float(gap / transfer) if gap else 0.0,
-                        "mtl": _rounded(mtl[task][_QUERIES:, 0]),
-                        "gbml": _rounded(other[task][_QUERIES:, 0]),
-                    }
-                )  # fmt: skip
-    return cells
+        for place, shots in enumerate(SHOTS):
+            pair = _first(seen, shots), _first(unseen, shots)
+            for cell in _compared(config, kernel, *pair, time=until / depths[row]):
+                yield {"depth": row, "shots": place, **cell}
 
 
-def _positions(
-    train: theory.Tasks, test: theory.Tasks, angles: np.ndarray, shots: int
-) -> tuple[np.ndarray, theory.Tasks, theory.Tasks]:
-    """As `theory.at_positions`, the points of the curves once for all unseen tasks.
-
-    The queries of an unseen task are those that are scored, and then these points.
-    """
-    points, seen, unseen = theory.at_positions(
-        _first(train, shots), _first(test, shots)
-    )
-    grid = len(points) + np.arange(len(angles))[:, None]
-    queries = [np.concatenate([query, grid]) for query in unseen.query_x]
-    unseen = dataclasses.replace(unseen, query_x=queries, query_y=None)
-    return np.concatenate([points, tasks.circle(angles)]), seen, unseen
+def _compared(
+    config: Config, kernel: theory.KernelFn, seen: theory.Tasks, unseen: theory.Tasks,
+    *, time: float,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Both predictors at one depth and number of shots, every time and task."""
+    head = theory.gradient_flow("head", time=config.adaptation_time)
+    mtl = _predictions(theory.mtl_predictor(kernel, seen, time=time), unseen, head)
+    for column, inner_time in enumerate(sorted(config.times)):
+        inner = theory.gradient_flow("head", time=inner_time)
+        predictor = theory.gbml_predictor(kernel, seen, inner=inner, time=time)
+        gbml = _predictions(predictor, unseen, head)
+        parts = predictor.transferred(unseen, adaptation=head)
+        closeness = closeness_of(
+            *([part[:_QUERIES] for part in each] for each in (mtl, gbml, parts))
+        )
+        for task in range(UNSEEN):
+            gap, transfer = closeness.gaps[task], closeness.transfers[task]
+            yield {
+                "time": column,
+                "task": task,
+                "gap": float(gap),
+                "relative_gap": float(gap / transfer) if gap else 0.0,
+                "mtl": _rounded(mtl[task][_QUERIES:, 0]),
+                "gbml": _rounded(gbml[task][_QUERIES:, 0]),
+            }
 
 
 def _first(all_tasks: theory.Tasks, shots: int) -> theory.Tasks:
     """The same tasks with the first of their supports."""
     return dataclasses.replace(
         all_tasks,
-        support_x=np.asarray(all_tasks.support_x)[:, :shots],
-        support_y=np.asarray(all_tasks.support_y)[:, :shots],
+        support_x=[x[:shots] for x in all_tasks.support_x],
+        support_y=[y[:shots] for y in all_tasks.support_y],
     )
 
 

@@ -175,8 +175,8 @@ def test_what_strangers_wrote_stays_text(
     shown = show(page_file)
     assert EVIL in shown.page.locator("#classes").inner_text()
     assert EVIL in shown.page.locator("#tasks").inner_text()
-    made = {"provenance": {"command": f"</script>{EVIL}", "commit": {"a": EVIL}}}
-    evil = fake.finished(tmp_path / EVIL, **made)
+    made = {"command": f"</script>{EVIL}", "commit": {"a": EVIL}}
+    evil = fake.finished(tmp_path / EVIL, provenance=made)
     other = fake.finished(tmp_path / "x" / EVIL, 0.5)
     output = runs_report([evil, other], tmp_path / "a.html", examples=0, tasks=0)
     shown = show(output)
