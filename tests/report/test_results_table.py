@@ -39,7 +39,9 @@ def test_cells(found: list[Run]) -> None:
 def test_what_all_runs_share_has_no_column(found: list[Run]) -> None:
     assert "Test tasks" not in results_table(found)
     other = found[2]._replace(config=_one_shot(found[2].config))
-    assert "glyphs, 5-way 1-shot" in results_table([*found[:2], other])
+    table = results_table([*found[:2], other])
+    assert "glyphs, 5-way 1-shot" in table
+    assert re.findall("aria-sort.*?>.*?>([^<]*)", table) == ["Test accuracy, %"]
     named = [run._replace(name="mtl") for run in found]
     assert "Learner" not in results_table(named)
 

@@ -33,7 +33,7 @@ def results_table(runs: Sequence[Run]) -> Markup:
             "th",
             element("button", column.title, type="button"),
             scope="col",
-            aria_sort="descending" if column.title.startswith("Test") else None,
+            aria_sort="descending" if column.title == _SORTED else None,
             class_="text" if column.title in _TEXTS else None,
         )
         for column in columns
@@ -100,6 +100,7 @@ def interval(run: Run) -> tuple[float, float]:
     return value - half, value + half
 
 
+_SORTED = "Test accuracy, %"
 _TEXTS = ("Run", "Learner", "Test tasks")
 
 
@@ -120,7 +121,7 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         columns.append(_Column("Test tasks", task_of, task_of))
     columns += [
         _Column(
-            "Test accuracy, %",
+            _SORTED,
             lambda run: join(_bar(run, low, high), accuracy(run)),
             lambda run: run.result["accuracy"],
         ),

@@ -233,10 +233,11 @@ class Chart {
     const ends = named.map((one) => ({ one, p: one.points.at(-1) }));
     for (const { one, p } of ends.sort((a, b) => this.sy.at(a.p.y) - this.sy.at(b.p.y))) {
       const px = this.sx.at(p.x);
-      const left = px + 12 + 7.2 * one.name.length > this.width;
+      const name = one.name.length > 24 ? `${one.name.slice(0, 22)}…` : one.name;
+      const left = px + 12 + 7.2 * name.length > this.width;
       floor = Math.max(floor + 16, this.sy.at(p.y) + 4);
       const group = draw(svg, "g", { class: `series c${one.colour}` });
-      draw(group, "text", { x: left ? px - 11 : px + 11, y: floor, class: left ? "end" : "start" }, one.name);
+      draw(group, "text", { x: left ? px - 11 : px + 11, y: floor, class: left ? "end" : "start" }, name);
     }
   }
 
