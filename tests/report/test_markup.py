@@ -19,6 +19,10 @@ def test_texts_and_attributes_are_escaped() -> None:
     assert text(3) == "3"
 
 
+def test_what_no_page_can_hold_is_replaced() -> None:
+    assert text("a\ud800\x1b\u202eb") == "a\ufffd\ufffd\ufffdb"
+
+
 def test_html_stays_html() -> None:
     inner = element("b", "x")
     assert element("p", inner, " & ", None, 1) == "<p><b>x</b> &amp; 1</p>"

@@ -107,6 +107,10 @@ def test_the_curves_are_read_by_keyboard_and_switched(
     figure.locator(".segments button", has_text="Loss").click()
     assert "training loss" in figure.locator("svg").text_content()
     assert page.locator("#efficiency-figure .bar").count() == 2
+    figure.locator(".legend button").nth(1).click()
+    assert "Nothing to show" in figure.locator("svg").text_content()
+    figure.locator(".frame").press("End")
+    assert not shown.troubles
 
 
 def test_example_tasks(show: Any, page_file: Path) -> None:

@@ -74,7 +74,9 @@ def _checked(found: dict[str, Any]) -> Explorer:
     )  # fmt: skip
 
 
-def _cell(cell: dict[str, Any], sizes: dict[str, int], points: int) -> dict[str, Any]:
+def _cell(cell: Any, sizes: dict[str, int], points: int) -> dict[str, Any]:
+    if not isinstance(cell, dict):
+        raise ValueError(f"{quoted(cell)} is no combination")
     for name, size in sizes.items():
         if type(cell[name]) is not int or not 0 <= cell[name] < size:
             raise ValueError(f"a combination has no such {name}: {quoted(cell[name])}")

@@ -6,6 +6,8 @@ import math
 import re
 from typing import Any
 
+from metabridge.untrusted import is_safe
+
 _VOID = {"img", "input", "meta", "br"}
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 # "</script>" would end the block, "<!--" turn what follows into a comment.
@@ -42,7 +44,7 @@ def text(value: object) -> Markup:
     """A value as HTML."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(str(value)))
+    return Markup(_escaped(str(value)))
 
 
 def data(identifier: str, value: Any) -> Markup:
@@ -57,7 +59,14 @@ def _attribute(name: str, value: object) -> str:
         return ""
     name = name.rstrip("_").replace("_", "-")
     assert _NAME.fullmatch(name)
-    return f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
+    return f" {name}" if value is True else f' {name}="{_escaped(str(value))}"'
+
+
+def _escaped(value: str) -> str:
+    """What UTF-8 cannot hold or would turn the text around is replaced, too."""
+    if not is_safe(value):
+        value = "".join(c if is_safe(c) else "\ufffd" for c in value)
+    return html.escape(value)
 
 
 def _finite(value: Any) -> Any:

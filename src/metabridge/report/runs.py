@@ -152,10 +152,11 @@ def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
         return []
     records = []
     for record in read_metrics(folder, kind):
-        numbers = {key: _number(record, key, path) for key in ("seconds", *names)}
+        wanted = ("step", "seconds", *names)
+        numbers = {key: _number(record, key, path) for key in wanted}
         whole = {key: value for key, value in numbers.items() if value is not None}
         if len(whole) == len(numbers):
-            records.append({"step": float(record["step"]), **whole})
+            records.append(whole)
     return records
 
 

@@ -161,6 +161,8 @@ class Chart {
     this.frame.setAttribute("aria-label", `${label}. Arrow keys read values.`);
     this.frame.replaceChildren(svg);
     this.drawn = shownSeries;
+    this.places = [];
+    this.dots = null;
     if (!xs.length) {
       draw(svg, "text", { x: this.width / 2, y: height / 2, class: "empty" }, "Nothing to show");
       return;
