@@ -47,9 +47,8 @@ def _body(explorer: Explorer) -> Markup:
             "Two infinitely wide networks, trained in closed form on "
             f"{explorer.training_tasks} tasks: one by multi-task learning (MTL), one "
             "by gradient-based meta-learning (GBML, here ANIL). Both then adapt their "
-            "head to a few points of a task that neither has seen. The deeper the "
-            "network and the shorter the inner loop of meta-learning, the less they "
-            "differ.",
+            "head to a few points of a task that neither has seen. Deep networks with "
+            "a short inner loop of meta-learning end nearly alike.",
             class_="subtitle",
         ),
     )
@@ -72,8 +71,8 @@ def _body(explorer: Explorer) -> Markup:
             element(
                 "p",
                 "The chosen time of the inner loop is drawn strongly, the others thin; "
-                "the point is the network above. The gap falls with depth; what is "
-                "left of the relative gap grows with the time of the inner loop.",
+                "the point is the network above. With a short inner loop both fall with "
+                "depth; with a longer one the relative gap stays.",
                 class_="note",
             ),
             element("div", class_="figure", id="gap-figure"),
