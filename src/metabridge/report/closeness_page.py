@@ -71,8 +71,8 @@ def _body(explorer: Explorer) -> Markup:
             element(
                 "p",
                 "The chosen time of the inner loop is drawn strongly, the others thin; "
-                "the point is the network above. With a short inner loop both fall with "
-                "depth; with a longer one the relative gap stays.",
+                "the point is the network above. With a short inner loop both fall "
+                "with depth; with a longer one the relative gap stays.",
                 class_="note",
             ),
             element("div", class_="figure", id="gap-figure"),
