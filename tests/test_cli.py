@@ -272,6 +272,22 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
     assert "--solver" in wrong
 
 
+def test_a_report_of_runs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "page.html"
+    call("report", str(run), f"--output={output}", "--examples=1", "--tasks=2")
+    assert f"the page: {output}" in capsys.readouterr().out
+    page = output.read_text(encoding="utf-8")
+    result = json.loads((run / "result.json").read_text())
+    assert f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f}" in page
+    assert "Example tasks" in page
+    message = refused(capsys, "report", str(run), "--theory=results.json")
+    assert "pass run folders or --theory, not both" in message
+    assert "there is no result" in refused(capsys, "report", "--theory=none.json")
+    assert "holds no finished run" in refused(capsys, "report", str(tmp_path))
+
+
 def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
     script = (
         "import sys\n"
@@ -290,6 +306,7 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
             ["compare", "--help"],
             ["--algorithms", "--images", "--minutes", "--shots", "--folder"],
         ),
+        (["report", "--help"], ["--theory", "--output", "--examples", "[PATH [PATH"]),
         (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
         (
             ["train", "mtl", "--help"],

@@ -20,6 +20,7 @@ LAYERS = [
     {"build", "evaluation"},
     {"training", "plots"},
     {"comparison"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, verify, compare, theory, datasets."""
+"""The command line: train, evaluate, verify, compare, report, theory, datasets."""
 
 import os
 import shlex
@@ -188,6 +188,43 @@ def _with_options(entry: str) -> str | LearnerConfig:
     return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
 
 
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    theory: Path | None = None,
+    output: Path = Path("report.html"),
+    examples: int = 3,
+    tasks: int = 100,
+    data_dir: Path | None = None,
+) -> None:
+    """Compare runs on one HTML page that stands by itself.
+
+    Results with intervals and costs, learning curves, example tasks with predictions,
+    accuracy by class, features and configurations.
+
+    Args:
+      runs: Run folders, or folders that hold some, such as that of a comparison.
+        Default: every finished run under runs/.
+      theory: Instead of runs, the results.json of `make ntk-compare`: its predictors
+        of MTL and GBML, to explore.
+      output: The page.
+      examples: Test tasks to show.
+      tasks: Test tasks to count confusions over. With --examples 0 --tasks 0 neither
+        data nor checkpoints are read.
+      data_dir: TFDS folder, if the data has moved.
+    """
+    from metabridge.report import closeness_report, runs_report
+
+    if theory is not None:
+        if runs:
+            raise ValueError("pass run folders or --theory, not both")
+        page = closeness_report(theory, output)
+    else:
+        page = runs_report(
+            runs, output, examples=examples, tasks=tasks, data_dir=data_dir, tell=print
+        )
+    print(f"the page: {page}")
+
+
 def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
     """Predict whether MTL will match meta-learning on tasks of a dataset.
 
@@ -229,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "evaluate": evaluate,
                     "verify": verify,
                     "compare": compare,
+                    "report": report,
                     "theory": theory,
                     "datasets": datasets,
                 },
