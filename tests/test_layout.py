@@ -19,7 +19,7 @@ LAYERS = [
     {"learners"},
     {"build", "evaluation"},
     {"training", "plots"},
-    {"comparison"},
+    {"comparison", "apply"},
     {"cli"},
     {"__main__"},
 ]
