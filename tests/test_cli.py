@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import metabridge
 from metabridge import cli
 from metabridge.config import ANILConfig
 from tests import toy
@@ -150,6 +151,17 @@ def test_verifying_a_run(
             call("verify", str(folder))
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_exporting_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "body.safetensors"
+    call("export", str(run), str(file), "--licence=MIT")
+    assert "body.md says what it is" in capsys.readouterr().out
+    assert "| licence | MIT |" in (tmp_path / "body.md").read_text()
+    assert metabridge.load_body(file).config.algorithm == "mtl"
+    assert "there already" in refused(capsys, "export", str(run), str(file))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from . import training as training
 from . import types as types
 from .apply import Body as Body
 from .apply import FewShotClassifier as FewShotClassifier
+from .apply import export_body as export_body
 from .apply import load_body as load_body
 from .comparison import compare as compare
 from .config import Config as Config

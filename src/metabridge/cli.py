@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, verify, compare, theory, datasets."""
+"""The command line: train, evaluate, verify, export, compare, theory, datasets."""
 
 import os
 import shlex
@@ -149,6 +149,28 @@ def verify(
         sys.exit(1)
 
 
+def export(
+    run: Annotated[Path, tyro.conf.Positional],
+    file: Annotated[Path, tyro.conf.Positional],
+    licence: str | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Write the body of a run to one file, and a card beside it.
+
+    The file holds all that `metabridge.FewShotClassifier` needs.
+
+    Args:
+      run: Folder of the run; its best checkpoint is taken.
+      file: NAME.safetensors; the card is NAME.md.
+      licence: Of the body, for the card.
+      data_dir: TFDS folder, if the data has moved.
+    """
+    from metabridge.apply import export_body
+
+    card = export_body(run, file, licence=licence, data_dir=data_dir)
+    print(f"{file} holds the body of {run}; {card} says what it is")
+
+
 def compare(
     algorithms: str,
     data: DataConfig,
@@ -228,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "train": _train_help,
                     "evaluate": evaluate,
                     "verify": verify,
+                    "export": export,
                     "compare": compare,
                     "theory": theory,
                     "datasets": datasets,

@@ -17,8 +17,10 @@ def test_a_run_is_loaded_once_until_it_changes(run: Path) -> None:
 
 
 def test_what_is_no_body(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is int, but must be a run's folder"):
+    with pytest.raises(ValueError, match="is int, but must be a run's folder, a file"):
         cached(3, None)
     for place in (tmp_path, tmp_path / "nowhere", ""):
-        with pytest.raises(ValueError, match=r"holds no run|is no folder of a run"):
+        with pytest.raises(
+            ValueError, match=r"holds no run|is neither a run's folder nor a file"
+        ):
             load_body(place)

@@ -10,7 +10,8 @@ import numpy as np
 
 from metabridge import build
 from metabridge.build import Shapes
-from metabridge.config import Config, EvaluationConfig
+from metabridge.config import Config, EvaluationConfig, MTLConfig, RFSConfig
+from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner
 from metabridge.training import run_folder, scoring, setup
 from metabridge.types import Variables
@@ -30,6 +31,9 @@ class Body:
     """Likewise."""
     variables: Variables
     """Parameters and batch statistics, of NumPy."""
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """For people: the dataset's name and fingerprint, the result, parameters, versions,
+    licence and card. Of a file from a stranger it says what the stranger wrote."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Body":
         return self  # scikit-learn's `clone` copies; what is compiled is kept for this
@@ -39,6 +43,10 @@ class Body:
         chosen = self.config.evaluation if evaluation is None else evaluation
         config = dataclasses.replace(self.config, evaluation=chosen)
         return build.learner(config, self.shapes)
+
+    def with_about(self, **values: Any) -> "Body":
+        """The same with more about it."""
+        return dataclasses.replace(self, about={**self.about, **values})
 
     def embed(self, images: Any) -> np.ndarray:
         """Features ``[N, D]`` of images, as `FewShotClassifier` takes them.
@@ -71,12 +79,14 @@ def from_run(run_dir: Path, *, data_dir: Path | None = None) -> Body:
     learner = build.learner(config, dataset)
     variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
+    result = result_of(run_dir)
     return Body(
-        _with_chosen_weight(config, result_of(run_dir)),
+        _with_chosen_weight(config, result),
         build.shapes_of(dataset),
         dataset.mean,
         dataset.std,
         variables,
+        _about(config, dataset, variables, result),
     )
 
 
@@ -88,6 +98,37 @@ def result_of(run_dir: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def without_paths(config: Config) -> Config:
+    """A configuration without folders of the machine that it was run on."""
+    name = config.data.dataset
+    if name.startswith("folder:"):
+        name = "folder:" + name.rstrip("/").split("/")[-1].removeprefix("folder:")
+    learner = config.learner
+    if isinstance(learner, MTLConfig | RFSConfig):
+        learner = dataclasses.replace(learner, teacher=None)
+    data = dataclasses.replace(config.data, dataset=name, data_dir=None)
+    return dataclasses.replace(config, learner=learner, data=data)
+
+
+_RESULT = ("accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "best_step")
+
+
+def _about(
+    config: Config, dataset: Dataset, variables: Variables, result: dict[str, Any]
+) -> dict[str, Any]:
+    made_by = result.get("provenance", {})
+    fingerprint = made_by.get("dataset", {}).get("fingerprint")
+    return {
+        "dataset": {
+            "name": without_paths(config).data.dataset,
+            "fingerprint": fingerprint or dataset.fingerprint(),
+        },
+        "result": {name: result[name] for name in _RESULT if name in result},
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        "versions": made_by.get("versions", run_folder.environment()["versions"]),
+    }
 
 
 def _with_chosen_weight(config: Config, result: dict[str, Any]) -> Config:

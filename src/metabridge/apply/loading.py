@@ -1,10 +1,11 @@
-"""A body from where it is: a run's folder. What was loaded last is kept."""
+"""A body from where it is: a run's folder, or a file. What was loaded last is kept."""
 
 import functools
 import os
 from pathlib import Path
 from typing import Any
 
+from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
 from metabridge.untrusted import expanded, shown
 
@@ -12,18 +13,23 @@ from metabridge.untrusted import expanded, shown
 def load_body(
     path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
 ) -> Body:
-    """The body of a run.
+    """The body of a run, or of a file that `export_body` wrote.
+
+    A file may be from a stranger: it is checked before it is used, and nothing in it is
+    run.
 
     Args:
-      path: folder of a run; its best checkpoint is taken.
+      path: folder of a run, of which the best checkpoint is taken; or a file.
       data_dir: where the dataset of the run is, if not where the run found it.
 
     Raises:
       ValueError: nothing there that can be used; what is wrong with it.
     """
     place = expanded(path)
+    if not place.exists():
+        raise ValueError(f"{shown(place)} is neither a run's folder nor a file")
     if not place.is_dir():
-        raise ValueError(f"{shown(place)} is no folder of a run")
+        return body_file.read(place)
     return from_run(place, data_dir=None if data_dir is None else Path(data_dir))
 
 
@@ -37,7 +43,8 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
         return body
     if not isinstance(body, str | os.PathLike):
         raise ValueError(
-            f"`body` is {type(body).__name__}, but must be a run's folder or a Body"
+            f"`body` is {type(body).__name__}, but must be a run's folder, a file or "
+            "a Body"
         )
     path = expanded(body).absolute()
     return _loaded(path, None if data_dir is None else Path(data_dir), _stamp(path))
