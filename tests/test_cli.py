@@ -153,6 +153,23 @@ def test_verifying_a_run(
         assert message in capsys.readouterr().err
 
 
+def test_a_dry_run_prints_what_it_would_take(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    call(*arguments, *FAST, "--dry-run")
+    out = capsys.readouterr().out
+    assert '"train_ways": 4' in out
+    for word in ("parameters", "memory of a step", "a checkpoint", "training"):
+        assert word in out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_exporting_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

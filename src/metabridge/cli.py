@@ -1,5 +1,6 @@
 """The command line: train, evaluate, verify, export, compare, theory, datasets."""
 
+import json
 import os
 import shlex
 import sys
@@ -33,6 +34,7 @@ def train_command(options: type) -> Callable[..., None]:
         evaluation: EvaluationConfig,
         run_dir: Path | None = None,
         resume: bool = False,
+        dry_run: bool = False,
         cluster: bool = False,
         coordinator: str | None = None,
         num_processes: int | None = None,
@@ -42,7 +44,11 @@ def train_command(options: type) -> Callable[..., None]:
             from metabridge import hosts
 
             hosts.connect(coordinator, num_processes, process_id)
-        _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
+        config = Config(learner, data, model, train, evaluation)
+        if dry_run:
+            _dry_run(config)
+        else:
+            _train(config, run_dir, resume=resume)
 
     train.__annotations__["learner"] = options
     train.__doc__ = f"""{(options.__doc__ or "").splitlines()[0]}
@@ -50,6 +56,8 @@ def train_command(options: type) -> Callable[..., None]:
     Args:
       run_dir: Folder of the run. Default: a new one under runs/.
       resume: Go on with the interrupted run in that folder; begin it if there is none.
+      dry_run: Print the resolved configuration and what the run would take (memory,
+        disk, time), and stop. Nothing is written.
       cluster: Train together with the other processes that Slurm, Kubernetes, Open MPI
         or a TPU pod has started with this command.
       coordinator: Host and port of the first of several processes, where none of these
@@ -281,6 +289,16 @@ def _train(config: Config, run_dir: Path | None, *, resume: bool) -> None:
     result = train(config, run_dir, resume=resume)
     if hosts.is_first():
         _print_result(result)
+
+
+def _dry_run(config: Config) -> None:
+    from metabridge import hosts
+    from metabridge.training.dry_run import dry_run, summary
+
+    report = dry_run(config)
+    if hosts.is_first():
+        print(json.dumps(report["config"], indent=2))
+        print(f"\n{summary(report)}")
 
 
 def _print_result(result: dict) -> None:

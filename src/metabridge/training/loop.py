@@ -2,30 +2,26 @@
 
 import contextlib
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
-from metabridge import build, hosts
+from metabridge import hosts
 from metabridge.config import Config, TrainConfig, resolve, with_steps
-from metabridge.data import episodes
-from metabridge.data.dataset import Dataset
 from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
-from metabridge.learners import Learner, State
-from metabridge.mesh import everywhere, mesh_of
-from metabridge.training import disk, memory, preemption, run_folder, setup, stream
+from metabridge.learners import State
+from metabridge.mesh import everywhere
+from metabridge.training import disk, preemption, run_folder, setup
+from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.fitting import Plan, fit
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
-from metabridge.training.step import compiled, jitted, steps_within
-from metabridge.training.teacher import teacher_of
+from metabridge.training.step import steps_within
 
 
 def train(
@@ -54,63 +50,34 @@ def train(
         result = run_folder.finished(run_dir, config)
         if result is not None:
             return result
-    dataset = setup.load(config)
-    setup.check_shapes(config, dataset)
-    build.check_precision(config.model, jax.devices()[0])
-    counts = jax.device_count(), jax.process_count()
-    mesh = mesh_of(build.num_devices(config.train, *counts))
-    learner = build.learner(config, dataset, teacher_of(config, dataset))
+    parts = parts_of(config)
     run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
     with run_folder.locked(run_dir):
         try:
-            return _train(config, dataset, learner, mesh, run_dir, resume=resume)
+            return _train(parts._replace(config=config), run_dir, resume=resume)
         finally:
             give_back_host_memory()
 
 
-def _train(
-    config: Config,
-    dataset: Dataset,
-    learner: Learner,
-    mesh: Mesh,
-    run_dir: Path,
-    *,
-    resume: bool,
-) -> dict[str, Any]:
+def _train(parts: Parts, run_dir: Path, *, resume: bool) -> dict[str, Any]:
     """A run whose configuration, data and folder are checked."""
-    keys = setup.keys_of(config)
-    sampler = setup.sampler(config, dataset, keys)
-    streamed = stream.is_wanted(dataset.train, config.train.stream)
+    config, dataset, learner, mesh = parts
     with contextlib.ExitStack() as closing:
         stopping = closing.enter_context(preemption.watched())
-        if streamed:
-            images = stream.TaskStream(
-                dataset.train,
-                sampler,
-                keys.train,
-                num_tasks=config.train.tasks_per_step or 1,
-                mesh=mesh,
-            )
-            closing.callback(images.close)
-        else:
-            images = everywhere(episodes.image_bank(dataset.train), mesh)
-        key = everywhere(keys.train, mesh)
-        state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
-        disk.check_space(run_dir / "checkpoints", state)
-        since = time.perf_counter()
-        function = jitted(learner, sampler, config, mesh, streamed=streamed)
-        at_most = config.train.log_every
-        run_steps, program = compiled(
-            function, state, images, key, at_most=at_most, mesh=mesh
-        )
-        costs = {"compile_seconds": time.perf_counter() - since}
-        costs["step_memory_mb"] = memory.check_fits(program, config.learner)
+        start = start_of(parts, closing)
+        keys = start.keys
+        disk.check_space(run_dir / "checkpoints", start.state)
+        step = step_of(parts, start)
+        costs = {
+            "compile_seconds": step.compile_seconds,
+            "step_memory_mb": step.memory_mb,
+        }
         if config.train.steps is None:
             minutes = config.train.minutes
             assert minutes is not None  # `resolve` leaves one of the two
-            timing = run_steps, state, images, key
-            steps = steps_within(minutes, *timing, at_most=at_most)
+            timing = step.run_steps, start.state, start.images, start.key
+            steps = steps_within(minutes, *timing, at_most=config.train.log_every)
             timed = with_steps(config.train, steps)
             config = dataclasses.replace(config, train=timed)
 
@@ -127,10 +94,10 @@ def _train(
         plan = Plan(
             config=config,
             mesh=mesh,
-            key=key,
+            key=start.key,
             key_validation=keys.validation,
-            run_steps=run_steps,
-            images=images,
+            run_steps=step.run_steps,
+            images=start.images,
             validate=evaluator(
                 learner, dataset, dataset.validation, setup.test_shape(config)
             ),
@@ -139,7 +106,7 @@ def _train(
             run_dir=run_dir,
             stopping=stopping,
         )
-        progress = fit(plan, ready(state))
+        progress = fit(plan, ready(start.state))
     return finish(config, dataset, learner, progress, run_dir, costs)
 
 
