@@ -153,6 +153,16 @@ def test_verifying_a_run(
         assert message in capsys.readouterr().err
 
 
+def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    message = refused(capsys, "train", "mtl", "--loggers", "wandb")
+    assert "pip install 'metabridge[wandb]'" in message
+    assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
+
+
 def test_a_dry_run_prints_what_it_would_take(
     images: Path,
     tmp_path: Path,

@@ -35,6 +35,7 @@ def train_command(options: type) -> Callable[..., None]:
         run_dir: Path | None = None,
         resume: bool = False,
         dry_run: bool = False,
+        loggers: tuple[Literal["wandb", "mlflow"], ...] = (),
         cluster: bool = False,
         coordinator: str | None = None,
         num_processes: int | None = None,
@@ -48,7 +49,7 @@ def train_command(options: type) -> Callable[..., None]:
         if dry_run:
             _dry_run(config)
         else:
-            _train(config, run_dir, resume=resume)
+            _train(config, run_dir, resume=resume, loggers=loggers)
 
     train.__annotations__["learner"] = options
     train.__doc__ = f"""{(options.__doc__ or "").splitlines()[0]}
@@ -58,6 +59,7 @@ def train_command(options: type) -> Callable[..., None]:
       resume: Go on with the interrupted run in that folder; begin it if there is none.
       dry_run: Print the resolved configuration and what the run would take (memory,
         disk, time), and stop. Nothing is written.
+      loggers: Where records go beside the run folder: Weights & Biases, MLflow.
       cluster: Train together with the other processes that Slurm, Kubernetes, Open MPI
         or a TPU pod has started with this command.
       coordinator: Host and port of the first of several processes, where none of these
@@ -282,11 +284,13 @@ def _train_help() -> None:
     sys.exit(2)
 
 
-def _train(config: Config, run_dir: Path | None, *, resume: bool) -> None:
+def _train(
+    config: Config, run_dir: Path | None, *, resume: bool, loggers: Sequence[str]
+) -> None:
     from metabridge import hosts
     from metabridge.training import train
 
-    result = train(config, run_dir, resume=resume)
+    result = train(config, run_dir, resume=resume, loggers=loggers)
     if hosts.is_first():
         _print_result(result)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ from metabridge.training import disk, preemption, run_folder, setup
 from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.fitting import Plan, fit
+from metabridge.training.loggers import Logger, Loggers, loggers_of
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
 from metabridge.training.step import steps_within
 
 
 def train(
-    config: Config, run_dir: Path | None = None, *, resume: bool = False
+    config: Config,
+    run_dir: Path | None = None,
+    *,
+    resume: bool = False,
+    loggers: Sequence[str | Logger] = (),
 ) -> dict[str, Any]:
     """Trains, selects on validation tasks, and scores on test tasks.
 
@@ -34,6 +40,8 @@ def train(
       run_dir: a new or empty folder, or with `resume` that of an interrupted run.
         Default: a new one under ``runs/``.
       resume: go on with the run in `run_dir`; without one there, start it.
+      loggers: who is told the records, too: "wandb", "mlflow" or a `Logger`. One that
+        fails is left out with a warning.
 
     Returns:
       What ``result.json`` in the run folder holds.
@@ -41,11 +49,13 @@ def train(
     Raises:
       ValueError: anything wrong with the configuration, the data or the folder, before
         any work starts.
+      ImportError: the package of a logger is missing.
       DivergenceError: the loss became NaN or infinite, or spiked, and no rollback was
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
     config = resolve(config)
+    told = Loggers(loggers_of(loggers))
     if resume and run_dir is not None:
         result = run_folder.finished(run_dir, config)
         if result is not None:
@@ -54,13 +64,20 @@ def train(
     run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
     with run_folder.locked(run_dir):
+        failed = True
         try:
-            return _train(parts._replace(config=config), run_dir, resume=resume)
+            parts = parts._replace(config=config)
+            result = _train(parts, run_dir, told, resume=resume)
+            failed = False
+            return result
         finally:
+            told.close(failed=failed)
             give_back_host_memory()
 
 
-def _train(parts: Parts, run_dir: Path, *, resume: bool) -> dict[str, Any]:
+def _train(
+    parts: Parts, run_dir: Path, told: Loggers, *, resume: bool
+) -> dict[str, Any]:
     """A run whose configuration, data and folder are checked."""
     config, dataset, learner, mesh = parts
     with contextlib.ExitStack() as closing:
@@ -88,6 +105,7 @@ def _train(parts: Parts, run_dir: Path, *, resume: bool) -> dict[str, Any]:
         hosts.wait("run folder checked")
         if hosts.is_first():
             run_folder.open_run(run_dir, config, resume=resume)
+        told.open(config, run_dir)
         hosts.wait("run folder opened")
         checkpoints = Checkpoints(run_dir / "checkpoints")
         closing.callback(checkpoints.close)
@@ -105,9 +123,13 @@ def _train(parts: Parts, run_dir: Path, *, resume: bool) -> dict[str, Any]:
             checkpoints=checkpoints,
             run_dir=run_dir,
             stopping=stopping,
+            loggers=told,
         )
         progress = fit(plan, ready(start.state))
-    return finish(config, dataset, learner, progress, run_dir, costs)
+    result = finish(config, dataset, learner, progress, run_dir, costs)
+    scored = {k: v for k, v in result.items() if k in ("accuracy", "ci95")}
+    told.log(progress.step, "test", scored)
+    return result
 
 
 def _folder(config: Config) -> Path:
