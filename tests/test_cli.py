@@ -319,7 +319,9 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         "    main(sys.argv[1:])\n"
         "except SystemExit as stop:\n"
         "    assert stop.code in (0, None), stop.code\n"
-        "loaded = {'jax', 'flax', 'optax', 'orbax', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'jax', 'flax', 'optax', 'orbax', 'matplotlib', 'numpy', 'PIL'}\n"
+        "heavy |= {'scipy', 'sklearn', 'safetensors', 'tensorboardX', 'tqdm'}\n"
+        "loaded = heavy & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
     for arguments, words in (
@@ -339,6 +341,41 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         assert done.returncode == 0, done.stderr[-2000:]
         for word in words:
             assert word in done.stdout
+
+
+def test_importing_the_package_and_its_configuration_is_light() -> None:
+    done = python(
+        "-c",
+        "import sys, metabridge\n"
+        "metabridge.Config()\n"
+        "assert not {'jax', 'flax', 'numpy', 'optax'} & set(sys.modules)\n"
+        "assert {'train', 'FewShotClassifier', 'load_body'} <= set(dir(metabridge))\n",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
+    script = python("-m", "metabridge", "--tyro-print-completion", "bash")
+    assert script.returncode == 0, script.stderr[-2000:]
+    (tmp_path / "completion").write_text(script.stdout)
+    asked = """
+        . ./completion
+        for line in "metabridge ver" "metabridge train mam" \\
+            "metabridge train mtl --learning" "metabridge evaluate r --tune"; do
+          COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+          COMP_LINE=$line; COMP_POINT=${#line}; COMPREPLY=()
+          _tyro_metabridge metabridge "${COMP_WORDS[COMP_CWORD]}" ""
+          echo "${COMPREPLY[@]}"
+        done"""
+    done = subprocess.run(
+        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
+    assert "--tune-head" in done.stdout
+    other = python("-m", "metabridge", "--tyro-print-completion", "zsh")
+    assert other.returncode == 0, other.stderr[-2000:]
+    assert other.stdout.startswith("#compdef metabridge\n")
+    assert "--learning-rate" in other.stdout
 
 
 def test_datasets_as_a_module() -> None:

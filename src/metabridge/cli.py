@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 
@@ -242,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        completing = any(map(_COMPLETION.match, arguments[:1]))
         if arguments[:1] == ["train"]:
             tyro.extras.subcommand_cli_from_dict(
                 {name: train_command(kind) for name, kind in ALGORITHMS.items()},
@@ -257,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             tyro.extras.subcommand_cli_from_dict(
                 {
-                    "train": _train_help,
+                    "train": _every_train() if completing else _train_help,
                     "evaluate": evaluate,
                     "verify": verify,
                     "export": export,
@@ -268,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 prog="metabridge",
                 description="Multi-task learning and gradient-based meta-learning.",
                 args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -282,6 +284,26 @@ def _train_help() -> None:
     """Train a learner: `metabridge train mtl --help` lists the options."""
     print(f"metabridge train takes an algorithm: {', '.join(ALGORITHMS)}")
     sys.exit(2)
+
+
+_COMPLETION = re.compile("--tyro-(print|write)-completion")
+
+
+def _every_train() -> Callable[..., None]:
+    """`metabridge train` with all learners below it.
+
+    A script for a shell has to know all commands, which is slower to build.
+    """
+
+    def train(learner: Any) -> None:
+        """Train a learner."""
+
+    learners = (
+        Annotated[Any, tyro.conf.subcommand(name, constructor=train_command(kind))]
+        for name, kind in ALGORITHMS.items()
+    )
+    train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
+    return train
 
 
 def _train(
