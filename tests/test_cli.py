@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import metabridge
 from metabridge import cli
 from metabridge.config import ANILConfig
 from tests import toy
@@ -150,6 +151,44 @@ def test_verifying_a_run(
             call("verify", str(folder))
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    message = refused(capsys, "train", "mtl", "--loggers", "wandb")
+    assert "pip install 'metabridge[wandb]'" in message
+    assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
+
+
+def test_a_dry_run_prints_what_it_would_take(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    call(*arguments, *FAST, "--dry-run")
+    out = capsys.readouterr().out
+    assert '"train_ways": 4' in out
+    for word in ("parameters", "memory of a step", "a checkpoint", "training"):
+        assert word in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exporting_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "body.safetensors"
+    call("export", str(run), str(file), "--licence=MIT")
+    assert "body.md says what it is" in capsys.readouterr().out
+    assert "| licence | MIT |" in (tmp_path / "body.md").read_text()
+    assert metabridge.load_body(file).config.algorithm == "mtl"
+    assert "there already" in refused(capsys, "export", str(run), str(file))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +335,9 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         "    main(sys.argv[1:])\n"
         "except SystemExit as stop:\n"
         "    assert stop.code in (0, None), stop.code\n"
-        "loaded = {'jax', 'flax', 'optax', 'orbax', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'jax', 'flax', 'optax', 'orbax', 'matplotlib', 'numpy', 'PIL'}\n"
+        "heavy |= {'scipy', 'sklearn', 'safetensors', 'tensorboardX', 'tqdm'}\n"
+        "loaded = heavy & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
     for arguments, words in (
@@ -317,6 +358,41 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         assert done.returncode == 0, done.stderr[-2000:]
         for word in words:
             assert word in done.stdout
+
+
+def test_importing_the_package_and_its_configuration_is_light() -> None:
+    done = python(
+        "-c",
+        "import sys, metabridge\n"
+        "metabridge.Config()\n"
+        "assert not {'jax', 'flax', 'numpy', 'optax'} & set(sys.modules)\n"
+        "assert {'train', 'FewShotClassifier', 'load_body'} <= set(dir(metabridge))\n",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
+    script = python("-m", "metabridge", "--tyro-print-completion", "bash")
+    assert script.returncode == 0, script.stderr[-2000:]
+    (tmp_path / "completion").write_text(script.stdout)
+    asked = """
+        . ./completion
+        for line in "metabridge ver" "metabridge train mam" \\
+            "metabridge train mtl --learning" "metabridge evaluate r --tune"; do
+          COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+          COMP_LINE=$line; COMP_POINT=${#line}; COMPREPLY=()
+          _tyro_metabridge metabridge "${COMP_WORDS[COMP_CWORD]}" ""
+          echo "${COMPREPLY[@]}"
+        done"""
+    done = subprocess.run(
+        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
+    assert "--tune-head" in done.stdout
+    other = python("-m", "metabridge", "--tyro-print-completion", "zsh")
+    assert other.returncode == 0, other.stderr[-2000:]
+    assert other.stdout.startswith("#compdef metabridge\n")
+    assert "--learning-rate" in other.stdout
 
 
 def test_datasets_as_a_module() -> None:
