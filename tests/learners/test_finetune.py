@@ -72,7 +72,7 @@ def test_training_and_batch_statistics_stay_as_they_were() -> None:
     body = Conv4(4)
     learner = protonet(body, optax.sgd(0.1))
     wrapped = finetune(learner, body, num_steps=1)
-    assert wrapped.step is learner.step
+    assert wrapped.gradient is learner.gradient
     assert wrapped.init is learner.init
     assert wrapped.name == "protonet-finetune"
     assert wrapped.frozen_body is None

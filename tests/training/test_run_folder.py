@@ -160,3 +160,12 @@ def test_what_cannot_change_the_result_may_be_another_when_resumed(
         CONFIG, train=dataclasses.replace(CONFIG.train, **other)
     )
     assert run_folder.check_run(tmp_path, config, resume=True) == config
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"cannot be written \(.*\): make it writable"),
+        run_folder.locked(tmp_path / "file" / "run"),
+    ):
+        pass

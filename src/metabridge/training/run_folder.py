@@ -129,9 +129,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK
-    with path.open("w", encoding="ascii") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="ascii")
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror or error}): make it "
+            "writable, or pass another --run-dir"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
