@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import metabridge
 from metabridge import cli
 from metabridge.config import ANILConfig
 from tests import toy
@@ -152,6 +153,44 @@ def test_verifying_a_run(
         assert message in capsys.readouterr().err
 
 
+def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    message = refused(capsys, "train", "mtl", "--loggers", "wandb")
+    assert "pip install 'metabridge[wandb]'" in message
+    assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
+
+
+def test_a_dry_run_prints_what_it_would_take(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    call(*arguments, *FAST, "--dry-run")
+    out = capsys.readouterr().out
+    assert '"train_ways": 4' in out
+    for word in ("parameters", "memory of a step", "a checkpoint", "training"):
+        assert word in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exporting_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "body.safetensors"
+    call("export", str(run), str(file), "--licence=MIT")
+    assert "body.md says what it is" in capsys.readouterr().out
+    assert "| licence | MIT |" in (tmp_path / "body.md").read_text()
+    assert metabridge.load_body(file).config.algorithm == "mtl"
+    assert "there already" in refused(capsys, "export", str(run), str(file))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -272,6 +311,22 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
     assert "--solver" in wrong
 
 
+def test_a_report_of_runs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "page.html"
+    call("report", str(run), f"--output={output}", "--examples=1", "--tasks=2")
+    assert f"the page: {output}" in capsys.readouterr().out
+    page = output.read_text(encoding="utf-8")
+    result = json.loads((run / "result.json").read_text())
+    assert f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f}" in page
+    assert "Example tasks" in page
+    message = refused(capsys, "report", str(run), "--theory=results.json")
+    assert "pass run folders or --theory, not both" in message
+    assert "there is no result" in refused(capsys, "report", "--theory=none.json")
+    assert "holds no finished run" in refused(capsys, "report", str(tmp_path))
+
+
 def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
     script = (
         "import sys\n"
@@ -280,7 +335,9 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         "    main(sys.argv[1:])\n"
         "except SystemExit as stop:\n"
         "    assert stop.code in (0, None), stop.code\n"
-        "loaded = {'jax', 'flax', 'optax', 'orbax', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'jax', 'flax', 'optax', 'orbax', 'matplotlib', 'numpy', 'PIL'}\n"
+        "heavy |= {'scipy', 'sklearn', 'safetensors', 'tensorboardX', 'tqdm'}\n"
+        "loaded = heavy & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
     for arguments, words in (
@@ -290,6 +347,7 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
             ["compare", "--help"],
             ["--algorithms", "--images", "--minutes", "--shots", "--folder"],
         ),
+        (["report", "--help"], ["--theory", "--output", "--examples", "[PATH [PATH"]),
         (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
         (
             ["train", "mtl", "--help"],
@@ -300,6 +358,41 @@ def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
         assert done.returncode == 0, done.stderr[-2000:]
         for word in words:
             assert word in done.stdout
+
+
+def test_importing_the_package_and_its_configuration_is_light() -> None:
+    done = python(
+        "-c",
+        "import sys, metabridge\n"
+        "metabridge.Config()\n"
+        "assert not {'jax', 'flax', 'numpy', 'optax'} & set(sys.modules)\n"
+        "assert {'train', 'FewShotClassifier', 'load_body'} <= set(dir(metabridge))\n",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
+    script = python("-m", "metabridge", "--tyro-print-completion", "bash")
+    assert script.returncode == 0, script.stderr[-2000:]
+    (tmp_path / "completion").write_text(script.stdout)
+    asked = """
+        . ./completion
+        for line in "metabridge ver" "metabridge train mam" \\
+            "metabridge train mtl --learning" "metabridge evaluate r --tune"; do
+          COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+          COMP_LINE=$line; COMP_POINT=${#line}; COMPREPLY=()
+          _tyro_metabridge metabridge "${COMP_WORDS[COMP_CWORD]}" ""
+          echo "${COMPREPLY[@]}"
+        done"""
+    done = subprocess.run(
+        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
+    assert "--tune-head" in done.stdout
+    other = python("-m", "metabridge", "--tyro-print-completion", "zsh")
+    assert other.returncode == 0, other.stderr[-2000:]
+    assert other.stdout.startswith("#compdef metabridge\n")
+    assert "--learning-rate" in other.stdout
 
 
 def test_datasets_as_a_module() -> None:

@@ -19,7 +19,8 @@ LAYERS = [
     {"learners"},
     {"build", "evaluation"},
     {"training", "plots"},
-    {"comparison"},
+    {"comparison", "apply"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

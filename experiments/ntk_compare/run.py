@@ -13,6 +13,7 @@ import numpy as np
 import theory
 from experiments.ntk_compare import figures, study, tables, tasks
 from experiments.ntk_compare.config import Config, check
+from experiments.ntk_compare.explorer import explorer
 from experiments.presentation import page, table
 from experiments.presentation.numbers import write_json
 from metabridge.data import load_dataset
@@ -42,6 +43,8 @@ class Results(NamedTuple):
     prediction_widths: Widths
     curves: list[figures.Curve]
     matrices: dict[str, np.ndarray]
+    explorer: dict[str, Any]
+    """What `metabridge report --theory` draws."""
     seconds: dict[str, float]
 
 
@@ -141,9 +144,11 @@ def _measure(config: Config, images: _Images) -> Results:
         prediction_widths = prediction_errors(few, unseen, **widths)
     with _timed(seconds, "curves and kernel matrices"):
         curves, matrices = _curves(config), _matrices(pairs[0][0])
+    with _timed(seconds, "curves of the explorer"):
+        explored = explorer(config, until=_CURVE_TIME)
     return Results(
         synthetic, image_study, accuracies, kernel_widths, prediction_widths, curves,
-        matrices, seconds,
+        matrices, explored, seconds,
     )  # fmt: skip
 
 
@@ -279,6 +284,7 @@ def _write_json(config: Config, results: Results) -> None:
         },
         "kernel_widths": widths(results.kernel_widths),
         "prediction_widths": widths(results.prediction_widths),
+        "explorer": results.explorer,
         "seconds": results.seconds,
     }
     write_json(config.output_dir / "results.json", values)

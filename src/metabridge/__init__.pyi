@@ -5,6 +5,10 @@ from . import learners as learners
 from . import models as models
 from . import training as training
 from . import types as types
+from .apply import Body as Body
+from .apply import FewShotClassifier as FewShotClassifier
+from .apply import export_body as export_body
+from .apply import load_body as load_body
 from .comparison import compare as compare
 from .config import Config as Config
 from .config import DataConfig as DataConfig

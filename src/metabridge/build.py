@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import optax
@@ -35,6 +35,19 @@ class Device(Protocol):
     def platform(self) -> str: ...
     @property
     def device_kind(self) -> str: ...
+
+
+class Shapes(NamedTuple):
+    """What of a dataset decides the shapes of a learner's parameters."""
+
+    image_shape: tuple[int, int, int]
+    """``(H, W, channels)``."""
+    num_classes: int
+    """Of the training split, without turns."""
+
+
+def shapes_of(dataset: Dataset) -> Shapes:
+    return Shapes(dataset.image_shape, dataset.train.num_classes)
 
 
 def model(config: ModelConfig, image_size: int) -> nn.Module:
@@ -135,21 +148,23 @@ def head(config: EvaluationConfig) -> heads.Head | None:
 
 
 def learner(
-    config: Config, dataset: Dataset, teacher: Variables | None = None
+    config: Config, data: Dataset | Shapes, teacher: Variables | None = None
 ) -> learners.Learner:
     """The learner of a resolved configuration, for the classes of a dataset.
 
     Args:
       config: what the learner is, how it is trained and how it adapts.
-      dataset: its image size and its number of training classes count.
+      data: a dataset, of which the image size and the number of training classes count,
+        or these alone.
       teacher: what the run named in the options of MTL or RFS has learned. It matters
         to training alone.
 
     Raises:
       ValueError: an option out of its range, or a head that does not fit the learner.
     """
-    body = model(config.model, dataset.image_shape[0])
-    trained = _trained(config, dataset, body, teacher)
+    shapes = data if isinstance(data, Shapes) else shapes_of(data)
+    body = model(config.model, shapes.image_shape[0])
+    trained = _trained(config, shapes, body, teacher)
     evaluation = config.evaluation
     if evaluation.head == "finetune":
         return learners.finetune(
@@ -163,12 +178,12 @@ def learner(
 
 
 def _trained(
-    config: Config, dataset: Dataset, body: nn.Module, teacher: Variables | None
+    config: Config, shapes: Shapes, body: nn.Module, teacher: Variables | None
 ) -> learners.Learner:
     """The learner as it is trained, with the adaptation it has by itself."""
     rule = optimizer(config.train)
     ways = _known(config.train.train_ways)
-    rows = dataset.train.num_classes * (4 if config.data.rotations else 1)
+    rows = shapes.num_classes * (4 if config.data.rotations else 1)
     options = config.learner
     if isinstance(options, MTLConfig):
         return _mtl(options, ways, body, rule, rows, teacher)

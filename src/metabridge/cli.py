@@ -1,11 +1,13 @@
-"""The command line: train, evaluate, verify, compare, theory, datasets."""
+"""The command line: train, evaluate, verify, export, compare, report and others."""
 
+import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 
@@ -33,6 +35,8 @@ def train_command(options: type) -> Callable[..., None]:
         evaluation: EvaluationConfig,
         run_dir: Path | None = None,
         resume: bool = False,
+        dry_run: bool = False,
+        loggers: tuple[Literal["wandb", "mlflow"], ...] = (),
         cluster: bool = False,
         coordinator: str | None = None,
         num_processes: int | None = None,
@@ -42,7 +46,11 @@ def train_command(options: type) -> Callable[..., None]:
             from metabridge import hosts
 
             hosts.connect(coordinator, num_processes, process_id)
-        _train(Config(learner, data, model, train, evaluation), run_dir, resume=resume)
+        config = Config(learner, data, model, train, evaluation)
+        if dry_run:
+            _dry_run(config)
+        else:
+            _train(config, run_dir, resume=resume, loggers=loggers)
 
     train.__annotations__["learner"] = options
     train.__doc__ = f"""{(options.__doc__ or "").splitlines()[0]}
@@ -50,6 +58,9 @@ def train_command(options: type) -> Callable[..., None]:
     Args:
       run_dir: Folder of the run. Default: a new one under runs/.
       resume: Go on with the interrupted run in that folder; begin it if there is none.
+      dry_run: Print the resolved configuration and what the run would take (memory,
+        disk, time), and stop. Nothing is written.
+      loggers: Where records go beside the run folder: Weights & Biases, MLflow.
       cluster: Train together with the other processes that Slurm, Kubernetes, Open MPI
         or a TPU pod has started with this command.
       coordinator: Host and port of the first of several processes, where none of these
@@ -149,6 +160,28 @@ def verify(
         sys.exit(1)
 
 
+def export(
+    run: Annotated[Path, tyro.conf.Positional],
+    file: Annotated[Path, tyro.conf.Positional],
+    licence: str | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Write the body of a run to one file, and a card beside it.
+
+    The file holds all that `metabridge.FewShotClassifier` needs.
+
+    Args:
+      run: Folder of the run; its best checkpoint is taken.
+      file: NAME.safetensors; the card is NAME.md.
+      licence: Of the body, for the card.
+      data_dir: TFDS folder, if the data has moved.
+    """
+    from metabridge.apply import export_body
+
+    card = export_body(run, file, licence=licence, data_dir=data_dir)
+    print(f"{file} holds the body of {run}; {card} says what it is")
+
+
 def compare(
     algorithms: str,
     data: DataConfig,
@@ -188,6 +221,43 @@ def _with_options(entry: str) -> str | LearnerConfig:
     return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
 
 
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    theory: Path | None = None,
+    output: Path = Path("report.html"),
+    examples: int = 3,
+    tasks: int = 100,
+    data_dir: Path | None = None,
+) -> None:
+    """Compare runs on one HTML page that stands by itself.
+
+    Results with intervals and costs, learning curves, example tasks with predictions,
+    accuracy by class, features and configurations.
+
+    Args:
+      runs: Run folders, or folders that hold some, such as that of a comparison.
+        Default: every finished run under runs/.
+      theory: Instead of runs, the results.json of `make ntk-compare`: its predictors
+        of MTL and GBML, to explore.
+      output: The page.
+      examples: Test tasks to show.
+      tasks: Test tasks to count confusions over. With --examples 0 --tasks 0 neither
+        data nor checkpoints are read.
+      data_dir: TFDS folder, if the data has moved.
+    """
+    from metabridge.report import closeness_report, runs_report
+
+    if theory is not None:
+        if runs:
+            raise ValueError("pass run folders or --theory, not both")
+        page = closeness_report(theory, output)
+    else:
+        page = runs_report(
+            runs, output, examples=examples, tasks=tasks, data_dir=data_dir, tell=print
+        )
+    print(f"the page: {page}")
+
+
 def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
     """Predict whether MTL will match meta-learning on tasks of a dataset.
 
@@ -210,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        completing = any(map(_COMPLETION.match, arguments[:1]))
         if arguments[:1] == ["train"]:
             tyro.extras.subcommand_cli_from_dict(
                 {name: train_command(kind) for name, kind in ALGORITHMS.items()},
@@ -225,17 +296,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             tyro.extras.subcommand_cli_from_dict(
                 {
-                    "train": _train_help,
+                    "train": _every_train() if completing else _train_help,
                     "evaluate": evaluate,
                     "verify": verify,
+                    "export": export,
                     "compare": compare,
+                    "report": report,
                     "theory": theory,
                     "datasets": datasets,
                 },
                 prog="metabridge",
                 description="Multi-task learning and gradient-based meta-learning.",
                 args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -251,13 +324,45 @@ def _train_help() -> None:
     sys.exit(2)
 
 
-def _train(config: Config, run_dir: Path | None, *, resume: bool) -> None:
+_COMPLETION = re.compile("--tyro-(print|write)-completion")
+
+
+def _every_train() -> Callable[..., None]:
+    """`metabridge train` with all learners below it.
+
+    A script for a shell has to know all commands, which is slower to build.
+    """
+
+    def train(learner: Any) -> None:
+        """Train a learner."""
+
+    learners = (
+        Annotated[Any, tyro.conf.subcommand(name, constructor=train_command(kind))]
+        for name, kind in ALGORITHMS.items()
+    )
+    train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
+    return train
+
+
+def _train(
+    config: Config, run_dir: Path | None, *, resume: bool, loggers: Sequence[str]
+) -> None:
     from metabridge import hosts
     from metabridge.training import train
 
-    result = train(config, run_dir, resume=resume)
+    result = train(config, run_dir, resume=resume, loggers=loggers)
     if hosts.is_first():
         _print_result(result)
+
+
+def _dry_run(config: Config) -> None:
+    from metabridge import hosts
+    from metabridge.training.dry_run import dry_run, summary
+
+    report = dry_run(config)
+    if hosts.is_first():
+        print(json.dumps(report["config"], indent=2))
+        print(f"\n{summary(report)}")
 
 
 def _print_result(result: dict) -> None:

@@ -45,6 +45,8 @@ def test_results(folder: Path) -> None:
         assert column.keys() == methods
         assert all(0 <= score["accuracy"] <= 1 for score in column.values())
     assert results["kernel_widths"]["widths"] == [64]
+    assert results["explorer"]["depths"] == [1, 4]
+    assert results["explorer"]["times"] == [0.0, 0.1]
 
 
 def test_page_is_self_contained(folder: Path) -> None:

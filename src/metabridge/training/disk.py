@@ -44,8 +44,7 @@ def check_space(folder: Path, tree: Any) -> None:
             f"{place} cannot be written ({error.strerror or error}): make it writable, "
             "or pass another --run-dir"
         ) from error
-    one = _METADATA * sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    needed = (RETAINED + 1) * one + _RESERVE
+    one, needed = checkpoint_bytes(tree)
     free, held = float(shutil.disk_usage(place).free), _size(folder)
     if free + held < needed:
         raise OSError(
@@ -54,6 +53,12 @@ def check_space(folder: Path, tree: Any) -> None:
             + (f" and {_mb(held)} theirs already" if held else "")
             + ": free some space, or pass a --run-dir on another disk"
         )
+
+
+def checkpoint_bytes(tree: Any) -> tuple[float, float]:
+    """What a checkpoint of a tree takes, and what its whole run does."""
+    one = _METADATA * sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    return one, (RETAINED + 1) * one + _RESERVE
 
 
 def not_saved(folder: Path, step: int, error: BaseException) -> OSError:

@@ -27,6 +27,7 @@ from metabridge.mesh import everywhere
 from metabridge.training import setup
 from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.divergence import DivergenceError, check_steps, summary
+from metabridge.training.loggers import Loggers
 from metabridge.training.metrics import MetricsWriter
 from metabridge.training.preemption import Preempted
 from metabridge.training.record import START, Progress
@@ -52,6 +53,8 @@ class Plan:
     run_dir: Path
     stopping: Callable[[], bool]
     """Whether the run has been asked to stop."""
+    loggers: Loggers = dataclasses.field(default_factory=Loggers)
+    """Who is told the records, beside the run folder."""
 
 
 class Place(NamedTuple):
@@ -234,6 +237,7 @@ class _Records:
     def __init__(self, plan: Plan, progress: Progress) -> None:
         first = hosts.is_first()
         self._writer = MetricsWriter(plan.run_dir) if first else None
+        self._loggers = plan.loggers
         self._bar = tqdm(
             total=plan.config.train.steps,
             initial=progress.step,
@@ -285,6 +289,7 @@ class _Records:
     def _write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         if self._writer is not None:
             self._writer.write(step, kind, values)
+        self._loggers.log(step, kind, values)
 
     def _show(self, progress: Progress) -> None:
         values = self._values

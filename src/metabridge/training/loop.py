@@ -2,34 +2,36 @@
 
 import contextlib
 import dataclasses
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
-from metabridge import build, hosts
+from metabridge import hosts
 from metabridge.config import Config, TrainConfig, resolve, with_steps
-from metabridge.data import episodes
-from metabridge.data.dataset import Dataset
 from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
-from metabridge.learners import Learner, State
-from metabridge.mesh import everywhere, mesh_of
-from metabridge.training import disk, memory, preemption, run_folder, setup, stream
+from metabridge.learners import State
+from metabridge.mesh import everywhere
+from metabridge.training import disk, preemption, run_folder, setup
+from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.fitting import Plan, fit
+from metabridge.training.loggers import Logger, Loggers, loggers_of
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
-from metabridge.training.step import compiled, jitted, steps_within
-from metabridge.training.teacher import teacher_of
+from metabridge.training.step import steps_within
 
 
 def train(
-    config: Config, run_dir: Path | None = None, *, resume: bool = False
+    config: Config,
+    run_dir: Path | None = None,
+    *,
+    resume: bool = False,
+    loggers: Sequence[str | Logger] = (),
 ) -> dict[str, Any]:
     """Trains, selects on validation tasks, and scores on test tasks.
 
@@ -38,6 +40,8 @@ def train(
       run_dir: a new or empty folder, or with `resume` that of an interrupted run.
         Default: a new one under ``runs/``.
       resume: go on with the run in `run_dir`; without one there, start it.
+      loggers: who is told the records, too: "wandb", "mlflow" or a `Logger`. One that
+        fails is left out with a warning.
 
     Returns:
       What ``result.json`` in the run folder holds.
@@ -45,72 +49,52 @@ def train(
     Raises:
       ValueError: anything wrong with the configuration, the data or the folder, before
         any work starts.
+      ImportError: the package of a logger is missing.
       DivergenceError: the loss became NaN or infinite, or spiked, and no rollback was
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
     config = resolve(config)
+    told = Loggers(loggers_of(loggers))
     if resume and run_dir is not None:
         result = run_folder.finished(run_dir, config)
         if result is not None:
             return result
-    dataset = setup.load(config)
-    setup.check_shapes(config, dataset)
-    build.check_precision(config.model, jax.devices()[0])
-    counts = jax.device_count(), jax.process_count()
-    mesh = mesh_of(build.num_devices(config.train, *counts))
-    learner = build.learner(config, dataset, teacher_of(config, dataset))
+    parts = parts_of(config)
     run_dir = _folder(config) if run_dir is None else run_dir
     config = run_folder.check_run(run_dir, config, resume=resume)
     with run_folder.locked(run_dir):
+        failed = True
         try:
-            return _train(config, dataset, learner, mesh, run_dir, resume=resume)
+            parts = parts._replace(config=config)
+            result = _train(parts, run_dir, told, resume=resume)
+            failed = False
+            return result
         finally:
+            told.close(failed=failed)
             give_back_host_memory()
 
 
 def _train(
-    config: Config,
-    dataset: Dataset,
-    learner: Learner,
-    mesh: Mesh,
-    run_dir: Path,
-    *,
-    resume: bool,
+    parts: Parts, run_dir: Path, told: Loggers, *, resume: bool
 ) -> dict[str, Any]:
     """A run whose configuration, data and folder are checked."""
-    keys = setup.keys_of(config)
-    sampler = setup.sampler(config, dataset, keys)
-    streamed = stream.is_wanted(dataset.train, config.train.stream)
+    config, dataset, learner, mesh = parts
     with contextlib.ExitStack() as closing:
         stopping = closing.enter_context(preemption.watched())
-        if streamed:
-            images = stream.TaskStream(
-                dataset.train,
-                sampler,
-                keys.train,
-                num_tasks=config.train.tasks_per_step or 1,
-                mesh=mesh,
-            )
-            closing.callback(images.close)
-        else:
-            images = everywhere(episodes.image_bank(dataset.train), mesh)
-        key = everywhere(keys.train, mesh)
-        state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
-        disk.check_space(run_dir / "checkpoints", state)
-        since = time.perf_counter()
-        function = jitted(learner, sampler, config, mesh, streamed=streamed)
-        at_most = config.train.log_every
-        run_steps, program = compiled(
-            function, state, images, key, at_most=at_most, mesh=mesh
-        )
-        costs = {"compile_seconds": time.perf_counter() - since}
-        costs["step_memory_mb"] = memory.check_fits(program, config.learner)
+        start = start_of(parts, closing)
+        keys = start.keys
+        disk.check_space(run_dir / "checkpoints", start.state)
+        step = step_of(parts, start)
+        costs = {
+            "compile_seconds": step.compile_seconds,
+            "step_memory_mb": step.memory_mb,
+        }
         if config.train.steps is None:
             minutes = config.train.minutes
             assert minutes is not None  # `resolve` leaves one of the two
-            timing = run_steps, state, images, key
-            steps = steps_within(minutes, *timing, at_most=at_most)
+            timing = step.run_steps, start.state, start.images, start.key
+            steps = steps_within(minutes, *timing, at_most=config.train.log_every)
             timed = with_steps(config.train, steps)
             config = dataclasses.replace(config, train=timed)
 
@@ -121,16 +105,17 @@ def _train(
         hosts.wait("run folder checked")
         if hosts.is_first():
             run_folder.open_run(run_dir, config, resume=resume)
+        told.open(config, run_dir)
         hosts.wait("run folder opened")
         checkpoints = Checkpoints(run_dir / "checkpoints")
         closing.callback(checkpoints.close)
         plan = Plan(
             config=config,
             mesh=mesh,
-            key=key,
+            key=start.key,
             key_validation=keys.validation,
-            run_steps=run_steps,
-            images=images,
+            run_steps=step.run_steps,
+            images=start.images,
             validate=evaluator(
                 learner, dataset, dataset.validation, setup.test_shape(config)
             ),
@@ -138,9 +123,13 @@ def _train(
             checkpoints=checkpoints,
             run_dir=run_dir,
             stopping=stopping,
+            loggers=told,
         )
-        progress = fit(plan, ready(state))
-    return finish(config, dataset, learner, progress, run_dir, costs)
+        progress = fit(plan, ready(start.state))
+    result = finish(config, dataset, learner, progress, run_dir, costs)
+    scored = {k: v for k, v in result.items() if k in ("accuracy", "ci95")}
+    told.log(progress.step, "test", scored)
+    return result
 
 
 def _folder(config: Config) -> Path:

@@ -217,19 +217,50 @@ def steps_within(
     *,
     at_most: int,
 ) -> int:
-    """How many steps a training time holds, at least 1.
+    """How many steps a training time holds, at least 1, as the first process times it.
 
-    Times more and more steps, on a copy of the state, until they take a second or a
-    tenth of the time.
+    Steps are timed for a second or a tenth of the time.
+    """
+    limit = min(_TIMED_SECONDS, 6.0 * minutes)
+    each = seconds_per_step(
+        run_steps, state, images, key, at_most=at_most, at_least=limit
+    )
+    return hosts.of_first(steps_of(minutes, each))
+
+
+def steps_of(minutes: float, each: float) -> int:
+    """How many steps of so many seconds a time holds, at least 1."""
+    # Not cut off: rounding must not cost the last step.
+    return max(int(60.0 * minutes / each + 1e-6), 1)
+
+
+def seconds_per_step(
+    run_steps: RunSteps,
+    state: State,
+    images: Images,
+    key: Key[Array, ""],
+    *,
+    at_most: int,
+    at_least: float = _TIMED_SECONDS,
+) -> float:
+    """What a step takes, of more and more steps on a copy of the state.
+
+    Args:
+      run_steps: from `compiled`, as the rest is for it.
+      state: where the steps begin; it is not touched.
+      images: of the steps.
+      key: of all steps.
+      at_most: steps of one call.
+      at_least: seconds that the timed steps have to take together.
     """
     state = jax.tree.map(jnp.copy, state)
     state, _ = run_steps(state, images, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
-    while seconds < min(_TIMED_SECONDS, 6.0 * minutes):
+    while seconds < at_least:
         number = 2 * number
         since = time.perf_counter()
         for first in range(0, number, at_most):
             count = min(at_most, number - first)
             state, _ = run_steps(state, images, key, first, count)
         seconds = time.perf_counter() - since
-    return hosts.of_first(max(int(60.0 * minutes * number / seconds), 1))
+    return seconds / number

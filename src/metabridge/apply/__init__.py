@@ -1,0 +1,4 @@
+from metabridge.apply.body import Body as Body
+from metabridge.apply.estimator import FewShotClassifier as FewShotClassifier
+from metabridge.apply.export import export_body as export_body
+from metabridge.apply.loading import load_body as load_body

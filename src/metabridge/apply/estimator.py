@@ -1,0 +1,233 @@
+"""A trained body as a classifier in the style of scikit-learn, which it does not need.
+
+classifier = metabridge.FewShotClassifier("runs/first")
+classifier.fit(images, labels)
+classifier.predict(new_images)
+"""
+
+import dataclasses
+import inspect
+import operator
+import os
+from typing import Any, get_args
+
+import numpy as np
+
+from metabridge.apply import loading
+from metabridge.apply.adaptation import adaptation_of
+from metabridge.apply.body import Body
+from metabridge.apply.images import checked
+from metabridge.apply.labels import encode
+from metabridge.config import (
+    Config,
+    EvaluationConfig,
+    GradientBasedConfig,
+    HeadName,
+    check,
+)
+
+_NUMBERS = {
+    "C": float,
+    "penalty": float,
+    "finetune_rate": float,
+    "finetune_steps": operator.index,
+    "test_steps": operator.index,
+}
+"""Options, and what makes a Python number of one of NumPy's."""
+
+
+class NotFittedError(ValueError, AttributeError):
+    """`fit` has not been called; of the kinds that scikit-learn's error is of."""
+
+
+class FewShotClassifier:
+    """Adapts a trained body to a new task, and classifies images.
+
+    Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8 or floats in [0, 1] (rounded to
+    256 values), a list of such images of any sizes, or a list of paths of JPEG and PNG
+    files. They are resized to the body's size and turned grey or to colour as its
+    training images were. Labels are anything hashable.
+
+    Args:
+      body: folder of a run, a file that `export_body` wrote, or a `Body`.
+      head: logistic, ridge, svm, centroid or attention on frozen features, with any
+        number of classes; finetune; or own, the learner's adaptation, which for
+        learners with a meta-learned head takes as many classes as it was trained with.
+        Default: as the run was tested.
+      C: logistic and svm: weight of the data against the squared weights.
+      penalty: ridge: weight of the squared weights.
+      finetune_steps: steps of Adam.
+      finetune_rate: Adam's learning rate.
+      test_steps: learners with an inner loop: its steps.
+      data_dir: where the dataset of the run is, if not where the run found it.
+
+    Attributes:
+      classes_: labels that were fitted, ``[ways]``, ascending where they have an order.
+      body_: the body.
+
+    What is wrong with an option, images or labels is a ValueError of `fit` or
+    `predict`. Everything is deterministic.
+    """
+
+    _estimator_type = "classifier"
+
+    def __init__(
+        self,
+        body: str | os.PathLike[str] | Body,
+        *,
+        head: str | None = None,
+        C: float | None = None,
+        penalty: float | None = None,
+        finetune_steps: int | None = None,
+        finetune_rate: float | None = None,
+        test_steps: int | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.body = body
+        self.head = head
+        self.C = C
+        self.penalty = penalty
+        self.finetune_steps = finetune_steps
+        self.finetune_rate = finetune_rate
+        self.test_steps = test_steps
+        self.data_dir = data_dir
+
+    def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
+        """Adapts to a task.
+
+        Args:
+          images: N of them, of at least two classes.
+          labels: one each.
+        """
+        body = loading.cached(self.body, self.data_dir)
+        source = checked(images, body.shapes.image_shape)
+        classes, codes = encode(labels, len(source))
+        evaluation = self._evaluation(body.config, len(classes))
+        adaptation = adaptation_of(body, evaluation)
+        self._adapted = adaptation.fit(source, codes, len(classes))
+        self.body_, self.classes_ = body, classes
+        self._fitted_evaluation = evaluation
+        return self
+
+    def predict(self, images: Any) -> np.ndarray:
+        """The label of each image, ``[N]``."""
+        scores = self._scores(images)
+        return self.classes_[scores.argmax(1)]
+
+    def decision_function(self, images: Any) -> np.ndarray:
+        """Scores ``[N, ways]``; of two classes ``[N]``, positive for the second."""
+        scores = self._scores(images)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Softmax of the scores, ``[N, ways]``, in the order of `classes_`.
+
+        Probabilities by the model of a logistic head, of attention, of centroids and of
+        learned adaptations; of ridge regression and an SVM only an order.
+        """
+        scores = self._scores(images).astype(np.float64)
+        odds = np.exp(scores - scores.max(1, keepdims=True))
+        return odds / odds.sum(1, keepdims=True)
+
+    def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:
+        """Share of images classified right; weighted, if weights are given.
+
+        Raises:
+          ValueError: another number of labels than of images.
+        """
+        said = self.predict(images)
+        given = list(labels)
+        if len(given) != len(said):
+            raise ValueError(f"there are {len(said)} images, but {len(given)} labels")
+        right = [bool(a == b) for a, b in zip(said, given, strict=True)]
+        return float(np.average(right, weights=sample_weight))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The options by name, as scikit-learn wants them."""
+        del deep
+        return {name: getattr(self, name) for name in _names()}
+
+    def set_params(self, **params: Any) -> "FewShotClassifier":
+        """Sets options; the next `fit` takes them.
+
+        Raises:
+          ValueError: an unknown option.
+        """
+        for name, value in params.items():
+            if name not in _names():
+                raise ValueError(
+                    f"Invalid parameter {name!r}; known are {', '.join(_names())}"
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        given = {k: v for k, v in self.get_params().items() if v is not None}
+        text = ", ".join(f"{k}={v!r}" for k, v in given.items() if k != "body")
+        body = "Body(...)" if isinstance(self.body, Body) else repr(self.body)
+        return f"FewShotClassifier({body}{', ' if text else ''}{text})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+        )
+
+    def _scores(self, images: Any) -> np.ndarray:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
+        source = checked(images, self.body_.shapes.image_shape)
+        adaptation = adaptation_of(self.body_, self._fitted_evaluation)
+        return adaptation.scores(self._adapted, source)
+
+    def _numbers(self) -> dict[str, Any]:
+        found = {}
+        for name, kind in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            try:
+                found[name] = kind(value)
+            except (TypeError, ValueError) as error:
+                wanted = "float" if kind is float else "int"
+                raise ValueError(
+                    f"`{name}` is {value!r}, but must be of type {wanted}"
+                ) from error
+        return found
+
+    def _evaluation(self, config: Config, ways: int) -> EvaluationConfig:
+        """How to adapt: as the run does but for what is given.
+
+        Raises:
+          ValueError: an option out of its range, or a head that does not fit.
+        """
+        given: dict[str, Any] = self._numbers()
+        if self.head is not None:
+            if self.head not in get_args(HeadName):
+                known = ", ".join(get_args(HeadName))
+                raise ValueError(f"`head` is {self.head!r}; known are {known}")
+            given["head"] = self.head
+        chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
+        own = chosen.head == "own" and isinstance(config.learner, GradientBasedConfig)
+        trained_ways = config.train.train_ways
+        if own and ways != trained_ways:
+            raise ValueError(
+                f"{config.algorithm} has a meta-learned head of {trained_ways} "
+                f"classes, but the labels have {ways}: pass as many, or fit another "
+                'head on its features, for example `head="logistic"`'
+            )
+        if own and trained_ways is not None:
+            chosen = dataclasses.replace(chosen, ways=trained_ways)
+        check(dataclasses.replace(config, evaluation=chosen))
+        return chosen
+
+
+def _names() -> list[str]:
+    return list(inspect.signature(FewShotClassifier).parameters)

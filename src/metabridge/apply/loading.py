@@ -1,0 +1,62 @@
+"""A body from where it is: a run's folder, or a file. What was loaded last is kept."""
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from metabridge.apply import body_file
+from metabridge.apply.body import Body, from_run
+from metabridge.untrusted import expanded, shown
+
+
+def load_body(
+    path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
+) -> Body:
+    """The body of a run, or of a file that `export_body` wrote.
+
+    A file may be from a stranger: it is checked before it is used, and nothing in it is
+    run.
+
+    Args:
+      path: folder of a run, of which the best checkpoint is taken; or a file.
+      data_dir: where the dataset of the run is, if not where the run found it.
+
+    Raises:
+      ValueError: nothing there that can be used; what is wrong with it.
+    """
+    place = expanded(path)
+    if not place.exists():
+        raise ValueError(f"{shown(place)} is neither a run's folder nor a file")
+    if not place.is_dir():
+        return body_file.read(place)
+    return from_run(place, data_dir=None if data_dir is None else Path(data_dir))
+
+
+def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
+    """A body as it is, or loaded; once while what is on the disk stays the same.
+
+    Raises:
+      ValueError: neither a body nor a path, or as `load_body`.
+    """
+    if isinstance(body, Body):
+        return body
+    if not isinstance(body, str | os.PathLike):
+        raise ValueError(
+            f"`body` is {type(body).__name__}, but must be a run's folder, a file or "
+            "a Body"
+        )
+    path = expanded(body).absolute()
+    return _loaded(path, None if data_dir is None else Path(data_dir), _stamp(path))
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, data_dir: Path | None, stamp: tuple[int, ...]) -> Body:
+    del stamp
+    return load_body(path, data_dir=data_dir)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Another one once a run has a new checkpoint or a result."""
+    places = (path, path / "checkpoints", path / "result.json")
+    return tuple(place.stat().st_mtime_ns for place in places if place.exists())

@@ -1,0 +1,109 @@
+"""A task adapted to by hand scores as in evaluation; batches do not count."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from metabridge.apply import adaptation
+from metabridge.apply.adaptation import adaptation_of, features_of
+from metabridge.apply.images import checked
+from metabridge.config import ALGORITHMS
+from metabridge.data import augment, episodes
+from metabridge.evaluation import evaluator
+from metabridge.types import TaskShape
+from tests.apply import bodies
+
+DATA = bodies.dataset()
+SHAPE = TaskShape(**bodies.SHAPE)
+TASKS = 4
+
+
+def scored_by_hand(body, key) -> float:
+    """Mean accuracy on the tasks that evaluation draws with a key."""
+    split = DATA.test
+    index = episodes.class_index(split)
+    labels = np.repeat(np.arange(SHAPE.ways, dtype=np.int32), SHAPE.shots)
+    truth = np.repeat(np.arange(SHAPE.ways), SHAPE.queries)
+    adapt = adaptation_of(body, body.config.evaluation)
+    accuracies = []
+    for task in jax.random.split(key, TASKS):
+        drawn = episodes.sample_episode(
+            task, index, SHAPE, max_size=int(split.images_per_class.max())
+        )
+        support = split.images[np.asarray(drawn.support).reshape(-1)]
+        query = split.images[np.asarray(drawn.query).reshape(-1)]
+        shape = DATA.image_shape
+        adapted = adapt.fit(checked(support, shape), labels, SHAPE.ways)
+        said = adapt.scores(adapted, checked(query, shape)).argmax(1)
+        accuracies.append((said == truth).mean())
+    return float(np.mean(accuracies))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "head"),
+    [
+        ("mtl", "logistic"),
+        ("mtl", "svm"),
+        ("mtl", "finetune"),
+        ("maml", "own"),
+        ("anil", "own"),
+        ("protonet", "own"),
+        ("matching", "own"),
+        ("r2d2", "own"),
+        ("maml", "ridge"),
+        *(
+            pytest.param(name, "own", marks=pytest.mark.slow)
+            for name in ("boil", "meta_sgd", "reptile", "imaml", "metaoptnet")
+        ),
+        pytest.param("rfs", "centroid", marks=pytest.mark.slow),
+        pytest.param("mtl", "attention", marks=pytest.mark.slow),
+    ],
+)
+def test_accuracy_is_that_of_evaluation(algorithm: str, head: str) -> None:
+    body = bodies.body(algorithm, DATA, head=head)
+    evaluate = evaluator(body.learner(), DATA, DATA.test, SHAPE)
+    key = jax.random.key(5)
+    expected = evaluate(body.variables, key, TASKS).accuracy
+    assert scored_by_hand(body, key) == pytest.approx(expected, abs=1e-6)
+    assert 0.2 < expected < 1  # neither trivial nor blind
+
+
+def test_every_learner_is_among_them() -> None:
+    marks = test_accuracy_is_that_of_evaluation.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    named = {getattr(case, "values", case)[0] for case in marks}
+    assert named == set(ALGORITHMS)
+
+
+def test_features_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bodies.body("mtl", DATA)
+    images = DATA.test.images[:13]
+    learner = body.learner()
+    assert learner.frozen_body is not None
+    normalised = augment.normalise(jax.numpy.asarray(images), body.mean, body.std)
+    expected = learner.frozen_body.embed(body.variables, normalised)
+    for size in (1, 4, 512):
+        monkeypatch.setattr(adaptation, "_batch_size", lambda _, size=size: size)
+        features_of.cache_clear()
+        found = features_of(body)(checked(images, DATA.image_shape))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    features_of.cache_clear()
+
+
+def test_what_is_compiled_is_kept() -> None:
+    body = bodies.body("mtl", DATA)
+    one = adaptation_of(body, body.config.evaluation)
+    same = dataclasses.replace(body.config.evaluation)
+    assert adaptation_of(body, same) is one
+
+
+def test_a_support_beyond_the_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adaptation.devices, "free_bytes", lambda: 10)
+    body = bodies.body("maml", DATA)
+    images = checked(DATA.test.images[:6], DATA.image_shape)
+    labels = np.arange(6, dtype=np.int32) % 3
+    with pytest.raises(ValueError, match=r"GB of memory, but .* pass fewer images"):
+        adaptation_of(body, body.config.evaluation).fit(images, labels, 3)

@@ -1,0 +1,57 @@
+"""A body taken from a run is what the run has learned."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from metabridge import build
+from metabridge.apply import body as bodies
+from metabridge.apply.body import from_run, result_of
+from metabridge.config import Config, EvaluationConfig, ModelConfig
+from metabridge.training import RunError, run_folder, scoring, setup
+
+
+def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> None:
+    body = from_run(run)
+    config = run_folder.read_config(run)
+    dataset = setup.load(config)
+    learner = build.learner(config, dataset)
+    expected, _ = scoring.best_variables(config, dataset, learner, run)
+    jax.tree.map(np.testing.assert_array_equal, body.variables, expected)
+    assert (body.mean, body.std) == (dataset.mean, dataset.std)
+    assert body.shapes == ((8, 8, 1), 8)
+    assert body.config == config
+    assert copy.deepcopy(body) is body
+
+
+def test_features_are_those_of_the_learner(run: Path) -> None:
+    body = from_run(run)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    features = body.embed(images)
+    assert features.shape == (3, 16)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    assert np.array_equal(features, body.embed(images))
+    with pytest.raises(ValueError, match="is empty"):
+        body.embed([])
+
+
+def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
+    config = Config(
+        model=ModelConfig(), evaluation=EvaluationConfig(head="ridge", tune_head=True)
+    )
+    kept = bodies._with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
+    assert (kept.evaluation.penalty, kept.evaluation.tune_head) == (0.03, False)
+    fixed = dataclasses.replace(config, evaluation=EvaluationConfig(head="ridge"))
+    assert bodies._with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
+
+
+def test_results_that_are_not_there(tmp_path: Path) -> None:
+    assert result_of(tmp_path) == {}
+    (tmp_path / "result.json").write_text("{")
+    assert result_of(tmp_path) == {}
+    with pytest.raises(RunError, match="holds no run"):
+        from_run(tmp_path)

@@ -1,0 +1,195 @@
+"""Bodies in files: exact there and back, and nothing else is taken for one."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from metabridge.apply import Body, body_file
+from metabridge.config import ALGORITHMS, DataConfig, MTLConfig
+from tests.apply import bodies
+
+DATA = bodies.dataset()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_there_and_back(algorithm: str, tmp_path: Path) -> None:
+    head = "centroid" if algorithm in ("mtl", "rfs") else "own"
+    body = bodies.body(algorithm, DATA, head=head).with_about(licence="MIT")
+    path = tmp_path / "body.safetensors"
+    body_file.write(path, body)
+    found = body_file.read(path)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, body.variables)
+    kinds = [jax.tree.map(lambda leaf: leaf.dtype, b.variables) for b in (found, body)]
+    assert kinds[0] == kinds[1]
+    for field in dataclasses.fields(Body):
+        if field.name != "variables":
+            assert getattr(found, field.name) == getattr(body, field.name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["body.safetensors"]
+    body_file.write(tmp_path / "again.safetensors", found)
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_other_bodies(tmp_path: Path) -> None:
+    path = tmp_path / "body.safetensors"
+    for model in ("mlp", "resnet12"):
+        body = bodies.body("mtl", DATA, model=model)
+        body_file.write(path, body)
+        found = body_file.read(path)
+        jax.tree.map(np.testing.assert_array_equal, found.variables, body.variables)
+
+
+def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:
+    body = bodies.body("mtl", DATA)
+    config = dataclasses.replace(
+        body.config,
+        data=DataConfig(dataset="folder:/home/me/birds/", data_dir=Path("/home/me")),
+        learner=MTLConfig(teacher=Path("/home/me/runs/1")),
+    )
+    path = tmp_path / "body.safetensors"
+    body_file.write(path, dataclasses.replace(body, config=config))
+    assert b"/home" not in path.read_bytes()
+    found = body_file.read(path).config
+    assert found.data.dataset == "folder:birds"
+    assert found == body_file.without_paths(config)
+
+
+class Parts:
+    """A file taken apart, to be put together otherwise."""
+
+    def __init__(self, path: Path) -> None:
+        body_file.write(path, bodies.body("protonet", DATA, model="mlp"))
+        with safe_open(path, framework="numpy") as file:
+            self.arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.header: dict[str, Any] = json.loads(file.metadata()["metabridge"])
+        self.path = path
+        self.text: str | None = None
+
+    def refused(self, message: str) -> None:
+        text = json.dumps(self.header) if self.text is None else self.text
+        save_file(self.arrays, self.path, metadata={"metabridge": text})
+        with pytest.raises(ValueError, match=message) as caught:
+            body_file.read(self.path)
+        assert self.path.name in str(caught.value)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path / "body.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format", 2, "its format is 2"),
+        ("format", True, "its format is True"),
+        ("config", None, "`config` is None"),
+        ("config", {"algorithm": "forest"}, "unknown algorithm 'forest'"),
+        ("config", {"algorithm": "protonet"}, "`steps` is None"),  # not resolved
+        ("image_shape", [16, 16], "no .H, W, 1 | 3."),
+        ("image_shape", [16, 16, 2], "no .H, W, 1 | 3."),
+        ("image_shape", [16, 10**12, 3], "no .H, W, 1 | 3."),
+        ("image_shape", [12, 16, 3], "its configuration takes"),
+        ("num_classes", 0, "`num_classes` is 0"),
+        ("num_classes", "many", "`num_classes` is 'many'"),
+        ("mean", [0.5], "not 3 numbers"),
+        ("mean", [0.5, float("nan"), 0.5], "must be finite"),
+        ("std", [0.5, 0.0, 0.5], "must be positive"),
+        ("about", [], "`about` is"),
+    ],
+)
+def test_headers_that_do_not_hold(
+    parts: Parts, name: str, value: Any, message: str
+) -> None:
+    parts.header[name] = value
+    parts.refused(message)
+
+
+def test_bodies_beyond_all_size(parts: Parts) -> None:
+    parts.header["config"]["model"]["width"] = 10**9
+    parts.refused("`width` is 1000000000")
+    parts.header["config"]["model"]["width"] = 8192  # would be refused when allocated
+    parts.refused("its configuration takes")
+
+
+def test_arrays_that_are_not_the_learners(parts: Parts) -> None:
+    name, array = next(iter(parts.arrays.items()))
+    parts.arrays[name] = array[..., :-1].copy()
+    parts.refused(r"its configuration takes float32")
+    parts.arrays[name] = array.astype(np.float64)
+    parts.refused(r"is F64")
+    parts.arrays[name] = np.full_like(array, np.inf)
+    parts.refused("not finite")
+    del parts.arrays[name]
+    parts.refused("it misses the array")
+    parts.arrays[name] = array
+    parts.arrays["params/other"] = array
+    parts.refused("it has the array 'params/other'")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "not a JSON object"),
+        ('{"format": 1, "format": 1}', "twice"),
+    ],
+)
+def test_headers_that_are_no_json(parts: Parts, text: str, message: str) -> None:
+    parts.text = text
+    parts.refused(message)
+
+
+def test_files_that_are_cut_off_or_something_else(parts: Parts) -> None:
+    whole = parts.path.read_bytes()
+    for content in (
+        b"",
+        b"no",
+        whole[:9],
+        whole[:-1],
+        whole + b"0",
+        (2**63).to_bytes(8, "little") + whole[8:],
+        (2**40).to_bytes(8, "little") + whole[8:],
+        b"\x80\x04cos\nsystem\n(S'true'\ntR.",  # a pickle
+    ):
+        parts.path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"body.safetensors is no exported body"):
+            body_file.read(parts.path)
+    save_file(parts.arrays, parts.path)
+    with pytest.raises(ValueError, match="no entry `metabridge`"):
+        body_file.read(parts.path)
+
+
+def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="no regular file"):
+        body_file.read(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        body_file.read(tmp_path / "nowhere")
+    (tmp_path / "large").write_bytes(bytes(100))
+    monkeypatch.setattr(body_file.devices, "free_host_bytes", lambda: 99)
+    with pytest.raises(ValueError, match="100 bytes, more than memory"):
+        body_file.read(tmp_path / "large")
+
+
+def test_random_bytes_in_the_header_are_a_value_error(parts: Parts) -> None:
+    whole, generator = parts.path.read_bytes(), np.random.default_rng(0)
+    end = 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in generator.integers(0, end, 3):
+            content[place] = generator.integers(0, 256)
+        parts.path.write_bytes(content)
+        try:
+            found = body_file.read(parts.path)
+        except ValueError:
+            continue
+        assert isinstance(found, Body)  # a harmless change, of a number or a name

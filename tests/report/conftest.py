@@ -1,0 +1,110 @@
+"""Runs for the pages, a browser that shows them, and the checks of accessibility."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from metabridge.config import Config, MTLConfig, ProtoNetConfig
+from metabridge.training import train
+from tests import toy
+
+EVIL = "<img src=x onerror=alert(1)>"
+"""The name of a test class."""
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of class folders; the cache is elsewhere than the user's."""
+    root = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
+        folder = toy.write_folder(root / "images")
+        (folder / "test" / "test_0").rename(folder / "test" / EVIL)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs, ``mtl`` and ``other``."""
+    folder = tmp_path_factory.mktemp("trained")
+    learners = {"mtl": MTLConfig(), "other": ProtoNetConfig()}
+    for name, learner in learners.items():
+        config: Config = toy.config(images, learner=learner)
+        with jax.numpy_dtype_promotion("standard"):
+            train(config, folder / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def checkpoints_promote() -> Iterator[None]:
+    """Optax divides counts by numbers where a state is made anew."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("no chromium is installed: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"]
+        )
+        yield started
+        started.close()
+
+
+class Shown:
+    """A page in the browser, and everything that went wrong on it."""
+
+    def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
+        self.troubles: list[str] = []
+        self.requests: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.troubles.append(message.text))
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def violations(self) -> list[str]:
+        """What axe-core finds."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        found = axe.run(self.page).response["violations"]
+        return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
+
+    def data(self) -> Any:
+        """What the page gave to its script."""
+        return json.loads(self.page.text_content("#report-data"))
+
+    def loaded_elsewhere(self) -> list[str]:
+        return [u for u in self.requests if not u.startswith(("file:", "data:"))]
+
+    def overflows(self) -> bool:
+        """Whether the page as a whole scrolls sideways."""
+        wide = "document.documentElement.scrollWidth > innerWidth"
+        return bool(self.page.evaluate(wide))
+
+
+@pytest.fixture
+def show(browser: Any) -> Iterator[Any]:
+    """Opens pages: ``show(path, width=1280, scheme="light")``."""
+    opened: list[Shown] = []
+
+    def opener(path: Path, *, width: int = 1280, scheme: str = "light") -> Shown:
+        opened.append(Shown(browser, path, width, scheme))
+        return opened[-1]
+
+    yield opener
+    for shown in opened:
+        shown.context.close()

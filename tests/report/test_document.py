@@ -1,0 +1,39 @@
+"""The frame of a page: its policy, its assets, where it may go."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from metabridge.report.document import asset, check_output, document
+from metabridge.report.markup import data, element
+
+
+def test_nothing_but_the_scripts_of_the_package_may_run() -> None:
+    page = document("a < b", element("p", "x"), [data("report-data", {})], ["chart.js"])
+    assert page.startswith("<!doctype html>")
+    assert "<title>a &lt; b</title>" in page
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy.group(1)
+    assert policy.group(1).startswith("default-src 'none'")
+
+
+def test_assets_ask_for_nothing_from_elsewhere() -> None:
+    for name in ("style.css", "chart.js", "runs.js", "closeness.js"):
+        content = asset(name).replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(|fetch\(", content), name
+        assert "innerHTML" not in content
+        assert "</" not in content
+
+
+def test_where_a_page_may_go(tmp_path: Path) -> None:
+    assert check_output(tmp_path / "a.html") == tmp_path / "a.html"
+    with pytest.raises(ValueError, match="is a folder; name a file"):
+        check_output(tmp_path)
+    with pytest.raises(ValueError, match="its folder does not exist"):
+        check_output(tmp_path / "none" / "a.html")
