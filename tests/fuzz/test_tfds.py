@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,20 +106,26 @@ def test_the_files_unchanged_are_read(
     assert read(tmp_path / "data") == [(105, 105, 1)] * ROWS
 
 
+def opener(root: Path) -> Callable[[dict[str, bytes]], None]:
+    """Writes a prepared dataset and reads it, leaving nothing in TFDS's caches."""
+
+    def opened(files: dict[str, bytes]) -> None:
+        write(root / "data", files)
+        try:
+            read(root / "data")
+        finally:
+            forget()
+
+    return opened
+
+
 @each_count
 def test_changed_descriptions(
     count: int, prepared: dict[str, bytes], tmp_path: Path
 ) -> None:
     names = "features.json", "dataset_info.json", "alphabet.labels.txt"
 
-    def opened(files: dict[str, bytes]) -> None:
-        write(tmp_path / "data", files)
-        try:
-            read(tmp_path / "data")
-        finally:
-            forget()
-
-    report = check(opened, changed(prepared, count, *names))
+    report = check(opener(tmp_path), changed(prepared, count, *names))
     assert report.accepted > count // 20
     assert report.refused > count // 5
 
@@ -130,14 +136,7 @@ def test_changed_data_files(
 ) -> None:
     data = f"{NAME}-train.array_record-00000-of-00001"
 
-    def opened(files: dict[str, bytes]) -> None:
-        write(tmp_path / "data", files)
-        try:
-            read(tmp_path / "data")
-        finally:
-            forget()
-
-    check(opened, changed(prepared, count, data))
+    check(opener(tmp_path), changed(prepared, count, data))
 
 
 @pytest.mark.parametrize(

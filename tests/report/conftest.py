@@ -83,6 +83,13 @@ class Shown:
         found = axe.run(self.page).response["violations"]
         return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
 
+    def assert_sound(self) -> None:
+        """Nothing failed, nothing came from elsewhere, all can be read by all."""
+        assert not self.troubles
+        assert not self.loaded_elsewhere()
+        assert not self.overflows()
+        assert self.violations() == []
+
     def data(self) -> Any:
         """What the page gave to its script."""
         return json.loads(self.page.text_content("#report-data"))

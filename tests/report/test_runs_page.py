@@ -28,10 +28,7 @@ def test_loads_from_disk_and_is_accessible(
     show: Any, page_file: Path, width: int, scheme: str
 ) -> None:
     shown = show(page_file, width=width, scheme=scheme)
-    assert not shown.troubles
-    assert not shown.loaded_elsewhere()
-    assert not shown.overflows()
-    assert shown.violations() == []
+    shown.assert_sound()
     for details in shown.page.locator("details summary").all():
         details.click()
     assert shown.violations() == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from metabridge.report import document
 from metabridge.report.explorer import Explorer, read
-from metabridge.report.markup import Markup, data, element, join
+from metabridge.report.markup import Markup, data, element, join, task_buttons
 
 
 def closeness_report(result: Path, output: Path = Path("report.html")) -> Path:
@@ -106,16 +106,7 @@ def _controls(explorer: Explorer) -> Markup:
         )  # fmt: skip
 
     middle = (len(explorer.depths) - 1) // 2
-    tasks = [
-        element(
-            "button",
-            f"Task {number + 1}",
-            type="button",
-            aria_pressed="true" if number == 0 else "false",
-            data_task=number,
-        )
-        for number in range(explorer.num_tasks)
-    ]
+    tasks = task_buttons(explorer.num_tasks)
     return element(
         "div",
         slider("depth-slider", join("Depth ", _var("L")), explorer.depths, middle),

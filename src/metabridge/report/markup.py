@@ -47,6 +47,20 @@ def text(value: object) -> Markup:
     return Markup(_escaped(str(value)))
 
 
+def task_buttons(count: int) -> list[Markup]:
+    """A button for each of several tasks, the first of them pressed."""
+    return [
+        element(
+            "button",
+            f"Task {number + 1}",
+            type="button",
+            aria_pressed="true" if number == 0 else "false",
+            data_task=number,
+        )
+        for number in range(count)
+    ]
+
+
 def data(identifier: str, value: Any) -> Markup:
     """A value as JSON for scripts; what is no finite number is null."""
     written = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)

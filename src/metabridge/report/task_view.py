@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from metabridge.report.groups import Group
-from metabridge.report.markup import Markup, element, join
+from metabridge.report.markup import Markup, element, join, task_buttons
 from metabridge.report.pictures import data_uri
 
 SHOTS, QUERIES = 5, 8
@@ -30,16 +30,7 @@ def task_view(group: Group, place: int, examples: int, names: list[str]) -> Mark
     options = [
         element("option", names[number], value=number) for number in group.members
     ]
-    choices = [
-        element(
-            "button",
-            f"Task {number + 1}",
-            type="button",
-            aria_pressed="true" if number == 0 else "false",
-            data_task=number,
-        )
-        for number in range(examples)
-    ]
+    choices = task_buttons(examples)
     chosen = f"run-of-{place}"
     return element(
         "div",

@@ -4,12 +4,12 @@ Where a run stands is a `Place`; everything in it is saved, and the next place f
 from it alone. So a run that was killed ends where it would have ended.
 """
 
+import contextlib
 import dataclasses
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -82,7 +82,7 @@ def fit(plan: Plan, state: State) -> Progress:
     place = _last_saved(plan, state)
     del state  # donated to the first step
     saved_at = time.monotonic()
-    with _Records(plan, place.progress) as records:
+    with contextlib.closing(_Records(plan, place.progress)) as records:
         while place.progress.step < steps and not _has_stalled(config, place.progress):
             done = place.progress.step
             pause = min(done - done % every + every, steps)
@@ -247,15 +247,7 @@ class _Records:
         )
         self._values: dict[str, float] = {}
 
-    def __enter__(self) -> "_Records":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._bar.close()
         if self._writer is not None:
             self._writer.close()

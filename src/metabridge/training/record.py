@@ -1,6 +1,5 @@
 """What stands beside the arrays of a checkpoint, and whether it is what was saved."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import orbax.checkpoint as ocp
 
 from metabridge.training.disk import shortened
 from metabridge.training.integrity import checksum
+from metabridge.untrusted import read_json
 
 
 class Progress(NamedTuple):
@@ -72,8 +72,7 @@ def read(checkpoint: Path) -> Record:
     if not checkpoint.is_dir():
         raise DamageError("it is not a folder")
     try:
-        text = (checkpoint / "progress" / "metadata").read_text(encoding="utf-8")
-        values = json.loads(text)
+        values = read_json(checkpoint / "progress" / "metadata")
         found = values.pop("checksum", None)
         if found is not None and found != checksum(values):
             raise DamageError("its progress is not what was saved")

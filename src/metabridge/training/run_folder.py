@@ -20,6 +20,7 @@ from typing import Any
 from metabridge import config as configs
 from metabridge import hosts
 from metabridge.config import Config
+from metabridge.untrusted import read_json, read_text
 
 _LOCK = "lock"
 _NO_MATTER = {
@@ -172,7 +173,7 @@ def finished(folder: Path, config: Config) -> dict[str, Any] | None:
         return None
     check_run(folder, config, resume=True)
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_json(path)
     except ValueError:
         return None  # damaged; it is made anew from the checkpoints
     return result | {"run_dir": str(folder)}
@@ -188,7 +189,7 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")
     try:
-        return configs.from_json(path.read_text(encoding="utf-8"))
+        return configs.from_json(read_text(path))
     except ValueError as error:
         raise RunError(f"{path} cannot be used: {error}") from error
 

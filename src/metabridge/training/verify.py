@@ -17,6 +17,7 @@ from metabridge.training import run_folder, scoring, setup
 from metabridge.training.checkpoint import DamagedError
 from metabridge.training.loop import train
 from metabridge.types import Variables
+from metabridge.untrusted import read_json
 
 TOLERANCE = 0.1
 """Points of accuracy that may lie between the numbers of different versions."""
@@ -120,7 +121,7 @@ def _result(run_dir: Path) -> dict[str, Any]:
             f"{run_dir} holds no result yet: finish it with --resume"
         )
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_json(path)
         missing = [name for name in (*_NUMBERS, "best_step") if name not in result]
     except (ValueError, TypeError) as error:
         raise run_folder.RunError(f"{path} is damaged: {error}") from error
@@ -134,8 +135,7 @@ def _provenance(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     if "provenance" in result:
         return result["provenance"]
     try:
-        text = (run_dir / "provenance.json").read_text(encoding="utf-8")
-        return json.loads(text)
+        return read_json(run_dir / "provenance.json")
     except (OSError, ValueError):
         return {}
 
