@@ -1,9 +1,7 @@
 """The command line: help, lists, errors, and a run from end to end."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +25,8 @@ FAST = [
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of class folders; the cache is elsewhere than the user's."""
-    root = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        yield toy.write_folder(root / "images")
+    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +51,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert stopped.value.code not in (0, None)
     printed = capsys.readouterr()
     return " ".join((printed.out + printed.err).replace("│", " ").split())
-
-
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def test_a_run_leaves_result_and_figures(run: Path) -> None:
@@ -325,92 +311,6 @@ def test_a_report_of_runs(
     assert "pass run folders or --theory, not both" in message
     assert "there is no result" in refused(capsys, "report", "--theory=none.json")
     assert "holds no finished run" in refused(capsys, "report", str(tmp_path))
-
-
-def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
-    script = (
-        "import sys\n"
-        "from metabridge.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:])\n"
-        "except SystemExit as stop:\n"
-        "    assert stop.code in (0, None), stop.code\n"
-        "heavy = {'jax', 'flax', 'optax', 'orbax', 'matplotlib', 'numpy', 'PIL'}\n"
-        "heavy |= {'scipy', 'sklearn', 'safetensors', 'tensorboardX', 'tqdm'}\n"
-        "loaded = heavy & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-    )
-    for arguments, words in (
-        (["--help"], ["train", "evaluate", "datasets"]),
-        (["train", "--help"], ["mtl"]),
-        (
-            ["compare", "--help"],
-            ["--algorithms", "--images", "--minutes", "--shots", "--folder"],
-        ),
-        (["report", "--help"], ["--theory", "--output", "--examples", "[PATH [PATH"]),
-        (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
-        (
-            ["train", "mtl", "--help"],
-            ["--dataset", "--data-dir", "--shots", "--run-dir", "--resume", "radam"],
-        ),
-    ):
-        done = python("-c", script, *arguments)
-        assert done.returncode == 0, done.stderr[-2000:]
-        for word in words:
-            assert word in done.stdout
-
-
-def test_importing_the_package_and_its_configuration_is_light() -> None:
-    done = python(
-        "-c",
-        "import sys, metabridge\n"
-        "metabridge.Config()\n"
-        "assert not {'jax', 'flax', 'numpy', 'optax'} & set(sys.modules)\n"
-        "assert {'train', 'FewShotClassifier', 'load_body'} <= set(dir(metabridge))\n",
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
-    script = python("-m", "metabridge", "--tyro-print-completion", "bash")
-    assert script.returncode == 0, script.stderr[-2000:]
-    (tmp_path / "completion").write_text(script.stdout)
-    asked = """
-        . ./completion
-        for line in "metabridge ver" "metabridge train mam" \\
-            "metabridge train mtl --learning" "metabridge evaluate r --tune"; do
-          COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-          COMP_LINE=$line; COMP_POINT=${#line}; COMPREPLY=()
-          _tyro_metabridge metabridge "${COMP_WORDS[COMP_CWORD]}" ""
-          echo "${COMPREPLY[@]}"
-        done"""
-    done = subprocess.run(
-        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
-    assert "--tune-head" in done.stdout
-    other = python("-m", "metabridge", "--tyro-print-completion", "zsh")
-    assert other.returncode == 0, other.stderr[-2000:]
-    assert other.stdout.startswith("#compdef metabridge\n")
-    assert "--learning-rate" in other.stdout
-
-
-def test_datasets_as_a_module() -> None:
-    done = python("-m", "metabridge", "datasets")
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.splitlines()
-    names = [line.split()[0] for line in lines]
-    assert names == [
-        "glyphs",
-        "omniglot",
-        "cifar_fs",
-        "fc100",
-        "mini_imagenet",
-        "tiered_imagenet",
-        "folder:PATH",
-    ]
-    needy = [line.split()[0] for line in lines if "needs --data-dir" in line]
-    assert needy == names[1:-1]
 
 
 @pytest.mark.slow

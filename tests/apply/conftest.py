@@ -14,9 +14,7 @@ from tests import toy
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run of MTL on 8 x 8 grey images, tested with centroids."""
     root = tmp_path_factory.mktemp("apply")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        images = toy.write_folder(root / "images")
+    with toy.cached_folder(root) as images:
         with jax.numpy_dtype_promotion("standard"):
             train(toy.config(images), root / "run")
         yield root / "run"

@@ -32,10 +32,8 @@ from tests.comparison.fake import finished_run
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory):
     """A folder of class folders; the cache is elsewhere than the user's."""
-    root = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        yield toy.write_folder(root / "images")
+    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
+        yield folder
 
 
 def shared(images: Path, **train) -> Config:

@@ -20,10 +20,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of class folders; the cache is elsewhere than the user's."""
-    root = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        folder = toy.write_folder(root / "images")
+    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
         (folder / "test" / "test_0").rename(folder / "test" / EVIL)
         yield folder
 

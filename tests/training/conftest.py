@@ -23,10 +23,8 @@ class Run(NamedTuple):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of class folders; the cache is elsewhere than the user's."""
-    root = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        yield toy.write_folder(root / "images")
+    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

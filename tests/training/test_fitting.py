@@ -70,6 +70,37 @@ def test_a_rollback_goes_on_with_other_tasks_and_half_the_rate(
     assert same == [step <= at // 2 * 2 for step in (2, 4, 6)]
 
 
+def test_parameters_that_are_not_finite_are_never_saved(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = build.learner
+
+    def broken(config: Any, dataset: Any, teacher: Any = None) -> Any:
+        learner = make(config, dataset, teacher)
+        rule = learner.optimizer
+
+        def update(gradient: Any, state: Any, params: Any = None) -> Any:
+            """The fourth update is infinite, at the full learning rate."""
+            updates, after = rule.update(gradient, state, params)
+            full = state.hyperparams["learning_rate"] > 0.006
+            factor = jnp.where((state.count == 3) & full, jnp.inf, 1.0)
+            return jax.tree.map(lambda leaf: factor * leaf, updates), after
+
+        return learner._replace(optimizer=rule._replace(update=update))
+
+    monkeypatch.setattr(build, "learner", broken)
+    config = toy.config(images, rollbacks=1, schedule="constant")
+    train(config, tmp_path / "run")
+    progress, state = restored(config, tmp_path / "run")
+    assert (progress.step, progress.rollbacks) == (6, 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    (record,) = read_metrics(tmp_path / "run", "rollback")
+    assert record["step"] == 2  # not 4, whose parameters are infinite
+    config = toy.config(images, schedule="constant")
+    with pytest.raises(DivergenceError, match="parameters are not finite after step 4"):
+        train(config, tmp_path / "no rollback")
+
+
 def test_rollbacks_come_to_an_end(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

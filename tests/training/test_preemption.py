@@ -67,7 +67,7 @@ def test_a_preempted_run_goes_on_as_if_it_had_not_been(
 
     def asked(self: MetricsWriter, step: int, kind: str, values: Any) -> None:
         write(self, step, kind, values)
-        if (step, kind) == (5, "train"):
+        if (step, kind) == (3, "validation"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     train(config, tmp_path / "whole")
@@ -75,10 +75,11 @@ def test_a_preempted_run_goes_on_as_if_it_had_not_been(
         patch.setattr(MetricsWriter, "write", asked)
         with pytest.raises(Preempted):
             train(config, tmp_path / "run")
-    assert "asked to stop: saved at step 5; run the same command with --resume" in (
+    assert "asked to stop: saved at step 4; run the same command with --resume" in (
         capsys.readouterr().err
     )
-    assert restored(config, tmp_path / "run")[0].step == 5
+    # After the step in hand, in the middle of a record.
+    assert restored(config, tmp_path / "run")[0].step == 4
     # It lies between two validations, so it is not the best, however good.
     assert restored(config, tmp_path / "run", best=True)[0].step == 3
     train(config, tmp_path / "run", resume=True)

@@ -62,3 +62,10 @@ def test_nothing_there(tmp_path: Path) -> None:
         record.read(tmp_path / "none")
     with pytest.raises(DamageError, match="metadata of its arrays is missing"):
         record.stored_shapes(tmp_path)
+
+
+def test_a_record_without_end_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path, {})
+    (tmp_path / "progress" / "metadata").write_text("[" * 100_000)
+    with pytest.raises(DamageError, match="its progress is unreadable"):
+        record.read(tmp_path)

@@ -5,9 +5,11 @@ waits for the host.
 """
 
 import numpy as np
+import optax
 
 from metabridge.config import GradientBasedConfig, LearnerConfig
 from metabridge.learners import Info
+from metabridge.types import Params
 
 _MEMORY = 0.98
 """What a loss counts for in the usual one after a step: about fifty steps matter."""
@@ -73,6 +75,22 @@ def check_steps(
             )
         usual = _MEMORY * usual + (1 - _MEMORY) * value
     return 0.0 if usual is None else usual
+
+
+def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
+    """Refuses parameters that are not finite, which must not be saved.
+
+    The loss of a step is that before its update, so the last one may have diverged
+    unseen. This waits for the device, and is for checkpoints alone.
+
+    Raises:
+      DivergenceError: some are not.
+    """
+    if not np.isfinite(float(optax.global_norm(params))):
+        raise DivergenceError(
+            f"the parameters are not finite after step {step}; the last checkpoint "
+            f"before it is kept. {_advice(learner)}"
+        )
 
 
 def _advice(learner: LearnerConfig) -> str:

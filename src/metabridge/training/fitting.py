@@ -26,7 +26,12 @@ from metabridge.learners import State, variables_of
 from metabridge.mesh import everywhere
 from metabridge.training import setup
 from metabridge.training.checkpoint import Checkpoints
-from metabridge.training.divergence import DivergenceError, check_steps, summary
+from metabridge.training.divergence import (
+    DivergenceError,
+    check_parameters,
+    check_steps,
+    summary,
+)
 from metabridge.training.loggers import Loggers
 from metabridge.training.metrics import MetricsWriter
 from metabridge.training.preemption import Preempted
@@ -90,22 +95,24 @@ def fit(plan: Plan, state: State) -> Progress:
                 place, values = _advanced(
                     plan, place, min(config.log_every, pause - done)
                 )
+                at_pause = place.progress.step == pause
+                late = time.monotonic() - saved_at > 60 * config.checkpoint_minutes
+                stop, late = hosts.any_of(plan.stopping(), late)
+                if save := at_pause or stop or late:
+                    check_parameters(
+                        place.state.params, place.progress.step, plan.config.learner
+                    )
             except DivergenceError as error:
                 place = _rolled_back(plan, place.progress, error)
                 records.went_back(place.progress, error)
                 continue
             records.trained(place.progress, values)
-            at_pause = place.progress.step == pause
             if at_pause:
                 place, result = _validated(plan, place)
                 records.validated(place.progress, result)
-                plan.checkpoints.save(place.progress, place.state, place.plateau)
-                saved_at = time.monotonic()
-            late = time.monotonic() - saved_at > 60 * config.checkpoint_minutes
-            stop, late = hosts.any_of(plan.stopping(), late)
-            if (stop or late) and not at_pause:
+            if save:
                 plan.checkpoints.save(
-                    place.progress, place.state, place.plateau, validated=False
+                    place.progress, place.state, place.plateau, validated=at_pause
                 )
                 saved_at = time.monotonic()
             if stop:
