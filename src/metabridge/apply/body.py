@@ -1,7 +1,6 @@
 """A trained body with all that is needed to apply it, apart from its data."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +91,10 @@ def from_run(run_dir: Path, *, data_dir: Path | None = None) -> Body:
 
 def result_of(run_dir: Path) -> dict[str, Any]:
     """What ``result.json`` of a run says; nothing before the run is finished."""
-    path = run_dir / "result.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return run_folder.read_result(run_dir)
+    except run_folder.RunError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def without_paths(config: Config) -> Config:

@@ -1,12 +1,12 @@
 """What a comparison found, read from its run folders, and its table in Markdown."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metabridge.training.metrics import read_metrics
+from metabridge.training.run_folder import read_result
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _seconds_to(accuracy: float, run: dict[str, Any]) -> float | None:
 def _run(run_dir: Path, name: str, error: str | None) -> dict[str, Any]:
     if error is not None:
         return {"algorithm": name, "error": error}
-    result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    result = read_result(run_dir)
     return {
         "error": None,
         **result,

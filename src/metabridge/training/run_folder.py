@@ -168,15 +168,31 @@ def finished(folder: Path, config: Config) -> dict[str, Any] | None:
     Raises:
       RunError: the run has another configuration.
     """
-    path = folder / "result.json"
-    if not path.is_file():
+    if not (folder / "result.json").is_file():
         return None
     check_run(folder, config, resume=True)
     try:
-        result = read_json(path)
-    except ValueError:
+        return read_result(folder) | {"run_dir": str(folder)}
+    except RunError:
         return None  # damaged; it is made anew from the checkpoints
-    return result | {"run_dir": str(folder)}
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What ``result.json`` of a finished run says.
+
+    Raises:
+      RunError: there is none, or it is damaged.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        raise RunError(f"{folder} holds no result yet: finish it with --resume")
+    try:
+        result = read_json(path)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    if not isinstance(result, dict):
+        raise RunError(f"{path} is damaged: it is no JSON object")
+    return result
 
 
 def read_config(folder: Path) -> Config:

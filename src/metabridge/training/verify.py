@@ -115,18 +115,12 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _result(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "result.json"
-    if not path.is_file():
-        raise run_folder.RunError(
-            f"{run_dir} holds no result yet: finish it with --resume"
-        )
-    try:
-        result = read_json(path)
-        missing = [name for name in (*_NUMBERS, "best_step") if name not in result]
-    except (ValueError, TypeError) as error:
-        raise run_folder.RunError(f"{path} is damaged: {error}") from error
+    result = run_folder.read_result(run_dir)
+    missing = [name for name in (*_NUMBERS, "best_step") if name not in result]
     if missing:
-        raise run_folder.RunError(f"{path} is damaged: it has no {missing[0]!r}")
+        raise run_folder.RunError(
+            f"{run_dir / 'result.json'} is damaged: it has no {missing[0]!r}"
+        )
     return result
 
 
