@@ -374,18 +374,21 @@ def overhead(
     checkpoints.close()
     stall = max(statistics.median(stalls), 0.0)  # other work can make it negative
     one = statistics.median(calls) + stall
-    total, every = run.train.steps or 1, run.train.validate_every or 1
-    training = total * statistics.median(plain)
+    step_seconds = statistics.median(plain)
+    # At every validation, and by time between them.
+    between = min(
+        (run.train.validate_every or 1) * step_seconds,
+        60 * run.train.checkpoint_minutes,
+    )
     written = sorted(path for path in folder.iterdir() if path.name.isdigit())
     size = sum(f.stat().st_size for f in written[-1].rglob("*") if f.is_file())
     return {
         "megabytes": size / 1e6,
         "seconds in the call": statistics.median(calls),
         "seconds that steps behind it take longer": stall,
-        "seconds of a step": statistics.median(plain),
-        "steps between checkpoints by default": every,
-        "seconds between checkpoints by default": training * every / total,
-        "share of the training time, %": 100 * one * (total / every) / training,
+        "seconds of a step": step_seconds,
+        "seconds between checkpoints by default": between,
+        "share of the training time, %": 100 * one / between,
     }
 
 
