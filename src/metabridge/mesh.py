@@ -91,10 +91,11 @@ def _from_hosts(leaf: Any, target: NamedSharding) -> Any:
 def here(tree: _Tree) -> _Tree:
     """Arrays that all devices have, on the devices of this process alone."""
     target = sharding(local_mesh(), SAME)
-    return jax.tree.map(lambda leaf: jax.device_put(_one_copy(leaf), target), tree)
+    return jax.tree.map(lambda leaf: jax.device_put(one_copy(leaf), target), tree)
 
 
-def _one_copy(leaf: Any) -> Any:
+def one_copy(leaf: Any) -> Any:
+    """An array that all devices have, as this process can read it."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return leaf.addressable_data(0)
     return leaf

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from metabridge.mesh import one_copy
+
 _BYTES = 16
 
 
@@ -22,7 +24,7 @@ def digest(tree: Any) -> str:
     """
     hasher = hashlib.blake2b(digest_size=_BYTES)
     for path, leaf in jax.tree.leaves_with_path(tree):
-        array = _on_host(leaf)
+        array = np.asarray(one_copy(leaf))
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         hasher.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
         # As bytes: not all dtypes of JAX have a buffer of their own.
@@ -34,9 +36,3 @@ def checksum(values: Mapping[str, Any]) -> str:
     """BLAKE2b of JSON values, whatever the order of their names."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=_BYTES).hexdigest()
-
-
-def _on_host(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        leaf = leaf.addressable_data(0)
-    return np.asarray(leaf)
