@@ -9,6 +9,7 @@ from .apply import Body as Body
 from .apply import FewShotClassifier as FewShotClassifier
 from .apply import export_body as export_body
 from .apply import load_body as load_body
+from .apply import pretrained_bodies as pretrained_bodies
 from .comparison import compare as compare
 from .config import Config as Config
 from .config import DataConfig as DataConfig

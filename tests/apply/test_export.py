@@ -16,6 +16,7 @@ def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
     body = load_body(file)
     assert body.about["card"] == card.read_text()
     assert body.about["licence"] == "MIT"
+    assert file.stat().st_mode == card.stat().st_mode  # others may read both
     split = setup.load(run_folder.read_config(run)).test
     images, labels = split.images, split.labels
     ours, theirs = (

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from metabridge import build, devices
 from metabridge.apply.body import Body, without_paths
@@ -50,8 +50,9 @@ def write(path: Path, body: Body) -> None:
     }
     arrays = {k: np.asarray(v, order="C") for k, v in _named(body.variables).items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(arrays, partial, metadata={_ENTRY: json.dumps(header)})
-    with partial.open("rb") as file:
+    with partial.open("wb") as file:  # `save_file` would let nobody else read it
+        file.write(save(arrays, metadata={_ENTRY: json.dumps(header)}))
+        file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 

@@ -26,8 +26,8 @@ def card(body: Body, *, file_name: str) -> str:
         "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
         "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
         "fingerprint of the data": data.get("fingerprint"),
-        "training": f"{train.steps} steps of {train.tasks_per_step} tasks, "
-        f"{train.train_ways} ways, {train.train_shots} shots, seed {train.seed}",
+        "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
+        f"{train.train_shots} shots, {train.tasks_per_step} a step, seed {train.seed}",
         "head": config.evaluation.head,
         "accuracy": _accuracy(about.get("result", {})),
         "licence": about.get("licence") or "not stated",

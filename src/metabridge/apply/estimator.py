@@ -49,7 +49,8 @@ class FewShotClassifier:
     training images were. Labels are anything hashable.
 
     Args:
-      body: folder of a run, a file that `export_body` wrote, or a `Body`.
+      body: folder of a run, a file that `export_body` wrote, a name of
+        `pretrained_bodies`, or a `Body`.
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
         number of classes; finetune; or own, the learner's adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.

@@ -1,11 +1,14 @@
-"""A body from where it is: a run's folder, or a file. What was loaded last is kept."""
+"""A body from where it is: a run's folder, a file, or the package itself.
+
+What was loaded last is kept.
+"""
 
 import functools
 import os
 from pathlib import Path
 from typing import Any
 
-from metabridge.apply import body_file
+from metabridge.apply import body_file, pretrained
 from metabridge.apply.body import Body, from_run
 from metabridge.untrusted import expanded, shown
 
@@ -13,21 +16,26 @@ from metabridge.untrusted import expanded, shown
 def load_body(
     path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
 ) -> Body:
-    """The body of a run, or of a file that `export_body` wrote.
+    """The body of a run, of a file that `export_body` wrote, or one that is included.
 
     A file may be from a stranger: it is checked before it is used, and nothing in it is
     run.
 
     Args:
-      path: folder of a run, of which the best checkpoint is taken; or a file.
+      path: folder of a run, of which the best checkpoint is taken; a file; or, where
+        there is neither, a name of `pretrained_bodies`.
       data_dir: where the dataset of the run is, if not where the run found it.
 
     Raises:
       ValueError: nothing there that can be used; what is wrong with it.
     """
-    place = expanded(path)
+    place = _place(path)
     if not place.exists():
-        raise ValueError(f"{shown(place)} is neither a run's folder nor a file")
+        names = ", ".join(pretrained.pretrained_bodies())
+        raise ValueError(
+            f"{shown(place)} is neither a run's folder nor a file, nor one of the "
+            f"bodies that are included: {names}"
+        )
     if not place.is_dir():
         return body_file.read(place)
     return from_run(place, data_dir=None if data_dir is None else Path(data_dir))
@@ -43,11 +51,19 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
         return body
     if not isinstance(body, str | os.PathLike):
         raise ValueError(
-            f"`body` is {type(body).__name__}, but must be a run's folder, a file or "
-            "a Body"
+            f"`body` is {type(body).__name__}, but must be a run's folder, a file, a "
+            "name or a Body"
         )
-    path = expanded(body).absolute()
+    path = _place(body).absolute()
     return _loaded(path, None if data_dir is None else Path(data_dir), _stamp(path))
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """Where a body is; what is on the disk goes before a name."""
+    place = expanded(path)
+    if place.exists():
+        return place
+    return pretrained.pretrained_bodies().get(str(path), place)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,0 +1,127 @@
+"""Does what a recorded command says: all of it if that is short, else up to the work.
+
+Training, comparisons, the theory of a dataset and the experiments take minutes to
+hours: their arguments are parsed by the command itself, and the configuration that comes
+out is completed and checked as it would be before the first step.
+"""
+
+import importlib.util
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+from unittest import mock
+
+import tyro
+
+from metabridge import cli
+from metabridge.comparison.run import plan
+from metabridge.config import Config, check, resolve
+
+
+_NOT_NEEDED = ("higher", "torch", "torch.nn")
+"""What benchmarks measure us against, of the extra `bench`; parsing does without."""
+
+
+class _Begun(BaseException):
+    """The work would begin now; of a kind that no command catches."""
+
+
+def follow(called: Sequence[str]) -> None:
+    """Follows one command.
+
+    Raises:
+      AssertionError: nobody knows what to do with it.
+      SystemExit: the command refuses its arguments.
+    """
+    match called:
+        case ["metabridge", *arguments]:
+            _metabridge(arguments)
+        case ["python", "-c", code]:
+            _code(code)
+        case ["python", "-m", "pytest", *_]:
+            pass  # this is it
+        case ["python", "-m", module, *arguments]:
+            _experiment(module, arguments)
+        case ["pip", *arguments]:
+            assert "install" in arguments
+        case ["scontrol", "requeue", _]:
+            pass
+        case _:
+            raise AssertionError(f"what is {called}?")
+
+
+def _metabridge(arguments: list[str]) -> None:
+    with (
+        mock.patch("metabridge.training.train", _train),
+        mock.patch("metabridge.training.dry_run.dry_run", _train),
+        mock.patch("metabridge.comparison.compare", _compare),
+        mock.patch("metabridge.cli.provided", _provided),
+        mock.patch("metabridge.hosts.connect", _connect),
+    ):
+        try:
+            cli.main(arguments)
+        except _Begun:
+            pass
+        except SystemExit as stop:
+            if stop.code:
+                raise AssertionError(f"metabridge {arguments} is refused") from stop
+
+
+def _train(config: Config, *_: Any, **options: Any) -> NoReturn:
+    del options
+    check(resolve(config))
+    raise _Begun
+
+
+def _compare(learners: Sequence[Any], config: Config, *, images: int | None, **_: Any):
+    for each in plan(learners, config, images=images).values():
+        check(each)
+    raise _Begun
+
+
+def _connect(coordinator: str | None, processes: int | None, this: int | None) -> None:
+    assert (coordinator is None) == (processes is None) == (this is None)
+
+
+def _provided(name: str) -> Callable[[Any], NoReturn]:
+    def run(options: Any) -> NoReturn:
+        assert options.depth >= 1
+        raise _Begun
+
+    assert name == "theory"
+    return run
+
+
+def _code(code: str) -> None:
+    compiled = compile(code, "python -c", "exec")
+    if "download" not in code:
+        exec(compiled, {})
+
+
+def _experiment(module: str, arguments: list[str]) -> None:
+    """The arguments are parsed, by what the experiment gives to tyro."""
+    parse = tyro.cli
+
+    def only_parse(options: Any, **settings: Any) -> NoReturn:
+        settings["args"] = arguments
+        parse(options, **settings)
+        raise _Begun
+
+    assert module.startswith("experiments.")
+    given = [module, *arguments]
+    absent = [n for n in _NOT_NEEDED if not importlib.util.find_spec(n.split(".")[0])]
+    with (
+        mock.patch.object(sys, "argv", given),
+        mock.patch("tyro.cli", only_parse),
+        mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in absent}),
+    ):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except _Begun:
+            return
+        except SystemExit as stop:
+            if stop.code or "--help" not in arguments:
+                raise AssertionError(f"{given} is refused") from stop
+            return
+    raise AssertionError(f"{module} has not parsed its arguments")

@@ -1,0 +1,61 @@
+"""What a reader has who comes to a page: a run, images with labels, a dataset."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import metabridge
+from metabridge.config import Config
+from metabridge.data.imagenet.specs import SPECS
+from metabridge.training import run_folder, train
+from tests import toy
+from tests.data.imagenet import toys
+from tests.report import fake
+
+RUNS = ("runs/first", "runs/second", "runs/compare/mtl", "runs/sweep/one")
+
+
+def prepare(folder: Path, run: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Fills a folder, and goes there.
+
+    Args:
+      folder: empty.
+      run: a finished run.
+      patch: what is undone after the page.
+
+    Returns:
+      the names that a page takes for granted.
+    """
+    patch.chdir(folder)
+    for name in RUNS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(run, folder / name)
+    os.symlink(run, folder / "RUN")
+    (folder / "results" / "ntk-compare").mkdir(parents=True)
+    fake.write_explorer(folder / "results" / "ntk-compare" / "results.json")
+    _put_imagenet(folder / "IMAGENET", patch)
+    patch.setattr(metabridge, "train", _short)
+    data = toy.dataset()
+    return {
+        "images": data.test.images,
+        "labels": np.array(data.test.class_names)[data.test.labels],
+        "new_images": data.validation.images,
+    }
+
+
+def _short(config: Config, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """Trains as the run was, which takes a second, and not as the page says."""
+    del config
+    return train(run_folder.read_config(Path("RUN")), *arguments, **options)
+
+
+def _put_imagenet(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A few classes that are taken for mini-ImageNet's."""
+    spec = toys.spec("mini_imagenet")
+    patch.setitem(SPECS, "mini_imagenet", spec)
+    made = toys.make(spec)
+    for split in toys.SPLITS:
+        toys.write_classes(made, folder, split)
