@@ -1,8 +1,8 @@
 """Does what a recorded command says: all of it if that is short, else up to the work.
 
 Training, comparisons, the theory of a dataset and the experiments take minutes to
-hours: their arguments are parsed by the command itself, and the configuration that comes
-out is completed and checked as it would be before the first step.
+hours: their arguments are parsed by the command itself, and the configuration that
+comes out is completed and checked as it would be before the first step.
 """
 
 import importlib.util
@@ -17,7 +17,6 @@ import tyro
 from metabridge import cli
 from metabridge.comparison.run import plan
 from metabridge.config import Config, check, resolve
-
 
 _NOT_NEEDED = ("higher", "torch", "torch.nn")
 """What benchmarks measure us against, of the extra `bench`; parsing does without."""
