@@ -3,8 +3,14 @@
 import os
 from pathlib import Path
 
-import jax
-import pytest
+# What one test has compiled, no other compiles again, in whatever process: a third of
+# the time. JAX reads these when it is imported, here and in the processes of tests.
+_COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # Silent float64 and silent broadcasting are errors in the tests.
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -15,7 +15,10 @@ from tests import toy
 from tests.data.imagenet import toys
 from tests.report import fake
 
-RUNS = ("runs/first", "runs/second", "runs/compare/mtl", "runs/sweep/one")
+RUNS = (
+    "runs/first", "runs/second", "runs/compare/mtl", "runs/sweep/one",
+    "runs/orders/first",
+)  # fmt: skip
 
 
 def prepare(folder: Path, run: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:

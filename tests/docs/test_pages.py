@@ -34,11 +34,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def as_users_have_it() -> Iterator[None]:
     """JAX as it is when nothing is set."""
-    rank, dtype = (
-        jax.numpy_rank_promotion("allow"),
-        jax.numpy_dtype_promotion("standard"),
-    )
-    with rank, dtype, np.printoptions():
+    ranks = jax.numpy_rank_promotion("allow")
+    with ranks, jax.numpy_dtype_promotion("standard"):
         yield
 
 
