@@ -1,5 +1,6 @@
 """What a reader has who comes to a page: a run, images with labels, a dataset."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,10 @@ def prepare(folder: Path, run: Path, patch: pytest.MonkeyPatch) -> dict[str, Any
 
 
 def _short(config: Config, *arguments: Any, **options: Any) -> dict[str, Any]:
-    """Trains as the run was, which takes a second, and not as the page says."""
-    del config
-    return train(run_folder.read_config(Path("RUN")), *arguments, **options)
+    """Trains the page's learner as the run was, which takes a second."""
+    short = run_folder.read_config(Path("RUN"))
+    short = dataclasses.replace(short, learner=config.learner)
+    return train(short, *arguments, **options)
 
 
 def _put_imagenet(folder: Path, patch: pytest.MonkeyPatch) -> None:
