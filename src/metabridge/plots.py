@@ -101,7 +101,7 @@ def test_task(
         images = jnp.asarray(np.asarray(split.images[rows.reshape(-1)]))
         return augment.normalise(images, dataset.mean, dataset.std)
 
-    @jax.jit  # one program compiles many times as fast as every operation by itself
+    @jax.jit  # one program compiles sooner than every operation by itself
     def scores_of(
         variables: Variables, support: Examples, query: Float[Array, "Q H W c"]
     ) -> Float[Array, "Q ways"]:
