@@ -25,7 +25,7 @@ RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow bench lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow bench notebooks lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ test-slow: $(VENV)/.dev ## run the long tests as well
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
 	$(BIN)/python -m experiments.benchmark $(ARGS)
 
+notebooks: $(VENV)/.dev ## execute the notebooks of the documentation in place
+	$(BIN)/python -m tests.docs.notebooks $(ARGS)
+
 lint: $(VENV)/.dev ## check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,5 +101,5 @@ constraints: ## resolve constraints.txt anew (needs uv)
 	  --no-header --no-annotate --no-emit-index-url requirements.in -o constraints.txt
 
 clean: ## remove what was built (not runs/ and not results/)
-	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

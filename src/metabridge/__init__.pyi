@@ -16,7 +16,9 @@ from .config import DataConfig as DataConfig
 from .config import EvaluationConfig as EvaluationConfig
 from .config import ModelConfig as ModelConfig
 from .config import MTLConfig as MTLConfig
+from .config import OwnConfig as OwnConfig
 from .config import TrainConfig as TrainConfig
+from .config import register as register
 from .data import load_dataset as load_dataset
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

@@ -1,6 +1,7 @@
 """From a configuration to what it names: body, optimizer, head and learner."""
 
 import dataclasses
+import inspect
 import math
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -16,8 +17,10 @@ from metabridge.config import (
     GradientBasedConfig,
     ModelConfig,
     MTLConfig,
+    OwnConfig,
     RFSConfig,
     TrainConfig,
+    own_factory,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
@@ -189,11 +192,33 @@ def _trained(
         return _mtl(options, ways, body, rule, rows, teacher)
     # The fields of the options are the arguments of the factory.
     arguments: dict[str, Any] = dataclasses.asdict(options)
+    if isinstance(options, OwnConfig):
+        return _own(options, arguments, body, rule, ways=ways, num_classes=rows)
     if isinstance(options, GradientBasedConfig):
         arguments |= {"ways": ways, "test_steps": config.evaluation.test_steps}
     if isinstance(options, RFSConfig):  # the teacher itself in place of its folder
         arguments |= {"num_classes": rows, "teacher": teacher}
     return getattr(learners, config.algorithm)(body, rule, **arguments)
+
+
+def _own(
+    options: OwnConfig,
+    arguments: dict[str, Any],
+    body: nn.Module,
+    rule: optax.GradientTransformation,
+    **counts: int,
+) -> learners.Learner:
+    """A learner of the user's own, told the counts that its factory asks for."""
+    factory = own_factory(options)
+    asked = inspect.signature(factory).parameters
+    wanted = {name: count for name, count in counts.items() if name in asked}
+    made = factory(body, rule, **(wanted | arguments))
+    if not isinstance(made, learners.Learner):
+        raise ValueError(
+            f"the factory of {type(options).__name__} must return a "
+            f"metabridge.learners.Learner, but it returned {type(made).__name__}"
+        )
+    return made
 
 
 def _mtl(

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -101,11 +101,15 @@ def test_task(
         images = jnp.asarray(np.asarray(split.images[rows.reshape(-1)]))
         return augment.normalise(images, dataset.mean, dataset.std)
 
+    @jax.jit  # one program compiles sooner than every operation by itself
+    def scores_of(
+        variables: Variables, support: Examples, query: Float[Array, "Q H W c"]
+    ) -> Float[Array, "Q ways"]:
+        adapted = learner.adapt(variables, support, ways=shape.ways)
+        return learner.logits(adapted, query)
+
     labels = episodes.labels(shape.ways, shape.shots)
-    adapted = learner.adapt(
-        variables, Examples(inputs(support), labels), ways=shape.ways
-    )
-    scores = learner.logits(adapted, inputs(query))
+    scores = scores_of(variables, Examples(inputs(support), labels), inputs(query))
     confidence = np.asarray(jax.nn.softmax(scores)).reshape(*query.shape, -1)
     _draw_task(
         split.images, split.class_names, np.asarray(drawn.classes), support, query,

@@ -20,6 +20,7 @@ from metabridge.config import (
     EvaluationConfig,
     MAMLConfig,
     MTLConfig,
+    OwnConfig,
     TrainConfig,
     images_per_step,
 )
@@ -214,3 +215,17 @@ def test_the_parent_leaves_the_devices_alone(images: Path, tmp_path: Path) -> No
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_learner_defined_in_a_session_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defined = dataclasses.make_dataclass("Mine", [], bases=(OwnConfig,), frozen=True)
+    defined.__module__ = "__main__"
+    monkeypatch.setitem(ALGORITHMS, "mine", defined)
+    run.plan(["mine"], Config(), None)  # a script is imported by its processes, too
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    for algorithm in ("mine", defined()):
+        with pytest.raises(ValueError, match=r"in a session.*into a module"):
+            run.plan(["mtl", algorithm], Config(), None)
+    run.plan(["mtl"], Config(), None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -113,12 +114,21 @@ def plan(
 
 def _options(algorithm: str | LearnerConfig) -> LearnerConfig:
     if not isinstance(algorithm, str):
-        return algorithm
-    if algorithm not in ALGORITHMS:
+        options = algorithm
+    elif algorithm in ALGORITHMS:
+        options = ALGORITHMS[algorithm]()
+    else:
         raise ValueError(
             f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
         )
-    return ALGORITHMS[algorithm]()
+    interactive = not hasattr(sys.modules["__main__"], "__file__")
+    if interactive and type(options).__module__ == "__main__":
+        raise ValueError(
+            f"{type(options).__name__} is defined in a session, which the processes "
+            "of a comparison cannot see: put the learner and its `register` into a "
+            "module and import that"
+        )
+    return options
 
 
 def _title(configs: dict[str, Config], images: int | None) -> str:

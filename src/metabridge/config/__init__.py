@@ -18,10 +18,13 @@ from metabridge.config.learners import MatchingConfig as MatchingConfig
 from metabridge.config.learners import MetaOptNetConfig as MetaOptNetConfig
 from metabridge.config.learners import MetaSGDConfig as MetaSGDConfig
 from metabridge.config.learners import MTLConfig as MTLConfig
+from metabridge.config.learners import OwnConfig as OwnConfig
 from metabridge.config.learners import ProtoNetConfig as ProtoNetConfig
 from metabridge.config.learners import R2D2Config as R2D2Config
 from metabridge.config.learners import ReptileConfig as ReptileConfig
 from metabridge.config.learners import RFSConfig as RFSConfig
+from metabridge.config.registration import own_factory as own_factory
+from metabridge.config.registration import register as register
 from metabridge.config.run import Config as Config
 from metabridge.config.run import check as check
 from metabridge.config.run import resolve as resolve

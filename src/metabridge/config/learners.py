@@ -173,6 +173,11 @@ class RFSConfig:
     """By which logits are divided for distillation."""
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnConfig:
+    """What the options of a learner of your own derive from; see `register`."""
+
+
 LearnerConfig = (
     MTLConfig
     | MAMLConfig
@@ -186,6 +191,7 @@ LearnerConfig = (
     | ProtoNetConfig
     | MatchingConfig
     | RFSConfig
+    | OwnConfig
 )
 ALGORITHMS: dict[str, type] = {
     "mtl": MTLConfig,

@@ -13,6 +13,7 @@ from metabridge.config.learners import (
     MatchingConfig,
     MetaOptNetConfig,
     MTLConfig,
+    OwnConfig,
     ProtoNetConfig,
     R2D2Config,
     RFSConfig,
@@ -38,8 +39,18 @@ class Config:
 
     @property
     def algorithm(self) -> str:
-        """Name of the learner, a key of `ALGORITHMS`."""
-        return next(k for k, v in ALGORITHMS.items() if type(self.learner) is v)
+        """Name of the learner, a key of `ALGORITHMS`.
+
+        Raises:
+          ValueError: options of a learner of your own that is not registered.
+        """
+        for name, options in ALGORITHMS.items():
+            if type(self.learner) is options:
+                return name
+        raise ValueError(
+            f"{type(self.learner).__name__} are options of no known learner: call "
+            "`metabridge.register` where they are defined"
+        )
 
 
 # What a field is when the user leaves it open: first by the dataset, then by the body.
@@ -84,6 +95,8 @@ _EPISODIC = (
     ProtoNetConfig,
     MatchingConfig,
 )
+# Learners of the user's own that are, too; `register` adds them.
+OWN_EPISODIC: set[type] = set()
 
 
 # Options that may be 0 or negative.
@@ -118,9 +131,13 @@ def resolve(config: Config) -> Config:
     return config
 
 
+def _is_episodic(learner: LearnerConfig) -> bool:
+    return isinstance(learner, _EPISODIC) or type(learner) in OWN_EPISODIC
+
+
 def _for_learner(config: Config) -> dict[str, Any]:
     """What the learner says of the fields left open."""
-    if not isinstance(config.learner, _EPISODIC):
+    if not _is_episodic(config.learner):
         return {"head": "logistic"}
     tasks = {
         "head": "own",
@@ -200,10 +217,12 @@ def _check_drops(config: TrainConfig) -> None:
 
 def _check_learner(config: Config) -> None:
     """What can be said of a learner's options before it is built."""
+    name = config.algorithm
     check_whole(config.learner)
     for field in dataclasses.fields(config.learner):
         value = getattr(config.learner, field.name)
-        free = field.name in _FREE
+        # The factory of the user's own learner knows its ranges.
+        free = field.name in _FREE or isinstance(config.learner, OwnConfig)
         if type(value) is not float:
             continue
         if not math.isfinite(value) or not (free or value > 0):
@@ -233,16 +252,14 @@ def _check_learner(config: Config) -> None:
     own_ways = isinstance(config.learner, GradientBasedConfig) and own_head
     if own_ways and ways != train_ways:
         raise ValueError(
-            f"{config.algorithm} meta-learns a head of {train_ways} ways, so it "
+            f"{name} meta-learns a head of {train_ways} ways, so it "
             f"cannot be tested on {ways}; make `train_ways` and `ways` equal, or "
             "choose another `head`"
         )
-    if isinstance(config.learner, _EPISODIC) and not config.train.train_queries:
+    if _is_episodic(config.learner) and not config.train.train_queries:
         raise ValueError(
-            f"{config.algorithm} is judged on queries in training, but `train_queries` "
+            f"{name} is judged on queries in training, but `train_queries` "
             "is 0; pass at least 1"
         )
     if isinstance(config.learner, MTLConfig | RFSConfig) and own_head:
-        raise ValueError(
-            f"{config.algorithm} has no adaptation of its own; choose a `head`"
-        )
+        raise ValueError(f"{name} has no adaptation of its own; choose a `head`")

@@ -41,7 +41,10 @@ def from_json(text: str) -> Config:
     algorithm = values.pop("algorithm", None)
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
-        raise ValueError(f"unknown algorithm {quoted(algorithm)}; known are {known}")
+        raise ValueError(
+            f"unknown algorithm {quoted(algorithm)}; known are {known}, and learners "
+            "of your own once `metabridge.register` has been called for them"
+        )
     sections = {
         "learner": ALGORITHMS[algorithm],
         "data": DataConfig,

@@ -97,7 +97,8 @@ def restored(
     Raises:
       RunError: there is none yet, or none that is whole.
     """
-    state = learner.init(setup.keys_of(config).init, example_of(dataset))
+    # Only its shapes count; one program compiles sooner than every operation.
+    state = jax.jit(learner.init)(setup.keys_of(config).init, example_of(dataset))
     plateau = setup.plateau_rule(config.train)[1]
     folder = run_dir / "checkpoints"
     if folder.is_dir():

@@ -1,0 +1,128 @@
+"""Learners of the user's own: what is refused, and what configurations say of them."""
+
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from metabridge.config import (
+    ALGORITHMS,
+    Config,
+    DataConfig,
+    MTLConfig,
+    OwnConfig,
+    TrainConfig,
+    from_json,
+    own_factory,
+    register,
+    resolve,
+    to_json,
+)
+from tests.own import forgotten
+
+pytestmark = pytest.mark.usefixtures(forgotten.__name__)
+__all__ = ["forgotten"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MineConfig(OwnConfig):
+    """Options of every kind."""
+
+    shift: float = -1.0
+    steps: int = 3
+    kind: Literal["long", "short"] = "short"
+
+
+def mine(model, optimizer, *, shift: float, steps: int, kind: str):
+    raise AssertionError("nothing is built here")
+
+
+def test_a_registered_learner_is_known_by_its_name() -> None:
+    register("mine", MineConfig, mine)
+    config = Config(MineConfig(shift=-2.0, kind="long"))
+    assert config.algorithm == "mine"
+    assert from_json(to_json(config)) == config
+    assert own_factory(config.learner) is mine  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`learner.kind` is 'wide'"):
+        from_json(to_json(config).replace('"long"', '"wide"'))
+
+
+@pytest.mark.parametrize("episodic", [True, False])
+def test_what_is_left_open_follows_from_how_it_is_trained(episodic: bool) -> None:
+    register("mine", MineConfig, mine, episodic=episodic)
+    data = DataConfig(dataset="cifar_fs")
+    resolved = resolve(Config(MineConfig(), data))
+    if episodic:
+        assert resolved.evaluation.head == "own"
+        assert resolved.train.train_ways == resolved.evaluation.ways
+        assert resolved.train.train_queries
+        with pytest.raises(ValueError, match="mine is judged on queries"):
+            resolve(Config(MineConfig(), data, train=TrainConfig(train_queries=0)))
+    else:
+        as_mtl = resolve(Config(MTLConfig(), data))
+        assert dataclasses.replace(resolved, learner=MTLConfig()) == as_mtl
+
+
+def test_ranges_are_checked_like_those_of_built_in_learners() -> None:
+    register("mine", MineConfig, mine)
+    resolve(Config(MineConfig(shift=-5.0)))  # what it may be its factory knows
+    with pytest.raises(ValueError, match="`shift` is nan, but must be finite"):
+        resolve(Config(MineConfig(shift=float("nan"))))
+
+
+def test_the_same_name_again_takes_the_place_of_the_first() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Later(OwnConfig):
+        pass
+
+    register("mine", MineConfig, mine)
+    register("mine", MineConfig, mine, episodic=False)
+    assert resolve(Config(MineConfig())).evaluation.head == "logistic"
+    register("mine", Later, lambda model, optimizer: None)
+    assert Config(Later()).algorithm == "mine"
+    with pytest.raises(ValueError, match=r"MineConfig are options of no known learner"):
+        resolve(Config(MineConfig()))
+    with pytest.raises(ValueError, match=r"call `metabridge.register`"):
+        own_factory(MineConfig())
+
+
+def test_a_run_of_an_unknown_learner_says_what_to_do() -> None:
+    register("mine", MineConfig, mine)
+    text = to_json(Config(MineConfig()))
+    del ALGORITHMS["mine"]
+    with pytest.raises(ValueError, match=r"'mine'.*`metabridge.register` has been"):
+        from_json(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Required(OwnConfig):
+    shift: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NoJSON(OwnConfig):
+    table: frozenset[int] = frozenset({1, 2})
+
+
+class Plain(OwnConfig):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "factory", "message"),
+    [
+        ("my-own", MineConfig, mine, "must be an identifier"),
+        ("protonet", MineConfig, mine, "built-in learner: take another"),
+        ("mine", MTLConfig, mine, "MTLConfig are the options of another learner"),
+        ("mine", Plain, mine, "Plain must be a frozen dataclass derived"),
+        ("mine", OwnConfig, mine, "OwnConfig must be a frozen dataclass derived"),
+        ("mine", MineConfig, lambda model, rule: None, "shift, steps, kind.*'shift'"),
+        ("mine", Required, lambda m, o, shift: None, "every field .* needs a default"),
+        ("mine", NoJSON, lambda m, o, table: None, "which is not frozenset"),
+    ],
+)
+def test_what_cannot_serve_is_refused(name, options, factory, message: str) -> None:
+    before = dict(ALGORITHMS)
+    with pytest.raises(ValueError, match=message):
+        register(name, options, factory)
+    assert before == ALGORITHMS

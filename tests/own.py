@@ -1,0 +1,56 @@
+"""A learner that is not of the library; what a test registers is forgotten."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import pytest
+
+from metabridge.config import ALGORITHMS, OwnConfig, registration
+from metabridge.heads import centroid
+from metabridge.learners import Learner
+from metabridge.learners.body import embedder, frozen, initialiser
+from metabridge.learners.episodic import query_loss
+from metabridge.learners.outer import feature_gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledConfig(OwnConfig):
+    """Options of `scaled`."""
+
+    init_scale: float = 2.0
+
+
+def scaled(model, optimizer, *, init_scale: float, ways: int, num_classes: int):
+    """Centroids; the counts stand in the parameters, for the tests to look at."""
+
+    def init_head(key, dimension):
+        del key, dimension
+        return {
+            "scale": jnp.asarray(init_scale),
+            "seen": jnp.zeros((ways, num_classes)),
+        }
+
+    def scores(head, support, labels, query, *, ways):
+        classifier = centroid().fit(support, labels, ways=ways)
+        return head["scale"] * (query @ classifier.weights + classifier.bias[None])
+
+    adapt, logits, frozen_body = frozen(embedder(model), centroid())
+    return Learner(
+        "scaled",
+        initialiser(model, optimizer, init_head),
+        feature_gradient(model, query_loss(scores)),
+        optimizer,
+        adapt,
+        logits,
+        frozen_body,
+    )
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Ends with the learners that were known before."""
+    before = set(ALGORITHMS)
+    yield
+    for name in set(ALGORITHMS) - before:
+        registration._forget(name)

@@ -1,0 +1,95 @@
+"""A learner of the user's own through the whole library, by the name it has."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metabridge
+from metabridge.config import Config, resolve, to_json
+from metabridge.training import RunError, train
+from metabridge.training.scoring import evaluate_run
+from metabridge.training.verify import verify
+from tests import toy
+from tests.own import ScaledConfig, forgotten, scaled
+
+pytestmark = pytest.mark.usefixtures(forgotten.__name__)
+__all__ = ["forgotten"]
+
+
+def configured(images: Path, **train_options) -> Config:
+    config = toy.config(images, learner=ScaledConfig(), **train_options)
+    evaluation = dataclasses.replace(config.evaluation, head=None)
+    return dataclasses.replace(config, evaluation=evaluation)
+
+
+def written(images: Path, run: Path) -> Path:
+    """The folder of a run that has only begun."""
+    run.mkdir()
+    (run / "config.json").write_text(to_json(resolve(configured(images))))
+    return run
+
+
+def test_it_trains_resumes_and_is_scored_verified_applied(
+    images: Path, tmp_path: Path
+) -> None:
+    metabridge.register("scaled", ScaledConfig, scaled)
+    run = tmp_path / "run"
+    result = train(configured(images), run)
+    assert (result["algorithm"], result["head"]) == ("scaled", "own")
+    assert json.loads((run / "config.json").read_text())["learner"] == {
+        "init_scale": 2.0
+    }
+    again = train(configured(images), run, resume=True)
+    assert again["accuracy"] == result["accuracy"]
+    assert evaluate_run(run, {})["accuracy"] == result["accuracy"]
+    assert evaluate_run(run, {"head": "ridge"})["head"] == "ridge"
+    assert verify(run)["reproduced"]
+    # Its factory was told the classes of a training task and of the training split.
+    learned = metabridge.load_body(run).variables["params"]["head"]
+    assert learned["seen"].shape == (4, toy.CLASSES["train"])
+    assert learned["scale"] != 2.0
+
+    exported = tmp_path / "body.safetensors"
+    metabridge.export_body(run, exported)
+    pictures = toy.dataset().test
+    fitted = [
+        metabridge.FewShotClassifier(body).fit(pictures.images, pictures.labels)
+        for body in (run, exported)
+    ]
+    said = [each.decision_function(pictures.images) for each in fitted]
+    np.testing.assert_array_equal(said[0], said[1])
+
+
+def test_a_process_that_does_not_know_it_says_so(images: Path, tmp_path: Path) -> None:
+    metabridge.register("scaled", ScaledConfig, scaled)
+    run = written(images, tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "metabridge", "evaluate", str(run)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "unknown algorithm 'scaled'" in done.stderr
+    assert "`metabridge.register`" in done.stderr
+
+
+def test_options_that_differ_do_not_resume(images: Path, tmp_path: Path) -> None:
+    metabridge.register("scaled", ScaledConfig, scaled)
+    written(images, tmp_path / "run")
+    other = dataclasses.replace(configured(images), learner=ScaledConfig(3.0))
+    with pytest.raises(RunError, match=r"learner.init_scale was 2.0, is 3.0"):
+        train(other, tmp_path / "run", resume=True)
+
+
+def test_a_factory_that_makes_no_learner_is_refused(
+    images: Path, tmp_path: Path
+) -> None:
+    metabridge.register("scaled", ScaledConfig, lambda *bodies, init_scale: "nothing")
+    with pytest.raises(ValueError, match=r"must return a .*Learner, .* returned str"):
+        train(configured(images), tmp_path / "run")
