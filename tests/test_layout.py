@@ -17,7 +17,7 @@ LAYERS = [
     {"config", "devices", "commands", "hosts", "mesh"},
     {"data", "models", "heads", "averaging"},
     {"learners"},
-    {"build", "evaluation"},
+    {"build", "evaluation", "contract"},
     {"training", "plots"},
     {"comparison", "apply"},
     {"report"},
