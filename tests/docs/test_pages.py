@@ -26,8 +26,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run on tiny images."""
     root = tmp_path_factory.mktemp("pages")
-    with toy.cached_folder(root) as images, jax.numpy_dtype_promotion("standard"):
-        train(toy.config(images), root / "run")
+    with toy.cached_folder(root) as images:
+        with jax.numpy_dtype_promotion("standard"):
+            train(toy.config(images), root / "run")
         yield root / "run"
 
 
