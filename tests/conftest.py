@@ -30,3 +30,12 @@ def real_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"no real data in {_SHARED}: set METABRIDGE_TEST_DATA")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder, empty at first, that all processes of the session fill."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -34,11 +34,13 @@ def test_what_is_on_the_disk_goes_first(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_accuracy_on_real_images(name: str, real_data: Path) -> None:
+def test_accuracy_on_real_images(name: str, real_data: Path, cache_dir: Path) -> None:
     """Of tasks drawn here, with NumPy, through the classifier that users call."""
     body = load_body(name)
     said = body.about["result"]
-    dataset = load_dataset(name.split("-")[0], data_dir=real_data / "tfds")
+    dataset = load_dataset(
+        name.split("-")[0], data_dir=real_data / "tfds", cache_dir=cache_dir
+    )
     assert dataset.fingerprint() == body.about["dataset"]["fingerprint"]
     found = np.array(
         [

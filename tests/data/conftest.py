@@ -1,6 +1,8 @@
 """Datasets that several test files share, each decoded once a session."""
 
+import fcntl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,25 +11,26 @@ from metabridge.data.imagenet import SPECS
 from tests.data.imagenet import toys
 
 
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty cache folder that the whole session fills."""
-    return tmp_path_factory.mktemp("cache")
+def _load(name: str, cache_dir: Path, **options: Any) -> Dataset:
+    """Decodes a dataset, or waits until another process of the session has."""
+    with (cache_dir / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return load_dataset(name, cache_dir=cache_dir, **options)
 
 
 @pytest.fixture(scope="session")
 def cifar_fs(real_data: Path, cache_dir: Path) -> Dataset:
-    return load_dataset("cifar_fs", data_dir=real_data / "tfds", cache_dir=cache_dir)
+    return _load("cifar_fs", cache_dir, data_dir=real_data / "tfds")
 
 
 @pytest.fixture(scope="session")
 def fc100(real_data: Path, cache_dir: Path) -> Dataset:
-    return load_dataset("fc100", data_dir=real_data / "tfds", cache_dir=cache_dir)
+    return _load("fc100", cache_dir, data_dir=real_data / "tfds")
 
 
 @pytest.fixture(scope="session")
 def omniglot(real_data: Path, cache_dir: Path) -> Dataset:
-    return load_dataset("omniglot", data_dir=real_data / "tfds", cache_dir=cache_dir)
+    return _load("omniglot", cache_dir, data_dir=real_data / "tfds")
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +39,9 @@ def mini_imagenet(real_data: Path, cache_dir: Path) -> Dataset:
     root = real_data / "mini_imagenet_64"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPECS, "mini_imagenet", toys.part_of_mini_imagenet(root))
-        return load_dataset("mini_imagenet", data_dir=root, cache_dir=cache_dir)
+        return _load("mini_imagenet", cache_dir, data_dir=root)
 
 
 @pytest.fixture(scope="session")
 def glyphs(cache_dir: Path) -> Dataset:
-    return load_dataset("glyphs", cache_dir=cache_dir)
+    return _load("glyphs", cache_dir)

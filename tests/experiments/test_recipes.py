@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,13 @@ def test_unknown_recipes(arguments: tuple, message: str) -> None:
         recipes.recipe(*arguments)
 
 
-@pytest.mark.parametrize("name", recipes.NAMES)
+def _quickly(name: str) -> Any:
+    """One of each kind always: joint training, an inner loop, a solver."""
+    always = name in ("mtl", "maml", "metaoptnet")
+    return pytest.param(name, marks=() if always else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", map(_quickly, recipes.NAMES))
 def test_quick_forms_run(name: str, tmp_path: Path) -> None:
     config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
     brief = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
