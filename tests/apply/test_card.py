@@ -19,7 +19,7 @@ def test_what_a_reader_wants_to_know(run: Path) -> None:
         "| images | 8 x 8, grey |",
         "| trained on | folder:images, 8 classes |",
         f"| fingerprint of the data | {body.about['dataset']['fingerprint']} |",
-        "| training | 6 steps of 4 tasks, 4 ways, 2 shots, seed 0 |",
+        "| training | 6 steps, tasks of 4 ways and 2 shots, 4 a step, seed 0 |",
         "| licence | CC BY 4.0 |",
         'FewShotClassifier("birds.safetensors")',
     ):
