@@ -1,4 +1,4 @@
-"""Datasets that several test files share, each decoded once a session."""
+"""Datasets that several test files share, each decoded once a test run."""
 
 from pathlib import Path
 
@@ -7,12 +7,6 @@ import pytest
 from metabridge.data import Dataset, load_dataset
 from metabridge.data.imagenet import SPECS
 from tests.data.imagenet import toys
-
-
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty cache folder that the whole session fills."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +30,9 @@ def mini_imagenet(real_data: Path, cache_dir: Path) -> Dataset:
     root = real_data / "mini_imagenet_64"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPECS, "mini_imagenet", toys.part_of_mini_imagenet(root))
-        return load_dataset("mini_imagenet", data_dir=root, cache_dir=cache_dir)
+        # Another one of this name is on the pages of the documentation.
+        cache = cache_dir / "part"
+        return load_dataset("mini_imagenet", data_dir=root, cache_dir=cache)
 
 
 @pytest.fixture(scope="session")
