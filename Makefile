@@ -25,7 +25,7 @@ RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow bench notebooks lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow coverage bench notebooks lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -75,6 +75,10 @@ test: $(VENV)/.dev ## run the tests (some twenty-five minutes on two cores)
 
 test-slow: $(VENV)/.dev ## run the long tests as well
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "slow or not slow" $(ARGS)
+
+coverage: $(VENV)/.dev ## run the tests and name the lines that none of them reaches
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+	  --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
 	$(BIN)/python -m experiments.benchmark $(ARGS)

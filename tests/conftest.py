@@ -1,6 +1,7 @@
 """Settings of the whole test run: strict dtypes and shapes, and the real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # What one test has compiled, no other compiles again, in whatever process: a third of
@@ -32,10 +33,14 @@ def real_data() -> Path:
     return _SHARED
 
 
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder, empty at first, that all processes of the session fill."""
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of datasets, which all processes of the test run share."""
     root = tmp_path_factory.getbasetemp()
-    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"
+    # Workers of pytest-xdist have their folders in that of the run.
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "cache"
     folder.mkdir(exist_ok=True)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METABRIDGE_CACHE", str(folder))
+        yield folder

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -23,10 +22,9 @@ FAST = [
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of class folders; the cache is elsewhere than the user's."""
-    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
-        yield folder
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders."""
+    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
 
 
 @pytest.fixture(scope="module")

@@ -100,3 +100,15 @@ def test_datasets_as_a_module() -> None:
     ]
     needy = [line.split()[0] for line in lines if "needs --data-dir" in line]
     assert needy == names[1:-1]
+
+
+def test_a_reader_that_has_gone_is_told_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "metabridge", "datasets"],
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            stdout=gone, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")

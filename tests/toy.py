@@ -1,11 +1,8 @@
 """A folder of class folders so small that a run on it takes seconds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from metabridge.config import (
@@ -38,14 +35,6 @@ def write_folder(root: Path) -> Path:
                 picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
                 picture.save(folder / f"{image}.png")
     return root
-
-
-@contextmanager
-def cached_folder(root: Path) -> Iterator[Path]:
-    """The folder below a root, and the cache beside it instead of the user's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METABRIDGE_CACHE", str(root / "cache"))
-        yield write_folder(root / "images")
 
 
 def dataset(*, channels: int = 1, size: int = SIZE, spread: float = 20.0) -> Dataset:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from theory.devices import Placement, device_tile
 from theory.types import Array, DeviceKernel, KernelFn, Kernels
@@ -98,8 +98,3 @@ def precomputed(kernels: Kernels) -> KernelFn:
         return Kernels(nngp[block], ntk[block])
 
     return kernel
-
-
-def as_float64(x: Array) -> Float[jax.Array, "N D"]:
-    """Inputs flattened; call it inside `float64`."""
-    return jax.numpy.asarray(np.asarray(x), np.float64).reshape(len(x), -1)

@@ -11,13 +11,13 @@ from tests import toy
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of MTL on 8 x 8 grey images, tested with centroids."""
     root = tmp_path_factory.mktemp("apply")
-    with toy.cached_folder(root) as images:
-        with jax.numpy_dtype_promotion("standard"):
-            train(toy.config(images), root / "run")
-        yield root / "run"
+    images = toy.write_folder(root / "images")
+    with jax.numpy_dtype_promotion("standard"):
+        train(toy.config(images), root / "run")
+    return root / "run"
 
 
 @pytest.fixture(autouse=True)

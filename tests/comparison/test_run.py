@@ -31,10 +31,9 @@ from tests.comparison.fake import finished_run
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory):
-    """A folder of class folders; the cache is elsewhere than the user's."""
-    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
-        yield folder
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders."""
+    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
 
 
 def shared(images: Path, **train) -> Config:

@@ -1,7 +1,6 @@
-"""Whole runs, with a cache of their own, and fewer weights to choose a head's from."""
+"""Whole runs, with fewer weights to choose a head's from."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import pytest
@@ -10,9 +9,8 @@ from metabridge.training import scoring
 
 
 @pytest.fixture(autouse=True)
-def whole_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def whole_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Optax divides counts by numbers; what is ours is checked strictly elsewhere."""
-    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(scoring, "_WEIGHTS", (1.0, 3.0))
     with jax.numpy_dtype_promotion("standard"):
         yield

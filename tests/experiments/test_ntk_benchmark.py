@@ -21,7 +21,7 @@ QUICK = resolved(Config(quick=True))
 
 @pytest.fixture(autouse=True)
 def whole_runs() -> None:
-    """Nothing here divides counts by numbers, and the glyphs' cache is the user's."""
+    """Nothing here divides counts by numbers."""
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of class folders; the cache is elsewhere than the user's."""
-    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
-        (folder / "test" / "test_0").rename(folder / "test" / EVIL)
-        yield folder
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders."""
+    folder = toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
+    (folder / "test" / "test_0").rename(folder / "test" / EVIL)
+    return folder
 
 
 @pytest.fixture(scope="session")

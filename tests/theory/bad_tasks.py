@@ -301,6 +301,33 @@ CASES = {
         "ValueError",
         ("task 1 has a class twice",),
     ),
+    "classes that are fractions": Case(
+        lambda: theory.class_heads(np.zeros((3, 2))),
+        "TypeError",
+        ("`classes` must be integers [tasks, outputs]", "float64"),
+    ),
+    "correlation of rows": Case(
+        lambda: theory.class_heads(np.array([[0, 1]]), correlation=1.5),
+        "ValueError",
+        ("`correlation` must lie in [0, 1]", "1.5"),
+    ),
+    "shapes of a correlation of heads": Case(
+        lambda: theory.Heads(np.arange(3), np.eye(2), np.zeros((1, 3))),
+        "ValueError",
+        ("3 heads need a correlation of (3, 3)", "(2, 2)"),
+    ),
+    "correlation with new heads": Case(
+        lambda: theory.Heads(np.arange(2), np.eye(2), np.full((1, 2), 2.0)),
+        "ValueError",
+        ("correlations with a new head", "[-1, 1]"),
+    ),
+    "correlation of one task": Case(
+        lambda: theory.mtl_predictor(
+            kernel, theory.Tasks(*(part[:1] for part in fresh())), heads=np.eye(1)
+        ),
+        "ValueError",
+        ("two tasks or more", "heads='shared'"),
+    ),
     "heads of other tasks": Case(
         lambda: theory.mtl_predictor(
             kernel, tasks(), heads=theory.class_heads(np.array([[0, 1]]))

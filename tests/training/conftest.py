@@ -21,10 +21,9 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of class folders; the cache is elsewhere than the user's."""
-    with toy.cached_folder(tmp_path_factory.mktemp("toy")) as folder:
-        yield folder
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders."""
+    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
 
 
 @pytest.fixture(scope="session")
