@@ -133,10 +133,10 @@ def find(faces: Faces) -> dict[str, list[Letter]]:
     """The letters of each split, in the order of `SCRIPTS` and then of Unicode."""
     coverage = faces.coverage()
     kept: dict[str, list[Letter]] = {}
-    elsewhere: dict[str, list[np.ndarray]] = {face: [] for face in _UPRIGHT}
+    elsewhere = {face: _Looks() for face in _UPRIGHT}
     for split, scripts in SCRIPTS.items():
         kept[split] = []
-        here: dict[str, list[np.ndarray]] = {face: [] for face in _UPRIGHT}
+        here = {face: _Looks() for face in _UPRIGHT}
         for letter in (x for script in scripts for x in _letters(script, coverage)):
             looks = {
                 face: _look(faces.render(letter.character, face))
@@ -144,16 +144,16 @@ def find(faces: Faces) -> dict[str, list[Letter]]:
                 if face in letter.faces
             }
             if any(
-                _is_among(look, here[face], _ALIKE)
-                or _is_among(look, elsewhere[face], _ALIKE_ACROSS_SPLITS)
+                here[face].hold(look, _ALIKE)
+                or elsewhere[face].hold(look, _ALIKE_ACROSS_SPLITS)
                 for face, look in looks.items()
             ):
                 continue
             kept[split].append(letter)
             for face, look in looks.items():
-                here[face].append(look)
+                here[face].add(look)
         for face in _UPRIGHT:
-            elsewhere[face] += here[face]
+            elsewhere[face].add(*here[face].rows)
     return kept
 
 
@@ -176,5 +176,24 @@ def _look(picture: np.ndarray) -> np.ndarray:
     return (blurred / max(np.linalg.norm(blurred), 1e-6)).ravel()
 
 
-def _is_among(look: np.ndarray, others: list[np.ndarray], limit: float) -> bool:
-    return bool(others) and bool(np.max(np.stack(others) @ look) > limit)
+class _Looks:
+    """Looks in the rows of one array, which doubles when it is full."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._array = np.empty((64, (SIZE // 2) ** 2), np.float32)
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self._array[: self._count]
+
+    def add(self, *looks: np.ndarray) -> None:
+        for look in looks:
+            if self._count == len(self._array):
+                self._array = np.concatenate([self._array, np.empty_like(self._array)])
+            self._array[self._count] = look
+            self._count += 1
+
+    def hold(self, look: np.ndarray, limit: float) -> bool:
+        """Whether the product with any of them is above the limit."""
+        return bool(np.any(self.rows @ look > limit))
