@@ -222,8 +222,10 @@ def test_a_learner_defined_in_a_session_is_refused(
     defined = dataclasses.make_dataclass("Mine", [], bases=(OwnConfig,), frozen=True)
     defined.__module__ = "__main__"
     monkeypatch.setitem(ALGORITHMS, "mine", defined)
+    main = sys.modules["__main__"]  # a worker of pytest-xdist is a session itself
+    monkeypatch.setattr(main, "__file__", "script.py", raising=False)
     run.plan(["mine"], Config(), None)  # a script is imported by its processes, too
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.delattr(main, "__file__")
     for algorithm in ("mine", defined()):
         with pytest.raises(ValueError, match=r"in a session.*into a module"):
             run.plan(["mtl", algorithm], Config(), None)
