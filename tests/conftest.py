@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# What one test has compiled, no other compiles again, in whatever process: a third of
-# the time. JAX reads these when it is imported, here and in the processes of tests.
+# What one test has compiled, no other compiles again, in whatever process. JAX reads
+# these when it is imported, here and in the processes that tests start.
 _COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

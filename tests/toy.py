@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -15,6 +16,7 @@ from metabridge.config import (
     TrainConfig,
 )
 from metabridge.data import Dataset, Split
+from metabridge.training import train
 
 FIXED_TASKS = MTLConfig(heads="independent", num_tasks=5)
 CLASSES = {"train": 8, "validation": 4, "test": 4}
@@ -35,6 +37,15 @@ def write_folder(root: Path) -> Path:
                 picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
                 picture.save(folder / f"{image}.png")
     return root
+
+
+def finished_run(root: Path) -> Path:
+    """A run of `config`, trained and scored; its images are beside it."""
+    images = write_folder(root / "images")
+    # Optax divides counts by numbers; what is ours is checked strictly elsewhere.
+    with jax.numpy_dtype_promotion("standard"):
+        train(config(images), root / "run")
+    return root / "run"
 
 
 def dataset(*, channels: int = 1, size: int = SIZE, spread: float = 20.0) -> Dataset:

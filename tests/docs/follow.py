@@ -8,7 +8,7 @@ comes out is completed and checked as it would be before the first step.
 import importlib.util
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 from unittest import mock
 
@@ -55,7 +55,7 @@ def _metabridge(arguments: list[str]) -> None:
         mock.patch("metabridge.training.train", _train),
         mock.patch("metabridge.training.dry_run.dry_run", _train),
         mock.patch("metabridge.comparison.compare", _compare),
-        mock.patch("metabridge.cli.provided", _provided),
+        mock.patch("theory.command._draw", side_effect=_Begun),
         mock.patch("metabridge.hosts.connect", _connect),
     ):
         try:
@@ -81,15 +81,6 @@ def _compare(learners: Sequence[Any], config: Config, *, images: int | None, **_
 
 def _connect(coordinator: str | None, processes: int | None, this: int | None) -> None:
     assert (coordinator is None) == (processes is None) == (this is None)
-
-
-def _provided(name: str) -> Callable[[Any], NoReturn]:
-    def run(options: Any) -> NoReturn:
-        assert options.depth >= 1
-        raise _Begun
-
-    assert name == "theory"
-    return run
 
 
 def _code(code: str) -> None:

@@ -12,7 +12,6 @@ import jax
 import pytest
 import yaml
 
-from metabridge.training import train
 from tests import toy
 from tests.docs import surroundings
 from tests.docs.blocks import Block, blocks
@@ -25,11 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on tiny images."""
-    root = tmp_path_factory.mktemp("pages")
-    images = toy.write_folder(root / "images")
-    with jax.numpy_dtype_promotion("standard"):
-        train(toy.config(images), root / "run")
-    return root / "run"
+    return toy.finished_run(tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture(autouse=True)
