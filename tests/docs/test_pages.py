@@ -17,6 +17,10 @@ from tests.docs import surroundings
 from tests.docs.blocks import Block, blocks
 from tests.docs.follow import follow
 from tests.docs.shell import ROOT, commands
+from tests.own import forgotten
+
+pytestmark = pytest.mark.usefixtures(forgotten.__name__)
+__all__ = ["forgotten"]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
