@@ -21,6 +21,7 @@ from metabridge.config import (
     LearnerConfig,
     ModelConfig,
     TrainConfig,
+    import_own,
 )
 
 
@@ -280,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        import_own()
         completing = any(map(_COMPLETION.match, arguments[:1]))
         if arguments[:1] == ["train"]:
             tyro.extras.subcommand_cli_from_dict(

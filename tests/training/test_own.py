@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import metabridge
+from metabridge import cli
 from metabridge.config import Config, resolve, to_json
 from metabridge.training import RunError, train
 from metabridge.training.scoring import evaluate_run
@@ -63,6 +64,40 @@ def test_it_trains_resumes_and_is_scored_verified_applied(
     ]
     said = [each.decision_function(pictures.images) for each in fitted]
     np.testing.assert_array_equal(said[0], said[1])
+
+
+def test_the_shell_commands_know_it_from_its_module(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "its_module.py").write_text(
+        "import metabridge\n"
+        "from tests.own import ScaledConfig, scaled\n"
+        "metabridge.register('scaled', ScaledConfig, scaled)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(tmp_path)])
+    monkeypatch.setenv("METABRIDGE_LEARNERS", "its_module,")
+    options = [
+        "--init-scale=3", f"--dataset=folder:{images}", "--model=mlp", "--width=16",
+        "--depth=1", "--ways=3", "--shots=2", "--queries=3", "--train-ways=3",
+        "--train-shots=2", "--train-queries=3", "--dry-run",
+    ]  # fmt: skip
+    cli.main(["train", "scaled", *options])
+    assert '"init_scale": 3.0' in capsys.readouterr().out
+
+    for name in ("no_module", "its_module.part"):
+        monkeypatch.setenv("METABRIDGE_LEARNERS", name)
+        with pytest.raises(SystemExit):
+            cli.main(["train", "scaled", *options])
+        assert f"names '{name}', and there is no such" in capsys.readouterr().err
+    (tmp_path / "needy.py").write_text("import what_it_needs\n")
+    monkeypatch.setenv("METABRIDGE_LEARNERS", "needy")
+    with pytest.raises(SystemExit):
+        cli.main(["train", "scaled", *options])
+    assert "No module named 'what_it_needs'" in capsys.readouterr().err
 
 
 def test_a_process_that_does_not_know_it_says_so(images: Path, tmp_path: Path) -> None:

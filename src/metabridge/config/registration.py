@@ -5,7 +5,10 @@ A configuration then names one, and whatever reads the configuration of a run
 """
 
 import dataclasses
+import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +28,9 @@ def register(
     """Makes a learner of your own known, until the process ends.
 
     Every process that reads its runs has to call this, so it belongs into the module
-    that defines the learner, which they import. The same name again takes the place of
-    the earlier learner.
+    that defines the learner, which they import; the shell commands import those that
+    ``$METABRIDGE_LEARNERS`` names. The same name again takes the place of the earlier
+    learner.
 
     Args:
       name: of the algorithm, in configurations and results.
@@ -67,6 +71,31 @@ def register(
     _FACTORIES[options] = factory
     if episodic:
         OWN_EPISODIC.add(options)
+
+
+def import_own() -> None:
+    """Imports the modules in ``$METABRIDGE_LEARNERS``, which register learners.
+
+    They stand there by name, with commas between them, and are found in the working
+    folder as well. The shell commands call this first.
+
+    Raises:
+      ValueError: there is none of such a name.
+    """
+    names = os.environ.get("METABRIDGE_LEARNERS", "")
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if wanted and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in wanted:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, but not one that it needs
+            raise ValueError(
+                f"$METABRIDGE_LEARNERS names {name!r}, and there is no such module in "
+                f"{os.getcwd()} nor among those installed"
+            ) from error
 
 
 def own_factory(options: OwnConfig) -> Factory:

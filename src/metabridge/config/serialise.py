@@ -43,7 +43,8 @@ def from_json(text: str) -> Config:
         known = ", ".join(ALGORITHMS)
         raise ValueError(
             f"unknown algorithm {quoted(algorithm)}; known are {known}, and learners "
-            "of your own once `metabridge.register` has been called for them"
+            "of your own once `metabridge.register` has been called for them (for the "
+            "shell commands in a module that $METABRIDGE_LEARNERS names)"
         )
     sections = {
         "learner": ALGORITHMS[algorithm],
