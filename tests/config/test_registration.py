@@ -33,6 +33,13 @@ class MineConfig(OwnConfig):
     kind: Literal["long", "short"] = "short"
 
 
+@dataclasses.dataclass(frozen=True)
+class ByRecipeConfig(MineConfig):
+    """The same of one that is not trained as it is tested."""
+
+    episodic = False
+
+
 def mine(model, optimizer, *, shift: float, steps: int, kind: str):
     raise AssertionError("nothing is built here")
 
@@ -49,9 +56,9 @@ def test_a_registered_learner_is_known_by_its_name() -> None:
 
 @pytest.mark.parametrize("episodic", [True, False])
 def test_what_is_left_open_follows_from_how_it_is_trained(episodic: bool) -> None:
-    register("mine", MineConfig, mine, episodic=episodic)
+    register("mine", MineConfig if episodic else ByRecipeConfig, mine)
     data = DataConfig(dataset="cifar_fs")
-    resolved = resolve(Config(MineConfig(), data))
+    resolved = resolve(Config(ALGORITHMS["mine"](), data))
     if episodic:
         assert resolved.evaluation.head == "own"
         assert resolved.train.train_ways == resolved.evaluation.ways
@@ -76,8 +83,8 @@ def test_the_same_name_again_takes_the_place_of_the_first() -> None:
         pass
 
     register("mine", MineConfig, mine)
-    register("mine", MineConfig, mine, episodic=False)
-    assert resolve(Config(MineConfig())).evaluation.head == "logistic"
+    register("mine", MineConfig, mine)
+    assert resolve(Config(MineConfig())).evaluation.head == "own"
     register("mine", Later, lambda model, optimizer: None)
     assert Config(Later()).algorithm == "mine"
     with pytest.raises(ValueError, match=r"MineConfig are options of no known learner"):

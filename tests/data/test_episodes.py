@@ -172,7 +172,7 @@ def test_support_and_query_never_share_an_image_whatever_the_sizes(seed: int) ->
 def test_every_image_of_a_class_can_be_asked_for() -> None:
     drawn = draw(shape=TaskShape(4, 2, 3))
     for classes, support, query in zip(*drawn[:3], strict=True):
-        smallest = list(classes).index(0)
+        smallest = np.flatnonzero(np.asarray(classes) == 0)[0]
         rows = np.concatenate([support[smallest], query[smallest]])
         assert sorted(rows) == [0, 1, 2, 3, 4]
 

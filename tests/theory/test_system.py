@@ -77,7 +77,7 @@ def test_the_preconditioner_of_whole_rank_is_the_inverse(
 def test_the_preconditioner_is_symmetric_and_positive(made: system.TaskSystem) -> None:
     inverse = system.preconditioner(made, rank=3, names=str)(np.eye(made.size))
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-10)
-    values = np.linalg.eigvals(inverse @ _matrix(made)).real
+    values = np.real(np.linalg.eigvals(inverse @ _matrix(made)))
     assert values.min() > 0
     assert values.max() / values.min() < np.linalg.cond(_matrix(made))
 

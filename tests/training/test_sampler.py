@@ -95,7 +95,7 @@ def test_no_image_and_no_class_comes_twice_in_a_task(
         assert len(set(classes)) == SHAPE.ways
         for label, images in zip(classes, found, strict=True):
             assert len(set(images)) == SHAPE.shots + SHAPE.queries
-            assert set(dataset.train.labels[images]) == {label % count}
+            assert set(dataset.train.labels[images]) == {int(label) % count}
 
 
 @pytest.mark.parametrize("name", ["afresh", "rotations", "balanced"])

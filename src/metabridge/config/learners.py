@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +176,11 @@ class RFSConfig:
 @dataclasses.dataclass(frozen=True)
 class OwnConfig:
     """What the options of a learner of your own derive from; see `register`."""
+
+    episodic: ClassVar[bool] = True
+    """Whether it is trained as it is tested: on tasks of the tested shape with queries,
+    and tested by its own adaptation. Else it is trained on tasks of the dataset's
+    recipe, and tested with a logistic head."""
 
 
 LearnerConfig = (

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metabridge.config.learners import ALGORITHMS, OwnConfig
-from metabridge.config.run import OWN_EPISODIC, Config
+from metabridge.config.run import Config
 from metabridge.config.serialise import from_json, to_json
 
 Factory = Callable[..., Any]
@@ -22,9 +22,7 @@ Factory = Callable[..., Any]
 _FACTORIES: dict[type, Factory] = {}
 
 
-def register(
-    name: str, options: type, factory: Factory, *, episodic: bool = True
-) -> None:
+def register(name: str, options: type, factory: Factory) -> None:
     """Makes a learner of your own known, until the process ends.
 
     Every process that reads its runs has to call this, so it belongs into the module
@@ -40,9 +38,6 @@ def register(
       factory: ``factory(model, optimizer, **options) -> Learner``, its keywords the
         fields of `options`. If it has parameters `ways` or `num_classes` beside them,
         they are the classes of a training task and of the training split.
-      episodic: whether it is trained as it is tested: by default on tasks of the tested
-        shape with queries, and tested by its own adaptation. Else on tasks of the
-        dataset's recipe, and with a logistic head.
 
     Raises:
       ValueError: a name that is no identifier or belongs to a built-in learner, or
@@ -69,8 +64,6 @@ def register(
         _forget(name)
         raise
     _FACTORIES[options] = factory
-    if episodic:
-        OWN_EPISODIC.add(options)
 
 
 def import_own() -> None:
@@ -112,7 +105,6 @@ def _forget(name: str) -> None:
     before = ALGORITHMS.pop(name, None)
     if before is not None:
         _FACTORIES.pop(before, None)
-        OWN_EPISODIC.discard(before)
 
 
 def _check_options(options: type) -> None:

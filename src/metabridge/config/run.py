@@ -95,8 +95,6 @@ _EPISODIC = (
     ProtoNetConfig,
     MatchingConfig,
 )
-# Learners of the user's own that are, too; `register` adds them.
-OWN_EPISODIC: set[type] = set()
 
 
 # Options that may be 0 or negative.
@@ -132,7 +130,9 @@ def resolve(config: Config) -> Config:
 
 
 def _is_episodic(learner: LearnerConfig) -> bool:
-    return isinstance(learner, _EPISODIC) or type(learner) in OWN_EPISODIC
+    if isinstance(learner, OwnConfig):
+        return learner.episodic
+    return isinstance(learner, _EPISODIC)
 
 
 def _for_learner(config: Config) -> dict[str, Any]:
