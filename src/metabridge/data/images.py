@@ -174,14 +174,14 @@ def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
     Raises:
       ValueError: it is not a JPEG or PNG, or broken or too large; names it.
     """
-
-    def use(image: Any) -> np.ndarray:
-        size, is_grey = _header(image)
-        return _pixels(image, size, 1 if is_grey else 3)
-
-    found = _guarded(source, use, False, max_pixels=max_pixels)
+    found = _guarded(source, _whole, False, max_pixels=max_pixels)
     assert found is not None
     return found
+
+
+def _whole(image: Any) -> np.ndarray:
+    size, is_grey = _header(image)
+    return _pixels(image, size, 1 if is_grey else 3)
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
