@@ -110,6 +110,20 @@ def test_the_curves_are_read_by_keyboard_and_switched(
     assert not shown.troubles
 
 
+def test_time_has_round_numbers_and_a_name_is_not_struck_through(
+    show: Any, tmp_path: Path
+) -> None:
+    run = fake.finished(tmp_path / "quarter of an hour", train_seconds=900.0)
+    page = runs_report([run], tmp_path / "a.html", examples=0, tasks=0)
+    figure = show(page).page.locator("#efficiency-figure")
+    times = figure.locator(".ticks .middle").all_text_contents()
+    assert times == ["0.2 min", "0.5 min", "1 min", "2 min", "5 min", "10 min"]
+    name = figure.locator(".series .end")
+    assert name.text_content() == "quarter of an hour"
+    last = float(figure.locator(".dot").get_attribute("cy"))
+    assert float(name.get_attribute("y")) < last - 8
+
+
 def test_example_tasks(show: Any, page_file: Path) -> None:
     shown = show(page_file)
     page, group = shown.page, shown.data()["groups"][0]

@@ -78,8 +78,8 @@ function scaleOf(axis, values, from, to) {
   return { low, high, at: (v) => from + ((to - from) * (v - low)) / (high - low) };
 }
 
-/* spec: {label, x, y, series}, an axis {label, log, format, ticks, domain}, a series
-   {name, colour, points: [{x, y, low, high}], line, dots, band, weak, dashed, big}. */
+/* spec: {label, x, y, series}, an axis {label, log, format, ticks, domain, unit}, a
+   series {name, colour, points: [{x, y, low, high}], line, dots, band, weak, dashed, big}. */
 class Chart {
   constructor(holder, { height = 340, toggles = true, legend = true } = {}) {
     this.holder = holder;
@@ -184,20 +184,23 @@ class Chart {
     const { x, y } = this.spec;
     const grid = draw(svg, "g", { class: "grid" });
     const texts = draw(svg, "g", { class: "ticks" });
-    const ticksOf = (axis, scale, count) =>
-      axis.ticks || (axis.log ? logTicks : linearTicks)(scale.low, scale.high, count);
-    const formatX = x.format || ((v) => shown(v));
-    const formatY = y.format || ((v) => shown(v));
-    for (const tick of ticksOf(y, sy, 5)) {
+    // [value, text] of each; an axis with `unit` has round numbers of that unit.
+    const ticksOf = (axis, scale, count) => {
+      const unit = axis.unit ? axis.unit(scale.high) : 1;
+      const round = () => (axis.log ? logTicks : linearTicks)(scale.low / unit, scale.high / unit, count);
+      const format = axis.format || ((v) => shown(v));
+      return (axis.ticks || round().map((v) => v * unit)).map((v) => [v, format(v, unit)]);
+    };
+    for (const [tick, text] of ticksOf(y, sy, 5)) {
       const at = sy.at(tick);
       draw(grid, "line", { x1: box.left, x2: box.right, y1: at, y2: at });
-      draw(texts, "text", { x: box.left - 8, y: at + 4, class: "end" }, formatY(tick));
+      draw(texts, "text", { x: box.left - 8, y: at + 4, class: "end" }, text);
     }
     draw(grid, "line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "base" });
-    for (const tick of ticksOf(x, sx, this.width / 90)) {
+    for (const [tick, text] of ticksOf(x, sx, this.width / 90)) {
       const at = sx.at(tick);
       draw(grid, "line", { x1: at, x2: at, y1: box.bottom, y2: box.bottom + 4, class: "base" });
-      draw(texts, "text", { x: at, y: box.bottom + 19, class: "middle" }, formatX(tick));
+      draw(texts, "text", { x: at, y: box.bottom + 19, class: "middle" }, text);
     }
     draw(texts, "text", { x: box.right, y: box.bottom + 37, class: "end title" }, x.label);
     if (y.label) draw(texts, "text", { x: 0, y: 13, class: "title" }, y.label);
@@ -237,7 +240,8 @@ class Chart {
       const px = this.sx.at(p.x);
       const name = one.name.length > 24 ? `${one.name.slice(0, 22)}…` : one.name;
       const left = px + 12 + 7.2 * name.length > this.width;
-      floor = Math.max(floor + 16, this.sy.at(p.y) + 4);
+      // On the left the curve comes up to the point: the name stands over it.
+      floor = Math.max(floor + 16, this.sy.at(p.y) + (left ? -10 : 4));
       const group = draw(svg, "g", { class: `series c${one.colour}` });
       draw(group, "text", { x: left ? px - 11 : px + 11, y: floor, class: left ? "end" : "start" }, name);
     }

@@ -2,7 +2,9 @@
 
 const percent = (value) => shown(100 * value, 3);
 const readPercent = (value) => (100 * value).toFixed(1);
-const duration = (s) => (s < 100 ? `${shown(s)} s` : s < 6000 ? `${shown(s / 60)} min` : `${shown(s / 3600)} h`);
+const UNITS = { 1: "s", 60: "min", 3600: "h" };
+const unitOf = (s) => (s < 100 ? 1 : s < 6000 ? 60 : 3600);
+const duration = (s, unit = unitOf(s)) => `${shown(s / unit)} ${UNITS[unit]}`;
 const style = (number) => ({ colour: number % 8, dashed: number >= 8 });
 
 // Tables.
@@ -48,7 +50,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       label: `${title} by ${state.x === "step" ? "step" : "training time"}`,
       x: state.x === "step"
         ? { label: "step", format: (v) => shown(v, 6) }
-        : { label: "training time", format: duration },
+        : { label: "training time", format: duration, unit: unitOf },
       y: { label, format: share ? percent : undefined, read: share ? readPercent : undefined },
       series: DATA.runs.map((run, number) => {
         const records = run[kind];
@@ -78,7 +80,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const chart = new Chart(document.getElementById("efficiency-figure"));
   chart.show({
     label: "Accuracy by training time",
-    x: { label: "training time, logarithmic", log: true, format: duration },
+    x: { label: "training time, logarithmic", log: true, format: duration, unit: unitOf },
     y: { label: "accuracy, %", format: percent, read: readPercent },
     series: DATA.runs.flatMap((run, number) => {
       const { seconds, accuracy } = run.validation;
