@@ -70,7 +70,7 @@ ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predicto
 ntk-benchmark: $(VENV)/.theory ## accuracy and agreement of infinite-width MTL and GBML [ARGS=--quick]
 	$(BIN)/python -m experiments.ntk_benchmark $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (some twenty-five minutes on two cores)
+test: $(VENV)/.dev ## run the tests (half an hour to an hour on two cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## run the long tests as well

@@ -106,8 +106,8 @@ def test_unknown_recipes(arguments: tuple, message: str) -> None:
 
 
 def _quickly(name: str) -> Any:
-    """One of each kind always: joint training, an inner loop, a solver."""
-    always = name in ("mtl", "maml", "metaoptnet")
+    """Always an inner loop and a solver; joint training is in `test_reproduce`."""
+    always = name in ("maml", "metaoptnet")
     return pytest.param(name, marks=() if always else pytest.mark.slow)
 
 
