@@ -82,9 +82,12 @@ def test_the_same_name_again_takes_the_place_of_the_first() -> None:
     class Later(OwnConfig):
         pass
 
+    def another(model, optimizer, **options):
+        raise AssertionError("nothing is built here")
+
     register("mine", MineConfig, mine)
-    register("mine", MineConfig, mine)
-    assert resolve(Config(MineConfig())).evaluation.head == "own"
+    register("mine", MineConfig, another)
+    assert own_factory(MineConfig()) is another
     register("mine", Later, lambda model, optimizer: None)
     assert Config(Later()).algorithm == "mine"
     with pytest.raises(ValueError, match=r"MineConfig are options of no known learner"):
