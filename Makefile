@@ -12,6 +12,7 @@ endif
 # Large blocks of memory in huge pages: a training step on a CPU takes a fifth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 METADATA := setup.cfg pyproject.toml constraints.txt
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal --junitxml=.pytest_cache/tests.xml
 
 # What training runs on; any of these can be given on the command line.
 DATASET ?= glyphs
@@ -25,7 +26,7 @@ RUN_DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-slow coverage bench notebooks lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-all test-rest test-slow coverage durations bench notebooks lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -70,15 +71,23 @@ ntk-compare: $(VENV)/.theory ## compare the infinite-width MTL and GBML predicto
 ntk-benchmark: $(VENV)/.theory ## accuracy and agreement of infinite-width MTL and GBML [ARGS=--quick]
 	$(BIN)/python -m experiments.ntk_benchmark $(ARGS)
 
-test: $(VENV)/.dev ## run the tests (half an hour to an hour on two cores)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+test: $(VENV)/.dev ## run the tests of everyday work (5 minutes on two fast cores)
+	$(PYTEST) $(ARGS)
 
-test-slow: $(VENV)/.dev ## run the long tests as well
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "slow or not slow" $(ARGS)
+test-all: $(VENV)/.dev ## run these and pages, notebooks, studies, fuzzing (20 minutes)
+	$(PYTEST) -m "not slow" $(ARGS)
 
-coverage: $(VENV)/.dev ## run the tests and name the lines that none of them reaches
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile \
-	  --cov --cov-report=term-missing:skip-covered $(ARGS)
+test-rest: $(VENV)/.dev ## run what test-all holds beyond test
+	$(PYTEST) -m "extended and not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev ## run all tests, the long ones too (hours)
+	$(PYTEST) -m "" $(ARGS)
+
+coverage: $(VENV)/.dev ## run test-all and name the lines that no test reaches
+	$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+durations: ## print the slowest modules of the last test run
+	@$(BIN)/python -m tests.durations .pytest_cache/tests.xml
 
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
 	$(BIN)/python -m experiments.benchmark $(ARGS)

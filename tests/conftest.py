@@ -1,4 +1,4 @@
-"""Settings of the whole test run: strict dtypes and shapes, and the real data."""
+"""Settings of the whole test run: strict dtypes and shapes, limits, shared data."""
 
 import os
 from collections.abc import Iterator
@@ -13,6 +13,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from tests import toy  # noqa: E402
+from tests.once import build_once  # noqa: E402
+
 # Silent float64 and silent broadcasting are errors in the tests.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -20,6 +23,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _SHARED = Path(
     os.environ.get("METABRIDGE_TEST_DATA", Path(__file__).parents[2] / "shared/data")
 )
+# Seconds after which a test is taken to hang, far above what any takes on slow cores.
+_LIMITS = {"slow": 6 * 3600, "extended": 1200, "": 400}
+_MOST_BYTES = 4 * 2**30
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives each test the time limit of its tier."""
+    for item in items:
+        tier = next(t for t in _LIMITS if not t or item.get_closest_marker(t))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMITS[tier]))
 
 
 @pytest.fixture(scope="session")
@@ -33,21 +47,52 @@ def real_data() -> Path:
     return _SHARED
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cache of datasets, which all processes of the test run share."""
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Temporary folder that all processes of the test run share."""
     root = tmp_path_factory.getbasetemp()
     # Workers of pytest-xdist have their folders in that of the run.
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / "cache"
+    folder = root / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(shared_dir: Path) -> Iterator[Path]:
+    """The cache of datasets, which all processes of the test run share."""
+    folder = shared_dir / "cache"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METABRIDGE_CACHE", str(folder))
         yield folder
 
 
+@pytest.fixture(scope="session")
+def images(shared_dir: Path) -> Path:
+    """Class folders of tiny images (`toy.write_folder`); not to be changed."""
+    return build_once(shared_dir, "images", toy.write_folder)
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared_dir: Path, images: Path) -> Path:
+    """Finished run of MTL on `images`, tested with centroids; not to be changed."""
+    return build_once(
+        shared_dir, "run", lambda folder: toy.train_run(toy.config(images), folder)
+    )
+
+
 @pytest.fixture(scope="module", autouse=True)
-def forget_compiled() -> Iterator[None]:
-    """Programs of a module end with it; else a worker comes to hold gigabytes."""
+def bound_memory() -> Iterator[None]:
+    """Forgets compiled programs after a module once the process has grown large."""
     yield
-    jax.clear_caches()
+    if _resident_bytes() > _MOST_BYTES:
+        jax.clear_caches()
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:  # not Linux
+        return _MOST_BYTES + 1
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

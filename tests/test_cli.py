@@ -22,12 +22,6 @@ FAST = [
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of class folders."""
-    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
-
-
-@pytest.fixture(scope="module")
 def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run made by the command."""
     folder = tmp_path_factory.mktemp("runs") / "run"

@@ -6,13 +6,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests import toy
-
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of MTL on 8 x 8 grey images, tested with centroids."""
-    return toy.finished_run(tmp_path_factory.mktemp("apply"))
+def run(finished_run: Path) -> Path:
+    """Run of MTL on 8 x 8 grey images, tested with centroids."""
+    return finished_run
 
 
 @pytest.fixture(autouse=True)

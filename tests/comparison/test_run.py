@@ -30,12 +30,6 @@ from tests import toy
 from tests.comparison.fake import finished_run
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of class folders."""
-    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
-
-
 def shared(images: Path, **train) -> Config:
     """What every learner can be trained and tested with on the toy images."""
     config = toy.config(images, **({"steps": None, "validate_every": None} | train))

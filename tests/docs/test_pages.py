@@ -12,7 +12,6 @@ import jax
 import pytest
 import yaml
 
-from tests import toy
 from tests.docs import surroundings
 from tests.docs.blocks import Block, blocks
 from tests.docs.follow import follow
@@ -26,9 +25,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on tiny images."""
-    return toy.finished_run(tmp_path_factory.mktemp("pages"))
+def run(finished_run: Path) -> Path:
+    """Finished run on tiny images."""
+    return finished_run
 
 
 @pytest.fixture(autouse=True)

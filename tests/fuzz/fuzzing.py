@@ -1,6 +1,6 @@
 """What the fuzzing of all loaders shares: mutations, limits and what is measured.
 
-Every loader is given `count` inputs: few in the ordinary run, 10,000 in the slow one.
+Every loader is given `count` inputs: 150 by `make test-all`, 10,000 by `make test-slow`.
 All inputs follow from a fixed seed. An input may be accepted or refused with one of the
 errors that the loader's docstring names; anything else, an input that takes longer than
 the limit, or memory that grows fails the test.
@@ -20,7 +20,11 @@ import pytest
 from metabridge.untrusted import is_safe
 
 each_count = pytest.mark.parametrize(
-    "count", [150, pytest.param(10_000, marks=pytest.mark.slow)]
+    "count",
+    [
+        pytest.param(150, marks=pytest.mark.extended),
+        pytest.param(10_000, marks=pytest.mark.slow),
+    ],
 )
 SECONDS = 10.0
 """Limit of one input."""

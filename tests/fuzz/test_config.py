@@ -162,7 +162,13 @@ CONFIGS = st.builds(
 )
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(100, marks=pytest.mark.extended),
+        pytest.param(2000, marks=pytest.mark.slow),
+    ],
+)
 def test_every_configuration_comes_back_from_json(count: int) -> None:
     def there_and_back(config: Config) -> None:
         text = configs.to_json(config)

@@ -9,32 +9,34 @@ from typing import Any
 import jax
 import pytest
 
-from metabridge.config import Config, MTLConfig, ProtoNetConfig
-from metabridge.training import train
+from metabridge.config import MTLConfig, ProtoNetConfig
 from tests import toy
+from tests.once import build_once
 
 EVIL = "<img src=x onerror=alert(1)>"
 """The name of a test class."""
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of class folders."""
-    folder = toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
-    (folder / "test" / "test_0").rename(folder / "test" / EVIL)
-    return folder
+def images(shared_dir: Path) -> Path:
+    """Class folders of tiny images, one with a name that is markup."""
+
+    def write(folder: Path) -> None:
+        test = toy.write_folder(folder) / "test"
+        (test / "test_0").rename(test / EVIL)
+
+    return build_once(shared_dir, "report-images", write)
 
 
 @pytest.fixture(scope="session")
-def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two finished runs, ``mtl`` and ``other``."""
-    folder = tmp_path_factory.mktemp("trained")
-    learners = {"mtl": MTLConfig(), "other": ProtoNetConfig()}
-    for name, learner in learners.items():
-        config: Config = toy.config(images, learner=learner)
-        with jax.numpy_dtype_promotion("standard"):
-            train(config, folder / name)
-    return folder
+def trained(shared_dir: Path, images: Path) -> Path:
+    """Folder with two finished runs, ``mtl`` and ``other``."""
+
+    def train_both(folder: Path) -> None:
+        for name, learner in {"mtl": MTLConfig(), "other": ProtoNetConfig()}.items():
+            toy.train_run(toy.config(images, learner=learner), folder / name)
+
+    return build_once(shared_dir, "report-runs", train_both)
 
 
 @pytest.fixture(autouse=True)

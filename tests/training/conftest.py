@@ -1,5 +1,6 @@
 """A tiny dataset on disk, and one whole run on it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +9,8 @@ import jax
 import pytest
 
 from metabridge.config import Config
-from metabridge.training import train
 from tests import toy
+from tests.once import build_once
 
 
 class Run(NamedTuple):
@@ -21,18 +22,12 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of class folders."""
-    return toy.write_folder(tmp_path_factory.mktemp("toy") / "images")
-
-
-@pytest.fixture(scope="session")
-def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(images: Path, shared_dir: Path) -> Run:
     """Six steps on fixed tasks, in one go."""
     config = toy.config(images, learner=toy.FIXED_TASKS)
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    with jax.numpy_dtype_promotion("standard"):
-        return Run(folder, config, train(config, folder))
+    folder = build_once(shared_dir, "whole", lambda new: toy.train_run(config, new))
+    result = json.loads((folder / "result.json").read_text())
+    return Run(folder, config, result | {"run_dir": str(folder)})
 
 
 @pytest.fixture(autouse=True)

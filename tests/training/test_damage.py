@@ -130,12 +130,27 @@ DAMAGES: dict[Callable[[Path], None], str] = {
 }
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the checkpoints of steps 1, 2 and 3, the last the best."""
+    folder = tmp_path_factory.mktemp("saved")
+    filled(folder, 0.25, 0.5, 0.75)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of them in the folder ``run``, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "run" / "checkpoints"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_the_one_before_is_taken_and_the_step_can_be_saved_again(
-    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None],
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    folder = tmp_path / "run" / "checkpoints"
-    filled(folder, 0.25, 0.5, 0.75)
     damage(folder / "3")
     checkpoints = Checkpoints(folder)
     with caplog.at_level(logging.WARNING, "metabridge"):
@@ -168,10 +183,8 @@ def test_the_one_before_is_taken_and_the_step_can_be_saved_again(
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_the_next_best_is_taken(
-    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "run" / "checkpoints"
-    filled(folder, 0.25, 0.5, 0.75)
     damage(folder / "3")
     before = sorted(path.name for path in folder.iterdir())
     checkpoints = Checkpoints(folder, read_only=True)
@@ -184,10 +197,8 @@ def test_the_next_best_is_taken(
 
 
 def test_a_half_written_folder_is_not_even_a_candidate(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "c"
-    filled(folder, 0.25, 0.5, 0.75)
     partial = folder / "3.orbax-checkpoint-tmp"
     (folder / "3").rename(partial)
     (partial / "progress" / "metadata").unlink()

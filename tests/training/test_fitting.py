@@ -1,7 +1,6 @@
 """The loop when things go wrong: rollbacks, checkpoints by time, an early stop."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,52 @@ from metabridge import build
 from metabridge.learners import State
 from metabridge.training import DivergenceError, train
 from metabridge.training.metrics import MetricsWriter, read_metrics
+from metabridge.training.preemption import Preempted
 from tests import toy
-from tests.training.test_loop import restored, scores
+from tests.training.fake_run import assert_same_state, fake_run
+from tests.training.test_loop import restored
 
-Broken = Callable[[State], jax.Array]
+
+def rate(state: State) -> Any:
+    return state.optimizer.hyperparams["learning_rate"]
 
 
-def breaks(monkeypatch: pytest.MonkeyPatch, when: Broken, value: float) -> None:
-    """Lets the loss of a step have a value for some states."""
+@pytest.mark.parametrize("at", [1, 4], ids=["from the start", "from a checkpoint"])
+def test_a_rollback_goes_on_with_other_keys_and_half_the_rate(
+    tmp_path: Path, at: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=1,
+        # The learning rate is 0.01; half of it does no harm.
+        loss=lambda step, rate: np.nan if step == at and rate > 0.006 else 1.0,
+    )
+    progress = run.train()
+    assert (progress.step, progress.rollbacks) == (6, 1)
+    _, state = run.restored()
+    assert float(rate(state)) == np.float32(0.005)
+    (record,) = read_metrics(run.folder, "rollback")
+    back_at = at // 2 * 2
+    assert record["step"] == back_at
+    assert f"not finite at step {at + 1}" in capsys.readouterr().err
+    # Up to the checkpoint the run is as it would have been, from there on it is not.
+    whole = fake_run(tmp_path / "whole", loss=lambda step, rate: 1.0)
+    whole.train()
+    moved = [
+        np.diff([0, *(p["body"]["w"][0] for p in r.validated)]) for r in (run, whole)
+    ]
+    same = [2 * half == full for half, full in zip(*moved, strict=True)]
+    assert not any(same[back_at // 2 :])
+    assert (moved[0] == moved[1]).tolist() == [step <= back_at for step in (2, 4, 6)]
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_rollback_of_a_network_takes_other_tasks(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    config = toy.config(images, rollbacks=1, schedule="constant", stream=stream)
+    train(config, tmp_path / "whole")
     make = build.learner
 
     def broken(config: Any, dataset: Any, teacher: Any = None) -> Any:
@@ -29,99 +66,65 @@ def breaks(monkeypatch: pytest.MonkeyPatch, when: Broken, value: float) -> None:
 
         def gradient(keys: Any, state: State, batch: Any) -> Any:
             means = learner.gradient(keys, state, batch)
-            return means._replace(loss=jnp.where(when(state), value, means.loss))
+            breaks = (state.step == 4) & (rate(state) > 0.006)
+            return means._replace(loss=jnp.where(breaks, jnp.nan, means.loss))
 
         return learner._replace(gradient=gradient)
 
     monkeypatch.setattr(build, "learner", broken)
-
-
-def rate(state: State) -> Any:
-    return state.optimizer.hyperparams["learning_rate"]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("at", [1, 4], ids=["from the start", "from a checkpoint"])
-def test_a_rollback_goes_on_with_other_tasks_and_half_the_rate(
-    images: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at: int,
-    stream: bool,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    config = toy.config(images, rollbacks=1, schedule="constant", stream=stream)
-    train(config, tmp_path / "whole")
-    # The learning rate is 0.01; half of it does no harm.
-    breaks(monkeypatch, lambda s: (s.step == at) & (rate(s) > 0.006), float("nan"))
     train(config, tmp_path / "run")
     progress, state = restored(config, tmp_path / "run")
     assert (progress.step, progress.rollbacks) == (6, 1)
     assert float(rate(state)) == np.float32(0.005)
-    (record,) = read_metrics(tmp_path / "run", "rollback")
-    assert record["step"] == at // 2 * 2
-    assert f"not finite at step {at + 1}" in capsys.readouterr().err
     losses = [
         [record["loss"] for record in read_metrics(tmp_path / name, "train")]
         for name in ("whole", "run")
     ]
-    # Up to the checkpoint the run is the same, and from there on others' tasks.
     same = [one == two for one, two in zip(*losses, strict=True)]
-    assert same == [step <= at // 2 * 2 for step in (2, 4, 6)]
+    assert same == [True, True, False]
 
 
-def test_parameters_that_are_not_finite_are_never_saved(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make = build.learner
+def test_parameters_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    def update(step: int, rate: float) -> float:
+        """The fourth update is infinite, at the full learning rate."""
+        return np.inf if step == 3 and rate > 0.006 else 1.0
 
-    def broken(config: Any, dataset: Any, teacher: Any = None) -> Any:
-        learner = make(config, dataset, teacher)
-        rule = learner.optimizer
-
-        def update(gradient: Any, state: Any, params: Any = None) -> Any:
-            """The fourth update is infinite, at the full learning rate."""
-            updates, after = rule.update(gradient, state, params)
-            full = state.hyperparams["learning_rate"] > 0.006
-            factor = jnp.where((state.count == 3) & full, jnp.inf, 1.0)
-            return jax.tree.map(lambda leaf: factor * leaf, updates), after
-
-        return learner._replace(optimizer=rule._replace(update=update))
-
-    monkeypatch.setattr(build, "learner", broken)
-    config = toy.config(images, rollbacks=1, schedule="constant")
-    train(config, tmp_path / "run")
-    progress, state = restored(config, tmp_path / "run")
+    run = fake_run(tmp_path / "run", rollbacks=1, update=update)
+    assert run.train()[0] == 6
+    progress, state = run.restored()
     assert (progress.step, progress.rollbacks) == (6, 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
-    (record,) = read_metrics(tmp_path / "run", "rollback")
+    (record,) = read_metrics(run.folder, "rollback")
     assert record["step"] == 2  # not 4, whose parameters are infinite
-    config = toy.config(images, schedule="constant")
+    run = fake_run(tmp_path / "no rollback", update=update)
     with pytest.raises(DivergenceError, match="parameters are not finite after step 4"):
-        train(config, tmp_path / "no rollback")
+        run.train()
+    assert run.restored()[0].step == 2
 
 
-def test_rollbacks_come_to_an_end(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = toy.config(images, rollbacks=2)
-    breaks(monkeypatch, lambda state: state.step == 3, float("inf"))
+def test_rollbacks_come_to_an_end(tmp_path: Path) -> None:
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=2,
+        loss=lambda step, rate: np.inf if step == 3 else 1.0,
+    )
     with pytest.raises(DivergenceError, match="not finite at step 4"):
-        train(config, tmp_path / "run")
-    records = list(read_metrics(tmp_path / "run", "rollback"))
+        run.train()
+    records = list(read_metrics(run.folder, "rollback"))
     assert records[-1]["rollbacks"] == 2
 
 
+@pytest.mark.parametrize(("spike", "rollbacks"), [(None, 0), (10.0, 1)])
 def test_a_spike_is_rolled_back_if_asked_for(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spike: float | None, rollbacks: int
 ) -> None:
-    breaks(monkeypatch, lambda s: (s.step == 3) & (rate(s) > 0.006), 1000.0)
-    config = toy.config(images, schedule="constant", rollbacks=1)
-    train(config, tmp_path / "not asked")
-    assert restored(config, tmp_path / "not asked")[0].rollbacks == 0
-    config = toy.config(images, schedule="constant", rollbacks=1, spike=10.0)
-    train(config, tmp_path / "asked")
-    assert restored(config, tmp_path / "asked")[0].rollbacks == 1
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=1,
+        spike=spike,
+        loss=lambda step, rate: 1000.0 if step == 3 and rate > 0.006 else 1.0,
+    )
+    assert run.train().rollbacks == rollbacks
 
 
 def test_gradients_are_cut_to_a_norm(images: Path, tmp_path: Path) -> None:
@@ -152,9 +155,9 @@ def toy_start(config: Any) -> State:
 
 
 def test_checkpoints_by_time_lie_between_validations(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy.config(images, validate_every=3, log_every=1, checkpoint_minutes=1e-9)
+    often = {"validate_every": 3, "log_every": 1, "checkpoint_minutes": 1e-9}
     write = MetricsWriter.write
 
     def interrupted(self: MetricsWriter, step: int, kind: str, values: Any) -> None:
@@ -162,25 +165,66 @@ def test_checkpoints_by_time_lie_between_validations(
             raise KeyboardInterrupt
         write(self, step, kind, values)
 
-    train(config, tmp_path / "whole")
+    whole, run = (fake_run(tmp_path / name, **often) for name in ("whole", "run"))
+    whole.train()
     with monkeypatch.context() as patch:
         patch.setattr(MetricsWriter, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run")
-    assert restored(config, tmp_path / "run")[0].step == 5
-    assert restored(config, tmp_path / "run", best=True)[0].step == 3
-    train(config, tmp_path / "run", resume=True)
-    whole, run = (restored(config, tmp_path / name)[1] for name in ("whole", "run"))
-    for one, two in zip(*map(jax.tree.leaves, (whole, run)), strict=True):
-        np.testing.assert_array_equal(one, two)
+            run.train()
+    assert run.restored()[0].step == 5
+    assert run.restored(best=True)[0].step == 3
+    run.train()
+    assert_same_state(whole.restored()[1], run.restored()[1])
 
 
-def test_a_run_that_stopped_early_stays_so(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = toy.config(images, early_stop=2, validate_every=1, schedule="constant")
-    asked = scores(monkeypatch, 0.5, 0.8, 0.8, 0.7, 0.9)
-    train(config, tmp_path / "run")
-    train(config, tmp_path / "run", resume=True)
-    assert len(asked) == 4
-    assert restored(config, tmp_path / "run")[0].step == 4
+    whole = fake_run(tmp_path / "whole", validate_every=3)
+    whole.train()
+    asked = iter([False] * 3 + [True] * 10)
+    run = fake_run(tmp_path / "run", validate_every=3, stopping=lambda: next(asked))
+    with pytest.raises(Preempted):
+        run.train()
+    step = run.restored()[0].step
+    assert 0 < step < 6
+    assert (
+        f"asked to stop: saved at step {step}; run the same command with --resume"
+        in (capsys.readouterr().err)
+    )
+    run.stopping = lambda: False
+    run.train()
+    assert_same_state(whole.restored()[1], run.restored()[1])
+
+
+def test_early_stop_holds_when_the_run_is_resumed(tmp_path: Path) -> None:
+    accuracies = 0.5, 0.8, 0.8, 0.7, 0.9, 0.9
+    run = fake_run(
+        tmp_path / "run", early_stop=2, validate_every=1, accuracies=accuracies
+    )
+    assert run.train().step == 4  # an equal score is no progress
+    assert run.train().step == 4
+    assert len(run.validated) == 4
+
+
+def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
+    tmp_path: Path,
+) -> None:
+    run = fake_run(
+        tmp_path / "run",
+        schedule="plateau",
+        patience=3,
+        validate_every=1,
+        accuracies=(0.5, 0.8, 0.6, 0.7, 0.65, 0.75),
+    )
+    run.train()
+    # The best was the second; three without progress are the patience.
+    best, state = run.restored(best=True)
+    assert (best.step, best.validation_accuracy) == (2, 0.8)
+    np.testing.assert_array_equal(
+        state.params["body"]["w"], run.validated[1]["body"]["w"]
+    )
+    assert float(rate(state)) == np.float32(0.01)
+    last, state = run.restored()
+    assert (last.step, last.best_accuracy, last.validations_since_best) == (6, 0.8, 4)
+    np.testing.assert_allclose(rate(state), 0.001, rtol=1e-6)

@@ -11,12 +11,10 @@ import pytest
 from metabridge import build
 from metabridge.config import resolve
 from metabridge.data import load_dataset
-from metabridge.evaluation import Score
 from metabridge.learners import State
 from metabridge.training import (
     DivergenceError,
     RunError,
-    loop,
     run_folder,
     setup,
     train,
@@ -39,22 +37,6 @@ def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, Sta
     checkpoints.close()
     assert found is not None
     return found[0], found[1]
-
-
-def scores(monkeypatch: pytest.MonkeyPatch, *values: float) -> list[Any]:
-    """Lets the validations come out like this; returns what they were asked for."""
-    asked = []
-
-    def evaluator(learner, dataset, split, shape):
-        def evaluate(variables, key, num_tasks):
-            asked.append(jax.tree.map(np.array, variables))
-            return Score(values[len(asked) - 1], 0.01, num_tasks)
-
-        return evaluate
-
-    monkeypatch.setattr(loop, "evaluator", evaluator)
-    monkeypatch.setattr(loop, "finish", lambda *_: {})
-    return asked
 
 
 def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
@@ -169,38 +151,6 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
     assert not (tmp_path / "run" / "result.json").exists()
     steps = [record["step"] for record in read_metrics(tmp_path / "run", "train")]
     assert steps == [2, 4]
-
-
-def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = toy.config(images, schedule="plateau", patience=3, validate_every=1)
-    accuracies = 0.5, 0.8, 0.6, 0.7, 0.65, 0.75
-    asked = scores(monkeypatch, *accuracies)
-    train(config, tmp_path / "run")
-    # The best was the second; three without progress are the patience.
-    best, state = restored(config, tmp_path / "run", best=True)
-    assert (best.step, best.validation_accuracy) == (2, 0.8)
-    for kept, seen in zip(
-        jax.tree.leaves(state.params), jax.tree.leaves(asked[1]["params"]), strict=True
-    ):
-        np.testing.assert_array_equal(kept, seen)
-    assert np.float32(state.optimizer.hyperparams["learning_rate"]) == np.float32(0.01)
-    last, state = restored(config, tmp_path / "run")
-    assert (last.step, last.best_accuracy, last.validations_since_best) == (6, 0.8, 4)
-    np.testing.assert_allclose(
-        state.optimizer.hyperparams["learning_rate"], 0.001, rtol=1e-6
-    )
-
-
-def test_early_stop(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = toy.config(images, early_stop=2, validate_every=1, schedule="constant")
-    asked = scores(monkeypatch, 0.5, 0.8, 0.8, 0.7, 0.9, 0.9)
-    train(config, tmp_path / "run")
-    assert len(asked) == 4  # an equal score is no progress
-    assert restored(config, tmp_path / "run")[0].step == 4
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""A run whose steps are arithmetic on the host: what the loop does, without a network.
+
+The loop, its checkpoints and its records are the real ones. A step moves three numbers
+by the learning rate times random numbers of the step's key, so that two runs end alike
+only if they took the same steps with the same keys and rates.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metabridge.config import Config, resolve
+from metabridge.data.episodes import image_bank
+from metabridge.evaluation import Score
+from metabridge.learners import Info, State
+from metabridge.mesh import everywhere, mesh_of
+from metabridge.training import setup
+from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.fitting import Plan, fit
+from tests import toy
+
+Loss = Callable[[int, float], float]
+"""``loss(step, rate)`` of a step, counted from 0, at a learning rate."""
+
+
+@dataclasses.dataclass
+class FakeRun:
+    """A run in a folder, to be trained as often as wanted."""
+
+    folder: Path
+    config: Config
+    loss: Loss = lambda step, rate: 1.0
+    update: Loss = lambda step, rate: 1.0
+    """Factor on the update of a step."""
+    accuracies: Sequence[float] = ()
+    """Of the validations, in their order. Default: 0.5 each."""
+    stopping: Callable[[], bool] = lambda: False
+    validated: list[Any] = dataclasses.field(default_factory=list)
+    """Parameters of each validation."""
+
+    def train(self) -> Progress:
+        """Trains from the newest checkpoint to the end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoints = Checkpoints(self.folder / "checkpoints")
+        keys = setup.keys_of(self.config)
+        mesh = mesh_of(1)
+        plan = Plan(
+            config=self.config,
+            mesh=mesh,
+            key=everywhere(keys.train, mesh),
+            key_validation=keys.validation,
+            run_steps=self._run_steps,
+            images=image_bank(toy.dataset().train),  # no fake step looks at it
+            validate=self._validate,
+            start=lambda: everywhere(self._start(), mesh),
+            checkpoints=checkpoints,
+            run_dir=self.folder,
+            stopping=self.stopping,
+        )
+        try:
+            return fit(plan, plan.start())
+        finally:
+            checkpoints.close()
+
+    def restored(self, *, best: bool = False) -> tuple[Progress, State]:
+        """The newest checkpoint, or the best."""
+        checkpoints = Checkpoints(self.folder / "checkpoints", read_only=True)
+        plateau = setup.plateau_rule(self.config.train)[1]
+        found = checkpoints.restore(self._start(), plateau, best=best)
+        checkpoints.close()
+        assert found is not None
+        return found[0], found[1]
+
+    def _start(self) -> State:
+        params = {"body": {"w": jnp.zeros(3)}, "head": jnp.zeros(1)}
+        rate = self.config.train.learning_rate or 0.0
+        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
+        return State(params, {}, optimizer.init(params), jnp.asarray(0, jnp.int32))
+
+    def _run_steps(
+        self,
+        state: State,
+        images: Any,
+        key: jax.Array,
+        first: int,
+        count: int,
+        stop: Callable[[], bool] | None = None,
+    ) -> tuple[State, Info]:
+        losses: list[float] = []
+        rate = float(state.optimizer.hyperparams["learning_rate"])
+        for step in range(first, first + count):
+            if stop is not None and losses and stop():
+                break
+            moved = rate * jax.random.uniform(jax.random.fold_in(key, step), (3,))
+            w = state.params["body"]["w"] + self.update(step, rate) * moved
+            state = state._replace(
+                params=state.params | {"body": {"w": w}}, step=state.step + 1
+            )
+            losses.append(self.loss(step, rate))
+        told = np.asarray(losses, np.float32)
+        return state, Info(told, np.ones_like(told), np.ones_like(told))
+
+    def _validate(self, variables: Any, key: jax.Array, num_tasks: int) -> Score:
+        done = len(self.validated)
+        self.validated.append(jax.tree.map(np.array, variables["params"]))
+        accuracy = self.accuracies[done] if self.accuracies else 0.5
+        return Score(accuracy, 0.01, num_tasks)
+
+
+def fake_run(folder: Path, **options: Any) -> FakeRun:
+    """Makes a run of six steps at rate 0.01, validated every second one.
+
+    Args:
+      folder: of the run.
+      options: fields of `FakeRun`, and of `TrainConfig` to be changed.
+    """
+    of_run = {f.name for f in dataclasses.fields(FakeRun)} & set(options)
+    train = {name: value for name, value in options.items() if name not in of_run}
+    config = resolve(toy.config(Path("images"), **({"schedule": "constant"} | train)))
+    return FakeRun(folder, config, **{name: options[name] for name in of_run})
+
+
+def assert_same_state(one: State, two: State) -> None:
+    """Asserts that two states are equal to the bit."""
+    for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True):
+        np.testing.assert_array_equal(a, b)
