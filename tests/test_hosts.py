@@ -29,6 +29,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.extended
 def test_two_processes_share_rows_and_agree() -> None:
     port = str(free_port())
     parts = [started("-c", TWO, port, str(n), devices=1) for n in range(2)]

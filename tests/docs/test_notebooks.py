@@ -92,6 +92,7 @@ def test_outputs_are_committed_whole_and_small(path: Path) -> None:
         assert picture.metadata["image/png"]["alt"]
 
 
+@pytest.mark.extended
 @every
 def test_it_runs_from_a_fresh_kernel(path: Path) -> None:
     notebook = executed(path)  # raises what a cell raises

@@ -38,6 +38,7 @@ def as_users_have_it() -> Iterator[None]:
         yield
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
 def test_code(
     page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,9 +1,9 @@
 """What the fuzzing of all loaders shares: mutations, limits and what is measured.
 
-Every loader is given `count` inputs: 150 by `make test-all`, 10,000 by `make test-slow`.
-All inputs follow from a fixed seed. An input may be accepted or refused with one of the
-errors that the loader's docstring names; anything else, an input that takes longer than
-the limit, or memory that grows fails the test.
+Every loader is given `count` inputs: 150 by `make test-all`, 10,000 by
+`make test-slow`. All inputs follow from a fixed seed. An input may be accepted or
+refused with one of the errors that the loader's docstring names; anything else, an
+input that takes longer than the limit, or memory that grows fails the test.
 """
 
 import contextlib

@@ -9,6 +9,8 @@ import pytest
 from metabridge.report import closeness_report
 from tests.report import fake
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture
 def page_file(tmp_path: Path) -> Path:

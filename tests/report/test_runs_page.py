@@ -12,6 +12,8 @@ from metabridge.report.runs_page import MOST_RUNS
 from tests.report import fake
 from tests.report.conftest import EVIL
 
+pytestmark = pytest.mark.extended
+
 RESULTS = "#results tbody tr"
 
 

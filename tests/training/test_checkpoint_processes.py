@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 _PROCESS = """
@@ -64,6 +66,7 @@ print("good")
 """
 
 
+@pytest.mark.extended
 def test_two_processes_save_restore_and_pass_over_damage(tmp_path: Path) -> None:
     with socket.socket() as found:
         found.bind(("localhost", 0))

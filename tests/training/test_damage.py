@@ -19,6 +19,8 @@ from tests.training.conftest import Run
 from tests.training.test_checkpoint import PLATEAU, filled, kept, progress, state
 from tests.training.test_loop import restored
 
+pytestmark = pytest.mark.extended
+
 
 def data_file(checkpoint: Path) -> Path:
     """The largest file with values of arrays."""

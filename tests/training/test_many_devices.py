@@ -104,6 +104,8 @@ from metabridge.training.metrics import MetricsWriter
 from tests import toy
 from tests.training.test_loop import restored
 
+pytestmark = pytest.mark.extended
+
 config, folder = toy.config(Path(sys.argv[1]), devices=None), Path(sys.argv[2])
 then = int(sys.argv[3])
 assert jax.device_count() == 4
