@@ -162,6 +162,7 @@ def test_a_signal_is_handed_on(tmp_path: Path) -> None:
     assert ended.exists()
 
 
+@pytest.mark.extended
 def test_a_process_of_its_own_trains(images: Path, tmp_path: Path) -> None:
     config = toy.config(images, steps=None, validate_every=None)
     planned = run.plan(["mtl"], config, 100)["mtl"]
@@ -198,6 +199,7 @@ assert not xla_bridge.backends_are_initialized()
 """
 
 
+@pytest.mark.extended
 def test_the_parent_leaves_the_devices_alone(images: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -22,10 +22,10 @@ def images(shared_dir: Path) -> Path:
     """Class folders of tiny images, one with a name that is markup."""
 
     def write(folder: Path) -> None:
-        test = toy.write_folder(folder) / "test"
+        test = toy.write_folder(folder / "images") / "test"
         (test / "test_0").rename(test / EVIL)
 
-    return build_once(shared_dir, "report-images", write)
+    return build_once(shared_dir, "report-images", write) / "images"
 
 
 @pytest.fixture(scope="session")

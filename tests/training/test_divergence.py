@@ -54,6 +54,7 @@ def test_a_spike_is_told_from_what_is_usual() -> None:
     check_steps(told(1.0, 5.0), 4, ProtoNetConfig(), usual=usual)  # no matter unasked
 
 
+@pytest.mark.extended
 def test_an_inner_loop_that_diverges_is_suspected(images: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(
         toy.config(images, steps=1),

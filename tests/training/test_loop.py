@@ -1,6 +1,7 @@
 """The loop: resuming, divergence, plateaus, selection, devices."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_a_resumed_run_equals_one_in_one_go(
         np.testing.assert_array_equal(one, two)
     for name in ("accuracy", "ci95", "best_step", "validation_accuracy"):
         assert result[name] == whole.result[name]
+    written = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result == written | {"run_dir": str(tmp_path / "run")}
     for kind, keys in (("train", {"loss"}), ("validation", {"accuracy"})):
         one, two = (
             [{k: r[k] for k in keys} for r in read_metrics(folder, kind)]

@@ -40,6 +40,7 @@ def compiled_maml(inner_steps: int, *, rematerialise: bool = False):
     return jax.jit(learner.step, donate_argnums=1).lower(key, state, task).compile()
 
 
+@pytest.mark.extended
 def test_inner_steps_cost_memory_and_rematerialising_saves_it() -> None:
     one, many, saved = (
         memory.check_fits(compiled_maml(steps, rematerialise=again), MAMLConfig())

@@ -66,6 +66,7 @@ def test_it_trains_resumes_and_is_scored_verified_applied(
     np.testing.assert_array_equal(said[0], said[1])
 
 
+@pytest.mark.extended
 def test_the_shell_commands_know_it_from_its_module(
     images: Path,
     tmp_path: Path,

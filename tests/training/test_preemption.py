@@ -56,6 +56,7 @@ def test_preemption_ends_a_process_with_its_code() -> None:
     assert process.returncode == EXIT_CODE == preemption.os.EX_TEMPFAIL == 75
 
 
+@pytest.mark.extended
 def test_a_preempted_run_goes_on_as_if_it_had_not_been(
     images: Path,
     tmp_path: Path,

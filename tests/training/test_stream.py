@@ -27,13 +27,17 @@ def sampler(shape: TaskShape = SHAPE, **options) -> Sampler:
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"rotations": True},
-        {"num_tasks": 3, "tasks_key": jax.random.key(8)},
-        {"balanced": True, "tasks_key": jax.random.key(8)},
-        {"shape": TaskShape(ways=4, shots=2, queries=0)},
+        pytest.param({}, id="fresh"),
+        *(
+            pytest.param(options, id=name, marks=pytest.mark.extended)
+            for name, options in {
+                "rotations": {"rotations": True},
+                "fixed": {"num_tasks": 3, "tasks_key": jax.random.key(8)},
+                "balanced": {"balanced": True, "tasks_key": jax.random.key(8)},
+                "support only": {"shape": TaskShape(ways=4, shots=2, queries=0)},
+            }.items()
+        ),
     ],
-    ids=["fresh", "rotations", "fixed", "balanced", "support only"],
 )
 def test_a_task_of_the_stream_is_that_of_the_bank(options: dict) -> None:
     draw = sampler(**options)
@@ -59,6 +63,7 @@ def test_steps_differ() -> None:
     assert len(set(seen)) == 6
 
 
+@pytest.mark.extended
 def test_a_streamed_run_is_the_run(images: Path, tmp_path: Path) -> None:
     config = toy.config(images)
     results, losses = [], []

@@ -84,6 +84,7 @@ def test_a_checkpoint_that_was_damaged(run: Path) -> None:
     assert "none of the checkpoints" in table(report)
 
 
+@pytest.mark.extended
 def test_a_checkpoint_of_another_run(run: Path, whole: Run, tmp_path: Path) -> None:
     seeded = dataclasses.replace(whole.config.train, seed=5)
     train(dataclasses.replace(whole.config, train=seeded), tmp_path / "other")
@@ -135,6 +136,7 @@ def test_results_of_earlier_versions_as_far_as_they_go(run: Path) -> None:
     assert "jax" not in outcomes(verify(run))
 
 
+@pytest.mark.extended
 def test_training_again_gives_the_same_parameters(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
