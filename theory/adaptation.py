@@ -150,7 +150,8 @@ def operator(
     # An inner loop has no jitter.
     remedy = "pass a kernel that is positive semi-definite"
     if inner.interpolates:
-        remedy = "adapt for a finite time, or with a ridge penalty above 0"
+        finite = {"flow": "adapt for a finite time", "ridge": "pass a penalty above 0"}
+        remedy = finite[inner.loop]
     values, vectors = linalg.eigenbasis(
         matrix,
         names=lambda row: f"{what}, example {row}",

@@ -51,7 +51,8 @@ class State(NamedTuple):
     delta: Float[jax.Array, "N M"]
     """One minus the correlation."""
     tangent: Float[jax.Array, "N M"]
-    """The part of ``Theta / m`` that comes from the layers so far."""
+    """The part of Theta that comes from the layers so far, over ``m`` without biases
+    and over 2 with them, when m is not the same in all layers."""
 
 
 @jax.jit
@@ -100,15 +101,16 @@ def _one_minus_correlation(
 
 def layer(inputs: Inputs, state: State) -> State:
     """One hidden layer."""
-    layer, delta, tangent = state
+    delta, scale = state.delta, 1.0
     if inputs.bias is not None:
-        delta, tangent = _biased(inputs, state)
+        delta, scale = _biased(inputs, state)
     following = jnp.clip(2.0 * shortfall(delta), 0.0, 2.0)
-    return State(layer + 1.0, following, (1.0 - delta + tangent) * overlap(delta))
+    tangent = (scale * (1.0 - delta) + state.tangent) * overlap(delta)
+    return State(state.layer + 1.0, following, tangent)
 
 
 def _biased(inputs: Inputs, state: State) -> tuple[jax.Array, jax.Array]:
-    """Delta and tangent of the preactivations; the formulas above in ``m / 2``."""
+    """Delta and ``m+ / 2`` of the preactivations; the formulas above in halves."""
     assert inputs.bias is not None
     bias = inputs.bias / 2.0
     variance1, variance2 = _variances(inputs, state.layer)
@@ -120,8 +122,7 @@ def _biased(inputs: Inputs, state: State) -> tuple[jax.Array, jax.Array]:
     total = root1 + root2
     between = between / jnp.where(total > 0, total, jnp.ones_like(total))
     apart = bias * jnp.square(between) / (wider + scale + bias)
-    delta = jnp.clip((scale * state.delta + apart) / wider, 0.0, 2.0)
-    return delta, state.tangent * scale / wider
+    return jnp.clip((scale * state.delta + apart) / wider, 0.0, 2.0), wider
 
 
 def _variances(
@@ -146,15 +147,15 @@ def emit(
     inputs: Inputs, state: State, last_W_std: float | Float[jax.Array, ""]
 ) -> Kernels:
     """The kernels of the output, its layer's biases included."""
-    scale = inputs.length1 * inputs.length2
-    if inputs.bias is not None:
-        variance1, variance2 = _variances(inputs, state.layer)
-        scale = jnp.sqrt(variance1) * jnp.sqrt(variance2)
-    scale = scale * jnp.asarray(last_W_std, scale.dtype) ** 2
-    nngp, ntk = scale * (1 - state.delta), scale * (1 - state.delta + state.tangent)
+    last = jnp.asarray(last_W_std, state.delta.dtype) ** 2
+    scale = inputs.length1 * inputs.length2 * last
     if inputs.bias is None:
-        return Kernels(nngp, ntk)
-    return Kernels(nngp + inputs.bias, ntk + inputs.bias)
+        ntk = scale * (1 - state.delta + state.tangent)
+        return Kernels(scale * (1 - state.delta), ntk)
+    variance1, variance2 = _variances(inputs, state.layer)
+    scale = jnp.sqrt(variance1) * jnp.sqrt(variance2) * last
+    nngp = scale * (1 - state.delta) + inputs.bias
+    return Kernels(nngp, nngp + last * state.tangent)
 
 
 @jax.jit
