@@ -189,10 +189,11 @@ def _check_rate(inner: Inner, largest: float, what: str) -> None:
     # Round-off in the eigenvalue must not refuse the limit itself.
     if inner.loop != "steps" or inner.lr * largest <= 2.0 * (1.0 + 1e-12):
         return
+    limit = 2.0 / largest
     raise ValueError(
         f"the learning rate of the gradient steps is too large: `lr` is {inner.lr:g}, "
-        f"and above 2 / (largest eigenvalue of the kernel of {what}) = 2 / "
-        f"{largest:.4g} = {2.0 / largest:.4g} they diverge; pass a smaller `lr`"
+        f"but on {what} they diverge above 2 / (largest eigenvalue of its kernel) = "
+        f"2 / {largest:.4g} = {limit:.4g}; pass lr below {limit:.4g}"
     )
 
 

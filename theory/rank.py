@@ -59,7 +59,7 @@ def _cause(kernel: KernelFn, inputs: np.ndarray, layers: Layers) -> str | None:
     own = points.reshape(-1, *shape)
     matrix = np.asarray(evaluate(kernel, own).of(layers))
     rank = int(np.linalg.matrix_rank(matrix, hermitian=True))
-    if rank == len(points):
+    if rank in (0, len(points)):
         return None
     directions = points / np.linalg.norm(points, axis=1, keepdims=True)
     distinct = len(np.unique(directions.round(12), axis=0))
