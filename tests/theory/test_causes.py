@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import as_tasks, equal_tasks, one, unequal_tasks
+from tests.theory.cases import as_tasks, equal_tasks, one, textbook, unequal_tasks
 from theory.types import Layers
 
-NETWORK = theory.relu_network(2)
+NETWORK = textbook(2)
 STILL = theory.gradient_flow("head", time=0.0)
 HEAD = theory.gradient_flow("head", time=1.0)
 TO_THE_END = theory.gradient_flow("all", time=np.inf)
@@ -73,7 +73,7 @@ def test_rate_too_large_in_adaptation() -> None:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_inputs_of_one_dimension(solver: str) -> None:
-    train, biased = _waves(0), theory.relu_network(2, b_std=0.1)
+    train, biased = _waves(0), textbook(2, b_std=0.1)
     says = "dimension 1, and on {} different ones it has rank 2.*`b_std`"
     with pytest.raises(theory.SingularKernelError, match=says.format(12)):
         theory.mtl_predictor(NETWORK, train, solver=solver)
@@ -104,7 +104,7 @@ def test_inputs_of_one_dimension_wherever_a_kernel_is_inverted() -> None:
 def test_biases_or_a_constant_feature_mend_it() -> None:
     """What the error advises, and what else a sweep and a diagnosis take."""
     train, unseen = _waves(3), _waves(4)
-    biased = theory.relu_network(2, b_std=0.1)
+    biased = textbook(2, b_std=0.1)
     whole = theory.compare(biased, train, unseen, inner=STILL, adaptation=HEAD)
     sweep = theory.depth_sweep(
         train, unseen, depths=[2], times=[0.0], inner=STILL, adaptation=HEAD, b_std=0.1
@@ -122,7 +122,7 @@ def test_biases_or_a_constant_feature_mend_it() -> None:
 
 def test_a_linear_network_needs_layers() -> None:
     with pytest.raises(theory.SingularKernelError, match=r"dimension 2.*hidden layers"):
-        theory.mtl_predictor(theory.relu_network(0), _waves(5, size=2))
+        theory.mtl_predictor(textbook(0), _waves(5, size=2))
 
 
 def test_other_singular_kernels_keep_their_cause() -> None:
@@ -130,4 +130,4 @@ def test_other_singular_kernels_keep_their_cause() -> None:
     train = _waves(6)
     train.query_x[0, 1] = train.query_x[0, 0]
     with pytest.raises(theory.SingularKernelError, match="query 1 of task 0 coincide"):
-        theory.mtl_predictor(theory.relu_network(2, b_std=0.1), train)
+        theory.mtl_predictor(textbook(2, b_std=0.1), train)
