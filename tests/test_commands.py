@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from metabridge import cli, commands
 
@@ -69,6 +71,38 @@ def test_bad_options_end_with_a_line(
     assert error.startswith("metabridge: ")
     assert says in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of images of several sizes, one of them cut short."""
+    folder, rng = tmp_path_factory.mktemp("images") / "birds", np.random.default_rng(0)
+    for name in range(32):
+        own = folder / f"bird{name}"
+        own.mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 256, (8 + index, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(own / f"{index}.png")
+    whole = (folder / "bird0" / "0.png").read_bytes()
+    (folder / "bird0" / "0.png").write_bytes(whole[:60])
+    return folder
+
+
+@pytest.mark.usefixtures("announced")
+def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every message leads to an option that the command has."""
+    command = [
+        "theory", f"folder:{birds}", "--shots=1", "--queries=3", "--tasks=3",
+        "--test-tasks=5", "--depth=2",
+    ]  # fmt: skip
+    for option in ("skip_corrupt", "image_size"):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        assert f"`{option}`" in capsys.readouterr().err
+        value = {"skip_corrupt": [], "image_size": ["4"]}[option]
+        command += [f"--{option.replace('_', '-')}", *value]
+    cli.main([*command, "--b-std=0.5"])
+    assert "training tasks, unseen tasks       3, 5" in capsys.readouterr().out
 
 
 def test_without_the_package_that_provides_it(

@@ -12,12 +12,13 @@ References:
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from theory import linalg
+from theory import linalg, rank
 from theory.kernels import evaluate
 from theory.types import LAYERS, KernelFn, Kernels, Layers, OneTask
 
@@ -64,6 +65,15 @@ class Inner:
             "ridge": self.penalty == math.inf,
         }[self.loop]
 
+    @property
+    def interpolates(self) -> bool:
+        """Whether this loop fits the support exactly, which needs an inverse."""
+        return {
+            "flow": self.time == math.inf,
+            "steps": False,
+            "ridge": self.penalty == 0,
+        }[self.loop]
+
 
 def gradient_flow(layers: Layers, *, time: float) -> Inner:
     """Gradient flow: ANIL ("head"), BOIL ("body") or MAML ("all").
@@ -88,7 +98,8 @@ def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
 
     Args:
       layers: "head", "body" or "all".
-      lr: step size; the loop diverges where ``lr`` times an eigenvalue exceeds 2.
+      lr: step size, at most 2 over the largest eigenvalue of any support's kernel, or
+        the steps diverge; what evaluates the loop raises ValueError then.
       steps: how many.
     """
     if steps != int(steps):
@@ -130,18 +141,60 @@ def operator(
 
     Raises:
       theory.SingularKernelError: the loop interpolates and the kernel is singular.
+      ValueError: gradient steps that diverge.
     """
     cross = np.asarray(query_support.of(inner.layers))
     if inner.idle or not cross.shape[1]:
         return np.zeros(cross.shape)
     matrix = np.asarray(support_support.of(inner.layers))
+    # An inner loop has no jitter.
+    remedy = "pass a kernel that is positive semi-definite"
+    if inner.interpolates:
+        finite = {"flow": "adapt for a finite time", "ridge": "pass a penalty above 0"}
+        remedy = finite[inner.loop]
     values, vectors = linalg.eigenbasis(
         matrix,
         names=lambda row: f"{what}, example {row}",
-        invertible=(inner.loop == "flow" and inner.time == math.inf)
-        or (inner.loop == "ridge" and inner.penalty == 0),
+        invertible=inner.interpolates,
+        remedy=remedy,
     )
+    _check_rate(inner, float(values[-1]), what)
     return (cross @ vectors * _g(inner, values)) @ vectors.T
+
+
+def check_rates(inner: Inner, supports: Sequence[Kernels], *, what: str) -> None:
+    """Raises unless gradient steps converge on every support.
+
+    `operator` checks one support; here the limit is that of all of them.
+
+    Args:
+      inner: the loop; nothing is done for others than gradient steps.
+      supports: kernels ``[S, S]`` of each task.
+      what: names the supports in an error, e.g. "the support of task".
+    """
+    if inner.loop != "steps" or inner.idle:
+        return
+    largest = [
+        float(np.linalg.eigvalsh(kernels.of(inner.layers))[-1])
+        for kernels in supports
+        if len(kernels.nngp)
+    ]
+    if largest:
+        worst = int(np.argmax(largest))
+        _check_rate(inner, largest[worst], f"{what} {worst}")
+
+
+def _check_rate(inner: Inner, largest: float, what: str) -> None:
+    """Raises for steps that make the residual along an eigenvector grow."""
+    # Round-off in the eigenvalue must not refuse the limit itself.
+    if inner.loop != "steps" or inner.lr * largest <= 2.0 * (1.0 + 1e-12):
+        return
+    limit = 2.0 / largest
+    raise ValueError(
+        f"the learning rate of the gradient steps is too large: `lr` is {inner.lr:g}, "
+        f"but on {what} they diverge above 2 / (largest eigenvalue of its kernel) = "
+        f"2 / {largest:.4g} = {limit:.4g}; pass lr below {limit:.4g}"
+    )
 
 
 def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
@@ -152,20 +205,12 @@ def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
         return linalg.flow(values, inner.time)
     lr, steps = inner.lr, inner.steps
     shrink = lr * values
-    with np.errstate(over="ignore"):
-        # I - (1 - shrink)^steps, without cancellation where shrink is small.
-        moved = np.where(
-            shrink < 1.0,
-            -np.expm1(steps * np.log1p(-np.minimum(shrink, 0.5))),
-            1.0,
-        )
-        moved = np.where(shrink < 0.5, moved, 1.0 - (1.0 - shrink) ** steps)
-    if not np.isfinite(moved).all():
-        raise ValueError(
-            f"{steps} steps of size {lr} diverge: the largest eigenvalue of the "
-            f"support kernel is {values.max():.3g}; pass lr below "
-            f"{2.0 / values.max():.3g}"
-        )
+    # I - (1 - shrink)^steps, without cancellation where shrink is small.
+    moved = np.where(
+        shrink < 0.5,
+        -np.expm1(steps * np.log1p(-np.minimum(shrink, 0.5))),
+        1.0 - (1.0 - shrink) ** steps,
+    )
     return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
 
 
@@ -175,9 +220,10 @@ def operator_on(
     """The operator of an unseen task, from its inputs."""
     if inner.idle or not len(task.support_x):
         return np.zeros((len(task.query_x), len(task.support_x)))
-    return operator(
-        inner,
-        evaluate(kernel, task.query_x, task.support_x),
-        evaluate(kernel, task.support_x),
-        what=f"the support of unseen task {index}",
-    )
+    with rank.explained(kernel, task.support_x, layers=inner.layers):
+        return operator(
+            inner,
+            evaluate(kernel, task.query_x, task.support_x),
+            evaluate(kernel, task.support_x),
+            what=f"the support of unseen task {index}",
+        )

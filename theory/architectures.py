@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from theory import last_layer
 from theory.compat import neural_tangents
 from theory.kernels import float64
 from theory.types import Array, KernelFn, Kernels, check_whole
@@ -41,7 +42,8 @@ def from_stax(
 
     Args:
       kernel_fn: third part of what a `neural_tangents.stax` layer returns. The last
-        layer must be ``Dense(1)`` in the NTK parametrisation, the default.
+        layer must be ``Dense(1)`` in the NTK parametrisation, the default; sums of such
+        layers and averages of their outputs will do too.
       name: what to call the architecture in an error.
       block: evaluate at most so many inputs against as many at a time; pooled
         convolutions need ``(H W)^2`` numbers a pair of images.
@@ -51,7 +53,8 @@ def from_stax(
       takes them.
 
     Raises:
-      NoTangentKernelError: when the kernel is evaluated, see above.
+      NoTangentKernelError: the network does not end as it must, or, when the kernel is
+        evaluated, it has none.
     """
     if not callable(kernel_fn):
         raise TypeError(
@@ -60,6 +63,9 @@ def from_stax(
         )
     if block is not None and block < 1:
         raise ValueError(f"`block` must be at least 1, but is {block}")
+    fault = last_layer.fault(kernel_fn)
+    if fault is not None:
+        raise NoTangentKernelError(_not_linear(name, fault))
 
     def kernel(x1: Array, x2: Array | None = None) -> Kernels:
         first = np.asarray(x1, np.float64)
@@ -279,11 +285,15 @@ def _checked(kernels: Kernels, name: str, x2: np.ndarray | None) -> Kernels:
         )
     nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
     if x2 is None and not _may_be_covariance(ntk - nngp, ntk):
-        raise NoTangentKernelError(
-            f"{name} does not end in a linear layer of the NTK parametrisation: Sigma "
-            "is no part of its Theta"
-        )
+        raise NoTangentKernelError(_not_linear(name, "Sigma is no part of its Theta"))
     return kernels
+
+
+def _not_linear(name: str, fault: str) -> str:
+    return (
+        f"{name} does not end in a linear layer of the NTK parametrisation: {fault}. "
+        "End it in stax.Dense(1), without `parameterization`"
+    )
 
 
 def _may_be_covariance(body: np.ndarray, whole: np.ndarray) -> bool:

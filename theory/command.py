@@ -24,8 +24,9 @@ def run(options: TheoryOptions) -> None:
     """
     _check(options)
     kernel = named.kernel(
-        options.architecture, options.depth, pool_stride=options.pool_stride
-    )
+        options.architecture, options.depth, pool_stride=options.pool_stride,
+        b_std=options.b_std,
+    )  # fmt: skip
     train, unseen = _draw(options)
     found = diagnose(
         train,
@@ -54,7 +55,10 @@ def _check(options: TheoryOptions) -> None:
 
 
 def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
-    dataset = load_dataset(options.dataset, data_dir=options.data_dir)
+    dataset = load_dataset(
+        options.dataset, data_dir=options.data_dir, download=options.download,
+        image_size=options.image_size, skip_corrupt=options.skip_corrupt,
+    )  # fmt: skip
     shape = TaskShape(options.ways, options.shots, options.queries)
     image_tasks.check(dataset, shape)
     flat = named.ARCHITECTURES[options.architecture].flat

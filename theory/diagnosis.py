@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from theory import streaming
+from theory import rank, streaming
 from theory.adaptation import Inner, gradient_flow
 from theory.closeness import closeness_of, on_positions
 from theory.gbml import gbml_kernel, gbml_predictor
@@ -53,7 +53,8 @@ def diagnose(
       unseen: unseen tasks; with query labels that are classes, see `one_hot`, the
         accuracy is given too.
       kernel: of the network; `relu_network` of `depth` with ``last_W_std = sqrt(2)``
-        by default.
+        and without biases by default. Inputs of one dimension need biases: pass
+        ``relu_network(depth, b_std=...)``.
       depth: hidden layers; 3 where no kernel is given either. With a kernel it is only
         what 1/L is taken from.
       inner: GBML's inner loop in training; the head's gradient flow for time 0.1 by
@@ -65,7 +66,8 @@ def diagnose(
       jitter: added to the diagonals of both training kernels.
 
     Raises:
-      theory.SingularKernelError: images that occur more than once, which are named.
+      theory.SingularKernelError: images that occur more than once, which are named, or
+        inputs of too few dimensions for the kernel.
 
     Example:
       >>> print(theory.diagnose(tasks, unseen, depth=64))
@@ -90,15 +92,18 @@ def diagnose(
     kernels = evaluate(kernel, points)
     own = precomputed(kernels)
     try:
-        mtl = mtl_predictor(own, train, heads=heads, train_on=train_on, jitter=jitter)
-        gbml = gbml_predictor(own, train, inner=inner, jitter=jitter)
-        trained = [
-            streaming.on_positions(mtl, len(points), adapt),
-            streaming.on_positions(gbml, len(points), theirs),
-        ]
-        (predicted,) = streaming.predict(
-            streaming.one_network(kernel), points, [trained], each
-        )
+        with rank.explained(kernel, points):
+            mtl = mtl_predictor(
+                own, train, heads=heads, train_on=train_on, jitter=jitter
+            )
+            gbml = gbml_predictor(own, train, inner=inner, jitter=jitter)
+            trained = [
+                streaming.on_positions(mtl, len(points), adapt),
+                streaming.on_positions(gbml, len(points), theirs),
+            ]
+            (predicted,) = streaming.predict(
+                streaming.one_network(kernel), points, [trained], each
+            )
     except SingularKernelError as error:
         raise SingularKernelError(_explain(error, tasks)) from error
     ours, other = predicted

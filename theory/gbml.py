@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from theory import linalg, tiles
-from theory.adaptation import Inner, operator
+from theory import linalg, rank, tiles
+from theory.adaptation import Inner, check_rates, operator
 from theory.naming import point_names
 from theory.predictor import Initial, Predictor, initial_values, require_queries
 from theory.solvers import Solver, choose, direct, solve
@@ -59,6 +59,7 @@ def gbml_predictor(
 
     Raises:
       theory.SingularKernelError: Phi has no inverse but needs one.
+      ValueError: gradient steps of a rate at which they diverge.
     """
     linalg.check_time(time)
     each = tasks.each()
@@ -67,7 +68,7 @@ def gbml_predictor(
     options = choose(solver, queries, structured=True)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(own, each, inner)
+    operators = _operators(kernel, own, each, inner)
     before = [initial_values(initial, chunk.inputs, each) for chunk in chunks]
     residuals = []
     for chunk, values in zip(chunks, before, strict=True):
@@ -77,29 +78,32 @@ def gbml_predictor(
             residuals.append(task.query_y - adapted)
     names = point_names(each, with_support=False)
     residual = np.concatenate(residuals)
+    inputs = np.concatenate([chunk.inputs for chunk in chunks])
     start = clock.monotonic()
     if options is not None:
-        system = _system(kernel, each, own, operators, jitter)
-        solved, report = solve(
-            system, residual, time=time, names=names, options=options
-        )
+        with rank.explained(kernel, inputs):
+            system = _system(kernel, each, own, operators, jitter)
+            solved, report = solve(
+                system, residual, time=time, names=names, options=options
+            )
         points, coefficients = system.points, system.scatter(solved)
         return Predictor(kernel, "all", points, coefficients, initial, inner, report)
-    solved = linalg.evolve(
-        tiles.fill(queries, _tiles(kernel, chunks, operators)),
-        residual,
-        time=time,
-        names=names,
-        jitter=jitter,
-        overwrite=True,
-    )
+    with rank.explained(kernel, inputs):
+        solved = linalg.evolve(
+            tiles.fill(queries, _tiles(kernel, chunks, operators)),
+            residual,
+            time=time,
+            names=names,
+            jitter=jitter,
+            overwrite=True,
+        )
     coefficients = [
         _backward(chunk, operators, solved[chunk.queries]) for chunk in chunks
     ]
     return Predictor(
         kernel,
         "all",
-        np.concatenate([chunk.inputs for chunk in chunks]),
+        inputs,
         np.concatenate(coefficients),
         initial,
         inner,
@@ -118,22 +122,31 @@ def gbml_kernel(
     each = tasks.each()
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(own, each, inner)
+    operators = _operators(kernel, own, each, inner)
     rows = sum(len(task.query_x) for task in each)
     return tiles.mirror(tiles.fill(rows, _tiles(kernel, chunks, operators)))
 
 
 def _operators(
-    own: Sequence[Kernels], tasks: Sequence[OneTask], inner: Inner
+    kernel: KernelFn,
+    own: Sequence[Kernels],
+    tasks: Sequence[OneTask],
+    inner: Inner,
 ) -> list[np.ndarray]:
     """The operator A of each task."""
+    middles = [len(task.query_x) for task in tasks]
+    squares = [
+        Kernels(*(part[middle:, middle:] for part in kernels))
+        for kernels, middle in zip(own, middles, strict=True)
+    ]
+    check_rates(inner, squares, what="the support of task")
+    supports = np.concatenate([task.support_x for task in tasks])
     operators = []
-    for index, (kernels, task) in enumerate(zip(own, tasks, strict=True)):
-        middle = len(task.query_x)
-        cross = Kernels(*(part[:middle, middle:] for part in kernels))
-        square = Kernels(*(part[middle:, middle:] for part in kernels))
-        what = f"the support of task {index}"
-        operators.append(operator(inner, cross, square, what=what))
+    with rank.explained(kernel, supports, layers=inner.layers):
+        for index, (kernels, middle) in enumerate(zip(own, middles, strict=True)):
+            cross = Kernels(*(part[:middle, middle:] for part in kernels))
+            what = f"the support of task {index}"
+            operators.append(operator(inner, cross, squares[index], what=what))
     return operators
 
 

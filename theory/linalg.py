@@ -82,8 +82,16 @@ def eigenbasis(
     names: Names,
     invertible: bool,
     overwrite: bool = False,
+    remedy: str | None = None,
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N N"]]:
     """Eigenvalues, at least 0, and eigenvectors of a positive semi-definite matrix.
+
+    Args:
+      matrix: symmetric; only its lower triangle is read.
+      names: what to call a row in an error.
+      invertible: refuse eigenvalues of zero too.
+      overwrite: let `matrix` be destroyed.
+      remedy: what an error advises; a jitter by default.
 
     Raises:
       TypeError: the matrix is not float64.
@@ -98,9 +106,7 @@ def eigenbasis(
     roundoff = _roundoff(len(matrix), float(values[-1]))
     if values[0] < -roundoff or (invertible and values[0] <= roundoff):
         duplicates = [] if overwrite else _duplicates(matrix, diagonal)
-        raise SingularKernelError(
-            _explain(values, vectors, duplicates, names, invertible)
-        )
+        raise SingularKernelError(_explain(values, vectors, duplicates, names, remedy))
     return np.maximum(values, 0.0), vectors
 
 
@@ -143,7 +149,7 @@ def _solve(
         )
     values, vectors = scipy.linalg.eigh(kept, check_finite=False)
     duplicates = _duplicates(kept, kept.diagonal())
-    raise SingularKernelError(_explain(values, vectors, duplicates, names, True))
+    raise SingularKernelError(_explain(values, vectors, duplicates, names, None))
 
 
 def _rank_deficient(factor: np.ndarray) -> bool:
@@ -172,7 +178,7 @@ def _explain(
     vectors: np.ndarray,
     duplicates: list[tuple[int, int]],
     names: Names,
-    invertible: bool,
+    remedy: str | None,
 ) -> str:
     smallest, largest = float(values[0]), float(values[-1])
     roundoff = _roundoff(len(values), largest)
@@ -188,9 +194,8 @@ def _explain(
         cause = "its null direction lies on " + "; ".join(
             names(int(row)) for row in heaviest
         )
-    advice = " or a finite time" if invertible and kind == "singular" else ""
+    remedy = remedy or f"pass jitter={jitter:.1g}"
     return (
         f"the kernel matrix of {len(values)} rows is {kind}: eigenvalues from "
-        f"{smallest:.3g} to {largest:.3g}; {cause}; remove one of them, or pass "
-        f"jitter={jitter:.1g}{advice}"
+        f"{smallest:.3g} to {largest:.3g}; {cause}; remove one of them, or {remedy}"
     )

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from theory import iterative, linalg, tiles
+from theory import iterative, linalg, rank, tiles
 from theory.heads import Heads, HeadsLike, groups, resolve
 from theory.kernels import evaluate
 from theory.naming import point_name, point_names
@@ -87,9 +87,10 @@ def mtl_predictor(
     if shared and options is not None:
         system = _system(kernel, inputs, jitter)
         names = point_names(each, with_support=joint)
-        solved, report = solve(
-            system, residual, time=time, names=names, options=options
-        )
+        with rank.explained(kernel, points):
+            solved, report = solve(
+                system, residual, time=time, names=names, options=options
+            )
         return Predictor(
             kernel, "body", system.points, system.scatter(solved), initial, None, report
         )
@@ -101,15 +102,17 @@ def mtl_predictor(
         if not resolved.new[:, np.concatenate(components)].any():
             continue
         rows = _rows(chunks, components[0], outputs)
-        solved = iterative.evolve(
-            functools.partial(_tiles, kernel, rows, resolved),
-            _blocks(rows),
-            np.stack([_targets(residual, of_task, units) for units in components], 1),
-            time=time,
-            names=_names(each, rows, outputs),
-            jitter=jitter,
-            options=options,
-        )
+        targets = [_targets(residual, of_task, units) for units in components]
+        with rank.explained(kernel, points):
+            solved = iterative.evolve(
+                functools.partial(_tiles, kernel, rows, resolved),
+                _blocks(rows),
+                np.stack(targets, 1),
+                time=time,
+                names=_names(each, rows, outputs),
+                jitter=jitter,
+                options=options,
+            )
         for units, column in zip(components, solved.T, strict=True):
             row = 0
             for u in units:

@@ -1,6 +1,6 @@
 """Architectures by name, for command lines: one table says what each name stands for.
 
-All have ``W_std = last_W_std = sqrt(2)`` and no biases.
+All have ``W_std = last_W_std = sqrt(2)``, and no biases unless they are asked for.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,13 @@ class Architecture(NamedTuple):
     summary: str
     flat: bool
     """Whether it takes images flattened."""
-    make: Callable[[int, int], KernelFn]
-    """From its depth and the stride of the pixels that pooling averages."""
+    make: Callable[[int, int, float], KernelFn]
+    """From its depth, the stride of the pixels that pooling averages, and `b_std`."""
 
 
-def kernel(name: Name, depth: int, *, pool_stride: int = 1) -> KernelFn:
+def kernel(
+    name: Name, depth: int, *, pool_stride: int = 1, b_std: float = 0.0
+) -> KernelFn:
     """The kernel of a named architecture.
 
     Args:
@@ -31,6 +33,7 @@ def kernel(name: Name, depth: int, *, pool_stride: int = 1) -> KernelFn:
       depth: hidden layers, convolutions or residual blocks, at least 1.
       pool_stride: "convolutional_pooled" averages the pixels of every so manieth row
         and column.
+      b_std: scale of the biases; "fully_connected" has one in its output too.
 
     Raises:
       ValueError: a name that is unknown, or a number out of range.
@@ -41,30 +44,31 @@ def kernel(name: Name, depth: int, *, pool_stride: int = 1) -> KernelFn:
         )
     if depth < 1:
         raise ValueError(f"`depth` must be at least 1, but is {depth}")
-    return ARCHITECTURES[name].make(depth, pool_stride)
+    return ARCHITECTURES[name].make(depth, pool_stride, b_std)
 
 
-def _fully_connected(depth: int, _: int) -> KernelFn:
-    return relu_network(depth, last_W_std=2.0**0.5)
+def _fully_connected(depth: int, _: int, b_std: float) -> KernelFn:
+    return relu_network(depth, last_W_std=2.0**0.5, b_std=b_std)
 
 
-def _convolutional(depth: int, _: int) -> KernelFn:
-    return relu_convolutional(depth, last_W_std=2.0**0.5)
+def _convolutional(depth: int, _: int, b_std: float) -> KernelFn:
+    return relu_convolutional(depth, last_W_std=2.0**0.5, b_std=b_std)
 
 
-def _pooled(depth: int, stride: int) -> KernelFn:
+def _pooled(depth: int, stride: int, b_std: float) -> KernelFn:
     # In float64 three times as long, and pooling is long enough.
     return relu_convolutional(
         depth,
         pooling="global_average",
         pool_stride=stride,
+        b_std=b_std,
         last_W_std=2.0**0.5,
         dtype="float32",
     )
 
 
-def _residual(blocks: int, _: int) -> KernelFn:
-    return relu_residual(blocks, layer="conv", last_W_std=2.0**0.5)
+def _residual(blocks: int, _: int, b_std: float) -> KernelFn:
+    return relu_residual(blocks, layer="conv", last_W_std=2.0**0.5, b_std=b_std)
 
 
 ARCHITECTURES: dict[str, Architecture] = {

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from theory import streaming
+from theory import rank, streaming
 from theory.adaptation import Inner
 from theory.closeness import closeness_of, fit_slope, on_positions
 from theory.gbml import gbml_predictor
 from theory.heads import Heads, HeadsLike
 from theory.kernels import precomputed
 from theory.mtl import TrainOn, mtl_predictor
-from theory.relu import iterate_depths
-from theory.types import Array, Closeness, Kernels, Tasks
+from theory.relu import iterate_depths, relu_network
+from theory.types import Array, Closeness, KernelFn, Kernels, Tasks
 
 InnerAt = Inner | Callable[[float, int], Inner]
 """An inner loop, or one for each time and depth."""
@@ -112,6 +112,8 @@ def depth_sweep(
     train_on: TrainOn = "query",
     fitted_from: int = 64,
     last_W_std: float = 1.0,
+    b_std: float = 0.0,
+    jitter: float = 0.0,
 ) -> DepthSweep:
     """`compare` for ReLU networks of several depths, in one pass over the layers.
 
@@ -132,11 +134,13 @@ def depth_sweep(
       train_on: of MTL.
       fitted_from: the least depth that the slopes are fitted to.
       last_W_std: of the networks, see `relu_network`.
+      b_std: likewise.
+      jitter: added to the diagonals of both training kernels.
     """
     (sweep,) = depth_sweeps(
         tasks, test_tasks, depths=depths, times=times, inner=inner,
         adaptations=[adaptation], heads=heads, train_on=train_on,
-        fitted_from=fitted_from, last_W_std=last_W_std,
+        fitted_from=fitted_from, last_W_std=last_W_std, b_std=b_std, jitter=jitter,
     )  # fmt: skip
     return sweep
 
@@ -153,6 +157,8 @@ def depth_sweeps(
     train_on: TrainOn = "query",
     fitted_from: int = 64,
     last_W_std: float = 1.0,
+    b_std: float = 0.0,
+    jitter: float = 0.0,
 ) -> list[DepthSweep]:
     """A `depth_sweep` for each of several adaptations, in one pass together."""
     depths, times = sorted(set(depths)), [float(time) for time in times]
@@ -163,23 +169,26 @@ def depth_sweeps(
             f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
             "gradient_flow, or a function of time and depth"
         )
-    between = functools.partial(_kernels, depths=depths, last_W_std=last_W_std)
+    between = functools.partial(
+        _kernels, depths=depths, last_W_std=last_W_std, b_std=b_std
+    )
     points, train = on_positions(tasks)
     trained = []
     for depth, kernels in zip(depths, between(points, None), strict=True):
-        kernel, own = precomputed(kernels), []
-        mtl = streaming.on_positions(
-            mtl_predictor(kernel, train, heads=heads, train_on=train_on), len(points)
+        network = relu_network(depth, last_W_std=last_W_std, b_std=b_std)
+        with rank.explained(network, points):
+            own = _train(
+                precomputed(kernels), train, heads, train_on, jitter,
+                [_at(inner, time, depth, vary=True) for time in times],
+            )  # fmt: skip
+        trained.append(
+            [
+                one.adapting(_at(adaptation, time, depth, vary=False))
+                for time, pair in zip(times, own, strict=True)
+                for adaptation in adaptations
+                for one in pair
+            ]
         )
-        for time in times:
-            loop = _at(inner, time, depth, vary=True)
-            gbml = streaming.on_positions(
-                gbml_predictor(kernel, train, inner=loop), len(points)
-            )
-            for adaptation in adaptations:
-                adapt = _at(adaptation, time, depth, vary=False)
-                own += [mtl.adapting(adapt), gbml.adapting(adapt)]
-        trained.append(own)
     predicted = streaming.predict(
         between, points, trained, test_tasks.each(), group=streaming.GROUP
     )
@@ -202,12 +211,39 @@ def depth_sweeps(
     ]
 
 
+def _train(
+    kernel: KernelFn,
+    tasks: Tasks,
+    heads: HeadsLike | Heads | Array,
+    train_on: TrainOn,
+    jitter: float,
+    loops: Sequence[Inner],
+) -> list[tuple[streaming.Trained, streaming.Trained]]:
+    """MTL and GBML for each inner loop, on tasks at positions."""
+    each = tasks.each()
+    points = sum(len(task.query_x) + len(task.support_x) for task in each)
+    mtl = mtl_predictor(kernel, tasks, heads=heads, train_on=train_on, jitter=jitter)
+    ours = streaming.on_positions(mtl, points)
+    pairs = []
+    for loop in loops:
+        gbml = gbml_predictor(kernel, tasks, inner=loop, jitter=jitter)
+        pairs.append((ours, streaming.on_positions(gbml, points)))
+    return pairs
+
+
 def _kernels(
-    x1: Array, x2: Array | None, *, depths: Sequence[int], last_W_std: float
+    x1: Array,
+    x2: Array | None,
+    *,
+    depths: Sequence[int],
+    last_W_std: float,
+    b_std: float,
 ) -> Iterator[Kernels]:
     first = np.asarray(x1, np.float64)
     second = None if x2 is None else np.asarray(x2, np.float64)
-    return iterate_depths(first, second, depths=depths, last_W_std=last_W_std)
+    return iterate_depths(
+        first, second, depths=depths, last_W_std=last_W_std, b_std=b_std
+    )
 
 
 def _at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:

@@ -23,6 +23,12 @@ class TheoryOptions:
     """Its name: `metabridge datasets` lists them; folder:PATH for your own images."""
     data_dir: Path | None = None
     """Where a prepared dataset is."""
+    download: bool = False
+    """Let TFDS download into the data folder what it lacks."""
+    image_size: int | None = None
+    """folder:PATH: resize the images to this side; needed if they have several sizes."""
+    skip_corrupt: bool = False
+    """Leave out, with a warning, image files that cannot be read."""
     architecture: Annotated[
         Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"],
         tyro.conf.arg(metavar="NAME"),
@@ -30,6 +36,8 @@ class TheoryOptions:
     """fully_connected, convolutional (flattened), convolutional_pooled or residual."""
     depth: int = 3
     """Hidden layers, convolutions or residual blocks."""
+    b_std: float = 0.0
+    """Scale of the biases of the network; inputs of one dimension need some."""
     time: float = 0.1
     """Time lambda tau of meta-learning's inner loop (learning rate x steps)."""
     adaptation_time: float = 1.0

@@ -35,6 +35,7 @@ def test_teachers_are_rows_of_the_same_seed(row: str, teacher: str) -> None:
     assert learner.teacher == Path("runs/ablation-fc100") / teacher
 
 
+@pytest.mark.extended
 def test_the_table_is_made_and_taken_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -45,7 +46,7 @@ def test_the_table_is_made_and_taken_up_again(
         train(config, run_dir)
 
     def small(change: ablation.Change) -> ablation.Change:
-        model = ModelConfig("conv4", width=8)
+        model = ModelConfig("mlp", width=8, depth=1)
         return lambda config: dataclasses.replace(change(config), model=model)
 
     rows = ("first", "averaged parameters")

@@ -7,6 +7,7 @@ from experiments.maml_memory import Options
 from metabridge.models import MLP
 
 
+@pytest.mark.extended
 def test_recomputed_steps_need_less(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

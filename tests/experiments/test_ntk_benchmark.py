@@ -38,6 +38,7 @@ def source() -> Source:
     return Source(load_dataset("glyphs"), QUICK)
 
 
+@pytest.mark.extended
 def test_results(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["tasks"] == 4
@@ -71,6 +72,7 @@ def test_results(folder: Path) -> None:
     assert rows["tanh"]["mtl_accuracy"] is None
 
 
+@pytest.mark.extended
 def test_page_tables_and_figures(folder: Path) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,', page)) == 9
@@ -86,6 +88,7 @@ def test_page_tables_and_figures(folder: Path) -> None:
     assert "nan" not in tables.lower()
 
 
+@pytest.mark.extended
 def test_a_second_run_takes_what_is_there(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +130,7 @@ def test_blocks_hold_all_tasks() -> None:
     assert merged["ci95"] == pytest.approx(1.96 * spread)
 
 
+@pytest.mark.extended
 def test_accuracy_of_one_kernel_against_the_predictors(source: Source) -> None:
     choice = accuracy.kernels(QUICK)["fully-connected"]
     found = accuracy._measure(source, choice, 0, 5)

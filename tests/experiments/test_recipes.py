@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,9 @@ from experiments import recipes
 from metabridge import train
 from metabridge.config import (
     ALGORITHMS,
+    Config,
     MAMLConfig,
+    ModelConfig,
     MTLConfig,
     images_per_step,
     resolve,
@@ -105,24 +106,32 @@ def test_unknown_recipes(arguments: tuple, message: str) -> None:
         recipes.recipe(*arguments)
 
 
-def _quickly(name: str) -> Any:
-    """Always an inner loop and a solver; joint training is in `test_reproduce`."""
-    always = name in ("maml", "metaoptnet")
-    return pytest.param(name, marks=() if always else pytest.mark.slow)
-
-
-@pytest.mark.parametrize("name", map(_quickly, recipes.NAMES))
-def test_quick_forms_run(name: str, tmp_path: Path) -> None:
-    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
+def _run_briefly(config: Config, folder: Path) -> None:
     brief = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
     config = dataclasses.replace(
         config,
         train=dataclasses.replace(config.train, **brief),
         evaluation=dataclasses.replace(config.evaluation, tasks=8),
     )
-    result = train(config, tmp_path / "run")
+    result = train(config, folder)
     assert result["train_steps"] == 2
     assert 0 < result["accuracy"] < 1
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("name", ["maml", "metaoptnet"])
+def test_quick_forms_of_a_small_body_run(name: str, tmp_path: Path) -> None:
+    """An inner loop and a solver; joint training is in `test_reproduce`."""
+    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
+    body = ModelConfig("mlp", width=8, depth=1)
+    _run_briefly(dataclasses.replace(config, model=body), tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_quick_forms_run(name: str, tmp_path: Path) -> None:
+    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
+    _run_briefly(config, tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ def test_bad_arguments(
     assert_refused(main, arguments, says, tmp_path / "out", capsys)
 
 
+@pytest.mark.extended
 def test_help() -> None:
     options = ["--parts", "--kills", "--quick", "--output-dir"]
     assert_help_names("experiments.reliability_benchmark", options)

@@ -10,7 +10,7 @@ import pytest
 from experiments import recipes, reproduce
 from experiments.reproduce import Job, Options
 from metabridge import train
-from metabridge.config import Config
+from metabridge.config import Config, ModelConfig
 
 
 def test_every_published_number_has_a_recipe() -> None:
@@ -88,7 +88,7 @@ def test_a_cell_is_the_mean_over_seeds() -> None:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Runs of two steps, in this process; their folders as they start."""
+    """Runs of two steps of an MLP, in this process; their folders as they start."""
     started = []
     quick = recipes.quick
 
@@ -97,6 +97,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         pauses = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
         return dataclasses.replace(
             config,
+            model=ModelConfig("mlp", width=8, depth=1),
             train=dataclasses.replace(config.train, **pauses),
             evaluation=dataclasses.replace(config.evaluation, tasks=8),
         )
@@ -110,6 +111,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return started
 
 
+@pytest.mark.extended
 def test_the_main_table_is_made_and_resumed(
     brief: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

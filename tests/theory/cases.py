@@ -4,6 +4,7 @@ import numpy as np
 
 import theory
 from tests.theory import reference
+from theory.types import Array, KernelFn
 
 # Our inner loop beside the reference's.
 LOOPS = {
@@ -44,6 +45,20 @@ LOOPS = {
         reference.Loop("all", "ridge", 1.5),
     ),
 }
+
+
+def textbook(depth: int, *, last_W_std: float = 1.0, b_std: float = 0.0) -> KernelFn:
+    """The kernel of `relu_network` as the reference has it: nothing to compile."""
+    network = reference.relu(depth, last_W_std, b_std)
+
+    def kernel(x1: Array, x2: Array | None = None) -> theory.Kernels:
+        flat = [
+            np.asarray(x, np.float64).reshape(len(x), -1)
+            for x in (x1, x1 if x2 is None else x2)
+        ]
+        return theory.Kernels(*network(*flat))
+
+    return kernel
 
 
 def sphere(rng: np.random.Generator, count: int, size: int) -> np.ndarray:

@@ -35,20 +35,29 @@ class Task(NamedTuple):
     query_y: np.ndarray
 
 
-def relu(depth: int, last_W_std: float = 1.0) -> KernelFunction:
-    """The textbook recursion (Cho and Saul 2009), in the correlation."""
+def relu(depth: int, last_W_std: float = 1.0, b_std: float = 0.0) -> KernelFunction:
+    """The textbook recursion (Cho and Saul 2009), in covariances; W_std = sqrt(2)."""
 
     def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.sqrt(np.outer((x1**2).mean(1), (x2**2).mean(1)))
+        scale, bias = np.asarray(last_W_std) ** 2 / 2, np.asarray(b_std) ** 2
+        own1, own2 = 2 * (x1**2).mean(1), 2 * (x2**2).mean(1)
+        # What a linear layer with W_std = sqrt(2) makes of the units; then biases.
+        linear = 2 * x1 @ x2.T / x1.shape[1]
+        tangent = np.zeros_like(linear)
         # arccos turns a correlation of 1 - 1e-16 into an angle of 1e-8.
         same = (x1[:, None] == x2[None]).all(-1)
-        rho = x1 @ x2.T / x1.shape[1] / scale
-        ntk = rho.copy()
+        # 4 arctan(1) and not np.pi, for extended precision.
+        pi = 4 * np.arctan(np.ones((), linear.dtype))
         for _ in range(depth):
-            theta = np.where(same, 0.0, np.arccos(np.clip(rho, -1.0, 1.0)))
-            rho = (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / np.pi
-            ntk = rho + ntk * (np.pi - theta) / np.pi
-        return last_W_std**2 * scale * rho, last_W_std**2 * scale * ntk
+            size = np.sqrt(np.outer(own1 + bias, own2 + bias))
+            before = linear + bias
+            theta = np.arccos(np.clip(before / size, -1, 1))
+            theta = np.where(same, 0, theta)
+            linear = size * (np.sin(theta) + (pi - theta) * np.cos(theta)) / pi
+            tangent = (before + tangent) * (pi - theta) / pi
+            own1, own2 = own1 + bias, own2 + bias
+        nngp = scale * linear + bias
+        return nngp, nngp + scale * tangent
 
     return kernel
 

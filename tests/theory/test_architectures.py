@@ -1,6 +1,7 @@
 """Kernels of named architectures, against their definitions."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,49 +105,58 @@ def test_residual_block_adds_its_branch() -> None:
 
 
 ARCHITECTURES = {
-    "fully connected": lambda block: theory.fully_connected(2, b_std=0.1),
-    "erf": lambda block: theory.fully_connected(3, activation="erf"),
-    "convolutional": lambda block: theory.convolutional(2, block=block),
-    "pooled": lambda block: theory.convolutional(
-        1, pooling="global_average", block=block
-    ),
-    "residual": lambda block: theory.residual(1, b_std=0.1, block=block),
-    "residual, convolutional": lambda block: theory.residual(
-        1, layer="conv", pooling="global_average", block=block
+    "fully connected": lambda: theory.fully_connected(2, b_std=0.1),
+    "erf": lambda: theory.fully_connected(3, activation="erf"),
+    "convolutional": lambda: theory.convolutional(2),
+    "pooled": lambda: theory.convolutional(1, pooling="global_average"),
+    "residual": lambda: theory.residual(1, b_std=0.1),
+    "residual, convolutional": lambda: theory.residual(
+        1, layer="conv", pooling="global_average"
     ),
 }
+COSTLY = ("pooled", "residual, convolutional")
+EVERY = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
+        for name in ARCHITECTURES
+    ],
+)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_kernel_is_consistent(name: str) -> None:
-    x = _images(6)
-    kernel: KernelFn = ARCHITECTURES[name](None)
-    whole, cross = kernel(x), kernel(x, x[3:])
+@EVERY
+def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((4, 4, 2, 3, 2)), rng.standard_normal((4, 4, 1))
+    kernel: KernelFn = ARCHITECTURES[name]()
+    points = x.reshape(16, 2, 3, 2)
+    whole, cross = kernel(points), kernel(points[:4], points[4:8])
     for square, rectangle in zip(whole, cross, strict=True):
         assert square.dtype == np.float64
         np.testing.assert_allclose(square, square.T, rtol=1e-12)
-        np.testing.assert_allclose(rectangle[:3], square[:3, 3:], rtol=1e-10)
+        np.testing.assert_allclose(rectangle, square[:4, 4:8], rtol=1e-10)
     assert np.linalg.eigvalsh(whole.of("body"))[0] > 0
-    blocks = ARCHITECTURES[name](2)(x)
-    # Half the digits: neural-tangents takes an arccos of almost 1 on the diagonal.
-    np.testing.assert_allclose(blocks.ntk, whole.ntk, rtol=1e-7)
-    np.testing.assert_allclose(ARCHITECTURES[name](2)(x, x[3:]).ntk, cross.ntk)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_both_predictors_accept_it(name: str) -> None:
-    rng = np.random.default_rng(7)
-    tasks = theory.Tasks(
-        rng.standard_normal((3, 4, 4, 4, 2)), rng.standard_normal((3, 4, 1)),
-        rng.standard_normal((3, 5, 4, 4, 2)), rng.standard_normal((3, 5, 1)),
-    )  # fmt: skip
+    tasks = theory.Tasks(x[:2], y[:2], x[2:], y[2:])
     inner = theory.gradient_flow("head", time=0.5)
-    result = theory.compare(
-        ARCHITECTURES[name](None), tasks, tasks, inner=inner, adaptation=inner
-    )
+    result = theory.compare(kernel, tasks, tasks, inner=inner, adaptation=inner)
     # GBML has fitted these queries.
     np.testing.assert_allclose(result.gbml, tasks.query_y, atol=1e-7)
     assert 0 < result.gap < np.inf
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["flat", pytest.param("pooled", marks=pytest.mark.extended)],
+)
+def test_blocks_change_nothing(name: str) -> None:
+    x = _images(6)[:, :2, :3]
+    pooling: Any = {"flat": "flatten", "pooled": "global_average"}[name]
+    whole, pieces = (
+        theory.convolutional(1, pooling=pooling, block=block) for block in (None, 2)
+    )
+    # Half the digits: neural-tangents takes an arccos of almost 1 on the diagonal.
+    np.testing.assert_allclose(pieces(x).ntk, whole(x).ntk, rtol=1e-7)
+    np.testing.assert_allclose(pieces(x, x[3:]).ntk, whole(x, x[3:]).ntk)
 
 
 def test_float32_images_give_float64_kernels() -> None:

@@ -8,7 +8,14 @@ import pytest
 
 import theory
 from tests.theory import reference
-from tests.theory.cases import LOOPS, as_tasks, equal_tasks, sphere, unequal_tasks
+from tests.theory.cases import (
+    LOOPS,
+    as_tasks,
+    equal_tasks,
+    sphere,
+    textbook,
+    unequal_tasks,
+)
 from theory import streaming
 from theory.closeness import closeness_of
 
@@ -47,7 +54,7 @@ def test_compare_equals_the_reference() -> None:
         own = reference.predict(naive, gbml, naive_adaptation, bare)
         transfers.append(np.linalg.norm(own))
     result = theory.compare(
-        theory.relu_network(2), as_tasks(tasks), as_tasks(test),
+        textbook(2), as_tasks(tasks), as_tasks(test),
         inner=inner, adaptation=adaptation,
     )  # fmt: skip
     np.testing.assert_allclose(result.gaps, gaps, rtol=1e-8)
@@ -62,7 +69,7 @@ def test_one_task_equals_a_batch_of_one() -> None:
     single = theory.Tasks(
         batch.support_x[0], batch.support_y[0], batch.query_x[0], batch.query_y[0]
     )
-    kernel = theory.relu_network(1)
+    kernel = textbook(1)
     first, second = (
         theory.compare(kernel, tasks, test, inner=HEAD, adaptation=HEAD)
         for test in (batch, single)
@@ -73,7 +80,7 @@ def test_one_task_equals_a_batch_of_one() -> None:
 
 def test_a_predictor_takes_one_task_a_batch_and_a_list() -> None:
     tasks, test = equal_tasks(4), equal_tasks(5, 2)
-    predictor = theory.mtl_predictor(theory.relu_network(1), tasks)
+    predictor = theory.mtl_predictor(textbook(1), tasks)
     batch = predictor(test.support_x, test.support_y, test.query_x, adaptation=HEAD)
     assert np.shape(batch) == (2, 5, 2)
     ragged = predictor(
@@ -97,7 +104,7 @@ def test_labels_in_float32_and_jax_arrays_are_welcome() -> None:
     tasks = equal_tasks(6)
     fields = (tasks.support_x, tasks.support_y, tasks.query_x, tasks.query_y)
     single = theory.Tasks(*(jnp.asarray(field, jnp.float32) for field in fields))
-    kernel = theory.relu_network(1)
+    kernel = textbook(1)
     actual = theory.gbml_kernel(kernel, single, inner=HEAD)
     assert actual.dtype == np.float64
     expected = theory.gbml_kernel(kernel, tasks, inner=HEAD)
@@ -114,7 +121,7 @@ def test_sweep_equals_compare() -> None:
     for row, depth in enumerate(sweep.depths):
         for column, time in enumerate(sweep.times):
             expected = theory.compare(
-                theory.relu_network(depth, last_W_std=1.4), tasks, test,
+                textbook(depth, last_W_std=1.4), tasks, test,
                 inner=theory.gradient_flow("head", time=time), adaptation=HEAD,
                 train_on="joint",
             )  # fmt: skip
@@ -142,7 +149,7 @@ def test_sweep_streams_unequal_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = sweep()
     for row, depth in enumerate(whole.depths):
         expected = theory.compare(
-            theory.relu_network(depth, last_W_std=1.2), tasks, test,
+            textbook(depth, last_W_std=1.2), tasks, test,
             inner=theory.gradient_flow("head", time=0.2),
             adaptation=theory.gradient_flow("all", time=1 / depth),
         )  # fmt: skip
@@ -158,9 +165,7 @@ def test_sweep_streams_unequal_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_agreement_is_the_share_of_equal_classes() -> None:
     tasks, test = equal_tasks(22, outputs=4), equal_tasks(23, 6, outputs=4)
-    result = theory.compare(
-        theory.relu_network(1), tasks, test, inner=HEAD, adaptation=HEAD
-    )
+    result = theory.compare(textbook(1), tasks, test, inner=HEAD, adaptation=HEAD)
     mtl, gbml = np.argmax(result.mtl, -1), np.argmax(result.gbml, -1)
     np.testing.assert_array_equal(result.agreements, (mtl == gbml).mean(1))
     assert result.agreement == pytest.approx((mtl == gbml).mean())
@@ -171,9 +176,7 @@ def test_agreement_is_the_share_of_equal_classes() -> None:
 
 def test_one_output_has_no_class_to_agree_on() -> None:
     tasks, test = equal_tasks(24, outputs=1), equal_tasks(25, 2, outputs=1)
-    result = theory.compare(
-        theory.relu_network(1), tasks, test, inner=HEAD, adaptation=HEAD
-    )
+    result = theory.compare(textbook(1), tasks, test, inner=HEAD, adaptation=HEAD)
     assert math.isnan(result.agreement)
     assert np.isnan(result.agreements).all()
 
@@ -190,7 +193,7 @@ def test_predicted_classes_agree_at_depth() -> None:
 
 def test_another_adaptation_of_gbml() -> None:
     tasks, test = equal_tasks(28), equal_tasks(29, 3)
-    kernel, every = theory.relu_network(2), theory.gradient_flow("all", time=0.4)
+    kernel, every = textbook(2), theory.gradient_flow("all", time=0.4)
     arguments = (test.support_x, test.support_y, test.query_x)
     mtl = theory.mtl_predictor(kernel, tasks)(*arguments, adaptation=HEAD)
     maml = theory.gbml_predictor(kernel, tasks, inner=every)(*arguments)
@@ -208,7 +211,7 @@ def test_inner_loop_as_a_function_of_time_and_depth() -> None:
         inner=lambda time, depth: theory.gradient_flow("all", time=time / depth),
     )  # fmt: skip
     expected = theory.compare(
-        theory.relu_network(4), tasks, test, adaptation=HEAD,
+        textbook(4), tasks, test, adaptation=HEAD,
         inner=theory.gradient_flow("all", time=0.15),
     )  # fmt: skip
     assert sweep.cells[1][0].gap == pytest.approx(expected.gap)
@@ -242,7 +245,7 @@ def test_different_adaptation_does_not_close() -> None:
     """All layers on one side and the head on the other, at every depth."""
     tasks, test = _family(4, 8), _family(5, 8)
     for depth in (16, 256):
-        kernel = theory.relu_network(depth)
+        kernel = textbook(depth)
         every = theory.gradient_flow("all", time=1.0 / depth)
         maml = theory.gbml_predictor(kernel, tasks, inner=every)
         mtl = theory.mtl_predictor(kernel, tasks)

@@ -71,6 +71,7 @@ def test_kernels_and_predict_work() -> None:
     np.testing.assert_allclose(kernel(x).ntk, kernel(x, x).ntk, rtol=1e-7)
 
 
+@pytest.mark.extended
 def test_empirical_kernel_of_their_own_network() -> None:
     """Wide networks of theirs approach kernels of ours."""
     nt = theory.neural_tangents()

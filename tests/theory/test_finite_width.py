@@ -25,6 +25,7 @@ def _tasks(seed: int, count: int = 3) -> theory.Tasks:
     return theory.Tasks(*map(np.stack, fields))
 
 
+@pytest.mark.extended
 def test_kernel_errors_shrink() -> None:
     result = kernel_errors(_tasks(0, 2), widths=(16, 256), depth=1, draws=3)
     for name, errors in result.errors.items():
@@ -33,6 +34,7 @@ def test_kernel_errors_shrink() -> None:
     assert result.slopes["ANIL"] == pytest.approx(-0.5, abs=0.25)
 
 
+@pytest.mark.extended
 def test_prediction_errors_shrink() -> None:
     result = prediction_errors(
         _tasks(1, 2), _tasks(2, 2), widths=(16, 512), depth=1, draws=3

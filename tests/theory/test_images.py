@@ -75,7 +75,16 @@ CASES: dict[str, tuple[ImageKernel, Callable[[], KernelFn]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+COSTLY = tuple(name for name in CASES if name not in ("flattened", "residual, dense"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
+        for name in CASES
+    ],
+)
 def test_equals_neural_tangents(name: str) -> None:
     x1, x2 = _images(0), _images(1, 2)
     kernels, library = CASES[name][0](x1, x2), CASES[name][1]()(x1, x2)
@@ -146,6 +155,7 @@ def test_equals_loops_over_pairs_of_pixels(pooling: Any) -> None:
     assert_close(actual.ntk, np.reshape(nngp + 0.49 * pool(theta), (1, 1)), slack=10)
 
 
+@pytest.mark.extended
 def test_sampled_pooling_is_the_mean_over_its_grid() -> None:
     """Of the kernel of all pairs of pixels that neural-tangents has without a pool."""
     x1, x2 = _images(4), _images(5, 2)
@@ -183,6 +193,7 @@ def test_black_pixels(name: str) -> None:
         assert (kernel[1:, 1:] > 0).all()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "others", "bound"),
     [
@@ -255,6 +266,7 @@ def test_a_tile_of_one_set() -> None:
     assert_close(tile.ntk, kernel(np.asarray(x)).ntk)
 
 
+@pytest.mark.extended
 def test_rows_over_devices() -> None:
     code = """
 import jax, numpy as np, theory

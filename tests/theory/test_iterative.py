@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import as_tasks, unequal_tasks
+from tests.theory.cases import as_tasks, textbook, unequal_tasks
 from theory import iterative, tiles
 
-KERNEL = theory.relu_network(2)
+KERNEL = textbook(2)
 CLASSES = theory.class_heads(
     np.array([[0, 1], [2, 0], [1, 3], [4, 2], [3, 4]]), correlation=0.5
 )

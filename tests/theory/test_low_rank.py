@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import sphere
+from tests.theory.cases import sphere, textbook
 from theory.low_rank import pivoted_cholesky
 
-KERNEL = theory.relu_network(2)
+KERNEL = textbook(2)
 
 
 @pytest.mark.parametrize("layers", ["head", "body", "all"])

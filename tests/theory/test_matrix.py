@@ -113,6 +113,7 @@ def _kill_and_resume(tmp_path: Path, kills: int, seed: int) -> int:
     return met
 
 
+@pytest.mark.extended
 def test_a_killed_computation_gives_the_same_bytes(tmp_path: Path) -> None:
     assert _kill_and_resume(tmp_path, 1, 0) == 1
 
@@ -151,6 +152,7 @@ def trained(tasks: theory.Tasks) -> list[list[float]]:
     return predictor.function(np.asarray(tasks.support_x)[0]).tolist()
 
 
+@pytest.mark.extended
 def test_four_devices_agree_with_one() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _DEVICES], capture_output=True, text=True, timeout=300,

@@ -5,12 +5,19 @@ import pytest
 
 import theory
 from tests.theory import reference
-from tests.theory.cases import LOOPS, as_tasks, equal_tasks, one, unequal_tasks
+from tests.theory.cases import (
+    LOOPS,
+    as_tasks,
+    equal_tasks,
+    one,
+    textbook,
+    unequal_tasks,
+)
 from theory import tiles
 from theory.mtl import TrainOn
 
 DEPTH = 2
-KERNEL = theory.relu_network(DEPTH)
+KERNEL = textbook(DEPTH)
 NAIVE = reference.relu(DEPTH)
 COUNT, OUTPUTS = 3, 2
 CLASSES = np.array([[0, 1], [2, 0], [1, 3]])

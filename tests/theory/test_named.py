@@ -12,11 +12,16 @@ from theory import named
     [
         ("fully_connected", lambda: theory.fully_connected(2)),
         ("convolutional", lambda: theory.convolutional(2)),
-        (
+        pytest.param(
             "convolutional_pooled",
             lambda: theory.convolutional(2, pooling="global_average"),
+            marks=pytest.mark.extended,
         ),
-        ("residual", lambda: theory.residual(2, layer="conv")),
+        pytest.param(
+            "residual",
+            lambda: theory.residual(2, layer="conv"),
+            marks=pytest.mark.extended,
+        ),
     ],
 )
 def test_names(name: named.Name, make: type) -> None:

@@ -27,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.extended
 def test_results(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["depths"] == [1, 4]
@@ -49,6 +50,7 @@ def test_results(folder: Path) -> None:
     assert results["explorer"]["times"] == [0.0, 0.1]
 
 
+@pytest.mark.extended
 def test_page_is_self_contained(folder: Path) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img alt="[^"]+" src="([^"]{30})', page)
@@ -60,6 +62,7 @@ def test_page_is_self_contained(folder: Path) -> None:
     assert "nan" not in re.sub(r'"data:[^"]*"', "", page).lower().split()
 
 
+@pytest.mark.extended
 def test_figures(folder: Path) -> None:
     names = {path.name for path in folder.glob("*.png")}
     assert names == {

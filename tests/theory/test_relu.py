@@ -16,18 +16,20 @@ def _inputs(seed: int, count: int = 12, size: int = 9) -> np.ndarray:
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 7])
 @pytest.mark.parametrize("last", [1.0, 2.0**0.5])
-def test_equals_the_textbook(depth: int, last: float) -> None:
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_equals_the_textbook(depth: int, last: float, bias: float) -> None:
     x1, x2 = _inputs(0), _inputs(1, 5)
-    nngp, ntk = reference.relu(depth, last)(x1, x2)
-    kernels = theory.relu_network(depth, last_W_std=last)(x1, x2)
+    nngp, ntk = reference.relu(depth, last, bias)(x1, x2)
+    kernels = theory.relu_network(depth, last_W_std=last, b_std=bias)(x1, x2)
     np.testing.assert_allclose(kernels.nngp, nngp, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(kernels.ntk, ntk, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("depth", [1, 3, 20])
-def test_equals_neural_tangents(depth: int) -> None:
+@pytest.mark.parametrize(("depth", "bias"), [(3, 0.0), (3, 0.4), (20, 0.1)])
+def test_equals_neural_tangents(depth: int, bias: float) -> None:
     x = _inputs(2)
-    ours, library = theory.relu_network(depth), theory.fully_connected(depth)
+    ours = theory.relu_network(depth, b_std=bias)
+    library = theory.fully_connected(depth, b_std=bias)
     expected, actual = library(x, x[:4] + 0.1), ours(x, x[:4] + 0.1)
     np.testing.assert_allclose(actual.nngp, expected.nngp, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(actual.ntk, expected.ntk, rtol=1e-11, atol=1e-11)
@@ -57,6 +59,36 @@ def test_depth_1000_in_extended_precision() -> None:
     np.testing.assert_allclose(
         np.asarray(kernels.ntk)[upper], ntk.astype(float), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("bias", [1e-3, 0.1, 1.0])
+def test_depth_1000_with_biases_in_extended_precision(bias: float, size: int) -> None:
+    """Lengths that differ, so that every layer turns the inputs to each other."""
+    x = np.random.default_rng(size).uniform(0.5, 2.0, (5, size))
+    wide = x.astype(np.longdouble)
+    textbook = reference.relu(1000, 1.3, np.longdouble(bias))
+    nngp, ntk = (kernel.astype(float) for kernel in textbook(wide, wide))
+    actual = theory.relu_network(1000, last_W_std=1.3, b_std=bias)(x)
+    np.testing.assert_allclose(actual.nngp, nngp, rtol=1e-13)
+    np.testing.assert_allclose(actual.ntk, ntk, rtol=1e-11)
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_float32_with_biases(size: int) -> None:
+    x = np.random.default_rng(15).standard_normal((6, size)).astype(np.float32)
+    depths = [1, 30, 1000]
+    single = theory.relu_depths(x, depths=depths, b_std=0.1)
+    double = theory.relu_depths(x.astype(np.float64), depths=depths, b_std=0.1)
+    np.testing.assert_allclose(single.nngp, double.nngp, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(single.ntk, double.ntk, rtol=1e-5, atol=1e-6)
+
+
+def test_biases_give_inputs_of_one_dimension_full_rank() -> None:
+    x = np.linspace(-5, 5, 12)[:, None]
+    plain, biased = theory.relu_network(3), theory.relu_network(3, b_std=0.1)
+    assert np.linalg.matrix_rank(plain(x).ntk) == 2
+    assert np.linalg.matrix_rank(biased(x).ntk) == 12
 
 
 @pytest.mark.parametrize("kernel", ["nngp", "ntk"])

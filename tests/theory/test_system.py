@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import as_tasks, sphere, unequal_tasks
+from tests.theory.cases import as_tasks, sphere, textbook, unequal_tasks
 from theory import system
 
-KERNEL = theory.relu_network(2)
+KERNEL = textbook(2)
 
 
 def test_distinct_inputs() -> None:

@@ -36,6 +36,7 @@ def column(given: theory.Tasks, index: int) -> theory.Tasks:
     )  # fmt: skip
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("algorithm", ["MTL", "ANIL"])
 def test_outputs_are_as_of_networks_with_one(algorithm: networks.Algorithm) -> None:
     """The same body under each column of the heads."""
@@ -52,6 +53,7 @@ def test_outputs_are_as_of_networks_with_one(algorithm: networks.Algorithm) -> N
         )
 
 
+@pytest.mark.extended
 def test_predictions_of_several_outputs_near_their_limit_with_width() -> None:
     result = prediction_errors(tasks(1), tasks(2), widths=(16, 256), depth=1, draws=2)
     for name, errors in result.errors.items():
@@ -68,6 +70,7 @@ def test_centred_networks_begin_at_zero() -> None:
     np.testing.assert_allclose(residual, batch.query_y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_pairs_near_their_limit_with_width() -> None:
     train, unseen = tasks(4, 3), tasks(5, 4)
     distances = []
