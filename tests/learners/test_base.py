@@ -1,8 +1,8 @@
 """Every learner of `toy.LEARNERS` learns, and does not care for any order.
 
 Nor for the names of the ways. In double precision: in single precision another order of
-sums, through a hundred inner steps, would hide small mistakes. One compiled step and one
-compiled adaptation of a learner serve all; tests/test_contract.py has its contract.
+sums, through a hundred inner steps, would hide small mistakes. A learner's step and its
+adaptation are compiled once for all; tests/test_contract.py has its contract.
 """
 
 import functools

@@ -90,12 +90,6 @@ def test_training_and_batch_statistics_stay_as_they_were() -> None:
     assert all(jax.tree.leaves(changed))
 
 
-def test_the_order_of_the_support_is_no_matter() -> None:
-    episodes.check_order_of_support(
-        lambda model, optimizer: finetune(protonet(model, optimizer), model)
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
