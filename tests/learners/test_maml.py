@@ -219,6 +219,7 @@ def test_without_inner_steps_it_is_plain_training_on_the_query() -> None:
         assert_close(said, reference.forward(p, queries[0][0])[1])
 
 
+@pytest.mark.extended
 def test_a_diverged_inner_loop_shows_in_the_loss() -> None:
     learner = maml(
         gbml.Normed(), optax.sgd(0.1), ways=toy.WAYS, inner_lr=1e30, inner_steps=2
@@ -259,6 +260,7 @@ def test_which_statistics_normalise_at_test_time(batch_norm) -> None:
     assert unchanged == (batch_norm == "batch")
 
 
+@pytest.mark.extended
 def test_running_statistics_are_of_the_support_before_adaptation() -> None:
     body = gbml.Normed()
     learner = maml(body, optax.sgd(0.1), ways=toy.WAYS, inner_lr=0.5, inner_steps=2)
