@@ -5,7 +5,6 @@ scikit-learn's `check_estimator` is to estimators.
 """
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -71,10 +70,10 @@ def check_learner(
     _check_parameters(learner)
     batch = _tasks(input_shape, ways, num_classes)
     start = _check_init(learner, batch.support.inputs[0])
-    _check_gradient(learner, start, batch)
+    state = _check_steps(learner, start, batch)
     if exact_gradient:
         _check_slope(learner, start, batch)
-    _check_adaptation(learner, _check_steps(learner, start, batch), batch, ways)
+    _check_adaptation(learner, state, batch, ways)
 
 
 def _check_parameters(learner: Learner) -> None:
@@ -93,8 +92,15 @@ def _check_parameters(learner: Learner) -> None:
 
 
 def _check_init(learner: Learner, example: jax.Array) -> State:
-    init = jax.jit(learner.init)
-    start, again, other = (init(jax.random.key(seed), example) for seed in (0, 0, 1))
+    # Not compiled: what it draws is compiled once for all learners of a process.
+    start, again, other = (
+        learner.init(jax.random.key(seed), example) for seed in (0, 0, 1)
+    )
+    compiled = jax.eval_shape(learner.init, jax.random.key(0), example)
+    _require(
+        _specs(compiled) == _specs(start),
+        "`init` must give the same shapes and types when it is compiled",
+    )
     names = set(start.params) if isinstance(start.params, dict) else None
     _require(
         names == {"body", "head"},
@@ -110,16 +116,48 @@ def _check_init(learner: Learner, example: jax.Array) -> State:
     return start
 
 
-def _check_gradient(learner: Learner, start: State, batch: Task) -> None:
-    gradient = jax.jit(learner.gradient)
-    keys = keys_of_tasks(jax.random.key(0), _TASKS)
-    means = gradient(keys, start, batch)
+def _check_steps(learner: Learner, start: State, batch: Task) -> State:
+    traces = 0
+
+    @jax.jit
+    def step(key: jax.Array, state: State, batch: Task) -> tuple[State, Means]:
+        """`learner.step`, and the gradient that it takes."""
+        nonlocal traces
+        traces += 1  # runs only while JAX traces
+        means = learner.gradient(keys_of_tasks(key, _TASKS), state, batch)
+        _check_means(means, state)
+        return learner.update(state, means)[0], means
+
+    key = jax.random.key(0)
+    first, means = step(key, start, batch)
+    _check_state(first, start, 1)
+    _require_finite(means, "what `gradient` gives")
     _require(
-        _specs(means.gradient) == _specs(start.params),
+        any(np.any(leaf) for leaf in jax.tree.leaves(means.gradient)),
+        "the gradient of a learner that has just begun is zero",
+    )
+    _require_finite(first, "the state after a step")
+    _require(
+        _equal((first, means), step(key, start, batch)),
+        "`gradient` must give the same for the same arguments",
+    )
+    second, _ = step(jax.random.key(1), first, batch)
+    _require(traces == 1, "a second step compiles anew: some type becomes another")
+    _check_state(second, first, 2)
+    _require_finite(second, "the state after a step")
+    if learner.tasks_apart:
+        _check_tasks_apart(learner, key, start, batch, means)
+    return second
+
+
+def _check_means(means: Means, state: State) -> None:
+    """Checks shapes and types, while they are traced."""
+    _require(
+        _specs(means.gradient) == _specs(state.params),
         "`gradient` must have the structure, shapes and types of `State.params`",
     )
     _require(
-        _specs(means.batch_stats) == _specs(start.batch_stats),
+        _specs(means.batch_stats) == _specs(state.batch_stats),
         "`gradient` must keep structure, shapes and types of `State.batch_stats`",
     )
     for name in ("loss", "accuracy"):
@@ -128,26 +166,21 @@ def _check_gradient(learner: Learner, start: State, batch: Task) -> None:
             value.shape == () and value.dtype == jnp.float32,
             f"`{name}` must be a float32 scalar, not {value.dtype}{value.shape}",
         )
-    _require_finite(means, "what `gradient` gives")
+
+
+def _check_state(state: State, before: State, steps: int) -> None:
     _require(
-        any(np.any(leaf) for leaf in jax.tree.leaves(means.gradient)),
-        "the gradient of a learner that has just begun is zero",
+        _specs(state) == _specs(before),
+        "a step must keep the structure, shapes and types of the state",
     )
-    _require(
-        _equal(means, gradient(keys, start, batch)),
-        "`gradient` must give the same for the same arguments",
-    )
-    if learner.tasks_apart:
-        _check_tasks_apart(gradient, keys, start, batch, means)
+    _require(int(state.step) == steps, "a step must add 1 to `State.step`")
 
 
 def _check_tasks_apart(
-    gradient: Callable[..., Means],
-    keys: jax.Array,
-    start: State,
-    batch: Task,
-    means: Means,
+    learner: Learner, key: jax.Array, start: State, batch: Task, means: Means
 ) -> None:
+    gradient = jax.jit(learner.gradient)
+    keys = keys_of_tasks(key, _TASKS)
     alone = [
         gradient(
             keys[n : n + 1],
@@ -193,41 +226,29 @@ def _check_slope(learner: Learner, start: State, batch: Task) -> None:
     )
 
 
-def _check_steps(learner: Learner, start: State, batch: Task) -> State:
-    traces = 0
-
-    @jax.jit
-    def step(key: jax.Array, state: State, batch: Task) -> State:
-        nonlocal traces
-        traces += 1  # runs only while JAX traces
-        return learner.step(key, state, batch)[0]
-
-    state = start
-    for number in range(2):
-        before, state = state, step(jax.random.key(number), state, batch)
-        _require(
-            _specs(state) == _specs(before),
-            "a step must keep the structure, shapes and types of the state",
-        )
-        _require_finite(state, "the state after a step")
-        _require(int(state.step) == number + 1, "a step must add 1 to `State.step`")
-    _require(traces == 1, "a second step compiles anew: some type becomes another")
-    return state
-
-
 def _check_adaptation(learner: Learner, state: State, batch: Task, ways: int) -> None:
     variables = variables_of(state)
     support, query = (
         Examples(part.inputs[0], part.labels[0])
         for part in (batch.support, batch.query)
     )
+    body = learner.frozen_body
 
     @jax.jit
-    def scores(variables: Any, support: Examples, inputs: jax.Array) -> jax.Array:
+    def scores(
+        variables: Any, support: Examples, inputs: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """By `adapt`, and by a head on the features of a frozen body."""
         adapted = learner.adapt(variables, support, ways=ways)
-        return learner.logits(adapted, inputs)
+        said = learner.logits(adapted, inputs)
+        if body is None:
+            return said, said
+        head = body.head_of(variables)
+        features = body.embed(variables, support.inputs)
+        classifier = head.fit(features, support.labels, ways=ways)
+        return said, head.logits(classifier, body.embed(variables, inputs))
 
-    said = scores(variables, support, query.inputs)
+    said, fitted = scores(variables, support, query.inputs)
     expected = (len(query.labels), ways)
     _require(
         said.shape == expected,
@@ -235,22 +256,11 @@ def _check_adaptation(learner: Learner, state: State, batch: Task, ways: int) ->
     )
     _require_finite(said, "what `logits` gives")
     _require(
-        _equal(said, scores(variables, support, query.inputs)),
+        _equal(said, scores(variables, support, query.inputs)[0]),
         "`adapt` and `logits` must give the same for the same arguments",
     )
-    body = learner.frozen_body
-    if body is None:
-        return
-
-    @jax.jit
-    def fitted(variables: Any, support: Examples, inputs: jax.Array) -> jax.Array:
-        head = body.head_of(variables)
-        features = body.embed(variables, support.inputs)
-        classifier = head.fit(features, support.labels, ways=ways)
-        return head.logits(classifier, body.embed(variables, inputs))
-
     _require(
-        _distance(fitted(variables, support, query.inputs), said) < _FLOAT32,
+        _distance(fitted, said) < _FLOAT32,
         "a head fitted on features of `frozen_body` gives other scores than `adapt`",
     )
 

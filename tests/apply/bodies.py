@@ -19,7 +19,7 @@ def dataset(*, channels: int = 3, size: int = 16) -> Dataset:
     return toy.dataset(channels=channels, size=size, spread=90.0)
 
 
-def body(algorithm: str, data: Dataset, *, model: str = "conv4", **evaluation) -> Body:
+def body(algorithm: str, data: Dataset, *, model: str = "mlp", **evaluation) -> Body:
     """Of random parameters."""
     options = {"tasks": 4, **SHAPE, **evaluation}
     config = resolve(

@@ -37,13 +37,15 @@ def test_there_and_back(algorithm: str, tmp_path: Path) -> None:
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_other_bodies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "model", ["conv4", pytest.param("resnet12", marks=pytest.mark.extended)]
+)
+def test_other_bodies(model: str, tmp_path: Path) -> None:
     path = tmp_path / "body.safetensors"
-    for model in ("mlp", "resnet12"):
-        body = bodies.body("mtl", DATA, model=model)
-        body_file.write(path, body)
-        found = body_file.read(path)
-        jax.tree.map(np.testing.assert_array_equal, found.variables, body.variables)
+    body = bodies.body("mtl", DATA, model=model)
+    body_file.write(path, body)
+    found = body_file.read(path)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, body.variables)
 
 
 def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:

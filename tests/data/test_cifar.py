@@ -11,6 +11,7 @@ from metabridge.data import SPLITS, Dataset, cifar, load_dataset, tfds_source
 CLASSES = {"cifar_fs": (64, 16, 20), "fc100": (60, 20, 20)}
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", CLASSES)
 def test_sizes_and_classes(name: str, request: pytest.FixtureRequest) -> None:
     dataset: Dataset = request.getfixturevalue(name)
@@ -30,6 +31,7 @@ def test_class_lists_divide_the_hundred_classes(name: str) -> None:
     assert len({c for split in SPLITS for c in listed[split]}) == 100
 
 
+@pytest.mark.extended
 def test_images_are_those_of_tfds(real_data: Path, cifar_fs: Dataset) -> None:
     tfds = pytest.importorskip("tensorflow_datasets")
     source = tfds.data_source("cifar100", data_dir=real_data / "tfds", split="test")
@@ -49,6 +51,7 @@ def test_images_are_those_of_tfds(real_data: Path, cifar_fs: Dataset) -> None:
         assert np.any(np.all(run == example["image"], axis=(1, 2, 3)))
 
 
+@pytest.mark.extended
 def test_fc100_splits_share_no_superclass(real_data: Path, fc100: Dataset) -> None:
     source = tfds_source.find("cifar100", real_data / "tfds")
     names = tfds_source.class_names(source, "label")
@@ -60,6 +63,7 @@ def test_fc100_splits_share_no_superclass(real_data: Path, fc100: Dataset) -> No
     assert len(set().union(*groups)) == 20
 
 
+@pytest.mark.extended
 def test_warm_cache_is_ready_in_two_seconds(
     real_data: Path, cache_dir: Path, cifar_fs: Dataset
 ) -> None:

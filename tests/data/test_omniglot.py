@@ -18,6 +18,7 @@ def lanczos_weights(size: int, target: int) -> np.ndarray:
     return weights / weights.sum(1, keepdims=True)
 
 
+@pytest.mark.extended
 def test_sizes_and_alphabets(omniglot: Dataset) -> None:
     assert omniglot.image_shape == (28, 28, 1)
     assert omniglot.augmentation == "drawing"
@@ -32,6 +33,7 @@ def test_sizes_and_alphabets(omniglot: Dataset) -> None:
     assert alphabets[1] == set(omniglot_module.VALIDATION_ALPHABETS)
 
 
+@pytest.mark.extended
 def test_validation_is_the_authors_small_background_set(real_data: Path) -> None:
     source = tfds_source.find("omniglot", real_data / "tfds")
     names = tfds_source.class_names(source, "alphabet")
@@ -41,6 +43,7 @@ def test_validation_is_the_authors_small_background_set(real_data: Path) -> None
     assert found == set(omniglot_module.VALIDATION_ALPHABETS)
 
 
+@pytest.mark.extended
 def test_drawings_are_thin_ink_on_empty_paper(omniglot: Dataset) -> None:
     for _, split in omniglot.splits():
         border = np.concatenate([split.images[:, 0], split.images[:, -1]], axis=1)
@@ -50,6 +53,7 @@ def test_drawings_are_thin_ink_on_empty_paper(omniglot: Dataset) -> None:
     assert 0.03 < omniglot.mean[0] < 0.15
 
 
+@pytest.mark.extended
 def test_images_equal_a_numpy_resize(real_data: Path, omniglot: Dataset) -> None:
     source = tfds_source.find("omniglot", real_data / "tfds")
     alphabets = tfds_source.class_names(source, "alphabet")

@@ -10,8 +10,14 @@ import pytest
 
 from metabridge.data import Dataset, dataset_names, describe, load_dataset
 
+# Decoding the larger ones takes most of a minute.
+LATER = [
+    pytest.param(n, marks=pytest.mark.extended)
+    for n in ("omniglot", "cifar_fs", "fc100")
+]
 
-@pytest.fixture(params=["glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet"])
+
+@pytest.fixture(params=["glyphs", "mini_imagenet", *LATER])
 def dataset(request: pytest.FixtureRequest) -> Dataset:
     return request.getfixturevalue(request.param)
 

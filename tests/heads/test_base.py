@@ -1,6 +1,7 @@
 """What every head promises; a new one joins by a line in `HEADS`."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -25,7 +26,35 @@ HEADS = {
 # An iterative head stops at a gradient of 1e-5, so two routes to it differ by as much.
 SLACK = {"logistic": 20.0, "logistic without intercept": 20.0}
 
+# Their solvers take seconds to compile.
+COSTLY = {"logistic", "logistic without intercept", "svm"}
+SHAPES = [(5, 3, 40), (3, 20, 4)]
+Shape = tuple[int, int, int]
+
+
+def cases(names: Iterable[str], *, later: Iterable[str] = ()) -> list[Any]:
+    """Heads on both shapes; the second tier has costly ones on the second.
+
+    And those of `later`, on both.
+    """
+    return [
+        pytest.param(
+            name,
+            shape,
+            id=f"{name}-{shape[2]}d",
+            marks=[pytest.mark.extended]
+            if name in later or (name in COSTLY and shape != SHAPES[0])
+            else [],
+        )
+        for name in names
+        for shape in SHAPES
+    ]
+
+
 each_head = pytest.mark.parametrize("name", HEADS)
+each_case = pytest.mark.parametrize(("name", "shape"), cases(HEADS))
+# A program of its own for every head: that of logistic regression is enough.
+without = {"logistic without intercept"}
 
 
 def queries(dimension: int) -> jax.Array:
@@ -44,9 +73,66 @@ def _compiled(head: Head, ways: int):
     return jax.jit(functools.partial(head.fit, ways=ways))
 
 
+@functools.cache
+def _compiled_logits(head: Head):
+    return jax.jit(head.logits)
+
+
 def scores(head: Head, features, labels, ways: int) -> jax.Array:
     classifier = fit(head, features, labels, ways)
-    return head.logits(classifier, queries(features.shape[1]))
+    return _compiled_logits(head)(classifier, queries(features.shape[1]))
+
+
+def variants(shape: Shape) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Supports of one shape: a task, what it may be turned into, and others."""
+    ways, shots, dimension = shape
+    task = support(*shape)
+    order = np.random.default_rng(2).permutation(len(task.labels))
+    assert np.any(order != np.arange(len(order)))
+    found = {
+        "task": (task.features, task.labels),
+        "reordered": (task.features[order], task.labels[order]),
+        "renamed": (task.features, renamed(ways)[task.labels]),
+        "turned": (task.features @ turn(dimension), task.labels),
+    }
+    for seed in range(1, 4):
+        other = support(*shape, seed=seed)
+        found[f"other {seed}"] = (other.features, other.labels)
+    if ways <= dimension:
+        found["unit"] = (
+            np.repeat(np.eye(ways, dimension, dtype=np.float32), shots, 0),
+            np.repeat(np.arange(ways, dtype=np.int32), shots),
+        )
+    return found
+
+
+def renamed(ways: int) -> np.ndarray:
+    """New numbers of the classes."""
+    return np.roll(np.arange(ways, dtype=np.int32), 1)
+
+
+def turn(dimension: int) -> np.ndarray:
+    normal = np.random.default_rng(4).normal(size=(dimension, dimension))
+    return np.linalg.qr(normal)[0].astype(np.float32)
+
+
+@functools.cache
+def fitted(name: str, shape: Shape) -> dict[str, Any]:
+    """A classifier of every variant, all fitted by one program."""
+    tasks = variants(shape)
+    features, labels = map(jnp.stack, zip(*tasks.values(), strict=True))
+    each = functools.partial(HEADS[name].fit, ways=shape[0])
+    together = jax.jit(jax.vmap(each))(features, labels)
+    return {
+        variant: jax.tree.map(lambda leaf, n=number: leaf[n], together)
+        for number, variant in enumerate(tasks)
+    }
+
+
+def said(name: str, shape: Shape, variant: str = "task", asked=None) -> jax.Array:
+    """Logits of the queries by the classifier of a variant."""
+    asked = queries(shape[2]) if asked is None else asked
+    return _compiled_logits(HEADS[name])(fitted(name, shape)[variant], asked)
 
 
 def test_logits_are_affine() -> None:
@@ -55,46 +141,31 @@ def test_logits_are_affine() -> None:
     np.testing.assert_array_equal(said, [[4.5, 5.0], [2.5, 3.0]])
 
 
-@each_head
-@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
-def test_shapes_dtypes_and_fit(name: str, shape: tuple[int, int, int]) -> None:
+@each_case
+def test_shapes_dtypes_and_fit(name: str, shape: Shape) -> None:
     ways, _, dimension = shape
-    task, head = support(*shape), HEADS[name]
-    classifier = fit(head, task.features, task.labels, ways)
+    task, classifier = support(*shape), fitted(name, shape)["task"]
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(classifier))
     if isinstance(classifier, Linear):
         assert classifier.weights.shape == (dimension, ways)
         assert classifier.bias.shape == (ways,)
-    said = head.logits(classifier, queries(dimension))
-    assert said.shape == (30, ways)
-    assert said.dtype == jnp.float32
-    said = head.logits(classifier, jnp.asarray(task.features)).argmax(1)
-    assert np.mean(said == task.labels) > 0.7  # of its own support
+    logits = said(name, shape)
+    assert logits.shape == (30, ways)
+    assert logits.dtype == jnp.float32
+    own = said(name, shape, asked=jnp.asarray(task.features)).argmax(1)
+    assert np.mean(own == task.labels) > 0.7  # of its own support
 
 
-@each_head
-@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
-def test_the_order_of_the_support_is_no_matter(
-    name: str, shape: tuple[int, int, int]
-) -> None:
-    task = support(*shape)
-    order = np.random.default_rng(2).permutation(len(task.labels))
-    assert np.any(order != np.arange(len(order)))
-    one = scores(HEADS[name], task.features, task.labels, task.ways)
-    two = scores(HEADS[name], task.features[order], task.labels[order], task.ways)
+@each_case
+def test_the_order_of_the_support_is_no_matter(name: str, shape: Shape) -> None:
+    one, two = said(name, shape), said(name, shape, "reordered")
     assert_close(two, one, slack=SLACK.get(name, 1.0) * 10)  # other order of sums
 
 
-@each_head
-@pytest.mark.parametrize("shape", [(5, 3, 40), (3, 20, 4)])
-def test_renaming_classes_permutes_the_logits(
-    name: str, shape: tuple[int, int, int]
-) -> None:
-    task = support(*shape)
-    renamed = np.roll(np.arange(task.ways, dtype=np.int32), 1)
-    one = scores(HEADS[name], task.features, task.labels, task.ways)
-    two = scores(HEADS[name], task.features, renamed[task.labels], task.ways)
-    assert_close(two[:, renamed], one, slack=SLACK.get(name, 1.0) * 10)
+@each_case
+def test_renaming_classes_permutes_the_logits(name: str, shape: Shape) -> None:
+    one, two = said(name, shape), said(name, shape, "renamed")
+    assert_close(two[:, renamed(shape[0])], one, slack=SLACK.get(name, 1.0) * 10)
     assert np.abs(np.asarray(two - one)).max() > 0.1
 
 
@@ -116,15 +187,13 @@ LARGER = {
     "svm": heads.svm(0.25),
     "attention": heads.attention(5.0),
 }
-SHAPES = [(5, 3, 40), (3, 20, 4)]
 
 
-@each_head
-@pytest.mark.parametrize("shape", SHAPES)
-def test_data_that_comes_twice(name: str, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("name", "shape"), cases(HEADS, later=without))
+def test_data_that_comes_twice(name: str, shape: Shape) -> None:
     task = support(*shape)
     features, labels = np.tile(task.features, (2, 1)), np.tile(task.labels, 2)
-    one = scores(HEADS[name], task.features, task.labels, task.ways)
+    one = said(name, shape)
     two = scores(TWICE[name], features, labels, task.ways)
     assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
     # With as much weight it is another; an SVM that meets all margins is the same.
@@ -133,14 +202,12 @@ def test_data_that_comes_twice(name: str, shape: tuple[int, int, int]) -> None:
         assert np.abs(np.asarray(other - one)).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", LARGER)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_features_of_twice_the_size(name: str, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("name", "shape"), cases(LARGER, later=without | {"svm"}))
+def test_features_of_twice_the_size(name: str, shape: Shape) -> None:
     task = support(*shape)
-    one = scores(HEADS[name], task.features, task.labels, task.ways)
     classifier = fit(LARGER[name], 2 * task.features, task.labels, task.ways)
-    two = LARGER[name].logits(classifier, 2 * queries(shape[2]))
-    assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
+    two = _compiled_logits(LARGER[name])(classifier, 2 * queries(shape[2]))
+    assert_close(two, said(name, shape), slack=SLACK.get(name, 1.0) * 20)
 
 
 def test_centroids_of_features_that_are_moved_and_scaled() -> None:
@@ -156,61 +223,51 @@ def test_centroids_of_features_that_are_moved_and_scaled() -> None:
     np.testing.assert_allclose(two, 9 * one, rtol=1e-3, atol=1e-2)
 
 
-@each_head
-@pytest.mark.parametrize("shape", SHAPES)
-def test_turned_features_and_empty_ones_are_no_matter(
-    name: str, shape: tuple[int, int, int]
-) -> None:
-    task, dimension = support(*shape), shape[2]
-    normal = np.random.default_rng(4).normal(size=(dimension, dimension))
-    turn = np.linalg.qr(normal)[0].astype(np.float32)
-    head, asked = HEADS[name], queries(dimension)
-    one = head.logits(fit(head, task.features, task.labels, task.ways), asked)
-    turned = fit(head, task.features @ turn, task.labels, task.ways)
-    two = head.logits(turned, asked @ jnp.asarray(turn))
-    assert_close(two, one, slack=SLACK.get(name, 1.0) * 50)  # of values up to 100
+@each_case
+def test_turned_features_are_no_matter(name: str, shape: Shape) -> None:
+    asked = queries(shape[2]) @ jnp.asarray(turn(shape[2]))
+    two = said(name, shape, "turned", asked)
+    # Of values up to 100.
+    assert_close(two, said(name, shape), slack=SLACK.get(name, 1.0) * 50)
+
+
+@pytest.mark.parametrize(("name", "shape"), cases(HEADS, later=COSTLY))
+def test_empty_features_are_no_matter(name: str, shape: Shape) -> None:
+    task = support(*shape)
     wider = np.pad(task.features, ((0, 0), (0, 3)))
-    padded = fit(head, wider, task.labels, task.ways)
-    two = head.logits(padded, jnp.pad(asked, ((0, 0), (0, 3))))
-    assert_close(two, one, slack=SLACK.get(name, 1.0) * 20)
+    padded = fit(HEADS[name], wider, task.labels, task.ways)
+    two = _compiled_logits(HEADS[name])(
+        padded, jnp.pad(queries(shape[2]), ((0, 0), (0, 3)))
+    )
+    assert_close(two, said(name, shape), slack=SLACK.get(name, 1.0) * 20)
 
 
 @each_head
 def test_queries_do_not_see_each_other(name: str) -> None:
-    task, head = support(5, 3, 40), HEADS[name]
-    classifier = fit(head, task.features, task.labels, 5)
-    together = head.logits(classifier, queries(40))
+    together = said(name, SHAPES[0])
     for row in (0, 17):
-        alone = head.logits(classifier, queries(40)[row : row + 1])
+        alone = said(name, SHAPES[0], asked=queries(40)[row : row + 1])
         assert_close(alone[0], together[row], slack=10)
 
 
 @each_head
 def test_many_tasks_at_once_equal_one_by_one(name: str) -> None:
-    tasks = [support(5, 3, 40, seed=seed) for seed in range(6)]
-    head = HEADS[name]
-    together = jax.jit(jax.vmap(lambda x, y: head.fit(x, y, ways=5)))(
-        jnp.stack([task.features for task in tasks]),
-        jnp.stack([task.labels for task in tasks]),
-    )
-    for number, task in enumerate(tasks):
-        alone = fit(head, task.features, task.labels, 5)
+    for variant, task in variants(SHAPES[0]).items():
+        alone = fit(HEADS[name], *task, 5)
         slack = SLACK.get(name, 1.0) * 10  # batched products sum in another order
-        leaves = map(jax.tree.leaves, (together, alone))
+        leaves = map(jax.tree.leaves, (fitted(name, SHAPES[0])[variant], alone))
         for among_others, expected in zip(*leaves, strict=True):
-            assert_close(among_others[number], expected, slack=slack)
+            assert_close(among_others, expected, slack=slack)
 
 
 @each_head
-def test_one_example_a_class_is_told_apart(name: str) -> None:
-    features = np.eye(5, 8, dtype=np.float32)
-    head = HEADS[name]
-    classifier = fit(head, features, np.arange(5, dtype=np.int32), 5)
-    said = np.asarray(head.logits(classifier, jnp.asarray(features)))
-    np.testing.assert_array_equal(said.argmax(1), np.arange(5))
+def test_examples_that_are_alike_but_for_their_class(name: str) -> None:
+    features = jnp.eye(5, 40)
+    logits = np.asarray(said(name, SHAPES[0], "unit", features))
+    np.testing.assert_array_equal(logits.argmax(1), np.arange(5))
     # All classes are alike, so all right answers are, and all wrong ones.
-    np.testing.assert_allclose(np.diag(said), said[0, 0], rtol=1e-5)
-    np.testing.assert_allclose(said[~np.eye(5, dtype=bool)], said[0, 1], atol=1e-5)
+    np.testing.assert_allclose(np.diag(logits), logits[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(logits[~np.eye(5, dtype=bool)], logits[0, 1], atol=1e-5)
 
 
 def test_unit_norm() -> None:

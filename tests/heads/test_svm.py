@@ -1,6 +1,7 @@
 """The support vector machine against scikit-learn, and its gradient."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,9 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from metabridge.heads import svm
-from metabridge.heads.base import Fit
+from metabridge.heads import Linear, svm
 from metabridge.heads.svm import Info, solve
-from tests.heads.toy import Support, support
+from tests.heads.toy import support
 
 WEIGHTS = 1e-4  # the agreement in the weights that the project promises
 GRADIENT = 1e-3  # and in the gradient, relative
@@ -25,16 +25,39 @@ TASKS = {
     "10-shot-6d-unit": (support(3, 10, 6, unit=True), 10.0),
     "20-way-100d": (support(20, 3, 100), 0.1),
 }
-each_task = pytest.mark.parametrize("name", TASKS)
+FIRST = ("5-shot-64d", "10-shot-6d")
+each_task = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FIRST else [pytest.mark.extended])
+        for name in TASKS
+    ],
+)
+
+
+class Answer(NamedTuple):
+    classifier: Linear
+    info: Info
+    judged: np.ndarray
+    """The loss is the sum of its products with the weights."""
+    gradient: np.ndarray
+    """In the features."""
 
 
 @functools.cache
-def _compiled(ways: int, C: float):
-    return jax.jit(functools.partial(solve, ways=ways, C=C))
+def ours(name: str) -> Answer:
+    """Solution and gradient, by one program."""
+    task, C = TASKS[name]
+    judged = np.random.default_rng(0).normal(size=(task.features.shape[1], task.ways))
 
+    def loss(features: jax.Array) -> tuple[jax.Array, tuple[Linear, Info]]:
+        found = solve(features, jnp.asarray(task.labels), ways=task.ways, C=C)
+        return (found[0].weights * judged.astype(np.float32)).sum(), found
 
-def ours(task: Support, C: float):
-    return _compiled(task.ways, C)(jnp.asarray(task.features), jnp.asarray(task.labels))
+    gradient, (classifier, info) = jax.jit(jax.grad(loss, has_aux=True))(
+        jnp.asarray(task.features)
+    )
+    return Answer(classifier, info, judged, np.asarray(gradient, np.float64))
 
 
 def scikit(features: np.ndarray, labels: np.ndarray, C: float) -> np.ndarray:
@@ -61,7 +84,7 @@ def objective(features: np.ndarray, labels, weights: np.ndarray, C: float) -> fl
 @each_task
 def test_weights_equal_scikit_learns(name: str) -> None:
     task, C = TASKS[name]
-    classifier, info = ours(task, C)
+    classifier, info, *_ = ours(name)
     expected = scikit(task.features, task.labels, C)
     assert isinstance(info, Info)
     assert float(info.residual) < 1e-4
@@ -76,7 +99,7 @@ def test_weights_equal_scikit_learns(name: str) -> None:
 def test_no_change_of_the_weights_lowers_the_objective(name: str) -> None:
     task, C = TASKS[name]
     features = task.features.astype(np.float64)
-    weights = np.asarray(ours(task, C)[0].weights, np.float64)
+    weights = np.asarray(ours(name).classifier.weights, np.float64)
     least = objective(features, task.labels, weights, C)
     generator = np.random.default_rng(0)
     for size in (1e-1, 1e-2, 1e-3):
@@ -91,39 +114,28 @@ def test_no_change_of_the_weights_lowers_the_objective(name: str) -> None:
 def test_two_classes_by_hand() -> None:
     # x = +-2: the margin 2 * 2 w = 1 is met by w = +-1/4, if C allows it: the slope of
     # w^2 there is 1/2, that of the two hinge losses 8 C.
-    features, labels = jnp.asarray([[2.0], [-2.0]]), jnp.asarray([0, 1], jnp.int32)
-    wide = svm(1.0).fit(features, labels, ways=2).weights
+    labels = jnp.asarray([0, 1], jnp.int32)
+    fit = jax.jit(functools.partial(svm(1.0).fit, ways=2))
+    wide = fit(jnp.asarray([[2.0], [-2.0]]), labels).weights
     np.testing.assert_allclose(wide, [[0.25, -0.25]], atol=1e-6)
     # Otherwise the dual is at its bound, and W = C X^T Y with the means taken off.
-    narrow = svm(0.01).fit(features, labels, ways=2).weights
-    np.testing.assert_allclose(narrow, [[0.04, -0.04]], atol=1e-6)
+    narrow = fit(jnp.asarray([[0.2], [-0.2]]), labels).weights
+    np.testing.assert_allclose(narrow, [[0.4, -0.4]], atol=1e-6)
 
 
+@pytest.mark.extended
 def test_the_residual_tells_too_few_steps() -> None:
-    task, C = TASKS["20-way-100d"]
+    task, C = TASKS["5-shot-64d"]
     arrays = jnp.asarray(task.features), jnp.asarray(task.labels)
-    early = jax.jit(functools.partial(solve, ways=20, C=C, num_steps=1))(*arrays)[1]
-    assert float(early.residual) > 100 * float(ours(task, C)[1].residual)
+    early = jax.jit(functools.partial(solve, ways=5, C=C, num_steps=1))(*arrays)[1]
+    assert float(early.residual) > 100 * float(ours("5-shot-64d").info.residual)
 
 
 @each_task
 def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
     task, C = TASKS[name]
-    generator = np.random.default_rng(0)
-    judged = generator.normal(size=(task.features.shape[1], task.ways))
-    direction = generator.normal(size=task.features.shape)
-
-    @jax.jit
-    def slope(features: jax.Array) -> jax.Array:
-        def loss(features: jax.Array) -> jax.Array:
-            classifier, _ = solve(
-                features, jnp.asarray(task.labels), ways=task.ways, C=C
-            )
-            return (classifier.weights * judged.astype(np.float32)).sum()
-
-        return jax.grad(loss)(features)
-
-    gradient = np.asarray(slope(jnp.asarray(task.features)), np.float64)
+    direction = np.random.default_rng(1).normal(size=task.features.shape)
+    _, _, judged, gradient = ours(name)
     # Along the gradient too: nothing cancels there.
     for along in (direction / np.linalg.norm(direction), gradient):
         along = along / np.linalg.norm(along)
@@ -141,50 +153,45 @@ def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
         )
 
 
+@pytest.mark.extended
 def test_a_penalty_of_the_dual_is_one_more_feature_an_example() -> None:
     task, C = TASKS["10-shot-6d"]
     wider = np.concatenate(
         [task.features, np.sqrt(0.5) * np.eye(len(task.labels))], axis=1
     )
     expected = scikit(wider, task.labels, C)[: task.features.shape[1]]
-    classifier, _ = solve(
-        jnp.asarray(task.features),
-        jnp.asarray(task.labels),
-        ways=task.ways,
-        C=C,
-        dual_penalty=0.5,
-    )
+    compiled = jax.jit(functools.partial(solve, ways=task.ways, C=C, dual_penalty=0.5))
+    classifier, _ = compiled(jnp.asarray(task.features), jnp.asarray(task.labels))
     np.testing.assert_allclose(classifier.weights, expected, atol=WEIGHTS)
 
 
-@pytest.mark.parametrize("name", ["5-shot-64d", "10-shot-6d"])
+@pytest.mark.extended
+@pytest.mark.parametrize("name", FIRST)
 def test_weights_and_gradient_equal_those_of_a_general_solver(name: str) -> None:
     pytest.importorskip("qpax", reason="qpax is in the extra `bench`")
     from experiments.svm_qp import svm_qp
 
     task, C = TASKS[name]
     labels = jnp.asarray(task.labels)
-    judged = np.random.default_rng(0).normal(size=(task.features.shape[1], task.ways))
-
-    def answer(fit: Fit, features: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-        def loss(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-            weights = fit(features, labels, ways=task.ways).weights
-            return (weights * judged.astype(weights.dtype)).sum(), weights
-
-        gradient, weights = jax.jit(jax.grad(loss, has_aux=True))(features)
-        return np.asarray(weights), np.asarray(gradient)
-
-    weights, gradient = answer(svm(C).fit, jnp.asarray(task.features))
+    classifier, _, judged, gradient = ours(name)
     with (
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
     ):
         exact = svm_qp(C, tolerance=1e-10, relaxation=1e-11)
-        expected = answer(exact.fit, jnp.asarray(task.features, jnp.float64))
-    np.testing.assert_allclose(weights, expected[0], atol=WEIGHTS, rtol=0)
-    off = np.linalg.norm(gradient - expected[1])
-    assert off < GRADIENT * np.linalg.norm(expected[1])
+
+        def loss(features: jax.Array) -> tuple[jax.Array, jax.Array]:
+            weights = exact.fit(features, labels, ways=task.ways).weights
+            return (weights * judged).sum(), weights
+
+        features = jnp.asarray(task.features, jnp.float64)
+        slope, weights = jax.jit(jax.grad(loss, has_aux=True))(features)
+    np.testing.assert_allclose(
+        classifier.weights, np.asarray(weights), atol=WEIGHTS, rtol=0
+    )
+    off = np.linalg.norm(gradient - np.asarray(slope))
+    assert off < GRADIENT * np.linalg.norm(slope)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
-from metabridge.learners import Info, Learner, State
+from metabridge.learners import Info, Learner, State, variables_of
 from metabridge.models import MLP
 from metabridge.types import Examples, Task
 from tests.learners import toy
@@ -17,7 +18,8 @@ from tests.learners.reference import Parameters
 
 KEY = jax.random.key(0)
 BODY = MLP(4, 1, jnp.tanh)
-BATCH = toy.tasks(2, (3,))
+BATCH = toy.tasks(1, (3,))
+"""One task: that of several the mean is taken, `test_outer` and the contract check."""
 
 
 def gradients_kept() -> optax.GradientTransformation:
@@ -70,6 +72,18 @@ def step(learner: Learner, state: State, batch: Task) -> tuple[Any, Info]:
     return after.optimizer, info
 
 
+def adapted(learner: Learner, state: State, batch: Task, *, ways: int = toy.WAYS):
+    """What the first task's support makes of a state, and the logits of its query."""
+
+    @jax.jit
+    def run(variables: Any, support: Examples, inputs: jax.Array) -> tuple[Any, Any]:
+        found = learner.adapt(variables, support, ways=ways)
+        return found, learner.logits(found, inputs)
+
+    support = Examples(batch.support.inputs[0], batch.support.labels[0])
+    return run(variables_of(state), support, batch.query.inputs[0])
+
+
 def flat(params: Any) -> Parameters:
     """A learner's parameters, or gradient, named as in `reference`."""
     return {
@@ -100,6 +114,15 @@ def assert_parameters_close(actual: Parameters, expected: Parameters) -> None:
         scale = np.abs(value).max()
         assert scale > 1e-4, name
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=1e-5 * scale)
+
+
+class Normed(nn.Module):
+    """A body with batch normalisation, as small as can be."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
+        x = nn.Dense(4)(inputs.reshape(len(inputs), -1))
+        return nn.tanh(nn.BatchNorm(use_running_average=not train)(x))
 
 
 def tasks_of_images() -> Task:

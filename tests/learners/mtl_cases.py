@@ -5,8 +5,8 @@ import numpy as np
 from metabridge.types import Task
 from tests.learners import toy
 
-CONV4_TASKS = toy.tasks(3, (16, 16, 1), noise=1.0)
-"""Three tasks of images that a small Conv4 takes."""
+CONV4_TASKS = toy.tasks(2, (16, 16, 1), noise=1.0)
+"""Two tasks of images that a small Conv4 takes."""
 
 
 def merged(batch: Task, number: int) -> tuple[np.ndarray, np.ndarray]:

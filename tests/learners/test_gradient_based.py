@@ -38,17 +38,13 @@ class _Dropped(nn.Module):
 
 @each
 def test_no_value_is_dropped_in_a_test(factory) -> None:
-    learner = factory(_Dropped(), optax.sgd(0.1), ways=toy.WAYS, batch_norm="batch")
+    options = {"ways": toy.WAYS, "batch_norm": "batch", "test_steps": 1}
+    learner = factory(_Dropped(), optax.sgd(0.1), **options)
     batch = toy.tasks(1, (4, 4, 2))
     state = learner.init(gbml.KEY, batch.support.inputs[0])
-    support = Examples(batch.support.inputs[0], batch.support.labels[0])
-    plain = factory(_Dropped(0.0), optax.sgd(0.1), ways=toy.WAYS)
+    plain = factory(_Dropped(0.0), optax.sgd(0.1), **options)
     said, expected = (
-        which.logits(
-            which.adapt(variables_of(state), support, ways=toy.WAYS),
-            batch.query.inputs[0],
-        )
-        for which in (learner, plain)
+        gbml.adapted(which, state, batch)[1] for which in (learner, plain)
     )
     np.testing.assert_array_equal(said, expected)
 

@@ -69,6 +69,7 @@ def test_negative_curvature_ends_the_solution() -> None:
     np.testing.assert_array_equal(found, [1.0, 2.0, 3.0])
 
 
+@pytest.mark.extended
 def test_gradient_equals_finite_differences_where_tasks_are_solved() -> None:
     # The theorem is about the minimum: NumPy's descent runs until it has converged.
     proximity, rate, steps = 1.0, 0.5, 120

@@ -40,10 +40,6 @@ def test_attention_by_hand() -> None:
     np.testing.assert_allclose(said, expected, rtol=1e-5)
 
 
-def test_the_order_of_the_support_is_no_matter() -> None:
-    episodes.check_order_of_support(matching)
-
-
 def test_bad_scale() -> None:
     with pytest.raises(ValueError, match="`attention_scale` must be positive"):
         matching(episodes.BODY, optax.sgd(0.1), attention_scale=0.0)

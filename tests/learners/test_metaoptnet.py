@@ -1,7 +1,6 @@
 """MetaOptNet: its gradient through a solver that is not ours, and its options."""
 
 import functools
-from typing import Literal
 
 import numpy as np
 import optax
@@ -11,8 +10,6 @@ from sklearn.svm import LinearSVC
 from metabridge.learners import metaoptnet
 from metabridge.types import Examples
 from tests.learners import episodes, toy
-
-each_solver = pytest.mark.parametrize("solver", ["svm", "ridge"])
 
 
 def ridge_scores(head, support, labels, query) -> np.ndarray:
@@ -32,7 +29,9 @@ def svm_scores(head, support, labels, query) -> np.ndarray:
     return np.exp(head["log_scale"]) * query @ model.fit(support, labels).coef_.T
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "smoothing", [pytest.param(0.0, marks=pytest.mark.extended), 0.1]
+)
 def test_ridge_gradient_equals_finite_differences(smoothing: float) -> None:
     episodes.check_gradient(
         functools.partial(
@@ -46,19 +45,13 @@ def test_ridge_gradient_equals_finite_differences(smoothing: float) -> None:
     )
 
 
+@pytest.mark.extended
 def test_svm_gradient_equals_finite_differences_of_scikit_learn() -> None:
     episodes.check_gradient(
         functools.partial(metaoptnet, C=1.0, init_scale=7.0, solver_steps=30),
         episodes.query_loss(svm_scores),
         rtol=1e-3,  # what the project promises of this head
     )
-
-
-@each_solver
-def test_the_order_of_the_support_is_no_matter(
-    solver: Literal["svm", "ridge"],
-) -> None:
-    episodes.check_order_of_support(functools.partial(metaoptnet, solver=solver))
 
 
 @pytest.mark.parametrize(

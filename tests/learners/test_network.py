@@ -9,7 +9,6 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from metabridge.learners.inner_loop import InnerLoop
 from metabridge.learners.network import Network, merged
-from metabridge.models import Conv4
 from metabridge.types import Examples, Task
 from tests.learners import gbml, reference, toy
 from tests.tolerance import assert_close
@@ -66,12 +65,12 @@ def test_what_a_task_is_judged_on(joint: bool) -> None:
     net = Network("maml", gbml.BODY, LOOP, toy.WAYS, joint=joint)
     with gbml.double() as batch:
         _, state = _start(batch)
-        judged, _ = net.adapted_score(
-            state.params, state.batch_stats, gbml.KEY, _task(batch, 1)
+        judged, _ = jax.jit(net.adapted_score)(
+            state.params, state.batch_stats, gbml.KEY, _task(batch)
         )
-        everything = gbml.everything(batch, 1)
-        inner = everything if joint else gbml.arrays(batch.support, 1)
-        outer = everything if joint else gbml.arrays(batch.query, 1)
+        everything = gbml.everything(batch, 0)
+        inner = everything if joint else gbml.arrays(batch.support, 0)
+        outer = everything if joint else gbml.arrays(batch.query, 0)
         p = reference.adapted(gbml.flat(state.params), *inner, rates=[0.5, 0.5])
         assert_close(judged.loss, np.asarray(reference.loss(p, *outer)))
 
@@ -101,11 +100,11 @@ def test_merged_keeps_every_image_with_its_label() -> None:
 @pytest.mark.parametrize("layers", ["all", "body", "head"])
 def test_running_statistics_are_those_of_the_unadapted_body(layers) -> None:
     """On the support: the first pass of the loop, whatever follows it."""
-    model = Conv4(2)
+    model = gbml.Normed()
     net = Network("net", model, LOOP._replace(layers=layers, rate=3.0), toy.WAYS)
-    batch = toy.tasks(1, (16, 16, 1))
+    batch = gbml.BATCH
     state = net.init(optax.identity())(gbml.KEY, batch.support.inputs[0])
-    judged, _ = net.adapted_score(
+    judged, _ = jax.jit(net.adapted_score)(
         state.params, state.batch_stats, gbml.KEY, _task(batch)
     )
     _, expected = model.apply(
@@ -128,7 +127,7 @@ def test_a_head_of_zeros_favours_no_class() -> None:
     net = Network("maml", gbml.BODY, LOOP._replace(steps=0), toy.WAYS, zero_head=True)
     state = net.init(optax.identity())(gbml.KEY, gbml.BATCH.support.inputs[0])
     assert np.abs(state.params["head"]["linear"]["weights"]).max() > 0.1
-    judged, _ = net.adapted_score(
+    judged, _ = jax.jit(net.adapted_score)(
         state.params, state.batch_stats, gbml.KEY, _task(gbml.BATCH)
     )
     assert_close(judged.loss, np.asarray(np.log(toy.WAYS)))

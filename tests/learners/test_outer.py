@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from metabridge.learners import Learner, State
 from metabridge.learners.base import Gradient
@@ -57,12 +58,22 @@ def test_step_follows_the_mean_gradient(in_turn: bool) -> None:
     assert_close(after.batch_stats["seen"], np.mean(numbers))
 
 
-@both_ways
-def test_every_task_passes_the_body_by_itself(in_turn: bool) -> None:
+@pytest.mark.parametrize(
+    ("in_turn", "model"),
+    [
+        (False, gbml.Normed()),
+        (True, gbml.Normed()),
+        pytest.param(False, Conv4(2), marks=pytest.mark.extended),
+        pytest.param(True, Conv4(2), marks=pytest.mark.extended),
+    ],
+)
+def test_every_task_passes_the_body_by_itself(in_turn: bool, model: nn.Module) -> None:
     """Loss, gradient and statistics against a plain sum over tasks, in float64."""
-    model, batch = Conv4(2), toy.tasks(3, (16, 16, 1), shots=2)
+    batch = toy.tasks(2, (16, 16, 1), shots=2)
     variables = model.init(jax.random.key(0), batch.support.inputs[0])
-    rule, head = gbml.gradients_kept(), {"w": jnp.asarray([0.5, -0.3])}
+    rule = gbml.gradients_kept()
+    width = model.apply(variables, batch.support.inputs[0]).shape[1]
+    head = {"w": jnp.linspace(-0.3, 0.5, width)}
 
     def feature_loss(head: Params, features: jax.Array, task: Task) -> Any:
         labels = jnp.concatenate([task.support.labels, task.query.labels])
@@ -90,10 +101,12 @@ def test_every_task_passes_the_body_by_itself(in_turn: bool) -> None:
             return loss, (accuracy, new["batch_stats"])
 
         of_each = [
-            jax.value_and_grad(of_task, has_aux=True)(params, number)
-            for number in range(3)
+            jax.jit(jax.value_and_grad(of_task, has_aux=True), static_argnums=1)(
+                params, number
+            )
+            for number in range(2)
         ]
-        expected = jax.tree.map(lambda *leaves: sum(leaves) / 3, *of_each)
+        expected = jax.tree.map(lambda *leaves: sum(leaves) / 2, *of_each)
         (loss, (accuracy, new_stats)), gradient = expected
         assert_close(info.loss, loss)
         assert_close(info.accuracy, accuracy)

@@ -19,7 +19,7 @@ def scores(head, support, labels, query, *, scale: float) -> np.ndarray:
     return -scale * np.square(query[:, None] - centres[None]).sum(-1)
 
 
-@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.extended), 5.0])
 def test_gradient_equals_finite_differences(scale: float) -> None:
     episodes.check_gradient(
         functools.partial(protonet, distance_scale=scale),
@@ -36,10 +36,6 @@ def test_probabilities_by_hand() -> None:
     adapted = learner.adapt(variables, support, ways=2)
     said = softmax(np.asarray(learner.logits(adapted, jnp.asarray([[1.0, 1.0]]))))
     np.testing.assert_allclose(said, [softmax([-3.0, -6.0])], rtol=1e-5)
-
-
-def test_the_order_of_the_support_is_no_matter() -> None:
-    episodes.check_order_of_support(protonet)
 
 
 def test_bad_scale() -> None:

@@ -20,7 +20,10 @@ def scores(head, support, labels, query) -> np.ndarray:
     return np.exp(head["log_scale"]) * (query @ weights) + head["shift"]
 
 
-@pytest.mark.parametrize(("scale", "penalty"), [(10.0, 1.0), (3.0, 0.2)])
+@pytest.mark.parametrize(
+    ("scale", "penalty"),
+    [pytest.param(10.0, 1.0, marks=pytest.mark.extended), (3.0, 0.2)],
+)
 def test_gradient_equals_finite_differences(scale: float, penalty: float) -> None:
     episodes.check_gradient(
         functools.partial(r2d2, init_scale=scale, init_shift=0.3, init_penalty=penalty),
@@ -43,10 +46,6 @@ def test_test_time_logits_are_scikit_learns_with_the_learned_penalty() -> None:
     model.fit(support, np.eye(toy.WAYS)[np.asarray(task.support.labels[0])])
     said = episodes.adapted_logits(learner, state, task)
     np.testing.assert_allclose(said, model.predict(query), rtol=1e-4, atol=1e-5)
-
-
-def test_the_order_of_the_support_is_no_matter() -> None:
-    episodes.check_order_of_support(r2d2)
 
 
 @pytest.mark.parametrize("name", ["init_scale", "init_penalty"])

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import linen as nn
+import pytest
 
 from metabridge.learners import (
     Learner,
@@ -38,7 +37,7 @@ HEADS = {
 }
 
 # A new learner joins the contract by a line here.
-LEARNERS: dict[str, Callable[[nn.Module, optax.GradientTransformation], Learner]] = {
+LEARNERS: dict[str, Callable[..., Learner]] = {
     f"mtl {name}": functools.partial(
         lambda heads, model, optimizer: mtl(
             model, optimizer, heads=heads(), logit_scale=10.0
@@ -47,39 +46,24 @@ LEARNERS: dict[str, Callable[[nn.Module, optax.GradientTransformation], Learner]
     )
     for name, heads in HEADS.items()
 }
-LEARNERS |= {
-    # Training meets two tasks only, and learns their labels by heart: an unseen task
-    # takes more steps than those of training to learn its own.
-    "maml": functools.partial(
-        maml, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
-    ),
-    "first-order maml": functools.partial(
-        maml, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3, first_order=True
-    ),
-    "anil": functools.partial(
-        anil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
-    ),
-    "anil running": functools.partial(
-        anil,
-        ways=WAYS,
-        test_steps=100,
-        inner_lr=1.0,
-        inner_steps=3,
-        batch_norm="running",
-    ),
-    "boil": functools.partial(
-        boil, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
-    ),
-    "meta-sgd": functools.partial(
-        meta_sgd, ways=WAYS, test_steps=100, inner_lr=0.5, inner_steps=2
-    ),
-    "reptile": functools.partial(
-        reptile, ways=WAYS, test_steps=100, inner_lr=1.0, inner_steps=3
-    ),
-    "imaml": functools.partial(
-        imaml, ways=WAYS, test_steps=100, inner_lr=0.5, proximity=0.1
-    ),
+# Training meets two tasks only, and learns their labels by heart: an unseen task takes
+# more steps than those of training to learn its own.
+GRADIENT_BASED = {
+    name: functools.partial(
+        factory, **{"ways": WAYS, "test_steps": 100, "inner_steps": 2} | options
+    )
+    for name, factory, options in (
+        ("maml", maml, {"inner_lr": 1.0}),
+        ("first-order maml", maml, {"inner_lr": 1.0, "first_order": True}),
+        ("anil", anil, {"inner_lr": 1.0}),
+        ("anil running", anil, {"inner_lr": 1.0, "batch_norm": "running"}),
+        ("boil", boil, {"inner_lr": 1.0}),
+        ("meta-sgd", meta_sgd, {"inner_lr": 0.5}),
+        ("reptile", reptile, {"inner_lr": 1.0}),
+        ("imaml", imaml, {"inner_lr": 0.5, "proximity": 0.1}),
+    )
 }
+LEARNERS |= GRADIENT_BASED
 LEARNERS |= {
     "r2d2": r2d2,
     "metaoptnet svm": functools.partial(metaoptnet, C=1.0, init_scale=5.0),
@@ -93,6 +77,20 @@ LEARNERS |= {
         protonet(model, optimizer, distance_scale=5.0), model
     ),
 }
+
+VARIANTS = {
+    "mtl shared",
+    "mtl independent",
+    "first-order maml",
+    "anil running",
+    "metaoptnet svm",
+}
+"""Learners that stand beside another of their kind, and whose tests are `extended`."""
+MARKED = [
+    pytest.param(name, marks=[pytest.mark.extended] if name in VARIANTS else [])
+    for name in LEARNERS
+]
+"""The names of `LEARNERS` as parameters of a test."""
 
 
 def tasks(

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from metabridge.heads.newton_system import (
     Factors,
@@ -51,7 +51,9 @@ class Solution(NamedTuple):
 
 
 def solve(
-    kernel: Float[Array, "S S"], targets: Float[Array, "S ways"], num_steps: int
+    kernel: Float[Array, "S S"],
+    targets: Float[Array, "S ways"],
+    num_steps: int | Int[Array, ""],
 ) -> Solution:
     """The dual after `num_steps` of the interior point method, or fewer if that is
     enough, and a linear system or more."""
@@ -97,7 +99,9 @@ def solve(
 
 
 def _interior_point(
-    kernel: Float[Array, "S S"], targets: Float[Array, "S ways"], num_steps: int
+    kernel: Float[Array, "S S"],
+    targets: Float[Array, "S ways"],
+    num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "S ways"], Float[Array, "S ways"]]:
     """B and its multipliers after Mehrotra's predictor and corrector, `num_steps`
     times, or fewer: past the precision of the numbers there is nothing to gain."""
