@@ -244,7 +244,11 @@ def _from_split_file(
     lists: Any = read_json(split_file)
     if isinstance(lists, dict) and "validation" not in lists and "val" in lists:
         lists["validation"] = lists["val"]
-    on_disk: dict[str, str] = {composed(name): name for name in found}
+    alike = {composed(name): name for name in found}
+
+    def on_disk(name: str) -> str:
+        return name if name in found else alike.get(composed(name), name)
+
     splits: dict[str, Classes] = {}
     for split in SPLITS:
         names = lists.get(split) if isinstance(lists, dict) else None
@@ -254,9 +258,7 @@ def _from_split_file(
                 'class folder names: {"train": [...], "validation": [...], '
                 '"test": [...]}'
             )
-        there: list[str] = [
-            n if n in found else on_disk.get(composed(n), n) for n in names
-        ]
+        there = [on_disk(name) for name in names]
         if unknown := [name for name in there if name not in found]:
             raise ValueError(
                 f"{shown(split_file)} puts {quoted(unknown[0])} in {split!r}"
