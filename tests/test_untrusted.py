@@ -69,7 +69,7 @@ def test_files_that_are_refused(
     path.write_text("[1]")
     assert untrusted.read_json(path) == [1]
     path.write_bytes(b'"\xff"')
-    with pytest.raises(ValueError, match="invalid start byte"):
+    with pytest.raises(ValueError, match=r"a\.json is no text in UTF-8 .*save it as"):
         untrusted.read_json(path)
     path.write_text("[")
     with pytest.raises(ValueError, match=r"a\.json is not JSON"):
@@ -78,3 +78,28 @@ def test_files_that_are_refused(
     path.write_text("[" + "1," * 5 + "1]")
     with pytest.raises(ValueError, match="has 13 bytes; the limit is 10"):
         untrusted.read_json(path)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"],
+)
+def test_texts_of_other_systems_are_read(tmp_path: Path, encoding: str) -> None:
+    """As PowerShell's ``>``, Notepad and spreadsheets write them."""
+    path = tmp_path / "a.json"
+    path.write_bytes('{"a":\r\n"B\u00e4r"}'.encode(encoding))
+    assert untrusted.read_text(path) == '{"a":\n"B\u00e4r"}'
+    assert untrusted.read_json(path) == {"a": "B\u00e4r"}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\xd8", "\u00e4".encode("latin1")])
+def test_texts_of_no_known_encoding_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.csv is no text in UTF-8 .*: save it as"):
+        untrusted.read_text(tmp_path / "a.csv")
+
+
+def test_names_that_look_alike_are_equal_when_composed() -> None:
+    apart, together = "Ba\u0308r", "B\u00e4r"
+    assert apart != together
+    assert untrusted.composed(apart) == untrusted.composed(together) == together

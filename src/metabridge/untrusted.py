@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path)
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's form NFC, in which names that look alike are equal.
+
+    macOS writes file names with accents apart from their letters (NFD), editors and
+    other systems write them as one character.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def parse_json(text: str) -> Any:
     """A JSON value; an object has each key once.
 
@@ -81,10 +91,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8.
+    """The text of a file in UTF-8, UTF-16 or UTF-32, with or without a mark.
 
     Raises:
-      ValueError: it is a pipe or device, larger than `MAX_JSON`, or not UTF-8.
+      ValueError: it is a pipe or device, larger than `MAX_JSON`, or of another
+        encoding; the message names the file.
       OSError: there is none, or it cannot be read.
     """
     about = path.stat()
@@ -94,7 +105,16 @@ def read_text(path: Path) -> str:
         raise ValueError(
             f"{shown(path)} has {about.st_size:,} bytes; the limit is {MAX_JSON:,}"
         )
-    return path.read_text(encoding="utf-8")
+    content = path.read_bytes()
+    encoding = json.detect_encoding(content)  # by marks and zeros at the start
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{shown(path)} is no text in UTF-8 ({error.reason} at byte {error.start}, "
+            f"read as {encoding}): save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -7,12 +7,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run, result_of
-from metabridge.config import Config, EvaluationConfig, ModelConfig
+from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
 from metabridge.training import RunError, run_folder, scoring, setup
+from tests.apply import bodies as toy_bodies
 
 
 def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> None:
@@ -55,3 +57,19 @@ def test_results_that_are_not_there(tmp_path: Path) -> None:
     assert result_of(tmp_path) == {}
     with pytest.raises(RunError, match="holds no run"):
         from_run(tmp_path)
+
+
+def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
+    """By the options that its configuration holds, or the defaults."""
+    body = toy_bodies.body("mtl", toy_bodies.dataset(channels=1), model="mlp")
+    icon = Image.new("LA", (16, 16), (0, 0))
+    deep = Image.fromarray(np.full((16, 16), 4095, np.uint16))
+    found = body.checked([icon, deep]).read(0, 2)
+    assert found.mean((1, 2, 3)).tolist() == [255, 16]
+    data = DataConfig(background="#404040", white_level=4095.0, max_pixels=300)
+    body = dataclasses.replace(body, config=dataclasses.replace(body.config, data=data))
+    found = body.checked([icon, deep]).read(0, 2)
+    assert found.mean((1, 2, 3)).tolist() == [64, 255]
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"limit is 300 pixels .*; repair or re"):
+        body.embed([tmp_path / "a.png"])

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from metabridge.apply import Body, body_file
+from metabridge.apply import Body, body_file, pretrained_bodies
 from metabridge.config import ALGORITHMS, DataConfig, MTLConfig
 from tests.apply import bodies
 
@@ -195,3 +195,23 @@ def test_random_bytes_in_the_header_are_a_value_error(parts: Parts) -> None:
         except ValueError:
             continue
         assert isinstance(found, Body)  # a harmless change, of a number or a name
+
+
+def test_options_of_reading_are_kept_and_checked(tmp_path: Path) -> None:
+    """Files of before have none of them: the defaults are meant."""
+    path = tmp_path / "body.safetensors"
+    body = bodies.body("mtl", DATA)
+    for background in ("black", "no colour"):
+        data = DataConfig(background=background)
+        config = dataclasses.replace(body.config, data=data)
+        body_file.write(path, dataclasses.replace(body, config=config))
+        if background == "black":
+            assert body_file.read(path).config.data == data
+        else:
+            with pytest.raises(ValueError, match="`background` is 'no colour'"):
+                body_file.read(path)
+    before = pretrained_bodies()["omniglot-conv4"]
+    with safe_open(before, framework="numpy") as file:
+        header = json.loads(file.metadata()["metabridge"])
+    assert "background" not in header["config"]["data"]
+    assert body_file.read(before).config.data.background == "white"

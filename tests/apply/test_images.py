@@ -1,20 +1,23 @@
 """Images of users: every form gives what a folder of them would."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from metabridge.apply.images import checked
+from metabridge.data import images
+from metabridge.data.reading import Reading
 
 GENERATOR = np.random.default_rng(0)
 COLOUR = GENERATOR.integers(0, 256, (5, 12, 10, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]
 
 
-def read(images, shape=(12, 10, 3)) -> np.ndarray:
-    source = checked(images, shape)
+def read(given, shape=(12, 10, 3)) -> np.ndarray:
+    source = checked(given, shape)
     return np.concatenate([source.read(0, 2), source.read(2, len(source))])
 
 
@@ -56,7 +59,7 @@ def test_files_arrays_and_sizes_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "message"),
+    ("given", "message"),
     [
         ("a.png", "one path"),
         ([], "is empty"),
@@ -65,17 +68,18 @@ def test_files_arrays_and_sizes_agree(tmp_path: Path) -> None:
         (np.zeros((8, 8, 3), np.uint8), r"images\[None\]"),
         (np.zeros((4, 64), np.uint8), r"\[N, H, W, c\] or \[N, H, W\]"),
         (np.zeros((2, 3, 8, 8), np.uint8), r"transpose \[c, H, W\]"),
-        (np.zeros((2, 8, 8, 4), np.uint8), "1 or 3 channels"),
+        (np.zeros((2, 8, 8, 5), np.uint8), "1 to 4 channels"),
+        (b"\x89PNG", "one image, bytes: pass a list"),
+        (Image.new("RGB", (8, 8)), "one image, Image: pass a list"),
         (np.zeros((2, 8, 8), np.int64), "int64"),
         (np.zeros((2, 8, 8), complex), "Complex data not supported"),
         ([np.zeros((8, 0), np.uint8)], r"not \[8, 0\]"),
         ([np.zeros(8, np.uint8)], r"\[H, W\] or \[H, W, c\]"),
-        (["a.png", np.zeros((8, 8), np.uint8)], "mixes paths and arrays"),
     ],
 )
-def test_what_is_refused_at_once(images, message: str) -> None:
+def test_what_is_refused_at_once(given, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        checked(images, (8, 8, 3))
+        checked(given, (8, 8, 3))
 
 
 @pytest.mark.parametrize(
@@ -83,15 +87,62 @@ def test_what_is_refused_at_once(images, message: str) -> None:
     [(255.0, "divide by what is white"), (-0.1, "from -0.1"), (np.nan, "NaN")],
 )
 def test_floats_out_of_their_range(value: float, message: str) -> None:
-    images = np.full((3, 8, 8), 0.5)
-    images[1, 2, 3] = value
-    for form in (images, list(images)):
+    floats = np.full((3, 8, 8), 0.5)
+    floats[1, 2, 3] = value
+    for form in (floats, list(floats)):
         with pytest.raises(ValueError, match=message):
             checked(form, (8, 8, 1)).read(0, 3)
 
 
 def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
+    """And no option is advised: `FewShotClassifier` has none of the reader's."""
     (tmp_path / "text.png").write_text("no image")
-    for name in ("text.png", "nowhere.png"):
-        with pytest.raises(ValueError, match=name):
-            checked([tmp_path / name], (8, 8, 1)).read(0, 1)
+    forms = (tmp_path / "text.png", tmp_path / "nowhere.png", b"no image")
+    for form, name in zip(forms, ("text.png", "nowhere.png", "0 of `im"), strict=True):
+        with pytest.raises(ValueError, match=name) as caught:
+            checked([form], (8, 8, 1)).read(0, 1)
+        assert str(caught.value).endswith("; repair or remove it")
+
+
+FORMS = {
+    "grey": (Image.fromarray(GREY[0]), "PNG"),
+    "palette": (Image.fromarray(COLOUR[0]).quantize(50), "PNG"),
+    "grey and alpha": (Image.fromarray(COLOUR[0, ..., :2], "LA"), "PNG"),
+    "alpha": (Image.fromarray(np.dstack([COLOUR[0], GREY[1]])), "PNG"),
+    "turned": (Image.fromarray(COLOUR[0]), "JPEG"),
+    "16 bits": (Image.fromarray(GREY[0].astype(np.uint16) * np.uint16(99)), "PNG"),
+    "floats": (Image.fromarray(GREY[0].astype(np.float32) / np.float32(255)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8, 1)])
+def test_paths_bytes_pillow_images_and_arrays_agree(
+    tmp_path: Path, name: str, shape: tuple[int, int, int]
+) -> None:
+    """With the options of a run and without, and as a folder of images is read."""
+    image, kind = FORMS[name]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "image"
+    image.save(path, kind, **({"exif": exif} if name == "turned" else {}))
+    forms: list[Any] = [path, str(path), path.read_bytes()]
+    with Image.open(path) as held:
+        forms.append(held)
+        if name not in ("turned", "palette"):  # whose arrays are something else
+            forms.append(np.asarray(held))
+        for reading in (Reading(), Reading("#8040ff", 30_000.0)):
+            if name == "floats" and reading.white_level:
+                continue  # arrays of floats are in [0, 1] whatever the option
+            expected = np.zeros((1, *shape), np.uint8)
+            images.decode([path], expected, reading=reading)
+            assert np.ptp(expected) > 20
+            for form in forms:
+                found = checked([form], shape, reading).read(0, 1)
+                np.testing.assert_array_equal(found, expected, err_msg=str(type(form)))
+
+
+def test_forms_may_be_mixed(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR[0]).save(tmp_path / "0.png")
+    mixed = [tmp_path / "0.png", COLOUR[1], Image.fromarray(COLOUR[2])]
+    assert np.array_equal(read(mixed), COLOUR[:3])

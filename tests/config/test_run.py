@@ -38,7 +38,15 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         for field in dataclasses.fields(section)
         if getattr(section, field.name) is None
     }
-    automatic = {"data_dir", "image_size", "minutes", "early_stop", "devices", "stream"}
+    automatic = {
+        "data_dir",
+        "image_size",
+        "white_level",
+        "minutes",
+        "early_stop",
+        "devices",
+        "stream",
+    }
     automatic |= {"max_grad_norm", "spike"}  # off
     assert still_open <= automatic
     assert configs.resolve(resolved) == resolved
@@ -137,6 +145,8 @@ def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
         ("evaluation", {"test_steps": 0}, "`test_steps` is 0, but must be at least 1"),
         ("evaluation", {"finetune_rate": 0.0}, "`finetune_rate` is 0.0"),
         ("model", {"width": 0}, "`width` is 0"),
+        ("data", {"max_pixels": 0}, "`max_pixels` is 0"),
+        ("data", {"white_level": 0.0}, "`white_level` is 0.0, but must be positive"),
         ("model", {"drop_rate": 1.0}, r"`drop_rate` is 1.0, but must be in \[0, 1\)"),
     ],
 )

@@ -274,3 +274,140 @@ def test_hostile_folder_names_stay_in_the_cache(tmp_path: Path) -> None:
     inside = [p.name for p in (tmp_path / "cache").iterdir() if p.is_dir()]
     assert len(inside) == 1
     assert inside[0].startswith("folder-_x_y_")
+
+
+def write_noise(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "PNG")
+
+
+def write_lists(root: Path, folder: Path, splits: dict[str, str]) -> None:
+    """Lists that divide the files of classes ``abcde``, flat in ``images`` or not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in splits.items():
+        lines = [f"{name}{n}.png,{name}" for name in names for n in range(2)]
+        (folder / f"{split}.csv").write_text("\n".join(["filename,label", *lines]))
+    for seed, name in enumerate("abcde"):
+        for number in range(3):
+            write_noise(root / f"{name}{number}.png", 10 * seed + number)
+
+
+@pytest.mark.parametrize("folder", [".", "split"])
+def test_lists_decide(
+    tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not the names of the class folders, in an order of their own."""
+    splits = {"train": "be", "val": "d", "test": "a"}
+    write_lists(tmp_path / "x" / "images", tmp_path / "x" / folder, splits)
+    dataset = load(tmp_path / "x", tmp_path)
+    assert classes(dataset) == {
+        "train": ("b", "e"),
+        "validation": ("d",),
+        "test": ("a",),
+    }
+    assert dataset.train.images_per_class.tolist() == [2, 2]
+    with Image.open(tmp_path / "x" / "images" / "e1.png") as image:
+        np.testing.assert_array_equal(dataset.train.images[3], np.asarray(image))
+    assert caplog.text.count("7 images that no list names") == 1
+    load(tmp_path / "x", tmp_path)  # from the cache: the warning is not repeated
+    assert caplog.text.count("no list names") == 1
+
+
+def test_lists_of_images_in_class_folders(tmp_path: Path) -> None:
+    write_classes(tmp_path / "x", "abcd")
+    for split, names in {"train": "ad", "val": "b", "test": "c"}.items():
+        lines = [f"{number}.png,{name}" for name in names for number in (0, 2)]
+        (tmp_path / "x" / f"{split}.csv").write_text("\n".join(lines))
+    dataset = load(tmp_path / "x", tmp_path)
+    assert dataset.train.images[:, 0, 0, 0].tolist() == [10, 12, 40, 42]
+
+
+def test_splits_that_are_given_twice_are_refused(root: Path, tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        (root / f"{name}.csv").write_text("filename,label\n")
+    with pytest.raises(ValueError, match=r"lists \(train\.csv, .*\) and a split\.json"):
+        load(root, tmp_path)
+    (root / "split.json").unlink()
+    write_class(root / "train" / "a", 1)
+    with pytest.raises(ValueError, match=r"split folders \(train\) and lists \(train"):
+        load(root, tmp_path)
+
+
+def test_lists_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
+    splits = {"train": "ab", "val": "c", "test": "d"}
+    write_lists(tmp_path / "x" / "images", tmp_path / "x", splits)
+    (tmp_path / "secret.png").write_bytes(b"")
+    file = tmp_path / "x" / "images" / "a0.png"
+    file.unlink()
+    file.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match=r"a0\.png is a link .* outside"):
+        load(tmp_path / "x", tmp_path)
+
+
+def test_alphabets_of_characters(tmp_path: Path) -> None:
+    for seed, name in enumerate(("A/1", "A/2", "B/1", "B/2")):
+        for number in range(2):
+            write_noise(tmp_path / "x" / name / f"{number}.png", 2 * seed + number)
+    write_split(tmp_path / "x", train=["A/1", "A/2"], validation=["B/1"], test=["B/2"])
+    assert classes(load(tmp_path / "x", tmp_path))["train"] == ("A/1", "A/2")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_split_files_of_other_systems(tmp_path: Path, encoding: str) -> None:
+    """A name of accents on their own, as macOS has it, in a file that has letters."""
+    apart, together = "Ba\u0308r", "B\u00e4r"
+    for seed, name in enumerate((apart, "b", "c")):
+        for number in range(2):
+            write_noise(tmp_path / "x" / name / f"{number}.png", 2 * seed + number)
+    lists = {"train": [together], "validation": ["b"], "test": ["c"]}
+    text = json.dumps(lists, ensure_ascii=False)
+    (tmp_path / "x" / "split.json").write_text(text, encoding=encoding)
+    assert classes(load(tmp_path / "x", tmp_path))["train"] == (apart,)
+
+
+def test_a_class_of_other_files_says_what_they_are(root: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        (root / "d" / f"{number}.png").rename(root / "d" / f"{number}.heic")
+    with pytest.raises(ValueError, match=r"'d' .* 0 image.*end in 3 \.heic \(register"):
+        load(root, tmp_path)
+
+
+def test_copies_across_splits(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        write_noise(root / name / "same.png", 0)
+    with pytest.raises(ValueError, match=r"b/same\.png of a/same\.png.*`allow_dupli"):
+        load(root, tmp_path)
+    assert len(load(root, tmp_path, allow_duplicates=True).test.images) == 7
+    assert caplog.text.count("b/same.png of a/same.png") == 1
+    with pytest.raises(ValueError, match="`allow_duplicates`"):  # nor from the cache
+        load(root, tmp_path)
+
+
+def test_options_of_reading_make_another_dataset(root: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 6), (0, 0, 0, 0)).save(root / "b" / "0.png")
+    for _ in range(2):  # built, and from the cache
+        assert load(root, tmp_path).test.images[0].min() == 255
+        dark = load(root, tmp_path, background="#102030")
+        assert dark.test.images[0, 0, 0].tolist() == [16, 32, 48]
+    with pytest.raises(ValueError, match="`background` is 'no colour'"):
+        load(root, tmp_path, background="no colour")
+
+
+def test_images_of_many_endings_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF",
+             "jfif": "JPEG", "PNG": "PNG"}  # fmt: skip
+    generator = np.random.default_rng(0)
+    for name in "abc":
+        (tmp_path / "x" / name).mkdir(parents=True)
+        for ending, kind in kinds.items():
+            pixels = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "x" / name / f"0.{ending}", kind)
+        (tmp_path / "x" / name / "IMG.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    dataset = load(tmp_path / "x", tmp_path)
+    assert [s.images_per_class.tolist() for _, s in dataset.splits()] == [[7]] * 3
+    assert caplog.text.count("files that end in 3 .heic") == 1

@@ -84,6 +84,10 @@ def test_unknown_name_lists_the_known() -> None:
         ("folder:x", {"seed": 3}),
         ("cifar_fs", {"skip_corrupt": True}),
         ("mini_imagenet", {"image_size": 64}),
+        ("mini_imagenet", {"allow_duplicates": True}),
+        ("glyphs", {"background": "black"}),
+        ("cifar_fs", {"white_level": 4095.0}),
+        ("omniglot", {"max_pixels": 7}),
     ],
 )
 def test_options_of_other_datasets_are_refused(

@@ -52,8 +52,14 @@ def valid() -> tuple[bytes, ...]:
         encoded(colour, "JPEG", icc_profile=b"profile" * 40, subsampling=0),
         encoded(colour, "MPO", save_all=True, append_images=[colour]),
     ]
-    others = [encoded(colour, kind) for kind in ("GIF", "BMP", "TIFF", "WEBP", "EPS")]
-    return (*found, *others)
+    found += [
+        encoded(colour, "TIFF", compression="tiff_lzw"),
+        encoded(deep, "TIFF", compression="tiff_deflate"),
+        encoded(colour.convert("RGBA"), "WEBP", exif=exif),
+        encoded(transparent, "GIF", save_all=True, append_images=[colour]),
+    ]
+    kinds = ("BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "EPS")
+    return (*found, *(encoded(colour, kind) for kind in kinds if kind in Image.SAVE))
 
 
 def changed_images(count: int) -> Iterator[bytes]:
@@ -123,6 +129,10 @@ HARMFUL = {
     "a text of gigabytes": (
         png(1, 1, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8), 9)), bomb(2)),
         "cannot read",
+    ),
+    "a frame larger than the screen of its animation": (
+        b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\xff\x1f\xff\x1f\0\2\1D\0;",
+        "it is 8191 x 8191; the limit is",
     ),
     "a script": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\nquit", "cannot"),
 }

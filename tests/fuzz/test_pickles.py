@@ -19,6 +19,7 @@ from PIL import Image
 
 from metabridge.data.imagenet import SPECS, loading, pickles
 from metabridge.data.imagenet.unpickle import load_arrays
+from metabridge.data.reading import Reading
 from tests.data.imagenet import toys
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated
 
@@ -260,7 +261,7 @@ def test_odd_contents(count: int, tmp_path: Path) -> None:
             images = form.open("test")
             out = np.zeros((1, 84, 84, 3), np.uint8)
             for rows in images.rows.values():
-                images.decode(rows[:1], out, False)
+                images.decode(rows[:1], out, False, Reading())
             loading.checked(spec, form, "test")
         finally:
             for path in tmp_path.iterdir():

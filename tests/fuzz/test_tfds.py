@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from metabridge.data import images, tfds_source
+from metabridge.data import tfds_source
+from metabridge.data.reading import MAX_PIXELS
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 from tests.fuzz.test_images import valid
 
@@ -217,4 +218,4 @@ def test_images_are_decoded_as_jpeg_and_png_alone(
         else:
             with pytest.raises(ValueError, match="cannot identify"):
                 next(tfds_source.read(source, "train"))
-    assert images.MAX_PIXELS > tfds_source._MAX_PIXELS
+    assert MAX_PIXELS > tfds_source._MAX_PIXELS

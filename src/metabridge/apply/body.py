@@ -8,9 +8,11 @@ import jax
 import numpy as np
 
 from metabridge import build
+from metabridge.apply.images import Images, checked
 from metabridge.build import Shapes
 from metabridge.config import Config, EvaluationConfig, MTLConfig, RFSConfig
 from metabridge.data.dataset import Dataset
+from metabridge.data.reading import Reading
 from metabridge.learners import Learner
 from metabridge.training import run_folder, scoring, setup
 from metabridge.types import Variables
@@ -54,9 +56,26 @@ class Body:
           ValueError: images that cannot be used.
         """
         from metabridge.apply.adaptation import features_of
-        from metabridge.apply.images import checked
 
-        return features_of(self)(checked(images, self.shapes.image_shape))
+        return features_of(self)(self.checked(images))
+
+    def checked(self, images: Any) -> Images:
+        """Images of a user, to be read as those of the training were.
+
+        Raises:
+          ValueError: images that cannot be used.
+        """
+        return checked(images, self.shapes.image_shape, reading_of(self.config))
+
+
+def reading_of(config: Config) -> Reading:
+    """How the images of a run were read.
+
+    Raises:
+      ValueError: an option that is out of its range.
+    """
+    data = config.data
+    return Reading(data.background, data.white_level, data.max_pixels)
 
 
 def from_run(run_dir: Path, *, data_dir: Path | None = None) -> Body:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from metabridge import build, devices
-from metabridge.apply.body import Body, without_paths
+from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import Config, check, from_json, to_json
 from metabridge.types import Variables
@@ -82,6 +82,7 @@ def _read(file: Any) -> Body:
     header = _header((file.metadata() or {}).get(_ENTRY))
     config = from_json(json.dumps(header["config"]))
     check(config)
+    _ = reading_of(config).colour  # which is any text to `check`
     shapes = Shapes(_image_shape(header), _number(header, "num_classes", _MAX_CLASSES))
     mean, std = (_per_channel(header, name, shapes) for name in ("mean", "std"))
     template = _template(config, shapes)

@@ -16,7 +16,6 @@ import numpy as np
 from metabridge.apply import loading
 from metabridge.apply.adaptation import adaptation_of
 from metabridge.apply.body import Body
-from metabridge.apply.images import checked
 from metabridge.apply.labels import encode
 from metabridge.config import (
     Config,
@@ -43,10 +42,10 @@ class NotFittedError(ValueError, AttributeError):
 class FewShotClassifier:
     """Adapts a trained body to a new task, and classifies images.
 
-    Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8 or floats in [0, 1] (rounded to
-    256 values), a list of such images of any sizes, or a list of paths of JPEG and PNG
-    files. They are resized to the body's size and turned grey or to colour as its
-    training images were. Labels are anything hashable.
+    Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1]
+    (rounded to 256 values), or a list of such images of any sizes, of paths, of files
+    as bytes, or of Pillow images. They are read, resized and turned grey or to colour
+    as the body's training images were. Labels are anything hashable.
 
     Args:
       body: folder of a run, a file that `export_body` wrote, a name of
@@ -101,7 +100,7 @@ class FewShotClassifier:
           labels: one each.
         """
         body = loading.cached(self.body, self.data_dir)
-        source = checked(images, body.shapes.image_shape)
+        source = body.checked(images)
         classes, codes = encode(labels, len(source))
         evaluation = self._evaluation(body.config, len(classes))
         adaptation = adaptation_of(body, evaluation)
@@ -184,7 +183,7 @@ class FewShotClassifier:
     def _scores(self, images: Any) -> np.ndarray:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
-        source = checked(images, self.body_.shapes.image_shape)
+        source = self.body_.checked(images)
         adaptation = adaptation_of(self.body_, self._fitted_evaluation)
         return adaptation.scores(self._adapted, source)
 

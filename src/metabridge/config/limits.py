@@ -35,6 +35,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "patience": (1, _COUNT),
     "early_stop": (1, _COUNT),
     "image_size": (1, 1024),
+    "max_pixels": (1, _COUNT),
     # Of the learners.
     "num_tasks": (1, 1_000_000),
     "inner_steps": (1, _LOOP),

@@ -178,6 +178,8 @@ def check(config: Config) -> None:
         "finetune_rate": config.evaluation.finetune_rate,
     }
     positive["checkpoint_minutes"] = config.train.checkpoint_minutes
+    if config.data.white_level is not None:
+        positive["white_level"] = config.data.white_level
     for name in ("minutes", "max_grad_norm"):
         if getattr(config.train, name) is not None:
             positive[name] = getattr(config.train, name)

@@ -25,6 +25,16 @@ class DataConfig:
     """Side to which the images of a folder are resized."""
     skip_corrupt: bool = False
     """Leave out image files that cannot be read, with a warning each."""
+    background: str = "white"
+    """Colour that transparent images are composed onto: a name or "#rrggbb"."""
+    white_level: float | None = None
+    """Value of images of 16 and 32 bits that becomes white. Default: the largest of the
+    file's bit depth."""
+    max_pixels: int = 40_000_000
+    """Pixels of an image file as it is decoded. Larger JPEG files are decoded at
+    reduced size, other files are refused."""
+    allow_duplicates: bool = False
+    """Keep image files of a folder that are in two splits."""
     augmentation: Literal["natural", "crop_flip", "drawing", "none"] | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""

@@ -1,14 +1,17 @@
-"""The user's own images: a folder of class folders of JPEG or PNG files.
+"""The user's own images: a folder of class folders.
 
 The layouts, in the order they are looked for:
 
 - ``PATH/train/CLASS/*``, ``PATH/validation/CLASS/*`` (or ``val``) and
   ``PATH/test/CLASS/*``;
+- ``PATH/images/*``, ``PATH/images/CLASS/*`` or ``PATH/CLASS/*`` with lists of the
+  images of each split, ``PATH/train.csv``, ``val.csv`` and ``test.csv``, or these in
+  ``PATH/split``: see `metabridge.data.split_lists`;
 - ``PATH/images/CLASS/*`` or ``PATH/CLASS/*``, with the split of the classes in
   ``PATH/split.json``: ``{"train": [...], "validation": [...], "test": [...]}``; without
   that file the classes are divided 64 : 16 : 20 in an order given by their names.
 
-Hidden files and files that do not end in .jpg, .jpeg or .png are passed over.
+``CLASS`` may also be ``ALPHABET/CHARACTER``; see `metabridge.data.class_folders`.
 """
 
 import dataclasses
@@ -20,16 +23,21 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import arrays, cache, images
+from metabridge.data import (
+    arrays,
+    cache,
+    class_folders,
+    duplicates,
+    images,
+    split_lists,
+)
+from metabridge.data.class_folders import Classes
 from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
-from metabridge.untrusted import expanded, quoted, read_json, shown
+from metabridge.data.reading import Reading
+from metabridge.untrusted import composed, expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_VERSION = 1  # raise when a change here changes the arrays
-
-Classes = dict[str, list[Path]]
-"""The image files of each class, by class name."""
+_VERSION = 2  # raise when a change here changes the arrays
 
 
 def load(
@@ -38,11 +46,13 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     skip_corrupt: bool = False,
+    reading: Reading | None = None,
+    allow_duplicates: bool = False,
 ) -> Dataset:
     """Loads a folder of class folders.
 
-    Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. They are turned
-    as their EXIF orientation says; an alpha channel is dropped.
+    Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. What becomes of
+    orientation, transparency and more bits than eight, `metabridge.data.picture` says.
 
     Args:
       path: the folder; see the module's docstring for what it may look like.
@@ -50,6 +60,8 @@ def load(
         ratio is not kept. None needs files of one size.
       cache_dir: see `metabridge.data.cache.cache_root`.
       skip_corrupt: leave out, with a warning, images that cannot be read.
+      reading: how images are read; default: as `Reading` has it.
+      allow_duplicates: keep image files that are in two splits.
 
     Raises:
       FileNotFoundError: there is no such folder.
@@ -59,6 +71,7 @@ def load(
       TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
+    how = Reading() if reading is None else reading
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
@@ -72,6 +85,15 @@ def load(
             f"{shown(root)} is a file; pass the folder that holds the classes"
         )
     splits = find_splits(root)
+
+    def build(_: Path) -> Dataset:
+        files = [
+            file for c in splits.values() for found in c.values() for file in found
+        ]
+        class_folders.warn_of_others(root, files)
+        duplicates.check(splits, root, how, allow=allow_duplicates)
+        return _build(splits, size, skip_corrupt, how)
+
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     shape = "native" if size is None else f"{size[0]}x{size[1]}"
@@ -81,9 +103,11 @@ def load(
             "version": _VERSION,
             "size": size,
             "files": _listing_hash(root, splits),
+            **how.changed(),
             **({"skip_corrupt": True} if skip_corrupt else {}),
+            **({"allow_duplicates": True} if allow_duplicates else {}),
         },
-        lambda _: _build(splits, size, skip_corrupt),
+        build,
         cache_dir=cache_dir,
     )
     return dataclasses.replace(dataset, name=f"folder:{path}")
@@ -99,43 +123,61 @@ def find_splits(root: Path) -> dict[str, Classes]:
     """
     split_file = root / "split.json"
     split_folders = _split_folders(root)
-    _check_inside(root, split_file)
-    if split_folders and split_file.exists():
+    lists = split_lists.find(root)
+    for path in (split_file, *lists.values()):
+        class_folders.check_inside(root, path.parent)
+        class_folders.check_inside(root, path)
+    ways = {
+        f"split folders ({', '.join(p.name for p in split_folders)})": split_folders,
+        f"lists ({', '.join(p.name for p in lists.values())})": lists,
+        "a split.json": split_file.exists(),
+    }
+    if len(given := [way for way, found in ways.items() if found]) > 1:
         raise ValueError(
-            f"{shown(root)} has split folders "
-            f"({', '.join(p.name for p in split_folders)}) "
-            "and a split.json; remove one of the two"
+            f"{shown(root)} has {' and '.join(given)}, which may say different things: "
+            "leave one, and move the others elsewhere"
         )
     if split_folders:
         splits = _from_split_folders(root, split_folders)
+    elif lists:
+        splits = _from_lists(root, lists)
     else:
-        base = root / "images" if _subfolders(root, root / "images") else root
-        found = _classes(root, base)
+        in_images = class_folders.subfolders(root, root / "images")
+        base = root / "images" if in_images else root
+        found = class_folders.find(root, base)
         if split_file.exists():
             splits = _from_split_file(split_file, found, base)
         else:
             splits = _from_names(found, base)
+    bases = (root, root / "images", *split_folders)
     for classes in splits.values():
         for name, files in classes.items():
             check_class_name(name)
-            _check_count(name, len(files), shown(root))
+            if len(files) < 2:
+                folders = [base / name for base in bases if (base / name).is_dir()]
+                beside = class_folders.others(root, folders, set(files))
+                _check_count(name, len(files), shown(root), beside)
     return splits
 
 
-def _check_count(name: str, count: int, where: str) -> None:
+def _check_count(name: str, count: int, where: str, beside: str = "") -> None:
     if count < 2:
         raise ValueError(
-            f"class {quoted(name)} in {where} has {count} image(s) "
-            f"({', '.join(_SUFFIXES)}); a few-shot class needs at least 2, one to "
-            "learn from and one to be tested on: add some, or leave the class out"
+            f"class {quoted(name)} in {where} has {count} image(s)"
+            + (f" (and {beside})" if beside else "")
+            + "; a few-shot class needs at least 2, one to learn from and one to be "
+            "tested on: add some, or leave the class out"
         )
 
 
 def _build(
-    splits: dict[str, Classes], size: tuple[int, int] | None, skip_corrupt: bool
+    splits: dict[str, Classes],
+    size: tuple[int, int] | None,
+    skip_corrupt: bool,
+    reading: Reading,
 ) -> Dataset:
     files = [f for split in SPLITS for c in splits[split].values() for f in c]
-    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt)
+    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt, reading=reading)
     made, start, row = {}, 0, 0
     for split in SPLITS:
         lengths = []
@@ -169,9 +211,8 @@ def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
 def _split_folders(root: Path) -> list[Path]:
     """Folders named as splits that themselves hold folders."""
     names = (*SPLITS, "val")
-    return [
-        p for p in _subfolders(root, root) if p.name in names and _subfolders(root, p)
-    ]
+    inside = class_folders.subfolders
+    return [p for p in inside(root, root) if p.name in names and inside(root, p)]
 
 
 def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
@@ -182,8 +223,18 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
             "with classes in them, but it needs train, test and one of validation and "
             "val"
         )
-    splits = {split: _classes(root, by_split[split]) for split in SPLITS}
+    splits = {split: class_folders.find(root, by_split[split]) for split in SPLITS}
     _check_splits(splits, shown(root))
+    return splits
+
+
+def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
+    folders = [folder for folder in (root / "images", root) if folder.is_dir()]
+    splits = {split: split_lists.read(lists[split], folders) for split in SPLITS}
+    for file in (f for classes in splits.values() for c in classes.values() for f in c):
+        class_folders.check_inside(root, file.parent)
+        class_folders.check_inside(root, file)
+    _check_splits(splits, f"the lists in {shown(lists['train'].parent)}")
     return splits
 
 
@@ -193,6 +244,11 @@ def _from_split_file(
     lists: Any = read_json(split_file)
     if isinstance(lists, dict) and "validation" not in lists and "val" in lists:
         lists["validation"] = lists["val"]
+    alike = {composed(name): name for name in found}
+
+    def on_disk(name: str) -> str:
+        return name if name in found else alike.get(composed(name), name)
+
     splits: dict[str, Classes] = {}
     for split in SPLITS:
         names = lists.get(split) if isinstance(lists, dict) else None
@@ -202,14 +258,15 @@ def _from_split_file(
                 'class folder names: {"train": [...], "validation": [...], '
                 '"test": [...]}'
             )
-        if unknown := [name for name in names if name not in found]:
+        there = [on_disk(name) for name in names]
+        if unknown := [name for name in there if name not in found]:
             raise ValueError(
                 f"{shown(split_file)} puts {quoted(unknown[0])} in {split!r}"
                 + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
                 + f", but {shown(base)} has no such class folder; it has "
                 + _some(found)
             )
-        splits[split] = {name: found[name] for name in sorted(set(names))}
+        splits[split] = {name: found[name] for name in sorted(set(there))}
     _check_splits(splits, shown(split_file))
     if unused := set(found) - set().union(*splits.values()):
         _LOG.info("%s leaves out %d classes", shown(split_file), len(unused))
@@ -254,40 +311,6 @@ def _check_splits(splits: dict[str, Classes], where: str) -> None:
                     f"{where}; splits share no class"
                 )
             seen[name] = split
-
-
-def _classes(root: Path, base: Path) -> Classes:
-    return {
-        folder.name: [
-            file
-            for file in _visible(root, folder)
-            if file.suffix.lower() in _SUFFIXES and file.is_file()
-        ]
-        for folder in _subfolders(root, base)
-    }
-
-
-def _subfolders(root: Path, folder: Path) -> list[Path]:
-    return [p for p in _visible(root, folder) if p.is_dir()] if folder.is_dir() else []
-
-
-def _visible(root: Path, folder: Path) -> list[Path]:
-    """What is in `folder` and not hidden, sorted; refuses links out of `root`."""
-    paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    for path in paths:
-        _check_inside(root, path)
-    return paths
-
-
-def _check_inside(root: Path, path: Path) -> None:
-    if not path.is_symlink():
-        return
-    target = Path(os.path.realpath(path))  # of a loop of links, one of them
-    if not target.is_relative_to(root):
-        raise ValueError(
-            f"{shown(path)} is a link to {shown(target)}, outside of {shown(root)}; "
-            "only files inside the folder are read: copy them there"
-        )
 
 
 def _some(found: Classes) -> str:

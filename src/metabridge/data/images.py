@@ -1,5 +1,6 @@
 """Image files to one uint8 array: checked first, then decoded in threads."""
 
+import contextlib
 import io
 import logging
 import math
@@ -12,28 +13,23 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from metabridge import devices
+from metabridge.data import picture
+from metabridge.data.reading import LimitError, Reading
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
 
-MAX_PIXELS = 40_000_000
-"""Of one file; a larger one is refused before it is decoded."""
 MAX_SIDE = 1024
 """Of `image_size`."""
-MAX_SCANS = 100
-"""Of a JPEG file. Each scan of a progressive one is a pass over the whole image and may
-be 60 bytes of the file: a small file could keep a processor busy for hours."""
 
 _BLOCK = 4096  # of what waits for a thread
-_GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I", "F")
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange height and width
 
 _Result = TypeVar("_Result")
 
 
 class _Header(NamedTuple):
-    size: tuple[int, int]
-    """``(H, W)``, after turning the image upright."""
+    size: tuple[int, int] | None
+    """``(H, W)``, after turning the image upright; None if nobody asks."""
     is_grey: bool
 
 
@@ -74,7 +70,20 @@ class Encoded(NamedTuple):
     name: str
     """What errors call it."""
     content: bytes
-    """The JPEG or PNG file."""
+    """The file."""
+
+
+class Held(NamedTuple):
+    """An image that is no file."""
+
+    name: str
+    """What errors call it."""
+    image: Any
+    """A Pillow image."""
+
+
+Source = Path | Encoded | Held
+"""An image on disk, in memory as a file, or in memory as pixels."""
 
 
 def read(
@@ -82,13 +91,15 @@ def read(
     size: tuple[int, int] | None,
     *,
     skip_corrupt: bool = False,
+    reading: Reading | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes JPEG and PNG files to images of one size.
+    """Decodes image files to images of one size.
 
     Args:
       files: at least one.
       size: ``(H, W)`` to resize to, or None if they have one size.
       skip_corrupt: log files that cannot be read instead of raising.
+      reading: how; default: as `Reading` has it.
 
     Returns:
       ``(pixels, kept)``: uint8 ``[K, H, W, 1]`` if all files are greyscale, else
@@ -96,58 +107,78 @@ def read(
       `skip_corrupt`.
 
     Raises:
-      ValueError: a file is not a JPEG or PNG image, is broken or too large, no file
-        can be read, sizes differ and `size` is None, or all of them decoded do not
-        fit in memory; names the file.
+      ValueError: a file is no image of a kind in `picture.FORMATS`, is broken or too
+        large, no file can be read, sizes differ and `size` is None, or all of them
+        decoded do not fit in memory; names the file.
     """
-    with _pool() as pool:
-        headers = list(
-            pool.map(lambda file: _guarded(file, _header, skip_corrupt), files)
+    how = Reading() if reading is None else reading
+
+    def header(image: Any) -> _Header:
+        # A PNG file is decoded to tell its size: EXIF may be behind the pixels.
+        upright = picture.upright_size(image) if size is None else None
+        return _Header(upright, picture.is_grey(image, how))
+
+    def header_of(file: Path) -> _Header | None:
+        return _guarded(
+            file, header, how, skip_corrupt=skip_corrupt, is_resized=size is not None
         )
+
+    with _pool() as pool:
+        headers = list(pool.map(header_of, files))
     read = [(f, h) for f, h in zip(files, headers, strict=True) if h is not None]
     if not read:
         raise ValueError(f"none of {len(files)} images can be read")
     first, its_header = read[0]
-    chosen, all_grey = size or its_header.size, True
-    for file, header in read:
-        all_grey &= header.is_grey
-        if size is None and header.size != chosen:
+    chosen = its_header.size if size is None else size
+    assert chosen is not None
+    for file, header_found in read:
+        if size is None and header_found.size != chosen:
+            assert header_found.size is not None
             raise ValueError(
                 f"images differ in size: {shown(first)} is {_text(chosen)} (H x W), "
-                f"{shown(file)} is {_text(header.size)}; pass `image_size`"
+                f"{shown(file)} is {_text(header_found.size)}; pass `image_size`"
             )
-    shape = (len(files), *chosen, 1 if all_grey else 3)
+    channels = 1 if all(header_found.is_grey for _, header_found in read) else 3
+    shape = (len(files), *chosen, channels)
     _check_memory(shape)
     pixels = np.empty(shape, np.uint8)
-    kept = decode(files, pixels, skip_corrupt=skip_corrupt)
+    kept = decode(files, pixels, skip_corrupt=skip_corrupt, reading=how)
     return (pixels if kept.all() else pixels[kept]), kept
 
 
 def decode(
-    sources: Sequence[Path | Encoded], out: np.ndarray, *, skip_corrupt: bool = False
+    sources: Sequence[Source],
+    out: np.ndarray,
+    *,
+    skip_corrupt: bool | None = None,
+    reading: Reading | None = None,
 ) -> np.ndarray:
-    """Decodes JPEG and PNG images into an array, resized to what it holds.
+    """Decodes images into an array, resized to what it holds.
 
     Args:
-      sources: N files, on disk or in memory.
+      sources: N images.
       out: uint8 ``[N, H, W, channels]``, 1 or 3 channels; it is written to, row by row,
         and may be memory-mapped.
       skip_corrupt: log images that cannot be read, and leave their rows as they are,
-        instead of raising.
+        instead of raising. None also raises, for callers without such an option: the
+        message then does not advise options of reading.
+      reading: how; default: as `Reading` has it.
 
     Returns:
       bool ``[N]``, which rows were written: all of them unless `skip_corrupt`.
 
     Raises:
-      ValueError: an image is not a JPEG or PNG, or broken or too large; names it.
+      ValueError: an image of another kind, or broken or too large; names it.
     """
+    how = Reading() if reading is None else reading
     height, width, channels = out.shape[1:]
 
     def one(row: int) -> bool:
         pixels = _guarded(
             sources[row],
-            lambda image: _pixels(image, (height, width), channels),
-            skip_corrupt,
+            lambda image: picture.pixels_of(image, (height, width), channels, how),
+            how,
+            skip_corrupt=skip_corrupt,
         )
         if pixels is not None:
             out[row] = pixels
@@ -165,23 +196,25 @@ def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
     """Decodes an image as large as it is.
 
     Args:
-      source: a JPEG or PNG file.
+      source: an image file.
       max_pixels: of the image; a larger one is refused before it is decoded.
 
     Returns:
       uint8 ``[H, W, 1]`` if it is greyscale, else ``[H, W, 3]``.
 
     Raises:
-      ValueError: it is not a JPEG or PNG, or broken or too large; names it.
+      ValueError: an image of another kind, or broken or too large; names it.
     """
-    found = _guarded(source, _whole, False, max_pixels=max_pixels)
+    how = Reading(max_pixels=max_pixels)
+    found = _guarded(
+        source,
+        lambda image: picture.pixels_of(image, None, None, how),
+        how,
+        skip_corrupt=None,
+        is_resized=False,
+    )
     assert found is not None
     return found
-
-
-def _whole(image: Any) -> np.ndarray:
-    size, is_grey = _header(image)
-    return _pixels(image, size, 1 if is_grey else 3)
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
@@ -199,75 +232,47 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _guarded(
-    source: Path | Encoded,
+    source: Source,
     use: Callable[[Any], _Result],
-    skip_corrupt: bool,
+    reading: Reading,
     *,
-    max_pixels: int = MAX_PIXELS,
+    skip_corrupt: bool | None,
+    is_resized: bool = True,
 ) -> _Result | None:
     """Opens an image and returns `use(image)`; any failure becomes a ValueError, or
     with `skip_corrupt` a warning and None."""
-    from PIL import Image
-
-    encoded = isinstance(source, Encoded)
-    file = io.BytesIO(source.content) if encoded else source
     try:
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(
-                    f"it is {_text((image.height, image.width))}; the limit is "
-                    f"{max_pixels:,} pixels"
-                )
+        with _opened(source, reading, is_resized) as image:
             return use(image)
     except MemoryError:
         raise
     # Pillow's decoders raise many types on broken data, SyntaxError among them.
     except Exception as error:
-        # An error of the system is no fault of the image.
-        skip_corrupt &= getattr(error, "errno", None) is None
+        name = source if isinstance(source, Path) else source.name
         problem = (
-            f"cannot read the image {shown(source.name if encoded else source)}: "
-            f"{shown(error)} ({type(error).__name__})"
+            f"cannot read the image {shown(name)}: {shown(error)} "
+            f"({type(error).__name__})"
         )
-        if skip_corrupt:
+        # An error of the system is no fault of the image.
+        if skip_corrupt and getattr(error, "errno", None) is None:
             _LOG.warning("%s; left out", problem)
             return None
-        raise ValueError(
-            f"{problem}; repair or remove it, or leave such images out (`skip_corrupt`)"
-        ) from error
+        raise ValueError(f"{problem}; {_advice(error, skip_corrupt)}") from error
 
 
-def _header(image: Any) -> _Header:
-    size = image.height, image.width
-    if image.getexif().get(_ORIENTATION, 1) >= 5:
-        size = size[::-1]
-    return _Header(size, image.mode in _GREY_MODES)
+def _opened(source: Source, reading: Reading, is_resized: bool) -> Any:
+    if isinstance(source, Held):
+        return contextlib.nullcontext(source.image)
+    file = io.BytesIO(source.content) if isinstance(source, Encoded) else source
+    return picture.opened(file, reading, is_resized=is_resized)
 
 
-def _pixels(image: Any, size: tuple[int, int], channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    if image.format != "PNG":
-        _check_scans(image.fp)
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits; `convert` would clip them at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(*size, channels)
-
-
-def _check_scans(file: Any) -> None:
-    """Refuses a JPEG file with more scans than any has that shows an image."""
-    file.seek(0)
-    scans, last = 0, b""
-    while block := file.read(1 << 20):
-        scans += (last + block).count(b"\xff\xda")
-        last = block[-1:]
-    if scans > MAX_SCANS:
-        raise ValueError(f"it has {scans} scans; the limit is {MAX_SCANS}")
+def _advice(error: Exception, skip_corrupt: bool | None) -> str:
+    if skip_corrupt is None:
+        return "repair or remove it"
+    if isinstance(error, LimitError):
+        return f"pass another `{error.option}`, or remove the image"
+    return "repair or remove it, or leave such images out (`skip_corrupt`)"
 
 
 def _text(size: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from metabridge.data import cifar, folder, glyphs, imagenet, omniglot
 from metabridge.data.dataset import Dataset
+from metabridge.data.reading import MAX_PIXELS, Reading
 
 
 class Description(NamedTuple):
@@ -25,6 +26,7 @@ class Description(NamedTuple):
 
 
 _FOLDER = "folder:"
+_READING = ("background", "white_level", "max_pixels")
 _DESCRIPTIONS = (
     Description(
         "glyphs",
@@ -54,19 +56,19 @@ _DESCRIPTIONS = (
         "mini_imagenet",
         "100 classes of ImageNet, 84x84 colour, 64/16/20 classes of 600",
         True,
-        ("data_dir", "skip_corrupt"),
+        ("data_dir", "skip_corrupt", *_READING),
     ),
     Description(
         "tiered_imagenet",
         "608 classes of ImageNet split by category, 84x84 colour, 351/97/160 classes",
         True,
-        ("data_dir", "skip_corrupt"),
+        ("data_dir", "skip_corrupt", *_READING),
     ),
     Description(
         f"{_FOLDER}PATH",
-        "your own JPEG or PNG images, a folder a class; see metabridge.data.folder",
+        "your own images, a folder a class; see metabridge.data.folder",
         False,
-        ("image_size", "skip_corrupt"),
+        ("image_size", "skip_corrupt", *_READING, "allow_duplicates"),
     ),
 )
 
@@ -90,6 +92,10 @@ def load_dataset(
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
     skip_corrupt: bool = False,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    allow_duplicates: bool = False,
 ) -> Dataset:
     """Loads a dataset by name, from the cache where it can.
 
@@ -103,6 +109,12 @@ def load_dataset(
       image_size: side, or ``(H, W)``, that images of "folder:PATH" are resized to.
       seed: of the drawings of "glyphs".
       skip_corrupt: leave out, with a warning, image files that cannot be read.
+      background: colour that transparent images are composed onto, a name or "#rrggbb".
+      white_level: value of images of 16 and 32 bits that becomes white; default: the
+        largest of the file's bit depth.
+      max_pixels: of an image file as it is decoded. Larger JPEG files are decoded at
+        reduced size, other files are refused.
+      allow_duplicates: keep image files that are in two splits of "folder:PATH".
 
     Returns:
       The dataset; its arrays are memory-mapped and read-only.
@@ -118,12 +130,18 @@ def load_dataset(
       >>> dataset = load_dataset("cifar_fs", data_dir="~/tensorflow_datasets")
     """
     description = _lookup(name)
+    reading = Reading(background, white_level, max_pixels)
+    if "background" in reading.changed():
+        _ = reading.colour  # a wrong one is named before any work
     given = {
         "data_dir": data_dir is not None,
         "download": download,
         "image_size": image_size is not None,
         "seed": seed != 0,
         "skip_corrupt": skip_corrupt,
+        **dict.fromkeys(_READING, False),
+        **dict.fromkeys(reading.changed(), True),
+        "allow_duplicates": allow_duplicates,
     }
     for option, is_given in given.items():
         if is_given and option not in description.options:
@@ -135,7 +153,12 @@ def load_dataset(
     if name.startswith(_FOLDER):
         path = name.removeprefix(_FOLDER)
         return folder.load(
-            path, image_size=image_size, cache_dir=cache_dir, skip_corrupt=skip_corrupt
+            path,
+            image_size=image_size,
+            cache_dir=cache_dir,
+            skip_corrupt=skip_corrupt,
+            reading=reading,
+            allow_duplicates=allow_duplicates,
         )
     if name == "glyphs":
         return glyphs.load(seed=seed, cache_dir=cache_dir)
@@ -143,7 +166,11 @@ def load_dataset(
         return omniglot.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
     if name in imagenet.SPECS:
         return imagenet.load(
-            name, data_dir=data_dir, cache_dir=cache_dir, skip_corrupt=skip_corrupt
+            name,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            skip_corrupt=skip_corrupt,
+            reading=reading,
         )
     return cifar.load(name, data_dir=data_dir, cache_dir=cache_dir, download=download)
 

@@ -105,6 +105,7 @@ def _key(config: Config) -> str:
     return repr(
         (
             data.dataset, str(data.data_dir), data.image_size, data.skip_corrupt,
+            data.background, data.white_level, data.max_pixels,
             shape.ways, shape.shots, shape.queries, shape.evaluation_seed,
         )
     )  # fmt: skip

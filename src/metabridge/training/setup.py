@@ -57,6 +57,10 @@ def load(config: Config) -> Dataset:
         data_dir=data.data_dir,
         image_size=data.image_size,
         skip_corrupt=data.skip_corrupt,
+        background=data.background,
+        white_level=data.white_level,
+        max_pixels=data.max_pixels,
+        allow_duplicates=data.allow_duplicates,
     )
 
 

@@ -25,6 +25,7 @@ from metabridge.data.dataset import SPLITS
 from metabridge.data.imagenet import loading
 from metabridge.data.imagenet.form import Images
 from metabridge.data.imagenet.specs import SIDE, SPECS
+from metabridge.data.reading import Reading
 
 _AT_ONCE = 500
 _INSTRUCTIONS = (
@@ -75,7 +76,7 @@ class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows[start : start + _AT_ONCE]
                 pixels = np.empty((len(part), SIDE, SIDE, 3), np.uint8)
-                images.decode(part, pixels, False)
+                images.decode(part, pixels, False, Reading())
                 for row, image in enumerate(pixels, start):
                     key = f"{name}_{row:05d}"
                     yield key, {"image": image, "label": name, "file_name": key}

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Decode = Callable[[Sequence[Any], np.ndarray, bool], np.ndarray]
-"""``decode(rows, out, skip_corrupt)`` writes the images that `rows` stand for to `out`,
-uint8 ``[N, H, W, 3]``, and returns which were written, bool ``[N]``."""
+from metabridge.data.reading import Reading
+
+Decode = Callable[[Sequence[Any], np.ndarray, bool, Reading], np.ndarray]
+"""``decode(rows, out, skip_corrupt, reading)`` writes the images that `rows` stand for
+to `out`, uint8 ``[N, H, W, 3]``, and returns which were written, bool ``[N]``."""
 
 
 class Images(NamedTuple):

@@ -35,6 +35,7 @@ from metabridge.data import images
 from metabridge.data.imagenet.form import Decode, Form, Images, stamps
 from metabridge.data.imagenet.specs import SIDE, Spec
 from metabridge.data.imagenet.unpickle import load_arrays
+from metabridge.data.reading import Reading
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
@@ -122,12 +123,14 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
             )
         return found
 
-    def decode(rows: Sequence[int], out: np.ndarray, skip_corrupt: bool) -> np.ndarray:
+    def decode(
+        rows: Sequence[int], out: np.ndarray, skip_corrupt: bool, reading: Reading
+    ) -> np.ndarray:
         sources = [
             images.Encoded(f"{row} of {shown(path)}", _bytes(files()[row]))
             for row in rows
         ]
-        return images.decode(sources, out, skip_corrupt=skip_corrupt)
+        return images.decode(sources, out, skip_corrupt=skip_corrupt, reading=reading)
 
     rows, count = _labelled(split, labels)
     return Images(rows, decode)
@@ -280,8 +283,10 @@ def _by_label(
 
 
 def _images(rows: dict[str, list[int]], pixels: Callable[[], np.ndarray]) -> Images:
-    def copy(chosen: Sequence[int], out: np.ndarray, skip_corrupt: bool) -> np.ndarray:
-        del skip_corrupt
+    def copy(
+        chosen: Sequence[int], out: np.ndarray, skip_corrupt: bool, reading: Reading
+    ) -> np.ndarray:
+        del skip_corrupt, reading
         out[:] = pixels()[list(chosen)]
         return np.ones(len(chosen), bool)
 

@@ -9,6 +9,7 @@ import numpy as np
 from metabridge.data import images, tfds_source
 from metabridge.data.imagenet.form import Form, Images
 from metabridge.data.imagenet.specs import Spec
+from metabridge.data.reading import Reading
 from metabridge.untrusted import shown
 
 _AT_ONCE = 2000
@@ -55,7 +56,10 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
         records, rows = listed(stored or split)
 
         def decode(
-            chosen: Sequence[int], out: np.ndarray, skip_corrupt: bool
+            chosen: Sequence[int],
+            out: np.ndarray,
+            skip_corrupt: bool,
+            reading: Reading,
         ) -> np.ndarray:
             written = np.zeros(len(chosen), bool)
             for start in range(0, len(chosen), _AT_ONCE):
@@ -66,7 +70,10 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
                     for row, record in zip(part, records[part], strict=True)
                 ]
                 written[start:stop] = images.decode(
-                    files, out[start:stop], skip_corrupt=skip_corrupt
+                    files,
+                    out[start:stop],
+                    skip_corrupt=skip_corrupt,
+                    reading=reading,
                 )
             return written
 

@@ -1,0 +1,89 @@
+"""Options of reading images: background, white, and how large an image may be."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+from metabridge.untrusted import quoted
+
+MAX_PIXELS = 40_000_000
+"""Default of `Reading.max_pixels`."""
+
+
+class LimitError(ValueError):
+    """An image that another value of an option would have read."""
+
+    def __init__(self, problem: str, option: str) -> None:
+        super().__init__(problem)
+        self.option = option
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Options of reading; a run records them, so that its body is used as trained.
+
+    Raises:
+      TypeError: an option of the wrong type.
+      ValueError: an option that is out of range.
+    """
+
+    background: str = "white"
+    """Colour that transparent images are composed onto: a name or "#rrggbb"."""
+    white_level: float | None = None
+    """Value of images of 16 and 32 bits that becomes white; what is brighter is white,
+    too. Default: the largest of the file's bit depth (65535 for integers of 32 bits,
+    1 for floats)."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels of an image that are decoded, at most. Larger JPEG files are decoded at
+    half or a quarter of their size, if that is not below it; others are refused."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.background, str):
+            raise TypeError(f"`background` must be text, not {quoted(self.background)}")
+        if type(self.max_pixels) is not int:
+            raise TypeError(
+                f"`max_pixels` must be an integer, not {quoted(self.max_pixels)}"
+            )
+        if self.max_pixels < 1:
+            raise ValueError(f"`max_pixels` is {self.max_pixels}, but must be positive")
+        white = self.white_level
+        if white is None:
+            return
+        if isinstance(white, bool) or not isinstance(white, int | float):
+            raise TypeError(f"`white_level` must be a number, not {quoted(white)}")
+        if not 0 < white < math.inf:
+            raise ValueError(
+                f"`white_level` is {white}, but must be positive and finite"
+            )
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """The background as red, green and blue.
+
+        Raises:
+          ValueError: it is no colour.
+        """
+        return _colour(self.background)
+
+    def changed(self) -> dict[str, Any]:
+        """The options that are not at their default, by name."""
+        fields = dataclasses.fields(self)
+        values = {field.name: getattr(self, field.name) for field in fields}
+        return {f.name: values[f.name] for f in fields if values[f.name] != f.default}
+
+
+@functools.cache
+def _colour(name: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    try:
+        found = ImageColor.getrgb(name)
+        if len(found) != 3:
+            raise ValueError("it has an alpha")
+        return found
+    except ValueError as error:
+        raise ValueError(
+            f"`background` is {quoted(name)}, but must be a colour without "
+            'transparency, such as "white" or "#8040ff"'
+        ) from error
