@@ -25,6 +25,7 @@ from metabridge.config import (
     import_own,
     options_of,
 )
+from metabridge.output import prepare_streams
 
 
 def train_command(options: type) -> Callable[..., None]:
@@ -286,6 +287,7 @@ def datasets() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         import_own()
         completing = any(map(_COMPLETION.match, arguments[:1]))
