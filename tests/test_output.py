@@ -20,7 +20,7 @@ def test_where_a_file_may_go(tmp_path: Path) -> None:
     assert check_output(path) == path
     assert path.read_text() == "from before"
     deep = tmp_path / "made" / "a.html"
-    with pytest.raises(ValueError, match="`page` is .*its folder does not exist"):
+    with pytest.raises(ValueError, match=r"`page` is .*its folder does not exist"):
         check_output(deep, "page")
     with pytest.raises(ValueError, match="is a folder; name a file"):
         check_output(tmp_path)

@@ -1,4 +1,4 @@
-"""What a command writes to: files that are checked before its work, and the terminal."""
+"""What a command writes to: files, checked before its work, and standard streams."""
 
 import os
 import sys

@@ -75,7 +75,7 @@ def _temporary_root() -> Path:
     about = root.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != user:
         raise OSError(
-            f"{root} belongs to somebody else: set METABRIDGE_CACHE to a folder of yours"
+            f"{root} belongs to somebody else: set METABRIDGE_CACHE to your own"
         )
     _LOG.warning(
         "no cache folder can be made in the home folder: datasets are cached in %s; "

@@ -22,7 +22,7 @@ from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
 from metabridge.output import check_output
-from metabridge.training import run_folder, setup
+from metabridge.training import further, run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.integrity import digest
 from metabridge.training.sampler import example_of
@@ -152,6 +152,7 @@ def finish(
         **costs,
         "provenance": {
             **run_folder.provenance(),
+            "stages": further.stages(run_dir),
             "config": json.loads(to_json(config)),
             "dataset": {"fingerprint": dataset.fingerprint()},
             "checkpoint": {"step": best.step, "digest": contents},

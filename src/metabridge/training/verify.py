@@ -14,7 +14,7 @@ from metabridge.config import Config, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
-from metabridge.training import run_folder, scoring, setup
+from metabridge.training import further, run_folder, scoring, setup
 from metabridge.training.checkpoint import DamagedError
 from metabridge.training.loop import train
 from metabridge.types import Variables
@@ -225,7 +225,8 @@ def _retrained(
     again = dataclasses.replace(config, train=timed)
     with tempfile.TemporaryDirectory(prefix="metabridge-verify-") as scratch:
         folder = Path(scratch) / "run"
-        trained = train(again, folder)
+        stages = further.configs_of(again, further.stages(run_dir))
+        *_, trained = (train(stage, folder, resume=True) for stage in stages)
         runs = [
             scoring.restored(config, dataset, learner, each, best=False)
             for each in (run_dir, folder)
