@@ -1,8 +1,8 @@
 """Training a finished run further: more steps than it had, from its last checkpoint.
 
 Its configuration is rewritten for the new number of steps, its result kept as
-``result-STEPS.json``, and ``provenance.json`` lists the stages, since one training of as
-many steps is another run where the schedule depends on them.
+``result-STEPS.json``, and ``provenance.json`` lists the stages: where the schedule
+depends on the number of steps, one training of as many is another run.
 """
 
 import dataclasses
