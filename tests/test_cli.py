@@ -137,7 +137,7 @@ def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     message = refused(capsys, "train", "mtl", "--loggers", "wandb")
-    assert "pip install 'metabridge[wandb]'" in message
+    assert "pip install '.[wandb]'" in message
     assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
 
 

@@ -112,7 +112,7 @@ def test_without_the_package_that_provides_it(
     with pytest.raises(SystemExit) as stop:
         cli.main(FAST)
     assert stop.value.code == 2
-    assert "pip install 'metabridge[theory]'" in capsys.readouterr().err
+    assert "pip install '.[theory]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("theory", "--help")])

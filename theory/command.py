@@ -7,6 +7,7 @@ from typing import Any
 
 from metabridge.commands import TheoryOptions
 from metabridge.data import load_dataset
+from metabridge.output import check_output
 from metabridge.types import TaskShape
 from theory import image_tasks, named
 from theory.adaptation import gradient_flow
@@ -40,7 +41,6 @@ def run(options: TheoryOptions) -> None:
     print(_heading(options))
     print(found)
     if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_as_json(options, found), indent=2, allow_nan=False)
         options.output.write_text(text + "\n", encoding="utf-8")
 
@@ -50,8 +50,8 @@ def _check(options: TheoryOptions) -> None:
         value = getattr(options, name)
         if value < minimum:
             raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-    if options.output is not None and options.output.is_dir():
-        raise ValueError(f"`output` {options.output} is a folder, not a file")
+    if options.output is not None:
+        check_output(options.output, make_folder=True)
 
 
 def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:

@@ -90,7 +90,7 @@ def _import() -> Any:
             raise
         raise ImportError(
             "this kernel is built with neural-tangents, which is not installed; "
-            "install it with: pip install 'metabridge[theory]'. "
+            "in the clone of Metabridge: pip install '.[theory]'. "
             "theory.relu_network and theory.relu_depths work without it"
         ) from error
     finally:

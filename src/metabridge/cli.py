@@ -20,9 +20,12 @@ from metabridge.config import (
     HeadName,
     LearnerConfig,
     ModelConfig,
+    RunOptions,
     TrainConfig,
     import_own,
+    options_of,
 )
+from metabridge.output import prepare_streams
 
 
 def train_command(options: type) -> Callable[..., None]:
@@ -34,41 +37,22 @@ def train_command(options: type) -> Callable[..., None]:
         model: ModelConfig,
         train: TrainConfig,
         evaluation: EvaluationConfig,
-        run_dir: Path | None = None,
-        resume: bool = False,
-        dry_run: bool = False,
-        loggers: tuple[Literal["wandb", "mlflow"], ...] = (),
-        cluster: bool = False,
-        coordinator: str | None = None,
-        num_processes: int | None = None,
-        process_id: int | None = None,
+        run: RunOptions,
     ) -> None:
-        if cluster or any((coordinator, num_processes, process_id is not None)):
+        if run.cluster or any(
+            (run.coordinator, run.num_processes, run.process_id is not None)
+        ):
             from metabridge import hosts
 
-            hosts.connect(coordinator, num_processes, process_id)
+            hosts.connect(run.coordinator, run.num_processes, run.process_id)
         config = Config(learner, data, model, train, evaluation)
-        if dry_run:
+        if run.dry_run:
             _dry_run(config)
         else:
-            _train(config, run_dir, resume=resume, loggers=loggers)
+            _train(config, run)
 
     train.__annotations__["learner"] = options
-    train.__doc__ = f"""{(options.__doc__ or "").splitlines()[0]}
-
-    Args:
-      run_dir: Folder of the run. Default: a new one under runs/.
-      resume: Go on with the interrupted run in that folder; begin it if there is none.
-      dry_run: Print the resolved configuration and what the run would take (memory,
-        disk, time), and stop. Nothing is written.
-      loggers: Where records go beside the run folder: Weights & Biases, MLflow.
-      cluster: Train together with the other processes that Slurm, Kubernetes, Open MPI
-        or a TPU pod has started with this command.
-      coordinator: Host and port of the first of several processes, where none of these
-        has started them.
-      num_processes: How many there are.
-      process_id: Which one this is, from 0.
-    """
+    train.__doc__ = (options.__doc__ or "").splitlines()[0]
     return train
 
 
@@ -219,7 +203,30 @@ def _with_options(entry: str) -> str | LearnerConfig:
     name, *options = shlex.split(entry) or [""]
     if not options or name not in ALGORITHMS:
         return name
-    return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
+    kind = ALGORITHMS[name]
+    options = [_as_in_train(option, name) for option in options]
+    return tyro.cli(kind, prog=f"metabridge compare: {name}", args=options)
+
+
+def _as_in_train(option: str, algorithm: str) -> str:
+    """An option under the name that `metabridge train` has for it.
+
+    Up to version 0.1 `compare` took the name of the field, such as --C of metaoptnet.
+    """
+    given, equals, value = option.partition("=")
+    for name, field in options_of(ALGORITHMS[algorithm]):
+        before = field.replace("_", "-")
+        if given.replace("_", "-") == f"--{before}" and before not in (
+            name,
+            name.removeprefix("no-"),
+        ):
+            print(
+                f"metabridge: --{before} of {algorithm} is --{name} now; the old name "
+                "will be refused in the next version",
+                file=sys.stderr,
+            )
+            return f"--{name}{equals}{value}"
+    return option
 
 
 def report(
@@ -280,6 +287,7 @@ def datasets() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         import_own()
         completing = any(map(_COMPLETION.match, arguments[:1]))
@@ -347,13 +355,11 @@ def _every_train() -> Callable[..., None]:
     return train
 
 
-def _train(
-    config: Config, run_dir: Path | None, *, resume: bool, loggers: Sequence[str]
-) -> None:
+def _train(config: Config, run: RunOptions) -> None:
     from metabridge import hosts
     from metabridge.training import train
 
-    result = train(config, run_dir, resume=resume, loggers=loggers)
+    result = train(config, run.run_dir, resume=run.resume, loggers=run.loggers)
     if hosts.is_first():
         _print_result(result)
 

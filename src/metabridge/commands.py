@@ -75,7 +75,7 @@ def provided(name: str) -> Callable[[Any], None]:
     found = metadata.entry_points(group=GROUP, name=name)
     if not found:
         raise ImportError(
-            f"no installed package provides the command {name!r}; install it with: "
-            f"pip install 'metabridge[{name}]' (in a checkout: make install)"
+            f"no installed package provides the command {name!r}; in the clone of "
+            f"Metabridge: pip install '.[{name}]' (or make install)"
         )
     return next(iter(found)).load()

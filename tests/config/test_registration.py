@@ -29,7 +29,7 @@ class MineConfig(OwnConfig):
     """Options of every kind."""
 
     shift: float = -1.0
-    steps: int = 3
+    rounds: int = 3
     kind: Literal["long", "short"] = "short"
 
 
@@ -40,7 +40,7 @@ class ByRecipeConfig(MineConfig):
     episodic = False
 
 
-def mine(model, optimizer, *, shift: float, steps: int, kind: str):
+def mine(model, optimizer, *, shift: float, rounds: int, kind: str):
     raise AssertionError("nothing is built here")
 
 
@@ -126,7 +126,7 @@ class Plain(OwnConfig):
         ("mine", MTLConfig, mine, "MTLConfig are the options of another learner"),
         ("mine", Plain, mine, "Plain must be a frozen dataclass derived"),
         ("mine", OwnConfig, mine, "OwnConfig must be a frozen dataclass derived"),
-        ("mine", MineConfig, lambda model, rule: None, "shift, steps, kind.*'shift'"),
+        ("mine", MineConfig, lambda model, rule: None, "shift, rounds, kind.*'shift'"),
         ("mine", Required, lambda m, o, shift: None, "every field .* needs a default"),
         ("mine", NoJSON, lambda m, o, table: None, "which is not frozenset"),
     ],

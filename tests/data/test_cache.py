@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,4 +229,33 @@ def test_environment_names_the_default(
     assert cache.cache_root() == tmp_path
     assert cache.cache_root(tmp_path / "own") == tmp_path / "own"
     monkeypatch.delenv("METABRIDGE_CACHE")
-    assert cache.cache_root() == Path.home() / ".cache" / "metabridge"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache.cache_root() == tmp_path / "home" / ".cache" / "metabridge"
+
+
+@pytest.mark.parametrize("home", ["/proc/missing", None])
+def test_without_a_home_folder_the_cache_is_a_temporary_one_of_the_user(
+    home: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("METABRIDGE_CACHE")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if home is None:  # nor is one known to the system, as in some containers
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    else:
+        monkeypatch.setenv("HOME", home)
+    cache._temporary_root.cache_clear()
+    root = cache.cache_root()
+    assert root == cache.cache_root() == tmp_path / f"metabridge-cache-{os.getuid()}"
+    assert root.stat().st_mode & 0o777 == 0o700
+    assert [record.getMessage() for record in caplog.records if "cache" in record.name]
+    assert len(caplog.records) == 1
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    cache._temporary_root.cache_clear()
+    root.rename(tmp_path / "metabridge-cache-4711")
+    with pytest.raises(OSError, match="belongs to somebody else: set METABRIDGE_CACHE"):
+        cache.cache_root()
+    cache._temporary_root.cache_clear()

@@ -106,7 +106,7 @@ def test_missing_tfds_names_the_extra(
 ) -> None:
     source = tfds_source.find("omniglot", real_data / "tfds")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'metabridge\[data\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[data\]'"):
         next(tfds_source.read(source, "test"))
 
 

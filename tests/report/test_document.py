@@ -1,13 +1,10 @@
-"""The frame of a page: its policy, its assets, where it may go."""
+"""The frame of a page: its policy and its assets."""
 
 import base64
 import hashlib
 import re
-from pathlib import Path
 
-import pytest
-
-from metabridge.report.document import asset, check_output, document
+from metabridge.report.document import asset, document
 from metabridge.report.markup import data, element
 
 
@@ -29,11 +26,3 @@ def test_assets_ask_for_nothing_from_elsewhere() -> None:
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(|fetch\(", content), name
         assert "innerHTML" not in content
         assert "</" not in content
-
-
-def test_where_a_page_may_go(tmp_path: Path) -> None:
-    assert check_output(tmp_path / "a.html") == tmp_path / "a.html"
-    with pytest.raises(ValueError, match="is a folder; name a file"):
-        check_output(tmp_path)
-    with pytest.raises(ValueError, match="its folder does not exist"):
-        check_output(tmp_path / "none" / "a.html")

@@ -105,7 +105,7 @@ CASES = {
     "neural-tangents missing": Case(
         without_neural_tangents,
         "ImportError",
-        ("metabridge[theory]", "theory.relu_network"),
+        (".[theory]", "theory.relu_network"),
     ),
     "pooling of images": Case(
         lambda: theory.relu_convolutional(1, pooling="max"),

@@ -232,6 +232,51 @@ def test_without_a_good_one_nothing_starts_anew(tmp_path: Path) -> None:
     assert kept(folder) == {"1", "2"}  # and all is left as it was
 
 
+def missing_progress(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint / "progress")
+
+
+def not_asked_for(checkpoint: Path) -> None:
+    """Whole, but this JAX asks for them otherwise."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"),
+    [
+        (truncated_arrays, True),
+        (flipped_bit_in_an_array, True),
+        (missing_arrays, True),
+        (empty_folder, True),
+        (file_for_a_folder, True),
+        (unreadable_progress, False),
+        (missing_progress, False),
+        (missing_metadata, False),
+        (not_asked_for, False),
+    ],
+)
+def test_a_run_is_to_be_removed_only_if_its_arrays_are_lost(
+    damage: Callable[[Path], None],
+    lost: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "c"
+    filled(folder, 0.25)
+    damage(folder / "1")
+    checkpoints = Checkpoints(folder)
+    if damage is not_asked_for:
+
+        def refused(*arguments: object, **options: object) -> None:
+            raise ValueError("float64 is not enabled")
+
+        monkeypatch.setattr(checkpoints._manager, "restore", refused)
+    with pytest.raises(DamagedError) as error:
+        checkpoints.restore(state(0), PLATEAU)
+    checkpoints.close()
+    assert ("remove the run folder" in str(error.value)) == lost
+    assert ("Keep the run folder" in str(error.value)) != lost
+
+
 def test_one_of_another_model_is_no_damage(tmp_path: Path) -> None:
     filled(tmp_path / "c", 0.25, 0.5)
     other = state(0)._replace(params={"body": {"w": jnp.zeros(4)}})

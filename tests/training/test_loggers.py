@@ -214,7 +214,7 @@ def test_a_missing_package_is_said_before_any_work(
     monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     config = toy.config(tmp_path / "no images there")
-    with pytest.raises(ImportError, match=rf"pip install 'metabridge\[{name}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install '\.\[{name}\]'"):
         train(config, tmp_path / "run", loggers=[name])
     assert not (tmp_path / "run").exists()
 

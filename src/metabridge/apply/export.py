@@ -6,6 +6,7 @@ from pathlib import Path
 from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
 from metabridge.apply.card import card
+from metabridge.output import check_output
 from metabridge.untrusted import expanded, is_safe, shown
 
 SUFFIX = ".safetensors"
@@ -32,7 +33,7 @@ def export_body(
     Raises:
       ValueError: no run there, another suffix, or a file that is there already.
     """
-    path = expanded(file)
+    path = check_output(file, "file")
     beside = path.with_suffix(".md")
     _check(path, beside, licence)
     if isinstance(run, Body):
@@ -51,8 +52,6 @@ def export_body(
 def _check(path: Path, beside: Path, licence: str | None) -> None:
     if path.suffix != SUFFIX:
         raise ValueError(f"`file` is {shown(path)}, but must end in {SUFFIX}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"`file` is {shown(path)}, but its folder does not exist")
     if not is_safe(path.name) or '"' in path.name:
         raise ValueError(f"`file` is {shown(path)}: take a name that can be printed")
     for place in (path, beside):

@@ -23,6 +23,8 @@ from metabridge.config.learners import ProtoNetConfig as ProtoNetConfig
 from metabridge.config.learners import R2D2Config as R2D2Config
 from metabridge.config.learners import ReptileConfig as ReptileConfig
 from metabridge.config.learners import RFSConfig as RFSConfig
+from metabridge.config.options import RunOptions as RunOptions
+from metabridge.config.options import options_of as options_of
 from metabridge.config.registration import import_own as import_own
 from metabridge.config.registration import own_factory as own_factory
 from metabridge.config.registration import register as register

@@ -2,7 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+import tyro
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,10 +135,10 @@ class MetaOptNetConfig:
 
     solver: Literal["svm", "ridge"] = "svm"
     """Which head."""
-    C: float = 0.1
+    C: Annotated[float, tyro.conf.arg(name="solver_C")] = 0.1
     """SVM: weight of the hinge losses against the squared weights."""
-    penalty: float = 50.0
-    """Ridge: of the squared weights."""
+    penalty: Annotated[float, tyro.conf.arg(name="solver_penalty")] = 50.0
+    """Ridge: weight of the squared weights."""
     init_scale: float = 1.0
     """Start of the learned factor on the logits."""
     label_smoothing: float = 0.0

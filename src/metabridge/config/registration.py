@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metabridge.config.learners import ALGORITHMS, OwnConfig
+from metabridge.config.options import check_options
 from metabridge.config.run import Config
 from metabridge.config.serialise import from_json, to_json
 
@@ -41,7 +42,7 @@ def register(name: str, options: type, factory: Factory) -> None:
 
     Raises:
       ValueError: a name that is no identifier or belongs to a built-in learner, or
-        options that do not fit the factory or a configuration.
+        options that do not fit the factory, a configuration or the command line.
 
     Example:
       >>> metabridge.register("mine", MineConfig, mine)
@@ -56,6 +57,7 @@ def register(name: str, options: type, factory: Factory) -> None:
         raise ValueError(f"{options.__name__} are the options of another learner")
     _check_options(options)
     _check_factory(options, factory)
+    check_options(options)
     _forget(name)
     ALGORITHMS[name] = options
     try:

@@ -9,11 +9,13 @@ reader never sees half a dataset.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import mmap
 import os
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -40,9 +42,47 @@ class _StaleError(_UnusableError):
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The cache folder: `cache_dir`, $METABRIDGE_CACHE or ~/.cache/metabridge."""
-    chosen = cache_dir or os.environ.get("METABRIDGE_CACHE") or "~/.cache/metabridge"
-    return expanded(chosen)
+    """The cache folder: `cache_dir`, $METABRIDGE_CACHE or ~/.cache/metabridge.
+
+    Where there is no home folder, or one that cannot be written and holds no cache, it
+    is a folder of this user among the temporary ones.
+    """
+    chosen = cache_dir or os.environ.get("METABRIDGE_CACHE")
+    if chosen:
+        return expanded(chosen)
+    default = expanded("~/.cache/metabridge")
+    if not default.is_absolute():  # a user without a home folder
+        return _temporary_root()
+    if default.is_dir():
+        return default
+    try:
+        default.mkdir(parents=True)
+    except OSError:
+        return _temporary_root()
+    return default
+
+
+@functools.cache  # one warning
+def _temporary_root() -> Path:
+    """A cache folder for users without a home folder of their own.
+
+    Raises:
+      OSError: it belongs to somebody else, or cannot be made.
+    """
+    user = os.getuid()
+    root = Path(tempfile.gettempdir()) / f"metabridge-cache-{user}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    about = root.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != user:
+        raise OSError(
+            f"{root} belongs to somebody else: set METABRIDGE_CACHE to your own"
+        )
+    _LOG.warning(
+        "no cache folder can be made in the home folder: datasets are cached in %s; "
+        "set METABRIDGE_CACHE to keep them elsewhere",
+        root,
+    )
+    return root
 
 
 def load_or_build(

@@ -57,7 +57,7 @@ def load(
 def split_classes(name: str) -> dict[str, list[str]]:
     """Class names of each split, from the class lists that the package carries."""
     path = resources.files("metabridge.data") / "splits" / f"{name}.json"
-    lists = json.loads(path.read_text())
+    lists = json.loads(path.read_text(encoding="utf-8"))
     return {split: lists[split] for split in SPLITS}
 
 

@@ -311,7 +311,7 @@ def _import_tfds() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"reading TensorFlow Datasets needs {error.name!r}, which is not "
-            "installed; install it with: pip install 'metabridge[data]'",
+            "installed; in the clone of Metabridge: pip install '.[data]'",
             name=error.name,
         ) from error
     return tfds

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metabridge.output import check_output
 from metabridge.report import document
 from metabridge.report.explorer import Explorer, read
 from metabridge.report.markup import Markup, data, element, join, task_buttons
@@ -20,7 +21,7 @@ def closeness_report(result: Path, output: Path = Path("report.html")) -> Path:
     Raises:
       ValueError: no such result, or a page that cannot be written.
     """
-    output = document.check_output(output)
+    output = check_output(output)
     explorer = read(result)
     text = document.document(
         "Metabridge: closeness of MTL and meta-learning",

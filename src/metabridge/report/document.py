@@ -4,27 +4,11 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 
 from metabridge.report.markup import Markup, element, join
-from metabridge.untrusted import expanded, shown
 
 MAX_BYTES = 3_000_000
 """Of a page."""
-
-
-def check_output(output: Path) -> Path:
-    """Where a page is to go.
-
-    Raises:
-      ValueError: it cannot go there.
-    """
-    output = expanded(output)
-    if output.is_dir():
-        raise ValueError(f"`output` {shown(output)} is a folder; name a file")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"`output` is {shown(output)}, but its folder does not exist")
-    return output
 
 
 def document(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from metabridge.output import check_output
 from metabridge.report import document, runs, series
 from metabridge.report.configurations import configurations
 from metabridge.report.confusion_view import confusion_view
@@ -53,7 +54,7 @@ def runs_report(
             raise ValueError(f"`{name}` is {value}, but must be at least 0")
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
-    output = document.check_output(output)
+    output = check_output(output)
     folders = runs.find(given)
     if len(folders) > MOST_RUNS:
         raise ValueError(

@@ -6,7 +6,7 @@ it is read, and the one before it is taken instead.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +115,14 @@ class Checkpoints:
           ValueError: it holds parameters of other shapes, the first of which is named.
           DamagedError: there are checkpoints, but all are damaged.
         """
-        damaged: dict[int, str] = {}
+        damaged: dict[int, DamageError] = {}
         for step in self._candidates(damaged, best=best):
             try:
                 found = self._read(step, state, plateau)
             except DamageError as error:
-                found, damaged[step] = None, str(error)
+                found, damaged[step] = None, error
             if any(hosts.any_of(found is None)):
-                damaged.setdefault(step, "another process cannot read it")
+                damaged.setdefault(step, DamageError("another process cannot read it"))
                 continue
             assert found is not None
             self._warn(damaged, step, best=best)
@@ -132,7 +132,7 @@ class Checkpoints:
             reasons = "; ".join(f"{step}: {damaged[step]}" for step in sorted(damaged))
             raise DamagedError(
                 f"none of the checkpoints in {self._folder} can be used ({reasons}): "
-                "put back a copy of one, or remove the run folder to train anew"
+                + _advice(damaged.values())
             )
         return None
 
@@ -159,7 +159,7 @@ class Checkpoints:
         )
         return ocp.CheckpointManager(self._folder, options=options)
 
-    def _candidates(self, damaged: dict[int, str], *, best: bool) -> list[int]:
+    def _candidates(self, damaged: dict[int, DamageError], *, best: bool) -> list[int]:
         """Steps in the order to try; `damaged` gets those that cannot be ranked."""
         self.wait()
         steps = sorted(_steps(self._folder), reverse=True)
@@ -170,7 +170,7 @@ class Checkpoints:
             try:
                 found = record.read(self._folder / str(step))
             except DamageError as error:
-                damaged[step] = str(error)
+                damaged[step] = error
                 continue
             if found.validated:
                 ranked.append((found.progress.validation_accuracy, step))
@@ -204,12 +204,15 @@ class Checkpoints:
             raise
         except Exception as error:
             reason = disk.shortened(error).split(" See full")[0]
-            raise DamageError(f"its arrays are unreadable, {reason}") from error
+            raise DamageError(
+                f"its arrays are unreadable, {reason}",
+                lost=not record.can_be_read(checkpoint),
+            ) from error
         if found.digest not in (None, digest(restored)):
-            raise DamageError("its arrays are not what was saved")
+            raise DamageError("its arrays are not what was saved", lost=True)
         return found.progress, restored["state"], restored["plateau"]
 
-    def _warn(self, damaged: dict[int, str], taken: int, *, best: bool) -> None:
+    def _warn(self, damaged: dict[int, DamageError], taken: int, *, best: bool) -> None:
         if not hosts.is_first():
             return
         run = self._folder.parent
@@ -224,7 +227,7 @@ class Checkpoints:
                 *(step, run, damaged[step], instead),
             )
 
-    def _move_aside(self, damaged: dict[int, str]) -> None:
+    def _move_aside(self, damaged: dict[int, DamageError]) -> None:
         if self._read_only or not damaged:
             return
         self._manager.close()
@@ -255,6 +258,16 @@ class Checkpoints:
     def _failure(self, error: BaseException) -> OSError:
         self._failed = True
         return disk.not_saved(self._folder, self._writing or 0, error)
+
+
+def _advice(damaged: Iterable[DamageError]) -> str:
+    """What to do where no checkpoint can be used."""
+    if all(error.lost for error in damaged):
+        return "put back a copy of one, or remove the run folder to train anew"
+    return (
+        "put back a copy of one. Keep the run folder: arrays in it may be whole; try "
+        "the versions and settings of JAX and Orbax that its provenance.json names"
+    )
 
 
 class _Retention(checkpoint_managers.PreservationPolicy):

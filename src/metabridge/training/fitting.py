@@ -125,6 +125,13 @@ def fit(plan: Plan, state: State) -> Progress:
     return place.progress
 
 
+def for_steps(state: State, config: TrainConfig, mesh: Mesh) -> State:
+    """A state whose schedule ends at the last step; see `build.optimizer`."""
+    decay_steps = everywhere(jnp.asarray(config.steps, jnp.float32), mesh)
+    optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
+    return state._replace(optimizer=optimizer)
+
+
 def _last_saved(plan: Plan, state: State | None = None) -> Place:
     """The newest checkpoint, or the start."""
     _, plateau = setup.plateau_rule(plan.config.train)
@@ -135,6 +142,8 @@ def _last_saved(plan: Plan, state: State | None = None) -> Place:
         place = Place(state, plateau, START)
     else:
         progress, state, plateau = restored
+        # One that is trained further had another length.
+        state = for_steps(state, plan.config.train, plan.mesh)
         place = Place(state, plateau, progress)
     _draw_by(plan, place.progress.rollbacks)
     return place

@@ -71,8 +71,8 @@ def _logger(entry: Any) -> Logger:
         raise ValueError(f"unknown logger {entry!r}; known are {known}")
     if entry not in sys.modules and importlib.util.find_spec(entry) is None:
         raise ImportError(
-            f"the logger {entry!r} needs the package {entry}; install it with: "
-            f"pip install 'metabridge[{entry}]'"
+            f"the logger {entry!r} needs the package {entry}; in the clone of "
+            f"Metabridge: pip install '.[{entry}]'"
         )
     return WandbLogger() if entry == "wandb" else MLflowLogger()
 

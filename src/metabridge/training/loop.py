@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from metabridge import hosts
-from metabridge.config import Config, TrainConfig, resolve, with_steps
+from metabridge.config import Config, resolve, with_steps
 from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
 from metabridge.mesh import everywhere
-from metabridge.training import disk, preemption, run_folder, setup
+from metabridge.training import disk, further, preemption, run_folder, setup
 from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
-from metabridge.training.fitting import Plan, fit
+from metabridge.training.fitting import Plan, fit, for_steps
 from metabridge.training.loggers import Logger, Loggers, loggers_of
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
@@ -39,7 +37,8 @@ def train(
       config: what to run; `resolve` fills in what it leaves open.
       run_dir: a new or empty folder, or with `resume` that of an interrupted run.
         Default: a new one under ``runs/``.
-      resume: go on with the run in `run_dir`; without one there, start it.
+      resume: go on with the run in `run_dir`; without one there, start it. More steps
+        than a finished run had train it further, from its last checkpoint.
       loggers: who is told the records, too: "wandb", "mlflow" or a `Logger`. One that
         fails is left out with a warning.
 
@@ -56,13 +55,16 @@ def train(
     """
     config = resolve(config)
     told = Loggers(loggers_of(loggers))
+    more = False
     if resume and run_dir is not None:
-        result = run_folder.finished(run_dir, config)
+        more = further.is_further(run_dir, config)
+        result = None if more else run_folder.finished(run_dir, config)
         if result is not None:
             return result
     parts = parts_of(config)
     run_dir = _folder(config) if run_dir is None else run_dir
-    config = run_folder.check_run(run_dir, config, resume=resume)
+    if not more:
+        config = run_folder.check_run(run_dir, config, resume=resume)
     with run_folder.locked(run_dir):
         failed = True
         try:
@@ -100,10 +102,12 @@ def _train(
 
         def ready(state: State) -> State:
             """As the compiled step wants it, with a schedule of the right length."""
-            return everywhere(_for_steps(state, config.train), mesh)
+            return for_steps(everywhere(state, mesh), config.train, mesh)
 
         hosts.wait("run folder checked")
         if hosts.is_first():
+            if resume and further.is_further(run_dir, config):
+                further.begin(run_dir, config)
             run_folder.open_run(run_dir, config, resume=resume)
         told.open(config, run_dir)
         hosts.wait("run folder opened")
@@ -139,10 +143,3 @@ def _folder(config: Config) -> Path:
             "share: pass --run-dir"
         )
     return run_folder.choose(config)
-
-
-def _for_steps(state: State, config: TrainConfig) -> State:
-    """Lets the cosine schedule end at the last step; see `build.optimizer`."""
-    decay_steps = jnp.asarray(config.steps, jnp.float32)
-    optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
-    return state._replace(optimizer=optimizer)

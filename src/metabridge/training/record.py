@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from metabridge.training.disk import shortened
@@ -35,7 +36,16 @@ START = Progress(0, 0.0, 0.0, 0.0, 0)
 
 
 class DamageError(Exception):
-    """A checkpoint is not what was saved; the message says how."""
+    """A checkpoint is not what was saved; the message says how.
+
+    Args:
+      lost: whether its arrays are known to be lost. Else they may be whole: what stands
+        beside them is damaged, or they cannot be read as they were asked for.
+    """
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 # Of the machine, not of the checkpoint.
@@ -70,7 +80,7 @@ def read(checkpoint: Path) -> Record:
       DamageError: there is none, or it is not what was saved.
     """
     if not checkpoint.is_dir():
-        raise DamageError("it is not a folder")
+        raise DamageError("it is not a folder", lost=True)
     try:
         values = read_json(checkpoint / "progress" / "metadata")
         found = values.pop("checksum", None)
@@ -79,7 +89,8 @@ def read(checkpoint: Path) -> Record:
         known = {k: v for k, v in values.items() if k in Progress._fields}
         progress = Progress(**known)
     except FileNotFoundError as error:
-        raise DamageError("its progress is missing") from error
+        lost = not (checkpoint / "state").is_dir()
+        raise DamageError("its progress is missing", lost=lost) from error
     except (ValueError, AttributeError, TypeError) as error:
         raise DamageError(f"its progress is unreadable, {shortened(error)}") from error
     return Record(
@@ -104,8 +115,27 @@ def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
         raise
     except Exception as error:  # of many kinds, some of them None for a tree
         raise DamageError(
-            "the metadata of its arrays is missing or unreadable"
+            "the metadata of its arrays is missing or unreadable",
+            lost=not (checkpoint / "state").is_dir(),
         ) from error
+
+
+def can_be_read(checkpoint: Path) -> bool:
+    """Whether the arrays of a checkpoint can be read as they were saved, in whatever
+    types and shapes."""
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            saved: Any = reader.metadata(checkpoint / "state").item_metadata
+            template = jax.tree.map(
+                lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape),
+                saved.tree,
+            )
+            reader.restore(checkpoint / "state", template)
+    except OUR_ERRORS:
+        raise
+    except Exception:
+        return False
+    return True
 
 
 def check_shapes(

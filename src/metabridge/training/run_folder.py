@@ -111,7 +111,7 @@ def open_run(folder: Path, config: Config, *, resume: bool) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
-        _write(folder / "config.json", configs.to_json(config))
+        write_text(folder / "config.json", configs.to_json(config))
     if not (folder / "provenance.json").exists():
         write_json(folder / "provenance.json", provenance())
 
@@ -259,11 +259,14 @@ def peak_memory_mb() -> float:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes a file whole or not at all."""
-    _write(path, json.dumps(values, indent=2) + "\n")
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def _write(path: Path, text: str) -> None:
-    """The file is on the disk under another name before it gets its own."""
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    It is on the disk under another name before it gets its own.
+    """
     partial = path.with_name(path.name + _PARTIAL)
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -21,7 +21,8 @@ from metabridge.data.dataset import Dataset
 from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
-from metabridge.training import run_folder, setup
+from metabridge.output import check_output
+from metabridge.training import further, run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.integrity import digest
 from metabridge.training.sampler import example_of
@@ -62,8 +63,7 @@ def evaluate_run(
             config, data=dataclasses.replace(config.data, data_dir=data_dir)
         )
     check(config)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise ValueError(f"`output` is {output}, but its folder does not exist")
+    output = None if output is None else check_output(output)
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     learner = build.learner(config, dataset)
@@ -152,6 +152,7 @@ def finish(
         **costs,
         "provenance": {
             **run_folder.provenance(),
+            "stages": further.stages(run_dir),
             "config": json.loads(to_json(config)),
             "dataset": {"fingerprint": dataset.fingerprint()},
             "checkpoint": {"step": best.step, "digest": contents},

@@ -188,8 +188,8 @@ def _import_grain() -> Any:
         import grain
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "streaming images needs 'grain', which is not installed; install it with: "
-            "pip install 'metabridge[data]'",
+            "streaming images needs 'grain', which is not installed; in the clone of "
+            "Metabridge: pip install '.[data]'",
             name=error.name,
         ) from error
     return grain

@@ -13,7 +13,8 @@ from metabridge import build
 from metabridge.config import Config, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, variables_of
-from metabridge.training import run_folder, scoring, setup
+from metabridge.output import check_output
+from metabridge.training import further, run_folder, scoring, setup
 from metabridge.training.checkpoint import DamagedError
 from metabridge.training.loop import train
 from metabridge.types import Variables
@@ -66,8 +67,7 @@ def verify(
     config = run_folder.read_config(run_dir)
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"`tolerance` is {tolerance}, but must be in [0, 100]")
-    if output is not None and not output.absolute().parent.is_dir():
-        raise ValueError(f"`output` is {output}, but its folder does not exist")
+    output = None if output is None else check_output(output)
     result = _result(run_dir)
     recorded = _provenance(run_dir, result)
     checks = [_config_check(recorded.get("config"), config)]
@@ -225,7 +225,8 @@ def _retrained(
     again = dataclasses.replace(config, train=timed)
     with tempfile.TemporaryDirectory(prefix="metabridge-verify-") as scratch:
         folder = Path(scratch) / "run"
-        trained = train(again, folder)
+        stages = further.configs_of(again, further.stages(run_dir))
+        *_, trained = (train(stage, folder, resume=True) for stage in stages)
         runs = [
             scoring.restored(config, dataset, learner, each, best=False)
             for each in (run_dir, folder)

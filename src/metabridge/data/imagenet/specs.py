@@ -30,7 +30,7 @@ class Spec(NamedTuple):
 
 def _spec(name: str, per_class: int | None, totals: tuple[int, int, int]) -> Spec:
     path = resources.files("metabridge.data") / "splits" / f"{name}.json"
-    lists = json.loads(path.read_text())
+    lists = json.loads(path.read_text(encoding="utf-8"))
     classes = {split: tuple(sorted(lists[split])) for split in SPLITS}
     return Spec(name, per_class, dict(zip(SPLITS, totals, strict=True)), classes)
 

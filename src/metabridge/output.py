@@ -1,0 +1,60 @@
+"""What a command writes to: files, checked before its work, and standard streams."""
+
+import os
+import sys
+from pathlib import Path
+
+from metabridge.untrusted import expanded, shown
+
+
+def check_output(
+    output: str | os.PathLike[str],
+    name: str = "output",
+    *,
+    make_folder: bool = False,
+) -> Path:
+    """The path of a file that is to be written, checked before the work.
+
+    Args:
+      output: of the file; one that is there is replaced.
+      name: of the argument, for messages.
+      make_folder: make the folder of the file if there is none.
+
+    Raises:
+      ValueError: a folder, or a file in a folder that is not there.
+      OSError: a file or folder that cannot be written.
+    """
+    path = expanded(output)
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ValueError(f"`{name}` {shown(path)} is a folder; name a file")
+    if make_folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        raise ValueError(f"`{name}` is {shown(path)}, but its folder does not exist")
+    place = path if path.exists() else folder
+    if not os.access(place, os.W_OK):
+        raise OSError(
+            f"`{name}` is {shown(path)}, but {shown(place)} cannot be written"
+        )
+    return path
+
+
+def prepare_streams() -> None:
+    """Lets the standard streams take any text, and be closed.
+
+    A character that the locale's encoding lacks is printed as a question mark. What a
+    process prints whose stream is closed is dropped; the number of the stream is not
+    left to the next file that is opened, into which others would write.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream, mode = getattr(sys, name), "w" if number else "r"
+        if stream is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            opened = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, opened)
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

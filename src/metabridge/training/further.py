@@ -1,0 +1,139 @@
+"""Training a finished run further: more steps than it had, from its last checkpoint.
+
+Its configuration is rewritten for the new number of steps, its result kept as
+``result-STEPS.json``, and ``provenance.json`` lists the stages: where the schedule
+depends on the number of steps, one training of as many is another run.
+"""
+
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from metabridge.config import Config, TrainConfig, to_json
+from metabridge.training import run_folder
+from metabridge.training.run_folder import RunError
+from metabridge.untrusted import read_json
+
+_MAY_CHANGE = ("steps", "minutes", "validate_every", "early_stop")
+
+
+def is_further(folder: Path, config: Config) -> bool:
+    """Whether a configuration asks for more steps of the finished run in a folder.
+
+    Raises:
+      RunError: it asks for fewer; the run is not finished, has stopped early, or has
+        another configuration.
+    """
+    steps = config.train.steps
+    if steps is None or not (folder / "config.json").is_file():
+        return False
+    saved = run_folder.read_config(folder)
+    before = saved.train.steps
+    if before is None or steps == before:
+        return False
+    kept = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
+    same = dataclasses.replace(config.train, **kept)
+    run_folder.check_run(folder, dataclasses.replace(config, train=same), resume=True)
+    if steps < before:
+        raise RunError(
+            f"{folder} holds a run of {before} steps, and `steps` is {steps}: pass "
+            f"more to train it further, {before} to take it as it is, or another "
+            "--run-dir"
+        )
+    if not _is_finished(folder, before):
+        raise RunError(
+            f"{folder} holds a run of {before} steps that is not finished, and `steps` "
+            f"is {steps}: finish it with {before} first, or pass another --run-dir"
+        )
+    _check_early_stop(folder, saved.train, config.train)
+    return True
+
+
+def begin(folder: Path, config: Config) -> None:
+    """Makes a finished run one of more steps, and says what its schedule does.
+
+    A kill in between leaves a folder of which `is_further` says the same again.
+
+    Args:
+      folder: of the run, locked.
+      config: of the run, for more steps.
+    """
+    saved = run_folder.read_config(folder)
+    before = saved.train.steps or 0
+    earlier = stages(folder)
+    if not any(stage["steps"] == before for stage in earlier):
+        stage = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
+        values = run_folder.provenance() | {"stages": [*earlier, stage]}
+        run_folder.write_json(folder / "provenance.json", values)
+    result = folder / "result.json"
+    if result.is_file():
+        result.replace(_kept_result(folder, before))
+    run_folder.write_text(folder / "config.json", to_json(config))
+    print(
+        f"{folder} has been trained for {before} steps and goes on to "
+        f"{config.train.steps}: {_schedule(before, config.train)}",
+        file=sys.stderr,
+    )
+
+
+def stages(folder: Path) -> list[dict[str, Any]]:
+    """What a run was trained for before it was trained further, the first one first."""
+    try:
+        found = read_json(folder / "provenance.json")
+    except (OSError, ValueError):
+        return []
+    return found.get("stages", []) if isinstance(found, dict) else []
+
+
+def configs_of(config: Config, earlier: list[dict[str, Any]]) -> list[Config]:
+    """The configuration of each stage of a run, the last one its own."""
+    trains = [
+        dataclasses.replace(config.train, **{**stage, "minutes": None})
+        for stage in earlier
+    ]
+    return [*(dataclasses.replace(config, train=train) for train in trains), config]
+
+
+def _is_finished(folder: Path, steps: int) -> bool:
+    places = (folder / "result.json", _kept_result(folder, steps))
+    return any(place.is_file() for place in places)
+
+
+def _kept_result(folder: Path, steps: int) -> Path:
+    return folder / f"result-{steps}.json"
+
+
+def _check_early_stop(folder: Path, saved: TrainConfig, now: TrainConfig) -> None:
+    if saved.early_stop is None or not (folder / "result.json").is_file():
+        return
+    stopped = run_folder.read_result(folder).get("train_steps")
+    lenient = now.early_stop is None or now.early_stop > saved.early_stop
+    if stopped != saved.steps and not lenient:
+        raise RunError(
+            f"{folder} stopped early, at step {stopped} of {saved.steps}: to train it "
+            f"further, leave out `early_stop`, or pass more than {saved.early_stop}"
+        )
+
+
+def _schedule(before: int, config: TrainConfig) -> str:
+    """What happens to the learning rate after the steps that were."""
+    steps, rate = config.steps or 1, config.learning_rate or 0.0
+    if config.schedule == "cosine":
+        angle = math.pi * before / steps
+        text = (
+            f"the cosine ends at step {steps} now, so that the learning rate goes up "
+            f"from 0 to {rate * 0.5 * (1 + math.cos(angle)):.3g} and falls from there"
+        )
+    elif config.schedule == "staircase":
+        drops = ", ".join(f"{share * steps:.0f}" for share, _ in config.drops)
+        text = (
+            f"the drops of the learning rate, shares of all steps, are at {drops} now"
+        )
+    else:
+        text = "the learning rate stays what it was"
+    if config.average:
+        first = math.floor((1 - config.average) * steps)
+        text += f"; parameters are averaged from step {first} on"
+    return text

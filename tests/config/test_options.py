@@ -1,0 +1,88 @@
+"""Options of `metabridge train`: each name stands there once."""
+
+import dataclasses
+import re
+from typing import Annotated
+
+import pytest
+import tyro
+
+from metabridge import cli
+from metabridge.config import ALGORITHMS, MetaOptNetConfig, OwnConfig, register
+from metabridge.config.options import SECTIONS, check_options, options_of
+from tests.own import forgotten
+
+pytestmark = pytest.mark.usefixtures(forgotten.__name__)
+__all__ = ["forgotten"]
+
+
+def options(hint: object, name: str) -> type:
+    """A registrable dataclass with one field of that name and type."""
+    field = (name, hint, dataclasses.field(default=1.0))
+    return dataclasses.make_dataclass(
+        "MineConfig", [field], bases=(OwnConfig,), frozen=True
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_built_in_learner_takes_the_option_of_another(algorithm: str) -> None:
+    check_options(ALGORITHMS[algorithm])
+
+
+@pytest.mark.parametrize(
+    ("hint", "name", "message"),
+    [
+        (float, "C", r"`MineConfig.C` .* --C .* `EvaluationConfig.C`"),
+        (int, "run_dir", r"`MineConfig.run_dir` .* --run-dir .* `RunOptions.run_dir`"),
+        (bool, "help", r"`MineConfig.help` .* --help .* every command"),
+        (float, "no_resume", r"--no-resume .* `RunOptions.resume`"),
+        (
+            Annotated[float, tyro.conf.arg(name="data_dir")],
+            "place",
+            r"`MineConfig.place` .* --data-dir .* `DataConfig.data_dir`",
+        ),
+    ],
+)
+def test_registering_refuses_an_option_that_is_taken(
+    hint: object, name: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        register("mine", options(hint, name), lambda model, optimizer, **_: None)
+    assert "mine" not in ALGORITHMS
+
+
+def test_two_fields_of_a_learner_with_one_option_are_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class TwiceConfig(OwnConfig):
+        first: Annotated[float, tyro.conf.arg(name="second")] = 1.0
+        second: float = 2.0
+
+    with pytest.raises(ValueError, match=r"TwiceConfig.second.* `TwiceConfig.first`"):
+        check_options(TwiceConfig)
+
+
+def test_another_name_for_the_option_is_taken() -> None:
+    hint = Annotated[float, tyro.conf.arg(name="mine_C")]
+    register("mine", options(hint, "C"), lambda model, optimizer, **_: None)
+    assert options_of(ALGORITHMS["mine"]) == [("mine-C", "C")]
+
+
+def test_the_names_are_those_that_the_parser_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", "metaoptnet", "--help"])
+    shown = set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
+    kinds = (*SECTIONS, MetaOptNetConfig)
+    known = {name for kind in kinds for name, _ in options_of(kind)}
+    assert known <= shown
+    assert {"solver-C", "solver-penalty", "C", "penalty"} <= known
+
+
+@pytest.mark.parametrize("option", ["--C 2", "--C=2", "--solver-C 2", "--solver_C=2"])
+def test_comparing_takes_the_old_name_of_an_option_too(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._with_options(f"metaoptnet {option}") == MetaOptNetConfig(C=2.0)
+    warned = "--C of metaoptnet is --solver-C now" in capsys.readouterr().err
+    assert warned == option.startswith("--C")

@@ -1,0 +1,179 @@
+"""Each learner from its help to its report, by the real command line."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metabridge
+from metabridge.config import ALGORITHMS, options_of
+from tests.user_paths.calls import classify, command, features
+from tests.user_paths.table import (
+    FEW,
+    HEADS,
+    IMAGES,
+    LEARNERS,
+    RUN,
+    STEPS,
+    WAYS,
+    heads_of,
+    training,
+)
+
+Runs = Callable[[str], Path]
+NUMBERS = ("accuracy", "ci95", "pixel_centroid_accuracy", "pixel_centroid_ci95")
+
+few_or_extended = pytest.mark.parametrize(
+    "learner",
+    [
+        learner if learner in FEW else pytest.param(learner, marks=pytest.mark.extended)
+        for learner in LEARNERS
+    ],
+)
+every = pytest.mark.parametrize("learner", LEARNERS)
+
+
+def test_the_table_has_every_learner() -> None:
+    assert set(LEARNERS) == set(ALGORITHMS)
+
+
+@every
+def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train", learner, "--help") == 0
+    shown = set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
+    assert {name for name, _ in options_of(ALGORITHMS[learner])} <= shown
+    assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
+
+
+@few_or_extended
+def test_dry_run(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*training(learner, f"dry/{learner}", "--dry-run")) == 0
+    out = capsys.readouterr().out
+    assert f'"algorithm": "{learner}"' in out
+    assert "memory of a step" in out
+    assert not Path(f"dry/{learner}").exists()
+
+
+@every
+def test_training(learner: str, trained: Runs) -> None:
+    run = trained(learner)
+    config = json.loads((run / "config.json").read_text())
+    given = LEARNERS[learner].options
+    fields = dict(options_of(ALGORITHMS[learner]))
+    for option, value in zip(given[::2], given[1::2], strict=True):
+        assert config["learner"][fields[option.removeprefix("--")]] == float(value)
+    result = json.loads((run / "result.json").read_text())
+    assert result["train_steps"] == STEPS
+    assert result["head"] == ("own" if LEARNERS[learner].own_head else "logistic")
+    assert 0 <= result["accuracy"] <= 1
+    for name in ("learning_curves.png", "test_task.png", "metrics.jsonl"):
+        assert (run / name).stat().st_size
+
+
+@every
+def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
+    row, output = LEARNERS[learner], tmp_path / "result.json"
+    ways = 2 if row.any_ways else WAYS
+    shape = ("--ways", str(ways), "--shots", "2", "--queries", "3", "--tasks", "5")
+    run = str(trained(learner))
+    assert command("evaluate", run, *shape, "--output", str(output)) == 0
+    result = json.loads(output.read_text())
+    found = [result[name] for name in ("ways", "shots", "queries", "tasks")]
+    assert found == [ways, 2, 3, 5]
+
+
+@few_or_extended
+def test_evaluating_with_every_head(
+    learner: str, trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, output = str(trained(learner)), tmp_path / "result.json"
+    recorded = json.loads((trained(learner) / "result.json").read_text())
+    for head in heads_of(learner):
+        assert command("evaluate", run, "--head", head, "--output", str(output)) == 0
+        result = json.loads(output.read_text())
+        assert result["head"] == head
+        if head == recorded["head"]:
+            assert [result[n] for n in NUMBERS] == [recorded[n] for n in NUMBERS]
+    for head in set(HEADS) - set(heads_of(learner)):
+        capsys.readouterr()
+        assert command("evaluate", run, "--head", head) == 2
+        assert "has no adaptation of its own" in capsys.readouterr().err
+
+
+@every
+def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
+    run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
+    assert command("export", run, file) == 0
+    assert metabridge.load_body(file).config.algorithm == learner
+    np.testing.assert_array_equal(features(file), features(run))
+
+
+@few_or_extended
+def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
+    run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
+    metabridge.export_body(run, file)
+    assert classify(file) == classify(run)
+    # The classes are far apart, even in the features of an untrained body.
+    assert classify(run, head="centroid") == [name for name in "abc" for _ in range(3)]
+
+
+@few_or_extended
+def test_verifying(
+    learner: str, trained: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(trained(learner))
+    assert command("verify", run) == 0
+    assert f"{run} is reproduced" in capsys.readouterr().out
+
+
+def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
+    page, runs = tmp_path / "page.html", [str(trained(name)) for name in LEARNERS]
+    options = ("--output", str(page), "--examples", "0", "--tasks", "0")
+    assert command("report", *runs, *options) == 0
+    text = page.read_text(encoding="utf-8")
+    for learner in LEARNERS:
+        assert f">{learner}<" in text
+
+
+@few_or_extended
+def test_reporting_with_example_tasks(
+    learner: str, trained: Runs, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    options = ("--output", str(page), "--examples", "1", "--tasks", "2")
+    assert command("report", str(trained(learner)), *options) == 0
+    assert "Example tasks" in page.read_text(encoding="utf-8")
+
+
+def test_comparing_every_learner(
+    copied: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their runs are there, trained on as many images, and taken as they are."""
+    for learner in LEARNERS:
+        copied(learner)
+    named = [" ".join((name, *row.options)) for name, row in LEARNERS.items()]
+    folder = tmp_path / "copies"
+    options = ("--images", str(IMAGES), "--folder", str(folder))
+    assert command("compare", "--algorithms", ",".join(named), *RUN, *options) == 0
+    table = capsys.readouterr().out
+    for learner in LEARNERS:
+        assert f"| {learner} |" in table
+        assert not (folder / learner / "result-3.json").exists()
+
+
+@pytest.mark.extended
+def test_comparing_trains_in_processes_of_their_own(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METABRIDGE_LEARNERS", "tests.user_paths.own_learner")
+    named = "metaoptnet --C 0.2,scaled"
+    options = ("--images", str(IMAGES), "--folder", str(tmp_path / "both"))
+    assert command("compare", "--algorithms", named, *RUN, *options) == 0
+    out = capsys.readouterr().out
+    assert "| metaoptnet |" in out
+    assert "| scaled |" in out
