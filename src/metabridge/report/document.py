@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,18 +14,18 @@ MAX_BYTES = 3_000_000
 """Of a page."""
 
 
-def check_output(output: Path) -> Path:
+def check_output(output: str | os.PathLike[str]) -> Path:
     """Where a page is to go.
 
     Raises:
       ValueError: it cannot go there.
     """
-    output = expanded(output)
-    if output.is_dir():
-        raise ValueError(f"`output` {shown(output)} is a folder; name a file")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"`output` is {shown(output)}, but its folder does not exist")
-    return output
+    page = expanded(output)
+    if page.is_dir():
+        raise ValueError(f"`output` {shown(page)} is a folder; name a file")
+    if not page.absolute().parent.is_dir():
+        raise ValueError(f"`output` is {shown(page)}, but its folder does not exist")
+    return page
 
 
 def document(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
 from metabridge.mesh import everywhere
+from metabridge.precision import in_32_bits
 from metabridge.training import disk, preemption, run_folder, setup
 from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
@@ -24,11 +26,13 @@ from metabridge.training.loggers import Logger, Loggers, loggers_of
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
 from metabridge.training.step import steps_within
+from metabridge.untrusted import expanded
 
 
+@in_32_bits
 def train(
     config: Config,
-    run_dir: Path | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
     loggers: Sequence[str | Logger] = (),
@@ -54,20 +58,21 @@ def train(
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
-    config = resolve(config)
+    resolve(config)  # raises before anything is read
     told = Loggers(loggers_of(loggers))
-    if resume and run_dir is not None:
-        result = run_folder.finished(run_dir, config)
+    place = None if run_dir is None else expanded(run_dir)
+    if resume and place is not None and run_folder.is_finished(place):
+        result = run_folder.finished(place, setup.resolved(config))
         if result is not None:
             return result
     parts = parts_of(config)
-    run_dir = _folder(config) if run_dir is None else run_dir
-    config = run_folder.check_run(run_dir, config, resume=resume)
-    with run_folder.locked(run_dir):
+    place = _folder(parts.config) if place is None else place
+    config = run_folder.check_run(place, parts.config, resume=resume)
+    with run_folder.locked(place):
         failed = True
         try:
             parts = parts._replace(config=config)
-            result = _train(parts, run_dir, told, resume=resume)
+            result = _train(parts, place, told, resume=resume)
             failed = False
             return result
         finally:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -16,27 +17,31 @@ from metabridge.config import (
     check,
     images_per_step,
     to_json,
+    with_data_dir,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
+from metabridge.precision import in_32_bits
 from metabridge.training import run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.integrity import digest
 from metabridge.training.sampler import example_of
 from metabridge.types import Variables
+from metabridge.untrusted import expanded
 
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
+@in_32_bits
 def evaluate_run(
-    run_dir: Path,
+    run_dir: str | os.PathLike[str],
     evaluation: dict[str, Any],
     *,
     split: Literal["validation", "test"] = "test",
-    data_dir: Path | None = None,
-    output: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -44,7 +49,8 @@ def evaluate_run(
       run_dir: folder of the run.
       evaluation: fields of `EvaluationConfig` that differ from the run's.
       split: whose classes the tasks are made of. To choose an option, take validation.
-      data_dir: where the dataset is, if not where the run found it.
+      data_dir: where the dataset is, if not where the run found it; of
+        ``folder:PATH`` the folder of images.
       output: JSON file to write the result to.
 
     Returns:
@@ -53,26 +59,24 @@ def evaluate_run(
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
-    config = run_folder.read_config(run_dir)
-    config = dataclasses.replace(
-        config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
-    )
-    if data_dir is not None:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, data_dir=data_dir)
+    folder, file = expanded(run_dir), None if output is None else expanded(output)
+    config = with_data_dir(run_folder.read_config(folder), data_dir)
+    config = check(
+        dataclasses.replace(
+            config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
         )
-    check(config)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise ValueError(f"`output` is {output}, but its folder does not exist")
+    )
+    if file is not None and not file.absolute().parent.is_dir():
+        raise ValueError(f"`output` is {file}, but its folder does not exist")
     dataset = setup.load(config)
     setup.check_shapes(config, dataset)
     learner = build.learner(config, dataset)
-    variables, best = best_variables(config, dataset, learner, run_dir)
+    variables, best = best_variables(config, dataset, learner, folder)
     config, learner = _tuned(config, dataset, learner, variables)
     result = test(config, dataset, learner, variables, split)
     result |= {"best_step": best.step, "seed": config.train.seed}
-    if output is not None:
-        run_folder.write_json(output, result)
+    if file is not None:
+        run_folder.write_json(file, result)
     give_back_host_memory()
     return result
 

@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Key
 
-from metabridge.config import Config, MTLConfig, TrainConfig
+from metabridge.config import FOLDER, Config, MTLConfig, TrainConfig, resolve
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -60,6 +60,24 @@ def load(config: Config) -> Dataset:
     )
 
 
+def load_resolved(config: Config) -> tuple[Config, Dataset]:
+    """Resolves a configuration for its dataset, and loads that."""
+    dataset = load(resolve(config))
+    return resolve(config, classes=dataset.train.num_classes), dataset
+
+
+def resolved(config: Config) -> Config:
+    """A configuration resolved for its dataset, which is loaded only if that matters.
+
+    It does for the user's own images, of which there may be fewer classes than a
+    training task has by default.
+    """
+    found = resolve(config)
+    if found.data.dataset.startswith(FOLDER) and found != resolve(config, classes=2):
+        return load_resolved(config)[0]
+    return found
+
+
 def check_shapes(config: Config, dataset: Dataset) -> None:
     """Raises unless every split holds tasks of the shapes asked for."""
     name = config.data.dataset
@@ -68,6 +86,7 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
         dataset.train,
         what=f"split 'train' of {name!r}",
         rotations=bool(config.data.rotations),
+        prefix="train_",
     )
     for split_name in ("validation", "test"):
         episodes.check_shape(
