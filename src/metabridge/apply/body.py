@@ -16,7 +16,6 @@ from metabridge.config import (
     EvaluationConfig,
     MTLConfig,
     RFSConfig,
-    with_data_dir,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner
@@ -82,8 +81,7 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
     """
-    config = with_data_dir(run_folder.read_config(run_dir), data_dir)
-    dataset = setup.load(config)
+    config, dataset = setup.load_of_run(run_folder.read_config(run_dir), data_dir)
     learner = build.learner(config, dataset)
     variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))

@@ -1,6 +1,7 @@
 """Values of fields as their annotations have them, from Python or from JSON."""
 
 import dataclasses
+import functools
 import math
 import numbers
 import os
@@ -15,6 +16,8 @@ from metabridge.untrusted import quoted
 
 PathOption = Annotated[Path | str | None, tyro.conf.arg(metavar="PATH")]
 """A path, as text or as what has one; `resolve` makes it an absolute `Path`."""
+hints_of = functools.cache(typing.get_type_hints)
+"""The types of a dataclass's fields, by name."""
 _OTHER = object()  # a value of another type
 
 
@@ -25,7 +28,7 @@ def typed_fields(options: Any) -> Any:
       TypeError: a value of another type; the field, what it takes and what was given.
       ValueError: no choice of a `Literal`, a number that is not finite, or no path.
     """
-    hints = typing.get_type_hints(type(options))
+    hints = hints_of(type(options))
     values = {
         field.name: typed(hints[field.name], getattr(options, field.name), field.name)
         for field in dataclasses.fields(options)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
-from metabridge.config.fields import typed, typed_fields
+from metabridge.config.fields import hints_of, typed, typed_fields
 from metabridge.config.learners import (
     ALGORITHMS,
     GradientBasedConfig,
@@ -155,7 +155,7 @@ def _typed(config: Config) -> Config:
     }
     for name, section in sections.items():
         if name != "learner":  # which is of one of many classes
-            typed(type(getattr(Config(), name)), section, name)
+            typed(hints_of(Config)[name], section, name)
     return Config(**{name: typed_fields(part) for name, part in sections.items()})
 
 

@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import typing
 from typing import Any
 
-from metabridge.config.fields import typed
+from metabridge.config.fields import hints_of, typed
 from metabridge.config.learners import ALGORITHMS
 from metabridge.config.run import Config
 from metabridge.config.sections import (
@@ -67,7 +66,7 @@ def from_json(text: str) -> Config:
 def _section(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"section {where!r} of the configuration is not an object")
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(

@@ -112,10 +112,9 @@ def check_shape(
     available = int(split.images_per_class[smallest])
     if needed > available:
         raise ValueError(
-            f"`{shots}` is {shape.shots} and `{queries}` {shape.queries}, so a task "
-            f"takes {needed} images of a class, but class "
-            f"{split.class_names[smallest]!r} of {what} has {available}; pass "
-            f"{shots} + {queries} <= {available}"
+            f"a task takes {shape.shots} shots and {shape.queries} queries, {needed} "
+            f"images of a class, but class {split.class_names[smallest]!r} of {what} "
+            f"has {available}; pass {shots} + {queries} <= {available}"
         )
 
 

@@ -17,7 +17,6 @@ from metabridge.config import (
     check,
     images_per_step,
     to_json,
-    with_data_dir,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.devices import give_back_host_memory
@@ -60,7 +59,7 @@ def evaluate_run(
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
     folder, file = expanded(run_dir), None if output is None else expanded(output)
-    config = with_data_dir(run_folder.read_config(folder), data_dir)
+    config = run_folder.read_config(folder)
     config = check(
         dataclasses.replace(
             config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
@@ -68,7 +67,7 @@ def evaluate_run(
     )
     if file is not None and not file.absolute().parent.is_dir():
         raise ValueError(f"`output` is {file}, but its folder does not exist")
-    dataset = setup.load(config)
+    config, dataset = setup.load_of_run(config, data_dir)
     setup.check_shapes(config, dataset)
     learner = build.learner(config, dataset)
     variables, best = best_variables(config, dataset, learner, folder)

@@ -1,6 +1,7 @@
 """What a configuration comes to: its data, keys and task shapes, checked."""
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -9,7 +10,14 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Key
 
-from metabridge.config import FOLDER, Config, MTLConfig, TrainConfig, resolve
+from metabridge.config import (
+    FOLDER,
+    Config,
+    MTLConfig,
+    TrainConfig,
+    resolve,
+    with_data_dir,
+)
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -58,6 +66,31 @@ def load(config: Config) -> Dataset:
         image_size=data.image_size,
         skip_corrupt=data.skip_corrupt,
     )
+
+
+def load_of_run(
+    config: Config, data_dir: str | os.PathLike[str] | None
+) -> tuple[Config, Dataset]:
+    """The data of an earlier run, and its configuration with the place of the data.
+
+    Args:
+      config: of the run.
+      data_dir: where its data is now; see `with_data_dir`. None: as recorded.
+
+    Raises:
+      ValueError: as `load_dataset`.
+      FileNotFoundError: the data is not there.
+    """
+    config = with_data_dir(config, data_dir)
+    try:
+        return config, load(config)
+    except FileNotFoundError as error:
+        if data_dir is not None:
+            raise
+        raise FileNotFoundError(
+            f"the data of the run is not where it was: {error}. If it has moved, pass "
+            "`data_dir` (--data-dir)"
+        ) from error
 
 
 def load_resolved(config: Config) -> tuple[Config, Dataset]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from metabridge import build
-from metabridge.config import Config, to_json, with_data_dir
+from metabridge.config import Config, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, variables_of
 from metabridge.precision import in_32_bits
@@ -81,8 +81,7 @@ def verify(
     same = bool(environment) and all(c.outcome == "ok" for c in environment)
     if tolerance is None:
         tolerance = 0.0 if same else TOLERANCE
-    config = with_data_dir(config, data_dir)
-    dataset = setup.load(config)
+    config, dataset = setup.load_of_run(config, data_dir)
     setup.check_shapes(config, dataset)
     found = dataset.fingerprint()
     checks.append(_equal("dataset", recorded.get("dataset", {}), "fingerprint", found))
