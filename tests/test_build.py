@@ -40,6 +40,19 @@ def test_bodies() -> None:
     assert small == ResNet12(drop_rate=0.1, block_size=2)
 
 
+@pytest.mark.parametrize("name", ["conv4", "conv4_r2d2", "resnet12", "mlp"])
+def test_bodies_take_rectangles(name: Any) -> None:
+    config = resolve(Config(model=ModelConfig(name, width=8)))
+    learner = build.learner(config, build.Shapes((16, 36, 3), 10))
+    example = jnp.zeros((1, 16, 36, 3))
+    state = jax.eval_shape(learner.init, jax.random.key(0), example)
+    assert learner.frozen_body is not None
+    features = jax.eval_shape(
+        learner.frozen_body.embed, variables_of(state), jnp.zeros((2, 16, 36, 3))
+    )
+    assert features.shape[0] == 2
+
+
 def test_bodies_in_half_precision() -> None:
     config = ModelConfig(width=8, precision="bfloat16")
     assert build.model(config, 32) == Conv4(8, dtype=jnp.bfloat16)

@@ -45,6 +45,19 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return " ".join((printed.out + printed.err).replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("given", "size"), [(("84",), 84), (("28", "42"), (28, 42)), ((), None)]
+)
+def test_a_side_or_height_and_width(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], size: object
+) -> None:
+    found = []
+    monkeypatch.setattr(cli, "_dry_run", found.append)
+    option = ("--image-size", *given) if given else ()
+    call("train", "mtl", *option, "--dry-run", "--dataset=folder:x")
+    assert found[0].data.image_size == size
+
+
 def test_a_run_leaves_result_and_figures(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     assert result.keys() >= {

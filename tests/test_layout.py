@@ -14,7 +14,7 @@ MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
     {"types", "untrusted"},
-    {"config", "devices", "commands", "hosts", "mesh", "output"},
+    {"config", "devices", "commands", "hosts", "mesh", "output", "precision"},
     {"data", "models", "heads", "averaging"},
     {"learners"},
     {"build", "evaluation", "contract"},

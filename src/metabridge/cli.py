@@ -92,7 +92,8 @@ def evaluate(
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
-      data_dir: TFDS folder, if the data has moved.
+      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
+        images, or the images of folder:PATH.
       output: JSON file for the result.
     """
     from metabridge.training.scoring import evaluate_run
@@ -129,7 +130,8 @@ def verify(
 
     Args:
       run: Folder of the run.
-      data_dir: TFDS folder, if the data has moved.
+      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
+        images, or the images of folder:PATH.
       tolerance: Points of accuracy that the numbers may differ by. Default: 0 with the
         versions and devices of the run, else 0.1.
       retrain: Train again from the seed, too, and compare the final parameters.
@@ -159,7 +161,8 @@ def export(
       run: Folder of the run; its best checkpoint is taken.
       file: NAME.safetensors; the card is NAME.md.
       licence: Of the body, for the card.
-      data_dir: TFDS folder, if the data has moved.
+      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
+        images, or the images of folder:PATH.
     """
     from metabridge.apply import export_body
 
@@ -251,7 +254,8 @@ def report(
       examples: Test tasks to show.
       tasks: Test tasks to count confusions over. With --examples 0 --tasks 0 neither
         data nor checkpoints are read.
-      data_dir: TFDS folder, if the data has moved.
+      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
+        images, or the images of folder:PATH.
     """
     from metabridge.report import closeness_report, runs_report
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from metabridge.learners import Learner, State, variables_of
 from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.precision import in_32_bits
 from metabridge.types import Examples, Task
 
 _PARAMETERS = {
@@ -32,6 +33,7 @@ class ContractError(ValueError):
     """A learner does not keep its contract; how."""
 
 
+@in_32_bits
 def check_learner(
     learner: Learner,
     input_shape: tuple[int, ...],

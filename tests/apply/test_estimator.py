@@ -48,6 +48,16 @@ def test_three_lines_on_a_run(run: Path) -> None:
     assert list(classifier.classes_) == sorted(split.class_names)
 
 
+def test_64_bit_mode_gives_the_answers_of_32() -> None:
+    expected = fitted().decision_function(IMAGES)
+    with jax.enable_x64(True):
+        found = fitted().decision_function(IMAGES)
+        features = BODY.embed(IMAGES[:2])
+    assert found.dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(features, BODY.embed(IMAGES[:2]))
+
+
 def test_the_logistic_head_is_that_of_scikit_learn_on_the_features() -> None:
     ours = fitted(C=2.0)
     features = BODY.embed(IMAGES)

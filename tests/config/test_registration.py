@@ -128,7 +128,12 @@ class Plain(OwnConfig):
         ("mine", OwnConfig, mine, "OwnConfig must be a frozen dataclass derived"),
         ("mine", MineConfig, lambda model, rule: None, "shift, rounds, kind.*'shift'"),
         ("mine", Required, lambda m, o, shift: None, "every field .* needs a default"),
-        ("mine", NoJSON, lambda m, o, table: None, "which is not frozenset"),
+        (
+            "mine",
+            NoJSON,
+            lambda m, o, table: None,
+            "of type str, but must be frozenset",
+        ),
     ],
 )
 def test_what_cannot_serve_is_refused(name, options, factory, message: str) -> None:

@@ -1,6 +1,7 @@
 """Configurations: recipes for what is left open, and ranges."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +176,56 @@ def test_balanced_tasks_are_no_fixed_ones() -> None:
     configs.resolve(Config(train=train))
     with pytest.raises(ValueError, match="`balanced` tasks are drawn anew"):
         configs.resolve(Config(MTLConfig(heads="shared"), train=train))
+
+
+def test_training_ways_follow_the_classes_there_are() -> None:
+    few = Config(data=DataConfig("folder:x"))
+    assert configs.resolve(few).train.train_ways == 20
+    found = configs.resolve(few, classes=10).train
+    assert (found.train_ways, found.steps) == (10, 1_000_000 // 50)
+    assert configs.resolve(few, classes=64).train.train_ways == 20
+    turned = Config(data=DataConfig("folder:x", rotations=True))
+    assert configs.resolve(turned, classes=4).train.train_ways == 16
+    # Not what the user says, nor what follows from the tested tasks.
+    said = Config(data=few.data, train=TrainConfig(train_ways=12))
+    assert configs.resolve(said, classes=10).train.train_ways == 12
+    alike = Config(ProtoNetConfig(), few.data)
+    assert configs.resolve(alike, classes=3).train.train_ways == 5
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "kind", "message"),
+    [
+        ("train", "learning_rate", "1e-3", TypeError, "'1e-3', of type str"),
+        ("train", "steps", "100", TypeError, "'100', of type str"),
+        ("data", "image_size", "84", TypeError, "'84', of type str"),
+        ("data", "image_size", (28, 2000), ValueError, r"\(28, 2000\), but must be at"),
+        ("data", "image_size", (0, 28), ValueError, r"\(0, 28\), but must be at least"),
+        ("model", "model", "conv5", ValueError, "'conv5', but must be one of conv4"),
+        ("learner", "logit_scale", "1", TypeError, "'1', of type str"),
+    ],
+)
+def test_types_are_looked_at_before_ranges(section, name, value, kind, message) -> None:
+    config = Config()
+    # As an untyped program would; the test run itself checks what is constructed.
+    part = dataclasses.replace(getattr(config, section))
+    object.__setattr__(part, name, value)
+    object.__setattr__(config, section, part)
+    with pytest.raises(kind, match=f"`{name}` is {message}"):
+        configs.resolve(config)
+
+
+def test_text_and_whole_numbers_are_taken() -> None:
+    train = TrainConfig()
+    object.__setattr__(train, "learning_rate", 1)
+    found = configs.resolve(Config(data=DataConfig(data_dir="data"), train=train))
+    assert type(found.train.learning_rate) is float
+    assert isinstance(found.data.data_dir, Path)
+    for wrong in ("learner", "train"):
+        config = Config()
+        object.__setattr__(config, wrong, {"steps": 1})
+        with pytest.raises(TypeError, match=f"`{wrong}` is {{'steps': 1}}"):
+            configs.resolve(config)
 
 
 def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:

@@ -19,10 +19,13 @@ FULL = Config(
         drops=((0.5, 0.1), (0.75, 0.01)),
     ),
 )
+RECTANGLES = Config(data=DataConfig(dataset="folder:x", image_size=(28, 42)))
 TAUGHT = Config(learner=RFSConfig(teacher=Path("runs/teacher")))
 
 
-@pytest.mark.parametrize("config", [Config(), FULL, configs.resolve(FULL), TAUGHT])
+@pytest.mark.parametrize(
+    "config", [Config(), FULL, configs.resolve(FULL), TAUGHT, RECTANGLES]
+)
 def test_json_and_back(config: Config) -> None:
     text = configs.to_json(config)
     assert configs.from_json(text) == config
@@ -61,6 +64,7 @@ def edited(path: str, value) -> str:
         (edited("train.drops", [[0.5, "x"]]), r"`train.drops\[0\]\[1\]` is 'x'"),
         (edited("learner.feature_norm", 1), "`learner.feature_norm` is 1"),
         (edited("data.data_dir", 1), "`data.data_dir` is 1"),
+        (edited("data.image_size", [28]), r"`data.image_size` is \[28\]"),
         (edited("data.augmentation", [1]), r"`data.augmentation` is \[1\]"),
     ],
 )

@@ -35,3 +35,6 @@ def test_data_and_checkpoints_that_are_gone(trained: Path, tmp_path: Path) -> No
     found = form([moved], 1)
     assert not found.groups
     assert found.notes[0].startswith("No example tasks of none, 3-way 2-shot: ")
+    place = runs[1].config.data.dataset.removeprefix("folder:")
+    found = form([moved], 1, data_dir=place)
+    assert [list(group.members) for group in found.groups] == [[0]]

@@ -99,6 +99,24 @@ def test_a_resumed_run_equals_one_in_one_go(
         assert one == two
 
 
+@pytest.mark.extended
+def test_a_run_in_64_bit_mode_is_that_of_32(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    streamed = dataclasses.replace(whole.config.train, stream=True)
+    jax.config.update("jax_enable_x64", True)  # of threads, too
+    try:
+        result = train(dataclasses.replace(whole.config, train=streamed), "run")
+        assert jax.numpy.ones(1).dtype == jax.numpy.float64
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    for name in ("checkpoint", "dataset"):
+        assert result["provenance"][name] == whole.result["provenance"][name]
+    for name in ("accuracy", "pixel_centroid_accuracy", "validation_accuracy"):
+        assert result[name] == whole.result[name]
+
+
 def test_a_folder_that_holds_a_run_is_refused(whole: Run) -> None:
     files = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
     with pytest.raises(RunError, match=r"already holds a run: pass --resume"):
@@ -161,7 +179,11 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
     [
         ("evaluation", {"ways": 9}, "`ways` is 9, but split 'validation' of"),
         ("evaluation", {"queries": 7}, r"2 shots and 7 queries, 9 images.*has 8"),
-        ("train", {"train_ways": 9}, r"`ways` is 9, but split 'train' of .* 8 classes"),
+        (
+            "train",
+            {"train_ways": 9},
+            r"`train_ways` is 9, but split 'train' .* 8 classes",
+        ),
         ("train", {"train_shots": 8}, r"8 shots and 1 queries, 9 images"),
         ("train", {"devices": 3}, r"`devices` is 3, .*divide `tasks_per_step` \(4\)"),
         ("model", {"model": "conv4"}, r"conv4 .* needs 16x16 .*has 8x8"),

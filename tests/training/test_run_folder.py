@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,24 @@ def test_opening_again_needs_resume_and_the_same_configuration(tmp_path: Path) -
         run_folder.open_run(tmp_path, other, resume=True)
     assert "train.seed was 0, is 3" in str(error.value)
     assert run_folder.read_config(tmp_path) == CONFIG
+
+
+def test_runs_of_earlier_versions_have_relative_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = resolve(Config(data=DataConfig(dataset="folder:birds")))
+    before = dataclasses.replace(now, data=DataConfig(**before_places(now)))
+    run_folder.open_run(tmp_path / "run", before, resume=False)
+    assert run_folder.check_run(tmp_path / "run", now, resume=True) == now
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"data\.dataset was 'folder:.*/elsewhere/birds"):
+        run_folder.check_run(tmp_path / "run", now, resume=True)
+
+
+def before_places(config: Config) -> dict[str, Any]:
+    return dataclasses.asdict(config.data) | {"dataset": "folder:birds"}
 
 
 def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:

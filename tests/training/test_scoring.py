@@ -1,8 +1,11 @@
 """Results of a run, and of evaluating it again in other ways."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -77,6 +80,26 @@ def test_evaluating_again_gives_the_same_and_writes_it(
     assert other["tasks"] == 25
     assert other["accuracy"] > 0.5
     assert np.isfinite(other["ci95"])
+
+
+def test_the_folder_and_the_data_may_be_named_by_text_from_elsewhere(
+    whole: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(images, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    folder = os.path.relpath(whole.folder)
+    result = evaluate_run(folder, {}, data_dir="moved", output="again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == result
+    assert result["dataset"] == f"folder:{tmp_path}/moved"
+    for name in ("accuracy", "ci95", "pixel_centroid_accuracy"):
+        assert result[name] == whole.result[name]
+
+
+def test_64_bit_mode_gives_the_numbers_of_32(whole: Run) -> None:
+    with jax.enable_x64(True):
+        result = evaluate_run(whole.folder, {})
+    for name in ("accuracy", "ci95", "pixel_centroid_accuracy"):
+        assert result[name] == whole.result[name]
 
 
 @pytest.mark.parametrize(

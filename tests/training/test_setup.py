@@ -66,7 +66,7 @@ def test_rotations_need_square_images_and_count_as_classes() -> None:
         config, data=dataclasses.replace(config.data, rotations=True)
     )
     setup.check_shapes(turned, with_images(16, 16))
-    with pytest.raises(ValueError, match=r"`ways` is 32, but .* has 8 classes"):
+    with pytest.raises(ValueError, match=r"`train_ways` is 32, but .* has 8 classes"):
         setup.check_shapes(config, with_images(16, 16))
     with pytest.raises(ValueError, match="`rotations` needs square images, not 16x24"):
         setup.check_shapes(turned, with_images(16, 24))
@@ -75,6 +75,41 @@ def test_rotations_need_square_images_and_count_as_classes() -> None:
     with pytest.raises(ValueError, match="`rotation_weight` needs square images"):
         setup.check_shapes(few, with_images(16, 24))
     setup.check_shapes(few, with_images(16, 16))
+
+
+def test_a_default_task_has_no_more_classes_than_there_are(images: Path) -> None:
+    config = toy.config(images, train_ways=None, train_shots=2)
+    resolved = setup.resolved(config)
+    assert resolved.train.train_ways == 8
+    dataset = setup.load(resolved)
+    assert setup.load_resolved(config)[0] == resolved
+    setup.check_shapes(resolved, dataset)
+    # Nothing is read where nothing depends on it.
+    nowhere = toy.config(Path("/no/such"), train_ways=4)
+    assert setup.resolved(nowhere) == resolve(nowhere)
+    with pytest.raises(ValueError, match=r"`train_ways` is 9.*pass train_ways <= 8"):
+        setup.check_shapes(resolve(toy.config(images, train_ways=9)), dataset)
+    with pytest.raises(ValueError, match=r"pass train_shots \+ train_queries <= 8"):
+        setup.check_shapes(resolve(toy.config(images, train_shots=9)), dataset)
+
+
+def test_images_of_a_folder_become_rectangles(images: Path) -> None:
+    config = toy.config(images)
+    data = dataclasses.replace(config.data, image_size=(6, 10))
+    config = resolve(dataclasses.replace(config, data=data))
+    assert setup.load(config).image_shape == (6, 10, 1)
+
+
+def test_data_of_a_run_that_has_moved(images: Path, tmp_path: Path) -> None:
+    gone = resolve(toy.config(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match=r"pass `data_dir` \(--data-dir\)"):
+        setup.load_of_run(gone, None)
+    config, dataset = setup.load_of_run(gone, str(images))
+    assert config.data.dataset == f"folder:{images}"
+    assert dataset.fingerprint() == setup.load(config).fingerprint()
+    with pytest.raises(FileNotFoundError, match="no/such") as caught:
+        setup.load_of_run(gone, "/no/such")
+    assert "--data-dir" not in str(caught.value)
 
 
 def test_convolutions_need_sixteen_pixels() -> None:

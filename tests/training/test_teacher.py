@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from metabridge import build
-from metabridge.config import Config, LearnerConfig, MTLConfig, RFSConfig, resolve
+from metabridge.config import (
+    Config,
+    LearnerConfig,
+    MTLConfig,
+    RFSConfig,
+    resolve,
+    with_data_dir,
+)
 from metabridge.evaluation import Score
 from metabridge.learners import variables_of
 from metabridge.training import RunError, loop, run_folder, setup, train
@@ -88,6 +95,15 @@ def test_a_teacher_of_another_model_or_other_classes_is_refused(
     )
     with pytest.raises(RunError, match=r"model\.width is 16 .* 17 here; data\.rotat"):
         teacher_of(other, setup.load(config))
+    # The same images in another place are the same classes.
+    fingerprint = setup.load(config).fingerprint()
+    made_by = {"provenance": {"dataset": {"fingerprint": fingerprint}}}
+    shutil.copytree(images, tmp_path / "moved")
+    moved = with_data_dir(student, tmp_path / "moved")
+    with pytest.raises(RunError, match=r"data\.dataset is .*moved' here"):
+        teacher_of(moved, setup.load(moved))
+    run_folder.write_json(folder / "result.json", made_by)
+    assert teacher_of(moved, setup.load(moved)) is not None
     shutil.rmtree(images / "train" / "train_7")
     with pytest.raises(ValueError, match=r"holds \(8,\) for .*bias.* take \(7,\)"):
         teacher_of(student, setup.load(config))

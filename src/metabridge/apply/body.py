@@ -1,6 +1,7 @@
 """A trained body with all that is needed to apply it, apart from its data."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,17 @@ import numpy as np
 from metabridge import build
 from metabridge.apply.images import Images, checked
 from metabridge.build import Shapes
-from metabridge.config import Config, EvaluationConfig, MTLConfig, RFSConfig
+from metabridge.config import (
+    FOLDER,
+    Config,
+    EvaluationConfig,
+    MTLConfig,
+    RFSConfig,
+)
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
 from metabridge.learners import Learner
+from metabridge.precision import in_32_bits
 from metabridge.training import run_folder, scoring, setup
 from metabridge.types import Variables
 
@@ -49,6 +57,7 @@ class Body:
         """The same with more about it."""
         return dataclasses.replace(self, about={**self.about, **values})
 
+    @in_32_bits
     def embed(self, images: Any) -> np.ndarray:
         """Features ``[N, D]`` of images, as `FewShotClassifier` takes them.
 
@@ -78,22 +87,20 @@ def reading_of(config: Config) -> Reading:
     return Reading(data.background, data.white_level, data.max_pixels)
 
 
-def from_run(run_dir: Path, *, data_dir: Path | None = None) -> Body:
+@in_32_bits
+def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -> Body:
     """The body in the best checkpoint of a run.
 
     Args:
       run_dir: folder of the run.
-      data_dir: where the dataset is, if not where the run found it. Its normalisation
-        is taken from it, so it has to be there.
+      data_dir: where the dataset is, if not where the run found it; of
+        ``folder:PATH`` the folder of images. Its normalisation is taken from it, so it
+        has to be there.
 
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
     """
-    config = run_folder.read_config(run_dir)
-    if data_dir is not None:
-        data = dataclasses.replace(config.data, data_dir=data_dir)
-        config = dataclasses.replace(config, data=data)
-    dataset = setup.load(config)
+    config, dataset = setup.load_of_run(run_folder.read_config(run_dir), data_dir)
     learner = build.learner(config, dataset)
     variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
@@ -119,8 +126,8 @@ def result_of(run_dir: Path) -> dict[str, Any]:
 def without_paths(config: Config) -> Config:
     """A configuration without folders of the machine that it was run on."""
     name = config.data.dataset
-    if name.startswith("folder:"):
-        name = "folder:" + name.rstrip("/").split("/")[-1].removeprefix("folder:")
+    if name.startswith(FOLDER):
+        name = FOLDER + name.rstrip("/").split("/")[-1].removeprefix(FOLDER)
     learner = config.learner
     if isinstance(learner, MTLConfig | RFSConfig):
         learner = dataclasses.replace(learner, teacher=None)

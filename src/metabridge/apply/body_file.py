@@ -22,6 +22,7 @@ from metabridge import build, devices
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import Config, check, from_json, to_json
+from metabridge.precision import in_32_bits
 from metabridge.types import Variables
 from metabridge.untrusted import parse_json, quoted, shown
 
@@ -57,6 +58,7 @@ def write(path: Path, body: Body) -> None:
     partial.replace(path)
 
 
+@in_32_bits
 def read(path: Path) -> Body:
     """The body that `write` wrote; the file may be from anybody.
 
@@ -81,7 +83,7 @@ def read(path: Path) -> Body:
 def _read(file: Any) -> Body:
     header = _header((file.metadata() or {}).get(_ENTRY))
     config = from_json(json.dumps(header["config"]))
-    check(config)
+    config = check(config)
     _ = reading_of(config).colour  # which is any text to `check`
     shapes = Shapes(_image_shape(header), _number(header, "num_classes", _MAX_CLASSES))
     mean, std = (_per_channel(header, name, shapes) for name in ("mean", "std"))

@@ -24,6 +24,7 @@ from metabridge.config import (
     HeadName,
     check,
 )
+from metabridge.precision import in_32_bits
 
 _NUMBERS = {
     "C": float,
@@ -92,6 +93,7 @@ class FewShotClassifier:
         self.test_steps = test_steps
         self.data_dir = data_dir
 
+    @in_32_bits
     def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
         """Adapts to a task.
 
@@ -180,6 +182,7 @@ class FewShotClassifier:
             input_tags=InputTags(two_d_array=False, three_d_array=True),
         )
 
+    @in_32_bits
     def _scores(self, images: Any) -> np.ndarray:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")

@@ -36,11 +36,7 @@ def export_body(
     path = check_output(file, "file")
     beside = path.with_suffix(".md")
     _check(path, beside, licence)
-    if isinstance(run, Body):
-        body = run
-    else:
-        place = None if data_dir is None else Path(data_dir)
-        body = from_run(expanded(run), data_dir=place)
+    body = run if isinstance(run, Body) else from_run(expanded(run), data_dir=data_dir)
     if licence is not None:
         body = body.with_about(licence=licence)
     text = card(body, file_name=path.name)

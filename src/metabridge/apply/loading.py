@@ -38,7 +38,7 @@ def load_body(
         )
     if not place.is_dir():
         return body_file.read(place)
-    return from_run(place, data_dir=None if data_dir is None else Path(data_dir))
+    return from_run(place, data_dir=data_dir)
 
 
 def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:

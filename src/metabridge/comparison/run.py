@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,20 +18,22 @@ from metabridge.config import (
     ALGORITHMS,
     Config,
     LearnerConfig,
-    resolve,
     with_images,
 )
+from metabridge.precision import in_32_bits
 from metabridge.training import preemption, run_folder, setup, train
+from metabridge.untrusted import expanded
 
 _T = TypeVar("_T")
 
 
+@in_32_bits
 def compare(
     algorithms: Sequence[str | LearnerConfig],
     config: Config | None = None,
     *,
     images: int | None = None,
-    folder: Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Trains and scores algorithms with equal budgets, and writes what came out.
 
@@ -60,6 +63,7 @@ def compare(
     configs = plan(algorithms, config, images)
     if folder is None:
         folder = Path("runs") / f"compare-{run_folder.task_name(config)}"
+    folder = expanded(folder)
     _check(configs, folder)
     folder.mkdir(parents=True, exist_ok=True)
     errors: dict[str, str | None] = {}
@@ -101,7 +105,7 @@ def plan(
     minutes = 1.0 if given.minutes is None else given.minutes
     timed = dataclasses.replace(given, minutes=minutes)
     configs = {
-        name: resolve(dataclasses.replace(config, learner=learner, train=timed))
+        name: setup.resolved(dataclasses.replace(config, learner=learner, train=timed))
         for name, learner in zip(names, learners, strict=True)
     }
     if images is None:

@@ -1,10 +1,11 @@
 """The options of each learner, by the name of its algorithm."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import tyro
+
+from metabridge.config.fields import PathOption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class MTLConfig:
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
     rotation_weight: float = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
-    teacher: Path | None = None
+    teacher: PathOption = None
     """Folder of an MTL run to distil from: the same model, heads and data. Default:
     none."""
     distillation: float = 0.5
@@ -167,7 +168,7 @@ class MatchingConfig:
 class RFSConfig:
     """RFS: classification over all training classes, then a head on frozen features."""
 
-    teacher: Path | None = None
+    teacher: PathOption = None
     """Folder of an RFS run to distil from: the same model and data. Default: none."""
     distillation: float = 0.5
     """Share of the loss that the teacher has, in [0, 1]."""

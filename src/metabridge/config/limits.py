@@ -59,7 +59,8 @@ def check_whole(section: Any, *, may_be_open: tuple[str, ...] = ()) -> None:
         value = getattr(section, name)
         if value is None and name in (*_MAY_BE_OPEN, *may_be_open):
             continue
-        if value is None or value < least:
+        sides: Any = value if isinstance(value, tuple) else (value,)  # of `image_size`
+        if value is None or min(sides) < least:
             raise ValueError(f"`{name}` is {value}, but must be at least {least}")
-        if value > most:
+        if max(sides) > most:
             raise ValueError(f"`{name}` is {value}, but must be at most {most}")

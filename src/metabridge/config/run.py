@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
+from metabridge.config.fields import hints_of, typed, typed_fields
 from metabridge.config.learners import (
     ALGORITHMS,
     GradientBasedConfig,
@@ -19,12 +20,14 @@ from metabridge.config.learners import (
     RFSConfig,
 )
 from metabridge.config.limits import check_whole
+from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     TrainConfig,
 )
+from metabridge.untrusted import quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +104,27 @@ _EPISODIC = (
 _FREE = ("init_shift", "label_smoothing", "distillation", "rotation_weight")
 
 
-def resolve(config: Config) -> Config:
+def resolve(config: Config, *, classes: int | None = None) -> Config:
     """Fills in what the user left open, and checks what needs no data.
 
     With `minutes`, the steps and what follows from them stay open until they are timed.
+    Paths become absolute, so that a run finds its data from any working folder.
+
+    Args:
+      config: what to run.
+      classes: of the training split, if it is known; where the user leaves open the
+        classes of a training task, it has no more than these.
 
     Raises:
+      TypeError: a value of another type than its field's.
       ValueError: a number out of its range, which is named.
     """
+    config = with_absolute_paths(_typed(config))
     defaults = _BODIES[config.model.model] | _RECIPES.get(config.data.dataset, _NATURAL)
+    if classes is not None:
+        turned = _fill(config.data, defaults).rotations
+        most = max(classes * (4 if turned else 1), 2)
+        defaults["train_ways"] = min(defaults["train_ways"], most)
     defaults |= _for_learner(config)
     check_budget(config.train)
     train = _fill(config.train, defaults)
@@ -125,8 +140,23 @@ def resolve(config: Config) -> Config:
         train=train,
         evaluation=_fill(config.evaluation, defaults),
     )
-    check(config)
-    return config
+    return check(config)
+
+
+def _typed(config: Config) -> Config:
+    if not dataclasses.is_dataclass(config.learner):
+        raise TypeError(
+            f"`learner` is {quoted(config.learner)}, but must be the options of one, "
+            "for example MTLConfig()"
+        )
+    config.algorithm  # noqa: B018 - raises for options of no known learner
+    sections = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(Config)
+    }
+    for name, section in sections.items():
+        if name != "learner":  # which is of one of many classes
+            typed(hints_of(Config)[name], section, name)
+    return Config(**{name: typed_fields(part) for name, part in sections.items()})
 
 
 def _is_episodic(learner: LearnerConfig) -> bool:
@@ -163,8 +193,17 @@ def _fill(section: Any, defaults: dict[str, Any]) -> Any:
     return dataclasses.replace(section, **open_fields)
 
 
-def check(config: Config) -> None:
-    """Raises ValueError for a number out of its range, which is named."""
+def check(config: Config) -> Config:
+    """Checks the types and ranges of a resolved configuration.
+
+    Returns:
+      The configuration, each value of the type of its field: 1 as 1.0, text as a path.
+
+    Raises:
+      TypeError: a value of another type; the field, what it takes and what was given.
+      ValueError: a number out of its range, which is named.
+    """
+    config = _typed(config)
     # Open until steps are timed.
     timed = config.train.minutes is not None and config.train.steps is None
     check_whole(config.train, may_be_open=("steps", "validate_every") if timed else ())
@@ -202,6 +241,7 @@ def check(config: Config) -> None:
         )
     _check_drops(config.train)
     _check_learner(config)
+    return config
 
 
 def _check_drops(config: TrainConfig) -> None:

@@ -1,15 +1,19 @@
 """Data, model, training and evaluation: what a run is told whatever its learner."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from metabridge.config.fields import PathOption
 
 HeadName = Literal[
     "own", "logistic", "ridge", "svm", "centroid", "attention", "finetune"
 ]
 DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
+ImageSize = Annotated[
+    int | tuple[int, int] | None, tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +23,10 @@ class DataConfig:
     dataset: DatasetName = "glyphs"
     """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
     (`metabridge datasets`)."""
-    data_dir: Path | None = None
+    data_dir: PathOption = None
     """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
-    image_size: int | None = None
-    """Side to which the images of a folder are resized."""
+    image_size: ImageSize = None
+    """Side, or height and width, to which the images of a folder are resized."""
     skip_corrupt: bool = False
     """Leave out image files that cannot be read, with a warning each."""
     background: str = "white"
@@ -69,8 +73,8 @@ class TrainConfig:
     """How the body is trained."""
 
     train_ways: int | None = None
-    """Classes of a training task. Default: the dataset's recipe for MTL and RFS; as in
-    a test task for the others."""
+    """Classes of a training task. Default: the dataset's recipe for MTL and RFS, no
+    more than a folder has for training; as in a test task for the others."""
     train_shots: int | None = None
     """Support images a class in training."""
     train_queries: int | None = None

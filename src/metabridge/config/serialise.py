@@ -2,12 +2,9 @@
 
 import dataclasses
 import json
-import math
-import types
-import typing
-from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any
 
+from metabridge.config.fields import hints_of, typed
 from metabridge.config.learners import ALGORITHMS
 from metabridge.config.run import Config
 from metabridge.config.sections import (
@@ -69,7 +66,7 @@ def from_json(text: str) -> Config:
 def _section(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"section {where!r} of the configuration is not an object")
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(
@@ -78,55 +75,15 @@ def _section(kind: type, values: Any, where: str) -> Any:
         )
     return kind(
         **{
-            name: _value(hints[name], value, f"{where}.{name}")
+            name: _typed(hints[name], value, f"{where}.{name}")
             for name, value in values.items()
         }
     )
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """A JSON value as the type of its field; only the types used above."""
-    options = (
-        typing.get_args(hint)
-        if typing.get_origin(hint) in (typing.Union, types.UnionType)
-        else (hint,)
-    )
-    for option in options:
-        if typing.get_origin(option) is Literal:
-            # By type, too: 1 and True are equal.
-            if any(
-                type(v) is type(value) and v == value for v in typing.get_args(option)
-            ):
-                return value
-        elif option is type(None) and value is None:
-            return None
-        elif option is Path and isinstance(value, str):
-            if "\0" in value:
-                raise ValueError(f"`{where}` is {quoted(value)}, which is no path")
-            return Path(value)
-        elif option is float and _is_number(value):
-            return _finite(value, where)
-        elif typing.get_origin(option) is tuple and isinstance(value, list):
-            kinds = typing.get_args(option)
-            if kinds[-1] is ...:
-                kinds = (kinds[0],) * len(value)
-            if len(kinds) == len(value):
-                pairs = enumerate(zip(kinds, value, strict=True))
-                return tuple(_value(kind, v, f"{where}[{i}]") for i, (kind, v) in pairs)
-        elif type(value) is option:
-            return value
-    raise ValueError(f"`{where}` is {quoted(value)}, which is not {hint}")
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return type(value) in (int, float)  # True is an integer, too
-
-
-def _finite(value: int | float, where: str) -> float:
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A JSON value as the type of its field; of another type it is bad content."""
     try:
-        number = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"`{where}` is {quoted(value)}, which is not finite")
-    return number
+        return typed(hint, value, where)
+    except TypeError as error:
+        raise ValueError(str(error)) from error

@@ -84,7 +84,8 @@ def _crop_flip(
     """Crop after padding by an eighth of 32 pixels (a tenth of 84), flip at random."""
     key_crop, key_flip = jax.random.split(key)
     image = _crop(key_crop, image)
-    return jnp.where(jax.random.bernoulli(key_flip), image[:, ::-1], image)
+    flip = jax.random.bernoulli(key_flip, jnp.asarray(0.5, jnp.float32))
+    return jnp.where(flip, image[:, ::-1], image)
 
 
 def _crop(
@@ -92,7 +93,7 @@ def _crop(
 ) -> Float[Array, "H W channels"]:
     padding = 8 if image.shape[0] >= 64 else 4
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-    corner = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+    corner = jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32)
     zero = jnp.zeros((), corner.dtype)
     return jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
 
@@ -104,7 +105,7 @@ def _jitter(key: Key[Array, ""], image: Float[Array, "H W 3"]) -> Float[Array, "
     drawn order would compute all six.
     """
     brightness, contrast, saturation = jax.random.uniform(
-        key, (3,), minval=0.6, maxval=1.4
+        key, (3,), jnp.float32, minval=0.6, maxval=1.4
     )
     image = jnp.clip(image * brightness, 0.0, 1.0)
     image = _blend(image, _grey(image).mean(keepdims=True), contrast)
@@ -134,7 +135,7 @@ def _drawing(
     """
     height, width, _ = image.shape
     turn, shear_x, shear_y, scale_x, scale_y, shift_x, shift_y = jax.random.uniform(
-        key, (7,), minval=-1.0, maxval=1.0
+        key, (7,), jnp.float32, minval=-1.0, maxval=1.0
     )
     angle = turn * jnp.deg2rad(12.0)
     rotation = jnp.stack(

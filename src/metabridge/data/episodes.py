@@ -71,7 +71,12 @@ def image_bank(split: Split) -> ImageBank:
 
 
 def check_shape(
-    shape: TaskShape, split: Split, *, what: str, rotations: bool = False
+    shape: TaskShape,
+    split: Split,
+    *,
+    what: str,
+    rotations: bool = False,
+    prefix: str = "",
 ) -> None:
     """Raises unless tasks of this shape can be drawn from this split.
 
@@ -80,23 +85,27 @@ def check_shape(
       split: where the tasks are to come from.
       what: how to name the split in an error, e.g. "split 'test' of 'fc100'".
       rotations: whether quarter turns of a class count as classes.
+      prefix: of the names of the options that an error names, e.g. "train_".
 
     Raises:
       ValueError: too few ways, or more than there are classes; shots or queries
         below their minimum; more images a class than the smallest class has.
     """
+    ways, shots, queries = (prefix + name for name in TaskShape._fields)
     if shape.ways < 2:
-        raise ValueError(f"`ways` is {shape.ways}, but a task needs at least 2 classes")
+        raise ValueError(
+            f"`{ways}` is {shape.ways}, but a task needs at least 2 classes"
+        )
     if shape.shots < 1 or shape.queries < 0:
         raise ValueError(
-            f"`shots` is {shape.shots} and `queries` {shape.queries}, but a task needs "
-            "at least 1 support image a class and no negative number of queries"
+            f"`{shots}` is {shape.shots} and `{queries}` {shape.queries}, but a task "
+            "needs at least 1 support image a class and no negative number of queries"
         )
     classes = split.num_classes * (4 if rotations else 1)
     if shape.ways > classes:
         raise ValueError(
-            f"`ways` is {shape.ways}, but {what} has {classes} classes; "
-            f"pass ways <= {classes}"
+            f"`{ways}` is {shape.ways}, but {what} has {classes} classes; "
+            f"pass {ways} <= {classes}"
         )
     needed = shape.shots + shape.queries
     smallest = int(split.images_per_class.argmin())
@@ -105,7 +114,7 @@ def check_shape(
         raise ValueError(
             f"a task takes {shape.shots} shots and {shape.queries} queries, {needed} "
             f"images of a class, but class {split.class_names[smallest]!r} of {what} "
-            f"has {available}; pass shots + queries <= {available}"
+            f"has {available}; pass {shots} + {queries} <= {available}"
         )
 
 
@@ -138,10 +147,11 @@ def sample_episode(
     if drawn is None:
         every = num_classes * (4 if rotations else 1)
         drawn = jax.random.choice(key_classes, every, (shape.ways,), replace=False)
+        drawn = drawn.astype(jnp.int32)
     turns, base = drawn // num_classes, drawn % num_classes
     # The images with the largest random numbers are a uniform draw without
     # replacement; places behind the end of a smaller class get no number.
-    numbers = jax.random.uniform(key_examples, (shape.ways, max_size))
+    numbers = jax.random.uniform(key_examples, (shape.ways, max_size), jnp.float32)
     exists = jnp.arange(max_size)[None] < classes.size[base][:, None]
     needed = shape.shots + shape.queries
     _, places = jax.lax.top_k(jnp.where(exists, numbers, -1.0), needed)

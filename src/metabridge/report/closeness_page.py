@@ -1,5 +1,6 @@
 """`metabridge report --theory RESULT`: the closeness of MTL and GBML, to explore."""
 
+import os
 from pathlib import Path
 
 from metabridge.output import check_output
@@ -8,7 +9,10 @@ from metabridge.report.explorer import Explorer, read
 from metabridge.report.markup import Markup, data, element, join, task_buttons
 
 
-def closeness_report(result: Path, output: Path = Path("report.html")) -> Path:
+def closeness_report(
+    result: str | os.PathLike[str],
+    output: str | os.PathLike[str] = Path("report.html"),
+) -> Path:
     """Writes the explorer of what ``make ntk-compare`` found.
 
     Args:
@@ -21,7 +25,7 @@ def closeness_report(result: Path, output: Path = Path("report.html")) -> Path:
     Raises:
       ValueError: no such result, or a page that cannot be written.
     """
-    output = check_output(output)
+    page = check_output(output)
     explorer = read(result)
     text = document.document(
         "Metabridge: closeness of MTL and meta-learning",
@@ -34,8 +38,8 @@ def closeness_report(result: Path, output: Path = Path("report.html")) -> Path:
             f"the page would have {len(text.encode()):,} bytes; the limit is "
             f"{document.MAX_BYTES:,}: compare fewer depths or times"
         )
-    output.write_text(text, encoding="utf-8")
-    return output
+    page.write_text(text, encoding="utf-8")
+    return page
 
 
 def _body(explorer: Explorer) -> Markup:

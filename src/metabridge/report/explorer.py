@@ -1,7 +1,7 @@
 """The part of ``results.json`` of ``make ntk-compare`` that the page draws, checked."""
 
 import math
-from pathlib import Path
+import os
 from typing import Any, NamedTuple
 
 from metabridge.untrusted import expanded, quoted, read_json, shown
@@ -19,30 +19,30 @@ class Explorer(NamedTuple):
     """What the script reads; nothing but numbers."""
 
 
-def read(path: Path) -> Explorer:
+def read(path: str | os.PathLike[str]) -> Explorer:
     """Reads a result.
 
     Raises:
       ValueError: no file, or not what ``make ntk-compare`` writes.
     """
-    path = expanded(path)
-    if not path.is_file():
+    file = expanded(path)
+    if not file.is_file():
         raise ValueError(
-            f"there is no result {shown(path)}: `make ntk-compare` writes "
+            f"there is no result {shown(file)}: `make ntk-compare` writes "
             "results/ntk-compare/results.json"
         )
-    values = read_json(path)
+    values = read_json(file)
     found = values.get("explorer") if isinstance(values, dict) else None
     if not isinstance(found, dict):
         raise ValueError(
-            f"{shown(path)} has no curves to explore: make it anew with "
+            f"{shown(file)} has no curves to explore: make it anew with "
             "`make ntk-compare`"
         )
     try:
         return _checked(found)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"{shown(path)} is no result of `make ntk-compare`: {error}"
+            f"{shown(file)} is no result of `make ntk-compare`: {error}"
         ) from error
 
 

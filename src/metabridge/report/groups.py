@@ -1,11 +1,10 @@
 """Runs that are tested on the same tasks, and what each of them says of these."""
 
-import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from metabridge.config import Config
+from metabridge.config import Config, with_data_dir
 from metabridge.data.dataset import Dataset
 from metabridge.report import inspection
 from metabridge.report.inspection import Drawn, Inspection
@@ -37,7 +36,7 @@ def form(
     runs: Sequence[Run],
     num_tasks: int,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Found:
     """Puts the same test tasks before the checkpoints of all runs that know them.
@@ -54,7 +53,7 @@ def form(
     """
     sharing: dict[str, list[tuple[int, Config]]] = {}
     for number, run in enumerate(runs):
-        config = _moved(run.config, data_dir)
+        config = with_data_dir(run.config, data_dir)
         sharing.setdefault(_key(config), []).append((number, config))
     groups: list[Group] = []
     notes: list[str] = []
@@ -89,14 +88,6 @@ def _inspected(
             yield number, inspection.inspect(runs[number], config, dataset, drawn)
         except (ValueError, OSError) as error:
             notes.append(f"No example tasks of the run {name}: {shown(error)}")
-
-
-def _moved(config: Config, data_dir: Path | None) -> Config:
-    if data_dir is None:
-        return config
-    return dataclasses.replace(
-        config, data=dataclasses.replace(config.data, data_dir=data_dir)
-    )
 
 
 def _key(config: Config) -> str:

@@ -1,6 +1,7 @@
 """The runs of a report, read from their folders and checked."""
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Run(NamedTuple):
     """What made it: command, commit, versions."""
 
 
-def find(given: Sequence[Path]) -> list[Path]:
+def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The folders of the runs that are meant.
 
     Args:

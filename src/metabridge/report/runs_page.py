@@ -1,10 +1,12 @@
 """`metabridge report RUNS`: runs beside each other on one page."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from metabridge.output import check_output
+from metabridge.precision import in_32_bits
 from metabridge.report import document, runs, series
 from metabridge.report.configurations import configurations
 from metabridge.report.confusion_view import confusion_view
@@ -21,13 +23,14 @@ from metabridge.report.task_view import task_data, task_view
 from metabridge.untrusted import expanded
 
 
+@in_32_bits
 def runs_report(
-    given: Sequence[Path] = (),
-    output: Path = Path("report.html"),
+    given: Sequence[str | os.PathLike[str]] = (),
+    output: str | os.PathLike[str] = Path("report.html"),
     *,
     examples: int = 3,
     tasks: int = 100,
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Writes a page that compares runs.
@@ -39,7 +42,8 @@ def runs_report(
       examples: test tasks to show; fewer, if the page would pass 3 MB.
       tasks: test tasks to count confusions over; with 0 of both, neither data nor
         checkpoints are read.
-      data_dir: where the datasets are, if not where the runs found them.
+      data_dir: where the data of the runs is, if not where they found it; of
+        ``folder:PATH`` the folder of images.
       tell: is told what is being done.
 
     Returns:
@@ -54,7 +58,7 @@ def runs_report(
             raise ValueError(f"`{name}` is {value}, but must be at least 0")
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
-    output = check_output(output)
+    page = check_output(output)
     folders = runs.find(given)
     if len(folders) > MOST_RUNS:
         raise ValueError(
@@ -68,8 +72,8 @@ def runs_report(
     while len(text.encode()) > MAX_BYTES and examples > 0:
         examples -= 1
         text = _text(found, groups, examples, by_class=tasks > 0)
-    output.write_text(text, encoding="utf-8")
-    return output
+    page.write_text(text, encoding="utf-8")
+    return page
 
 
 MOST_RUNS = 60

@@ -50,12 +50,12 @@ class Step(NamedTuple):
 
 
 def parts_of(config: Config) -> Parts:
-    """What a resolved configuration names.
+    """What a configuration names, resolved for its data.
 
     Raises:
       ValueError: the data does not hold its tasks, or the devices do not suit.
     """
-    dataset = setup.load(config)
+    config, dataset = setup.load_resolved(config)
     setup.check_shapes(config, dataset)
     build.check_precision(config.model, jax.devices()[0])
     counts = jax.device_count(), jax.process_count()

@@ -7,13 +7,15 @@ from typing import Any
 
 import jax
 
-from metabridge.config import Config, images_per_step, resolve, to_json, with_steps
+from metabridge.config import Config, images_per_step, to_json, with_steps
 from metabridge.devices import give_back_host_memory
+from metabridge.precision import in_32_bits
 from metabridge.training import disk, stream
 from metabridge.training.assembly import parts_of, start_of, step_of
 from metabridge.training.step import seconds_per_step, steps_of
 
 
+@in_32_bits
 def dry_run(config: Config) -> dict[str, Any]:
     """Builds a run up to its first steps, which are timed and thrown away.
 
@@ -28,7 +30,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     Raises:
       ValueError: what `train` would refuse, memory included; not the run folder.
     """
-    parts = parts_of(resolve(config))
+    parts = parts_of(config)
     train = parts.config.train
     with contextlib.ExitStack() as closing:
         start = start_of(parts, closing)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
 from metabridge.mesh import everywhere
+from metabridge.precision import in_32_bits
 from metabridge.training import disk, further, preemption, run_folder, setup
 from metabridge.training.assembly import Parts, parts_of, start_of, step_of
 from metabridge.training.checkpoint import Checkpoints
@@ -22,11 +24,13 @@ from metabridge.training.loggers import Logger, Loggers, loggers_of
 from metabridge.training.sampler import example_of
 from metabridge.training.scoring import finish
 from metabridge.training.step import steps_within
+from metabridge.untrusted import expanded
 
 
+@in_32_bits
 def train(
     config: Config,
-    run_dir: Path | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
     loggers: Sequence[str | Logger] = (),
@@ -53,23 +57,26 @@ def train(
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
-    config = resolve(config)
+    resolve(config)  # raises before anything is read
     told = Loggers(loggers_of(loggers))
+    place = None if run_dir is None else expanded(run_dir)
     more = False
-    if resume and run_dir is not None:
-        more = further.is_further(run_dir, config)
-        result = None if more else run_folder.finished(run_dir, config)
+    if resume and place is not None and (place / "config.json").is_file():
+        known = setup.resolved(config)
+        more = further.is_further(place, known)
+        result = None if more else run_folder.finished(place, known)
         if result is not None:
             return result
     parts = parts_of(config)
-    run_dir = _folder(config) if run_dir is None else run_dir
+    place = _folder(parts.config) if place is None else place
+    config = parts.config
     if not more:
-        config = run_folder.check_run(run_dir, config, resume=resume)
-    with run_folder.locked(run_dir):
+        config = run_folder.check_run(place, config, resume=resume)
+    with run_folder.locked(place):
         failed = True
         try:
             parts = parts._replace(config=config)
-            result = _train(parts, run_dir, told, resume=resume)
+            result = _train(parts, place, told, resume=resume)
             failed = False
             return result
         finally:

@@ -75,7 +75,8 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
             f"{folder} already holds a run: pass --resume to go on with it, or "
             "another --run-dir"
         )
-    saved = read_config(folder)
+    # Runs of earlier versions have paths as they were given.
+    saved = configs.with_absolute_paths(read_config(folder))
     steps = saved.train.steps
     if config.train.steps is None and steps is not None:
         timed = configs.with_steps(config.train, steps)
@@ -162,13 +163,18 @@ def locked(folder: Path) -> Iterator[None]:
                     empty.rmdir()
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether there is a result, whole or damaged."""
+    return (folder / "result.json").is_file()
+
+
 def finished(folder: Path, config: Config) -> dict[str, Any] | None:
     """The result of a run that is finished, and its folder; None if it is not.
 
     Raises:
       RunError: the run has another configuration.
     """
-    if not (folder / "result.json").is_file():
+    if not is_finished(folder):
         return None
     check_run(folder, config, resume=True)
     try:

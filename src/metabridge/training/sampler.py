@@ -70,7 +70,7 @@ class Sampler:
         tasks = every // self.shape.ways
         key = jax.random.fold_in(self.tasks_key, number // tasks)
         first = (number % tasks) * self.shape.ways
-        order = jax.random.permutation(key, every)
+        order = jax.random.permutation(key, jnp.arange(every, dtype=jnp.int32))
         return jax.lax.dynamic_slice(order, (first,), (self.shape.ways,))
 
     def __call__(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -22,22 +23,25 @@ from metabridge.devices import give_back_host_memory
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
 from metabridge.output import check_output
+from metabridge.precision import in_32_bits
 from metabridge.training import further, run_folder, setup
 from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.integrity import digest
 from metabridge.training.sampler import example_of
 from metabridge.types import Variables
+from metabridge.untrusted import expanded
 
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
+@in_32_bits
 def evaluate_run(
-    run_dir: Path,
+    run_dir: str | os.PathLike[str],
     evaluation: dict[str, Any],
     *,
     split: Literal["validation", "test"] = "test",
-    data_dir: Path | None = None,
-    output: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -45,7 +49,8 @@ def evaluate_run(
       run_dir: folder of the run.
       evaluation: fields of `EvaluationConfig` that differ from the run's.
       split: whose classes the tasks are made of. To choose an option, take validation.
-      data_dir: where the dataset is, if not where the run found it.
+      data_dir: where the dataset is, if not where the run found it; of
+        ``folder:PATH`` the folder of images.
       output: JSON file to write the result to.
 
     Returns:
@@ -54,25 +59,23 @@ def evaluate_run(
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
-    config = run_folder.read_config(run_dir)
-    config = dataclasses.replace(
-        config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
-    )
-    if data_dir is not None:
-        config = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, data_dir=data_dir)
+    folder = expanded(run_dir)
+    config = run_folder.read_config(folder)
+    config = check(
+        dataclasses.replace(
+            config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
         )
-    check(config)
-    output = None if output is None else check_output(output)
-    dataset = setup.load(config)
+    )
+    file = None if output is None else check_output(output)
+    config, dataset = setup.load_of_run(config, data_dir)
     setup.check_shapes(config, dataset)
     learner = build.learner(config, dataset)
-    variables, best = best_variables(config, dataset, learner, run_dir)
+    variables, best = best_variables(config, dataset, learner, folder)
     config, learner = _tuned(config, dataset, learner, variables)
     result = test(config, dataset, learner, variables, split)
     result |= {"best_step": best.step, "seed": config.train.seed}
-    if output is not None:
-        run_folder.write_json(output, result)
+    if file is not None:
+        run_folder.write_json(file, result)
     give_back_host_memory()
     return result
 

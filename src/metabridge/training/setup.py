@@ -1,6 +1,7 @@
 """What a configuration comes to: its data, keys and task shapes, checked."""
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -9,7 +10,14 @@ import optax
 import optax.contrib
 from jaxtyping import Array, Key
 
-from metabridge.config import Config, MTLConfig, TrainConfig
+from metabridge.config import (
+    FOLDER,
+    Config,
+    MTLConfig,
+    TrainConfig,
+    resolve,
+    with_data_dir,
+)
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -64,6 +72,49 @@ def load(config: Config) -> Dataset:
     )
 
 
+def load_of_run(
+    config: Config, data_dir: str | os.PathLike[str] | None
+) -> tuple[Config, Dataset]:
+    """The data of an earlier run, and its configuration with the place of the data.
+
+    Args:
+      config: of the run.
+      data_dir: where its data is now; see `with_data_dir`. None: as recorded.
+
+    Raises:
+      ValueError: as `load_dataset`.
+      FileNotFoundError: the data is not there.
+    """
+    config = with_data_dir(config, data_dir)
+    try:
+        return config, load(config)
+    except FileNotFoundError as error:
+        if data_dir is not None:
+            raise
+        raise FileNotFoundError(
+            f"the data of the run is not where it was: {error}. If it has moved, pass "
+            "`data_dir` (--data-dir)"
+        ) from error
+
+
+def load_resolved(config: Config) -> tuple[Config, Dataset]:
+    """Resolves a configuration for its dataset, and loads that."""
+    dataset = load(resolve(config))
+    return resolve(config, classes=dataset.train.num_classes), dataset
+
+
+def resolved(config: Config) -> Config:
+    """A configuration resolved for its dataset, which is loaded only if that matters.
+
+    It does for the user's own images, of which there may be fewer classes than a
+    training task has by default.
+    """
+    found = resolve(config)
+    if found.data.dataset.startswith(FOLDER) and found != resolve(config, classes=2):
+        return load_resolved(config)[0]
+    return found
+
+
 def check_shapes(config: Config, dataset: Dataset) -> None:
     """Raises unless every split holds tasks of the shapes asked for."""
     name = config.data.dataset
@@ -72,6 +123,7 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
         dataset.train,
         what=f"split 'train' of {name!r}",
         rotations=bool(config.data.rotations),
+        prefix="train_",
     )
     for split_name in ("validation", "test"):
         episodes.check_shape(

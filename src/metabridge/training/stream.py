@@ -178,7 +178,8 @@ class _Steps:
         return _ENDLESS
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        with jax.default_device(self._host):
+        # A thread of its own, for which the mode of the training does not hold.
+        with jax.enable_x64(False), jax.default_device(self._host):
             support, query = jax.device_get(self._rows(np.int32(number)))
         return self._images[support[self._own]], self._images[query[self._own]]
 

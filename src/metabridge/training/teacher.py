@@ -5,11 +5,12 @@ import operator
 from pathlib import Path
 
 from metabridge import build
-from metabridge.config import Config, MTLConfig, RFSConfig
+from metabridge.config import Config, MTLConfig, RFSConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
-from metabridge.training.run_folder import RunError, read_config
+from metabridge.training.run_folder import RunError, read_config, read_result
 from metabridge.training.scoring import best_variables
 from metabridge.types import Variables
+from metabridge.untrusted import expanded
 
 # What decides which classes there are, and how large their images.
 _DATA = ("data.dataset", "data.image_size", "data.rotations")
@@ -42,10 +43,24 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
     options = config.learner
     if not isinstance(options, MTLConfig | RFSConfig) or options.teacher is None:
         return None
-    taught = read_config(options.teacher)
-    _check(options.teacher, taught, config)
+    folder = expanded(options.teacher)
+    taught = with_absolute_paths(read_config(folder))
+    if _has_data(folder, dataset):  # perhaps in another place by now
+        taught = dataclasses.replace(
+            taught, data=dataclasses.replace(taught.data, dataset=config.data.dataset)
+        )
+    _check(folder, taught, config)
     learner = build.learner(taught, dataset)
-    return best_variables(taught, dataset, learner, options.teacher)[0]
+    return best_variables(taught, dataset, learner, folder)[0]
+
+
+def _has_data(folder: Path, dataset: Dataset) -> bool:
+    """Whether a run was trained on the images of a dataset, wherever they were."""
+    try:
+        recorded = read_result(folder)["provenance"]["dataset"]["fingerprint"]
+    except (RunError, KeyError, TypeError):
+        return False
+    return recorded == dataset.fingerprint()
 
 
 def _check(folder: Path, teacher: Config, config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,11 +15,12 @@ from metabridge.config import Config, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
+from metabridge.precision import in_32_bits
 from metabridge.training import further, run_folder, scoring, setup
 from metabridge.training.checkpoint import DamagedError
 from metabridge.training.loop import train
 from metabridge.types import Variables
-from metabridge.untrusted import read_json
+from metabridge.untrusted import expanded, read_json
 
 TOLERANCE = 0.1
 """Points of accuracy that may lie between the numbers of different versions."""
@@ -38,19 +40,21 @@ class Check(NamedTuple):
     """As it is now."""
 
 
+@in_32_bits
 def verify(
-    run_dir: Path,
+    run_dir: str | os.PathLike[str],
     *,
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     tolerance: float | None = None,
     retrain: bool = False,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Scores the best checkpoint of a run again, and compares with its result.
 
     Args:
       run_dir: folder of the run.
-      data_dir: where the dataset is, if not where the run found it.
+      data_dir: where the dataset is, if not where the run found it; of
+        ``folder:PATH`` the folder of images.
       tolerance: points of accuracy, in [0, 100], that numbers may differ by. Default: 0
         with the versions and devices of the run, else `TOLERANCE`.
       retrain: train again from the seed, too, in a folder that is removed, and compare
@@ -64,38 +68,36 @@ def verify(
     Raises:
       ValueError: no run or no result there, or data that it cannot run on.
     """
-    config = run_folder.read_config(run_dir)
+    folder = expanded(run_dir)
+    config = run_folder.read_config(folder)
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise ValueError(f"`tolerance` is {tolerance}, but must be in [0, 100]")
-    output = None if output is None else check_output(output)
-    result = _result(run_dir)
-    recorded = _provenance(run_dir, result)
+    file = None if output is None else check_output(output)
+    result = _result(folder)
+    recorded = _provenance(folder, result)
     checks = [_config_check(recorded.get("config"), config)]
     environment = _environment_checks(recorded)
     checks += environment
     same = bool(environment) and all(c.outcome == "ok" for c in environment)
     if tolerance is None:
         tolerance = 0.0 if same else TOLERANCE
-    if data_dir is not None:
-        data = dataclasses.replace(config.data, data_dir=data_dir)
-        config = dataclasses.replace(config, data=data)
-    dataset = setup.load(config)
+    config, dataset = setup.load_of_run(config, data_dir)
     setup.check_shapes(config, dataset)
     found = dataset.fingerprint()
     checks.append(_equal("dataset", recorded.get("dataset", {}), "fingerprint", found))
     learner = build.learner(config, dataset)
     checks += _scores(
-        config, dataset, learner, run_dir, result, recorded, tolerance / 100
+        config, dataset, learner, folder, result, recorded, tolerance / 100
     )
     if retrain:
-        checks += _retrained(config, dataset, learner, run_dir, result, same=same)
+        checks += _retrained(config, dataset, learner, folder, result, same=same)
     report = {
-        "run": str(run_dir),
+        "run": str(folder),
         "reproduced": all(check.outcome != "differs" for check in checks),
         "checks": [check._asdict() for check in checks],
     }
-    if output is not None:
-        run_folder.write_json(output, report)
+    if file is not None:
+        run_folder.write_json(file, report)
     return report
 
 

@@ -1,0 +1,64 @@
+"""Folders that a configuration names, as they are found from any working folder."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from metabridge.untrusted import expanded
+
+if TYPE_CHECKING:
+    from metabridge.config.run import Config
+
+FOLDER = "folder:"
+"""What the name of a dataset begins with that is the user's own images."""
+
+_Section = TypeVar("_Section")
+
+
+def with_data_dir(
+    config: "Config", data_dir: str | os.PathLike[str] | None
+) -> "Config":
+    """A configuration whose data is in another place.
+
+    Args:
+      config: of a run.
+      data_dir: where its data is now: the folder of images of ``folder:PATH``, else
+        what `DataConfig.data_dir` takes. None leaves the configuration as it is.
+    """
+    if data_dir is None:
+        return config
+    if config.data.dataset.startswith(FOLDER):
+        values: dict[str, Any] = {"dataset": f"{FOLDER}{absolute(data_dir)}"}
+    else:
+        values = {"data_dir": absolute(data_dir)}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **values))
+
+
+def with_absolute_paths(config: "Config") -> "Config":
+    """A configuration that names the same folders from any working folder."""
+    return dataclasses.replace(
+        config,
+        data=_absolute_paths(config.data),
+        learner=_absolute_paths(config.learner),
+    )
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """An absolute path without ``~`` and ``..``; links stay, but for those before
+    ``..``, which decide what that is."""
+    found = expanded(path).absolute()
+    return found.resolve() if ".." in found.parts else found
+
+
+def _absolute_paths(section: _Section) -> _Section:
+    values: Any = {
+        field.name: absolute(value)
+        for field in dataclasses.fields(section)  # pyright: ignore[reportArgumentType]
+        if isinstance(value := getattr(section, field.name), Path)
+    }
+    dataset = getattr(section, "dataset", "")
+    place = dataset.removeprefix(FOLDER)
+    if place and place != dataset:
+        values["dataset"] = f"{FOLDER}{absolute(place)}"
+    return dataclasses.replace(section, **values)  # pyright: ignore[reportArgumentType]
