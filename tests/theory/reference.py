@@ -39,7 +39,8 @@ def relu(depth: int, last_W_std: float = 1.0, b_std: float = 0.0) -> KernelFunct
     """The textbook recursion (Cho and Saul 2009), in covariances; W_std = sqrt(2)."""
 
     def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale, bias = np.asarray(last_W_std) ** 2 / 2, np.asarray(b_std) ** 2
+        scale = np.asarray(last_W_std, x1.dtype) ** 2 / 2
+        bias = np.asarray(b_std, x1.dtype) ** 2
         own1, own2 = 2 * (x1**2).mean(1), 2 * (x2**2).mean(1)
         # What a linear layer with W_std = sqrt(2) makes of the units; then biases.
         linear = 2 * x1 @ x2.T / x1.shape[1]

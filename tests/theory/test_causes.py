@@ -5,6 +5,7 @@ import pytest
 
 import theory
 from tests.theory.cases import as_tasks, equal_tasks, one, textbook, unequal_tasks
+from theory.solvers import Solver
 from theory.types import Layers
 
 NETWORK = textbook(2)
@@ -72,7 +73,7 @@ def test_rate_too_large_in_adaptation() -> None:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_inputs_of_one_dimension(solver: str) -> None:
+def test_inputs_of_one_dimension(solver: Solver) -> None:
     train, biased = _waves(0), textbook(2, b_std=0.1)
     says = "dimension 1, and on {} different ones it has rank 2.*`b_std`"
     with pytest.raises(theory.SingularKernelError, match=says.format(12)):

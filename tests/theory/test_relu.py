@@ -67,7 +67,7 @@ def test_depth_1000_with_biases_in_extended_precision(bias: float, size: int) ->
     """Lengths that differ, so that every layer turns the inputs to each other."""
     x = np.random.default_rng(size).uniform(0.5, 2.0, (5, size))
     wide = x.astype(np.longdouble)
-    textbook = reference.relu(1000, 1.3, np.longdouble(bias))
+    textbook = reference.relu(1000, 1.3, bias)
     nngp, ntk = (kernel.astype(float) for kernel in textbook(wide, wide))
     actual = theory.relu_network(1000, last_W_std=1.3, b_std=bias)(x)
     np.testing.assert_allclose(actual.nngp, nngp, rtol=1e-13)

@@ -103,8 +103,8 @@ class FakeRun:
                 params=state.params | {"body": {"w": w}}, step=state.step + 1
             )
             losses.append(self.loss(step, rate))
-        told = np.asarray(losses, np.float32)
-        return state, Info(told, np.ones_like(told), np.ones_like(told))
+        told = jnp.asarray(losses, jnp.float32)
+        return state, Info(told, jnp.ones_like(told), jnp.ones_like(told))
 
     def _validate(self, variables: Any, key: jax.Array, num_tasks: int) -> Score:
         done = len(self.validated)
@@ -121,7 +121,7 @@ def fake_run(folder: Path, **options: Any) -> FakeRun:
       options: fields of `FakeRun`, and of `TrainConfig` to be changed.
     """
     of_run = {f.name for f in dataclasses.fields(FakeRun)} & set(options)
-    train = {name: value for name, value in options.items() if name not in of_run}
+    train: Any = {k: value for k, value in options.items() if k not in of_run}
     config = resolve(toy.config(Path("images"), **({"schedule": "constant"} | train)))
     return FakeRun(folder, config, **{name: options[name] for name in of_run})
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import metabridge
 from metabridge import cli
+from metabridge.training import run_folder
 from metabridge.training.verify import verify as verify_run
 
 
@@ -58,18 +59,18 @@ def features(body: str, data_dir: str | None = None) -> list[list[float]]:
 def evaluated(run: str, **options: Any) -> dict[str, Any]:
     """The result of `metabridge.evaluate_run`."""
     with jax.numpy_dtype_promotion("standard"):
-        return metabridge.evaluate_run(run, {}, **options)  # type: ignore[arg-type]
+        return metabridge.evaluate_run(run, {}, **options)
 
 
 def verified(run: str, **options: Any) -> bool:
     """Whether `metabridge.training.verify` finds a run reproduced."""
     with jax.numpy_dtype_promotion("standard"):
-        return verify_run(run, **options)["reproduced"]  # type: ignore[arg-type]
+        return verify_run(run, **options)["reproduced"]
 
 
 def result(run: str) -> dict[str, Any]:
     """What the result of a run says."""
-    return metabridge.training.run_folder.read_result(Path(run))
+    return run_folder.read_result(Path(run))
 
 
 CALLS = {
