@@ -5,13 +5,14 @@ import pytest
 
 import theory
 from tests.theory.cases import as_tasks, equal_tasks, one, textbook, unequal_tasks
+from theory.solvers import Solver
 from theory.types import Layers
 
 NETWORK = textbook(2)
 STILL = theory.gradient_flow("head", time=0.0)
 HEAD = theory.gradient_flow("head", time=1.0)
 TO_THE_END = theory.gradient_flow("all", time=np.inf)
-SOLVERS = ["cholesky", "conjugate_gradients"]
+SOLVERS: list[Solver] = ["cholesky", "conjugate_gradients"]
 
 
 def _waves(seed: int, size: int = 1) -> theory.Tasks:
@@ -37,7 +38,7 @@ def _stated_limit(error: ValueError) -> float:
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("layers", ["head", "body", "all"])
 @pytest.mark.parametrize("steps", [1, 10**6])
-def test_inner_rate_too_large(solver: str, layers: Layers, steps: int) -> None:
+def test_inner_rate_too_large(solver: Solver, layers: Layers, steps: int) -> None:
     tasks = as_tasks(unequal_tasks(0))
     limit = _limit(tasks, layers)
     inner = theory.gradient_steps(layers, lr=1.001 * limit, steps=steps)
@@ -72,7 +73,7 @@ def test_rate_too_large_in_adaptation() -> None:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_inputs_of_one_dimension(solver: str) -> None:
+def test_inputs_of_one_dimension(solver: Solver) -> None:
     train, biased = _waves(0), textbook(2, b_std=0.1)
     says = "dimension 1, and on {} different ones it has rank 2.*`b_std`"
     with pytest.raises(theory.SingularKernelError, match=says.format(12)):
