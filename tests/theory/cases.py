@@ -33,8 +33,8 @@ LOOPS = {
         reference.Loop("head", "steps", 0.5, 1),
     ),
     "BOIL, 3 large steps": (
-        theory.gradient_steps("body", lr=0.4, steps=3),
-        reference.Loop("body", "steps", 0.4, 3),
+        theory.gradient_steps("body", lr=0.35, steps=3),
+        reference.Loop("body", "steps", 0.35, 3),
     ),
     "R2-D2": (
         theory.ridge("head", penalty=0.2),

@@ -35,7 +35,9 @@ class Task(NamedTuple):
     query_y: np.ndarray
 
 
-def relu(depth: int, last_W_std: float = 1.0, b_std: float = 0.0) -> KernelFunction:
+def relu(
+    depth: int, last_W_std: float = 1.0, b_std: float | np.floating = 0.0
+) -> KernelFunction:
     """The textbook recursion (Cho and Saul 2009), in covariances; W_std = sqrt(2)."""
 
     def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

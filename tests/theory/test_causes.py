@@ -12,7 +12,7 @@ NETWORK = textbook(2)
 STILL = theory.gradient_flow("head", time=0.0)
 HEAD = theory.gradient_flow("head", time=1.0)
 TO_THE_END = theory.gradient_flow("all", time=np.inf)
-SOLVERS = ["cholesky", "conjugate_gradients"]
+SOLVERS: list[Solver] = ["cholesky", "conjugate_gradients"]
 
 
 def _waves(seed: int, size: int = 1) -> theory.Tasks:
@@ -38,7 +38,7 @@ def _stated_limit(error: ValueError) -> float:
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("layers", ["head", "body", "all"])
 @pytest.mark.parametrize("steps", [1, 10**6])
-def test_inner_rate_too_large(solver: str, layers: Layers, steps: int) -> None:
+def test_inner_rate_too_large(solver: Solver, layers: Layers, steps: int) -> None:
     tasks = as_tasks(unequal_tasks(0))
     limit = _limit(tasks, layers)
     inner = theory.gradient_steps(layers, lr=1.001 * limit, steps=steps)

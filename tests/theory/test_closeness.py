@@ -132,6 +132,7 @@ def test_sweep_equals_compare() -> None:
     assert np.isclose(sweep.gap, sweep.bound).any()
 
 
+@pytest.mark.extended
 def test_sweep_streams_unequal_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of a task or two, and groups that split them, change nothing."""
     tasks, test = as_tasks(unequal_tasks(20)), as_tasks(unequal_tasks(21, 7))

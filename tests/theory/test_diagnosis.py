@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import equal_tasks, sphere
+from tests.theory.cases import equal_tasks, sphere, textbook
 from theory import reading
 
 HEAD = theory.gradient_flow("head", time=1.0)
@@ -44,7 +44,7 @@ def found(**changes: float) -> theory.Diagnosis:
 
 def test_numbers_equal_those_of_compare() -> None:
     tasks, unseen = classes(0, 5), classes(1, 7)
-    kernel, inner = theory.relu_network(2), theory.gradient_flow("all", time=0.2)
+    kernel, inner = textbook(2), theory.gradient_flow("all", time=0.2)
     options = {"inner": inner, "adaptation": HEAD, "train_on": "joint"}
     result = theory.diagnose(tasks, unseen, kernel=kernel, depth=2, **options)
     expected = theory.compare(kernel, tasks, unseen, **options)
@@ -72,8 +72,9 @@ def test_numbers_equal_those_of_compare() -> None:
 
 def test_accuracy_without_training_is_that_of_independent_heads() -> None:
     tasks, unseen = classes(2, 5), classes(3, 9)
-    shared = theory.diagnose(tasks, unseen, depth=2)
-    independent = theory.diagnose(tasks, unseen, depth=2, heads="independent")
+    kernel = textbook(2)
+    shared = theory.diagnose(tasks, unseen, kernel=kernel)
+    independent = theory.diagnose(tasks, unseen, kernel=kernel, heads="independent")
     assert independent.mtl_accuracy == pytest.approx(shared.untrained_accuracy)
     assert independent.untrained_accuracy == pytest.approx(shared.untrained_accuracy)
     assert independent.relative_gap == pytest.approx(1.0)
@@ -169,7 +170,7 @@ def test_inner_time_of_every_loop() -> None:
         (theory.gradient_flow("body", time=0.1), 0.3),
         (theory.gradient_flow("all", time=0.0), 0.0),
     ):
-        found = theory.diagnose(tasks, unseen, inner=inner)
+        found = theory.diagnose(tasks, unseen, kernel=textbook(3), inner=inner)
         assert found.inner_time == pytest.approx(time)
 
 
@@ -205,6 +206,6 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="inputs of the unseen tasks"):
         theory.diagnose(tasks, equal_tasks(15, size=5))
     with pytest.raises(ValueError, match="`depth`"):
-        theory.diagnose(tasks, tasks, kernel=theory.relu_network(1), depth=-1)
+        theory.diagnose(tasks, tasks, kernel=textbook(1), depth=-1)
     with pytest.raises(ValueError, match="outputs"):
         theory.diagnose(tasks, equal_tasks(16, outputs=2, size=8))

@@ -3,15 +3,28 @@
 import numpy as np
 import pytest
 
-from metabridge.data import load_dataset
+from metabridge.data import Dataset, Split
 from metabridge.types import TaskShape
 from theory import image_tasks
 
 SHAPE = TaskShape(3, 2, 4)
 
 
-def test_image_tasks_share_no_image() -> None:
-    dataset = load_dataset("glyphs")
+def _split(name: str, classes: int) -> Split:
+    rng = np.random.default_rng(classes)
+    images = rng.integers(0, 256, (40 * classes, 28, 28, 1), dtype=np.uint8)
+    labels = np.repeat(np.arange(classes, dtype=np.int32), 40)
+    return Split(images, labels, tuple(f"{name} {label}" for label in range(classes)))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Noise of ten unseen classes."""
+    splits = (_split("a", 3), _split("b", 3), _split("c", 10))
+    return Dataset("noise", *splits, (0.5,), (0.3,))
+
+
+def test_image_tasks_share_no_image(dataset: Dataset) -> None:
     drawn, labels = image_tasks.draw(
         dataset, dataset.test, SHAPE, 20, seed=0, apart=True
     )
@@ -28,8 +41,7 @@ def test_image_tasks_share_no_image() -> None:
         image_tasks.draw(dataset, dataset.test, SHAPE, 10_000, seed=0, apart=True)
 
 
-def test_images_keep_their_shape_and_shrink() -> None:
-    dataset = load_dataset("glyphs")
+def test_images_keep_their_shape_and_shrink(dataset: Dataset) -> None:
     options = {"seed": [3, 1], "apart": False, "flat": False}
     whole, _ = image_tasks.draw(dataset, dataset.test, SHAPE, 2, **options)
     small, _ = image_tasks.draw(dataset, dataset.test, SHAPE, 2, side=7, **options)

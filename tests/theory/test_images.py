@@ -75,7 +75,7 @@ CASES: dict[str, tuple[ImageKernel, Callable[[], KernelFn]]] = {
 }
 
 
-COSTLY = tuple(name for name in CASES if name not in ("flattened", "residual, dense"))
+COSTLY = tuple(name for name in CASES if name != "residual, dense")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,13 @@ def test_equals_neural_tangents(name: str) -> None:
         assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("name", ["flattened, edge of chaos", "pooled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flattened, edge of chaos",
+        pytest.param("pooled", marks=pytest.mark.extended),
+    ],
+)
 def test_one_set_of_images(name: str) -> None:
     x, kernel = _images(2), CASES[name][0]
     for square, cross in zip(kernel(x), kernel(x, x.copy()), strict=True):
@@ -175,6 +181,7 @@ def test_sampled_pooling_is_the_mean_over_its_grid() -> None:
     assert np.abs(sampled.ntk / full.ntk - 1).max() > 1e-3
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["pooled"])
 def test_positive_semi_definite(name: str) -> None:
     kernels = CASES[name][0](_images(6, 12))
@@ -182,7 +189,13 @@ def test_positive_semi_definite(name: str) -> None:
         assert np.linalg.eigvalsh(kernel)[0] > 0
 
 
-@pytest.mark.parametrize("name", ["flattened, edge of chaos", "pooled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flattened, edge of chaos",
+        pytest.param("pooled", marks=pytest.mark.extended),
+    ],
+)
 def test_black_pixels(name: str) -> None:
     """An image without any other has no kernel; a frame of them is no special case."""
     x = _images(7)
@@ -218,7 +231,13 @@ def test_float32(name: str, others: str, bound: float) -> None:
         assert (np.abs(actual - expected) / scale).max() < bound
 
 
-@pytest.mark.parametrize("name", ["flattened, edge of chaos", "pooled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flattened, edge of chaos",
+        pytest.param("pooled", marks=pytest.mark.extended),
+    ],
+)
 def test_steps_change_nothing(name: str) -> None:
     x1, x2 = _images(10), _images(11, 2)
     kernel = CASES[name][0]
@@ -239,6 +258,7 @@ def test_blocks_change_nothing() -> None:
     assert_close(few.ntk, whole.ntk[60:, 60:], slack=1e-3)
 
 
+@pytest.mark.extended
 def test_a_tile_in_a_program() -> None:
     kernel = CASES["pooled"][0]
     x1, x2 = _images(13).astype(np.float32), _images(14, 2).astype(np.float32)

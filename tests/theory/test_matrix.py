@@ -24,7 +24,7 @@ def _x(seed: int, count: int = 23) -> np.ndarray:
     return sphere(np.random.default_rng(seed), count, 6)
 
 
-@pytest.mark.parametrize("tile", [4, 7, 100])
+@pytest.mark.parametrize("tile", [pytest.param(4, marks=pytest.mark.extended), 7, 100])
 @pytest.mark.parametrize("other", [False, True])
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_tiles_make_the_whole(

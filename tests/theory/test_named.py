@@ -11,7 +11,11 @@ from theory import named
     ("name", "make"),
     [
         ("fully_connected", lambda: theory.fully_connected(2)),
-        ("convolutional", lambda: theory.convolutional(2)),
+        pytest.param(
+            "convolutional",
+            lambda: theory.convolutional(2),
+            marks=pytest.mark.extended,
+        ),
         pytest.param(
             "convolutional_pooled",
             lambda: theory.convolutional(2, pooling="global_average"),

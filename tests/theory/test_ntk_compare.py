@@ -17,6 +17,8 @@ SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
     "--shots", "1", "--queries", "2", "--widths", "64", "--draws", "1",
 )  # fmt: skip
+GLYPHS = pytest.mark.extended
+"""They have to be drawn first."""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,9 @@ def test_figures(folder: Path) -> None:
         (("--depths", "4", "4"), "twice"),
         (("--tasks", "1"), "`tasks`"),
         (("--seed", "-1"), "`seed`"),
-        (("--ways", "1000"), "has 703 classes"),
-        (("--shots", "30"), "images of a class"),
-        (("--tasks", "100000"), "share none"),
+        pytest.param(("--ways", "1000"), "has 703 classes", marks=GLYPHS),
+        pytest.param(("--shots", "30"), "images of a class", marks=GLYPHS),
+        pytest.param(("--tasks", "100000"), "share none", marks=GLYPHS),
         (("--dataset", "cifar_fs"), "data_dir"),
     ],
 )

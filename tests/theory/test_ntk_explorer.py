@@ -12,6 +12,7 @@ from experiments.ntk_compare import tasks
 from experiments.ntk_compare.config import Config
 from experiments.ntk_compare.explorer import SHOTS, UNSEEN, explorer
 
+pytestmark = pytest.mark.extended
 CONFIG = Config(depths=(3, 1), times=(0.1, 0.0))
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import theory
-from tests.theory.cases import LOOPS, as_tasks, equal_tasks, unequal_tasks
+from tests.theory.cases import LOOPS, as_tasks, equal_tasks, textbook, unequal_tasks
 from theory import solvers
 
-KERNEL = theory.relu_network(2)
+KERNEL = textbook(2)
 EXACT = theory.Iterative(tolerance=1e-10, dtype="float64", rank=4)
 
 
@@ -49,7 +49,8 @@ def test_gbml(name: str, time: float) -> None:
 def test_float32_products_reach_a_float64_residual() -> None:
     tasks = equal_tasks(4, 40)
     options = theory.Iterative(tolerance=1e-11, rank=20)
-    predictor = theory.mtl_predictor(KERNEL, tasks, solver=options)
+    network = theory.relu_network(2)
+    predictor = theory.mtl_predictor(network, tasks, solver=options)
     report = predictor.report
     assert report is not None
     assert report.relative_residual <= 1e-11
@@ -86,8 +87,8 @@ def test_a_kernel_that_loses_definiteness_in_float32() -> None:
     options = theory.Iterative(tolerance=1e-10, rank=1, max_iterations=60)
     with pytest.raises(theory.SingularKernelError, match="float64"):
         theory.gbml_predictor(
-            KERNEL, as_tasks(tasks), inner=theory.gradient_flow("head", time=0.5),
-            solver=options,
+            theory.relu_network(2), as_tasks(tasks), solver=options,
+            inner=theory.gradient_flow("head", time=0.5),
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import theory
 from metabridge.models.mlp import MLP
-from tests.theory.cases import sphere
+from tests.theory.cases import sphere, textbook
 from theory import networks
 from theory.finite_width import prediction_errors
 from theory.trained import train_pair
@@ -62,7 +62,7 @@ def test_predictions_of_several_outputs_near_their_limit_with_width() -> None:
 
 
 def test_centred_networks_begin_at_zero() -> None:
-    batch, body = networks.batch_of(tasks(3)), MLP(16, 1)
+    batch, body = networks.batch_of(tasks(3)), MLP(8, 1)
     params = networks.initialise(jax.random.key(1), batch, body, shared=True)
     centred = networks.centre(body, params, batch)
     outputs = networks.outputs("MTL", body, params, batch, time=0.0)
@@ -109,17 +109,17 @@ def test_a_step_that_diverges_is_halved(monkeypatch: pytest.MonkeyPatch) -> None
         return params, share if len(rates) > 1 else share * jnp.nan
 
     monkeypatch.setattr(networks, "descend", watched)
-    pair = train_pair(tasks(9), width=32, depth=1, time=0.1, steps=3)
+    pair = train_pair(tasks(9), width=8, depth=1, time=0.1, steps=3)
     (full, few), (half, more), *_ = rates
     assert (half, more) == (full / 2, 2 * few)
     assert pair.training_time["MTL"] == pytest.approx(3 * full)
 
 
 def test_limit_is_that_of_the_predictors() -> None:
-    train, unseen = tasks(6, 3), tasks(7, 2)
-    pair = train_pair(train, width=8, depth=1, time=0.3, steps=5)
+    train, unseen = tasks(6), tasks(7)
+    pair = train_pair(train, width=8, depth=1, time=0.1, steps=5)
     limit = pair.limit(train, unseen, adaptation=HEAD)
-    kernel = theory.relu_network(1)
+    kernel = textbook(1)
     mtl = theory.mtl_predictor(kernel, train, time=pair.training_time["MTL"])
     expected = mtl(unseen.support_x, unseen.support_y, unseen.query_x, adaptation=HEAD)
     np.testing.assert_allclose(limit.mtl, expected, rtol=0, atol=1e-10)
