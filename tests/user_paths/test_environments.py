@@ -30,8 +30,9 @@ def test_in_the_locale_c_and_without_a_home_folder(
         call("command", "datasets"),
         call("classify", run, head="centroid"),
     ]
-    changes = ASCII | {"METABRIDGE_CACHE": None, "HOME": "/proc/missing"}
-    found = driven(calls, tmp_path / "found.json", TMPDIR=str(scratch), **changes)
+    homeless = {"METABRIDGE_CACHE": None, "HOME": "/proc/missing"}
+    changes = {**ASCII, **homeless, "TMPDIR": str(scratch)}
+    found = driven(calls, tmp_path / "found.json", changes)
     assert found[:-1] == [0] * (len(calls) - 1)
     assert found[-1] == [name for name in "abc" for _ in range(3)]
     assert result(folder)["accuracy"] == result(run)["accuracy"]
@@ -39,7 +40,7 @@ def test_in_the_locale_c_and_without_a_home_folder(
 
 
 def test_a_character_that_the_locale_lacks_is_replaced(trained: Runs) -> None:
-    done = shell(f"mb evaluate {trained('mtl')}", **ASCII)
+    done = shell(f"mb evaluate {trained('mtl')}", ASCII)
     assert done.returncode == 0, done.stderr
     assert b" ? " in done.stdout  # plus or minus
 
@@ -48,7 +49,7 @@ def test_with_a_closed_output(trained: Runs, tmp_path: Path) -> None:
     """Nothing that is printed finds its way into a file that is written."""
     page = tmp_path / "page.html"
     options = f"--output {page} --examples 0 --tasks 0"
-    done = shell(f"mb report {trained('mtl')} {options} >&- 2>&-")
+    done = shell(f"mb report {trained('mtl')} {options} >&- 2>&-", {})
     assert done.returncode == 0
     assert page.read_bytes().startswith(b"<!doctype html>")
     assert done.stdout == done.stderr == b""
@@ -57,7 +58,7 @@ def test_with_a_closed_output(trained: Runs, tmp_path: Path) -> None:
 @pytest.mark.extended
 def test_training_with_closed_streams(trained: Runs, tmp_path: Path) -> None:
     arguments = " ".join(training("mtl", str(tmp_path / "run")))
-    done = shell(f"mb {arguments} <&- >&- 2>&-")
+    done = shell(f"mb {arguments} <&- >&- 2>&-", {})
     assert done.returncode == 0
     recorded = result(str(trained("mtl")))["provenance"]["checkpoint"]
     assert result(str(tmp_path / "run"))["provenance"]["checkpoint"] == recorded
@@ -75,7 +76,7 @@ def test_the_commands_of_a_shell(trained: Runs, tmp_path: Path) -> None:
         mb export {run} {tmp_path}/body.safetensors
         mb report {run} --output {tmp_path}/page.html
         mb datasets"""
-    done = shell(script)
+    done = shell(script, {})
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     names = {path.name for path in tmp_path.iterdir()}
     assert {"run", "two.json", "body.safetensors", "body.md", "page.html"} <= names

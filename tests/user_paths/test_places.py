@@ -1,5 +1,6 @@
 """Another working folder, images that have moved, and paths given as text."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from metabridge.report import runs_report
 from metabridge.training.run_folder import read_config
 from metabridge.training.verify import verify
 from tests.user_paths.calls import NUMBERS, classify, command, evaluated, features
+from tests.user_paths.table import IMAGES
 
 Runs = Callable[[str], Path]
 
@@ -95,16 +97,11 @@ def test_reporting_and_comparing_with_text_for_paths(
     assert made == Path(page)
     run = copied("mtl")
     config = read_config(run)
-    data, model, train, evaluation = (
-        config.data, config.model, config.train, config.evaluation,
-    )  # fmt: skip
-    import dataclasses
-
-    train = dataclasses.replace(train, steps=None)
+    budget = dataclasses.replace(config.train, steps=None)
     found = metabridge.compare(
         [config.learner],
-        metabridge.Config(config.learner, data, model, train, evaluation),
-        images=54,
+        dataclasses.replace(config, train=budget),
+        images=IMAGES,
         folder=str(run.parent),  # type: ignore[arg-type]
     )
     assert found["folder"] == str(run.parent)

@@ -9,83 +9,104 @@ import pytest
 
 from tests.user_paths.calls import NUMBERS, classify, features, result
 from tests.user_paths.processes import Call, call, driven
-from tests.user_paths.table import FEW, LEARNERS, heads_of, training
+from tests.user_paths.table import LEARNERS, heads_of, training
 
 Runs = Callable[[str], Path]
 INCLUDED = "cifar_fs-conv4"
-OTHERS = tuple(name for name in LEARNERS if name not in FEW)
+QUICK = ("mtl", "protonet")
+"""What the first tier takes: one process for all, in each of the two modes."""
+NAMES = [name for name in "abc" for _ in range(3)]
+
+
+def made_with(
+    learners: Sequence[str], mode: str, folder: Path, trained: Runs, *, heads: bool
+) -> dict[str, Any]:
+    """Everything that is done with a learner, in one process of 64 bits."""
+    calls: dict[str, Call] = {}
+    for learner in learners:
+        run, file = str(trained(learner)), str(folder / f"{learner}.safetensors")
+        new = str(folder / learner)
+        calls[f"verify {learner}"] = call("command", "verify", run)
+        calls[f"export {learner}"] = call("command", "export", run, file)
+        calls[f"features {learner}"] = call("features", file)
+        calls[f"classify {learner}"] = call("classify", run, head="centroid")
+        calls[f"train {learner}"] = call("command", *training(learner, new))
+        calls[f"result {learner}"] = call("result", new)
+        calls[f"trained features {learner}"] = call("features", new)
+        for head in heads_of(learner) if heads else ():
+            evaluate = call("command", "evaluate", run, "--head", head)
+            calls[f"evaluate {learner} {head}"] = evaluate
+    calls["included"] = call("features", INCLUDED)
+    calls["classify included"] = call("classify", INCLUDED)
+    later = mode == "later"
+    changes = {} if later else {"JAX_ENABLE_X64": "1"}
+    output = folder / "found.json"
+    found = driven(list(calls.values()), output, changes, x64_later=later)
+    return dict(zip(calls, found, strict=True))
 
 
 @pytest.fixture(scope="module", params=["environment", "later"])
-def in_64_bits(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
-    """Makes calls in a process that has 64 bits from its environment or by itself."""
-
-    def made(calls: Sequence[Call], output: Path) -> list[Any]:
-        if request.param == "later":
-            return driven(calls, output, x64_later=True)
-        return driven(calls, output, JAX_ENABLE_X64="1")
-
-    return made
+def mode(request: pytest.FixtureRequest) -> str:
+    """64 bits from the environment, or set by the process itself."""
+    return request.param
 
 
-@pytest.mark.parametrize(
-    "learners", [("mtl",), pytest.param((*FEW, *OTHERS), marks=pytest.mark.extended)]
-)
+@pytest.fixture(scope="module")
+def found(
+    mode: str, trained: Runs, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    return made_with(QUICK, mode, tmp_path_factory.mktemp("x64"), trained, heads=False)
+
+
+def check_use(found: dict[str, Any], learner: str, run: str) -> None:
+    """A run of 32 bits is verified, exported and applied."""
+    assert found[f"verify {learner}"] == 0
+    assert found[f"export {learner}"] == 0
+    check_features(found[f"features {learner}"], features(run))
+    assert found[f"classify {learner}"] == classify(run, head="centroid")
+
+
+def check_training(found: dict[str, Any], learner: str, run: str) -> None:
+    """Training in 64 bits gives what it gives in 32."""
+    assert found[f"train {learner}"] == 0
+    made, recorded = found[f"result {learner}"], result(run)
+    one, two = ([each[name] for name in NUMBERS] for each in (made, recorded))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+    check_features(found[f"trained features {learner}"], features(run))
+
+
+def check_features(found: Any, expected: Any) -> None:
+    assert not isinstance(found, str), found  # an error
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("learner", QUICK)
 def test_runs_of_32_bits_are_used(
-    learners: Sequence[str],
-    trained: Runs,
-    tmp_path: Path,
-    in_64_bits: Callable[..., list[Any]],
+    learner: str, trained: Runs, found: dict[str, Any]
 ) -> None:
-    """Evaluation, export, classification; with every head in the second tier."""
-    calls, expected = [], []
-    for learner in learners:
-        run, file = str(trained(learner)), str(tmp_path / f"{learner}.safetensors")
-        recorded = result(run)
-        heads = heads_of(learner) if len(learners) > 1 else [recorded["head"]]
-        calls += [call("verified", run), call("command", "export", run, file)]
-        calls += [call("features", file), call("classify", run, head="centroid")]
-        calls += [call("command", "evaluate", run, "--head", head) for head in heads]
-        expected += [True, 0, features(run), classify(run, head="centroid")]
-        expected += [0 for _ in heads]
-    found = in_64_bits(calls, tmp_path / "found.json")
-    for made, one, two in zip(calls, found, expected, strict=True):
-        if made[0] == "features":
-            assert not isinstance(one, str), (made, one)
-            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
-        else:
-            assert one == two, made
+    check_use(found, learner, str(trained(learner)))
 
 
-@pytest.mark.parametrize(
-    "learners",
-    [("protonet",), pytest.param(tuple(LEARNERS), marks=pytest.mark.extended)],
-)
+@pytest.mark.parametrize("learner", QUICK)
 def test_training_gives_the_numbers_of_32_bits(
-    learners: Sequence[str],
-    trained: Runs,
-    tmp_path: Path,
-    in_64_bits: Callable[..., list[Any]],
+    learner: str, trained: Runs, found: dict[str, Any]
 ) -> None:
-    calls = []
-    for learner in learners:
-        folder = str(tmp_path / learner)
-        calls += [call("command", *training(learner, folder)), call("result", folder)]
-    found = in_64_bits(calls, tmp_path / "found.json")
-    for learner, code, made in zip(learners, found[::2], found[1::2], strict=True):
-        assert code == 0, (learner, code, made)
-        recorded = result(str(trained(learner)))
-        assert [made[n] for n in NUMBERS] == [recorded[n] for n in NUMBERS], learner
-        digests = [r["provenance"]["checkpoint"]["digest"] for r in (made, recorded)]
-        assert digests[0] == digests[1], learner
+    check_training(found, learner, str(trained(learner)))
 
 
-def test_included_bodies(tmp_path: Path, in_64_bits: Callable[..., list[Any]]) -> None:
+def test_included_bodies(found: dict[str, Any]) -> None:
     """Their features are those of 32 bits, in which the tests compute them here."""
-    [found, labels] = in_64_bits(
-        [call("features", INCLUDED), call("classify", INCLUDED)],
-        tmp_path / "found.json",
-    )
-    assert not isinstance(found, str), found
-    np.testing.assert_allclose(found, features(INCLUDED), rtol=1e-3, atol=1e-4)
-    assert labels == [name for name in "abc" for _ in range(3)]
+    check_features(found["included"], features(INCLUDED))
+    assert found["classify included"] == NAMES
+
+
+@pytest.mark.extended
+def test_every_learner_with_every_head(
+    mode: str, trained: Runs, tmp_path: Path
+) -> None:
+    found = made_with(list(LEARNERS), mode, tmp_path, trained, heads=True)
+    for learner in LEARNERS:
+        check_use(found, learner, str(trained(learner)))
+        check_training(found, learner, str(trained(learner)))
+    codes = {k: code for k, code in found.items() if k.startswith("evaluate ")}
+    assert codes == dict.fromkeys(codes, 0)
