@@ -1,9 +1,15 @@
 """The command as a shell starts it: quickly, with help and completion."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from metabridge.data import load_dataset
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -16,54 +22,74 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_says_what_there_is_and_does_not_wait_for_jax() -> None:
-    script = (
-        "import sys\n"
-        "from metabridge.cli import main\n"
-        "try:\n"
-        "    main(sys.argv[1:])\n"
-        "except SystemExit as stop:\n"
-        "    assert stop.code in (0, None), stop.code\n"
-        "heavy = {'jax', 'flax', 'optax', 'orbax', 'matplotlib', 'numpy', 'PIL'}\n"
-        "heavy |= {'scipy', 'sklearn', 'safetensors', 'tensorboardX', 'tqdm'}\n"
-        "loaded = heavy & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-    )
-    for arguments, words in (
-        (["--help"], ["train", "evaluate", "datasets"]),
-        (["train", "--help"], ["mtl"]),
+HEAVY = {"jax", "flax", "optax", "orbax", "matplotlib", "PIL", "scipy", "sklearn"}
+HEAVY |= {"safetensors", "tensorboardX", "tqdm", "tensorflow", "tensorflow_datasets"}
+
+
+class Step(NamedTuple):
+    """What one of `tests.light_imports` printed, its exit code, and what is loaded."""
+
+    output: str
+    code: int
+    loaded: set[str]
+
+
+@pytest.fixture(scope="module")
+def steps(cache_dir: Path) -> dict[str, Step]:
+    """The steps, by name, all made by one process."""
+    load_dataset("glyphs", cache_dir=cache_dir)
+    done = python("-m", "tests.light_imports", str(cache_dir))
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    return {
+        name: Step(output, code, set(loaded)) for name, output, code, loaded in found
+    }
+
+
+def test_the_steps_are_taken_without_an_error(steps: dict[str, Step]) -> None:
+    assert {name: step.code for name, step in steps.items()} == dict.fromkeys(steps, 0)
+
+
+def test_nothing_heavy_is_imported(steps: dict[str, Step]) -> None:
+    """Only datasets need NumPy, and only the theory, and what trains, JAX."""
+    names = list(steps)
+    for name in names[: names.index("datasets")]:
+        assert not (HEAVY | {"numpy", "theory"}) & steps[name].loaded, name
+    for name in ("datasets", "cached_dataset"):
+        assert not (HEAVY | {"theory"}) & steps[name].loaded, name
+    with_theory = {"neural_tangents", "tensorflow", "flax", "matplotlib"}
+    assert not with_theory & steps["theory"].loaded
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--help", ["train", "evaluate", "datasets", "theory"]),
+        ("train --help", ["mtl"]),
         (
-            ["compare", "--help"],
+            "compare --help",
             ["--algorithms", "--images", "--minutes", "--shots", "--folder"],
         ),
-        (["report", "--help"], ["--theory", "--output", "--examples", "[PATH [PATH"]),
-        (["evaluate", "--help"], ["--shots", "--output", "Folder of the run"]),
+        ("report --help", ["--theory", "--output", "--examples", "[PATH [PATH"]),
+        ("evaluate --help", ["--shots", "--output", "Folder of the run"]),
+        ("theory --help", ["--layers", "--output"]),
         (
-            ["train", "mtl", "--help"],
+            "train mtl --help",
             ["--dataset", "--data-dir", "--shots", "--run-dir", "--resume", "radam"],
         ),
-    ):
-        done = python("-c", script, *arguments)
-        assert done.returncode == 0, done.stderr[-2000:]
-        for word in words:
-            assert word in done.stdout
+    ],
+)
+def test_help_says_what_there_is(
+    line: str, words: list[str], steps: dict[str, Step]
+) -> None:
+    for word in words:
+        assert word in steps[line].output
 
 
-def test_importing_the_package_and_its_configuration_is_light() -> None:
-    done = python(
-        "-c",
-        "import sys, metabridge\n"
-        "metabridge.Config()\n"
-        "assert not {'jax', 'flax', 'numpy', 'optax'} & set(sys.modules)\n"
-        "assert {'train', 'FewShotClassifier', 'load_body'} <= set(dir(metabridge))\n",
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
-    script = python("-m", "metabridge", "--tyro-print-completion", "bash")
-    assert script.returncode == 0, script.stderr[-2000:]
-    (tmp_path / "completion").write_text(script.stdout)
+def test_shells_complete_commands_learners_and_options(
+    tmp_path: Path, steps: dict[str, Step]
+) -> None:
+    (tmp_path / "completion").write_text(steps["--tyro-print-completion bash"].output)
     asked = """
         . ./completion
         for line in "metabridge ver" "metabridge train mam" \\
@@ -78,16 +104,13 @@ def test_shells_complete_commands_learners_and_options(tmp_path: Path) -> None:
     )
     assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
     assert "--tune-head" in done.stdout
-    other = python("-m", "metabridge", "--tyro-print-completion", "zsh")
-    assert other.returncode == 0, other.stderr[-2000:]
-    assert other.stdout.startswith("#compdef metabridge\n")
-    assert "--learning-rate" in other.stdout
+    other = steps["--tyro-print-completion zsh"].output
+    assert other.startswith("#compdef metabridge\n")
+    assert "--learning-rate" in other
 
 
-def test_datasets_as_a_module() -> None:
-    done = python("-m", "metabridge", "datasets")
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.splitlines()
+def test_datasets_as_a_module(steps: dict[str, Step]) -> None:
+    lines = steps["datasets"].output.splitlines()
     names = [line.split()[0] for line in lines]
     assert names == [
         "glyphs",

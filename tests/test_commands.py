@@ -2,8 +2,6 @@
 
 import configparser
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,18 +111,3 @@ def test_without_the_package_that_provides_it(
         cli.main(FAST)
     assert stop.value.code == 2
     assert "pip install '.[theory]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("theory", "--help")])
-def test_help_imports_neither_jax_nor_the_theory(arguments: tuple[str, ...]) -> None:
-    code = (
-        "import sys\nfrom metabridge import cli\n"
-        f"try:\n    cli.main({list(arguments)})\n"
-        "except SystemExit:\n    pass\n"
-        "print([m for m in ('jax', 'theory', 'matplotlib') if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.splitlines()[-1] == "[]"
-    assert "theory" in result.stdout

@@ -46,18 +46,6 @@ def test_every_public_name_is_documented() -> None:
     assert all(thing.__doc__ for thing in own)
 
 
-def test_importing_is_light() -> None:
-    code = (
-        "import sys, theory\n"
-        "heavy = ('neural_tangents', 'tensorflow', 'flax', 'matplotlib')\n"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout == "[]\n"
-
-
 @pytest.mark.extended
 def test_examples_of_the_documentation_run(tmp_path: Path) -> None:
     text = (_ROOT / "docs/theory.md").read_text(encoding="utf-8")

@@ -10,8 +10,11 @@ import numpy as np
 
 import metabridge
 from metabridge import cli
-from metabridge.training import run_folder
+from metabridge.training.run_folder import read_result
 from metabridge.training.verify import verify as verify_run
+
+NUMBERS = ("accuracy", "ci95", "pixel_centroid_accuracy", "pixel_centroid_ci95")
+"""Of a result, all of which depend on the tasks that were drawn."""
 
 
 def command(*arguments: str) -> int:
@@ -70,7 +73,7 @@ def verified(run: str, **options: Any) -> bool:
 
 def result(run: str) -> dict[str, Any]:
     """What the result of a run says."""
-    return run_folder.read_result(Path(run))
+    return read_result(Path(run))
 
 
 CALLS = {

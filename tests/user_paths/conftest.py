@@ -30,12 +30,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def as_a_user(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def as_a_user(home: Path) -> Iterator[None]:
     """At work in the folder, with a learner of one's own."""
-    monkeypatch.chdir(home)
     own_learner.register()
-    with cheap_compilation(), jax.numpy_dtype_promotion("standard"):
+    with (
+        contextlib.chdir(home),
+        cheap_compilation(),
+        jax.numpy_dtype_promotion("standard"),
+    ):
         yield
     registration._forget(own_learner.NAME)
 

@@ -1,8 +1,7 @@
 """A process of its own that makes many calls: ``python -m tests.user_paths.driver``.
 
 Standard input holds JSON: ``{"x64_later": bool, "output": PATH, "calls": [[NAME,
-[...], {...}], ...]}``. The file gets a list of what each call returned, or the error it
-raised.
+[...], {...}], ...]}``. The file gets a list of what each call returned or raised.
 """
 
 import json

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def call(name: str, *arguments: Any, **options: Any) -> Call:
     return name, list(arguments), options
 
 
-def environment(**changes: str | None) -> dict[str, str]:
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     """That of the tests with changes; None takes a variable away."""
     variables = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
@@ -36,23 +36,23 @@ def environment(**changes: str | None) -> dict[str, str]:
 def driven(
     calls: Sequence[Call],
     output: Path,
+    changes: Mapping[str, str | None],
     *,
     x64_later: bool = False,
-    **changes: str | None,
 ) -> list[Any]:
     """What each of some calls returned, made in one process of its own.
 
     Args:
       calls: of `call`.
       output: a file for the driver.
-      x64_later: switch JAX to 64 bits once it is imported.
       changes: of the environment.
+      x64_later: switch JAX to 64 bits once it is imported.
     """
     told = {"x64_later": x64_later, "output": str(output), "calls": list(calls)}
     done = subprocess.run(
         [sys.executable, "-m", "tests.user_paths.driver"],
         input=json.dumps(told),
-        env=environment(**changes),
+        env=environment(changes),
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -63,11 +63,13 @@ def driven(
     return json.loads(output.read_text(encoding="utf-8"))
 
 
-def shell(script: str, **changes: str | None) -> subprocess.CompletedProcess[bytes]:
+def shell(
+    script: str, changes: Mapping[str, str | None]
+) -> subprocess.CompletedProcess[bytes]:
     """A script of ``sh`` in which `mb` is the installed command."""
     return subprocess.run(
         ["sh", "-c", f'mb() {{ "{COMMAND}" "$@"; }}; {script}'],
-        env=environment(**changes),
+        env=environment(changes),
         capture_output=True,
         timeout=600,
     )

@@ -10,7 +10,7 @@ import pytest
 
 import metabridge
 from metabridge.config import ALGORITHMS, options_of
-from tests.user_paths.calls import classify, command, features
+from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
     FEW,
     HEADS,
@@ -24,12 +24,20 @@ from tests.user_paths.table import (
 )
 
 Runs = Callable[[str], Path]
-NUMBERS = ("accuracy", "ci95", "pixel_centroid_accuracy", "pixel_centroid_ci95")
 
+
+EXTENDED = pytest.mark.extended
 few_or_extended = pytest.mark.parametrize(
     "learner",
     [
-        learner if learner in FEW else pytest.param(learner, marks=pytest.mark.extended)
+        learner if learner in FEW else pytest.param(learner, marks=EXTENDED)
+        for learner in LEARNERS
+    ],
+)
+one_or_extended = pytest.mark.parametrize(
+    "learner",
+    [
+        learner if learner == "maml" else pytest.param(learner, marks=EXTENDED)
         for learner in LEARNERS
     ],
 )
@@ -48,7 +56,7 @@ def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
-@few_or_extended
+@one_or_extended
 def test_dry_run(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*training(learner, f"dry/{learner}", "--dry-run")) == 0
     out = capsys.readouterr().out
@@ -73,7 +81,7 @@ def test_training(learner: str, trained: Runs) -> None:
         assert (run / name).stat().st_size
 
 
-@every
+@few_or_extended
 def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
     row, output = LEARNERS[learner], tmp_path / "result.json"
     ways = 2 if row.any_ways else WAYS
@@ -85,13 +93,27 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     assert found == [ways, 2, 3, 5]
 
 
-@few_or_extended
+@pytest.mark.parametrize(
+    ("learner", "heads"),
+    [
+        ("mtl", heads_of("mtl")),
+        ("maml", ["own", "finetune"]),
+        *(
+            pytest.param(learner, heads_of(learner), marks=EXTENDED)
+            for learner in LEARNERS
+        ),
+    ],
+)
 def test_evaluating_with_every_head(
-    learner: str, trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    learner: str,
+    heads: list[str],
+    trained: Runs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, output = str(trained(learner)), tmp_path / "result.json"
     recorded = json.loads((trained(learner) / "result.json").read_text())
-    for head in heads_of(learner):
+    for head in heads:
         assert command("evaluate", run, "--head", head, "--output", str(output)) == 0
         result = json.loads(output.read_text())
         assert result["head"] == head
@@ -108,13 +130,13 @@ def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
     assert command("export", run, file) == 0
     assert metabridge.load_body(file).config.algorithm == learner
-    np.testing.assert_array_equal(features(file), features(run))
 
 
 @few_or_extended
 def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
     metabridge.export_body(run, file)
+    np.testing.assert_array_equal(features(file), features(run))
     assert classify(file) == classify(run)
     # The classes are far apart, even in the features of an untrained body.
     assert classify(run, head="centroid") == [name for name in "abc" for _ in range(3)]
@@ -138,7 +160,7 @@ def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
         assert f">{learner}<" in text
 
 
-@few_or_extended
+@one_or_extended
 def test_reporting_with_example_tasks(
     learner: str, trained: Runs, tmp_path: Path
 ) -> None:
