@@ -139,6 +139,7 @@ def test_numbers_may_be_of_any_type() -> None:
         assert fitted(C=C).score(IMAGES, NAMES) == fitted(C=2.0).score(IMAGES, NAMES)
 
 
+@pytest.mark.extended
 def test_in_cross_validation_a_search_and_a_pipeline() -> None:
     scores = cross_val_score(FewShotClassifier(BODY), IMAGES, NAMES, cv=3)
     assert scores.shape == (3,)
@@ -150,6 +151,7 @@ def test_in_cross_validation_a_search_and_a_pipeline() -> None:
     assert np.array_equal(pipeline.predict(IMAGES), alone.predict(IMAGES // 2))
 
 
+@pytest.mark.extended
 def test_accuracy_is_that_of_evaluation_on_the_same_task() -> None:
     shape = TaskShape(4, 4, 4)
     evaluate = evaluator(BODY.learner(), DATA, DATA.test, shape)

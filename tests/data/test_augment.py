@@ -1,5 +1,7 @@
 """Augmentation against NumPy: normalising, cropping, jitter, flips, affine maps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,11 +22,15 @@ def noise(count: int, size: int, channels: int = 3) -> np.ndarray:
     return generator.integers(1, 256, shape, dtype=np.uint8)
 
 
+@functools.cache
+def compiled(name: str, channels: int):
+    return jax.jit(augment.augmentation(name, PLAIN[0][:channels], PLAIN[1][:channels]))
+
+
 def changed(name: str, images: np.ndarray, seed: int = 0) -> np.ndarray:
     """Augmented pixels in [0, 1]."""
-    channels = images.shape[-1]
-    augmented = augment.augmentation(name, PLAIN[0][:channels], PLAIN[1][:channels])
-    return np.asarray(jax.jit(augmented)(jax.random.key(seed), jnp.asarray(images)))
+    augmented = compiled(name, images.shape[-1])
+    return np.asarray(augmented(jax.random.key(seed), jnp.asarray(images)))
 
 
 def test_normalising_equals_numpys() -> None:
@@ -39,7 +45,7 @@ def test_normalising_comes_after_the_change() -> None:
     images = noise(4, 8)
     for name in ("natural", "drawing"):
         pixels = changed(name, images).astype(np.float64)
-        normalised = augment.augmentation(name, MEAN, STD)
+        normalised = jax.jit(augment.augmentation(name, MEAN, STD))
         result = normalised(jax.random.key(0), jnp.asarray(images))
         assert_close(result, (pixels - MEAN) / STD, slack=3)
 
@@ -182,7 +188,7 @@ def test_shape_type_and_range_are_kept(name: str, shape: tuple[int, ...]) -> Non
     assert np.abs(changed(name, images) - images / 255).max() < 1e-6 or name != "none"
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [32, pytest.param(64, marks=pytest.mark.extended)])
 def test_crops_and_flips_are_drawn_evenly(size: int) -> None:
     # A single bright dot in the middle tells where the crop began, and one beside it
     # in another channel, whether it was turned round.

@@ -29,7 +29,10 @@ def drop(layer: DropBlock, x: np.ndarray, *, calls: float = 0.0):
     return np.asarray(output), float(updated["batch_stats"]["calls"])
 
 
-@pytest.mark.parametrize(("rate", "block_size"), [(0.1, 1), (0.1, 2), (0.1, 5)])
+@pytest.mark.parametrize(
+    ("rate", "block_size"),
+    [(0.1, 2), *(pytest.param(0.1, b, marks=pytest.mark.extended) for b in (1, 5))],
+)
 def test_share_of_dropped_values(rate: float, block_size: int) -> None:
     ones = np.ones((64, 10, 10, 40), np.float32)
     output, _ = drop(DropBlock(rate, block_size), ones)

@@ -69,6 +69,7 @@ def test_training_equals_numpys_but_for_what_it_drops() -> None:
     assert_close(features, expected(variables, inputs, train=True), slack=100)
 
 
+@pytest.mark.extended
 def test_training_drops_by_its_key_and_ramps_up_in_the_last_two_stages() -> None:
     inputs = toy.images(8, 16, 3)
     model = ResNet12(SMALL, drop_rate=0.3, block_size=2, ramp_steps=10)
