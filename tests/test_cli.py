@@ -240,7 +240,7 @@ def test_a_teacher_of_another_kind_is_refused(
     ("option", "message"),
     [
         ("--ways=5", "`ways` is 5, but split 'validation' of"),
-        ("--train-ways=9", "`ways` is 9, but split 'train' of"),
+        ("--train-ways=9", "`train_ways` is 9, but split 'train' of"),
         ("--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
         ("--queries=7", "2 shots and 7 queries, 9 images of a class"),
     ],

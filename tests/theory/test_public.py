@@ -1,9 +1,6 @@
 """The public names, what importing them costs, and the example of the documentation."""
 
 import inspect
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,25 +41,3 @@ def test_every_public_name_is_documented() -> None:
     own = [t for t in things if inspect.isclass(t) or inspect.isfunction(t)]
     assert len(own) > 25
     assert all(thing.__doc__ for thing in own)
-
-
-@pytest.mark.extended
-def test_examples_of_the_documentation_run(tmp_path: Path) -> None:
-    text = (_ROOT / "docs/theory.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 3
-    script = tmp_path / "example.py"
-    script.write_text("\n".join(examples), encoding="utf-8")  # one uses another's names
-    result = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True, text=True, check=False, cwd=_ROOT,
-        env={"PYTHONPATH": str(_ROOT), "PATH": ""},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    largest, closeness = result.stdout.splitlines()[:2]
-    assert 0 < float(largest) < 0.1
-    gap, relative_gap = map(float, closeness.split())
-    assert 0 < gap < relative_gap
-    *_, shape, report = result.stdout.splitlines()
-    assert shape == "(12, 12)"
-    assert "method='conjugate_gradients'" in report

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 @in_32_bits
 def evaluate_run(
     run_dir: str | os.PathLike[str],
-    evaluation: dict[str, Any],
+    evaluation: Mapping[str, Any] | None = None,
     *,
     split: Literal["validation", "test"] = "test",
     data_dir: str | os.PathLike[str] | None = None,
@@ -47,7 +48,8 @@ def evaluate_run(
 
     Args:
       run_dir: folder of the run.
-      evaluation: fields of `EvaluationConfig` that differ from the run's.
+      evaluation: fields of `EvaluationConfig` that differ from the run's. Default:
+        none.
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
@@ -63,7 +65,8 @@ def evaluate_run(
     config = run_folder.read_config(folder)
     config = check(
         dataclasses.replace(
-            config, evaluation=dataclasses.replace(config.evaluation, **evaluation)
+            config,
+            evaluation=dataclasses.replace(config.evaluation, **(evaluation or {})),
         )
     )
     file = None if output is None else check_output(output)
