@@ -17,6 +17,7 @@ from metabridge.config import (
     ALGORITHMS,
     Config,
     LearnerConfig,
+    import_own,
     resolve,
     with_images,
 )
@@ -175,6 +176,7 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
 
 def _train(config: Config, run_dir: Path) -> str | None:
     try:
+        import_own()  # the options of a learner may stand in another module than that
         train(config, run_dir, resume=True)
     except Exception as error:  # whatever it is, the others go on
         traceback.print_exc()
