@@ -19,14 +19,14 @@ def test_in_the_locale_c_and_without_a_home_folder(
 ) -> None:
     """One process for both; the cache goes to the temporary folder."""
     folder, run = str(tmp_path / "run"), str(trained("mtl"))
-    scratch = tmp_path / "tmp"
+    few, scratch = ("--examples", "1", "--tasks", "2"), tmp_path / "tmp"
     scratch.mkdir()
     calls = [
         call("command", *training("mtl", folder)),
         call("command", "evaluate", run),
         call("command", "verify", run),
         call("command", "export", run, str(tmp_path / "body.safetensors")),
-        call("command", "report", run, "--output", str(tmp_path / "page.html")),
+        call("command", "report", run, *few, "--output", str(tmp_path / "page.html")),
         call("command", "datasets"),
         call("classify", run, head="centroid"),
     ]

@@ -18,6 +18,7 @@ from metabridge.config import (
     ALGORITHMS,
     Config,
     LearnerConfig,
+    import_own,
     with_images,
 )
 from metabridge.precision import in_32_bits
@@ -179,6 +180,7 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
 
 def _train(config: Config, run_dir: Path) -> str | None:
     try:
+        import_own()  # the options of a learner may stand in another module than that
         train(config, run_dir, resume=True)
     except Exception as error:  # whatever it is, the others go on
         traceback.print_exc()
