@@ -45,6 +45,11 @@ class ReLUNetwork:
         _check_depths([self.depth])
         _check_scales(self.last_W_std, self.b_std)
 
+    def __repr__(self) -> str:
+        """As it was before there were biases: folders of kernels are named by it."""
+        biases = f", b_std={self.b_std}" if self.b_std else ""
+        return f"ReLUNetwork(depth={self.depth}, last_W_std={self.last_W_std}{biases})"
+
     @property
     def dtype(self) -> str:
         """In which a call computes."""

@@ -26,7 +26,7 @@ class TheoryOptions:
     download: bool = False
     """Let TFDS download into the data folder what it lacks."""
     image_size: int | None = None
-    """folder:PATH: resize the images to this side, where they have several sizes."""
+    """Side to which the images of a folder are resized; needed for several sizes."""
     skip_corrupt: bool = False
     """Leave out, with a warning, image files that cannot be read."""
     architecture: Annotated[

@@ -32,6 +32,12 @@ CASES = {
     "scale of zero": Case(
         lambda: theory.relu_network(1, last_W_std=0.0), "ValueError", ("`last_W_std`",)
     ),
+    "negative scale of biases": Case(
+        lambda: theory.relu_network(1, b_std=-0.1), "ValueError", ("`b_std`", "-0.1")
+    ),
+    "scale of biases in a sweep": Case(
+        lambda: sweep(b_std=np.inf), "ValueError", ("`b_std`", "inf")
+    ),
     "unknown solver": Case(
         lambda: theory.mtl_predictor(kernel, tasks(), solver="lu"),
         "ValueError",

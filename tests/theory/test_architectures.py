@@ -105,6 +105,9 @@ def test_residual_block_adds_its_branch() -> None:
         warnings.simplefilter("error")
         kernel = theory.residual(1)(x)
     np.testing.assert_allclose(kernel.nngp, expected, rtol=1e-7)
+    ours = theory.relu_residual(1, layer="dense")(x)
+    np.testing.assert_allclose(ours.nngp, expected, rtol=1e-7)
+    np.testing.assert_allclose(ours.ntk, kernel.ntk, rtol=1e-6)
 
 
 ARCHITECTURES = {
@@ -117,7 +120,7 @@ ARCHITECTURES = {
         1, layer="conv", pooling="global_average"
     ),
 }
-COSTLY = ("erf", "convolutional", "pooled", "residual, convolutional")
+COSTLY = ("erf", "convolutional", "pooled", "residual", "residual, convolutional")
 EVERY = pytest.mark.parametrize(
     "name",
     [
@@ -172,4 +175,4 @@ def test_blocks_change_nothing(name: str) -> None:
 
 def test_float32_images_give_float64_kernels() -> None:
     x = _images(8).astype(np.float32)
-    assert theory.convolutional(1)(x).ntk.dtype == np.float64
+    assert theory.fully_connected(1)(x).ntk.dtype == np.float64

@@ -206,7 +206,7 @@ def test_another_adaptation_of_gbml() -> None:
 
 
 def test_inner_loop_as_a_function_of_time_and_depth() -> None:
-    tasks, test = equal_tasks(9), equal_tasks(10, 2)
+    tasks, test = equal_tasks(9), equal_tasks(10, 3)
     sweep = theory.depth_sweep(
         tasks, test, depths=(2, 4), times=(0.6,), adaptation=HEAD,
         inner=lambda time, depth: theory.gradient_flow("all", time=time / depth),
@@ -232,7 +232,7 @@ def test_slopes_with_depth() -> None:
 @pytest.mark.parametrize("layers", ["head", "body", "all"])
 def test_gap_falls_with_depth_for_every_inner_loop(layers: theory.Layers) -> None:
     sweep = theory.depth_sweep(
-        _family(2, 8), _family(3, 8), depths=(16, 64, 256), times=(0.01,),
+        _family(2, 8), _family(3, 16), depths=(16, 64, 256), times=(0.01,),
         inner=lambda time, depth: theory.gradient_flow(
             layers, time=time / (1 if layers == "head" else depth)
         ),

@@ -13,6 +13,7 @@ from tests.theory.cases import equal_tasks, sphere, textbook
 from theory import reading
 
 HEAD = theory.gradient_flow("head", time=1.0)
+KERNEL = textbook(3, last_W_std=2**0.5)
 
 
 def classes(seed: int, count: int, *, ways: int = 3, shots: int = 3) -> theory.Tasks:
@@ -103,14 +104,14 @@ def test_default_is_three_hidden_layers_and_prints() -> None:
 
 def test_regression_has_neither_agreement_nor_accuracy() -> None:
     tasks, unseen = equal_tasks(6, outputs=1), equal_tasks(7, 3, outputs=1)
-    result = theory.diagnose(tasks, unseen)
+    result = theory.diagnose(tasks, unseen, kernel=KERNEL)
     assert math.isnan(result.agreement)
     assert math.isnan(result.mtl_accuracy)
     assert result.as_dict()["agreement"] is None
     assert "predictions are" in result.reading[0]
     assert "nan" not in str(result)
     # Two outputs that are no classes have an agreement, but no accuracy.
-    result = theory.diagnose(equal_tasks(6), equal_tasks(7, 3))
+    result = theory.diagnose(equal_tasks(6), equal_tasks(7, 3), kernel=KERNEL)
     assert 0 <= result.agreement <= 1
     assert math.isnan(result.gbml_accuracy)
     assert "accuracy" not in str(result)
@@ -119,7 +120,7 @@ def test_regression_has_neither_agreement_nor_accuracy() -> None:
 def test_queries_without_labels() -> None:
     unseen = classes(8, 4)
     bare = theory.Tasks(unseen.support_x, unseen.support_y, unseen.query_x)
-    result = theory.diagnose(classes(9, 4), bare)
+    result = theory.diagnose(classes(9, 4), bare, kernel=KERNEL)
     assert math.isnan(result.mtl_accuracy)
     assert result.agreement > 0
 
@@ -170,7 +171,7 @@ def test_inner_time_of_every_loop() -> None:
         (theory.gradient_flow("body", time=0.1), 0.3),
         (theory.gradient_flow("all", time=0.0), 0.0),
     ):
-        found = theory.diagnose(tasks, unseen, kernel=textbook(3), inner=inner)
+        found = theory.diagnose(tasks, unseen, kernel=KERNEL, inner=inner)
         assert found.inner_time == pytest.approx(time)
 
 
@@ -179,14 +180,15 @@ def test_repeated_images_are_named() -> None:
     fields[2][1, 3] = fields[2][1, 0]
     fields[0][2, 1] = fields[2][0, 4]
     with pytest.raises(theory.SingularKernelError) as caught:
-        theory.diagnose(theory.Tasks(*fields), classes(13, 2))
+        theory.diagnose(theory.Tasks(*fields), classes(13, 2), kernel=KERNEL)
     message = str(caught.value)
     for part in (
         "cannot be diagnosed", "query 0 of task 1 and query 3 of task 1",
         "2 repeat another", "query 4 of task 0 and support 1 of task 2", "jitter",
     ):  # fmt: skip
         assert part in message
-    result = theory.diagnose(theory.Tasks(*fields), classes(13, 2), jitter=1e-3)
+    options = {"kernel": KERNEL, "jitter": 1e-3}
+    result = theory.diagnose(theory.Tasks(*fields), classes(13, 2), **options)
     assert result.gap > 0
 
 

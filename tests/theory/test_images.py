@@ -75,16 +75,8 @@ CASES: dict[str, tuple[ImageKernel, Callable[[], KernelFn]]] = {
 }
 
 
-COSTLY = tuple(name for name in CASES if name != "residual, dense")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
-        for name in CASES
-    ],
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("name", CASES)
 def test_equals_neural_tangents(name: str) -> None:
     x1, x2 = _images(0), _images(1, 2)
     kernels, library = CASES[name][0](x1, x2), CASES[name][1]()(x1, x2)

@@ -7,6 +7,7 @@ import pytest
 import theory
 from tests.theory import reference
 from tests.theory.cases import sphere
+from theory.kernels import float64
 from theory.relu import iterate_depths
 
 
@@ -134,6 +135,20 @@ def test_iterating_equals_one_pass() -> None:
     stack = theory.relu_depths(x, depths=(1, 4, 9))
     for row, kernels in enumerate(iterate_depths(x, depths=(1, 4, 9))):
         np.testing.assert_allclose(kernels.ntk, stack.ntk[row], rtol=1e-13)
+
+
+def test_a_compiled_tile_with_biases() -> None:
+    x1, x2 = _inputs(16), _inputs(17, 5)
+    network = theory.relu_network(3, b_std=0.2)
+    with float64():
+        tile = jax.jit(network.tile)(jax.numpy.asarray(x1), jax.numpy.asarray(x2))
+    for actual, expected in zip(tile, network(x1, x2), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-13)
+
+
+def test_the_name_in_a_folder_of_kernels() -> None:
+    assert repr(theory.relu_network(3)) == "ReLUNetwork(depth=3, last_W_std=1.0)"
+    assert "b_std=0.1" in repr(theory.relu_network(3, b_std=0.1))
 
 
 def test_images_are_flattened() -> None:

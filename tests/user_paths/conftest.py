@@ -1,8 +1,6 @@
 """A folder with images, and one training of each learner for all tests of its run."""
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,22 +10,18 @@ import pytest
 
 from metabridge.config import registration
 from tests import toy
+from tests.once import build_once
 from tests.user_paths import own_learner
 from tests.user_paths.calls import cheap_compilation, command
 from tests.user_paths.table import training
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(shared_dir: Path) -> Path:
     """The user's working folder: ``images`` and ``runs``, shared by all workers."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / "user_paths"
-    folder.mkdir(exist_ok=True)
-    with _locked(folder / "images.lock"):
-        if not (folder / "images").exists():
-            toy.write_folder(folder / "partial").rename(folder / "images")
-    return folder
+    return build_once(
+        shared_dir, "user_paths", lambda folder: toy.write_folder(folder / "images")
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,13 +41,13 @@ def as_a_user(home: Path) -> Iterator[None]:
 def trained(home: Path) -> Callable[[str], Path]:
     """The run of a learner, trained once by the real command; not to be written to."""
 
+    def train(learner: str) -> None:
+        assert command(*training(learner, f"runs/{learner}")) == 0
+
     def run(learner: str) -> Path:
-        folder = home / "runs" / learner
-        folder.parent.mkdir(exist_ok=True)
-        with _locked(home / f"{learner}.lock"):
-            if not (folder / "result.json").exists():
-                assert command(*training(learner, f"runs/{learner}")) == 0
-        return folder
+        runs = home / "runs"
+        runs.mkdir(exist_ok=True)
+        return build_once(runs, learner, lambda _: train(learner))
 
     return run
 
@@ -66,10 +60,3 @@ def copied(trained: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Pa
         return Path(shutil.copytree(trained(learner), tmp_path / "copies" / learner))
 
     return copy
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
