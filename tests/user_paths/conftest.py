@@ -11,7 +11,6 @@ import pytest
 from metabridge.config import registration
 from tests import toy
 from tests.once import build_once
-from tests.user_paths import own_learner
 from tests.user_paths.calls import cheap_compilation, command
 from tests.user_paths.table import training
 
@@ -27,6 +26,9 @@ def home(shared_dir: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def as_a_user(home: Path) -> Iterator[None]:
     """At work in the folder, with a learner of one's own."""
+    # Imported here: the module registers its learner, and other tests count learners.
+    from tests.user_paths import own_learner
+
     own_learner.register()
     with (
         contextlib.chdir(home),
