@@ -49,7 +49,7 @@ def test_the_recipe_is_what_is_run() -> None:
     assert config.learner == recipe.learner
     assert config.model.model == "resnet12"
     assert config.train == dataclasses.replace(recipe.train, seed=2)
-    assert config.data.data_dir == Path("d")
+    assert config.data.data_dir == Path("d").absolute()
 
 
 def test_budgets() -> None:

@@ -31,5 +31,5 @@ def test_a_step_is_compiled_for_what_a_run_starts_with(
 
 
 def test_tasks_that_the_data_does_not_hold(images: Path) -> None:
-    with pytest.raises(ValueError, match="`ways` is 9"):
+    with pytest.raises(ValueError, match="`train_ways` is 9"):
         parts_of(resolve(toy.config(images, train_ways=9)))

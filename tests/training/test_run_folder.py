@@ -121,7 +121,7 @@ def test_runs_of_earlier_versions_have_relative_paths(
     now = resolve(Config(data=DataConfig(dataset="folder:birds")))
     before = dataclasses.replace(now, data=DataConfig(**before_places(now)))
     run_folder.open_run(tmp_path / "run", before, resume=False)
-    assert run_folder.check_run(tmp_path / "run", now, resume=True) == now
+    assert run_folder.check_run(tmp_path / "run", now, resume=True) == before
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(RunError, match=r"data\.dataset was 'folder:.*/elsewhere/birds"):

@@ -75,8 +75,8 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
             f"{folder} already holds a run: pass --resume to go on with it, or "
             "another --run-dir"
         )
-    # Runs of earlier versions have paths as they were given.
-    saved = configs.with_absolute_paths(read_config(folder))
+    written = read_config(folder)
+    saved = configs.with_absolute_paths(written)
     steps = saved.train.steps
     if config.train.steps is None and steps is not None:
         timed = configs.with_steps(config.train, steps)
@@ -96,7 +96,8 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
             f"{folder} holds a run with another configuration: "
             + "; ".join(changed or [f"algorithm was {before.get('algorithm')!r}"])
         )
-    return config
+    # Runs of earlier versions have paths as they were given, and keep them.
+    return dataclasses.replace(config, data=written.data, learner=written.learner)
 
 
 def open_run(folder: Path, config: Config, *, resume: bool) -> None:
