@@ -32,7 +32,7 @@ def test_rows_see_as_many_images_and_differ(row: str) -> None:
 def test_teachers_are_rows_of_the_same_seed(row: str, teacher: str) -> None:
     learner = ablation.config_of(row, 3, Options("fc100")).learner
     assert isinstance(learner, MTLConfig)
-    assert learner.teacher == Path("runs/ablation-fc100") / teacher
+    assert learner.teacher == Path("runs/ablation-fc100").absolute() / teacher
 
 
 @pytest.mark.extended
