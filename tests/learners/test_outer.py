@@ -72,8 +72,8 @@ def test_every_task_passes_the_body_by_itself(in_turn: bool, model: nn.Module) -
     batch = toy.tasks(2, (16, 16, 1), shots=2)
     variables = model.init(jax.random.key(0), batch.support.inputs[0])
     rule = gbml.gradients_kept()
-    width = model.apply(variables, batch.support.inputs[0]).shape[1]
-    head = {"w": jnp.linspace(-0.3, 0.5, width)}
+    features: Any = model.apply(variables, batch.support.inputs[0])
+    head = {"w": jnp.linspace(-0.3, 0.5, features.shape[1])}
 
     def feature_loss(head: Params, features: jax.Array, task: Task) -> Any:
         labels = jnp.concatenate([task.support.labels, task.query.labels])
