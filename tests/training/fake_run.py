@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from metabridge import build
 from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
@@ -79,9 +79,8 @@ class FakeRun:
 
     def _start(self) -> State:
         params = {"body": {"w": jnp.zeros(3)}, "head": jnp.zeros(1)}
-        rate = self.config.train.learning_rate or 0.0
-        optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
-        return State(params, {}, optimizer.init(params), jnp.asarray(0, jnp.int32))
+        optimizer = build.optimizer(self.config.train).init(params)
+        return State(params, {}, optimizer, jnp.asarray(0, jnp.int32))
 
     def _run_steps(
         self,
