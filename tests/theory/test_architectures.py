@@ -158,7 +158,7 @@ def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["dense", pytest.param("pooled", marks=pytest.mark.extended)],
+    ["dense", pytest.param("pooled", marks=pytest.mark.slow)],
 )
 def test_blocks_change_nothing(name: str) -> None:
     x = _images(6, 4)[:, :2, :3]

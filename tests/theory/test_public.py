@@ -58,7 +58,7 @@ def test_importing_is_light() -> None:
     assert result.stdout == "[]\n"
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_examples_of_the_documentation_run(tmp_path: Path) -> None:
     text = (_ROOT / "docs/theory.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
