@@ -121,10 +121,13 @@ ARCHITECTURES = {
     ),
 }
 COSTLY = ("erf", "convolutional", "pooled", "residual", "residual, convolutional")
+SLOW = "residual, convolutional"
 EVERY = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
+        pytest.param(name, marks=pytest.mark.slow)
+        if name == SLOW
+        else pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
         for name in ARCHITECTURES
     ],
 )
