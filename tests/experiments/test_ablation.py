@@ -47,7 +47,13 @@ def test_the_table_is_made_and_taken_up_again(
 
     def small(change: ablation.Change) -> ablation.Change:
         model = ModelConfig("mlp", width=8, depth=1)
-        return lambda config: dataclasses.replace(change(config), model=model)
+
+        def changed(config: Config) -> Config:
+            config = change(config)
+            data = dataclasses.replace(config.data, augmentation="none")
+            return dataclasses.replace(config, model=model, data=data)
+
+        return changed
 
     rows = ("first", "averaged parameters")
     changed = {row: small(ablation.ROWS[row]) for row in rows}

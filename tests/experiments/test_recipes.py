@@ -10,9 +10,7 @@ from experiments import recipes
 from metabridge import train
 from metabridge.config import (
     ALGORITHMS,
-    Config,
     MAMLConfig,
-    ModelConfig,
     MTLConfig,
     images_per_step,
     resolve,
@@ -106,32 +104,20 @@ def test_unknown_recipes(arguments: tuple, message: str) -> None:
         recipes.recipe(*arguments)
 
 
-def _run_briefly(config: Config, folder: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_quick_forms_run(name: str, tmp_path: Path) -> None:
+    """In `test_reproduce` joint training runs always."""
+    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
     brief = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
     config = dataclasses.replace(
         config,
         train=dataclasses.replace(config.train, **brief),
         evaluation=dataclasses.replace(config.evaluation, tasks=8),
     )
-    result = train(config, folder)
+    result = train(config, tmp_path / "run")
     assert result["train_steps"] == 2
     assert 0 < result["accuracy"] < 1
-
-
-@pytest.mark.extended
-@pytest.mark.parametrize("name", ["maml", "metaoptnet"])
-def test_quick_forms_of_a_small_body_run(name: str, tmp_path: Path) -> None:
-    """An inner loop and a solver; joint training is in `test_reproduce`."""
-    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
-    body = ModelConfig("mlp", width=8, depth=1)
-    _run_briefly(dataclasses.replace(config, model=body), tmp_path / "run")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.NAMES)
-def test_quick_forms_run(name: str, tmp_path: Path) -> None:
-    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
-    _run_briefly(config, tmp_path / "run")
 
 
 @pytest.mark.slow

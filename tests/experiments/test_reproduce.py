@@ -98,6 +98,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return dataclasses.replace(
             config,
             model=ModelConfig("mlp", width=8, depth=1),
+            data=dataclasses.replace(config.data, augmentation="none"),
             train=dataclasses.replace(config.train, **pauses),
             evaluation=dataclasses.replace(config.evaluation, tasks=8),
         )

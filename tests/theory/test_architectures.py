@@ -121,10 +121,13 @@ ARCHITECTURES = {
     ),
 }
 COSTLY = ("erf", "convolutional", "pooled", "residual", "residual, convolutional")
+SLOW = "residual, convolutional"
 EVERY = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
+        pytest.param(name, marks=pytest.mark.slow)
+        if name == SLOW
+        else pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
         for name in ARCHITECTURES
     ],
 )
@@ -158,7 +161,7 @@ def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["dense", pytest.param("pooled", marks=pytest.mark.extended)],
+    ["dense", pytest.param("pooled", marks=pytest.mark.slow)],
 )
 def test_blocks_change_nothing(name: str) -> None:
     x = _images(6, 4)[:, :2, :3]

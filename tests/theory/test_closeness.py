@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -132,10 +133,17 @@ def test_sweep_equals_compare() -> None:
     assert np.isclose(sweep.gap, sweep.bound).any()
 
 
-@pytest.mark.extended
 def test_sweep_streams_unequal_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of a task or two, and groups that split them, change nothing."""
     tasks, test = as_tasks(unequal_tasks(20)), as_tasks(unequal_tasks(21, 7))
+
+    def kernels(
+        x1: np.ndarray, x2: np.ndarray | None, *, depths: Sequence[int], **scales: float
+    ) -> Iterator[theory.Kernels]:
+        return (textbook(depth, **scales)(x1, x2) for depth in depths)
+
+    # Shapes of all sizes, which `iterate_depths` would compile for.
+    monkeypatch.setattr("theory.sweep.iterate_depths", kernels)
 
     def sweep() -> theory.DepthSweep:
         return theory.depth_sweep(

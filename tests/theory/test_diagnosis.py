@@ -192,7 +192,7 @@ def test_repeated_images_are_named() -> None:
     assert result.gap > 0
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parents[2] / "docs/closeness.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -34,7 +34,7 @@ def test_kernel_errors_shrink() -> None:
     assert result.slopes["ANIL"] == pytest.approx(-0.5, abs=0.25)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_prediction_errors_shrink() -> None:
     result = prediction_errors(
         _tasks(1, 2), _tasks(2, 2), widths=(16, 512), depth=1, draws=3
@@ -56,8 +56,13 @@ def test_inner_flow_of_the_network() -> None:
             np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=1e-5)
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("algorithm", ["MTL", "ANIL"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param("MTL", marks=pytest.mark.slow),
+        pytest.param("ANIL", marks=pytest.mark.extended),
+    ],
+)
 def test_contraction_equals_the_jacobian(algorithm: networks.Algorithm) -> None:
     batch, body = networks.batch_of(_tasks(4, 2)), MLP(8, 2)
     params = networks.initialise(jax.random.key(0), batch, body, shared=True)

@@ -75,8 +75,19 @@ CASES: dict[str, tuple[ImageKernel, Callable[[], KernelFn]]] = {
 }
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("name", CASES)
+TWICE = ("residual, dense", "flattened, edge of chaos")
+"""What other tests compare too."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=pytest.mark.slow if name in TWICE else pytest.mark.extended
+        )
+        for name in CASES
+    ],
+)
 def test_equals_neural_tangents(name: str) -> None:
     x1, x2 = _images(0), _images(1, 2)
     kernels, library = CASES[name][0](x1, x2), CASES[name][1]()(x1, x2)

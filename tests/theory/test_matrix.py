@@ -113,7 +113,7 @@ def _kill_and_resume(tmp_path: Path, kills: int, seed: int) -> int:
     return met
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_killed_computation_gives_the_same_bytes(tmp_path: Path) -> None:
     assert _kill_and_resume(tmp_path, 1, 0) == 1
 

@@ -14,17 +14,17 @@ from theory import named
         pytest.param(
             "convolutional",
             lambda: theory.convolutional(2),
-            marks=pytest.mark.extended,
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "convolutional_pooled",
             lambda: theory.convolutional(2, pooling="global_average"),
-            marks=pytest.mark.extended,
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "residual",
             lambda: theory.residual(2, layer="conv"),
-            marks=pytest.mark.extended,
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -35,6 +35,19 @@ def test_names(name: named.Name, make: type) -> None:
     for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, 2.0 * theirs, rtol=1e-5)
     assert named.ARCHITECTURES[name].flat == (name == "fully_connected")
+
+
+def test_kernels_by_name() -> None:
+    options = {"last_W_std": 2.0**0.5, "b_std": 0.1}
+    for name, expected in {
+        "fully_connected": theory.relu_network(3, **options),
+        "convolutional": theory.relu_convolutional(3, **options),
+        "convolutional_pooled": theory.relu_convolutional(
+            3, pooling="global_average", pool_stride=2, dtype="float32", **options
+        ),
+        "residual": theory.relu_residual(3, layer="conv", **options),
+    }.items():
+        assert named.kernel(name, 3, pool_stride=2, b_std=0.1) == expected  # type: ignore[arg-type]
 
 
 def test_depth_is_at_least_one() -> None:

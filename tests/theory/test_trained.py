@@ -53,7 +53,7 @@ def test_outputs_are_as_of_networks_with_one(algorithm: networks.Algorithm) -> N
         )
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_predictions_of_several_outputs_near_their_limit_with_width() -> None:
     result = prediction_errors(tasks(1), tasks(2), widths=(16, 256), depth=1, draws=2)
     for name, errors in result.errors.items():
