@@ -92,6 +92,7 @@ def test_a_second_run_there_is_refused_and_resuming_a_finished_one_is_not(
     assert f"{100 * after['accuracy']:.2f} ± {100 * after['ci95']:.2f} %" in out
 
 
+@pytest.mark.extended
 def test_evaluating_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def found(faces: letters.Faces) -> dict[str, list[letters.Letter]]:
     return letters.find(faces)
 
 
+@pytest.mark.extended
 def test_letters_are_base_letters_in_four_faces(
     found: dict[str, list[letters.Letter]],
 ) -> None:

@@ -18,6 +18,8 @@ from metabridge.untrusted import is_safe
 from tests.data.test_cache import assert_equal, make_dataset
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated, with_hostile_value
 
+pytestmark = pytest.mark.extended
+
 TRAP = b"cposix\nsystem\n(Vtouch done\ntR."
 
 

@@ -19,7 +19,10 @@ from metabridge.untrusted import is_safe
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 
 # The checks of types that the tests run under draw at random which items they look at.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module"),
+]
 
 SECTIONS = ("data", "model", "train", "evaluation")
 JSON = st.recursive(

@@ -17,6 +17,8 @@ from metabridge.data.folder import find_splits
 from metabridge.untrusted import is_safe
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 
+pytestmark = pytest.mark.extended
+
 NAMES: tuple[bytes, ...] = (
     b"a", "\u00e9\u6f22\u5b57".encode(), b"a b", b"-rf", b"$(touch x)", b"%s%n", b"~",
     b"...", b"a\x1b[2Jb", b"a\nb", b"a\rb", b"a\tb", b"\x9b31m", b"a\xffb", b"\xff\xfe",

@@ -16,9 +16,12 @@ from metabridge.data import images
 from tests.fuzz.fuzzing import check, each_count, mutated
 
 # What Pillow says of broken EXIF data is no error.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning"
-)
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.filterwarnings(
+        "ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning"
+    ),
+]
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:

@@ -12,6 +12,8 @@ from metabridge.data.imagenet import folders
 from tests.data.imagenet import toys
 from tests.fuzz.fuzzing import check, each_count, mutated
 
+pytestmark = pytest.mark.extended
+
 LINES = "filename,label\na.png,n01\nb.png,n01\nc.png,n02\n"
 HOSTILE = (
     "..,n01", "a.png,..", "../secret.png,n01", "/etc/passwd,n01", "a.png",

@@ -10,6 +10,8 @@ import pytest
 from metabridge.training.metrics import read_metrics
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 
+pytestmark = pytest.mark.extended
+
 RECORDS = [
     {"step": step, "kind": kind, "loss": 0.5, "accuracy": 0.25}
     for step in range(3)

@@ -23,6 +23,8 @@ from metabridge.data.reading import Reading
 from tests.data.imagenet import toys
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated
 
+pytestmark = pytest.mark.extended
+
 OPCODES = [code for code in pickletools.opcodes if code.name != "STOP"]
 NAMES = (
     ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from metabridge.report import explorer, runs, runs_page
 from metabridge.report.groups import Found
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 from tests.report import fake
+
+pytestmark = pytest.mark.extended
 
 FILES = ("config.json", "result.json", "metrics.jsonl")
 

@@ -15,6 +15,8 @@ from tests.fuzz.test_cache import FORGED
 from theory.storage import Store
 from theory.types import Kernels
 
+pytestmark = pytest.mark.extended
+
 POINTS = np.arange(12.0).reshape(6, 2)
 
 

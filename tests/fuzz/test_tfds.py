@@ -20,6 +20,8 @@ from metabridge.data.reading import MAX_PIXELS
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 from tests.fuzz.test_images import valid
 
+pytestmark = pytest.mark.extended
+
 NAME = "omniglot"
 ROWS = 4
 

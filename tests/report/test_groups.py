@@ -4,8 +4,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import pytest
+
 from metabridge.report.groups import form
 from metabridge.report.runs import read
+
+pytestmark = pytest.mark.extended
 
 
 def test_the_same_tasks_are_drawn_once(trained: Path) -> None:

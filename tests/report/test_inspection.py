@@ -14,6 +14,8 @@ from metabridge.training import setup
 from metabridge.training.run_folder import RunError
 from metabridge.training.scoring import evaluate_run
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture(scope="module")
 def runs(trained: Path) -> list[Run]:

@@ -22,6 +22,7 @@ def records(folder: Path) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.extended
 def test_two_runs_of_a_seed_are_one(whole: Run, tmp_path: Path) -> None:
     results, states = {}, {}
     for seed in (0, 1):

@@ -11,6 +11,8 @@ import pytest
 from metabridge.config import ALGORITHMS
 from tests.training.processes import free_port, last_lines, started
 
+pytestmark = pytest.mark.extended
+
 SCRIPT = ("-m", "tests.training.on_devices")
 TOGETHER = ("mtl batch", "rfs")
 """Learners whose tasks share statistics, which takes more to exchange."""
@@ -103,8 +105,6 @@ from metabridge import train
 from metabridge.training.metrics import MetricsWriter
 from tests import toy
 from tests.training.test_loop import restored
-
-pytestmark = pytest.mark.extended
 
 config, folder = toy.config(Path(sys.argv[1]), devices=None), Path(sys.argv[2])
 then = int(sys.argv[3])

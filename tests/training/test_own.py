@@ -35,6 +35,7 @@ def written(images: Path, run: Path) -> Path:
     return run
 
 
+@pytest.mark.extended
 def test_it_trains_resumes_and_is_scored_verified_applied(
     images: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) ->
     assert int(state.step) == 7
 
 
+@pytest.mark.extended
 def test_a_run_for_minutes_compiles_once_and_keeps_its_steps(
     images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,7 @@ from tests.user_paths.table import LEARNERS, heads_of, training
 Runs = Callable[[str], Path]
 INCLUDED = "cifar_fs-conv4"
 QUICK = ("mtl", "protonet")
-"""What the first tier takes: one process for all, in each of the two modes."""
+"""What the first tier takes, in one process of 64 bits from the environment."""
 NAMES = [name for name in "abc" for _ in range(3)]
 
 
@@ -45,7 +45,10 @@ def made_with(
     return dict(zip(calls, found, strict=True))
 
 
-@pytest.fixture(scope="module", params=["environment", "later"])
+@pytest.fixture(
+    scope="module",
+    params=["environment", pytest.param("later", marks=pytest.mark.extended)],
+)
 def mode(request: pytest.FixtureRequest) -> str:
     """64 bits from the environment, or set by the process itself."""
     return request.param
