@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from metabridge.training import train
 from metabridge.training.metrics import read_metrics

@@ -125,7 +125,7 @@ def test_evaluating_with_every_head(
         assert "has no adaptation of its own" in capsys.readouterr().err
 
 
-@every
+@few_or_extended
 def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
     assert command("export", run, file) == 0

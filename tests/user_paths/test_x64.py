@@ -1,5 +1,6 @@
 """JAX in 64 bits, as users of neural-tangents have it: the numbers are those of 32."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.once import build_once
 from tests.user_paths.calls import NUMBERS, classify, features, result
 from tests.user_paths.processes import Call, call, driven
 from tests.user_paths.table import LEARNERS, heads_of, training
@@ -55,10 +57,14 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(
-    mode: str, trained: Runs, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    return made_with(QUICK, mode, tmp_path_factory.mktemp("x64"), trained, heads=False)
+def found(mode: str, trained: Runs, shared_dir: Path) -> dict[str, Any]:
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        made = made_with(QUICK, mode, folder, trained, heads=False)
+        (folder / "named.json").write_text(json.dumps(made))
+
+    folder = build_once(shared_dir, f"x64-{mode}", make)
+    return json.loads((folder / "named.json").read_text())
 
 
 def check_use(found: dict[str, Any], learner: str, run: str) -> None:
