@@ -12,7 +12,7 @@ endif
 # Large blocks of memory in huge pages: a training step on a CPU takes a fifth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 METADATA := setup.cfg pyproject.toml constraints.txt
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal --junitxml=.pytest_cache/tests.xml
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal --junitxml=.pytest_cache/$@.xml
 
 # What training runs on; any of these can be given on the command line.
 DATASET ?= glyphs
@@ -23,6 +23,7 @@ ALGORITHMS ?= mtl,anil,maml
 MINUTES ?=
 FOLDER ?=
 RUN_DIR ?=
+TIER ?= test
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -86,8 +87,8 @@ test-slow: $(VENV)/.dev ## run all tests, the long ones too (hours)
 coverage: $(VENV)/.dev ## run test-all and name the lines that no test reaches
 	$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-durations: ## print the slowest modules of the last test run
-	@$(BIN)/python -m tests.durations .pytest_cache/tests.xml
+durations: ## print the slowest modules of the last test run [TIER=test]
+	@$(BIN)/python -m tests.durations .pytest_cache/$(TIER).xml
 
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
 	$(BIN)/python -m experiments.benchmark $(ARGS)

@@ -100,7 +100,8 @@ def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> 
         error = capsys.readouterr().err
         [advised] = [name for name in options if f"`{name}`" in error]
         command += options.pop(advised)
-    cli.main([*command, "--b-std=0.5"])
+    reading = ["--background=black", "--max-pixels=5000", "--allow-duplicates"]
+    cli.main([*command, *reading, "--b-std=0.5"])
     assert "training tasks, unseen tasks       3, 5" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from metabridge.commands import TheoryOptions
@@ -23,7 +24,7 @@ def run(options: TheoryOptions) -> None:
       ValueError: options out of range, or more tasks than there are images for.
       FileNotFoundError: the dataset is not there.
     """
-    _check(options)
+    output = _check(options)
     kernel = named.kernel(
         options.architecture, options.depth, pool_stride=options.pool_stride,
         b_std=options.b_std,
@@ -40,24 +41,28 @@ def run(options: TheoryOptions) -> None:
     )
     print(_heading(options))
     print(found)
-    if options.output is not None:
+    if output is not None:
         text = json.dumps(_as_json(options, found), indent=2, allow_nan=False)
-        options.output.write_text(text + "\n", encoding="utf-8")
+        output.write_text(text + "\n", encoding="utf-8")
 
 
-def _check(options: TheoryOptions) -> None:
+def _check(options: TheoryOptions) -> Path | None:
+    """Checks the options; returns the file to write to."""
     for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0)):
         value = getattr(options, name)
         if value < minimum:
             raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-    if options.output is not None:
-        check_output(options.output, make_folder=True)
+    if options.output is None:
+        return None
+    return check_output(options.output, make_folder=True)
 
 
 def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
     dataset = load_dataset(
         options.dataset, data_dir=options.data_dir, download=options.download,
         image_size=options.image_size, skip_corrupt=options.skip_corrupt,
+        background=options.background, white_level=options.white_level,
+        max_pixels=options.max_pixels, allow_duplicates=options.allow_duplicates,
     )  # fmt: skip
     shape = TaskShape(options.ways, options.shots, options.queries)
     image_tasks.check(dataset, shape)

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from metabridge.config.sections import DataConfig, ImageSize
+
 GROUP = "metabridge.commands"
 
 
@@ -25,10 +27,18 @@ class TheoryOptions:
     """Where a prepared dataset is."""
     download: bool = False
     """Let TFDS download into the data folder what it lacks."""
-    image_size: int | None = None
-    """Side to which the images of a folder are resized; needed for several sizes."""
+    image_size: ImageSize = None
+    """Side, or height and width, to which the images of a folder are resized."""
     skip_corrupt: bool = False
     """Leave out, with a warning, image files that cannot be read."""
+    background: str = DataConfig.background
+    """Colour that transparent images are composed onto: a name or "#rrggbb"."""
+    white_level: float | None = DataConfig.white_level
+    """Value of images of 16 and 32 bits that becomes white."""
+    max_pixels: int = DataConfig.max_pixels
+    """Pixels of an image file as it is decoded."""
+    allow_duplicates: bool = False
+    """Keep image files of a folder that are in two splits."""
     architecture: Annotated[
         Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"],
         tyro.conf.arg(metavar="NAME"),
@@ -57,7 +67,7 @@ class TheoryOptions:
     side: int | None = None
     """Shrink images to so many pixels a side first."""
     pool_stride: int = 1
-    """convolutional_pooled averages the pixels of every so manieth row and column."""
+    """convolutional_pooled averages every `pool_stride`-th row and column."""
     jitter: float = 0.0
     """Added to the diagonals of the training kernels."""
     seed: int = 0

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from metabridge.apply import Body, body_file, pretrained_bodies
 from metabridge.config import ALGORITHMS, DataConfig, MTLConfig
+from metabridge.data.reading import MAX_PIXELS
 from tests.apply import bodies
 
 DATA = bodies.dataset()
@@ -215,3 +216,13 @@ def test_options_of_reading_are_kept_and_checked(tmp_path: Path) -> None:
         header = json.loads(file.metadata()["metabridge"])
     assert "background" not in header["config"]["data"]
     assert body_file.read(before).config.data.background == "white"
+
+
+def test_a_file_does_not_raise_the_limit_of_pixels(tmp_path: Path) -> None:
+    body = bodies.body("mtl", DATA)
+    for given, held in ((2**31 - 1, MAX_PIXELS), (5000, 5000)):
+        data = dataclasses.replace(body.config.data, max_pixels=given)
+        changed = dataclasses.replace(body.config, data=data)
+        path = tmp_path / f"{given}.safetensors"
+        body_file.write(path, dataclasses.replace(body, config=changed))
+        assert body_file.read(path).config.data.max_pixels == held

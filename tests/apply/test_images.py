@@ -146,3 +146,17 @@ def test_forms_may_be_mixed(tmp_path: Path) -> None:
     Image.fromarray(COLOUR[0]).save(tmp_path / "0.png")
     mixed = [tmp_path / "0.png", COLOUR[1], Image.fromarray(COLOUR[2])]
     assert np.array_equal(read(mixed), COLOUR[:3])
+
+
+def test_one_pillow_image_may_stand_twice_in_a_list(tmp_path: Path) -> None:
+    """It is read from its file when its pixels are asked for, in which thread ever."""
+    Image.fromarray(COLOUR[0]).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        found = checked([image] * 16, (12, 10, 3)).read(0, 16)
+    assert np.array_equal(found, np.stack([COLOUR[0]] * 16))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
+    with (
+        Image.open(tmp_path / "b.png") as image,
+        pytest.raises(ValueError, match="cannot read image 0 of `images`"),
+    ):
+        checked([image], (12, 10, 3)).read(0, 1)

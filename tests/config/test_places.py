@@ -1,12 +1,13 @@
 """Folders of a configuration, from any working folder and after a move."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from metabridge.config import Config, DataConfig, RFSConfig, resolve, with_data_dir
-from metabridge.config.places import absolute
+from metabridge.config.places import absolute, with_paths
 
 
 def test_a_resolved_configuration_has_absolute_paths(
@@ -43,3 +44,14 @@ def test_data_that_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert moved == DataConfig("cifar_fs", data_dir=tmp_path / "now")
     assert with_data_dir(known, None) is known
     assert os.fspath(absolute("now")) == f"{tmp_path}/now"
+
+
+def test_paths_in_tuples_are_changed_too() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        one: Path
+        several: tuple[Path, ...]
+        text: str = "a/b"
+
+    found = with_paths(Options(Path("a/b"), (Path("c/d"),)), lambda p: Path(p.name))
+    assert found == Options(Path("b"), (Path("d"),))

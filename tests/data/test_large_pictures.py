@@ -58,3 +58,26 @@ def test_a_large_progressive_file_may_have_fewer_scans() -> None:
     assert decoded(slow).shape == SMOOTH.shape
     with pytest.raises(ValueError, match=r"has 30 scans; the limit is 12"):
         decoded(slow, max_pixels=2400)
+
+
+def test_what_a_phone_puts_behind_an_image_is_no_scan() -> None:
+    """Such as the film of a motion photo, whose bytes look like markers by chance."""
+    file = saved(Image.fromarray(SMOOTH), "JPEG", quality=95)
+    thumbnail = b"\xff\xe1\x00\x08\xff\xda\xff\xd9\xff\xda"
+    content = file.content[:2] + thumbnail + file.content[2:] + b"\xff\xda" * 200
+    found = decoded(images.Encoded("it", content))
+    np.testing.assert_array_equal(found, decoded(file))
+
+
+def test_a_file_of_segments_is_refused() -> None:
+    file = saved(Image.fromarray(SMOOTH), "JPEG")
+    many = b"\xff\xe5\x00\x02" * 100_001
+    with pytest.raises(ValueError, match="more than 100,000 segments"):
+        decoded(images.Encoded("it", file.content[:2] + many + file.content[2:]))
+
+
+def test_more_pixels_than_pillow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="more pixels than Pillow reads") as error:
+        decoded(saved(Image.fromarray(SMOOTH), "PNG"))
+    assert "max_pixels" not in str(error.value)

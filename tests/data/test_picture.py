@@ -136,16 +136,17 @@ def test_floats_are_from_black_to_white() -> None:
             r"from 0 to 3\.5, but must be in \[0, 1\]",
         ),
         (np.array([[0, 70_000]], np.int32), r"70000, but must be in \[0, 65535\]"),
-        (np.array([[-1, 5]], np.int32), "from -1 to 5"),
-        (np.array([[np.nan, 1]], np.float32), "from nan"),
+        (np.array([[-1, 5]], np.int32), "from -1 to 5.*not negative"),
+        (np.array([[np.nan, 1]], np.float32), "from nan.*finite"),
     ],
 )
 def test_values_out_of_range_are_refused(
     values: np.ndarray, message: str, tmp_path: Path
 ) -> None:
     Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=message + ".*pass another `white_level`"):
+    with pytest.raises(ValueError, match=message) as error:
         images.read([tmp_path / "a.tif"], None)
+    assert ("`white_level`" in str(error.value)) == ("must be in" in message)
 
 
 def orientation(kind: int, count: int, value: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge.config import Config, from_json, resolve, to_json
+from metabridge.config import Config, from_json, resolve
 from metabridge.training import RunError, further, train
 from metabridge.training.metrics import read_metrics
 from metabridge.training.verify import verify
@@ -110,15 +110,36 @@ def test_an_unfinished_run_is_finished_first(whole: Run, run: Path) -> None:
         further.is_further(run, longer(whole.config, steps=9))
 
 
-def test_one_that_stopped_early_needs_more_patience(whole: Run, run: Path) -> None:
-    stopping = longer(whole.config, early_stop=1)
-    (run / "config.json").write_text(to_json(stopping))
-    result = json.loads((run / "result.json").read_text())
-    (run / "result.json").write_text(json.dumps(result | {"train_steps": 4}))
-    with pytest.raises(RunError, match=r"stopped early, at step 4 of 6.*more than 1"):
-        further.is_further(run, longer(stopping, steps=9))
-    for patience in (2, None):
-        assert further.is_further(run, longer(stopping, steps=9, early_stop=patience))
+def test_one_that_would_stop_at_once_needs_more_patience(whole: Run, run: Path) -> None:
+    lines = [
+        json.dumps({"step": step, "kind": "validation", "accuracy": accuracy})
+        for step, accuracy in ((2, 0.5), (4, 0.9), (5, 0.9), (6, 0.8))
+    ]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match=r"last 2 validations .*pass more than 2"):
+        further.is_further(run, longer(whole.config, steps=9, early_stop=2))
+    for patience in (3, None):
+        assert further.is_further(
+            run, longer(whole.config, steps=9, early_stop=patience)
+        )
+
+
+def test_the_steps_of_a_recipe_are_no_wish_to_train_further(
+    whole: Run, run: Path
+) -> None:
+    unsaid = dataclasses.replace(whole.config.train, steps=None)
+    with pytest.raises(RunError, match=r"train\.steps was 6"):
+        train(dataclasses.replace(whole.config, train=unsaid), run, resume=True)
+    assert (run / "result.json").exists()
+
+
+def test_damaged_stages_are_said(run: Path) -> None:
+    provenance = json.loads((run / "provenance.json").read_text())
+    for stages in (3, ["x"], [{"steps": 6, "unknown": 1}]):
+        text = json.dumps(provenance | {"stages": stages})
+        (run / "provenance.json").write_text(text)
+        with pytest.raises(RunError, match=r"`stages` in .* are damaged"):
+            further.stages(run)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_runs_of_earlier_versions_have_relative_paths(
     before = dataclasses.replace(now, data=DataConfig(**before_places(now)))
     run_folder.open_run(tmp_path / "run", before, resume=False)
     assert run_folder.check_run(tmp_path / "run", now, resume=True) == before
+    # What it returned is checked again when the folder is opened.
+    run_folder.open_run(tmp_path / "run", before, resume=True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(RunError, match=r"data\.dataset was 'folder:.*/elsewhere/birds"):

@@ -17,6 +17,7 @@ from metabridge.config import (
     EvaluationConfig,
     MTLConfig,
     RFSConfig,
+    with_paths,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
@@ -128,7 +129,7 @@ def without_paths(config: Config) -> Config:
     name = config.data.dataset
     if name.startswith(FOLDER):
         name = FOLDER + name.rstrip("/").split("/")[-1].removeprefix(FOLDER)
-    learner = config.learner
+    learner = with_paths(config.learner, lambda path: Path(path.name))
     if isinstance(learner, MTLConfig | RFSConfig):
         learner = dataclasses.replace(learner, teacher=None)
     data = dataclasses.replace(config.data, dataset=name, data_dir=None)

@@ -5,6 +5,7 @@ what rebuilds the learner. Nothing in it is run, and nothing is read from it bef
 names, shapes and types are those that the configuration in it gives.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from metabridge import build, devices
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import Config, check, from_json, to_json
+from metabridge.data.reading import MAX_PIXELS
 from metabridge.precision import in_32_bits
 from metabridge.types import Variables
 from metabridge.untrusted import parse_json, quoted, shown
@@ -85,6 +87,10 @@ def _read(file: Any) -> Body:
     config = from_json(json.dumps(header["config"]))
     config = check(config)
     _ = reading_of(config).colour  # which is any text to `check`
+    # A stranger's file does not raise the limit that images are held against.
+    most = min(config.data.max_pixels, MAX_PIXELS)
+    data = dataclasses.replace(config.data, max_pixels=most)
+    config = dataclasses.replace(config, data=data)
     shapes = Shapes(_image_shape(header), _number(header, "num_classes", _MAX_CLASSES))
     mean, std = (_per_channel(header, name, shapes) for name in ("mean", "std"))
     template = _template(config, shapes)

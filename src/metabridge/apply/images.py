@@ -3,6 +3,7 @@
 They become what a folder of images becomes: uint8, of the body's size and channels.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from metabridge.data import picture
 from metabridge.data.images import Encoded, Held, Source, decode
 from metabridge.data.reading import Reading
-from metabridge.untrusted import expanded
+from metabridge.untrusted import expanded, shown
 
 _CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, colour, colour and alpha
 
@@ -55,7 +56,7 @@ class Images:
             return Encoded(name, row)
         if isinstance(row, np.ndarray):
             return Held(name, picture.image_of(self._as_uint8(row)))
-        return Held(name, row)
+        return Held(name, _loaded(row, name))
 
     def _as_uint8(self, pixels: np.ndarray) -> np.ndarray:
         if pixels.dtype == np.uint8:
@@ -120,6 +121,23 @@ def _checked_row(row: Any) -> Any:
     array = np.asarray(row)
     _check_image(array.shape, array.dtype)
     return array
+
+
+def _loaded(image: Any, name: str) -> Any:
+    """A Pillow image with its pixels, which one that was just opened lacks.
+
+    It may stand in a list twice, and is then converted by two threads at once.
+    """
+    try:
+        image.load()
+    # Pillow's decoders raise many types on broken data.
+    except Exception as error:
+        raise ValueError(
+            f"cannot read image {name}: {shown(error)} ({type(error).__name__})"
+        ) from error
+    with contextlib.suppress(Exception):  # broken EXIF data is ignored
+        image.getexif()
+    return image
 
 
 def _is_pillow(row: Any) -> bool:

@@ -28,6 +28,7 @@ from metabridge.config.options import options_of as options_of
 from metabridge.config.places import FOLDER as FOLDER
 from metabridge.config.places import with_absolute_paths as with_absolute_paths
 from metabridge.config.places import with_data_dir as with_data_dir
+from metabridge.config.places import with_paths as with_paths
 from metabridge.config.registration import import_own as import_own
 from metabridge.config.registration import own_factory as own_factory
 from metabridge.config.registration import register as register

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,14 +52,26 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     return found.resolve() if ".." in found.parts else found
 
 
-def _absolute_paths(section: _Section) -> _Section:
+def with_paths(section: _Section, change: Callable[[Path], Path]) -> _Section:
+    """A section whose paths are changed, those in tuples, too."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(changed, value))
+        return change(value) if isinstance(value, Path) else value
+
     values: Any = {
-        field.name: absolute(value)
+        field.name: changed(getattr(section, field.name))
         for field in dataclasses.fields(section)  # pyright: ignore[reportArgumentType]
-        if isinstance(value := getattr(section, field.name), Path)
     }
+    return dataclasses.replace(section, **values)  # pyright: ignore[reportArgumentType]
+
+
+def _absolute_paths(section: _Section) -> _Section:
+    section = with_paths(section, absolute)
     dataset = getattr(section, "dataset", "")
     place = dataset.removeprefix(FOLDER)
-    if place and place != dataset:
-        values["dataset"] = f"{FOLDER}{absolute(place)}"
+    if not place or place == dataset:
+        return section
+    values: Any = {"dataset": f"{FOLDER}{absolute(place)}"}
     return dataclasses.replace(section, **values)  # pyright: ignore[reportArgumentType]

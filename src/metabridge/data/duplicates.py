@@ -44,7 +44,11 @@ def check(
     found = list(_copies(splits, reading))
     across = [pair for pair in found if pair[0].split != pair[1].split]
     same = [pair for pair in found if pair[0][:2] == pair[1][:2]]
-    between = [pair for pair in found if pair not in across and pair not in same]
+    between = [
+        (one, two)
+        for one, two in found
+        if one.split == two.split and one.class_name != two.class_name
+    ]
     if across and not allow:
         raise ValueError(
             f"{_counted(across, root)} in another split: unseen classes are to be "

@@ -9,6 +9,8 @@
 
 import contextlib
 import io
+import itertools
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,10 @@ be 60 bytes of the file: a small file could keep a processor busy for hours."""
 MAX_REDUCED = 8
 """A JPEG file may have so many times `max_pixels`, as it is decoded at reduced size."""
 
+# Of a JPEG file: a marker that a length follows, or the end of the image; codes; and
+# the most segments, which bounds the time to look at them.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_START_OF_SCAN, _END_OF_IMAGE, _MAX_SEGMENTS = 0xDA, 0xD9, 100_000
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _JPEG = b"\xff\xd8\xff"
@@ -84,7 +90,12 @@ def opened(
             _check_scans(file, image, reading.max_pixels)
             stack.enter_context(_reduced(image, reading.max_pixels))
         else:
-            opened = Image.open(source, formats=tuple(sorted(_formats())))
+            try:
+                opened = Image.open(source, formats=tuple(sorted(_formats())))
+            except Image.DecompressionBombError as error:
+                raise ValueError(
+                    f"it has more pixels than Pillow reads of a file but JPEG: {error}"
+                ) from error
             image = stack.enter_context(opened)
             _check_pixels(image, reading.max_pixels, reading.max_pixels)
         yield image
@@ -170,13 +181,28 @@ def _check_scans(file: Any, image: Any, max_pixels: int) -> None:
     most = MAX_SCANS * max_pixels // max(max_pixels, image.width * image.height)
     place = file.tell()
     file.seek(0)
-    scans, last = 0, b""
-    while block := file.read(1 << 20):
-        scans += (last + block).count(b"\xff\xda")
-        last = block[-1:]
+    codes = list(itertools.islice(_markers(file.read()), _MAX_SEGMENTS + 1))
     file.seek(place)
+    if len(codes) > _MAX_SEGMENTS:
+        raise ValueError(f"it has more than {_MAX_SEGMENTS:,} segments")
+    scans = codes.count(_START_OF_SCAN)
     if scans > most:
         raise ValueError(f"it has {scans} scans; the limit is {most}")
+
+
+def _markers(content: bytes) -> Iterator[int]:
+    """Codes of the markers of a JPEG file, up to the end of its first image.
+
+    Behind that phones put films and further images. Segments are passed over by their
+    length: thumbnails in them have markers of their own.
+    """
+    place = 2  # behind the start of the image
+    while found := _MARKER.search(content, place):
+        code, place = content[found.end() - 1], found.end()
+        if code == _END_OF_IMAGE:
+            return
+        yield code
+        place += max(int.from_bytes(content[place : place + 2], "big"), 2)
 
 
 @contextlib.contextmanager
@@ -232,7 +258,12 @@ def _eight_bits(image: Any, reading: Reading) -> Any:
     values = np.asarray(image)
     white = reading.white_level or _white_of(image)
     low, high = values.min(), values.max()
-    if not (low >= 0 and (reading.white_level or high <= white) and high < np.inf):
+    if not (low >= 0 and high < np.inf):
+        raise ValueError(
+            f"its values go from {low:g} to {high:g}, but must be finite and not "
+            "negative"
+        )
+    if high > white and not reading.white_level:
         raise LimitError(
             f"its values go from {low:g} to {high:g}, but must be in [0, {white:g}]",
             "white_level",

@@ -13,6 +13,7 @@ from typing import Any
 
 from metabridge.config import Config, TrainConfig, to_json
 from metabridge.training import run_folder
+from metabridge.training.metrics import read_metrics
 from metabridge.training.run_folder import RunError
 from metabridge.untrusted import read_json
 
@@ -47,7 +48,7 @@ def is_further(folder: Path, config: Config) -> bool:
             f"{folder} holds a run of {before} steps that is not finished, and `steps` "
             f"is {steps}: finish it with {before} first, or pass another --run-dir"
         )
-    _check_early_stop(folder, saved.train, config.train)
+    _check_early_stop(folder, config.train)
     return True
 
 
@@ -84,7 +85,12 @@ def stages(folder: Path) -> list[dict[str, Any]]:
         found = read_json(folder / "provenance.json")
     except (OSError, ValueError):
         return []
-    return found.get("stages", []) if isinstance(found, dict) else []
+    listed = found.get("stages", []) if isinstance(found, dict) else []
+    if not isinstance(listed, list) or not all(
+        isinstance(stage, dict) and set(stage) == set(_MAY_CHANGE) for stage in listed
+    ):
+        raise RunError(f"the `stages` in {folder / 'provenance.json'} are damaged")
+    return listed
 
 
 def configs_of(config: Config, earlier: list[dict[str, Any]]) -> list[Config]:
@@ -105,15 +111,17 @@ def _kept_result(folder: Path, steps: int) -> Path:
     return folder / f"result-{steps}.json"
 
 
-def _check_early_stop(folder: Path, saved: TrainConfig, now: TrainConfig) -> None:
-    if saved.early_stop is None or not (folder / "result.json").is_file():
-        return
-    stopped = run_folder.read_result(folder).get("train_steps")
-    lenient = now.early_stop is None or now.early_stop > saved.early_stop
-    if stopped != saved.steps and not lenient:
+def _check_early_stop(folder: Path, config: TrainConfig) -> None:
+    """Refuses a run that would stop early again before its first step."""
+    best, since = 0.0, 0
+    for record in read_metrics(folder, "validation"):
+        since = 0 if record["accuracy"] > best else since + 1
+        best = max(best, record["accuracy"])
+    if config.early_stop is not None and since >= config.early_stop:
         raise RunError(
-            f"{folder} stopped early, at step {stopped} of {saved.steps}: to train it "
-            f"further, leave out `early_stop`, or pass more than {saved.early_stop}"
+            f"the last {since} validations of {folder} were without progress, and "
+            f"`early_stop` is {config.early_stop}: to train it further, leave out "
+            f"`early_stop`, or pass more than {since}"
         )
 
 

@@ -63,7 +63,8 @@ def train(
     more = False
     if resume and place is not None and (place / "config.json").is_file():
         known = setup.resolved(config)
-        more = further.is_further(place, known)
+        # Only steps that the user gives: a recipe's are no wish to train further.
+        more = config.train.steps is not None and further.is_further(place, known)
         result = None if more else run_folder.finished(place, known)
         if result is not None:
             return result
@@ -76,7 +77,7 @@ def train(
         failed = True
         try:
             parts = parts._replace(config=config)
-            result = _train(parts, place, told, resume=resume)
+            result = _train(parts, place, told, resume=resume, more=more)
             failed = False
             return result
         finally:
@@ -85,7 +86,7 @@ def train(
 
 
 def _train(
-    parts: Parts, run_dir: Path, told: Loggers, *, resume: bool
+    parts: Parts, run_dir: Path, told: Loggers, *, resume: bool, more: bool
 ) -> dict[str, Any]:
     """A run whose configuration, data and folder are checked."""
     config, dataset, learner, mesh = parts
@@ -113,7 +114,7 @@ def _train(
 
         hosts.wait("run folder checked")
         if hosts.is_first():
-            if resume and further.is_further(run_dir, config):
+            if more:
                 further.begin(run_dir, config)
             run_folder.open_run(run_dir, config, resume=resume)
         told.open(config, run_dir)

@@ -83,7 +83,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
         config = dataclasses.replace(config, train=timed)
     # Options that are newer than the run have their defaults in it.
     before = json.loads(configs.to_json(saved))
-    now = json.loads(configs.to_json(config))
+    now = json.loads(configs.to_json(configs.with_absolute_paths(config)))
     changed = [
         f"{section}.{name} was {before[section].get(name)!r}, is {value!r}"
         for section in now.keys() - {"algorithm"}
