@@ -110,6 +110,9 @@ def test_included_bodies(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize(
+    "mode", ["environment", pytest.param("later", marks=pytest.mark.slow)]
+)
 def test_every_learner_with_every_head(
     mode: str, trained: Runs, tmp_path: Path
 ) -> None:
