@@ -81,6 +81,9 @@ test-all: $(VENV)/.dev ## run these and pages, notebooks, studies, fuzzing (20 m
 test-rest: $(VENV)/.dev ## run what test-all holds beyond test
 	$(PYTEST) -m "extended and not slow" $(ARGS)
 
+# Optimised as users' programs are; the other tiers compile faster without.
+test-slow: export JAX_DISABLE_MOST_OPTIMIZATIONS = 0
+test-slow: export XLA_FLAGS =
 test-slow: $(VENV)/.dev ## run all tests, the long ones too (hours)
 	$(PYTEST) -m "" $(ARGS)
 
