@@ -98,6 +98,14 @@ def test_the_same_data_give_the_same_answers() -> None:
     )
 
 
+def test_an_image_alone_has_the_answer_that_it_has_among_others() -> None:
+    ours = fitted()
+    together = ours.predict_proba(IMAGES)
+    for row in (0, 5):
+        alone = ours.predict_proba(IMAGES[row : row + 1])
+        np.testing.assert_allclose(alone, together[row : row + 1], atol=1e-6)
+
+
 def test_options_as_scikit_learn_handles_them() -> None:
     ours = FewShotClassifier(BODY, head="ridge", penalty=0.5)
     assert ours.get_params()["penalty"] == 0.5
