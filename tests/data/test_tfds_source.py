@@ -50,7 +50,7 @@ def test_missing_data_says_where_and_how(tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path / 'data'}" in message
     assert "file_format='array_record').download_and_prepare()" in message
     assert "`data_dir`" in message
-    assert "`download=True`" in message
+    assert "`load_dataset(..., download=True)`" in message
 
 
 def test_default_folder_is_that_of_tfds(

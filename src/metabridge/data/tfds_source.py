@@ -298,9 +298,9 @@ def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str
         if not root.is_dir():
             problem += f" (there is no folder {shown(root)})"
     return (
-        f"{problem}. Pass `data_dir`, the folder that holds {name}/, or "
-        f"`download=True`, or prepare it once (this downloads it): "
-        f"{_PREPARE_NEEDS} && {_prepare_line(name, root)}"
+        f"{problem}. Pass `data_dir`, the folder that holds {name}/, or prepare it "
+        "once (this downloads it; in Python `load_dataset(..., download=True)` does "
+        f"the same): {_PREPARE_NEEDS} && {_prepare_line(name, root)}"
     )
 
 
