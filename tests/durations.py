@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="file of pytest --junitxml")
     parser.add_argument("--most", type=int, default=20, help="modules to print")
     arguments = parser.parse_args()
+    if not arguments.report.is_file():
+        parser.error(f"there is no {arguments.report}: run that tier of the tests")
     print(table(seconds_by_module(arguments.report), arguments.most))
 
 

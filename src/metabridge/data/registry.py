@@ -7,6 +7,7 @@ imports what it needs when it has to build something.
 import os
 from typing import NamedTuple
 
+from metabridge.config.places import FOLDER
 from metabridge.data import cifar, folder, glyphs, imagenet, omniglot
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import MAX_PIXELS, Reading
@@ -25,7 +26,6 @@ class Description(NamedTuple):
     """The options of `load_dataset` that it takes beside `cache_dir`."""
 
 
-_FOLDER = "folder:"
 _READING = ("background", "white_level", "max_pixels")
 _DESCRIPTIONS = (
     Description(
@@ -65,7 +65,7 @@ _DESCRIPTIONS = (
         ("data_dir", "skip_corrupt", *_READING),
     ),
     Description(
-        f"{_FOLDER}PATH",
+        f"{FOLDER}PATH",
         "your own images, a folder a class; see metabridge.data.folder",
         False,
         ("image_size", "skip_corrupt", *_READING, "allow_duplicates"),
@@ -150,8 +150,8 @@ def load_dataset(
                 f"dataset {description.name!r} does not take `{option}`; it takes "
                 f"{takes}"
             )
-    if name.startswith(_FOLDER):
-        path = name.removeprefix(_FOLDER)
+    if name.startswith(FOLDER):
+        path = name.removeprefix(FOLDER)
         return folder.load(
             path,
             image_size=image_size,
@@ -181,7 +181,7 @@ def _lookup(name: str) -> Description:
     for description in _DESCRIPTIONS:
         if name == description.name:
             return description
-        if description.name.startswith(_FOLDER) and name.startswith(_FOLDER):
+        if description.name.startswith(FOLDER) and name.startswith(FOLDER):
             return description
     known = ", ".join(dataset_names())
     raise ValueError(f"unknown dataset {name!r}; the known ones are: {known}")

@@ -48,7 +48,9 @@ def choose(config: Config) -> Path:
 
 def task_name(config: Config) -> str:
     """What is learned, as part of a folder's name."""
-    dataset = config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    dataset = (
+        config.data.dataset.removeprefix(configs.FOLDER).rstrip("/").split("/")[-1]
+    )
     shape = config.evaluation
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
