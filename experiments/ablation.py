@@ -31,7 +31,7 @@ from metabridge.config import (
     resolve,
     with_images,
 )
-from metabridge.training import run_folder
+from metabridge.runs import folder as run_folder
 from metabridge.training.scoring import evaluate_run
 
 _FIRST = "first"

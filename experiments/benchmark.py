@@ -33,10 +33,10 @@ from metabridge.config import (
 from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
 from metabridge.data.episodes import ClassIndex, image_bank, labels
+from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator
-from metabridge.mesh import mesh_of
+from metabridge.parallel.mesh import mesh_of
 from metabridge.training import setup
-from metabridge.training.sampler import example_of
 from metabridge.training.step import jitted
 from metabridge.types import TaskShape
 

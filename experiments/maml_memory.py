@@ -17,7 +17,7 @@ import tyro
 
 from metabridge.learners import maml
 from metabridge.models import ResNet12
-from metabridge.training.memory import needed_bytes
+from metabridge.training.guards.memory import needed_bytes
 from metabridge.types import Examples, Task
 
 _WAYS = 5

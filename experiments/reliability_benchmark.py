@@ -37,10 +37,11 @@ from metabridge.config import Config as RunConfig
 from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.episodes import image_bank
-from metabridge.mesh import mesh_of
-from metabridge.training import run_folder, scoring, setup
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.sampler import example_of
+from metabridge.data.sampler import example_of
+from metabridge.parallel.mesh import mesh_of
+from metabridge.runs import folder as run_folder
+from metabridge.training import scoring, setup
+from metabridge.training.checkpoint.store import Checkpoints, Progress
 from metabridge.training.step import jitted
 
 Part = Literal["training", "kernel", "overhead"]

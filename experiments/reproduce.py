@@ -31,7 +31,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from experiments import recipes
 from metabridge.comparison.run import train_in_a_process
 from metabridge.config import Config, ModelConfig, resolve
-from metabridge.training import run_folder
+from metabridge.runs import folder as run_folder
 
 Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
 Algorithm = Literal[

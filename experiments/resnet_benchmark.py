@@ -60,9 +60,9 @@ def ours(options: Options) -> dict[str, float]:
     from metabridge.data.augment import augmentation
     from metabridge.data.dataset import Split
     from metabridge.data.episodes import image_bank
+    from metabridge.data.sampler import Sampler
     from metabridge.learners import class_table, mtl
     from metabridge.models import ResNet12
-    from metabridge.training.sampler import Sampler
     from metabridge.types import Examples, Task, TaskShape
 
     generator = np.random.default_rng(0)

@@ -28,8 +28,9 @@ import tyro
 from experiments.arguments import check_numbers, check_output
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
-from metabridge.training import run_folder, train
+from metabridge.runs import folder as run_folder
 from metabridge.training.scoring import evaluate_run
+from metabridge.training.train import train
 
 _STATUS = Path("/proc/self/status")
 _LEARNERS: tuple[LearnerConfig, ...] = (MTLConfig(), ANILConfig(inner_steps=2))

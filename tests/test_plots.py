@@ -16,7 +16,7 @@ from metabridge import heads, plots
 from metabridge.config import Config, TrainConfig, resolve, to_json
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP
-from metabridge.training.metrics import MetricsWriter
+from metabridge.runs.metrics import MetricsWriter
 from metabridge.types import TaskShape
 from tests import toy
 

@@ -8,10 +8,10 @@ import pytest
 
 from metabridge import check_learner
 from metabridge.data import episodes
+from metabridge.data.sampler import task_sampler
 from metabridge.learners.protonet import protonet
 from metabridge.models import MLP
 from metabridge.precision import in_32_bits
-from metabridge.training.sampler import task_sampler
 from metabridge.types import TaskShape
 from tests import toy
 

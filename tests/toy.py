@@ -17,7 +17,7 @@ from metabridge.config import (
     TrainConfig,
 )
 from metabridge.data import Dataset, Split
-from metabridge.training import train
+from metabridge.training.train import train
 
 FIXED_TASKS = MTLConfig(heads="independent", num_tasks=5)
 CLASSES = {"train": 8, "validation": 4, "test": 4}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metabridge import devices
+from metabridge.parallel import devices
 
 _SHARE = 0.8
 """Of the free memory that matrices may take; the rest is for tiles and their like."""

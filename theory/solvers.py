@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from metabridge import devices
+from metabridge.parallel import devices
 from theory import krylov
 from theory.linalg import Names, SingularKernelError
 from theory.memory import check_matrices, matrices_fit

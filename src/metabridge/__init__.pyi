@@ -19,7 +19,7 @@ from .config import MTLConfig as MTLConfig
 from .config import OwnConfig as OwnConfig
 from .config import TrainConfig as TrainConfig
 from .config import register as register
-from .contract import check_learner as check_learner
 from .data import load_dataset as load_dataset
+from .testing import check_learner as check_learner
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

@@ -10,7 +10,6 @@ import optax
 from flax import linen as nn
 
 from metabridge import heads, learners
-from metabridge.averaging import averaged
 from metabridge.config import (
     Config,
     EvaluationConfig,
@@ -25,6 +24,7 @@ from metabridge.config import (
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
 from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
+from metabridge.optimizers import averaged
 from metabridge.types import Variables
 
 _T = TypeVar("_T", int, float)

@@ -42,7 +42,7 @@ def train_command(options: type) -> Callable[..., None]:
         if run.cluster or any(
             (run.coordinator, run.num_processes, run.process_id is not None)
         ):
-            from metabridge import hosts
+            from metabridge.parallel import hosts
 
             hosts.connect(run.coordinator, run.num_processes, run.process_id)
         config = Config(learner, data, model, train, evaluation)
@@ -360,7 +360,7 @@ def _every_train() -> Callable[..., None]:
 
 
 def _train(config: Config, run: RunOptions) -> None:
-    from metabridge import hosts
+    from metabridge.parallel import hosts
     from metabridge.training import train
 
     result = train(config, run.run_dir, resume=run.resume, loggers=run.loggers)
@@ -369,7 +369,7 @@ def _train(config: Config, run: RunOptions) -> None:
 
 
 def _dry_run(config: Config) -> None:
-    from metabridge import hosts
+    from metabridge.parallel import hosts
     from metabridge.training.dry_run import dry_run, summary
 
     report = dry_run(config)

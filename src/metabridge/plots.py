@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner
-from metabridge.training.metrics import read_metrics
+from metabridge.runs.metrics import read_metrics
 from metabridge.types import Examples, TaskShape, Variables
 
 # Blue and orange of Okabe and Ito's palette, told apart by colour-blind readers.

@@ -13,7 +13,8 @@ from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run, result_of
 from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
-from metabridge.training import RunError, run_folder, scoring, setup
+from metabridge.runs import folder as run_folder
+from metabridge.training import RunError, scoring, setup
 from tests.apply import bodies as toy_bodies
 
 

@@ -20,7 +20,8 @@ import metabridge
 from metabridge import FewShotClassifier
 from metabridge.data import episodes
 from metabridge.evaluation import evaluator
-from metabridge.training import run_folder, setup
+from metabridge.runs import folder as run_folder
+from metabridge.training import setup
 from metabridge.types import TaskShape
 from tests.apply import bodies
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from metabridge import FewShotClassifier, export_body, load_body
-from metabridge.training import run_folder, setup
+from metabridge.runs import folder as run_folder
+from metabridge.training import setup
 
 
 def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from metabridge.config import Config, with_steps
-from metabridge.training import run_folder
-from metabridge.training.metrics import MetricsWriter
+from metabridge.runs import folder as run_folder
+from metabridge.runs.metrics import MetricsWriter
 
 SECONDS = 10.0
 

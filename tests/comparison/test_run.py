@@ -25,7 +25,7 @@ from metabridge.config import (
     images_per_step,
 )
 from metabridge.training import RunError
-from metabridge.training.preemption import EXIT_CODE, Preempted, watched
+from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 from tests import toy
 from tests.comparison.fake import finished_run
 

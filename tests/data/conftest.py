@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from metabridge.data import Dataset, load_dataset
-from metabridge.data.imagenet import SPECS
-from tests.data.imagenet import toys
+from metabridge.data.datasets.imagenet import SPECS
+from tests.data.datasets.imagenet import toys
 
 
 def _load(name: str, cache_dir: Path, **options: Any) -> Dataset:

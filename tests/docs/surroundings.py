@@ -10,10 +10,11 @@ import pytest
 
 import metabridge
 from metabridge.config import Config
-from metabridge.data.imagenet.specs import SPECS
-from metabridge.training import run_folder, train
+from metabridge.data.datasets.imagenet.specs import SPECS
+from metabridge.runs import folder as run_folder
+from metabridge.training.train import train
 from tests import toy
-from tests.data.imagenet import toys
+from tests.data.datasets.imagenet import toys
 from tests.report import fake
 
 RUNS = (

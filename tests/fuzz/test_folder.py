@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from metabridge.data import folder
-from metabridge.data.folder import find_splits
+from metabridge.data.datasets import folder
+from metabridge.data.datasets.folder import find_splits
 from metabridge.untrusted import is_safe
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from metabridge.data.imagenet import folders
-from tests.data.imagenet import toys
+from metabridge.data.datasets.imagenet import folders
+from tests.data.datasets.imagenet import toys
 from tests.fuzz.fuzzing import check, each_count, mutated
 
 pytestmark = pytest.mark.extended

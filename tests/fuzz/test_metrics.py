@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metabridge.training.metrics import read_metrics
+from metabridge.runs.metrics import read_metrics
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 
 pytestmark = pytest.mark.extended

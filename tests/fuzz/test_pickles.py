@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.data.imagenet import SPECS, loading, pickles
-from metabridge.data.imagenet.unpickle import load_arrays
+from metabridge.data.datasets.imagenet import SPECS, loading, pickles
+from metabridge.data.datasets.imagenet.unpickle import load_arrays
 from metabridge.data.reading import Reading
-from tests.data.imagenet import toys
+from tests.data.datasets.imagenet import toys
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated
 
 pytestmark = pytest.mark.extended

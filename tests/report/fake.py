@@ -6,8 +6,8 @@ from typing import Any
 
 from metabridge.config import Config, DataConfig, resolve, with_steps
 from metabridge.config.sections import TrainConfig
-from metabridge.training import run_folder
-from metabridge.training.metrics import MetricsWriter
+from metabridge.runs import folder as run_folder
+from metabridge.runs.metrics import MetricsWriter
 
 
 def finished(folder: Path, accuracy: float = 0.6, **changes: Any) -> Path:

@@ -249,6 +249,6 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
         theory.kernel_matrix(KERNEL, np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match="`devices` is empty"):
         theory.kernel_matrix(KERNEL, x, devices=[])
-    monkeypatch.setattr("metabridge.devices.free_host_bytes", lambda: 4000)
+    monkeypatch.setattr("metabridge.parallel.devices.free_host_bytes", lambda: 4000)
     with pytest.raises(ValueError, match="enough for 14 points"):
         theory.kernel_matrix(KERNEL, x)

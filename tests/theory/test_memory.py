@@ -8,7 +8,7 @@ from theory.memory import check_matrices
 
 
 def test_what_is_needed_free_and_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metabridge.devices.free_host_bytes", lambda: 1e9)
+    monkeypatch.setattr("metabridge.parallel.devices.free_host_bytes", lambda: 1e9)
     check_matrices("two matrices", 2, (7000, 7000), "float64", advice="")
     with pytest.raises(
         ValueError,
@@ -19,6 +19,6 @@ def test_what_is_needed_free_and_possible(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_diagnosis_of_too_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metabridge.devices.free_host_bytes", lambda: 25_000)
+    monkeypatch.setattr("metabridge.parallel.devices.free_host_bytes", lambda: 25_000)
     with pytest.raises(ValueError, match=r"\[32, 32\].* enough for 20 points"):
         theory.diagnose(equal_tasks(0), equal_tasks(1))

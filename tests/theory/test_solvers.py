@@ -114,7 +114,7 @@ def test_bad_options(options: dict, match: str) -> None:
 
 
 def test_memory_is_looked_at_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metabridge.devices.free_host_bytes", lambda: 2e9)
+    monkeypatch.setattr("metabridge.parallel.devices.free_host_bytes", lambda: 2e9)
     assert solvers.choose("auto", 2000, structured=True) is None
     assert solvers.choose("auto", 10_000, structured=True) is None
     assert solvers.choose("auto", 30_000, structured=True) == theory.Iterative()

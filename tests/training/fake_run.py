@@ -19,10 +19,10 @@ from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
-from metabridge.mesh import everywhere, mesh_of
+from metabridge.parallel.mesh import everywhere, mesh_of
 from metabridge.training import setup
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.fitting import Plan, fit
+from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.loop import Plan, fit
 from tests import toy
 
 Loss = Callable[[int, float], float]

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import optax
 
-from metabridge import build, hosts
+from metabridge import build
 from metabridge.config import (
     ALGORITHMS,
     Config,
@@ -31,9 +31,10 @@ from metabridge.config import (
     resolve,
 )
 from metabridge.data import episodes
-from metabridge.mesh import everywhere, mesh_of
+from metabridge.data.sampler import example_of
+from metabridge.parallel import hosts
+from metabridge.parallel.mesh import everywhere, mesh_of
 from metabridge.training import setup
-from metabridge.training.sampler import example_of
 from metabridge.training.step import jitted
 from tests import toy
 

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from metabridge.config import ALGORITHMS, Config, EvaluationConfig, resolve
-from metabridge.training import train
+from metabridge.training.train import train
 from tests import toy
 
 ONLY_A_BODY = ("mtl", "rfs")

@@ -7,8 +7,8 @@ import pytest
 
 from metabridge.config import resolve
 from metabridge.data import episodes
+from metabridge.data.stream import TaskStream
 from metabridge.training.assembly import parts_of, start_of, step_of
-from metabridge.training.stream import TaskStream
 from tests import toy
 
 

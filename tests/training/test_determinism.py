@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from metabridge.training import train
-from metabridge.training.metrics import read_metrics
+from metabridge.runs.metrics import read_metrics
+from metabridge.training.train import train
 from tests.training.conftest import Run
 from tests.training.test_loop import restored
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from metabridge.config import resolve, to_json
-from metabridge.training import disk, memory
 from metabridge.training.dry_run import dry_run, summary
+from metabridge.training.guards import disk, memory
 from tests import toy
 from tests.training.conftest import Run
 

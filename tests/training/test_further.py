@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from metabridge.config import Config, from_json, resolve
+from metabridge.runs.metrics import read_metrics
 from metabridge.training import RunError, further, train
-from metabridge.training.metrics import read_metrics
 from metabridge.training.verify import verify
 from tests import toy
 from tests.training.conftest import Run

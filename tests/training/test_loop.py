@@ -1,202 +1,230 @@
-"""The loop: resuming, divergence, plateaus, selection, devices."""
+"""The loop when things go wrong: rollbacks, checkpoints by time, an early stop."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from metabridge import build
-from metabridge.config import resolve
-from metabridge.data import load_dataset
 from metabridge.learners import State
-from metabridge.training import (
-    DivergenceError,
-    RunError,
-    run_folder,
-    setup,
-    train,
-)
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.metrics import MetricsWriter, read_metrics
-from metabridge.training.sampler import example_of
+from metabridge.runs.metrics import MetricsWriter, read_metrics
+from metabridge.training import DivergenceError, train
+from metabridge.training.guards.preemption import Preempted
 from tests import toy
-from tests.training.conftest import Run
+from tests.training.fake_run import assert_same_state, fake_run
+from tests.training.test_loop import restored
 
 
-def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, State]:
-    """The newest checkpoint of a run, or its best."""
-    config = resolve(config)
-    dataset = load_dataset(config.data.dataset)
-    learner = build.learner(config, dataset)
-    state = learner.init(jax.random.key(99), example_of(dataset))
-    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    found = checkpoints.restore(state, setup.plateau_rule(config.train)[1], best=best)
-    checkpoints.close()
-    assert found is not None
-    return found[0], found[1]
+def rate(state: State) -> Any:
+    return state.optimizer.hyperparams["learning_rate"]
 
 
-def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
-    names = {path.name for path in whole.folder.iterdir()}
-    assert names == {
-        "config.json",
-        "provenance.json",
-        "metrics.jsonl",
-        "tensorboard",
-        "checkpoints",
-        "result.json",
-        "learning_curves.png",
-        "test_task.png",
-    }
-    records = list(read_metrics(whole.folder, "train"))
-    assert [record["step"] for record in records] == [2, 4, 6]
-    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
-    # Four tasks of 4 classes with 3 images each step.
-    images = 6 * 4 * 4 * 3
-    result = whole.result
-    np.testing.assert_allclose(
-        result["images_per_second"] * result["train_seconds"], images, rtol=1e-6
-    )
-    assert records[-1]["seconds"] == result["train_seconds"]
-    validations = list(read_metrics(whole.folder, "validation"))
-    assert [record["step"] for record in validations] == [2, 4, 6]
-
-
-def test_a_resumed_run_equals_one_in_one_go(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", [1, 4], ids=["from the start", "from a checkpoint"])
+def test_a_rollback_goes_on_with_other_keys_and_half_the_rate(
+    tmp_path: Path, at: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(self, step: int, kind: str, values) -> None:
-        if (step, kind) == (6, "train"):
-            raise KeyboardInterrupt
-        write(self, step, kind, values)
-
-    write = MetricsWriter.write
-    with monkeypatch.context() as patch:
-        patch.setattr(MetricsWriter, "write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(whole.config, tmp_path / "run")
-    assert restored(whole.config, tmp_path / "run")[0].step == 4
-    result = train(whole.config, tmp_path / "run", resume=True)
-    before, after = (
-        restored(whole.config, folder) for folder in (whole.folder, tmp_path / "run")
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=1,
+        # The learning rate is 0.01; half of it does no harm.
+        loss=lambda step, rate: np.nan if step == at and rate > 0.006 else 1.0,
     )
-    assert before[0].step == after[0].step == 6
-    for one, two in zip(*map(jax.tree.leaves, (before[1], after[1])), strict=True):
-        np.testing.assert_array_equal(one, two)
-    for name in ("accuracy", "ci95", "best_step", "validation_accuracy"):
-        assert result[name] == whole.result[name]
-    written = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result == written | {"run_dir": str(tmp_path / "run")}
-    for kind, keys in (("train", {"loss"}), ("validation", {"accuracy"})):
-        one, two = (
-            [{k: r[k] for k in keys} for r in read_metrics(folder, kind)]
-            for folder in (whole.folder, tmp_path / "run")
-        )
-        assert one == two
+    progress = run.train()
+    assert (progress.step, progress.rollbacks) == (6, 1)
+    _, state = run.restored()
+    assert float(rate(state)) == np.float32(0.005)
+    (record,) = read_metrics(run.folder, "rollback")
+    back_at = at // 2 * 2
+    assert record["step"] == back_at
+    assert f"not finite at step {at + 1}" in capsys.readouterr().err
+    # Up to the checkpoint the run is as it would have been, from there on it is not.
+    whole = fake_run(tmp_path / "whole", loss=lambda step, rate: 1.0)
+    whole.train()
+    moved = [
+        np.diff([0, *(p["body"]["w"][0] for p in r.validated)]) for r in (run, whole)
+    ]
+    same = [2 * half == full for half, full in zip(*moved, strict=True)]
+    assert not any(same[back_at // 2 :])
+    assert (moved[0] == moved[1]).tolist() == [step <= back_at for step in (2, 4, 6)]
 
 
 @pytest.mark.extended
-def test_a_run_in_64_bit_mode_is_that_of_32(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_rollback_of_a_network_takes_other_tasks(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    streamed = dataclasses.replace(whole.config.train, stream=True)
-    jax.config.update("jax_enable_x64", True)  # of threads, too
-    try:
-        result = train(dataclasses.replace(whole.config, train=streamed), "run")
-        assert jax.numpy.ones(1).dtype == jax.numpy.float64
-    finally:
-        jax.config.update("jax_enable_x64", False)
-    for name in ("checkpoint", "dataset"):
-        assert result["provenance"][name] == whole.result["provenance"][name]
-    for name in ("accuracy", "pixel_centroid_accuracy", "validation_accuracy"):
-        assert result[name] == whole.result[name]
-
-
-def test_a_folder_that_holds_a_run_is_refused(whole: Run) -> None:
-    files = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
-    with pytest.raises(RunError, match=r"already holds a run: pass --resume"):
-        train(whole.config, whole.folder)
-    faster = dataclasses.replace(whole.config.train, learning_rate=0.5)
-    other = dataclasses.replace(whole.config, train=faster)
-    with pytest.raises(RunError, match=r"train\.learning_rate was 0\.01, is 0\.5"):
-        train(other, whole.folder, resume=True)
-    after = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*") if p.is_file()}
-    assert after == files
-
-
-def test_a_finished_run_is_not_run_again(
-    whole: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    files = {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*")}
-    with jax.log_compiles():
-        assert train(whole.config, whole.folder, resume=True) == whole.result
-    assert not [r for r in caplog.records if "XLA compilation" in r.message]
-    assert {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*")} == files
-
-
-def test_two_processes_in_a_folder_are_refused(whole: Run, tmp_path: Path) -> None:
-    with (
-        run_folder.locked(tmp_path / "run"),
-        pytest.raises(RunError, match="another process is at work in"),
-    ):
-        train(whole.config, tmp_path / "run", resume=True)
-
-
-def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    config = toy.config(images, rollbacks=1, schedule="constant", stream=stream)
+    train(config, tmp_path / "whole")
     make = build.learner
 
-    def broken(config, dataset, teacher):
+    def broken(config: Any, dataset: Any, teacher: Any = None) -> Any:
         learner = make(config, dataset, teacher)
 
-        def gradient(keys, state, batch):
+        def gradient(keys: Any, state: State, batch: Any) -> Any:
             means = learner.gradient(keys, state, batch)
-            loss = jax.numpy.where(state.step == 4, np.nan, means.loss)
-            return means._replace(loss=loss)
+            breaks = (state.step == 4) & (rate(state) > 0.006)
+            return means._replace(loss=jnp.where(breaks, jnp.nan, means.loss))
 
         return learner._replace(gradient=gradient)
 
     monkeypatch.setattr(build, "learner", broken)
-    with pytest.raises(DivergenceError, match=r"not finite at step 5; .*learning-rate"):
-        train(whole.config, tmp_path / "run")
-    monkeypatch.undo()
-    progress, state = restored(whole.config, tmp_path / "run")
-    assert progress.step == int(state.step) == 4
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.params))
-    assert not (tmp_path / "run" / "result.json").exists()
-    steps = [record["step"] for record in read_metrics(tmp_path / "run", "train")]
-    assert steps == [2, 4]
+    train(config, tmp_path / "run")
+    progress, state = restored(config, tmp_path / "run")
+    assert (progress.step, progress.rollbacks) == (6, 1)
+    assert float(rate(state)) == np.float32(0.005)
+    losses = [
+        [record["loss"] for record in read_metrics(tmp_path / name, "train")]
+        for name in ("whole", "run")
+    ]
+    same = [one == two for one, two in zip(*losses, strict=True)]
+    assert same == [True, True, False]
 
 
-@pytest.mark.parametrize(
-    ("section", "values", "message"),
-    [
-        ("evaluation", {"ways": 9}, "`ways` is 9, but split 'validation' of"),
-        ("evaluation", {"queries": 7}, r"2 shots and 7 queries, 9 images.*has 8"),
-        (
-            "train",
-            {"train_ways": 9},
-            r"`train_ways` is 9, but split 'train' .* 8 classes",
-        ),
-        ("train", {"train_shots": 8}, r"8 shots and 1 queries, 9 images"),
-        ("train", {"devices": 3}, r"`devices` is 3, .*divide `tasks_per_step` \(4\)"),
-        ("model", {"model": "conv4"}, r"conv4 .* needs 16x16 .*has 8x8"),
-        ("data", {"dataset": "mnist"}, r"unknown dataset 'mnist'; .*glyphs, omniglot"),
-        ("data", {"dataset": "folder:/no/such"}, r"/no/such"),
-    ],
-)
-def test_bad_input_is_refused_before_any_work(
-    images: Path, tmp_path: Path, section: str, values: dict[str, Any], message: str
+def test_parameters_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    def update(step: int, rate: float) -> float:
+        """The fourth update is infinite, at the full learning rate."""
+        return np.inf if step == 3 and rate > 0.006 else 1.0
+
+    run = fake_run(tmp_path / "run", rollbacks=1, update=update)
+    assert run.train()[0] == 6
+    progress, state = run.restored()
+    assert (progress.step, progress.rollbacks) == (6, 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    (record,) = read_metrics(run.folder, "rollback")
+    assert record["step"] == 2  # not 4, whose parameters are infinite
+    run = fake_run(tmp_path / "no rollback", update=update)
+    with pytest.raises(DivergenceError, match="parameters are not finite after step 4"):
+        run.train()
+    assert run.restored()[0].step == 2
+
+
+def test_rollbacks_come_to_an_end(tmp_path: Path) -> None:
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=2,
+        loss=lambda step, rate: np.inf if step == 3 else 1.0,
+    )
+    with pytest.raises(DivergenceError, match="not finite at step 4"):
+        run.train()
+    records = list(read_metrics(run.folder, "rollback"))
+    assert records[-1]["rollbacks"] == 2
+
+
+@pytest.mark.parametrize(("spike", "rollbacks"), [(None, 0), (10.0, 1)])
+def test_a_spike_is_rolled_back_if_asked_for(
+    tmp_path: Path, spike: float | None, rollbacks: int
 ) -> None:
-    config = toy.config(images)
-    changed = dataclasses.replace(getattr(config, section), **values)
-    config = dataclasses.replace(config, **{section: changed})
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    run = fake_run(
+        tmp_path / "run",
+        rollbacks=1,
+        spike=spike,
+        loss=lambda step, rate: 1000.0 if step == 3 and rate > 0.006 else 1.0,
+    )
+    assert run.train().rollbacks == rollbacks
+
+
+def test_gradients_are_cut_to_a_norm(images: Path, tmp_path: Path) -> None:
+    config = toy.config(images, max_grad_norm=1e-6, learning_rate=1.0, steps=1)
+    short = dataclasses.replace(config.train, validate_every=1)
+    config = dataclasses.replace(config, train=short)
+    train(config, tmp_path / "run")
+    (record,) = read_metrics(tmp_path / "run", "train")
+    assert record["grad_norm"] > 0.01  # of the gradient before the cut
+    # Nesterov's first step is 1.9 gradients; 6 steps of the schedule end at 0.
+    _, state = restored(config, tmp_path / "run")
+    start = toy_start(config)
+    moved = jax.tree.map(lambda a, b: a - b, state.params, start.params)
+    norm = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(moved)))
+    np.testing.assert_allclose(norm, 1.9e-6, rtol=0.1)  # of small differences
+
+
+def toy_start(config: Any) -> State:
+    from metabridge.config import resolve
+    from metabridge.data import load_dataset
+    from metabridge.data.sampler import example_of
+    from metabridge.training import setup
+
+    config = resolve(config)
+    dataset = load_dataset(config.data.dataset)
+    keys = setup.keys_of(config)
+    return build.learner(config, dataset).init(keys.init, example_of(dataset))
+
+
+def test_checkpoints_by_time_lie_between_validations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = {"validate_every": 3, "log_every": 1, "checkpoint_minutes": 1e-9}
+    write = MetricsWriter.write
+
+    def interrupted(self: MetricsWriter, step: int, kind: str, values: Any) -> None:
+        if (step, kind) == (6, "train"):
+            raise KeyboardInterrupt
+        write(self, step, kind, values)
+
+    whole, run = (fake_run(tmp_path / name, **often) for name in ("whole", "run"))
+    whole.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsWriter, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.train()
+    assert run.restored()[0].step == 5
+    assert run.restored(best=True)[0].step == 3
+    run.train()
+    assert_same_state(whole.restored()[1], run.restored()[1])
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = fake_run(tmp_path / "whole", validate_every=3)
+    whole.train()
+    asked = iter([False] * 3 + [True] * 10)
+    run = fake_run(tmp_path / "run", validate_every=3, stopping=lambda: next(asked))
+    with pytest.raises(Preempted):
+        run.train()
+    step = run.restored()[0].step
+    assert 0 < step < 6
+    assert (
+        f"asked to stop: saved at step {step}; run the same command with --resume"
+        in (capsys.readouterr().err)
+    )
+    run.stopping = lambda: False
+    run.train()
+    assert_same_state(whole.restored()[1], run.restored()[1])
+
+
+def test_early_stop_holds_when_the_run_is_resumed(tmp_path: Path) -> None:
+    accuracies = 0.5, 0.8, 0.8, 0.7, 0.9, 0.9
+    run = fake_run(
+        tmp_path / "run", early_stop=2, validate_every=1, accuracies=accuracies
+    )
+    assert run.train().step == 4  # an equal score is no progress
+    assert run.train().step == 4
+    assert len(run.validated) == 4
+
+
+def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
+    tmp_path: Path,
+) -> None:
+    run = fake_run(
+        tmp_path / "run",
+        schedule="plateau",
+        patience=3,
+        validate_every=1,
+        accuracies=(0.5, 0.8, 0.6, 0.7, 0.65, 0.75),
+    )
+    run.train()
+    # The best was the second; three without progress are the patience.
+    best, state = run.restored(best=True)
+    assert (best.step, best.validation_accuracy) == (2, 0.8)
+    np.testing.assert_array_equal(
+        state.params["body"]["w"], run.validated[1]["body"]["w"]
+    )
+    assert float(rate(state)) == np.float32(0.01)
+    last, state = run.restored()
+    assert (last.step, last.best_accuracy, last.validations_since_best) == (6, 0.8, 4)
+    np.testing.assert_allclose(rate(state), 0.001, rtol=1e-6)

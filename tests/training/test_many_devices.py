@@ -102,7 +102,7 @@ import dataclasses, sys
 from pathlib import Path
 import jax, numpy as np
 from metabridge import train
-from metabridge.training.metrics import MetricsWriter
+from metabridge.runs.metrics import MetricsWriter
 from tests import toy
 from tests.training.test_loop import restored
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from metabridge.training import RunError, run_folder, scoring, setup
+from metabridge.runs import folder as run_folder
+from metabridge.training import RunError, scoring, setup
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 

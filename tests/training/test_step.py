@@ -15,12 +15,13 @@ from metabridge import build
 from metabridge.config import resolve
 from metabridge.data import load_dataset
 from metabridge.data.episodes import image_bank
+from metabridge.data.sampler import example_of
 from metabridge.learners import Info, State
-from metabridge.mesh import mesh_of
-from metabridge.training import run_folder, setup, train
+from metabridge.parallel.mesh import mesh_of
+from metabridge.runs import folder as run_folder
+from metabridge.runs.metrics import read_metrics
+from metabridge.training import setup, train
 from metabridge.training import step as step_module
-from metabridge.training.metrics import read_metrics
-from metabridge.training.sampler import example_of
 from metabridge.training.step import compiled, jitted, steps_within
 from tests import toy
 

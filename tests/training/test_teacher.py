@@ -18,12 +18,14 @@ from metabridge.config import (
     resolve,
     with_data_dir,
 )
+from metabridge.data.sampler import example_of
 from metabridge.evaluation import Score
 from metabridge.learners import variables_of
-from metabridge.training import RunError, loop, run_folder, setup, train
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.metrics import read_metrics
-from metabridge.training.sampler import example_of
+from metabridge.runs import folder as run_folder
+from metabridge.runs.metrics import read_metrics
+from metabridge.training import RunError, setup, train
+from metabridge.training import train as loop
+from metabridge.training.checkpoint.store import Checkpoints, Progress
 from metabridge.training.scoring import best_variables
 from metabridge.training.teacher import teacher_of
 from metabridge.types import Variables

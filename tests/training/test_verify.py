@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.training import RunError, run_folder, train
+from metabridge.runs import folder as run_folder
+from metabridge.training import RunError, train
 from metabridge.training.verify import table, verify
 from tests import toy
 from tests.training.conftest import Run

@@ -10,7 +10,7 @@ import numpy as np
 
 import metabridge
 from metabridge import cli
-from metabridge.training.run_folder import read_result
+from metabridge.runs.folder import read_result
 from metabridge.training.verify import verify as verify_run
 
 NUMBERS = ("accuracy", "ci95", "pixel_centroid_accuracy", "pixel_centroid_ci95")

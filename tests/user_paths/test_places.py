@@ -10,7 +10,7 @@ import pytest
 
 import metabridge
 from metabridge.report import runs_report
-from metabridge.training.run_folder import read_config
+from metabridge.runs.folder import read_config
 from metabridge.training.verify import verify
 from tests.user_paths.calls import NUMBERS, classify, command, evaluated, features
 from tests.user_paths.table import IMAGES

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from metabridge import devices
 from metabridge.apply.body import Body
 from metabridge.apply.images import Images
 from metabridge.config import EvaluationConfig
 from metabridge.data import augment
 from metabridge.learners import Learner
-from metabridge.training.memory import needed_bytes
+from metabridge.parallel import devices
+from metabridge.training.guards.memory import needed_bytes
 from metabridge.types import Examples
 
 BATCH = 512

@@ -23,7 +23,8 @@ from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
 from metabridge.learners import Learner
 from metabridge.precision import in_32_bits
-from metabridge.training import run_folder, scoring, setup
+from metabridge.runs import folder as run_folder
+from metabridge.training import scoring, setup
 from metabridge.types import Variables
 
 

@@ -19,11 +19,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from metabridge import build, devices
+from metabridge import build
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import Config, check, from_json, to_json
 from metabridge.data.reading import MAX_PIXELS
+from metabridge.parallel import devices
 from metabridge.precision import in_32_bits
 from metabridge.types import Variables
 from metabridge.untrusted import parse_json, quoted, shown

@@ -22,7 +22,9 @@ from metabridge.config import (
     with_images,
 )
 from metabridge.precision import in_32_bits
-from metabridge.training import preemption, run_folder, setup, train
+from metabridge.runs import folder as run_folder
+from metabridge.training import setup, train
+from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
 
 _T = TypeVar("_T")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metabridge.training.metrics import read_metrics
-from metabridge.training.run_folder import read_result
+from metabridge.runs.folder import read_result
+from metabridge.runs.metrics import read_metrics
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from metabridge import devices
 from metabridge.data import picture
 from metabridge.data.reading import LimitError, Reading
+from metabridge.parallel import devices
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ import os
 from typing import NamedTuple
 
 from metabridge.config.places import FOLDER
-from metabridge.data import cifar, folder, glyphs, imagenet, omniglot
 from metabridge.data.dataset import Dataset
+from metabridge.data.datasets import cifar, folder, glyphs, imagenet, omniglot
 from metabridge.data.reading import MAX_PIXELS, Reading
 
 
@@ -66,7 +66,7 @@ _DESCRIPTIONS = (
     ),
     Description(
         f"{FOLDER}PATH",
-        "your own images, a folder a class; see metabridge.data.folder",
+        "your own images, a folder a class; see metabridge.data.datasets.folder",
         False,
         ("image_size", "skip_corrupt", *_READING, "allow_duplicates"),
     ),
@@ -102,7 +102,7 @@ def load_dataset(
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
       data_dir: TFDS folder of "cifar_fs", "fc100" and "omniglot"; where "mini_imagenet"
-        and "tiered_imagenet" are, in any of the forms of `metabridge.data.imagenet`.
+        and "tiered_imagenet" are; see `metabridge.data.datasets.imagenet`.
       cache_dir: where decoded arrays are kept; default: $METABRIDGE_CACHE or
         ``~/.cache/metabridge``.
       download: let TFDS download into `data_dir` what it lacks.

@@ -273,7 +273,7 @@ def _prepare(name: str, root: Path) -> None:
 
 def _prepare_line(name: str, root: Path) -> str:
     if name.endswith("_imagenet"):  # from images that the user has
-        return "see metabridge.data.imagenet.builders"
+        return "see metabridge.data.datasets.imagenet.builders"
     return (
         "python -c \"import tensorflow_datasets as tfds; tfds.builder('"
         f"{name}', data_dir='{shown(root)}', file_format='array_record')"

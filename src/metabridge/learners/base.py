@@ -12,8 +12,8 @@ import jax
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from metabridge.averaging import averaged_params
 from metabridge.heads import Head
+from metabridge.optimizers import averaged_params
 from metabridge.types import Examples, Params, Task, Variables
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metabridge.config import Config
-from metabridge.training import run_folder
-from metabridge.training.metrics import read_metrics
+from metabridge.runs import folder as run_folder
+from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import expanded, read_json, shown
 
 Record = dict[str, float]

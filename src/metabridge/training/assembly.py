@@ -10,12 +10,13 @@ from jaxtyping import Array, Key
 
 from metabridge import build
 from metabridge.config import Config
-from metabridge.data import episodes
+from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
+from metabridge.data.sampler import Sampler, example_of
 from metabridge.learners import Learner, State
-from metabridge.mesh import everywhere, mesh_of
-from metabridge.training import memory, setup, stream
-from metabridge.training.sampler import Sampler, example_of
+from metabridge.parallel.mesh import everywhere, mesh_of
+from metabridge.training import setup
+from metabridge.training.guards import memory
 from metabridge.training.step import Images, RunSteps, compiled, jitted
 from metabridge.training.teacher import teacher_of
 

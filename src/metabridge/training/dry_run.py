@@ -8,10 +8,11 @@ from typing import Any
 import jax
 
 from metabridge.config import Config, images_per_step, to_json, with_steps
-from metabridge.devices import give_back_host_memory
+from metabridge.data import stream
+from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.training import disk, stream
 from metabridge.training.assembly import parts_of, start_of, step_of
+from metabridge.training.guards import disk
 from metabridge.training.step import seconds_per_step, steps_of
 
 

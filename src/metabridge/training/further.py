@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from metabridge.config import Config, TrainConfig, to_json
-from metabridge.training import run_folder
-from metabridge.training.metrics import read_metrics
-from metabridge.training.run_folder import RunError
+from metabridge.runs import folder as run_folder
+from metabridge.runs.folder import RunError
+from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import read_json
 
 _MAY_CHANGE = ("steps", "minutes", "validate_every", "early_stop")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax
 
-from metabridge import build, heads, hosts, plots
+from metabridge import build, heads, plots
 from metabridge.config import (
     Config,
     EvaluationConfig,
@@ -20,15 +20,17 @@ from metabridge.config import (
     to_json,
 )
 from metabridge.data.dataset import Dataset
-from metabridge.devices import give_back_host_memory
+from metabridge.data.sampler import example_of
 from metabridge.evaluation import best_head, evaluator, pixel_score
 from metabridge.learners import Learner, State, variables_of
 from metabridge.output import check_output
+from metabridge.parallel import hosts
+from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.training import further, run_folder, setup
-from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.integrity import digest
-from metabridge.training.sampler import example_of
+from metabridge.runs import folder as run_folder
+from metabridge.training import further, setup
+from metabridge.training.checkpoint.integrity import digest
+from metabridge.training.checkpoint.store import Checkpoints, Progress
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 

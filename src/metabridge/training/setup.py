@@ -21,7 +21,7 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
-from metabridge.training.sampler import Sampler, task_sampler
+from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.types import TaskShape
 
 

@@ -16,14 +16,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from metabridge import hosts
 from metabridge.config import Config
 from metabridge.data import episodes
+from metabridge.data.sampler import Sampler
+from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
 from metabridge.learners.base import Means, keys_of_tasks
-from metabridge.mesh import SAME, TASKS, mean, mesh_of, over_tasks, sharding
-from metabridge.training.sampler import Sampler
-from metabridge.training.stream import TaskStream, task_keys
+from metabridge.parallel import hosts
+from metabridge.parallel.mesh import SAME, TASKS, mean, mesh_of, over_tasks, sharding
 
 Images = episodes.ImageBank | TaskStream
 """Where the images of a step come from: the device, or the host."""

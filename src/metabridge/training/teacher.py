@@ -7,7 +7,7 @@ from pathlib import Path
 from metabridge import build
 from metabridge.config import Config, MTLConfig, RFSConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
-from metabridge.training.run_folder import RunError, read_config, read_result
+from metabridge.runs.folder import RunError, read_config, read_result
 from metabridge.training.scoring import best_variables
 from metabridge.types import Variables
 from metabridge.untrusted import expanded

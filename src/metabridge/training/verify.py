@@ -16,9 +16,10 @@ from metabridge.data.dataset import Dataset
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
-from metabridge.training import further, run_folder, scoring, setup
-from metabridge.training.checkpoint import DamagedError
-from metabridge.training.loop import train
+from metabridge.runs import folder as run_folder
+from metabridge.training import further, scoring, setup
+from metabridge.training.checkpoint.store import DamagedError
+from metabridge.training.train import train
 from metabridge.types import Variables
 from metabridge.untrusted import expanded, read_json
 

@@ -1,0 +1,1 @@
+"""Datasets, one module for each source."""

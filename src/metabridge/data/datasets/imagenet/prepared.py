@@ -1,0 +1,101 @@
+"""ImageNet, or a dataset made from it, as TFDS has prepared it."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metabridge.data import images, tfds_source
+from metabridge.data.datasets.imagenet.form import Form, Images
+from metabridge.data.datasets.imagenet.specs import Spec
+from metabridge.data.reading import Reading
+from metabridge.untrusted import shown
+
+_AT_ONCE = 2000
+_IMAGENET = "imagenet2012"
+
+
+def find(spec: Spec, root: Path) -> Form | None:
+    """What `metabridge.data.datasets.imagenet.builders` has prepared; None without it.
+
+    Raises:
+      FileNotFoundError: it is not complete, or not in the array_record format.
+    """
+    if not _is_prepared(root / spec.name):
+        return None
+    return _form(spec, tfds_source.find(spec.name, root), None)
+
+
+def find_imagenet(spec: Spec, root: Path) -> Form | None:
+    """TFDS's ``imagenet2012``; None without it.
+
+    Raises:
+      FileNotFoundError: it is not complete, or not in the array_record format.
+    """
+    if not _is_prepared(root / _IMAGENET):
+        return None
+    return _form(spec, tfds_source.find(_IMAGENET, root), "train")
+
+
+def _is_prepared(folder: Path) -> bool:
+    """Whether TFDS wrote to a folder, and not someone else with other forms."""
+    return any(folder.glob("*/dataset_info.json"))
+
+
+def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
+    """The form of a prepared dataset, all stored in one split or each in its own."""
+
+    @functools.cache
+    def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
+        # Reads every record, 140 GB of ImageNet: once for all splits.
+        records = tfds_source.Records(source, stored, as_stored=("image",))
+        return records, _rows_by_class(source, records)
+
+    def open_split(split: str) -> Images:
+        records, rows = listed(stored or split)
+
+        def decode(
+            chosen: Sequence[int],
+            out: np.ndarray,
+            skip_corrupt: bool,
+            reading: Reading,
+        ) -> np.ndarray:
+            written = np.zeros(len(chosen), bool)
+            for start in range(0, len(chosen), _AT_ONCE):
+                part = chosen[start : start + _AT_ONCE]
+                stop = start + len(part)
+                files = [
+                    images.Encoded(f"{row} of {shown(source.folder)}", record["image"])
+                    for row, record in zip(part, records[part], strict=True)
+                ]
+                written[start:stop] = images.decode(
+                    files,
+                    out[start:stop],
+                    skip_corrupt=skip_corrupt,
+                    reading=reading,
+                )
+            return written
+
+        wanted = {
+            name: rows[name][: spec.per_class]
+            for name in spec.classes[split]
+            if name in rows
+        }
+        return Images(wanted, decode)
+
+    text = f"{source.name} in {shown(source.folder)}"
+    return Form(text, {"form": source.name, **source.fingerprint}, open_split)
+
+
+def _rows_by_class(
+    source: tfds_source.Source, records: tfds_source.Records
+) -> dict[str, list[int]]:
+    """The rows of each class in the order of the file names."""
+    names = tfds_source.class_names(source, "label")
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row, record in enumerate(records):
+        with tfds_source.damage_of(source):
+            name = names[record["label"]]
+            found.setdefault(name, []).append((str(record["file_name"]), row))
+    return {name: [row for _, row in sorted(pairs)] for name, pairs in found.items()}

@@ -1,0 +1,196 @@
+"""Training images read from the memory-mapped cache, for splits too large for a device.
+
+Which images a step needs follows from its key alone. The host works it out ahead of the
+training, in threads, reads the images, and sends them; the step on the device draws the
+same rows again and finds the images already in their order. So a streamed run is the
+run with the images on the device, from any step on.
+"""
+
+import functools
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Int, Key
+
+from metabridge.data import episodes
+from metabridge.data.dataset import Split
+from metabridge.data.episodes import TaskImages
+from metabridge.data.sampler import Sampler
+from metabridge.parallel import devices
+from metabridge.parallel.mesh import TASKS, everywhere, mesh_of, sharding
+
+_THREADS = 4
+_AHEAD_ON_HOST = 16
+_AHEAD_ON_DEVICE = 2
+_ENDLESS = 2**31 - 1
+
+
+def is_wanted(split: Split, stream: bool | None) -> bool:
+    """Whether to stream a split.
+
+    Args:
+      split: the training split.
+      stream: what the user says; None to stream what would take more than half of the
+        device's free memory.
+    """
+    if stream is not None:
+        return stream
+    return split.images.nbytes > devices.free_bytes() / 2
+
+
+def task_keys(
+    key: Key[Array, ""], step: Any, num_tasks: int
+) -> tuple[Key[Array, "T"], Int[Array, "T"], Key[Array, ""]]:
+    """The keys and numbers of the tasks of a step, and the key of its other draws."""
+    key_tasks, key_step = jax.random.split(jax.random.fold_in(key, step))
+    numbers = step * num_tasks + jnp.arange(num_tasks, dtype=jnp.int32)
+    return jax.random.split(key_tasks, num_tasks), numbers, key_step
+
+
+class TaskStream:
+    """The images of every step, those of the next ones on their way."""
+
+    def __init__(
+        self,
+        split: Split,
+        sampler: Sampler,
+        key: Key[Array, ""],
+        *,
+        num_tasks: int,
+        mesh: Mesh | None = None,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+          split: what the tasks are drawn from; its images are memory-mapped.
+          sampler: what draws them.
+          key: of all steps.
+          num_tasks: tasks of a step.
+          mesh: devices that share the tasks; a process reads the images of its own
+            devices' tasks. Default: the first device.
+
+        Raises:
+          ModuleNotFoundError: grain is not installed.
+        """
+        mesh = mesh_of(1) if mesh is None else mesh
+        self._tasks = sharding(mesh, TASKS)
+        self._source_of = lambda key: _Steps(
+            split, sampler, key, num_tasks, self._tasks
+        )
+        self._source = self._source_of(key)
+        self._classes = everywhere(episodes.class_index(split), mesh)
+        self._next = 0
+        self._steps = self._from(0)  # a generator: it reads when it is asked
+        _import_grain()
+
+    def step(self, number: int) -> TaskImages:
+        """The images of a step, ``[T, ...]``. Steps in turn come without waiting."""
+        if number != self._next:
+            self._steps.close()
+            self._steps = self._from(number)
+        self._next = number + 1
+        return next(self._steps)
+
+    def draw_by(self, key: Key[Array, ""]) -> None:
+        """Takes another key of all steps."""
+        self._steps.close()
+        self._source = self._source_of(key)
+        self._steps, self._next = self._from(0), 0
+
+    def close(self) -> None:
+        """Reads no further."""
+        self._steps.close()
+
+    def _from(self, first: int) -> Generator[TaskImages]:
+        grain = _import_grain()
+        options = grain.ReadOptions(
+            num_threads=_THREADS, prefetch_buffer_size=_AHEAD_ON_HOST
+        )
+        steps = grain.MapDataset.source(self._source).slice(slice(first, None))
+        sent: deque[TaskImages] = deque()
+        read = iter(steps.to_iter_dataset(read_options=options))
+        try:
+            for support, query in read:
+                place = functools.partial(
+                    jax.make_array_from_process_local_data, self._tasks
+                )
+                sent.append(TaskImages(place(support), place(query), self._classes))
+                if len(sent) > _AHEAD_ON_DEVICE:
+                    yield sent.popleft()
+            yield from sent
+        finally:
+            read.close()
+
+
+class _Steps:
+    """Support and query images of this process's tasks of every step, at random
+    access."""
+
+    def __init__(
+        self,
+        split: Split,
+        sampler: Sampler,
+        key: Key[Array, ""],
+        num_tasks: int,
+        tasks: NamedSharding,
+    ) -> None:
+        self._images = split.images
+        # The devices of a process follow one another in a mesh, and so do their tasks.
+        places = tasks.addressable_devices_indices_map((num_tasks,)).values()
+        starts, stops, _ = zip(
+            *(place[0].indices(num_tasks) for place in places if place), strict=True
+        )
+        self._own = slice(min(starts), max(stops))
+        # Keys draw the same on every backend. The host's may be switched off.
+        try:
+            self._host = jax.devices("cpu")[0]
+        except RuntimeError as error:
+            raise ValueError(
+                "streaming draws tasks on the host, but JAX_PLATFORMS leaves out the "
+                "CPU: add it, as in JAX_PLATFORMS=cuda,cpu"
+            ) from error
+        with jax.default_device(self._host):
+            index = jax.tree.map(np.asarray, episodes.class_index(split))
+            bits = np.asarray(jax.random.key_data(key))
+            impl = jax.random.key_impl(key)
+
+            @jax.jit
+            def rows(number: Array) -> tuple[Array, Array]:
+                keys, numbers, _ = task_keys(
+                    jax.random.wrap_key_data(jnp.asarray(bits), impl=impl),
+                    number,
+                    num_tasks,
+                )
+                classes = jax.tree.map(jnp.asarray, index)
+                draw = jax.vmap(sampler.draw, in_axes=(0, None, 0))
+                drawn, _ = draw(keys, classes, numbers)
+                flat = (num_tasks, -1)
+                return drawn.support.reshape(flat), drawn.query.reshape(flat)
+
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        # A thread of its own, for which the mode of the training does not hold.
+        with jax.enable_x64(False), jax.default_device(self._host):
+            support, query = jax.device_get(self._rows(np.int32(number)))
+        return self._images[support[self._own]], self._images[query[self._own]]
+
+
+def _import_grain() -> Any:
+    try:
+        import grain
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "streaming images needs 'grain', which is not installed; in the clone of "
+            "Metabridge: pip install '.[data]'",
+            name=error.name,
+        ) from error
+    return grain

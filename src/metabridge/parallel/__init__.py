@@ -1,0 +1,1 @@
+"""Devices and hosts that share the tasks of a step."""

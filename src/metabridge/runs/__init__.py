@@ -1,0 +1,1 @@
+"""Run folders: what training writes, and report, comparison and export read."""

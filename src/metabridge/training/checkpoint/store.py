@@ -1,0 +1,299 @@
+"""Checkpoints of a run: the newest, to go on from, and the best, to use.
+
+Orbax writes them atomically; a half-written one is never taken for a whole one. Each
+carries a digest of its contents, so that one which was damaged later is found out when
+it is read, and the one before it is taken instead.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from metabridge.learners import State
+from metabridge.parallel import hosts
+from metabridge.runs.folder import RunError
+from metabridge.training.checkpoint import record
+from metabridge.training.checkpoint.integrity import digest
+from metabridge.training.checkpoint.record import OUR_ERRORS, DamageError
+from metabridge.training.checkpoint.record import Progress as Progress
+from metabridge.training.guards import disk
+
+_LOG = logging.getLogger(__name__)
+_NEWEST = 2
+
+
+class DamagedError(RunError):
+    """There are checkpoints, but none of them can be used."""
+
+
+class Checkpoints:
+    """The checkpoint folder of a run, open for writing or for reading.
+
+    With several processes, all of them open it, save and restore.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        # Orbax logs every file it touches.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._folder, self._read_only = folder.absolute(), read_only
+        self._accuracies: dict[int, float] = {}
+        for step in _steps(self._folder):
+            try:
+                found = record.read(self._folder / str(step))
+            except DamageError:
+                continue  # met again if it is to be restored
+            if found.validated:
+                self._accuracies[step] = found.progress.validation_accuracy
+        self._manager = self._opened()
+        self._writing: int | None = None
+        self._failed = False
+
+    def save(
+        self, progress: Progress, state: State, plateau: Any, *, validated: bool = True
+    ) -> None:
+        """Writes a checkpoint in the background; `close` waits for it.
+
+        One of the same step that is there already stays, unless only this one has its
+        validation. Those of later steps, which a run that went back has left, go.
+
+        Args:
+          progress: of the loop.
+          state: of the learner.
+          plateau: of the rule that lowers the learning rate.
+          validated: whether `progress.validation_accuracy` is that of this very state;
+            if not, the checkpoint is never the best one.
+
+        Raises:
+          OSError: this one or the one before could not be written.
+        """
+        step = progress.step
+        self.wait()
+        saved = self._manager.all_steps()
+        if step in saved and (step in self._accuracies or not validated):
+            return
+        for other in saved:
+            if other >= step:
+                self._manager.delete(other)
+                self._accuracies.pop(other, None)
+        if validated:
+            self._accuracies[step] = progress.validation_accuracy
+        tree = {"state": state, "plateau": plateau}
+        about = record.written(
+            progress, state.params, validated=validated, digest=digest(tree)
+        )
+        self._writing = step
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(tree),
+                    progress=ocp.args.JsonSave(about),
+                ),
+                force=True,
+            )
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def restore(
+        self, state: State, plateau: Any, *, best: bool = False
+    ) -> tuple[Progress, State, Any] | None:
+        """The newest good checkpoint, or the best; None if there is none at all.
+
+        A damaged one is left out with a warning. Open for writing, it is moved aside,
+        so that its step can be saved again.
+
+        Args:
+          state: an example of the structure, shapes and placement to restore.
+          plateau: likewise.
+          best: take the one of the highest validation accuracy.
+
+        Raises:
+          ValueError: it holds parameters of other shapes, the first of which is named.
+          DamagedError: there are checkpoints, but all are damaged.
+        """
+        damaged: dict[int, DamageError] = {}
+        for step in self._candidates(damaged, best=best):
+            try:
+                found = self._read(step, state, plateau)
+            except DamageError as error:
+                found, damaged[step] = None, error
+            if any(hosts.any_of(found is None)):
+                damaged.setdefault(step, DamageError("another process cannot read it"))
+                continue
+            assert found is not None
+            self._warn(damaged, step, best=best)
+            self._move_aside(damaged)
+            return found
+        if damaged:
+            reasons = "; ".join(f"{step}: {damaged[step]}" for step in sorted(damaged))
+            raise DamagedError(
+                f"none of the checkpoints in {self._folder} can be used ({reasons}): "
+                + _advice(damaged.values())
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits until everything is on disk.
+
+        Raises:
+          OSError: the last checkpoint could not be written.
+        """
+        try:
+            self._manager.close()
+        except Exception as error:
+            if not self._failed:  # else it was raised already
+                raise self._failure(error) from error
+
+    def _opened(self) -> ocp.CheckpointManager:
+        """Orbax's manager; of the checkpoints that are there it reads no content."""
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_Retention(self._accuracies),
+            read_only=self._read_only,
+            create=not self._read_only,
+            cleanup_tmp_directories=not self._read_only,
+            lightweight_initialize=True,
+        )
+        return ocp.CheckpointManager(self._folder, options=options)
+
+    def _candidates(self, damaged: dict[int, DamageError], *, best: bool) -> list[int]:
+        """Steps in the order to try; `damaged` gets those that cannot be ranked."""
+        self.wait()
+        steps = sorted(_steps(self._folder), reverse=True)
+        if not best:
+            return steps
+        ranked = []
+        for step in steps:
+            try:
+                found = record.read(self._folder / str(step))
+            except DamageError as error:
+                damaged[step] = error
+                continue
+            if found.validated:
+                ranked.append((found.progress.validation_accuracy, step))
+        return [step for _, step in sorted(ranked, reverse=True)]
+
+    def _read(
+        self, step: int, state: State, plateau: Any
+    ) -> tuple[Progress, State, Any]:
+        """A checkpoint, checked.
+
+        Raises:
+          DamageError: it is not what was saved.
+          ValueError: it is, but of another model.
+        """
+        checkpoint = self._folder / str(step)
+        found = record.read(checkpoint)
+        if found.progress.step != step:
+            raise DamageError(f"it is of step {found.progress.step}")
+        tree = {"state": state, "plateau": plateau}
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+        stored = record.stored_shapes(checkpoint)
+        if found.parameters not in (None, record.name_of(stored)):
+            raise DamageError("the metadata of its arrays is not what was saved")
+        record.check_shapes(checkpoint, stored, record.shapes_of(state.params))
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
+            )["state"]
+        except OUR_ERRORS:
+            raise
+        except Exception as error:
+            reason = disk.shortened(error).split(" See full")[0]
+            raise DamageError(
+                f"its arrays are unreadable, {reason}",
+                lost=not record.can_be_read(checkpoint),
+            ) from error
+        if found.digest not in (None, digest(restored)):
+            raise DamageError("its arrays are not what was saved", lost=True)
+        return found.progress, restored["state"], restored["plateau"]
+
+    def _warn(self, damaged: dict[int, DamageError], taken: int, *, best: bool) -> None:
+        if not hosts.is_first():
+            return
+        run = self._folder.parent
+        for step in sorted(damaged, reverse=True):
+            instead = (
+                f"taking that of step {taken}, the best of the others"
+                if best
+                else f"going on from step {taken}, {step - taken} steps are lost"
+            )
+            _LOG.warning(
+                "checkpoint %s of %s is damaged (%s): %s",
+                *(step, run, damaged[step], instead),
+            )
+
+    def _move_aside(self, damaged: dict[int, DamageError]) -> None:
+        if self._read_only or not damaged:
+            return
+        self._manager.close()
+        if hosts.is_first():
+            for step in damaged:
+                place, number = self._folder / f"damaged-{step}", 1
+                while place.exists():
+                    number += 1
+                    place = place.with_name(f"damaged-{step}-{number}")
+                (self._folder / str(step)).rename(place)
+        hosts.wait("damaged checkpoints")
+        for step in damaged:
+            self._accuracies.pop(step, None)
+        self._manager = self._opened()
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failure(error) from error
+        self._writing = None
+
+    def _failure(self, error: BaseException) -> OSError:
+        self._failed = True
+        return disk.not_saved(self._folder, self._writing or 0, error)
+
+
+def _advice(damaged: Iterable[DamageError]) -> str:
+    """What to do where no checkpoint can be used."""
+    if all(error.lost for error in damaged):
+        return "put back a copy of one, or remove the run folder to train anew"
+    return (
+        "put back a copy of one. Keep the run folder: arrays in it may be whole; try "
+        "the versions and settings of JAX and Orbax that its provenance.json names"
+    )
+
+
+class _Retention(checkpoint_managers.PreservationPolicy):
+    """Keeps the newest two, and the best of those that were validated."""
+
+    def __init__(self, accuracies: dict[int, float]) -> None:
+        self._accuracies = accuracies
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[Any],
+        *,
+        context: checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        del context
+        steps = sorted(checkpoint.step for checkpoint in checkpoints)
+        kept = set(steps[-_NEWEST:])
+        scored = [(self._accuracies[s], s) for s in steps if s in self._accuracies]
+        if scored:
+            kept.add(max(scored)[1])
+        return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+def _steps(folder: Path) -> list[int]:
+    """Steps that have a checkpoint, whatever its state."""
+    if not folder.is_dir():
+        return []
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]

@@ -1,0 +1,79 @@
+"""Datasets that TFDS has prepared: our own builders, and ImageNet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metabridge.data import SPLITS, load_dataset
+from tests.data.datasets.imagenet import toys
+from tests.data.datasets.imagenet.toys import Toy
+
+tfds = pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("tensorflow")
+
+
+def prepare(builder, manual_dir: Path) -> None:
+    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+    builder.download_and_prepare(download_config=config)
+
+
+def test_what_the_builders_prepare_is_read_back(toy: Toy, tmp_path: Path) -> None:
+    from metabridge.data.datasets.imagenet import builders  # noqa: F401
+
+    for split in SPLITS:
+        toys.write_classes(toy, tmp_path / "x", split)
+    builder = tfds.builder(
+        toy.spec.name, data_dir=tmp_path / "data", file_format="array_record"
+    )
+    prepare(builder, tmp_path / "x")
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    dataset = load_dataset(toy.spec.name, data_dir=data, cache_dir=cache)
+    toys.assert_is(dataset, toy)
+    records = builder.as_data_source("test")
+    assert len(records) == toy.spec.totals["test"]
+    names = builder.info.features["label"].names
+    assert names == sorted(n for split in SPLITS for n in toy.spec.classes[split])
+
+
+class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
+    """Of the features of the real one, in files without any loss."""
+
+    VERSION = tfds.core.Version("5.1.0")
+    toy: Toy
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=[*self.toy.pixels, "n99999999"]),
+            "file_name": tfds.features.Text(),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        grey = np.full((1, 90, 80, 3), 7, np.uint8)
+        for name, pixels in {**self.toy.pixels, "n99999999": grey}.items():
+            for row, image in enumerate(pixels):
+                file_name = f"{name}_{row}.JPEG"
+                yield file_name, {"image": image, "label": name, "file_name": file_name}
+
+
+def test_imagenet(toy: Toy, tmp_path: Path) -> None:
+    Imagenet2012.toy = toy
+    options = {"data_dir": tmp_path, "file_format": "array_record"}
+    prepare(Imagenet2012(**options), tmp_path)
+    dataset = load_dataset(toy.spec.name, data_dir=tmp_path, cache_dir=tmp_path / "c")
+    toys.assert_is(dataset, toy)
+
+
+def test_another_format_is_refused(toy: Toy, tmp_path: Path) -> None:
+    Imagenet2012.toy = toy
+    prepare(Imagenet2012(data_dir=tmp_path, file_format="tfrecord"), tmp_path)
+    with pytest.raises(FileNotFoundError, match="array_record is needed"):
+        load_dataset(toy.spec.name, data_dir=tmp_path, cache_dir=tmp_path / "c")
