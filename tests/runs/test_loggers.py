@@ -1,5 +1,6 @@
 """Loggers: what they are told, and that a run does not end for them."""
 
+import importlib
 import json
 import logging
 import sys
@@ -19,8 +20,9 @@ from metabridge.runs.loggers import (
     loggers_of,
 )
 from metabridge.training import DivergenceError, Logger, train
-from metabridge.training import train as loop
 from tests import toy
+
+train_module = importlib.import_module("metabridge.training.train")
 
 
 class Own:
@@ -129,7 +131,7 @@ def test_a_run_that_fails_says_so(
     def diverged(plan: Any, state: Any) -> None:
         raise DivergenceError("lost")
 
-    monkeypatch.setattr(loop, "fit", diverged)
+    monkeypatch.setattr(train_module, "fit", diverged)
     own = Own()
     with pytest.raises(DivergenceError):
         train(toy.config(images), tmp_path / "run", loggers=[own])
