@@ -7,8 +7,8 @@ import pytest
 from scipy.special import softmax
 
 from metabridge.heads import attention
-from tests.heads.toy import support
 from tests.tolerance import assert_close
+from tests.toy import support
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])

@@ -12,8 +12,8 @@ import pytest
 from metabridge import heads
 from metabridge.heads import Head, Linear
 from metabridge.heads.base import unit_norm
-from tests.heads.toy import support
 from tests.tolerance import assert_close
+from tests.toy import support
 
 HEADS = {
     "logistic": heads.logistic(3.0),

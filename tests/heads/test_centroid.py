@@ -6,8 +6,8 @@ import pytest
 from sklearn.neighbors import NearestCentroid
 
 from metabridge.heads import centroid, logits
-from tests.heads.toy import Support, support
 from tests.tolerance import assert_close
+from tests.toy import Support, support
 
 CASES = [support(5, 1, 640, unit=True), support(5, 5, 16), support(20, 3, 2)]
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from metabridge.heads import Linear, logistic
 from metabridge.heads.logistic import Info, solve
-from tests.heads.toy import Support, support
+from tests.toy import Support, support
 
 WEIGHTS = 1e-4  # the agreement in the weights that the project promises
 # Nothing but the loss curves the objective along the bias, and on separable classes

@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from metabridge.heads import ridge
-from tests.heads.toy import Support, support
 from tests.tolerance import assert_close
+from tests.toy import Support, support
 
 CASES = [
     pytest.param(support(5, 1, 640, unit=True), id="dual-640d"),

@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC
 
 from metabridge.heads import Linear, svm
 from metabridge.heads.svm import Info, solve
-from tests.heads.toy import support
+from tests.toy import support
 
 WEIGHTS = 1e-4  # the agreement in the weights that the project promises
 GRADIENT = 1e-3  # and in the gradient, relative

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from metabridge.learners import Learner
 from metabridge.models import MLP
 from metabridge.types import Examples, Task
-from tests.learners import toy
+from tests import toy
 from tests.models import reference
 
 BODY = MLP(16, 1)

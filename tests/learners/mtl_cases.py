@@ -3,7 +3,7 @@
 import numpy as np
 
 from metabridge.types import Task
-from tests.learners import toy
+from tests import toy
 
 CONV4_TASKS = toy.tasks(2, (16, 16, 1), noise=1.0)
 """Two tasks of images that a small Conv4 takes."""

@@ -7,7 +7,8 @@ import pytest
 from metabridge.learners import protonet
 from metabridge.learners.episodic import check_positive
 from metabridge.types import Examples
-from tests.learners import episodes, toy
+from tests import toy
+from tests.learners import episodes
 
 
 @pytest.mark.parametrize("part", ["support", "query"])

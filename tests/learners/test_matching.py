@@ -10,7 +10,8 @@ from scipy.special import softmax
 
 from metabridge.learners import matching
 from metabridge.types import Examples
-from tests.learners import episodes, toy
+from tests import toy
+from tests.learners import episodes
 
 
 def scores(head, support, labels, query, *, scale: float) -> np.ndarray:

@@ -9,7 +9,8 @@ from sklearn.svm import LinearSVC
 
 from metabridge.learners import metaoptnet
 from metabridge.types import Examples
-from tests.learners import episodes, toy
+from tests import toy
+from tests.learners import episodes
 
 
 def ridge_scores(head, support, labels, query) -> np.ndarray:

@@ -15,11 +15,11 @@ from metabridge import heads as test_heads
 from metabridge.learners import class_table, mtl, task_heads, variables_of
 from metabridge.models import MLP, Conv4, DropBlock
 from metabridge.types import Examples, Task
-from tests.learners import toy
+from tests import toy
+from tests.learners import cases
 from tests.learners.gbml import gradients_kept
 from tests.learners.mtl_cases import CONV4_TASKS, merged, place
 from tests.models import reference
-from tests.models import toy as toy_models
 from tests.tolerance import assert_close
 
 KEY = jax.random.key(0)
@@ -79,7 +79,7 @@ def test_gradient_equals_hand_derived(
     learner = mtl(
         MLP(16, 1),
         gradients_kept(),
-        heads=toy.HEADS[heads](),
+        heads=cases.HEADS[heads](),
         feature_norm=feature_norm,
         logit_scale=logit_scale,
     )
@@ -110,7 +110,11 @@ def test_classes_of_a_table_shared_by_tasks_keep_their_own_rows() -> None:
     # By hand: features are the inputs, all weights zero, so p = 1/2 everywhere. Class 7
     # is label 0 of the first task and label 1 of the second.
     learner = mtl(
-        _Identity(), gradients_kept(), heads=class_table(9), feature_norm=False
+        _Identity(),
+        gradients_kept(),
+        heads=class_table(9),
+        feature_norm=False,
+        logit_scale=1.0,
     )
     inputs = jnp.asarray([[[1.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 5.0]]])
     labels = jnp.asarray([[0, 1], [0, 1]], jnp.int32)
@@ -153,10 +157,9 @@ def conv4_loss(heads: str, params, stats, batch: Task) -> float:
 def test_gradient_through_batch_statistics_equals_finite_differences(
     heads: str,
 ) -> None:
-    learner = mtl(Conv4(4), gradients_kept(), heads=toy.HEADS[heads]())
-    variables = toy_models.variables(
-        Conv4(4), np.asarray(CONV4_TASKS.support.inputs[0])
-    )
+    heads_ = cases.HEADS[heads]()
+    learner = mtl(Conv4(4), gradients_kept(), heads=heads_, logit_scale=1.0)
+    variables = toy.variables(Conv4(4), np.asarray(CONV4_TASKS.support.inputs[0]))
     state = learner.init(KEY, CONV4_TASKS.support.inputs[0])
     params = {"body": variables["params"], "head": state.params["head"]}
     state = state._replace(params=params, batch_stats=variables["batch_stats"])

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP, Conv4
 from metabridge.types import Task
-from tests.learners import toy
+from tests import toy
 from tests.learners.gbml import gradients_kept
 from tests.learners.mtl_cases import CONV4_TASKS, merged, place
 from tests.models import reference
@@ -25,6 +25,7 @@ def test_statistics_of_the_batch_are_those_of_all_its_images() -> None:
         Conv4(4),
         gradients_kept(),
         heads=class_table(toy.NUM_CLASSES),
+        logit_scale=1.0,
         statistics="batch",
     )
     state = learner.init(KEY, CONV4_TASKS.support.inputs[0])
@@ -43,7 +44,8 @@ def test_statistics_of_the_batch_are_those_of_all_its_images() -> None:
     first = reference.conv(images, params["body"]["Conv_0"]["kernel"])
     means = after.batch_stats["BatchNorm_0"]["mean"]
     assert_close(means, 0.1 * first.mean((0, 1, 2)))
-    own = mtl(Conv4(4), gradients_kept(), heads=class_table(toy.NUM_CLASSES))
+    heads = class_table(toy.NUM_CLASSES)
+    own = mtl(Conv4(4), gradients_kept(), heads=heads, logit_scale=1.0)
     assert abs(jax.jit(own.step)(KEY, state, CONV4_TASKS)[1].loss - info.loss) > 1e-4
 
 

@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from metabridge.learners import r2d2
-from tests.learners import episodes, toy
+from tests import toy
+from tests.learners import episodes
 
 
 def scores(head, support, labels, query) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from metabridge.models import Conv4
-from tests.models import reference, toy
+from tests import toy
+from tests.models import reference
 from tests.tolerance import assert_close
 
 

@@ -12,7 +12,7 @@ import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import OptionsWithRates, learner
+from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
 
 def anil(
@@ -30,14 +30,8 @@ def anil(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised.
+      **options: see `maml.descend_adapted_loss`.
     """
-    return learner(
-        "anil",
-        model,
-        optimizer,
-        layers="head",
-        ways=ways,
-        inner_lr=inner_lr,
-        **options,
+    return descend_adapted_loss(
+        "anil", model, optimizer, layers="head", ways=ways, inner_lr=inner_lr, **options
     )

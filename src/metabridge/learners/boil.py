@@ -11,7 +11,7 @@ import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import OptionsWithRates, learner
+from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
 
 def boil(
@@ -29,14 +29,8 @@ def boil(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised.
+      **options: see `maml.descend_adapted_loss`.
     """
-    return learner(
-        "boil",
-        model,
-        optimizer,
-        layers="body",
-        ways=ways,
-        inner_lr=inner_lr,
-        **options,
+    return descend_adapted_loss(
+        "boil", model, optimizer, layers="body", ways=ways, inner_lr=inner_lr, **options
     )

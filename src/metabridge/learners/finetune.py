@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 from metabridge.heads import Linear, centroid
 from metabridge.heads.base import logits as linear_logits
 from metabridge.heads.base import unit_norm
-from metabridge.learners.base import Embed, Learner
-from metabridge.learners.body import embedder
+from metabridge.learners.base import Embed, Learner, MovingBody
+from metabridge.learners.body import make_embed
 from metabridge.learners.episodic import check_positive
 from metabridge.types import Examples, Params, Variables
 
@@ -67,7 +67,7 @@ def finetune(
     check_positive(learning_rate=learning_rate, logit_scale=logit_scale)
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be at least 0, but it is {num_steps}")
-    embed = embedder(model, unit_norm)
+    embed = make_embed(model, unit_norm)
     optimizer = optax.adam(learning_rate)
 
     def logits(adapted: Tuned, inputs: Float[Array, "N *X"]) -> Float[Array, "N ways"]:
@@ -79,9 +79,9 @@ def finetune(
 
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Tuned:
         def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
-            said = logits(Tuned(*trained, variables["batch_stats"]), support.inputs)
+            tuned = Tuned(*trained, variables["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(
-                said, support.labels
+                logits(tuned, support.inputs), support.labels
             ).mean()
 
         def step(carry, _):
@@ -106,11 +106,7 @@ def finetune(
         return Tuned(body, classifier, variables["batch_stats"])
 
     return learner._replace(
-        name=f"{learner.name}-finetune",
-        adapt=adapt,
-        logits=logits,
-        frozen_body=None,
-        embed=embed,
+        name=f"{learner.name}-finetune", adaptation=MovingBody(adapt, logits, embed)
     )
 
 

@@ -11,7 +11,7 @@ import optax
 from flax import linen as nn
 
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import Options, learner
+from metabridge.learners.maml import Options, descend_adapted_loss
 
 
 def meta_sgd(
@@ -28,11 +28,10 @@ def meta_sgd(
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
-      inner_lr: where all rates start, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised;
-        `inner_steps` is 1 unless given.
+      inner_lr: initial value of all rates, positive.
+      **options: see `maml.descend_adapted_loss`; `inner_steps` is 1 unless given.
     """
-    return learner(
+    return descend_adapted_loss(
         "meta-sgd",
         model,
         optimizer,

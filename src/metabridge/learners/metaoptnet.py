@@ -9,24 +9,16 @@ logarithm, which keeps it positive (the published code learns the scale itself);
 favours no class, so that it only counts in training.
 """
 
-import functools
 import math
 from typing import Literal
 
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
 
-from metabridge.heads import Head, ridge
-from metabridge.heads import svm as svm_head
-from metabridge.heads.base import logits as linear_logits
-from metabridge.heads.base import unit_norm
+from metabridge.heads import ridge, svm
 from metabridge.learners.base import Learner
-from metabridge.learners.body import embedder, frozen, initialiser
-from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import feature_gradient
-from metabridge.types import Params
+from metabridge.learners.episodic import check_positive, train_through_head
 
 
 def metaoptnet(
@@ -50,7 +42,7 @@ def metaoptnet(
       C: weight of the machine's hinge losses; positive. The paper's.
       penalty: of ridge regression; positive. The published code's, in which the
         predictions are twice these: `init_scale` = 2 is its 1.
-      init_scale: factor on the logits in the loss, to start with; positive.
+      init_scale: initial factor on the logits in the loss; positive.
       label_smoothing: share of a label that is spread over all ways, in [0, 1). The
         paper has 0.1 on mini-ImageNet.
       solver_steps: interior point steps of the machine, at most; at least 1.
@@ -62,42 +54,14 @@ def metaoptnet(
       ValueError: an option out of range; in `step` or `adapt`, a machine for one class.
     """
     check_positive(C=C, penalty=penalty, init_scale=init_scale)
-    head = _head(solver, C, penalty, solver_steps)
-
-    def init_head(key: Key[Array, ""], dimension: int) -> Params:
-        del key, dimension
-        return {"log_scale": jnp.asarray(math.log(init_scale), jnp.float32)}
-
-    def scores(
-        parameters: Params,
-        support: Float[Array, "S D"],
-        labels: Int[Array, "S"],
-        query: Float[Array, "Q D"],
-        *,
-        ways: int,
-    ) -> Float[Array, "Q ways"]:
-        classifier = head.fit(support, labels, ways=ways)
-        return jnp.exp(parameters["log_scale"]) * linear_logits(classifier, query)
-
-    loss = query_loss(scores, label_smoothing=label_smoothing)
-    adapt, logits, frozen_body = frozen(embedder(model), head)
-    return Learner(
+    if solver not in ("svm", "ridge"):
+        raise ValueError(f"`solver` is {solver!r}, but it is one of svm, ridge")
+    return train_through_head(
         f"metaoptnet-{solver}",
-        initialiser(model, optimizer, init_head),
-        feature_gradient(model, loss),
+        model,
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
-        embedder(model, unit_norm),
+        svm(C, num_steps=solver_steps) if solver == "svm" else ridge(penalty),
+        init={"log_scale": math.log(init_scale)},
+        rescale=lambda scalars, logits: jnp.exp(scalars["log_scale"]) * logits,
+        label_smoothing=label_smoothing,
     )
-
-
-def _head(solver: str, C: float, penalty: float, num_steps: int) -> Head:
-    heads = {
-        "svm": functools.partial(svm_head, C, num_steps=num_steps),
-        "ridge": functools.partial(ridge, penalty),
-    }
-    if solver not in heads:
-        raise ValueError(f"`solver` is {solver!r}, but it is one of {sorted(heads)}")
-    return heads[solver]()

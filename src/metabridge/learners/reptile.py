@@ -10,15 +10,12 @@ A task is not split: its steps are on support and query together, all of them at
 import jax
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
 
-from metabridge.learners import inner_loop
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import assemble
 from metabridge.learners.inner_loop import InnerLoop
-from metabridge.learners.network import BatchNorm, Network, first_statistics
-from metabridge.learners.outer import with_gradient
-from metabridge.types import Params, Task
+from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
+from metabridge.learners.outer import Evaluate, make_task_loss
+from metabridge.types import Params
 
 
 def reptile(
@@ -43,11 +40,10 @@ def reptile(
       optimizer: an optax optimizer of everything that is meta-learned.
       ways: classes of every task; the head has as many.
       inner_lr: step size of adaptation, positive.
-      inner_steps: of adaptation in training, at least 1.
-      test_steps: of adaptation to an unseen task; as many as in training unless given.
-      batch_norm: at test time, by the statistics of the batch at hand (transductive,
-        the original's) or by running ones; see `network`.
-      max_inner_grad_norm: inner gradients are cut to this norm.
+      inner_steps: steps of adaptation in training, at least 1.
+      test_steps: steps of adaptation to an unseen task; `inner_steps` unless given.
+      batch_norm: statistics at test time; see `network`.
+      max_inner_grad_norm: norm to which inner gradients are clipped.
 
     Returns:
       The learner. Its parameters are ``{"body": ..., "head": {"linear": ...}}``. The
@@ -69,20 +65,9 @@ def reptile(
     )
     net = Network("reptile", model, loop, ways, batch_norm, joint=True)
 
-    def task_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
-        key_inner, key_outer = jax.random.split(key)
-        examples, _ = net.split(task)
-        start = jax.lax.stop_gradient(params)
-        adapted, trace = net.adapt_in_training(start, batch_stats, key_inner, examples)
-        judged = net.score(adapted, batch_stats, key_outer, examples)
-        end = {"body": adapted["body"], "head": {"linear": adapted["head"]}}
-        displacement = jax.tree.map(lambda a, b: a - b, start, end)
-        loss = inner_loop.poisoned(judged.loss, trace)
-        return with_gradient(params, loss, displacement), (
-            judged.accuracy,
-            first_statistics(trace, judged),
-        )
+    def displacement(
+        start: Params, adapted: Params, _: Evaluate, evaluate: Evaluate
+    ) -> tuple[Evaluation, Params]:
+        return evaluate(adapted), jax.tree.map(lambda a, b: a - b, start, adapted)
 
-    return assemble(net, task_loss, optimizer)
+    return assemble(net, optimizer, make_task_loss(net, displacement))
