@@ -11,6 +11,7 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import ANILConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
@@ -20,7 +21,7 @@ def anil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
+    inner_lr: float = ANILConfig.inner_lr,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """ANIL: a body and an initial head from which the head adapts.

@@ -10,6 +10,7 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import BOILConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
@@ -19,7 +20,7 @@ def boil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.5,
+    inner_lr: float = BOILConfig.inner_lr,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """BOIL: an initial body and a head under which the body adapts.

@@ -21,6 +21,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from metabridge.config import IMAMLConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop
 from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
@@ -33,14 +34,14 @@ def imaml(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
-    inner_steps: int = 10,
+    inner_lr: float = IMAMLConfig.inner_lr,
+    inner_steps: int = IMAMLConfig.inner_steps,
     test_steps: int | None = None,
-    proximity: float = 2.0,
-    cg_steps: int = 5,
-    batch_norm: BatchNorm = "batch",
-    max_inner_grad_norm: float | None = None,
-    joint: bool = False,
+    proximity: float = IMAMLConfig.proximity,
+    cg_steps: int = IMAMLConfig.cg_steps,
+    batch_norm: BatchNorm = IMAMLConfig.batch_norm,
+    max_inner_grad_norm: float | None = IMAMLConfig.max_inner_grad_norm,
+    joint: bool = IMAMLConfig.joint,
 ) -> Learner:
     """iMAML of body and head.
 

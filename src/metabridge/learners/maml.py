@@ -14,6 +14,7 @@ from typing import TypedDict, Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import MAMLConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
 from metabridge.learners.network import (
@@ -49,7 +50,7 @@ def maml(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
+    inner_lr: float = MAMLConfig.inner_lr,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """MAML of body and head, by the second-order gradient or the first-order one.
@@ -78,15 +79,15 @@ def descend_adapted_loss(
     layers: Layers,
     ways: int,
     inner_lr: float,
-    inner_steps: int = 5,
+    inner_steps: int = MAMLConfig.inner_steps,
     test_steps: int | None = None,
-    first_order: bool = False,
-    rates: Rates = "fixed",
-    batch_norm: BatchNorm = "batch",
-    max_inner_grad_norm: float | None = None,
-    rematerialise: bool = False,
-    joint: bool = False,
-    zero_head: bool = False,
+    first_order: bool = MAMLConfig.first_order,
+    rates: Rates = MAMLConfig.rates,
+    batch_norm: BatchNorm = MAMLConfig.batch_norm,
+    max_inner_grad_norm: float | None = MAMLConfig.max_inner_grad_norm,
+    rematerialise: bool = MAMLConfig.rematerialise,
+    joint: bool = MAMLConfig.joint,
+    zero_head: bool = MAMLConfig.zero_head,
 ) -> Learner:
     """Makes a learner that descends the loss of each task after adaptation to it.
 

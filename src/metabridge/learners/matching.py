@@ -10,6 +10,7 @@ it embeds an example (section 2.1.2). One body embeds support and query.
 import optax
 from flax import linen as nn
 
+from metabridge.config import MatchingConfig
 from metabridge.heads import attention
 from metabridge.heads.base import unit_norm
 from metabridge.learners.base import FrozenBody, Learner
@@ -21,7 +22,7 @@ def matching(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    attention_scale: float = 10.0,
+    attention_scale: float = MatchingConfig.attention_scale,
 ) -> Learner:
     """Learns a body in whose space a query resembles the examples of its class.
 

@@ -10,6 +10,7 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import MetaSGDConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.maml import Options, descend_adapted_loss
 
@@ -19,7 +20,7 @@ def meta_sgd(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.01,
+    inner_lr: float = MetaSGDConfig.inner_lr,
     **options: Unpack[Options],
 ) -> Learner:
     """Meta-SGD: an initialisation, and a rate for each of its parameters.
@@ -39,5 +40,5 @@ def meta_sgd(
         ways=ways,
         inner_lr=inner_lr,
         rates="per_parameter",
-        **(Options(inner_steps=1) | options),
+        **(Options(inner_steps=MetaSGDConfig.inner_steps) | options),
     )

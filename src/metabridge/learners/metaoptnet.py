@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from metabridge.config import MetaOptNetConfig
 from metabridge.heads import ridge, svm
 from metabridge.learners.base import Learner
 from metabridge.learners.episodic import check_positive, train_through_head
@@ -25,12 +26,12 @@ def metaoptnet(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    solver: Literal["svm", "ridge"] = "svm",
-    C: float = 0.1,
-    penalty: float = 50.0,
-    init_scale: float = 1.0,
-    label_smoothing: float = 0.0,
-    solver_steps: int = 20,
+    solver: Literal["svm", "ridge"] = MetaOptNetConfig.solver,
+    C: float = MetaOptNetConfig.C,
+    penalty: float = MetaOptNetConfig.penalty,
+    init_scale: float = MetaOptNetConfig.init_scale,
+    label_smoothing: float = MetaOptNetConfig.label_smoothing,
+    solver_steps: int = MetaOptNetConfig.solver_steps,
 ) -> Learner:
     """Learns a body for a convex classifier on the support.
 

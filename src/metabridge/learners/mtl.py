@@ -25,6 +25,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.config import MTLConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
 from metabridge.learners import cosine, rotation
@@ -39,6 +40,8 @@ from metabridge.learners.distillation import distil
 from metabridge.learners.episodic import check_positive
 from metabridge.learners.joint import Objective
 from metabridge.types import Params, Task, Variables
+
+HeadsName = Literal["class_table", "shared", "independent"]
 
 
 class TrainingHeads(NamedTuple):
@@ -56,24 +59,33 @@ def mtl(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    heads: TrainingHeads,
+    heads: TrainingHeads | HeadsName = MTLConfig.heads,
+    ways: int | None = None,
+    num_classes: int | None = None,
+    num_tasks: int = MTLConfig.num_tasks,
+    init_scale: float = MTLConfig.init_scale,
     head: Head | None = None,
-    feature_norm: bool = True,
-    logit_scale: float = 10.0,
-    row_norm: bool = False,
-    learn_scale: bool = False,
-    statistics: Literal["task", "batch"] = "task",
-    rotation_weight: float = 0.0,
+    feature_norm: bool = MTLConfig.feature_norm,
+    logit_scale: float = MTLConfig.logit_scale,
+    row_norm: bool = MTLConfig.row_norm,
+    learn_scale: bool = MTLConfig.learn_scale,
+    statistics: Literal["task", "batch"] = MTLConfig.statistics,
+    rotation_weight: float = MTLConfig.rotation_weight,
     teacher: Variables | None = None,
-    distillation: float = 0.5,
-    temperature: float = 4.0,
+    distillation: float = MTLConfig.distillation,
+    temperature: float = MTLConfig.temperature,
 ) -> Learner:
     """Multi-task learning of a body with heads of their own for the training tasks.
 
     Args:
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       optimizer: an optax optimizer of body and heads.
-      heads: `class_table` or `task_heads`.
+      heads: `class_table` or `task_heads`, or "class_table", "shared" or "independent",
+        made of `ways`, `num_classes`, `num_tasks` and `init_scale`.
+      ways: classes of a training task.
+      num_classes: of the training split; with rotations, four times as many.
+      num_tasks: size of the fixed set of training tasks, of heads that have one.
+      init_scale: of the heads' initial weights.
       head: fitted on unseen tasks; logistic regression with C = 3, the paper's, unless
         given.
       feature_norm: scale features to unit length in training. At test time they always
@@ -98,17 +110,20 @@ def mtl(
       ValueError: an option out of its range; in `init`, a teacher with other heads.
     """
     check_positive(logit_scale=logit_scale)
-    heads = cosine.unit_rows(heads) if row_norm else heads
+    table = heads
+    if isinstance(table, str):
+        table = _make_heads(table, ways, num_classes, num_tasks, init_scale)
+    table = cosine.unit_rows(table) if row_norm else table
     scale = 1.0 if learn_scale else logit_scale
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
-        return {"rows": heads.init(key, dimension)}
+        return {"rows": table.init(key, dimension)}
 
     def scores(
         params: Params, features: Float[Array, "N D"], task: Task
     ) -> Float[Array, "N ways"]:
         """Logits of a task's examples over its own classes."""
-        rows = heads.select(params["rows"], task.classes, task.task_id)
+        rows = table.select(params["rows"], task.classes, task.task_id)
         features = unit_norm(features) if feature_norm else features
         return scale * (features @ rows.T)
 
@@ -183,6 +198,22 @@ def task_heads(
         return heads[task_id]
 
     return TrainingHeads(init, select)
+
+
+def _make_heads(
+    name: HeadsName,
+    ways: int | None,
+    num_classes: int | None,
+    num_tasks: int,
+    init_scale: float,
+) -> TrainingHeads:
+    if name == "class_table" and num_classes is not None:
+        return class_table(num_classes, init_scale=init_scale)
+    if name != "class_table" and ways is not None:
+        shared = name == "shared"
+        return task_heads(num_tasks, ways, shared_init=shared, init_scale=init_scale)
+    missing = "num_classes" if name == "class_table" else "ways"
+    raise ValueError(f"`heads` is {name!r}: pass `{missing}`, too")
 
 
 def _uniform(key: Key[Array, ""], shape: tuple[int, ...], scale: float):

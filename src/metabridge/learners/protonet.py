@@ -7,6 +7,7 @@ https://arxiv.org/abs/1703.05175, equations 1 and 2, with squared Euclidean dist
 import optax
 from flax import linen as nn
 
+from metabridge.config import ProtoNetConfig
 from metabridge.heads import centroid
 from metabridge.learners.base import Learner
 from metabridge.learners.episodic import check_positive, train_through_head
@@ -16,7 +17,7 @@ def protonet(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    distance_scale: float = 1.0,
+    distance_scale: float = ProtoNetConfig.distance_scale,
 ) -> Learner:
     """Learns a body in whose space a query is near the mean of its class.
 

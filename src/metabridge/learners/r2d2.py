@@ -15,6 +15,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from metabridge.config import R2D2Config
 from metabridge.heads import ridge
 from metabridge.learners.base import Learner
 from metabridge.learners.episodic import check_positive, train_through_head
@@ -25,9 +26,9 @@ def r2d2(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    init_scale: float = 10.0,
-    init_shift: float = 0.0,
-    init_penalty: float = 1.0,
+    init_scale: float = R2D2Config.init_scale,
+    init_shift: float = R2D2Config.init_shift,
+    init_penalty: float = R2D2Config.init_penalty,
 ) -> Learner:
     """Learns a body for ridge regression on the support.
 

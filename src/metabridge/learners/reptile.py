@@ -11,6 +11,7 @@ import jax
 import optax
 from flax import linen as nn
 
+from metabridge.config import ReptileConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop
 from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
@@ -23,11 +24,11 @@ def reptile(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
-    inner_steps: int = 5,
+    inner_lr: float = ReptileConfig.inner_lr,
+    inner_steps: int = ReptileConfig.inner_steps,
     test_steps: int | None = None,
-    batch_norm: BatchNorm = "batch",
-    max_inner_grad_norm: float | None = None,
+    batch_norm: BatchNorm = ReptileConfig.batch_norm,
+    max_inner_grad_norm: float | None = ReptileConfig.max_inner_grad_norm,
 ) -> Learner:
     """Reptile of body and head.
 

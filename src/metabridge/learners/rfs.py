@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.config import RFSConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
 from metabridge.learners.base import FrozenBody, Gradients, Learner, State
@@ -35,8 +36,8 @@ def rfs(
     num_classes: int,
     head: Head | None = None,
     teacher: Variables | None = None,
-    distillation: float = 0.5,
-    temperature: float = 4.0,
+    distillation: float = RFSConfig.distillation,
+    temperature: float = RFSConfig.temperature,
 ) -> Learner:
     """Learns a body by classification of all training classes.
 
