@@ -94,7 +94,8 @@ def solve(
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     gram = features @ features.T
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
-    dual, residual = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    solved: Any = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    dual, residual = solved
     weights = C * (features.T @ dual)
     return Linear(weights, jnp.zeros(ways, features.dtype)), Info(residual)
 
