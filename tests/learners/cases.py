@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from metabridge.learners import (
@@ -23,7 +24,8 @@ from metabridge.learners import (
     rfs,
     task_heads,
 )
-from tests.toy import NUM_CLASSES, NUM_TASKS, WAYS
+from metabridge.types import Task
+from tests.toy import NUM_CLASSES, NUM_TASKS, WAYS, tasks
 
 HEADS = {
     "class_table": lambda: class_table(NUM_CLASSES),
@@ -86,3 +88,20 @@ MARKED = [
     for name in LEARNERS
 ]
 """The names of `LEARNERS` as parameters of a test."""
+
+CONV4_TASKS = tasks(2, (16, 16, 1), noise=1.0)
+"""Two tasks of images that a small Conv4 takes."""
+
+
+def merged(batch: Task, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels of one task in float64, support and query merged."""
+    inputs = np.concatenate([batch.support.inputs[number], batch.query.inputs[number]])
+    labels = np.concatenate([batch.support.labels[number], batch.query.labels[number]])
+    return inputs.astype(np.float64), labels
+
+
+def place(heads: str, batch: Task, number: int) -> np.ndarray | int:
+    """Where in the parameters the head of a task stands."""
+    if heads == "class_table":
+        return np.asarray(batch.classes[number])
+    return int(batch.task_id[number])

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss
 
 from metabridge import heads
@@ -24,10 +23,9 @@ from metabridge.learners.body import merge, with_head
 from metabridge.learners.inner_loop import InnerLoop
 from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 from metabridge.learners.network import Network
-from metabridge.models import DropBlock
 from metabridge.types import Examples
 from tests import toy
-from tests.learners import gbml, reference
+from tests.learners import episodes, gbml, reference
 from tests.tolerance import assert_close
 
 LOOP = InnerLoop(layers="all", steps=2, test_steps=2, rate=0.5)
@@ -96,22 +94,13 @@ def test_a_head_of_zeros_favours_no_class() -> None:
     assert_close(info.loss, np.asarray(np.log(toy.WAYS)))
 
 
-class _Dropped(nn.Module):
-    drop_rate: float = 0.5
-
-    @nn.compact
-    def __call__(self, inputs, *, train: bool = False):
-        x = DropBlock(self.drop_rate)(inputs, train=train)
-        return nn.Dense(4)(x.reshape(len(x), -1))
-
-
 @each
 def test_no_value_is_dropped_in_a_test(factory) -> None:
     options = {"ways": toy.WAYS, "batch_norm": "batch", "test_steps": 1}
-    learner = factory(_Dropped(), optax.sgd(0.1), **options)
+    learner = factory(episodes.Dropped(), optax.sgd(0.1), **options)
     batch = toy.tasks(1, (4, 4, 2))
     state = learner.init(gbml.KEY, batch.support.inputs[0])
-    plain = factory(_Dropped(0.0), optax.sgd(0.1), **options)
+    plain = factory(episodes.Dropped(0.0), optax.sgd(0.1), **options)
     found, expected = (
         gbml.adapted(which, state, batch)[1] for which in (learner, plain)
     )

@@ -24,15 +24,7 @@ def anil(
     inner_lr: float = ANILConfig.inner_lr,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
-    """ANIL: a body and an initial head from which the head adapts.
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      **options: see `maml.descend_adapted_loss`.
-    """
+    """ANIL: a body and an initial head from which the head adapts; see `maml`."""
     return descend_adapted_loss(
         "anil", model, optimizer, layers="head", ways=ways, inner_lr=inner_lr, **options
     )

@@ -5,7 +5,7 @@ are apart because devices that share a batch average gradients in between.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,14 +67,8 @@ Logits = Callable[[Any, Float[Array, "..."]], Float[Array, "Q ways"]]
 Embed = Callable[[Variables, Float[Array, "..."]], Float[Array, "N D"]]
 """``embed(variables, inputs)``: features ``[N, D]`` in inference mode."""
 
-
-@runtime_checkable
-class Adapt(Protocol):
-    """Adapts what was learned to the support set of one unseen task."""
-
-    def __call__(
-        self, variables: Variables, support: Examples, *, ways: int
-    ) -> Any: ...
+Adapt = Callable[..., Any]
+"""``adapt(variables, support, *, ways)``: what is made of the support of one task."""
 
 
 class FrozenBody(NamedTuple):

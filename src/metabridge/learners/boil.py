@@ -23,15 +23,7 @@ def boil(
     inner_lr: float = BOILConfig.inner_lr,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
-    """BOIL: an initial body and a head under which the body adapts.
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      **options: see `maml.descend_adapted_loss`.
-    """
+    """BOIL: an initial body and a head under which the body adapts; see `maml`."""
     return descend_adapted_loss(
         "boil", model, optimizer, layers="body", ways=ways, inner_lr=inner_lr, **options
     )

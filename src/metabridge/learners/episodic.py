@@ -7,7 +7,6 @@ https://arxiv.org/abs/1606.04080, section 2.2).
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +25,9 @@ from metabridge.learners.body import (
 )
 from metabridge.types import Params, Task, Variables
 
-
-@runtime_checkable
-class Scores(Protocol):
-    """Logits ``[Q, ways]`` of a query from features of it and of the support."""
-
-    def __call__(
-        self,
-        head: Params,
-        support: Float[Array, "S D"],
-        labels: Int[Array, "S"],
-        query: Float[Array, "Q D"],
-        /,
-        *,
-        ways: int,
-    ) -> Float[Array, "Q ways"]: ...
+Scores = Callable[..., Float[Array, "Q ways"]]
+"""``scores(head, support, labels, query, *, ways)``: logits of a query from features of
+it, ``[Q, D]``, and of the support, ``[S, D]``."""
 
 
 def train_through_head(
@@ -61,7 +48,7 @@ def train_through_head(
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       optimizer: an optax optimizer of body and scalars.
       head: differentiable in the features.
-      init: initial values of the scalars that are learned with the body.
+      init: initial values of scalars that are learned with the body.
       change: ``change(scalars, features)`` before the head.
       rescale: ``rescale(scalars, logits)`` behind the head, in the loss alone.
       label_smoothing: as for `query_loss`.

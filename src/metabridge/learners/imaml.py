@@ -45,24 +45,9 @@ def imaml(
 ) -> Learner:
     """iMAML of body and head.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      inner_steps: steps of adaptation in training, at least 1.
-      test_steps: steps of adaptation to an unseen task; `inner_steps` unless given.
-      proximity: weight of half the squared distance to the start, positive; the
-        paper's lambda.
-      cg_steps: steps of conjugate gradients, at least 0, which takes the query's
-        gradient as it is.
-      batch_norm: statistics at test time; see `network`.
-      max_inner_grad_norm: norm to which inner gradients are clipped.
-      joint: adapt to support and query together, and evaluate on both.
-
-    Returns:
-      The learner. Its parameters are ``{"body": ..., "head": {"linear": ...}}``. The
-      loss of a step is NaN where an inner loop diverged.
+    Options are as for `maml`, and besides `proximity`, the paper's lambda: weight of
+    half the squared distance to the start; `cg_steps` of conjugate gradients, 0 of
+    which take the query's gradient as it is.
 
     Raises:
       ValueError: an option out of its range; later, tasks of other `ways`, or training
@@ -142,12 +127,8 @@ def implicit_gradient(
     # Started from the solution for a Hessian of zero.
     r = jax.tree.map(lambda a, b: a - b, cotangent, system(cotangent))
     carry = (cotangent, r, r, _dot(r, r))
-    if jax.default_backend() != "cpu":
-        carry, _ = jax.lax.scan(step, carry, None, length=cg_steps)
-        return carry[0]
-    for _ in range(cg_steps):
-        carry, _ = step(carry, None)
-    return carry[0]
+    unroll = jax.default_backend() == "cpu"
+    return jax.lax.scan(step, carry, length=cg_steps, unroll=unroll)[0][0]
 
 
 def _dot(a: Params, b: Params) -> Float[Array, ""]:

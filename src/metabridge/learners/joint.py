@@ -1,11 +1,16 @@
-"""The objective of joint training: cross-entropy on support and query together."""
+"""The objective of joint training: cross-entropy on support and query together.
+
+With unit rows and a learned factor on the logits it is that of a cosine head (Gidaris,
+Komodakis. Dynamic few-shot visual learning without forgetting. CVPR 2018,
+https://arxiv.org/abs/1804.09458).
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from metabridge.learners.body import InitHead, Views, merge
 from metabridge.types import Params, Task
@@ -48,3 +53,18 @@ class Objective(NamedTuple):
             loss = loss + self.views_loss(head, further)
         right = logits.argmax(-1).astype(jnp.int32) == labels
         return loss, right.mean(dtype=jnp.float32)
+
+
+def scale_by_parameter(objective: Objective, start: float) -> Objective:
+    """Multiplies the logits by a factor that is learned, as its logarithm."""
+
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        params = objective.init_head(key, dimension)
+        return {**params, "log_scale": jnp.log(jnp.asarray(start, jnp.float32))}
+
+    def scores(
+        head: Params, features: Float[Array, "N D"], task: Task
+    ) -> Float[Array, "N ways"]:
+        return jnp.exp(head["log_scale"]) * objective.scores(head, features, task)
+
+    return objective._replace(init_head=init_head, scores=scores)

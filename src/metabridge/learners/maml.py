@@ -57,13 +57,8 @@ def maml(
 
     ``min over p of  mean over tasks of  loss(p - rate * gradient ..., query)``.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      **options: see `descend_adapted_loss`, also for what is returned and raised;
-        `first_order` is section 5.2 of the paper.
+    The options are those of `descend_adapted_loss`; `first_order` is section 5.2 of the
+    paper.
     """
     name = "first-order maml" if options.get("first_order") else "maml"
     return descend_adapted_loss(
@@ -100,19 +95,15 @@ def descend_adapted_loss(
       inner_lr: step size of adaptation, positive.
       inner_steps: steps of adaptation in training, at least 0.
       test_steps: steps of adaptation to an unseen task; `inner_steps` unless given.
-      first_order: treat the inner gradients as constants.
-      rates: keep the step size, or learn one for every step or every parameter, from
-        `inner_lr` on.
-      batch_norm: statistics at test time: of the batch at hand (transductive, as the
-        original MAML) or running ones.
+      first_order: see `InnerLoop`.
+      rates: see `InnerLoop`.
+      batch_norm: see `network`.
       max_inner_grad_norm: norm to which inner gradients are clipped.
-      rematerialise: recompute the inner steps in the outer gradient; see `InnerLoop`.
+      rematerialise: see `InnerLoop`.
       joint: adapt to support and query together, and evaluate on both: the joint
-        training of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section
-        4.
-      zero_head: adapt from a head of zeros instead of a meta-learned one, so that no
-        class is favoured before it has been seen (Kao, Chiu, Chen. MAML is a noisy
-        contrastive learner in classification. ICLR 2022,
+        training of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017).
+      zero_head: adapt from a head of zeros, so that no class is favoured before it has
+        been seen (Kao, Chiu, Chen. MAML is a noisy contrastive learner. ICLR 2022,
         https://arxiv.org/abs/2106.15367). The first step leaves the body as it is.
 
     Returns:

@@ -26,14 +26,8 @@ def matching(
 ) -> Learner:
     """Learns a body in whose space a query resembles the examples of its class.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of the body.
-      attention_scale: factor on the cosines (an inverse temperature); positive. The
-        paper has 1, under which the loss cannot fall far.
-
-    Raises:
-      ValueError: a scale that is not positive.
+    `attention_scale` is a positive factor on the cosines (an inverse temperature). The
+    paper has 1, under which the loss cannot fall far.
     """
     check_positive(attention_scale=attention_scale)
     head = attention(attention_scale)

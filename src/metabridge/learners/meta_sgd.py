@@ -25,12 +25,8 @@ def meta_sgd(
 ) -> Learner:
     """Meta-SGD: an initialisation, and a rate for each of its parameters.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: initial value of all rates, positive.
-      **options: see `maml.descend_adapted_loss`; `inner_steps` is 1 unless given.
+    The options are those of `maml`, but that `inner_steps` is 1 unless given; all rates
+    start at `inner_lr`.
     """
     return descend_adapted_loss(
         "meta-sgd",

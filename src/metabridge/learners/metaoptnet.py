@@ -35,21 +35,10 @@ def metaoptnet(
 ) -> Learner:
     """Learns a body for a convex classifier on the support.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`. The paper's
-        features are long (16,000) and not normalised, which C and penalty suit.
-      optimizer: an optax optimizer of body and scale.
-      solver: the multi-class machine of Crammer and Singer, or ridge regression.
-      C: weight of the machine's hinge losses; positive. The paper's.
-      penalty: of ridge regression; positive. The published code's, in which the
-        predictions are twice these: `init_scale` = 2 is its 1.
-      init_scale: initial factor on the logits in the loss; positive.
-      label_smoothing: share of a label that is spread over all ways, in [0, 1). The
-        paper has 0.1 on mini-ImageNet.
-      solver_steps: interior point steps of the machine, at most; at least 1.
-
-    Returns:
-      The learner. Its head's parameter is the scalar ``log_scale``.
+    The options are those of `MetaOptNetConfig`. The paper's features are long (16,000)
+    and not normalised, which C (the paper's) and the penalty (the published code's)
+    suit. The published code's predictions of ridge regression are twice these:
+    `init_scale` = 2 is its 1. The paper's label smoothing on mini-ImageNet is 0.1.
 
     Raises:
       ValueError: an option out of range; in `step` or `adapt`, a machine for one class.

@@ -12,8 +12,8 @@ renamed in place (which merges two classes in about a seventh of its training ta
 and batch statistics are per task while the gradient averages over a batch of tasks
 (there: one task a pass, gradients accumulated, which is the same mathematics).
 
-What goes beyond the paper is off unless asked for, and in files of its own: `cosine`,
-`distillation` and `rotation` wrap the objective.
+What goes beyond the paper is off unless asked for, and wraps the objective: `joint` has
+a learned scale, `distillation` and `rotation` the rest.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,6 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.config import MTLConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
-from metabridge.learners import cosine, rotation
 from metabridge.learners.base import FrozenBody, Learner
 from metabridge.learners.body import (
     InitHead,
@@ -38,7 +37,8 @@ from metabridge.learners.body import (
 )
 from metabridge.learners.distillation import distil
 from metabridge.learners.episodic import check_positive
-from metabridge.learners.joint import Objective
+from metabridge.learners.joint import Objective, scale_by_parameter
+from metabridge.learners.rotation import add_rotation
 from metabridge.types import Params, Task, Variables
 
 HeadsName = Literal["class_table", "shared", "independent"]
@@ -80,8 +80,7 @@ def mtl(
     Args:
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
       optimizer: an optax optimizer of body and heads.
-      heads: `class_table` or `task_heads`, or "class_table", "shared" or "independent",
-        made of `ways`, `num_classes`, `num_tasks` and `init_scale`.
+      heads: `class_table` or `task_heads`; or the name of heads made of the next four.
       ways: classes of a training task.
       num_classes: of the training split; with rotations, four times as many.
       num_tasks: size of the fixed set of training tasks, of heads that have one.
@@ -92,19 +91,18 @@ def mtl(
         are, as in the published code.
       logit_scale: factor on the training logits (an inverse temperature). The published
         code has 1.
-      row_norm: scale the rows of the heads to unit length in training; see `cosine`.
+      row_norm: scale the rows of the heads to unit length in training.
       learn_scale: learn the factor on the logits, from `logit_scale` on.
       statistics: of batch normalisation in training: each task's own, or those of all
         tasks of a step together.
-      rotation_weight: weight of the loss of `rotation`; images are square then, and
-        twice as many pass the body. 0 leaves it out.
-      teacher: variables of an earlier run of this learner on this model.
-      distillation: share of the loss that the teacher has; see `distillation`.
+      rotation_weight: weight of the loss of `rotation`; 0 leaves it out.
+      teacher: variables of an earlier run of this learner on this model; see `distil`.
+      distillation: share of the loss that the teacher has.
       temperature: of the distillation.
 
     Returns:
-      The learner. Its parameters are ``{"body": ..., "head": ...}``, the head's
-      ``rows``, and ``log_scale`` and ``rotation`` where they are learned.
+      The learner. Its head's parameters are ``rows``, and ``log_scale`` and
+      ``rotation`` where they are learned.
 
     Raises:
       ValueError: an option out of its range; in `init`, a teacher with other heads.
@@ -113,7 +111,6 @@ def mtl(
     table = heads
     if isinstance(table, str):
         table = _make_heads(table, ways, num_classes, num_tasks, init_scale)
-    table = cosine.unit_rows(table) if row_norm else table
     scale = 1.0 if learn_scale else logit_scale
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
@@ -125,13 +122,14 @@ def mtl(
         """Logits of a task's examples over its own classes."""
         rows = table.select(params["rows"], task.classes, task.task_id)
         features = unit_norm(features) if feature_norm else features
+        rows = unit_norm(rows) if row_norm else rows
         return scale * (features @ rows.T)
 
     objective = Objective(init_head, scores)
     if learn_scale:
-        objective = cosine.learn_scale(objective, logit_scale)
+        objective = scale_by_parameter(objective, logit_scale)
     objective = distil(objective, model, teacher, distillation, temperature)
-    objective = rotation.add_rotation(objective, rotation_weight)
+    objective = add_rotation(objective, rotation_weight)
     head = logistic(C=3.0) if head is None else head
     return Learner(
         "mtl",

@@ -21,18 +21,10 @@ def protonet(
 ) -> Learner:
     """Learns a body in whose space a query is near the mean of its class.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of the body.
-      distance_scale: factor on the squared distances (an inverse temperature);
-        positive. The paper has 1, which suits short features of unit spread; averages
-        over D of them, as Lee et al. (2019) take, are 1 / D.
-
-    Returns:
-      The learner. Its features are scaled by the root of `distance_scale`.
-
-    Raises:
-      ValueError: a scale that is not positive.
+    Its features are scaled by the root of `distance_scale`, a positive factor on the
+    squared distances (an inverse temperature). The paper has 1, which suits short
+    features of unit spread; averages over D of them, as Lee et al. (2019) take, are
+    1 / D.
     """
     check_positive(distance_scale=distance_scale)
     return train_through_head(

@@ -32,17 +32,11 @@ def r2d2(
 ) -> Learner:
     """Learns a body for ridge regression on the support.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of body, scale, shift and penalty.
-      init_scale: initial factor on the predictions in the loss; positive.
-      init_shift: initially added to them. As a shift of all classes it leaves the loss
-        as it is; it is here because the paper has it.
-      init_penalty: initial weight of the squared weights; positive.
+    The options are initial values, `init_scale` and `init_penalty` positive. The shift
+    of all classes leaves the loss as it is; it is here because the paper has it.
 
-    Returns:
-      The learner. Its head's parameters are the scalars ``log_scale``, ``shift`` and
-      ``log_penalty``. `logits` are the ridge predictions, without scale and shift.
+    The head's parameters are the scalars ``log_scale``, ``shift`` and ``log_penalty``.
+    `logits` are the ridge predictions, without scale and shift.
 
     Raises:
       ValueError: a scale or penalty that is not positive.

@@ -34,21 +34,8 @@ def reptile(
 
     The optimizer is given ``p - mean over tasks of adapted(p)`` for a gradient, so that
     plain SGD of rate 1 jumps to the mean of the adapted parameters (section 2 of the
-    paper; its outer rate is that of the optimizer).
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      inner_steps: steps of adaptation in training, at least 1.
-      test_steps: steps of adaptation to an unseen task; `inner_steps` unless given.
-      batch_norm: statistics at test time; see `network`.
-      max_inner_grad_norm: norm to which inner gradients are clipped.
-
-    Returns:
-      The learner. Its parameters are ``{"body": ..., "head": {"linear": ...}}``. The
-      loss of a step is after adaptation, NaN where an inner loop diverged.
+    paper; its outer rate is that of the optimizer). Options are as for `maml`; the loss
+    of a step is after adaptation.
 
     Raises:
       ValueError: an option out of its range; later, tasks of other `ways`.

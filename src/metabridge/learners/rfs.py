@@ -47,10 +47,9 @@ def rfs(
       num_classes: of the training split; with rotations, four times as many.
       head: fitted on unit-norm features of unseen tasks; logistic regression with
         C = 1, the paper's, unless given.
-      teacher: variables of an earlier run of this learner on this model.
-      distillation: share of the loss that the teacher has, in [0, 1]; see `distil`. The
-        paper's.
-      temperature: of the distillation; positive. The paper's.
+      teacher: variables of an earlier run of this learner on this model; see `distil`.
+      distillation: share of the loss that the teacher has, the paper's.
+      temperature: of the distillation, the paper's.
 
     Returns:
       The learner. Its head's parameters are ``kernel`` ``[D, num_classes]`` and
