@@ -21,7 +21,7 @@ from metabridge.data import episodes
 from metabridge.data.sampler import Sampler
 from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
-from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.learners.base import Gradients, keys_of_tasks
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import SAME, TASKS, mean, mesh_of, over_tasks, sharding
 
@@ -174,11 +174,11 @@ def jitted(
         keys: Key[Array, "T"],
         numbers: Int[Array, "T"],
         step_keys: Key[Array, "T"],
-    ) -> Means:
+    ) -> Gradients:
         batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
         return learner.gradient(step_keys, state, batch)
 
-    def of_device(*arguments: Any) -> Means:
+    def of_device(*arguments: Any) -> Gradients:
         return mean(of_tasks(*arguments))
 
     def step(
@@ -189,7 +189,7 @@ def jitted(
     ) -> tuple[State, Info]:
         keys, numbers, key_step = task_keys(key, number, num_tasks)
         step_keys = keys_of_tasks(key_step, num_tasks)
-        if learner.tasks_apart and mesh.size > 1:
+        if learner.separable_over_tasks and mesh.size > 1:
             specs = (SAME, of_source, TASKS, TASKS, TASKS)
             means_of = over_tasks(of_device, mesh, specs, SAME)
         else:
