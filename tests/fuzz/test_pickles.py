@@ -153,6 +153,11 @@ TRAPS: dict[str, tuple[bytes, str]] = {
         b"cnumpy\ndtype\n(N}X\4\0\0\0madec_codecs\nencode\nstb.",
         "in a way that arrays do not need",
     ),
+    "the same megabyte a thousand times": (
+        b"](X\0\0\x10\0" + b"a" * 2**20 + b"q\0X\6\0\0\0latin1q\1"
+        b"c_codecs\nencode\nq\2" + b"h\2h\0h\1\x86R" * 1000 + b"e.",
+        "more than a file of its size can hold",
+    ),
     "a set": (b"\x8f.", "in a way that arrays do not need"),
     "a name that clears the screen": (b"ca\x1b[2J\nb\n.", r"x1b\[2J"),
 }
