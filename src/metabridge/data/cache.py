@@ -24,13 +24,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from metabridge.data import arrays
 from metabridge.data.dataset import SPLITS, Dataset, Split
-from metabridge.untrusted import expanded, quoted, read_json, shown
+from metabridge.untrusted import expanded, map_file, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 _CHUNK = 1 << 22
+_ABOUT = ("name", "mean", "std", "augmentation")
 
 
 class _UnusableError(Exception):
@@ -64,11 +64,7 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 @functools.cache  # one warning
 def _temporary_root() -> Path:
-    """A cache folder for users without a home folder of their own.
-
-    Raises:
-      OSError: it belongs to somebody else, or cannot be made.
-    """
+    """A cache folder for users without a home folder of their own."""
     user = os.getuid()
     root = Path(tempfile.gettempdir()) / f"metabridge-cache-{user}"
     root.mkdir(mode=0o700, exist_ok=True)
@@ -92,7 +88,7 @@ def load_or_build(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Opens the dataset cached under `key`, or builds it and caches it.
+    """Open the dataset cached under `key`, or build it and cache it.
 
     Args:
       key: name of the dataset's folder in the cache, a plain file name.
@@ -133,7 +129,7 @@ def load_or_build(
 def _build_locked(
     folder: Path, fingerprint: dict[str, Any], build: Callable[[Path], Dataset]
 ) -> Dataset:
-    """Builds `folder` unless another process did while this one waited."""
+    """Build `folder` unless another process did while this one waited."""
     try:
         return _open(folder, fingerprint)
     # As text: a log that is kept would keep the error, and so the files, open.
@@ -166,12 +162,7 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "fingerprint": fingerprint,
-        "dataset": {
-            "name": dataset.name,
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "augmentation": dataset.augmentation,
-        },
+        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
         "class_names": {},
         "files": {},
     }
@@ -191,7 +182,7 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
 
 
 def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
-    """Writes an array, or moves the file in `scratch` that it is all of."""
+    """Write an array, or move the file in `scratch` that it is all of."""
     if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
         file = Path(str(array.filename))
         if file.parent == scratch.resolve():
@@ -202,7 +193,7 @@ def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
 
 
 def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
-    """Opens a cache folder; raises `_UnusableError` when anything is amiss."""
+    """Open a cache folder; raise `_UnusableError` when anything is amiss."""
     try:
         manifest = read_json(folder / "manifest.json")
         if manifest["format"] != _FORMAT:
@@ -217,14 +208,9 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             )
             for name in SPLITS
         }
-        about = manifest["dataset"]
-        return Dataset(
-            name=about["name"],
-            mean=tuple(about["mean"]),
-            std=tuple(about["std"]),
-            augmentation=about["augmentation"],
-            **splits,
-        )
+        about = {key: manifest["dataset"][key] for key in _ABOUT}
+        about |= {key: tuple(about[key]) for key in ("mean", "std")}
+        return Dataset(**about, **splits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _UnusableError(f"{type(error).__name__}: {shown(error)}") from error
 
@@ -232,7 +218,7 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
 def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
     expected = manifest["files"][file_name]
     path = folder / file_name
-    array = arrays.map_file(path)
+    array = map_file(path)
     size = path.stat().st_size
     if size != expected["bytes"]:
         raise _UnusableError(
@@ -254,11 +240,10 @@ def _crc32(path: Path) -> int:
 
 
 def _take(lock: TextIO) -> bool:
-    """Waits for an exclusive lock on a file; it ends when the file is closed.
+    """Wait for an exclusive lock on a file, which ends when the file is closed.
 
-    Returns:
-      Whether there are such locks: without (on Windows) two processes may both
-      build, and the one that finishes last wins.
+    False where there are no such locks (on Windows): two processes may then both build,
+    and the one that finishes last wins.
     """
     try:
         import fcntl

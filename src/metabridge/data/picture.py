@@ -1,4 +1,4 @@
-"""One image to pixels, read alike from a file, bytes, a Pillow image or an array.
+"""The pixels of one image, read alike from a file, bytes, a Pillow image or an array.
 
 - Orientation: that of EXIF, if it is an integer from 1 to 8; any other is ignored.
 - Transparency: composed onto `Reading.background`.
@@ -62,7 +62,7 @@ def _formats() -> frozenset[str]:
 def opened(
     source: Path | io.BytesIO, reading: Reading, *, is_resized: bool
 ) -> Iterator[Any]:
-    """A Pillow image of a file, of which only the header is read.
+    """Open a file as a Pillow image, reading only its header.
 
     Args:
       source: path, or file in memory.
@@ -71,8 +71,7 @@ def opened(
 
     Raises:
       LimitError: too many pixels.
-      ValueError: too many scans.
-      Exception: whatever else Pillow raises for a file that is no image.
+      Exception: whatever Pillow raises for a file that is no image.
     """
     from PIL import Image, JpegImagePlugin
 
@@ -108,7 +107,7 @@ def upright_size(image: Any) -> tuple[int, int]:
 
 
 def is_grey(image: Any, reading: Reading) -> bool:
-    """Whether an image comes out grey: it is, and so is what shows through it."""
+    """Tell whether an image comes out grey: it is, and so is its background."""
     grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode[:2] == "I;"
     return grey and not (image.has_transparency_data and len(set(reading.colour)) > 1)
 
@@ -116,16 +115,13 @@ def is_grey(image: Any, reading: Reading) -> bool:
 def pixels_of(
     image: Any, size: tuple[int, int] | None, channels: int | None, reading: Reading
 ) -> np.ndarray:
-    """Pixels of a Pillow image, which is not changed.
+    """Pixels of a Pillow image, uint8 ``[H, W, channels]``; the image is not changed.
 
     Args:
       image: opened, decoded or not.
       size: ``(H, W)`` to resize to (Lanczos); None leaves it as large as it is.
       channels: 1 or 3; None takes 1 for a grey image.
-      reading: how.
-
-    Returns:
-      uint8 ``[H, W, channels]``.
+      reading: options.
 
     Raises:
       LimitError: values of 16 or 32 bits beyond white.
@@ -177,7 +173,7 @@ def _check_pixels(
 
 
 def _check_scans(file: Any, image: Any, max_pixels: int) -> None:
-    """Refuses a JPEG file with more scans than any has that shows an image."""
+    """Refuse a JPEG file with more scans than any has that shows an image."""
     most = MAX_SCANS * max_pixels // max(max_pixels, image.width * image.height)
     place = file.tell()
     file.seek(0)
@@ -207,7 +203,7 @@ def _markers(content: bytes) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _reduced(image: Any, max_pixels: int) -> Iterator[None]:
-    """Has a JPEG above the limit decoded at the largest size that is below it.
+    """Have a JPEG above the limit decoded at the largest size that is below it.
 
     Only one such image is open at a time: the coefficients of a progressive one are
     kept in memory whole.

@@ -6,12 +6,12 @@ The layouts, in the order they are looked for:
   ``PATH/test/CLASS/*``;
 - ``PATH/images/*``, ``PATH/images/CLASS/*`` or ``PATH/CLASS/*`` with lists of the
   images of each split, ``PATH/train.csv``, ``val.csv`` and ``test.csv``, or these in
-  ``PATH/split``: see `metabridge.data.split_lists`;
+  ``PATH/split``;
 - ``PATH/images/CLASS/*`` or ``PATH/CLASS/*``, with the split of the classes in
   ``PATH/split.json``: ``{"train": [...], "validation": [...], "test": [...]}``; without
   that file the classes are divided 64 : 16 : 20 in an order given by their names.
 
-``CLASS`` may also be ``ALPHABET/CHARACTER``; see `metabridge.data.class_folders`.
+Class folders and lists are described in `metabridge.data.class_folders`.
 """
 
 import dataclasses
@@ -23,44 +23,49 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import (
-    arrays,
-    cache,
-    class_folders,
-    duplicates,
-    images,
-    split_lists,
-)
+from metabridge.data import cache, class_folders, duplicates, images
 from metabridge.data.class_folders import Classes
-from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
-from metabridge.data.reading import Reading
+from metabridge.data.dataset import (
+    SPLITS,
+    Dataset,
+    Split,
+    check_class_name,
+    pixel_statistics,
+    run_labels,
+)
+from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.untrusted import composed, expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 2  # raise when a change here changes the arrays
+FOLDER = "folder:"
 
 
 def load(
-    path: str | os.PathLike[str],
+    name: str,
     *,
     image_size: int | tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     skip_corrupt: bool = False,
-    reading: Reading | None = None,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
 ) -> Dataset:
-    """Loads a folder of class folders.
+    """Load a folder of class folders.
 
     Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. What becomes of
     orientation, transparency and more bits than eight, `metabridge.data.picture` says.
 
     Args:
-      path: the folder; see the module's docstring for what it may look like.
+      name: "folder:PATH"; the module's docstring says what the folder may look like.
       image_size: side, or ``(H, W)``, to resize to with antialiasing; the aspect
         ratio is not kept. None needs files of one size.
       cache_dir: see `metabridge.data.cache.cache_root`.
       skip_corrupt: leave out, with a warning, images that cannot be read.
-      reading: how images are read; default: as `Reading` has it.
+      background: see `Reading`, like the next two.
+      white_level: value that becomes white.
+      max_pixels: limit of an image.
       allow_duplicates: keep image files that are in two splits.
 
     Raises:
@@ -71,11 +76,12 @@ def load(
       TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
-    how = Reading() if reading is None else reading
+    how = Reading.checked(background, white_level, max_pixels)
+    path = name.removeprefix(FOLDER)
     root = expanded(path)
-    if not str(path) or not root.exists():
+    if not path or not root.exists():
         raise FileNotFoundError(
-            f"there is no folder {quoted(str(path))} (looked for "
+            f"there is no folder {quoted(path)} (looked for "
             f"{shown(root.absolute())}); "
             'pass "folder:PATH" with the path of a folder of class folders'
         )
@@ -110,11 +116,11 @@ def load(
         build,
         cache_dir=cache_dir,
     )
-    return dataclasses.replace(dataset, name=f"folder:{path}")
+    return dataclasses.replace(dataset, name=name)
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
-    """The classes of each split and their files, both sorted by name.
+    """Find the classes of each split and their files, both sorted by name.
 
     Raises:
       ValueError: a split is missing or empty, a class is unknown, in two splits or
@@ -123,7 +129,7 @@ def find_splits(root: Path) -> dict[str, Classes]:
     """
     split_file = root / "split.json"
     split_folders = _split_folders(root)
-    lists = split_lists.find(root)
+    lists = class_folders.find_lists(root)
     for path in (split_file, *lists.values()):
         class_folders.check_inside(root, path.parent)
         class_folders.check_inside(root, path)
@@ -188,16 +194,16 @@ def _build(
         stop = start + sum(lengths)
         made[split] = Split(
             images=pixels[start:stop],
-            labels=arrays.run_labels(lengths),
+            labels=run_labels(lengths),
             class_names=tuple(splits[split]),
         )
         start = stop
-    mean, std = arrays.pixel_statistics(made["train"].images)
+    mean, std = pixel_statistics(made["train"].images)
     return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
 
 
 def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
-    """Hash of each file's place, size and time of change, by split and class."""
+    """Hash of each file's place, size and time of change."""
     listing = [
         [split, name, str(file.relative_to(root)), stat.st_size, stat.st_mtime_ns]
         for split, classes in splits.items()
@@ -230,7 +236,7 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
 
 def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
     folders = [folder for folder in (root / "images", root) if folder.is_dir()]
-    splits = {split: split_lists.read(lists[split], folders) for split in SPLITS}
+    splits = {split: class_folders.read_list(lists[split], folders) for split in SPLITS}
     for file in (f for classes in splits.values() for c in classes.values() for f in c):
         class_folders.check_inside(root, file.parent)
         class_folders.check_inside(root, file)
@@ -274,7 +280,7 @@ def _from_split_file(
 
 
 def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
-    """Divides the classes 64 : 16 : 20, each split getting at least one.
+    """Divide the classes 64 : 16 : 20, each split getting at least one.
 
     The order is that of a hash of the names, so that neighbours in the alphabet
     (often related) do not go to the same split.
@@ -286,14 +292,16 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
             f"it has ways. Expected {shown(base / 'CLASS' / 'IMAGE.jpg')}"
         )
     order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
-    num_validation = max(1, round(0.16 * len(order)))
     num_test = max(1, round(0.2 * len(order)))
-    num_train = len(order) - num_validation - num_test
-    ends = (num_train, num_train + num_validation, len(order))
-    starts = (0, *ends[:-1])
+    num_train = len(order) - num_test - max(1, round(0.16 * len(order)))
+    parts = (
+        order[:num_train],
+        order[num_train : len(order) - num_test],
+        order[len(order) - num_test :],
+    )
     return {
-        split: {name: found[name] for name in sorted(order[start:end])}
-        for split, start, end in zip(SPLITS, starts, ends, strict=True)
+        split: {name: found[name] for name in sorted(part)}
+        for split, part in zip(SPLITS, parts, strict=True)
     }
 
 
