@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metabridge.data import arrays
+from metabridge.data import dataset as arrays
 
 
 def test_statistics_equal_numpys() -> None:

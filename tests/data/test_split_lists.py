@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metabridge.data import split_lists
+from metabridge.data import class_folders
 
 APART, TOGETHER = (unicodedata.normalize(form, "B\u00e4r") for form in ("NFD", "NFC"))
 
@@ -20,9 +20,9 @@ def write(root: Path, folder: str = ".", names: str = "train val test") -> None:
 @pytest.mark.parametrize("validation", ["val", "validation"])
 def test_lists_are_found(tmp_path: Path, folder: str, validation: str) -> None:
     """Beside the images, as of LibFewShot, or in a folder, as of FEAT."""
-    assert split_lists.find(tmp_path) == {}
+    assert class_folders.find_lists(tmp_path) == {}
     write(tmp_path, folder, f"train {validation} test")
-    assert split_lists.find(tmp_path) == {
+    assert class_folders.find_lists(tmp_path) == {
         "train": tmp_path / folder / "train.csv",
         "validation": tmp_path / folder / f"{validation}.csv",
         "test": tmp_path / folder / "test.csv",
@@ -32,7 +32,7 @@ def test_lists_are_found(tmp_path: Path, folder: str, validation: str) -> None:
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
     write(tmp_path, names="train test")
     with pytest.raises(ValueError, match=r"split 'validation': val\.csv is missing"):
-        split_lists.find(tmp_path)
+        class_folders.find_lists(tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
@@ -46,7 +46,7 @@ def test_encodings_and_compositions(
     file.touch()
     text = f"filename,label\r\n{said}.png,{said}\r\n"
     (tmp_path / "train.csv").write_bytes(text.encode(encoding))
-    found = split_lists.read(tmp_path / "train.csv", [tmp_path])
+    found = class_folders.read_list(tmp_path / "train.csv", [tmp_path])
     assert list(found) == [said]
     assert found[said][0].samefile(file)
 
@@ -57,7 +57,7 @@ def test_files_are_looked_for_in_each_folder(tmp_path: Path) -> None:
         (tmp_path / place).touch()
     lines = "".join(f"{number}.png,{'ba'[number % 2]}\n" for number in (0, 2, 3))
     (tmp_path / "train.csv").write_text(lines + "1.png,b\n")
-    found = split_lists.read(tmp_path / "train.csv", [tmp_path / "images", tmp_path])
+    found = class_folders.read_list(tmp_path / "train.csv", [tmp_path / "images", tmp_path])
     assert {name: [str(f.relative_to(tmp_path)) for f in files]
             for name, files in found.items()} == {
         "a": ["3.png"],
@@ -78,4 +78,4 @@ def test_files_are_looked_for_in_each_folder(tmp_path: Path) -> None:
 def test_lists_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "train.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        split_lists.read(tmp_path / "train.csv", [tmp_path])
+        class_folders.read_list(tmp_path / "train.csv", [tmp_path])

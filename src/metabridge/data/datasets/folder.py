@@ -34,15 +34,15 @@ from metabridge.data.dataset import (
     run_labels,
 )
 from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.registry import register_dataset
 from metabridge.untrusted import composed, expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 2  # raise when a change here changes the arrays
-FOLDER = "folder:"
 
 
 def load(
-    name: str,
+    path: str | os.PathLike[str],
     *,
     image_size: int | tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -58,7 +58,7 @@ def load(
     orientation, transparency and more bits than eight, `metabridge.data.picture` says.
 
     Args:
-      name: "folder:PATH"; the module's docstring says what the folder may look like.
+      path: the folder; see the module's docstring for what it may look like.
       image_size: side, or ``(H, W)``, to resize to with antialiasing; the aspect
         ratio is not kept. None needs files of one size.
       cache_dir: see `metabridge.data.cache.cache_root`.
@@ -76,12 +76,11 @@ def load(
       TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
-    how = Reading.checked(background, white_level, max_pixels)
-    path = name.removeprefix(FOLDER)
+    how = Reading(background, white_level, max_pixels)
     root = expanded(path)
-    if not path or not root.exists():
+    if not str(path) or not root.exists():
         raise FileNotFoundError(
-            f"there is no folder {quoted(path)} (looked for "
+            f"there is no folder {quoted(str(path))} (looked for "
             f"{shown(root.absolute())}); "
             'pass "folder:PATH" with the path of a folder of class folders'
         )
@@ -116,7 +115,7 @@ def load(
         build,
         cache_dir=cache_dir,
     )
-    return dataclasses.replace(dataset, name=name)
+    return dataclasses.replace(dataset, name=f"folder:{path}")
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
@@ -325,3 +324,10 @@ def _some(found: Classes) -> str:
     names = sorted(found)
     some = ", ".join(quoted(name) for name in names[:5]) or "none"
     return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
+
+
+register_dataset(
+    "folder:",
+    load,
+    summary="your own images, a folder a class; see metabridge.data.datasets.folder",
+)

@@ -13,8 +13,9 @@ import os
 
 import numpy as np
 
-from metabridge.data import arrays, cache, tfds_source
-from metabridge.data.dataset import Dataset
+from metabridge.data import cache, tfds_source
+from metabridge.data.dataset import Dataset, pixel_statistics, sorted_split
+from metabridge.registry import DRAWINGS, register_dataset
 from metabridge.untrusted import shown
 
 VALIDATION_ALPHABETS = (
@@ -38,7 +39,7 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Loads Omniglot as 28x28x1 images with ink 255 on paper 0.
+    """Load Omniglot as 28x28x1 images with ink 255 on paper 0.
 
     Args:
       data_dir: TFDS folder that holds ``omniglot/``.
@@ -88,7 +89,7 @@ def ink(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray) -> np.ndarray:
-    """Shrinks an ink mask, uint8 ``[H, W]``, to ``[28, 28]`` with antialiasing."""
+    """Shrink an ink mask, uint8 ``[H, W]``, to ``[28, 28]`` with antialiasing."""
     from PIL import Image
 
     # Lanczos, as in the code of MAML (Finn et al., 2017); it keeps thin strokes dark.
@@ -98,21 +99,20 @@ def resize(image: np.ndarray) -> np.ndarray:
 
 def _build(source: tfds_source.Source) -> Dataset:
     alphabets = tfds_source.class_names(source, "alphabet")
-    background = _read(source, "train", alphabets, num_classes=964)
-    evaluation = _read(source, "test", alphabets, num_classes=659)
+    images, labels, names = _read(source, "train", alphabets, num_classes=964)
     held_out = {
         label: name
-        for label, name in background[2].items()
+        for label, name in names.items()
         if name.split("/")[0] in VALIDATION_ALPHABETS
     }
-    kept = {k: v for k, v in background[2].items() if k not in held_out}
-    train = arrays.sorted_split(*background[:2], kept)
-    mean, std = arrays.pixel_statistics(train.images)
+    kept = {label: name for label, name in names.items() if label not in held_out}
+    train = sorted_split(images, labels, kept)
+    mean, std = pixel_statistics(train.images)
     return Dataset(
         name="omniglot",
         train=train,
-        validation=arrays.sorted_split(*background[:2], held_out),
-        test=arrays.sorted_split(*evaluation),
+        validation=sorted_split(images, labels, held_out),
+        test=sorted_split(*_read(source, "test", alphabets, num_classes=659)),
         mean=mean,
         std=std,
         augmentation="drawing",
@@ -141,3 +141,12 @@ def _read(
         )
     ordered = dict(sorted(names.items(), key=lambda item: item[1]))
     return np.stack(images)[..., None], np.asarray(labels), ordered
+
+
+register_dataset(
+    "omniglot",
+    load,
+    summary="handwritten characters of 50 alphabets, 28x28, 828/136/659 classes of 20",
+    needs_data_dir=True,
+    recipe={**DRAWINGS, "images": 600_000},
+)

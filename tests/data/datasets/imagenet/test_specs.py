@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-from metabridge.data.datasets.imagenet.specs import SPECS
+from metabridge.data.datasets.imagenet.form import SPECS
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ import tensorflow_datasets as tfds
 
 from metabridge.data.dataset import SPLITS
 from metabridge.data.datasets.imagenet import loading
-from metabridge.data.datasets.imagenet.form import Images
-from metabridge.data.datasets.imagenet.specs import SIDE, SPECS
+from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Images
 from metabridge.data.reading import Reading
 
 _AT_ONCE = 500

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import arrays, cache
-from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
+from metabridge.data import cache
+from metabridge.data.dataset import (
+    SPLITS,
+    Dataset,
+    Split,
+    check_class_name,
+    run_labels,
+)
 from metabridge.data.datasets.imagenet import folders, pickles, prepared
-from metabridge.data.datasets.imagenet.form import Form, Images
-from metabridge.data.datasets.imagenet.specs import SIDE, SPECS, Spec
-from metabridge.data.reading import Reading
+from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Form, Images, Spec
+from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.untrusted import expanded, quoted, shown
 
 _LOG = logging.getLogger(__name__)
@@ -37,9 +42,11 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     skip_corrupt: bool = False,
-    reading: Reading | None = None,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
-    """Loads "mini_imagenet" or "tiered_imagenet": 84x84x3 images.
+    """Load "mini_imagenet" or "tiered_imagenet": 84x84x3 images.
 
     Args:
       name: a key of `SPECS`.
@@ -47,15 +54,17 @@ def load(
       cache_dir: see `metabridge.data.cache.cache_root`. tiered-ImageNet takes 16.5 GB
         there.
       skip_corrupt: leave out, with a warning, images that cannot be read.
-      reading: how images are read; default: as `Reading` has it.
+      background: see `Reading`, like the next two.
+      white_level: value that becomes white.
+      max_pixels: limit of an image.
 
     Raises:
       FileNotFoundError: none of the forms is in `data_dir`; says where it was looked.
       ValueError: a wrong number of classes or images, or an image that cannot be read.
     """
+    how = Reading(background, white_level, max_pixels)
     spec = SPECS[name]
     form = find(spec, data_dir)
-    how = Reading() if reading is None else reading
     return cache.load_or_build(
         f"{name}-readable" if skip_corrupt else name,
         {"version": _VERSION, "form": form.fingerprint, **how.changed()},
@@ -65,7 +74,7 @@ def load(
 
 
 def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
-    """The first of the forms that is in `data_dir`; default as in TFDS.
+    """Find the first of the forms that is in `data_dir`; default as in TFDS.
 
     Raises:
       FileNotFoundError: there is none.
@@ -90,7 +99,7 @@ def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
 
 
 def checked(spec: Spec, form: Form, split: str) -> Images:
-    """The images of a split, if they are what the dataset consists of.
+    """Open the images of a split, if they are what the dataset consists of.
 
     Raises:
       ValueError: a wrong number of classes, other classes, or a wrong number of images.
@@ -166,7 +175,7 @@ def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -
                 "class needs at least 2, one to learn from and one to be tested on"
             )
     pixels = pixels if kept.all() else _closed_up(pixels, kept)
-    return Split(pixels, arrays.run_labels(lengths), tuple(images.rows))
+    return Split(pixels, run_labels(lengths), tuple(images.rows))
 
 
 def _closed_up(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:

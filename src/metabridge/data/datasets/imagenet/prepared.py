@@ -3,13 +3,12 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metabridge.data import images, tfds_source
-from metabridge.data.datasets.imagenet.form import Form, Images
-from metabridge.data.datasets.imagenet.specs import Spec
-from metabridge.data.reading import Reading
+from metabridge.data.datasets.imagenet.form import Form, Images, Spec
 from metabridge.untrusted import shown
 
 _AT_ONCE = 2000
@@ -55,26 +54,17 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
     def open_split(split: str) -> Images:
         records, rows = listed(stored or split)
 
-        def decode(
-            chosen: Sequence[int],
-            out: np.ndarray,
-            skip_corrupt: bool,
-            reading: Reading,
-        ) -> np.ndarray:
+        def decode(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
             written = np.zeros(len(chosen), bool)
             for start in range(0, len(chosen), _AT_ONCE):
-                part = chosen[start : start + _AT_ONCE]
-                stop = start + len(part)
+                part = slice(start, start + _AT_ONCE)
                 files = [
                     images.Encoded(f"{row} of {shown(source.folder)}", record["image"])
-                    for row, record in zip(part, records[part], strict=True)
+                    for row, record in zip(
+                        chosen[part], records[chosen[part]], strict=True
+                    )
                 ]
-                written[start:stop] = images.decode(
-                    files,
-                    out[start:stop],
-                    skip_corrupt=skip_corrupt,
-                    reading=reading,
-                )
+                written[part] = images.decode(files, out[part], *options)
             return written
 
         wanted = {
