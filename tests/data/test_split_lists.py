@@ -57,7 +57,8 @@ def test_files_are_looked_for_in_each_folder(tmp_path: Path) -> None:
         (tmp_path / place).touch()
     lines = "".join(f"{number}.png,{'ba'[number % 2]}\n" for number in (0, 2, 3))
     (tmp_path / "train.csv").write_text(lines + "1.png,b\n")
-    found = class_folders.read_list(tmp_path / "train.csv", [tmp_path / "images", tmp_path])
+    folders = [tmp_path / "images", tmp_path]
+    found = class_folders.read_list(tmp_path / "train.csv", folders)
     assert {name: [str(f.relative_to(tmp_path)) for f in files]
             for name, files in found.items()} == {
         "a": ["3.png"],
