@@ -31,6 +31,17 @@ def check_class_name(name: object) -> None:
         )
 
 
+def check_count(name: str, count: int, where: str, beside: str = "") -> None:
+    """Refuse a class with fewer than two images."""
+    if count < 2:
+        raise ValueError(
+            f"class {quoted(name)} in {where} has {count} image(s)"
+            + (f" (and {beside})" if beside else "")
+            + "; a few-shot class needs at least 2, one to learn from and one to be "
+            "tested on: add some, or leave the class out"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Labelled images, sorted by class.
@@ -92,13 +103,11 @@ class Dataset:
 
     Attributes:
       name: the name it was loaded by.
-      train: classes to learn a body on.
-      validation: classes to select models on.
-      test: unseen classes to report on.
+      train, validation, test: classes to learn a body on, to select models on, and
+        unseen ones to report on.
       mean: per channel, of pixels scaled to [0, 1]; images are normalised with it.
       std: likewise.
-      augmentation: the default of its training images, a name known to
-        `metabridge.data.augment`, usually "natural" or "drawing".
+      augmentation: the default of its training images, one of `AUGMENTATIONS`.
     """
 
     name: str

@@ -41,10 +41,6 @@ def load(
       data_dir: TFDS folder that holds ``cifar100/``.
       cache_dir: see `metabridge.data.cache.cache_root`.
       download: download CIFAR-100 into `data_dir` if it is not there.
-
-    Raises:
-      FileNotFoundError: CIFAR-100 is not prepared in `data_dir`.
-      ValueError: it does not hold 600 images of each of the 100 classes.
     """
     source = tfds_source.find("cifar100", data_dir, download=download)
     classes = split_classes(name)

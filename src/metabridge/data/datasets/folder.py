@@ -30,6 +30,7 @@ from metabridge.data.dataset import (
     Dataset,
     Split,
     check_class_name,
+    check_count,
     pixel_statistics,
     run_labels,
 )
@@ -72,8 +73,6 @@ def load(
       FileNotFoundError: there is no such folder.
       ValueError: the folder, its split file or an image does not make a dataset;
         the message names the file.
-      OSError: the folder cannot be listed.
-      TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
     how = Reading(background, white_level, max_pixels)
@@ -92,10 +91,7 @@ def load(
     splits = find_splits(root)
 
     def build(_: Path) -> Dataset:
-        files = [
-            file for c in splits.values() for found in c.values() for file in found
-        ]
-        class_folders.warn_of_others(root, files)
+        class_folders.warn_of_others(root, _files(splits))
         duplicates.check(splits, root, how, allow=allow_duplicates)
         return _build(splits, size, skip_corrupt, how)
 
@@ -119,13 +115,7 @@ def load(
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
-    """Find the classes of each split and their files, both sorted by name.
-
-    Raises:
-      ValueError: a split is missing or empty, a class is unknown, in two splits or
-        has fewer than two images, a class has a name that cannot be printed, or a
-        link leads out of `root`.
-    """
+    """Find the classes of each split and their files, both sorted by name."""
     split_file = root / "split.json"
     split_folders = _split_folders(root)
     lists = class_folders.find_lists(root)
@@ -161,18 +151,12 @@ def find_splits(root: Path) -> dict[str, Classes]:
             if len(files) < 2:
                 folders = [base / name for base in bases if (base / name).is_dir()]
                 beside = class_folders.others(root, folders, set(files))
-                _check_count(name, len(files), shown(root), beside)
+                check_count(name, len(files), shown(root), beside)
     return splits
 
 
-def _check_count(name: str, count: int, where: str, beside: str = "") -> None:
-    if count < 2:
-        raise ValueError(
-            f"class {quoted(name)} in {where} has {count} image(s)"
-            + (f" (and {beside})" if beside else "")
-            + "; a few-shot class needs at least 2, one to learn from and one to be "
-            "tested on: add some, or leave the class out"
-        )
+def _files(splits: dict[str, Classes]) -> list[Path]:
+    return [f for c in splits.values() for found in c.values() for f in found]
 
 
 def _build(
@@ -181,21 +165,18 @@ def _build(
     skip_corrupt: bool,
     reading: Reading,
 ) -> Dataset:
-    files = [f for split in SPLITS for c in splits[split].values() for f in c]
-    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt, reading=reading)
+    pixels, kept = images.read(
+        _files(splits), size, skip_corrupt=skip_corrupt, reading=reading
+    )
     made, start, row = {}, 0, 0
-    for split in SPLITS:
+    for split, classes in splits.items():
         lengths = []
-        for name, found in splits[split].items():
+        for name, found in classes.items():
             lengths.append(int(kept[row : row + len(found)].sum()))
-            _check_count(name, lengths[-1], "what could be read")
+            check_count(name, lengths[-1], "what could be read")
             row += len(found)
         stop = start + sum(lengths)
-        made[split] = Split(
-            images=pixels[start:stop],
-            labels=run_labels(lengths),
-            class_names=tuple(splits[split]),
-        )
+        made[split] = Split(pixels[start:stop], run_labels(lengths), tuple(classes))
         start = stop
     mean, std = pixel_statistics(made["train"].images)
     return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
@@ -236,7 +217,7 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
 def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
     folders = [folder for folder in (root / "images", root) if folder.is_dir()]
     splits = {split: class_folders.read_list(lists[split], folders) for split in SPLITS}
-    for file in (f for classes in splits.values() for c in classes.values() for f in c):
+    for file in _files(splits):
         class_folders.check_inside(root, file.parent)
         class_folders.check_inside(root, file)
     _check_splits(splits, f"the lists in {shown(lists['train'].parent)}")
@@ -291,13 +272,9 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
             f"it has ways. Expected {shown(base / 'CLASS' / 'IMAGE.jpg')}"
         )
     order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
-    num_test = max(1, round(0.2 * len(order)))
-    num_train = len(order) - num_test - max(1, round(0.16 * len(order)))
-    parts = (
-        order[:num_train],
-        order[num_train : len(order) - num_test],
-        order[len(order) - num_test :],
-    )
+    test = len(order) - max(1, round(0.2 * len(order)))
+    validation = test - max(1, round(0.16 * len(order)))
+    parts = order[:validation], order[validation:test], order[test:]
     return {
         split: {name: found[name] for name in sorted(part)}
         for split, part in zip(SPLITS, parts, strict=True)

@@ -49,10 +49,6 @@ def load(
     Args:
       seed: of the drawings, at least 0; the classes and their splits are fixed.
       cache_dir: see `metabridge.data.cache.cache_root`.
-
-    Raises:
-      ValueError: `seed` is negative.
-      TypeError: `seed` is not an integer.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"`seed` must be an integer, not {seed!r}")
@@ -117,11 +113,10 @@ def _choose(generator: np.random.Generator, num_faces: int) -> np.ndarray:
 def _source_points(
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the rendered letter each output pixel looks: rows and columns.
+    """Rows and columns of the rendered letter for each output pixel: ``[20, 28, 28]``.
 
-    Returns:
-      Two float ``[20, 28, 28]``: output coordinates about the centre, displaced by a
-      smooth random field, shifted, and mapped by the inverse of a random affine map.
+    They are output coordinates about the centre, displaced by a smooth random field,
+    shifted, and mapped by the inverse of a random affine map.
     """
     count = IMAGES_PER_CLASS
     angle = generator.uniform(-_ROTATION, _ROTATION, count)

@@ -18,13 +18,7 @@ from metabridge.data.dataset import Dataset, pixel_statistics, sorted_split
 from metabridge.registry import DRAWINGS, register_dataset
 from metabridge.untrusted import shown
 
-VALIDATION_ALPHABETS = (
-    "Balinese",
-    "Early_Aramaic",
-    "Greek",
-    "Korean",
-    "Latin",
-)
+VALIDATION_ALPHABETS = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 """The alphabets of the authors' own reduced background set (TFDS ``small1``, 136 of
 the 964 characters): chosen by them, not by us, to stand for the whole in a small
 sample."""
@@ -45,10 +39,6 @@ def load(
       data_dir: TFDS folder that holds ``omniglot/``.
       cache_dir: see `metabridge.data.cache.cache_root`.
       download: download Omniglot into `data_dir` if it is not there.
-
-    Raises:
-      FileNotFoundError: Omniglot is not prepared in `data_dir`.
-      ValueError: it does not hold 20 drawings of each of 964 + 659 characters.
     """
     source = tfds_source.find("omniglot", data_dir, download=download)
     return cache.load_or_build(
@@ -65,19 +55,10 @@ def load(
 
 
 def ink(image: np.ndarray) -> np.ndarray:
-    """Ink mask of a drawing, whatever decoded it.
+    """Ink mask of a drawing, whatever decoded it: uint8 ``[H, W]``, 255 where ink is.
 
     The files are 1-bit PNGs with paper 1 and ink 0. Decoders give {0, 1} or
     {0, 255}, so the ink is where the value is 0.
-
-    Args:
-      image: ``[H, W, channels]`` or ``[H, W]``, with at most two values.
-
-    Returns:
-      uint8 of the same height and width: 255 where there is ink, 0 on paper.
-
-    Raises:
-      ValueError: the image has values between paper and ink.
     """
     plane = image if image.ndim == 2 else image[..., 0]
     if np.any((plane != 0) & (plane != plane.max())):

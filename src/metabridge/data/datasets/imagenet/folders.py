@@ -13,11 +13,7 @@ _OF_ALL = ("train", "images", "ILSVRC/Data/CLS-LOC/train", ".")
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """Find the class folders in `root`; None if there is not one.
-
-    Raises:
-      ValueError: some classes are there and others are not.
-    """
+    """Find the class folders in `root`; None if there is not one."""
     found = {split: _class_folders(spec, root, split) for split in SPLITS}
     if not any(found.values()):
         # Perhaps a part of ImageNet, of which the message below tells.
@@ -40,12 +36,7 @@ def find(spec: Spec, root: Path) -> Form | None:
 
 
 def find_lists(spec: Spec, root: Path) -> Form | None:
-    """Find the images that ``train.csv``, ``val.csv`` and ``test.csv`` name, if any.
-
-    Raises:
-      ValueError: a list that is not ``file name,class`` a line, names a file that is
-        not there, or is missing beside the others.
-    """
+    """Find the images that ``train.csv``, ``val.csv`` and ``test.csv`` name, if any."""
     folder = root / "images"
     lists = class_folders.find_lists(root) if folder.is_dir() else {}
     if not lists:

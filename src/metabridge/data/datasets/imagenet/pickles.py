@@ -45,11 +45,7 @@ _PHASES = _SHORT | {"train": "train_phase_train"}
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """The pickles of a dataset in `root`; None if a split has none.
-
-    Raises:
-      ValueError: those of some splits are there, but not all.
-    """
+    """Find the pickles of a dataset in `root`; None if a split has none."""
     missing = None
     for names, opened in _KNOWN[spec.name]:
         files = {split: _files(root, names, split) for split in _SHORT}

@@ -12,38 +12,23 @@ from metabridge.data.datasets.imagenet.form import Form, Images, Spec
 from metabridge.untrusted import shown
 
 _AT_ONCE = 2000
-_IMAGENET = "imagenet2012"
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """What `metabridge.data.datasets.imagenet.builders` has prepared; None without it.
-
-    Raises:
-      FileNotFoundError: it is not complete, or not in the array_record format.
-    """
-    if not _is_prepared(root / spec.name):
-        return None
-    return _form(spec, tfds_source.find(spec.name, root), None)
+    """Find what `metabridge.data.datasets.imagenet.builders` has prepared, if any."""
+    return _form(spec, spec.name, root, None)
 
 
 def find_imagenet(spec: Spec, root: Path) -> Form | None:
-    """TFDS's ``imagenet2012``; None without it.
-
-    Raises:
-      FileNotFoundError: it is not complete, or not in the array_record format.
-    """
-    if not _is_prepared(root / _IMAGENET):
-        return None
-    return _form(spec, tfds_source.find(_IMAGENET, root), "train")
+    """Find TFDS's ``imagenet2012``, if it is there."""
+    return _form(spec, "imagenet2012", root, "train")
 
 
-def _is_prepared(folder: Path) -> bool:
-    """Whether TFDS wrote to a folder, and not someone else with other forms."""
-    return any(folder.glob("*/dataset_info.json"))
-
-
-def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
+def _form(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
     """The form of a prepared dataset, all stored in one split or each in its own."""
+    if not any((root / name).glob("*/dataset_info.json")):  # a folder of other forms
+        return None
+    source = tfds_source.find(name, root)
 
     @functools.cache
     def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
