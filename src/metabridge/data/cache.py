@@ -51,15 +51,11 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     if chosen:
         return expanded(chosen)
     default = expanded("~/.cache/metabridge")
-    if not default.is_absolute():  # a user without a home folder
-        return _temporary_root()
-    if default.is_dir():
-        return default
-    try:
-        default.mkdir(parents=True)
-    except OSError:
-        return _temporary_root()
-    return default
+    if default.is_absolute():  # else of a user without a home folder
+        with contextlib.suppress(OSError):
+            default.mkdir(parents=True, exist_ok=True)
+            return default
+    return _temporary_root()
 
 
 @functools.cache  # one warning
@@ -101,9 +97,6 @@ def load_or_build(
     Returns:
       The dataset, its arrays memory-mapped read-only. Unchanged files cost one
       sequential read for the checksum.
-
-    Raises:
-      OSError: the cache folder cannot be written.
     """
     root = cache_root(cache_dir)
     fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
@@ -202,9 +195,9 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             raise _StaleError("its source or options changed")
         splits = {
             name: Split(
-                images=_array(folder, f"{name}.images.npy", manifest),
-                labels=_array(folder, f"{name}.labels.npy", manifest),
-                class_names=tuple(manifest["class_names"][name]),
+                _array(folder, f"{name}.images.npy", manifest),
+                _array(folder, f"{name}.labels.npy", manifest),
+                tuple(manifest["class_names"][name]),
             )
             for name in SPLITS
         }

@@ -42,11 +42,8 @@ def find(root: Path, base: Path) -> Classes:
     """Find the classes in `base` and their image files, both sorted by name.
 
     Args:
-      root: the folder that nothing may lead out of.
+      root: the folder that nothing may lead out of: a link that does is a ValueError.
       base: where the class folders are, in `root` or itself.
-
-    Raises:
-      ValueError: a link leads out of `root`.
     """
     found: Classes = {}
     for folder in subfolders(root, base):
@@ -136,11 +133,7 @@ def _visible(root: Path, folder: Path) -> Iterator[Path]:
 
 
 def find_lists(root: Path) -> dict[str, Path]:
-    """Find the list of each split; nothing if there is none.
-
-    Raises:
-      ValueError: some splits have one, but not all.
-    """
+    """Find the list of each split; nothing if there is none."""
     for folder in (root, root / "split"):
         found = {
             split: path
@@ -166,10 +159,6 @@ def read_list(path: Path, folders: Sequence[Path]) -> Classes:
     Args:
       path: of the list.
       folders: an image is in one of them, or in a folder there named as its class.
-
-    Raises:
-      ValueError: a line that is not ``file name,class``, or names a file that is not
-        there; or the list is no text.
     """
     classes: Classes = {}
     names = _Names()

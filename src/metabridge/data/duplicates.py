@@ -40,9 +40,6 @@ def check(
       root: the folder of all, to shorten names.
       reading: options with which images are opened.
       allow: log copies across splits, too.
-
-    Raises:
-      ValueError: a file is in two splits, unless `allow`.
     """
     same, between, across = list[_Pair](), list[_Pair](), list[_Pair]()
     for one, two in _copies(splits, reading):

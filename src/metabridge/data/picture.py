@@ -24,8 +24,8 @@ FORMATS = (
     "JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM",
     "HEIF",
 )  # fmt: skip
-"""What is read, if Pillow can; HEIF once a plugin has registered it. Not among them:
-formats without a magic number, and those that Pillow hands to other programmes."""
+"""Formats that are read if Pillow can; HEIF once a plugin has registered it. Not among
+them: those without a magic number, and those that Pillow hands to other programmes."""
 MAX_SCANS = 100
 """Of a JPEG file. Each scan of a progressive one is a pass over the whole image and may
 be 60 bytes of the file: a small file could keep a processor busy for hours."""
@@ -70,8 +70,7 @@ def opened(
       is_resized: whether a JPEG above the limit may be decoded at reduced size.
 
     Raises:
-      LimitError: too many pixels.
-      Exception: whatever Pillow raises for a file that is no image.
+      Exception: LimitError for too many pixels, or whatever Pillow raises.
     """
     from PIL import Image, JpegImagePlugin
 
@@ -124,8 +123,7 @@ def pixels_of(
       reading: options.
 
     Raises:
-      LimitError: values of 16 or 32 bits beyond white.
-      Exception: whatever Pillow raises for data that is broken.
+      Exception: LimitError for values beyond white, or whatever Pillow raises.
     """
     from PIL import Image
 

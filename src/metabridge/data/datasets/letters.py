@@ -61,7 +61,7 @@ class Faces:
         import matplotlib
 
         self._folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        self._fonts: dict[str, Any] = {}
+        self._fonts: dict[tuple[str, int], Any] = {}
 
     def coverage(self) -> dict[str, tuple[str, ...]]:
         """The faces that hold each character."""
@@ -78,10 +78,9 @@ class Faces:
         return {character: tuple(faces) for character, faces in found.items()}
 
     def render(self, character: str, face: str) -> np.ndarray:
-        """A letter drawn so that the longer side of its ink is `INK` pixels.
+        """Draw a letter so that the longer side of its ink is `INK` pixels.
 
-        Returns:
-          uint8 ``[SIDE, SIDE]``, ink 255 on 0, centred; empty if it has no ink.
+        It is uint8 ``[SIDE, SIDE]``, ink 255 on 0, centred; empty if it has no ink.
         """
         size = 64
         ink = self._ink(character, face, size)
@@ -115,13 +114,13 @@ class Faces:
     def _font(self, face: str, size: int) -> Any:
         from PIL import ImageFont
 
-        key = f"{face}@{size}"
-        if key not in self._fonts:
-            path = self._folder / f"{face}.ttf"
-            self._fonts[key] = ImageFont.truetype(
-                path, size, layout_engine=ImageFont.Layout.BASIC
+        if (face, size) not in self._fonts:
+            self._fonts[face, size] = ImageFont.truetype(
+                self._folder / f"{face}.ttf",
+                size,
+                layout_engine=ImageFont.Layout.BASIC,
             )
-        return self._fonts[key]
+        return self._fonts[face, size]
 
 
 def find_letters(faces: Faces) -> dict[str, list[Letter]]:
