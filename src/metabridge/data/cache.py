@@ -193,7 +193,7 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             raise _StaleError(f"format {quoted(manifest['format'])}, not {_FORMAT}")
         if manifest["fingerprint"] != fingerprint:
             raise _StaleError("its source or options changed")
-        splits = {
+        splits: dict[str, Any] = {
             name: Split(
                 _array(folder, f"{name}.images.npy", manifest),
                 _array(folder, f"{name}.labels.npy", manifest),

@@ -37,13 +37,13 @@ def checked_size(image_size: Any) -> tuple[int, int] | None:
     """
     if image_size is None:
         return None
-    whole = isinstance(image_size, int | np.integer)
-    sides = (image_size, image_size) if whole else image_size
+    one = isinstance(image_size, int | np.integer)
+    sides = (image_size, image_size) if one else image_size
     if (
         not isinstance(sides, Sequence)
         or len(sides) != 2
-        or any(isinstance(s, bool) for s in sides)
         or not all(isinstance(s, int | np.integer) for s in sides)
+        or any(isinstance(s, bool) for s in sides)
     ):
         raise TypeError(
             f"`image_size` must be an integer or a pair (H, W), not {image_size!r}"
