@@ -126,7 +126,7 @@ def check_inside(root: Path, path: Path) -> None:
 
 
 def _visible(root: Path, folder: Path) -> Iterator[Path]:
-    """What is in a folder and is not passed over, sorted."""
+    """The files and folders in a folder that are not passed over, sorted."""
     for path in sorted(p for p in folder.iterdir() if is_visible(p.name)):
         check_inside(root, path)
         yield path

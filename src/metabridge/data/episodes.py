@@ -18,12 +18,12 @@ from metabridge.types import TaskShape
 
 
 class ClassIndex(NamedTuple):
-    """Where the examples of each class stand in an array sorted by class."""
+    """The place of each class in an array sorted by class."""
 
     first: Int[Array, "C"]
     """Row of the first example of each class."""
     size: Int[Array, "C"]
-    """How many examples each class has."""
+    """Number of examples of each class."""
 
 
 class ImageBank(NamedTuple):
@@ -40,7 +40,7 @@ class TaskImages(NamedTuple):
     support: UInt8[Array, "*T S H W channels"]
     query: UInt8[Array, "*T Q H W channels"]
     classes: ClassIndex
-    """Of the split that the tasks are drawn from."""
+    """Class index of the split that the tasks are drawn from."""
 
 
 class Episode(NamedTuple):

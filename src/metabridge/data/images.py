@@ -21,7 +21,7 @@ from metabridge.untrusted import shown
 _LOG = logging.getLogger(__name__)
 
 MAX_SIDE = 1024
-"""Of `image_size`."""
+"""Limit of `image_size`."""
 
 _BLOCK = 4096  # of what waits for a thread
 

@@ -12,14 +12,14 @@ from metabridge.registry import DATASETS, Entry
 
 
 class Description(NamedTuple):
-    """What `metabridge datasets` prints of a dataset."""
+    """A line of `metabridge datasets`."""
 
     name: str
     """The name that `load_dataset` takes."""
     summary: str
     """One line."""
     needs_data_dir: bool
-    """Whether it is read from data that the user has."""
+    """It is read from data that the user has."""
     options: tuple[str, ...]
     """The options of `load_dataset` that it takes."""
 

@@ -15,7 +15,7 @@ from metabridge.types import Examples, Task, TaskShape
 
 @dataclasses.dataclass(frozen=True, eq=False)  # keys have no hash
 class Sampler:
-    """Draws training tasks; its methods are pure functions of a key."""
+    """A sampler of training tasks; its methods are pure functions of a key."""
 
     shape: TaskShape
     """Ways, shots and queries."""
@@ -29,7 +29,7 @@ class Sampler:
     """Draw from a fixed set of so many tasks, classes and images settled, instead of a
     fresh one each time; the augmentation is always fresh."""
     tasks_key: Key[Array, ""] | None = None
-    """What settles the fixed set, and the rounds of `balanced`."""
+    """PRNG key of the fixed set, and of the rounds of `balanced`."""
     balanced: bool = False
     """No class comes twice in a round of tasks; each round has an order of its own, and
     leaves out what does not fill a task. Otherwise each task draws anew."""

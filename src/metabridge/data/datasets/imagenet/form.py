@@ -54,7 +54,7 @@ class Images(NamedTuple):
     """The images of a split, not yet decoded."""
 
     rows: Mapping[str, Sequence[Any]]
-    """What stands for each image of a class, by the name of the class."""
+    """A row number or a file for each image of a class, by the name of the class."""
     decode: Decode
 
 
@@ -62,7 +62,7 @@ class Form(NamedTuple):
     """A dataset as it was found."""
 
     text: str
-    """What was found, for messages."""
+    """Its name in messages."""
     fingerprint: dict[str, Any]
     """Changes when the images would."""
     open: Callable[[str], Images]

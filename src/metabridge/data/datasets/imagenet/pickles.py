@@ -65,7 +65,7 @@ def find(spec: Spec, root: Path) -> Form | None:
 
 
 def _short(name: str, split: str) -> str:
-    """What a file is called of a split."""
+    """The word for a split in the name of a file."""
     return (_PHASES if "category_split" in name else _SHORT)[split]
 
 

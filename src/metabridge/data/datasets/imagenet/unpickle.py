@@ -190,7 +190,7 @@ def _ndarray(*arguments: Any) -> None:
 
 
 def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """What pickles fill with the shape, type and content that come next."""
+    """An array that is filled with the shape, type and content that come next."""
     right = kind is _ndarray and shape == (0,) and code in (b"b", "b")
     _check(right, "it makes an array of another kind")
     return np.empty(0, np.int8).view(_Array)
