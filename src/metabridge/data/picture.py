@@ -27,8 +27,8 @@ FORMATS = (
 """Formats that are read if Pillow can; HEIF once a plugin has registered it. Not among
 them: those without a magic number, and those that Pillow hands to other programmes."""
 MAX_SCANS = 100
-"""Limit of a JPEG file. Each scan of a progressive one is a pass over the whole image and may
-be 60 bytes of the file: a small file could keep a processor busy for hours."""
+"""Limit of a JPEG file. Each scan of a progressive one is a pass over the whole image
+and may be 60 bytes of the file: a small file could keep a processor busy for hours."""
 MAX_REDUCED = 8
 """A JPEG file may have so many times `max_pixels`, as it is decoded at reduced size."""
 
