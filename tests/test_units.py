@@ -14,7 +14,7 @@ from metabridge.units import format_bytes, format_duration
         (2.5e12, "2.5 TB"),
     ],
 )
-def test_sizes(size: float, text: str) -> None:
+def test_sizes(size: int | float, text: str) -> None:
     assert format_bytes(size) == text
 
 
@@ -22,5 +22,5 @@ def test_sizes(size: float, text: str) -> None:
     ("seconds", "text"),
     [(9.0, "9.0 s"), (99.96, "1.7 min"), (5969, "99.5 min"), (5970, "1.7 h")],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations(seconds: int | float, text: str) -> None:
     assert format_duration(seconds) == text

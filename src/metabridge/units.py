@@ -1,7 +1,7 @@
 """Sizes and durations as text."""
 
 
-def format_bytes(size: float) -> str:
+def format_bytes(size: int | float) -> str:
     """Three digits in kB, MB, GB or TB: ``1.23 GB``."""
     for factor, unit in ((1e3, "kB"), (1e6, "MB"), (1e9, "GB")):
         if size < 999.5 * factor:
@@ -9,7 +9,7 @@ def format_bytes(size: float) -> str:
     return f"{size / 1e12:.3g} TB"
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: int | float) -> str:
     """Seconds, minutes or hours with one decimal: ``1.5 min``."""
     if seconds < 99.95:
         return f"{seconds:.1f} s"
