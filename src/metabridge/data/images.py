@@ -199,7 +199,7 @@ def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
-    needed, free = float(math.prod(shape)), float(devices.free_host_bytes())
+    needed, free = math.prod(shape), devices.free_host_bytes()
     if needed > free:
         raise ValueError(
             f"{shape[0]:,} images of {_text(shape[1:3])} pixels take "
