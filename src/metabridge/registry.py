@@ -41,9 +41,7 @@ class Entry(NamedTuple):
         """Call the factory with those of the options that its signature names."""
         factory = self.load()
         names = parameters_of(factory)
-        return factory(
-            *arguments, **{k: v for k, v in options.items() if k in names}
-        )
+        return factory(*arguments, **{k: v for k, v in options.items() if k in names})
 
 
 class Registry(Mapping[str, Entry]):
@@ -104,7 +102,9 @@ class Registry(Mapping[str, Entry]):
             raise ValueError(f"`name` is {quoted(name)}, but must be an identifier")
         before = self._all().get(name)
         if before is not None and before.builtin:
-            raise ValueError(f"`name` is {name!r}, a built-in {self.kind}: take another")
+            raise ValueError(
+                f"`name` is {name!r}, a built-in {self.kind}: take another"
+            )
         self._entries[name] = Entry(name, factory, traits, builtin=self._filling)
 
     def remove(self, name: str) -> None:
@@ -129,7 +129,8 @@ class Registry(Mapping[str, Entry]):
         places = (spec and spec.submodule_search_locations) or ()
         call = re.compile(rf"^(metabridge\.|registry\.)?{self._function}\(", re.M)
         for module in pkgutil.iter_modules(places):
-            path = Path(module.module_finder.path) / f"{module.name}.py"  # pyright: ignore
+            path = Path(module.module_finder.path) / module.name  # pyright: ignore
+            path = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
             if path.is_file() and call.search(path.read_text(encoding="utf-8")):
                 yield f"{self._package}.{module.name}"
 
