@@ -41,7 +41,9 @@ class Entry(NamedTuple):
         """Call the factory with those of the options that its signature names."""
         factory = self.load()
         names = parameters_of(factory)
-        return factory(*arguments, **{k: v for k, v in options.items() if k in names})
+        return factory(
+            *arguments, **{k: v for k, v in options.items() if k in names}
+        )
 
 
 class Registry(Mapping[str, Entry]):
@@ -102,9 +104,7 @@ class Registry(Mapping[str, Entry]):
             raise ValueError(f"`name` is {quoted(name)}, but must be an identifier")
         before = self._all().get(name)
         if before is not None and before.builtin:
-            raise ValueError(
-                f"`name` is {name!r}, a built-in {self.kind}: take another"
-            )
+            raise ValueError(f"`name` is {name!r}, a built-in {self.kind}: take another")
         self._entries[name] = Entry(name, factory, traits, builtin=self._filling)
 
     def remove(self, name: str) -> None:

@@ -73,13 +73,13 @@ def test_unknown_name_lists_the_known() -> None:
 
 def test_a_dataset_of_a_user_is_loaded_with_its_own_options() -> None:
     def loader(*, brightness: int = 1) -> Dataset:
-        parts = {
+        parts: dict[str, Any] = {
             name: Split(images * np.uint8(brightness), labels, (name, name.upper()))
             for name in ("train", "validation", "test")
         }
         return Dataset("mine", **parts, mean=(0.5,), std=(0.5,))
 
-    images, labels = np.ones((4, 2, 2, 1), np.uint8), np.repeat(np.int32([0, 1]), 2)
+    images, labels = np.ones((4, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1], np.int32)
     register_dataset("mine", loader, summary="a line")
     try:
         assert describe()[-1] == ("mine", "a line", False, ("brightness",))
