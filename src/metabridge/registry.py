@@ -129,7 +129,8 @@ class Registry(Mapping[str, Entry]):
         places = (spec and spec.submodule_search_locations) or ()
         call = re.compile(rf"^(metabridge\.|registry\.)?{self._function}\(", re.M)
         for module in pkgutil.iter_modules(places):
-            path = Path(module.module_finder.path) / f"{module.name}.py"  # pyright: ignore
+            path = Path(module.module_finder.path) / module.name  # pyright: ignore
+            path = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
             if path.is_file() and call.search(path.read_text(encoding="utf-8")):
                 yield f"{self._package}.{module.name}"
 

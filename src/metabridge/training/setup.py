@@ -59,17 +59,14 @@ def test_shape(config: Config) -> TaskShape:
 
 def load(config: Config) -> Dataset:
     """The dataset of a configuration."""
-    data = config.data
-    return load_dataset(
-        data.dataset,
-        data_dir=data.data_dir,
-        image_size=data.image_size,
-        skip_corrupt=data.skip_corrupt,
-        background=data.background,
-        white_level=data.white_level,
-        max_pixels=data.max_pixels,
-        allow_duplicates=data.allow_duplicates,
-    )
+    given = {
+        field.name: getattr(config.data, field.name)
+        for field in dataclasses.fields(config.data)
+        if field.name not in ("dataset", "augmentation", "rotations")
+    }
+    defaults = dataclasses.asdict(type(config.data)())
+    changed = {name: v for name, v in given.items() if v != defaults[name]}
+    return load_dataset(config.data.dataset, **changed)
 
 
 def load_of_run(
