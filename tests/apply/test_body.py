@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from PIL import Image
 
 from metabridge import build
 from metabridge.apply import body as bodies
-from metabridge.apply.body import from_run, result_of
+from metabridge.apply.body import from_run
 from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
 from metabridge.runs import folder as run_folder
 from metabridge.training import RunError, scoring, setup
@@ -52,12 +53,14 @@ def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
     assert bodies._with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
 
 
-def test_results_that_are_not_there(tmp_path: Path) -> None:
-    assert result_of(tmp_path) == {}
-    (tmp_path / "result.json").write_text("{")
-    assert result_of(tmp_path) == {}
+def test_a_run_without_a_result_is_taken_and_a_folder_without_a_run_is_not(
+    run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match="holds no run"):
         from_run(tmp_path)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text("{")
+    assert from_run(tmp_path / "run").about["result"] == {}
 
 
 def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
@@ -65,11 +68,11 @@ def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
     body = toy_bodies.body("mtl", toy_bodies.dataset(channels=1), model="mlp")
     icon = Image.new("LA", (16, 16), (0, 0))
     deep = Image.fromarray(np.full((16, 16), 4095, np.uint16))
-    found = body.checked([icon, deep]).read(0, 2)
+    found = body.check_images([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [255, 16]
     data = DataConfig(background="#404040", white_level=4095.0, max_pixels=300)
     body = dataclasses.replace(body, config=dataclasses.replace(body.config, data=data))
-    found = body.checked([icon, deep]).read(0, 2)
+    found = body.check_images([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [64, 255]
     Image.new("L", (20, 20)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"limit is 300 pixels .*; repair or re"):
