@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     except run_folder.RunError:  # the run is not finished
         result = {}
     return Body(
-        _with_chosen_weight(config, result),
+        with_chosen_weight(config, result),
         build.shapes_of(dataset),
         dataset.mean,
         dataset.std,
@@ -163,11 +163,12 @@ def _about(
     }
 
 
-def _with_chosen_weight(config: Config, result: dict[str, Any]) -> Config:
-    """With the weight of the head that the run has chosen on validation tasks."""
+def with_chosen_weight(config: Config, result: Mapping[str, Any]) -> Config:
+    """A configuration with the weight of the head that its run chose."""
     evaluation = config.evaluation
     if not evaluation.tune_head:
         return config
-    chosen = {name: result[name] for name in ("C", "penalty") if name in result}
+    weights = {name: result.get(name) for name in ("C", "penalty")}
+    chosen = {name: value for name, value in weights.items() if value is not None}
     evaluation = dataclasses.replace(evaluation, tune_head=False, **chosen)
     return dataclasses.replace(config, evaluation=evaluation)
