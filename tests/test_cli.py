@@ -52,7 +52,7 @@ def test_a_side_or_height_and_width(
     monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], size: object
 ) -> None:
     found = []
-    monkeypatch.setattr(cli, "_dry_run", found.append)
+    monkeypatch.setattr(cli, "_train_run", lambda config, _: found.append(config))
     option = ("--image-size", *given) if given else ()
     call("train", "mtl", *option, "--dry-run", "--dataset=folder:x")
     assert found[0].data.image_size == size
@@ -183,6 +183,21 @@ def test_exporting_a_run(
     assert "there already" in refused(capsys, "export", str(run), str(file))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_modules_of_the_user_are_imported_wherever_they_are_named(
+    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cli._PLUGINS, "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"mine_{place}.py").touch()
+    (tmp_path / "other.py").touch()
+    monkeypatch.setattr(cli, "_train_run", lambda config, _: None)
+    arguments = ["train", "mtl", "--plugin=other"]
+    arguments[place:place] = ["--plugin", f"mine_{place}"]
+    call(*arguments)
+    assert f"mine_{place}" in sys.modules
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -192,6 +207,8 @@ def test_exporting_a_run(
             ["train", "mtl", "--dataset=cifar_fs", "--data-dir=nowhere"],
             ["'cifar100' is not prepared: looked for", "nowhere", "download"],
         ),
+        (["datasets", "--plugin=no_such_module"], ["'no_such_module'"]),
+        (["datasets", "--plugin"], ["--plugin", "expected one argument"]),
         (["train", "prototypes"], ["prototypes", "mtl", "protonet"]),
         (["train"], ["mtl"]),
         (["train", "mtl", "--stepz", "3"], ["--stepz", "--steps", "--help"]),
@@ -218,6 +235,7 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(cli._PLUGINS, "")
     message = refused(capsys, *arguments)
     for part in expected:
         assert part.lower() in message.lower()
