@@ -15,7 +15,6 @@ from metabridge.report.markup import (
     Markup,
     asset,
     element,
-    header,
     image_uri,
     join,
     json_block,
@@ -65,7 +64,7 @@ def test_data_cannot_leave_its_block() -> None:
 
 
 def test_nothing_but_the_scripts_of_the_package_may_run() -> None:
-    whole = page("a < b", header("a", "b"), [], {}, ["chart.js"])
+    whole = page("a < b", element("p", "x"), {}, ["chart.js"])
     assert whole.startswith("<!doctype html>")
     assert "<title>a &lt; b</title>" in whole
     script = whole.split("<script>")[1].split("</script>")[0]

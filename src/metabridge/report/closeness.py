@@ -2,13 +2,15 @@
 
 import math
 import os
+import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.report import markup
-from metabridge.report.markup import Markup, element, figure, join, note, task_buttons
+from metabridge.report.markup import Markup, element, join, task_buttons
 from metabridge.untrusted import expanded, quoted, read_json, shown
 
 
@@ -26,10 +28,19 @@ def closeness_report(
     """
     path = check_output(output)
     training_tasks, values = read_explorer(result)
+    controls = join(
+        _slider("depth-slider", "Depth <var>L</var>", values["depths"]),
+        _slider("time-slider", "Inner loop <var>λτ</var>", values["times"]),
+        _slider("shots-slider", "Shots", values["shots"]),
+    )
+    body = string.Template(markup.asset("closeness.html")).substitute(
+        training_tasks=training_tasks,
+        controls=controls,
+        tasks=join(*task_buttons(len(values["tasks"]))),
+    )
     text = markup.page(
         "Metabridge: closeness of MTL and meta-learning",
-        _header(training_tasks),
-        _sections(values),
+        Markup(body),
         values,
         ["chart.js", "closeness.js"],
     )
@@ -42,96 +53,17 @@ def closeness_report(
     return path
 
 
-def _header(training_tasks: int) -> Markup:
-    return markup.header(
-        "How close are MTL and meta-learning?",
-        "Two infinitely wide networks, trained in closed form on "
-        f"{training_tasks} tasks: one by multi-task learning (MTL), one by "
-        "gradient-based meta-learning (GBML, here ANIL). Both then adapt their head to "
-        "a few points of a task that neither has seen. Deep networks with a short "
-        "inner loop of meta-learning end nearly alike.",
-    )
-
-
-def _sections(values: dict[str, Any]) -> list[tuple[str, str, Markup]]:
-    controls = element(
-        "div", _controls(values), _readings(), class_="explorer scripted"
-    )
-    one_task = join(
-        controls, figure("predictions"), markup.needs_script("The explorer")
-    )
-    by_depth = join(note(_BY_DEPTH), figure("gap"), figure("relative"))
-    return [
-        ("explorer", "One unseen task", one_task),
-        ("depth", "Against depth", by_depth),
-        ("about", "What is shown", _ABOUT),
-    ]
-
-
-def _controls(values: dict[str, Any]) -> Markup:
-    def slider(name: str, title: Markup | str, axis: str) -> Markup:
-        last = len(values[axis]) - 1
-        return element(
-            "div",
-            element("label", title, for_=name),
-            element("output", for_=name, id=f"{name}-value"),
-            element(
-                "input", type="range", id=name, min=0, max=last, step=1, value=last // 2
-            ),
-            class_="slider",
-        )
-
-    tasks = task_buttons(len(values["tasks"]))
+def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
+    last = len(values) - 1
     return element(
         "div",
-        slider("depth-slider", join("Depth ", element("var", "L")), "depths"),
-        slider("time-slider", join("Inner loop ", element("var", "λτ")), "times"),
-        slider("shots-slider", "Shots", "shots"),
-        element("div", *tasks, class_="segments", role="group",
-                aria_label="Unseen task"),
-        class_="sliders",
-    )  # fmt: skip
-
-
-def _readings() -> Markup:
-    def reading(name: str, title: str, what: str) -> Markup:
-        return element(
-            "div",
-            element("dt", title),
-            element("dd", element("strong", "–", id=name), element("span", what)),
-        )
-
-    return element(
-        "dl",
-        reading("gap", "Gap", "distance of the two predictions on the queries"),
-        reading(
-            "relative-gap", "Relative gap", "the same over what training contributed"
+        element("label", Markup(title), for_=name),
+        element("output", for_=name, id=f"{name}-value"),
+        element(
+            "input", type="range", id=name, min=0, max=last, step=1, value=last // 2
         ),
-        class_="readings",
-        aria_live="polite",
+        class_="slider",
     )
-
-
-_BY_DEPTH = (
-    "The chosen time of the inner loop is drawn strongly, the others thin; the point "
-    "is the network above. With a short inner loop both fall with depth; with a longer "
-    "one the relative gap stays."
-)
-_ABOUT = join(
-    element(
-        "p",
-        "The input is an angle, the target a wave. Filled points are the support, "
-        "which both predictors adapt to; rings are the queries, over which the gap is "
-        "taken. More shots add points to every task and leave the others as they are.",
-    ),
-    element(
-        "p",
-        "The theorem (Wang, Zhao and Li, ICML 2021) bounds the gap by c (λτ + 1/L), "
-        "with λτ the learning rate times the steps of the inner loop in training and L "
-        "the number of hidden layers. The relative gap is shown beside it because what "
-        "training contributes shrinks with depth as well.",
-    ),
-)
 
 
 def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:

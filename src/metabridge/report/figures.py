@@ -1,7 +1,7 @@
 """Data of a report's figures, as JSON for the script: curves and features."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -58,27 +58,22 @@ def embeddings(groups: Sequence[Group]) -> list[dict[str, Any]]:
 def _embedding(group: Group, features: Float[np.ndarray, "N D"]) -> dict[str, Any]:
     split = group.dataset.test
     classes, rows = embedded_rows(split)
-    plane = project(features)
+    points, explained = project(features)
     return {
         "title": group.title,
         "classes": [class_name(split.class_names[c]) for c in classes],
         "labels": np.searchsorted(classes, np.asarray(split.labels)[rows]).tolist(),
-        "points": plane.points.round(3).tolist(),
-        "explained": [_short(share) for share in plane.explained],
+        "points": points.round(3).tolist(),
+        "explained": [_short(share) for share in explained],
     }
 
 
-class Projection(NamedTuple):
-    """Points in the plane that keeps most of the variance."""
+def project(
+    features: Float[np.ndarray, "N D"],
+) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "2"]]:
+    """The first two principal components of features, and their shares of the variance.
 
-    points: Float[np.ndarray, "N 2"]
-    """Over the largest distance from their mean in one coordinate: within [-1, 1]."""
-    explained: tuple[float, float]
-    """Share of the variance in each coordinate."""
-
-
-def project(features: Float[np.ndarray, "N D"]) -> Projection:
-    """The first two principal components of features.
+    Points are divided by the largest distance from their mean in one coordinate.
 
     The sign of a component is that which makes its largest weight positive, so that
     the same features always give the same picture.
@@ -92,7 +87,5 @@ def project(features: Float[np.ndarray, "N D"]) -> Projection:
     variances[:count], axes[:count] = sizes[:count] ** 2, rows[:count]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
     points = centred @ (axes * np.where(largest < 0, -1.0, 1.0)).T
-    total = float((sizes**2).sum()) or 1.0
-    scale = float(np.abs(points).max()) or 1.0
-    first, second = (float(value / total) for value in variances)
-    return Projection(points / scale, (first, second))
+    total = (sizes**2).sum() or 1.0
+    return points / (np.abs(points).max() or 1.0), variances / total

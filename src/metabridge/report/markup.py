@@ -110,16 +110,6 @@ def note(*text: object) -> Markup:
     return element("p", *text, class_="note")
 
 
-def figure(name: str) -> Markup:
-    """The place of a figure that the script draws."""
-    return element("div", class_="figure", id=f"{name}-figure")
-
-
-def needs_script(what: str) -> Markup:
-    """A note for readers without JavaScript."""
-    return element("noscript", element("p", f"{what} needs JavaScript."))
-
-
 def image_uri(image: np.ndarray) -> str:
     """One image of a dataset, uint8 ``[H, W, 1 or 3]``, as a data URI.
 
@@ -141,35 +131,11 @@ def image_uri(image: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def header(title: str, subtitle: str, *more: Markup) -> Markup:
-    """The head of a page."""
-    return element(
-        "header",
-        element("p", "Metabridge report", class_="kicker"),
-        element("h1", title),
-        element("p", subtitle, class_="subtitle"),
-        *more,
-    )
-
-
-def page(
-    title: str,
-    header: Markup,
-    sections: Sequence[tuple[str, str, Markup]],
-    data: Any,
-    scripts: Sequence[str],
-) -> str:
+def page(title: str, content: Markup, data: Any, scripts: Sequence[str]) -> str:
     """The text of a page, all its styles and scripts in it.
 
     Its policy lets run nothing but these scripts and load nothing at all, whatever the
-    contents say.
-
-    Args:
-      title: of the window.
-      header: from `header`.
-      sections: identifier, title and content of each.
-      data: what the scripts draw, as JSON; what is no finite number is null.
-      scripts: names of the files to run, in this order.
+    contents say. The scripts draw `data`, in JSON.
     """
     style = asset("style.css")
     code = "\n".join(asset(name) for name in scripts)
@@ -190,8 +156,7 @@ def page(
     )
     body = join(
         element("a", "Skip to content", href="#content", class_="skip"),
-        header,
-        element("main", *(_section(*each) for each in sections), id="content"),
+        content,
         json_block("report-data", data),
         element("script", Markup(code)),
     )
@@ -210,13 +175,6 @@ def json_block(identifier: str, value: Any) -> Markup:
     written = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
     safe = "".join(_IN_SCRIPT.get(character, character) for character in written)
     return element("script", Markup(safe), type="application/json", id=identifier)
-
-
-def _section(name: str, title: str, content: Markup) -> Markup:
-    heading = element("h2", title, id=f"{name}-title")
-    return element(
-        "section", heading, content, id=name, aria_labelledby=f"{name}-title"
-    )
 
 
 def _digest(content: str) -> str:

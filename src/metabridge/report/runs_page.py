@@ -9,7 +9,7 @@ from metabridge.output import check_output
 from metabridge.precision import in_32_bits
 from metabridge.report import figures, markup, runs
 from metabridge.report.confusion import confusion_view
-from metabridge.report.markup import Markup, element, figure, join, note
+from metabridge.report.markup import Markup, element, join, note
 from metabridge.report.predictions import Group, predict_groups
 from metabridge.report.runs import Run, task_of
 from metabridge.report.tables import configurations, finding, results_table
@@ -112,30 +112,56 @@ def page_text(
     }
     return markup.page(
         f"Metabridge: {len(found)} run{'s' if len(found) > 1 else ''}",
-        _header(found, sections),
-        sections,
+        join(_header(found, sections), _main(sections)),
         data,
         ["chart.js", "runs.js"],
     )
 
 
-def _header(
-    found: Sequence[Run], sections: Sequence[tuple[str, str, Markup]]
-) -> Markup:
+_Sections = Sequence[tuple[str, str, Markup]]
+"""Identifier, title and content of each."""
+
+
+def _header(found: Sequence[Run], sections: _Sections) -> Markup:
     tasks = list(dict.fromkeys(map(task_of, found)))
+    subtitle = (
+        f"{len(tasks)} kinds of test tasks" if len(tasks) > 2 else "; ".join(tasks)
+    )
     links = [
         element("li", element("a", title, href=f"#{name}"))
         for name, title, _ in sections
     ]
-    return markup.header(
-        found[0].name if len(found) == 1 else f"{len(found)} runs compared",
-        f"{len(tasks)} kinds of test tasks" if len(tasks) > 2 else "; ".join(tasks),
+    return element(
+        "header",
+        element("p", "Metabridge report", class_="kicker"),
+        element(
+            "h1", found[0].name if len(found) == 1 else f"{len(found)} runs compared"
+        ),
+        element("p", subtitle, class_="subtitle"),
         element("nav", element("ul", *links), aria_label="Sections"),
     )
 
 
+def _main(sections: _Sections) -> Markup:
+    parts = [
+        element(
+            "section",
+            element("h2", title, id=f"{name}-title"),
+            content,
+            id=name,
+            aria_labelledby=f"{name}-title",
+        )
+        for name, title, content in sections
+    ]
+    return element("main", *parts, id="content")
+
+
 def _figure(name: str, text: str) -> Markup:
-    return join(note(text), figure(name), markup.needs_script("This figure"))
+    return join(
+        note(text),
+        element("div", class_="figure", id=f"{name}-figure"),
+        element("noscript", element("p", "This figure needs JavaScript.")),
+    )
 
 
 _RESULTS = note(
