@@ -1,7 +1,7 @@
 """Predictions of runs on the same test tasks, and their features of test classes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -75,7 +75,7 @@ def predict_groups(
     notes: list[str] = []
     for members in sharing.values():
         first, config = members[0]
-        title = task_of(runs[first])
+        title, found = task_of(runs[first]), {}
         try:
             dataset = setup.load(config)
             setup.check_shapes(config, dataset)
@@ -83,27 +83,16 @@ def predict_groups(
             notes.append(f"No example tasks of {title}: {shown(error)}")
             continue
         drawn = draw(config, dataset.test, num_tasks)
-        found = dict(_predictions(runs, members, dataset, drawn, notes, tell))
+        for number, config in members:
+            run = runs[number]
+            tell(f"{run.name}: {num_tasks} test tasks")
+            try:
+                found[number] = predict(run, config, dataset, drawn)
+            except (ValueError, OSError) as error:
+                notes.append(f"No example tasks of the run {run.name}: {shown(error)}")
         if found:
             groups.append(Group(title, dataset, drawn, found))
     return groups, notes
-
-
-def _predictions(
-    runs: Sequence[Run],
-    members: Sequence[tuple[int, Config]],
-    dataset: Dataset,
-    drawn: Drawn,
-    notes: list[str],
-    tell: Callable[[str], None],
-) -> Iterator[tuple[int, Predictions]]:
-    for number, config in members:
-        name = runs[number].name
-        tell(f"{name}: {len(drawn.classes)} test tasks")
-        try:
-            yield number, predict(runs[number], config, dataset, drawn)
-        except (ValueError, OSError) as error:
-            notes.append(f"No example tasks of the run {name}: {shown(error)}")
 
 
 def _images_of_tasks(config: Config) -> tuple:
@@ -137,13 +126,9 @@ def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "
 
 
 def predict(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Predictions:
-    """Predict tasks with the best checkpoint of a run.
+    """Predict tasks of a dataset with the best checkpoint of a run.
 
-    Args:
-      run: of the checkpoint.
-      config: of the run, its data where they are now.
-      dataset: its data.
-      drawn: tasks of its test split.
+    Its `config` names the place where the data are now.
 
     Raises:
       RunError: there is no checkpoint, or it is damaged.
