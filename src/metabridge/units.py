@@ -16,3 +16,9 @@ def format_duration(seconds: int | float) -> str:
     if seconds < 5970:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def shortened(error: BaseException) -> str:
+    """An error on one line that is not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
