@@ -243,36 +243,29 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_teacher_of_another_kind_is_refused(
-    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    arguments = ["train", "rfs", f"--dataset=folder:{images}", f"--run-dir={folder}"]
-    message = refused(capsys, *arguments, f"--teacher={run}", *FAST)
-    assert "algorithm is 'mtl' there and 'rfs' here" in message
-    message = refused(capsys, *arguments, f"--teacher={tmp_path}", *FAST)
-    assert "holds no run" in message
-    assert not folder.exists()
-
-
 @pytest.mark.parametrize(
-    ("option", "message"),
+    ("learner", "options", "message"),
     [
-        ("--ways=5", "`ways` is 5, but split 'validation' of"),
-        ("--train-ways=9", "`train_ways` is 9, but split 'train' of"),
-        ("--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
-        ("--queries=7", "2 shots and 7 queries, 9 images of a class"),
+        ("mtl", "--ways=5", "`ways` is 5, but split 'validation' of"),
+        ("mtl", "--train-ways=9", "`train_ways` is 9, but split 'train' of"),
+        ("mtl", "--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
+        ("mtl", "--queries=7", "2 shots and 7 queries, 9 images of a class"),
+        ("rfs", "--teacher={run}", "algorithm is 'mtl' there and 'rfs' here"),
+        ("rfs", "--teacher={tmp_path}", "holds no run"),
     ],
 )
-def test_tasks_that_the_data_does_not_hold(
+def test_tasks_and_teachers_that_do_not_fit(
+    run: Path,
     images: Path,
     tmp_path: Path,
-    option: str,
+    learner: str,
+    options: str,
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
-    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    arguments = ["train", learner, f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    option = options.format(run=run, tmp_path=tmp_path)
     assert message in refused(capsys, *arguments, *FAST, option)
     assert not folder.exists()
 

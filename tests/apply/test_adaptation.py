@@ -40,21 +40,12 @@ def scored_by_hand(body, key) -> float:
     return float(np.mean(accuracies))
 
 
-FIRST = [
-    ("mtl", "logistic"),
-    ("maml", "own"),
-    ("protonet", "own"),
-]
+FIRST = [("mtl", "logistic"), ("maml", "own"), ("protonet", "own")]
 LATER = [
-    ("mtl", "logistic"),
-    ("mtl", "finetune"),
-    ("mtl", "svm"),
-    ("maml", "own"),
+    *FIRST,
+    *(("mtl", head) for head in ("finetune", "svm")),
     ("maml", "ridge"),
-    ("anil", "own"),
-    ("protonet", "own"),
-    ("matching", "own"),
-    ("r2d2", "own"),
+    *((name, "own") for name in ("anil", "matching", "r2d2")),
 ]
 LAST = [
     ("mtl", "attention"),

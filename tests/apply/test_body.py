@@ -47,10 +47,10 @@ def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
     config = Config(
         model=ModelConfig(), evaluation=EvaluationConfig(head="ridge", tune_head=True)
     )
-    kept = bodies._with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
+    kept = bodies.with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
     assert (kept.evaluation.penalty, kept.evaluation.tune_head) == (0.03, False)
     fixed = dataclasses.replace(config, evaluation=EvaluationConfig(head="ridge"))
-    assert bodies._with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
+    assert bodies.with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
 
 
 def test_a_run_without_a_result_is_taken_and_a_folder_without_a_run_is_not(
@@ -68,11 +68,11 @@ def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
     body = toy_bodies.body("mtl", toy_bodies.dataset(channels=1), model="mlp")
     icon = Image.new("LA", (16, 16), (0, 0))
     deep = Image.fromarray(np.full((16, 16), 4095, np.uint16))
-    found = body.check_images([icon, deep]).read(0, 2)
+    found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [255, 16]
     data = DataConfig(background="#404040", white_level=4095.0, max_pixels=300)
     body = dataclasses.replace(body, config=dataclasses.replace(body.config, data=data))
-    found = body.check_images([icon, deep]).read(0, 2)
+    found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [64, 255]
     Image.new("L", (20, 20)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"limit is 300 pixels .*; repair or re"):

@@ -76,9 +76,9 @@ class Body:
         Raises:
           ValueError: images that cannot be used.
         """
-        return _embedder(self)(self.check_images(images))
+        return _embedder(self)(self.checked(images))
 
-    def check_images(self, images: Any) -> Images:
+    def checked(self, images: Any) -> Images:
         """Images of a user, to be read as those of the training were.
 
         Raises:

@@ -84,7 +84,7 @@ class FewShotClassifier:
     def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
         """Adapt to a task, images of at least two classes with a label each."""
         body = loading.cached(self.body, self.data_dir)
-        source = body.check_images(images)
+        source = body.checked(images)
         classes, codes = encode_labels(labels, len(source))
         evaluation = self._evaluation(body.config, len(classes))
         self._adapted = body.adaptation(evaluation).fit(source, codes, len(classes))
@@ -169,7 +169,7 @@ class FewShotClassifier:
     def _scores(self, images: Any) -> np.ndarray:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
-        source = self.body_.check_images(images)
+        source = self.body_.checked(images)
         adaptation = self.body_.adaptation(self._fitted_evaluation)
         return adaptation.scores(self._adapted, source)
 

@@ -45,8 +45,10 @@ class Confusion(NamedTuple):
             return self.taken / self.possible.astype(np.float64)
 
     def mistaken_for(self, row: int) -> tuple[int, float] | None:
-        """The class that most queries of a class were taken for, and their share of
-        those that could be; None if all were right or there were none."""
+        """The most frequent mistake for a class, and its share where it was possible.
+
+        None if all queries were right or there were none.
+        """
         others = self.taken[row].copy()
         others[row] = 0
         if not others.any():
