@@ -1,4 +1,4 @@
-"""What `metabridge theory DATASET` does; `metabridge.theory_options` has its options."""
+"""The command `metabridge theory`, its options in `metabridge.theory_options`."""
 
 import dataclasses
 import json
