@@ -75,9 +75,6 @@ def not_saved(folder: Path, step: int, error: BaseException) -> OSError:
     )
 
 
-_LONGEST = 200
-
-
 def _size(folder: Path) -> float:
     """Bytes of all files in a folder."""
     sizes = []
