@@ -20,10 +20,18 @@ from tests.apply import bodies
 DATA = bodies.dataset()
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_there_and_back(algorithm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "model"),
+    [
+        *((algorithm, "mlp") for algorithm in ALGORITHMS),
+        ("mtl", "conv4"),
+        pytest.param("mtl", "resnet12", marks=pytest.mark.extended),
+    ],
+)
+def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
     head = "centroid" if algorithm in ("mtl", "rfs") else "own"
-    body = bodies.body(algorithm, DATA, head=head).with_about(licence="MIT")
+    body = bodies.body(algorithm, DATA, model=model, head=head)
+    body = body.with_about(licence="MIT")
     path = tmp_path / "body.safetensors"
     body_file.write(path, body)
     found = body_file.read(path)
@@ -36,17 +44,6 @@ def test_there_and_back(algorithm: str, tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["body.safetensors"]
     body_file.write(tmp_path / "again.safetensors", found)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    "model", ["conv4", pytest.param("resnet12", marks=pytest.mark.extended)]
-)
-def test_other_bodies(model: str, tmp_path: Path) -> None:
-    path = tmp_path / "body.safetensors"
-    body = bodies.body("mtl", DATA, model=model)
-    body_file.write(path, body)
-    found = body_file.read(path)
-    jax.tree.map(np.testing.assert_array_equal, found.variables, body.variables)
 
 
 def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:

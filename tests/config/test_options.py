@@ -79,10 +79,5 @@ def test_the_names_are_those_that_the_parser_takes(
     assert {"solver-C", "solver-penalty", "C", "penalty"} <= known
 
 
-@pytest.mark.parametrize("option", ["--C 2", "--C=2", "--solver-C 2", "--solver_C=2"])
-def test_comparing_takes_the_old_name_of_an_option_too(
-    option: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli._with_options(f"metaoptnet {option}") == MetaOptNetConfig(C=2.0)
-    warned = "--C of metaoptnet is --solver-C now" in capsys.readouterr().err
-    assert warned == option.startswith("--C")
+def test_comparing_takes_the_names_of_training() -> None:
+    assert cli._with_options("metaoptnet --solver-C 2") == MetaOptNetConfig(C=2.0)

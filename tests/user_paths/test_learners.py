@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import metabridge
+from metabridge import cli
 from metabridge.config import ALGORITHMS, options_of
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
@@ -192,9 +193,10 @@ def test_comparing_trains_in_processes_of_their_own(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METABRIDGE_LEARNERS", "tests.user_paths.own_learner")
-    named = "metaoptnet --C 0.2,scaled"
+    monkeypatch.setenv(cli._PLUGINS, "")
+    named = "metaoptnet --solver-C 0.2,scaled"
     options = ("--images", str(IMAGES), "--folder", str(tmp_path / "both"))
+    options += ("--plugin", "tests.user_paths.own_learner")
     assert command("compare", "--algorithms", named, *RUN, *options) == 0
     out = capsys.readouterr().out
     assert "| metaoptnet |" in out

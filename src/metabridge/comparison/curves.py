@@ -1,4 +1,4 @@
-"""The figure of a comparison: how accurate each algorithm is after how much time."""
+"""The figure of a comparison: accuracy of each algorithm against training time."""
 
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,7 @@ _LABEL_GAP = 0.058
 
 
 def efficiency_curves(found: dict[str, Any], output: Path) -> None:
-    """Validation accuracy by training time, and test accuracy with its interval.
-
-    Args:
-      found: what `compare` returns.
-      output: the picture to write, its format by its ending.
-    """
+    """Draw the results of `compare`: validation by training time, test at the end."""
     runs = [run for run in found["runs"] if run["error"] is None]
     figure = Figure(figsize=(9.5, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -84,6 +79,7 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
     axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
     place = 1.0 + _LABEL_GAP
+    arrow = {"arrowstyle": "-", "linewidth": 0.7, "relpos": (0.0, 0.5)}
     for run in sorted(runs, key=lambda run: -run["accuracy"]):
         end = (run["train_seconds"], 100 * run["accuracy"])
         place = min(to_axes.transform(end)[1], place - _LABEL_GAP)
@@ -96,10 +92,5 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
             textcoords="axes fraction",
             color=colour,
             va="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "relpos": (0.0, 0.5),
-            },
+            arrowprops=arrow | {"color": colour},
         )

@@ -21,7 +21,7 @@ from metabridge.config import (
     import_own,
     with_images,
 )
-from metabridge.files import write_json
+from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
 from metabridge.training import setup, train
@@ -39,16 +39,15 @@ def compare(
     images: int | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Trains and scores algorithms with equal budgets, and writes what came out.
+    """Train and score algorithms with equal budgets, and write the results.
 
     Each has a process of its own, one at a time, so a script calls this under
     ``if __name__ == "__main__":``. Each has a run folder of its own; a run that is
     finished there is taken as it is, one that was interrupted goes on.
 
     Args:
-      algorithms: names, keys of `ALGORITHMS`, or learners' options, of which a name
-        stands for the defaults. The first is the one that the others' cost is held
-        against.
+      algorithms: names, or learners' options, of which a name stands for the defaults.
+        The cost of all is held against the first's.
       config: data, model, training and evaluation of all. Its `minutes` are the
         training time of each, by default 1.
       images: training images of each, instead of the time.
@@ -56,7 +55,7 @@ def compare(
         ``efficiency.png``. Default: one under ``runs/`` named for the task.
 
     Returns:
-      What ``compare.json`` holds, and the folder; a run that failed has its reason
+      The content of ``compare.json``, and the folder; a run that failed has its reason
       under ``"error"``.
 
     Raises:
@@ -78,7 +77,7 @@ def compare(
         errors[name] = None if finished else train_in_a_process(planned, run_dir)
     found = {"title": _title(configs, images), **summary(folder, errors)}
     write_json(folder / "compare.json", found)
-    (folder / "compare.md").write_text(table(found), encoding="utf-8")
+    write_text(folder / "compare.md", table(found))
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}
 
@@ -148,7 +147,7 @@ def _title(configs: dict[str, Config], images: int | None) -> str:
 
 
 def _check(configs: dict[str, Config], folder: Path) -> None:
-    """Raises before the first training what would stop one of them at its start.
+    """Raise before the first training what would stop one of them at its start.
 
     Nothing here puts an array on a device, whose memory is the trainings'.
     """
@@ -160,7 +159,7 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
 
 
 def train_in_a_process(config: Config, run_dir: Path) -> str | None:
-    """Trains in a process of its own, started afresh; returns why it failed, if so."""
+    """Train in a process of its own, started afresh; return the reason of a failure."""
     try:
         return in_a_process(_train, config, run_dir)
     except BrokenProcessPool:
@@ -168,7 +167,7 @@ def train_in_a_process(config: Config, run_dir: Path) -> str | None:
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Calls a function in a process of its own, whose device memory ends with it.
+    """Call a function in a process of its own, whose device memory ends with it.
 
     Raises:
       Preempted: a signal asked this process to stop, and has been handed on.
