@@ -30,12 +30,10 @@ register_head("svm", "metabridge.heads.svm:svm", weight="C")
 register_head("centroid", "metabridge.heads.centroid:centroid")
 register_head("attention", "metabridge.heads.attention:attention")
 
-register_body(
-    "conv4", "metabridge.models.conv4:conv4", learning_rate=5e-3, min_side=16
-)
+register_body("conv4", "metabridge.models.conv4:Conv4", learning_rate=5e-3, min_side=16)
 register_body(
     "conv4_r2d2",
-    "metabridge.models.conv4_r2d2:conv4_r2d2",
+    "metabridge.models.conv4:Conv4R2D2",
     width=512,
     learning_rate=5e-3,
     min_side=16,
@@ -47,4 +45,4 @@ register_body(
     augmentation="natural",
     min_side=16,
 )
-register_body("mlp", "metabridge.models.mlp:mlp", width=512)
+register_body("mlp", "metabridge.models.mlp:MLP", width=512)

@@ -12,18 +12,17 @@ from typing import Annotated, Any, Literal, Union
 import tyro
 
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     DataConfig,
     EvaluationConfig,
     HeadName,
-    LearnerConfig,
+    LearnerOptions,
     ModelConfig,
     RunOptions,
     TrainConfig,
-    import_own,
 )
 from metabridge.output import prepare_streams, result_text
+from metabridge.registry import LEARNERS, import_plugins
 from metabridge.theory_options import TheoryOptions
 
 _Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
@@ -73,11 +72,11 @@ def _import_plugins(arguments: Sequence[str]) -> list[str]:
     if given.plugin:
         before = os.environ.get(_PLUGINS)
         os.environ[_PLUGINS] = ",".join([*given.plugin, *([before] if before else [])])
-    import_own()
+    import_plugins()
     return rest
 
 
-_PLUGINS = "METABRIDGE_LEARNERS"
+_PLUGINS = "METABRIDGE_PLUGINS"
 
 
 def _train() -> Callable[..., None]:
@@ -91,8 +90,10 @@ def _train() -> Callable[..., None]:
         """
 
     learners = (
-        Annotated[Any, tyro.conf.subcommand(name, constructor=_train_learner(options))]
-        for name, options in ALGORITHMS.items()
+        Annotated[
+            Any, tyro.conf.subcommand(name, constructor=_train_learner(entry.traits))
+        ]
+        for name, entry in LEARNERS.items()
     )
     train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
     return train
@@ -274,12 +275,14 @@ def compare(
         sys.exit(1)
 
 
-def _with_options(entry: str) -> str | LearnerConfig:
+def _with_options(entry: str) -> str | LearnerOptions:
     """A learner's options from its name and theirs, as in "anil --inner-lr 0.02"."""
     name, *options = shlex.split(entry) or [""]
-    if not options or name not in ALGORITHMS:
+    if not options or name not in LEARNERS:
         return name
-    return tyro.cli(ALGORITHMS[name], prog=f"metabridge compare: {name}", args=options)
+    return tyro.cli(
+        LEARNERS[name].traits, prog=f"metabridge compare: {name}", args=options
+    )
 
 
 def report(

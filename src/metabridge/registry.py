@@ -41,9 +41,7 @@ class Entry(NamedTuple):
         """Call the factory with those of the options that its signature names."""
         factory = self.load()
         names = parameters_of(factory)
-        return factory(
-            *arguments, **{k: v for k, v in options.items() if k in names}
-        )
+        return factory(*arguments, **{k: v for k, v in options.items() if k in names})
 
 
 class Registry(Mapping[str, Entry]):
@@ -104,7 +102,9 @@ class Registry(Mapping[str, Entry]):
             raise ValueError(f"`name` is {quoted(name)}, but must be an identifier")
         before = self._all().get(name)
         if before is not None and before.builtin:
-            raise ValueError(f"`name` is {name!r}, a built-in {self.kind}: take another")
+            raise ValueError(
+                f"`name` is {name!r}, a built-in {self.kind}: take another"
+            )
         self._entries[name] = Entry(name, factory, traits, builtin=self._filling)
 
     def remove(self, name: str) -> None:
@@ -205,8 +205,8 @@ def register_head(
     Raises:
       ValueError: no identifier, or the name of a built-in head.
     """
-    if name in ("learner", "own", "finetune"):
-        raise ValueError(f"`name` is {name!r}, a built-in head: take another")
+    if name in ("learner", "own", "finetune"):  # adaptations that are no head
+        raise ValueError(f"`name` is {name!r}, which is built in: take another")
     HEADS.add(name, factory, HeadTraits(weight))
 
 

@@ -4,10 +4,10 @@ import dataclasses
 import typing
 
 import pytest
+from metabridge.config.limits import WHOLE
 
 from metabridge import config as configs
 from metabridge.config import ALGORITHMS, Config
-from metabridge.config.limits import WHOLE
 
 # Which devices there are is not known here; `build.num_devices` checks it.
 UNCHECKED = {"devices"}

@@ -18,8 +18,6 @@ from metabridge.config import (
     FOLDER,
     Config,
     EvaluationConfig,
-    MTLConfig,
-    RFSConfig,
     with_paths,
 )
 from metabridge.data import augment
@@ -138,8 +136,8 @@ def without_paths(config: Config) -> Config:
     if name.startswith(FOLDER):
         name = FOLDER + name.rstrip("/").split("/")[-1].removeprefix(FOLDER)
     learner = with_paths(config.learner, lambda path: Path(path.name))
-    if isinstance(learner, MTLConfig | RFSConfig):
-        learner = dataclasses.replace(learner, teacher=None)
+    if learner.distils:
+        learner = dataclasses.replace(learner, teacher=None)  # pyright: ignore
     data = dataclasses.replace(config.data, dataset=name, data_dir=None)
     return dataclasses.replace(config, learner=learner, data=data)
 

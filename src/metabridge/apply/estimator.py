@@ -15,7 +15,7 @@ import numpy as np
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.apply.inputs import encode_labels
-from metabridge.config import Config, EvaluationConfig, GradientBasedConfig, check
+from metabridge.config import Config, EvaluationConfig, check
 from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
@@ -39,7 +39,7 @@ class FewShotClassifier:
       body: folder of a run, a file that `export_body` wrote, a name of
         `pretrained_bodies`, or a `Body`.
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
-        number of classes; finetune; or own, the learner's adaptation, which for
+        number of classes; finetune; or learner, its own adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.
         Default: as the run was tested.
       C: logistic and svm: weight of the data against the squared weights.
@@ -188,15 +188,15 @@ class FewShotClassifier:
             except TypeError as error:
                 raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
-        own = chosen.head == "own" and isinstance(config.learner, GradientBasedConfig)
+        fixed = chosen.head in ("learner", "own") and config.learner.fixed_ways
         trained_ways = config.train.train_ways
-        if own and ways != trained_ways:
+        if fixed and ways != trained_ways:
             raise ValueError(
                 f"{config.algorithm} has a meta-learned head of {trained_ways} "
                 f"classes, but the labels have {ways}: pass as many, or fit another "
                 'head on its features, for example `head="logistic"`'
             )
-        if own:
+        if fixed:
             chosen = dataclasses.replace(chosen, ways=ways)
         return check(dataclasses.replace(config, evaluation=chosen)).evaluation
 

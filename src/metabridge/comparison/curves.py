@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from metabridge.config import ALGORITHMS
+from metabridge.registry import LEARNERS
 
 # Okabe and Ito's palette without its yellow, told apart by colour-blind readers; the
 # second half of the algorithms has it again, with broken lines.
@@ -44,7 +44,7 @@ def efficiency_curves(found: dict[str, Any], output: Path) -> None:
 
 def _style(name: str) -> dict[str, Any]:
     """The same for an algorithm in every figure."""
-    number = list(ALGORITHMS).index(name)
+    number = list(LEARNERS).index(name)
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "linestyle": "-" if number < len(_COLOURS) else (0, (4, 1.5)),

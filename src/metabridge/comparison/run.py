@@ -15,14 +15,13 @@ from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import (
-    ALGORITHMS,
     Config,
-    LearnerConfig,
-    import_own,
+    LearnerOptions,
     with_images,
 )
 from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
+from metabridge.registry import LEARNERS, import_plugins
 from metabridge.runs import folder as run_folder
 from metabridge.training import setup, train
 from metabridge.training.guards import preemption
@@ -33,7 +32,7 @@ _T = TypeVar("_T")
 
 @in_32_bits
 def compare(
-    algorithms: Sequence[str | LearnerConfig],
+    algorithms: Sequence[str | LearnerOptions],
     config: Config | None = None,
     *,
     images: int | None = None,
@@ -83,7 +82,7 @@ def compare(
 
 
 def plan(
-    algorithms: Sequence[str | LearnerConfig], config: Config, images: int | None
+    algorithms: Sequence[str | LearnerOptions], config: Config, images: int | None
 ) -> dict[str, Config]:
     """The resolved configuration of each algorithm, their budgets equal.
 
@@ -119,15 +118,11 @@ def plan(
     return configs
 
 
-def _options(algorithm: str | LearnerConfig) -> LearnerConfig:
+def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
     if not isinstance(algorithm, str):
         options = algorithm
-    elif algorithm in ALGORITHMS:
-        options = ALGORITHMS[algorithm]()
     else:
-        raise ValueError(
-            f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
-        )
+        options = LEARNERS.find(algorithm).traits()
     interactive = not hasattr(sys.modules["__main__"], "__file__")
     if interactive and type(options).__module__ == "__main__":
         raise ValueError(
@@ -182,7 +177,7 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
 
 def _train(config: Config, run_dir: Path) -> str | None:
     try:
-        import_own()  # the options of a learner may stand in another module than that
+        import_plugins()  # the options of a learner may stand in another module than that
         train(config, run_dir, resume=True)
     except Exception as error:  # whatever it is, the others go on
         traceback.print_exc()

@@ -215,8 +215,8 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")
     try:
-        return configs.from_json(read_text(path))
-    except ValueError as error:
+        return configs.check(configs.from_json(read_text(path)))
+    except (ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be used: {error}") from error
 
 

@@ -7,7 +7,7 @@ waits for the host.
 import numpy as np
 import optax
 
-from metabridge.config import GradientBasedConfig, LearnerConfig
+from metabridge.config import LearnerOptions
 from metabridge.learners import Info
 from metabridge.types import Params
 
@@ -34,7 +34,7 @@ def summary(told: Info) -> dict[str, float]:
 def check_steps(
     told: Info,
     before: int,
-    learner: LearnerConfig,
+    learner: LearnerOptions,
     *,
     spike: float | None = None,
     usual: float | None = None,
@@ -77,7 +77,7 @@ def check_steps(
     return 0.0 if usual is None else usual
 
 
-def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
+def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None:
     """Refuses parameters that are not finite, which must not be saved.
 
     The loss of a step is that before its update, so the last one may have diverged
@@ -93,8 +93,8 @@ def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
         )
 
 
-def _advice(learner: LearnerConfig) -> str:
-    if isinstance(learner, GradientBasedConfig):
+def _advice(learner: LearnerOptions) -> str:
+    if learner.inner_loop:
         return (
             f"The inner loop may have diverged: its `inner_lr` is {learner.inner_lr}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
