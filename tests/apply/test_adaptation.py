@@ -8,11 +8,11 @@ import pytest
 
 from metabridge.apply import adaptation
 from metabridge.apply.inputs import check_images
-from metabridge.config import ALGORITHMS
 from metabridge.data import augment, episodes
 from metabridge.evaluation import evaluator
 from metabridge.types import TaskShape
 from tests.apply import bodies
+from tests.own import OPTIONS
 
 DATA = bodies.dataset()
 SHAPE = TaskShape(**bodies.SHAPE)
@@ -70,7 +70,7 @@ def test_accuracy_is_that_of_evaluation(algorithm: str, head: str, model: str) -
 
 
 def test_every_learner_is_among_them() -> None:
-    assert {name for name, _ in FIRST + LATER + LAST} == set(ALGORITHMS)
+    assert {name for name, _ in FIRST + LATER + LAST} == set(OPTIONS)
 
 
 @pytest.mark.extended

@@ -13,9 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from metabridge.apply import Body, body_file, pretrained_bodies
-from metabridge.config import ALGORITHMS, DataConfig, MTLConfig
+from metabridge.config import DataConfig, MTLConfig
 from metabridge.data.reading import MAX_PIXELS
 from tests.apply import bodies
+from tests.own import OPTIONS
 
 DATA = bodies.dataset()
 
@@ -23,7 +24,7 @@ DATA = bodies.dataset()
 @pytest.mark.parametrize(
     ("algorithm", "model"),
     [
-        *((algorithm, "mlp") for algorithm in ALGORITHMS),
+        *((algorithm, "mlp") for algorithm in OPTIONS),
         ("mtl", "conv4"),
         pytest.param("mtl", "resnet12", marks=pytest.mark.extended),
     ],

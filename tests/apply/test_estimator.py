@@ -176,7 +176,7 @@ def test_a_meta_learned_head_takes_its_own_number_of_classes() -> None:
         ({"head": "forest"}, "`head` is 'forest'.*logistic"),
         ({"C": "large"}, "`C` is 'large', of type str, but must be a number"),
         ({"head": "finetune", "finetune_steps": 2.5}, "`finetune_steps` is 2.5"),
-        ({"head": "own"}, "mtl has no adaptation of its own"),
+        ({"head": "learner"}, "mtl has no adaptation of its own"),
         ({"C": 0.0}, "`C` is 0.0"),
         ({"head": "finetune", "finetune_steps": -1}, "`finetune_steps` is -1"),
     ],

@@ -15,14 +15,14 @@ import pytest
 import metabridge
 from metabridge.comparison import run
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     EvaluationConfig,
+    LearnerOptions,
     MAMLConfig,
     MTLConfig,
-    OwnConfig,
     TrainConfig,
     images_per_step,
+    register,
 )
 from metabridge.training import RunError
 from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
@@ -39,8 +39,8 @@ def shared(images: Path, **train) -> Config:
 
 
 def test_equal_minutes_by_default() -> None:
-    configs = run.plan(list(ALGORITHMS), Config(), None)
-    assert list(configs) == list(ALGORITHMS)
+    configs = run.plan(list(OPTIONS), Config(), None)
+    assert list(configs) == list(OPTIONS)
     assert all(config.algorithm == name for name, config in configs.items())
     budgets = {(c.train.minutes, c.train.steps) for c in configs.values()}
     assert budgets == {(1.0, None)}
@@ -185,8 +185,9 @@ import sys
 from pathlib import Path
 from jax._src import xla_bridge
 from metabridge.comparison import run
-from metabridge.config import ALGORITHMS, Config, DataConfig, EvaluationConfig
+from metabridge.config import Config, DataConfig, EvaluationConfig
 from metabridge.config import ModelConfig, TrainConfig
+from tests.own import OPTIONS, forgotten
 
 config = Config(
     data=DataConfig(dataset=f"folder:{sys.argv[1]}"),
@@ -194,7 +195,7 @@ config = Config(
     train=TrainConfig(train_ways=4, train_shots=2, train_queries=1),
     evaluation=EvaluationConfig(ways=4, shots=2, queries=3),
 )
-run._check(run.plan(list(ALGORITHMS), config, None), Path(sys.argv[2]))
+run._check(run.plan(list(OPTIONS), config, None), Path(sys.argv[2]))
 assert not xla_bridge.backends_are_initialized()
 """
 
@@ -212,12 +213,15 @@ def test_the_parent_leaves_the_devices_alone(images: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.usefixtures(forgotten.__name__)
 def test_a_learner_defined_in_a_session_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    defined = dataclasses.make_dataclass("Mine", [], bases=(OwnConfig,), frozen=True)
+    defined = dataclasses.make_dataclass(
+        "Mine", [], bases=(LearnerOptions,), frozen=True
+    )
     defined.__module__ = "__main__"
-    monkeypatch.setitem(ALGORITHMS, "mine", defined)
+    register("mine", defined, lambda model, optimizer: None)
     main = sys.modules["__main__"]  # a worker of pytest-xdist is a session itself
     monkeypatch.setattr(main, "__file__", "script.py", raising=False)
     run.plan(["mine"], Config(), None)  # a script is imported by its processes, too

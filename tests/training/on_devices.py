@@ -23,7 +23,6 @@ import optax
 
 from metabridge import build
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     GradientBasedConfig,
     ModelConfig,
@@ -37,6 +36,7 @@ from metabridge.parallel.mesh import everywhere, mesh_of
 from metabridge.training import setup
 from metabridge.training.step import jitted
 from tests import toy
+from tests.own import OPTIONS
 
 NAMES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 COLLECTIVE = rf"= .*? ({NAMES})(?:-start)?\("
@@ -46,7 +46,7 @@ TASKS = 8
 def configured(name: str, body: str) -> Config:
     """A learner on toy tasks; "mtl batch" shares the statistics of its tasks."""
     name, _, option = name.partition(" ")
-    options: Any = ALGORITHMS[name]()
+    options: Any = OPTIONS[name]()
     if option:
         assert isinstance(options, MTLConfig)
         options = dataclasses.replace(options, statistics=option)

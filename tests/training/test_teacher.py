@@ -13,7 +13,7 @@ import pytest
 from metabridge import build
 from metabridge.config import (
     Config,
-    LearnerConfig,
+    LearnerOptions,
     MTLConfig,
     RFSConfig,
     resolve,
@@ -55,7 +55,7 @@ def taught_by(folder: Path, config: Config, **options) -> Config:
 
 @pytest.mark.parametrize("learner", [RFSConfig(), MTLConfig(row_norm=True)])
 def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
-    learner: LearnerConfig,
+    learner: LearnerOptions,
     images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

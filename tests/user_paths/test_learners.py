@@ -10,7 +10,8 @@ import pytest
 
 import metabridge
 from metabridge import cli
-from metabridge.config import ALGORITHMS, options_of
+from metabridge.config import options_of
+from tests.own import OPTIONS
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
     FEW,
@@ -46,14 +47,14 @@ every = pytest.mark.parametrize("learner", LEARNERS)
 
 
 def test_the_table_has_every_learner() -> None:
-    assert set(LEARNERS) == set(ALGORITHMS)
+    assert set(LEARNERS) == set(OPTIONS)
 
 
 @every
 def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("train", learner, "--help") == 0
     shown = set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
-    assert {name for name, _ in options_of(ALGORITHMS[learner])} <= shown
+    assert {name for name, _ in options_of(LEARNERS[learner])} <= shown
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
@@ -71,7 +72,7 @@ def test_training(learner: str, trained: Runs) -> None:
     run = trained(learner)
     config = json.loads((run / "config.json").read_text())
     given = LEARNERS[learner].options
-    fields = dict(options_of(ALGORITHMS[learner]))
+    fields = dict(options_of(LEARNERS[learner]))
     for option, value in zip(given[::2], given[1::2], strict=True):
         assert config["learner"][fields[option.removeprefix("--")]] == float(value)
     result = json.loads((run / "result.json").read_text())

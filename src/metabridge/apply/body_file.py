@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from metabridge import build
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
-from metabridge.config import Config, check, from_json, to_json
+from metabridge.config import Config, resolved_from_json, to_json
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.files import write_bytes
 from metabridge.parallel import devices
@@ -76,7 +76,7 @@ def read(path: Path) -> Body:
 
 def _read(file: Any) -> Body:
     header = _header((file.metadata() or {}).get(_ENTRY))
-    config = check(from_json(json.dumps(header["config"])))
+    config = resolved_from_json(json.dumps(header["config"]))
     _ = reading_of(config).colour  # which is any text to `check`
     # An untrusted file does not raise the limit that images are held against.
     most = min(config.data.max_pixels, MAX_PIXELS)

@@ -177,7 +177,7 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
 
 def _train(config: Config, run_dir: Path) -> str | None:
     try:
-        import_plugins()  # the options of a learner may stand in another module than that
+        import_plugins()  # that of a learner may be another than of its options
         train(config, run_dir, resume=True)
     except Exception as error:  # whatever it is, the others go on
         traceback.print_exc()

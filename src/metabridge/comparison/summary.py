@@ -94,7 +94,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def _referenceformat_duration(run: dict[str, Any]) -> str:
+def _reference_time(run: dict[str, Any]) -> str:
     if run["reference_seconds"] is None:
         return "never"
     share = run["reference_seconds"] / run["seconds_to_best"]

@@ -46,6 +46,7 @@ from metabridge.config.sections import ResolvedModel as ResolvedModel
 from metabridge.config.sections import ResolvedTrain as ResolvedTrain
 from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json
+from metabridge.config.serialise import resolved_from_json as resolved_from_json
 from metabridge.config.serialise import to_json as to_json
 
 

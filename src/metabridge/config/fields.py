@@ -18,14 +18,14 @@ from metabridge.untrusted import quoted
 class Range(NamedTuple):
     """The numbers that a field may hold, as part of its annotation."""
 
-    least: float
-    most: float = math.inf
-    without: tuple[float, ...] = ()
+    least: int | float
+    most: int | float = math.inf
+    without: tuple[int | float, ...] = ()
     """Ends that do not belong to it."""
     text: str | None = None
     """For the message, if "at least" and "at most" do not say it."""
 
-    def check(self, name: str, value: float) -> None:
+    def check(self, name: str, value: int | float) -> None:
         """Raise ValueError for a number that is not in the range."""
         if self.least <= value <= self.most and value not in self.without:
             return

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
-from metabridge.config.fields import hints_of, typed, typed_fields
+from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions, MTLConfig
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import (
@@ -55,10 +55,10 @@ class Config:
 class ResolvedConfig(Config):
     """A `Config` that `resolve` has completed and checked."""
 
-    data: ResolvedData
-    model: ResolvedModel
-    train: ResolvedTrain
-    evaluation: ResolvedEvaluation
+    data: ResolvedData = dataclasses.field()
+    model: ResolvedModel = dataclasses.field()
+    train: ResolvedTrain = dataclasses.field()
+    evaluation: ResolvedEvaluation = dataclasses.field()
 
 
 _RESOLVED = {
@@ -124,6 +124,7 @@ def check(config: Config) -> ResolvedConfig:
         together.
     """
     resolved = ResolvedConfig(**_typed(config, _RESOLVED))
+    _check_steps(resolved.train)
     _check_drops(resolved.train)
     _check_head(resolved)
     resolved.learner.check(resolved)
@@ -179,6 +180,13 @@ def _fill(section: Any, defaults: dict[str, Any]) -> Any:
         if field.name in defaults and getattr(section, field.name) is None
     }
     return dataclasses.replace(section, **open_fields)
+
+
+def _check_steps(config: ResolvedTrain) -> None:
+    if config.minutes is not None and not config.steps:
+        return  # open until they are timed
+    for name in ("steps", "validate_every"):
+        typed(Count, getattr(config, name), name)
 
 
 def _check_drops(config: TrainConfig) -> None:

@@ -21,6 +21,7 @@ Examples = Annotated[int, Range(1, 1_000_000)]
 ExamplesOrNone = Annotated[int, Range(0, 1_000_000)]
 TestTasks = Annotated[int, Range(2, 10_000_000)]
 Steps = Annotated[int, Range(1, 100_000)]
+MoreThanOne = Annotated[float, Range(1, without=(1,), text="more than 1 and finite")]
 Side = Annotated[int, Range(1, 1024)]
 HeadName = Annotated[str, tyro.conf.arg(metavar="HEAD")]
 BodyName = Annotated[str, tyro.conf.arg(metavar="BODY")]
@@ -109,9 +110,7 @@ class TrainConfig:
     """Decoupled weight decay."""
     max_grad_norm: Positive | None = None
     """Gradients are scaled down to this Euclidean norm. Default: never."""
-    spike: (
-        Annotated[float, Range(1, without=(1,), text="more than 1 and finite")] | None
-    ) = None
+    spike: MoreThanOne | None = None
     """A loss so many times the usual one has diverged, as NaN has. Default: none."""
     rollbacks: CountOrZero = 0
     """How often a run that diverges goes back to its last checkpoint, to other tasks
@@ -184,15 +183,17 @@ class EvaluationConfig:
 class ResolvedData(DataConfig):
     """`DataConfig` with nothing left open that a run needs."""
 
-    augmentation: Literal["natural", "crop_flip", "drawing", "none"]
-    rotations: bool
+    augmentation: Literal["natural", "crop_flip", "drawing", "none"] = (
+        dataclasses.field()
+    )
+    rotations: bool = dataclasses.field()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedModel(ModelConfig):
     """`ModelConfig` with nothing left open that a run needs."""
 
-    width: Annotated[int, Range(1, 8192)]
+    width: Annotated[int, Range(1, 8192)] = dataclasses.field()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,17 +203,17 @@ class ResolvedTrain(TrainConfig):
     With `minutes`, `steps` and `validate_every` are 0 until steps have been timed.
     """
 
-    train_ways: Classes
-    train_shots: Examples
-    train_queries: ExamplesOrNone
-    tasks_per_step: Examples
-    steps: CountOrZero
-    validate_every: CountOrZero
-    learning_rate: Positive
+    train_ways: Classes = dataclasses.field()
+    train_shots: Examples = dataclasses.field()
+    train_queries: ExamplesOrNone = dataclasses.field()
+    tasks_per_step: Examples = dataclasses.field()
+    steps: CountOrZero = dataclasses.field()
+    validate_every: CountOrZero = dataclasses.field()
+    learning_rate: Positive = dataclasses.field()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedEvaluation(EvaluationConfig):
     """`EvaluationConfig` with nothing left open that a run needs."""
 
-    head: HeadName
+    head: HeadName = dataclasses.field()

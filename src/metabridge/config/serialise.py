@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from metabridge.config.fields import hints_of, typed
-from metabridge.config.run import Config
+from metabridge.config.run import Config, ResolvedConfig, check
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
@@ -60,6 +60,18 @@ def from_json(text: str) -> Config:
             for name, value in values.items()
         }
     )
+
+
+def resolved_from_json(text: str) -> ResolvedConfig:
+    """The configuration of a run, which `to_json` wrote.
+
+    Raises:
+      ValueError: as `from_json` and `check`, or a field left open.
+    """
+    try:
+        return check(from_json(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _section(kind: type, values: Any, where: str) -> Any:

@@ -205,7 +205,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> configs.ResolvedConfig:
     """The configuration of a run.
 
     Raises:
@@ -215,8 +215,8 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")
     try:
-        return configs.check(configs.from_json(read_text(path)))
-    except (ValueError, TypeError) as error:
+        return configs.resolved_from_json(read_text(path))
+    except ValueError as error:
         raise RunError(f"{path} cannot be used: {error}") from error
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Key
 from metabridge.config import (
     FOLDER,
     Config,
-    MTLConfig,
+    DataConfig,
     TrainConfig,
     resolve,
     with_data_dir,
@@ -22,6 +22,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
 from metabridge.data.sampler import Sampler, task_sampler
+from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
 
@@ -64,7 +65,7 @@ def load(config: Config) -> Dataset:
         for field in dataclasses.fields(config.data)
         if field.name not in ("dataset", "augmentation", "rotations")
     }
-    defaults = dataclasses.asdict(type(config.data)())
+    defaults = dataclasses.asdict(DataConfig())
     changed = {name: v for name, v in given.items() if v != defaults[name]}
     return load_dataset(config.data.dataset, **changed)
 
@@ -129,10 +130,11 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
             what=f"split {split_name!r} of {name!r}",
         )
     height, width, _ = dataset.image_shape
-    if config.model.model != "mlp" and min(height, width) < 16:
+    least = BODIES.find(config.model.model).traits.min_side
+    if min(height, width) < least:
         raise ValueError(
-            f"{config.model.model} halves an image four times, so it needs 16x16 "
-            f"pixels at least, but {name!r} has {height}x{width}; pass --image-size"
+            f"{config.model.model} needs {least}x{least} pixels at least, but {name!r} "
+            f"has {height}x{width}; pass --image-size"
         )
     turns = getattr(config.learner, "rotation_weight", 0.0) > 0
     if (config.data.rotations or turns) and height != width:
@@ -141,16 +143,12 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
 
 
 def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
-    options = config.learner
-    num_tasks = None
-    if isinstance(options, MTLConfig) and options.heads != "class_table":
-        num_tasks = options.num_tasks
     return task_sampler(
         dataset,
         train_shape(config.train),
         augmentation=config.data.augmentation or dataset.augmentation,
         rotations=bool(config.data.rotations),
-        num_tasks=num_tasks,
+        num_tasks=config.learner.fixed_tasks,
         tasks_key=keys.tasks,
         balanced=config.train.balanced,
     )

@@ -5,7 +5,7 @@ import operator
 from pathlib import Path
 
 from metabridge import build
-from metabridge.config import Config, MTLConfig, RFSConfig, with_absolute_paths
+from metabridge.config import Config, MTLConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
 from metabridge.runs.folder import RunError, read_config, read_result
 from metabridge.training.scoring import best_variables
@@ -41,7 +41,7 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
         classes, or no checkpoint of it.
     """
     options = config.learner
-    if not isinstance(options, MTLConfig | RFSConfig) or options.teacher is None:
+    if getattr(options, "teacher", None) is None:
         return None
     folder = expanded(options.teacher)
     taught = with_absolute_paths(read_config(folder))
