@@ -28,7 +28,13 @@ class Entry(NamedTuple):
     traits: Any
     """Properties that the core asks for: the options class of a learner, else one of
     `HeadTraits`, `BodyTraits`, `DatasetTraits`."""
-    builtin: bool = False
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it belongs to this library."""
+        factory = self.factory
+        module = factory if isinstance(factory, str) else factory.__module__
+        return module.startswith("metabridge.")
 
     def load(self) -> Callable[..., Any]:
         """The factory, imported if need be."""
@@ -60,7 +66,6 @@ class Registry(Mapping[str, Entry]):
         self._function = function
         self._entries: dict[str, Entry] = {}
         self._filled = False
-        self._filling = False
 
     def __getitem__(self, name: str) -> Entry:
         return self._all()[name]
@@ -105,22 +110,22 @@ class Registry(Mapping[str, Entry]):
             raise ValueError(
                 f"`name` is {name!r}, a built-in {self.kind}: take another"
             )
-        self._entries[name] = Entry(name, factory, traits, builtin=self._filling)
+        self._entries[name] = Entry(name, factory, traits)
 
     def remove(self, name: str) -> None:
         """Remove a user's own entry, if there is one of the name."""
         self._entries.pop(name, None)
 
     def _all(self) -> dict[str, Entry]:
-        if not self._filled and not self._filling:
-            self._filling = True
+        if not self._filled:
+            self._filled = True  # first, as what is imported asks for entries
             try:
                 importlib.import_module("metabridge.builtins")
                 for module in self._registering_modules():
                     importlib.import_module(module)
-            finally:
-                self._filling = False
-            self._filled = True
+            except BaseException:
+                self._filled = False
+                raise
         return self._entries
 
     def _registering_modules(self) -> Iterator[str]:

@@ -40,17 +40,20 @@ def scored_by_hand(body, key) -> float:
     return float(np.mean(accuracies))
 
 
-FIRST = [("mtl", "logistic"), ("maml", "own"), ("protonet", "own")]
+FIRST = [("mtl", "logistic"), ("maml", "learner"), ("protonet", "learner")]
 LATER = [
     *FIRST,
     *(("mtl", head) for head in ("finetune", "svm")),
     ("maml", "ridge"),
-    *((name, "own") for name in ("anil", "matching", "r2d2")),
+    *((name, "learner") for name in ("anil", "matching", "r2d2")),
 ]
 LAST = [
     ("mtl", "attention"),
     ("rfs", "centroid"),
-    *((name, "own") for name in ("boil", "meta_sgd", "reptile", "imaml", "metaoptnet")),
+    *(
+        (name, "learner")
+        for name in ("boil", "meta_sgd", "reptile", "imaml", "metaoptnet")
+    ),
 ]
 
 

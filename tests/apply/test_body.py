@@ -13,7 +13,7 @@ from PIL import Image
 from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run
-from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
+from metabridge.config import Config, EvaluationConfig, ModelConfig
 from metabridge.runs import folder as run_folder
 from metabridge.training import RunError, scoring, setup
 from tests.apply import bodies as toy_bodies
@@ -70,7 +70,8 @@ def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((16, 16), 4095, np.uint16))
     found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [255, 16]
-    data = DataConfig(background="#404040", white_level=4095.0, max_pixels=300)
+    reading = {"background": "#404040", "white_level": 4095.0, "max_pixels": 300}
+    data = dataclasses.replace(body.config.data, **reading)
     body = dataclasses.replace(body, config=dataclasses.replace(body.config, data=data))
     found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [64, 255]

@@ -92,8 +92,8 @@ def parts(tmp_path: Path) -> Parts:
         ("format", 2, "its format is 2"),
         ("format", True, "its format is True"),
         ("config", None, "`config` is None"),
-        ("config", {"algorithm": "forest"}, "unknown algorithm 'forest'"),
-        ("config", {"algorithm": "protonet"}, "`steps` is None"),  # not resolved
+        ("config", {"algorithm": "forest"}, "unknown learner 'forest'"),
+        ("config", {"algorithm": "protonet"}, "`augmentation` is None"),  # not resolved
         ("image_shape", [16, 16], "no .H, W, 1 | 3."),
         ("image_shape", [16, 16, 2], "no .H, W, 1 | 3."),
         ("image_shape", [16, 10**12, 3], "no .H, W, 1 | 3."),
@@ -201,7 +201,7 @@ def test_options_of_reading_are_kept_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "body.safetensors"
     body = bodies.body("mtl", DATA)
     for background in ("black", "no colour"):
-        data = DataConfig(background=background)
+        data = dataclasses.replace(body.config.data, background=background)
         config = dataclasses.replace(body.config, data=data)
         body_file.write(path, dataclasses.replace(body, config=config))
         if background == "black":

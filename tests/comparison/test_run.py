@@ -23,11 +23,13 @@ from metabridge.config import (
     TrainConfig,
     images_per_step,
     register,
+    with_steps,
 )
 from metabridge.training import RunError
 from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 from tests import toy
 from tests.comparison.fake import finished_run
+from tests.own import OPTIONS, forgotten
 
 
 def shared(images: Path, **train) -> Config:
@@ -43,7 +45,7 @@ def test_equal_minutes_by_default() -> None:
     assert list(configs) == list(OPTIONS)
     assert all(config.algorithm == name for name, config in configs.items())
     budgets = {(c.train.minutes, c.train.steps) for c in configs.values()}
-    assert budgets == {(1.0, None)}
+    assert budgets == {(1.0, 0)}
     longer = run.plan(["mtl"], Config(train=TrainConfig(minutes=3.0)), None)
     assert longer["mtl"].train.minutes == 3.0
 
@@ -70,7 +72,7 @@ def test_equal_images() -> None:
             ["mtl", "maml++"],
             {},
             None,
-            r"unknown algorithm 'maml\+\+'; known are mtl",
+            r"unknown learner 'maml\+\+'; known are mtl",
         ),
         (["mtl", "anil", "mtl"], {}, None, "'mtl, anil, mtl', but must be different"),
         (["maml", MAMLConfig(inner_lr=0.25)], {}, None, "'maml, maml', but must be"),
@@ -97,7 +99,8 @@ def test_runs_go_on_and_failures_are_kept(
         started.append(config.algorithm)
         if config.algorithm == "maml":
             return "DivergenceError: too far"
-        finished_run(run_dir, config, 0.25, 0.5)
+        timed = dataclasses.replace(config, train=with_steps(config.train, 1))
+        finished_run(run_dir, timed, 0.25, 0.5)
         return None
 
     monkeypatch.setattr(run, "train_in_a_process", pretend)
@@ -187,7 +190,7 @@ from jax._src import xla_bridge
 from metabridge.comparison import run
 from metabridge.config import Config, DataConfig, EvaluationConfig
 from metabridge.config import ModelConfig, TrainConfig
-from tests.own import OPTIONS, forgotten
+from tests.own import OPTIONS
 
 config = Config(
     data=DataConfig(dataset=f"folder:{sys.argv[1]}"),

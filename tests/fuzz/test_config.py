@@ -159,7 +159,8 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
 
 def section(kind: type) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(kind)
-    return st.builds(kind, **{name: of_type(hint) for name, hint in hints.items()})
+    names = [field.name for field in dataclasses.fields(kind)]
+    return st.builds(kind, **{name: of_type(hints[name]) for name in names})
 
 
 CONFIGS = st.builds(

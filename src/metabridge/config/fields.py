@@ -59,20 +59,25 @@ def hints_of(kind: Any) -> dict[str, Any]:
 _OTHER = object()  # a value of another type
 
 
-def typed_fields(options: Any) -> Any:
+def typed_fields(options: Any, kind: type | None = None) -> Any:
     """A dataclass whose values have the types of their annotations.
+
+    Args:
+      options: a dataclass.
+      kind: class of the result, which has the same fields. Default: that of `options`.
 
     Raises:
       TypeError: a value of another type; the field, what it takes and what was given.
       ValueError: no choice of a `Literal`, a number out of its range, or no path.
     """
-    hints = hints_of(type(options))
+    kind = type(options) if kind is None else kind
+    hints = hints_of(kind)
     values = {
         field.name: typed(hints[field.name], getattr(options, field.name), field.name)
         for field in dataclasses.fields(options)
         if field.init
     }
-    return dataclasses.replace(options, **values)
+    return kind(**values)
 
 
 def typed(hint: Any, value: Any, where: str) -> Any:

@@ -152,9 +152,7 @@ def _typed(
         if name == "evaluation" and section.head == "own":
             warnings.warn('`head="own"` is now `head="learner"`', FutureWarning, 3)
             section = dataclasses.replace(section, head="learner")
-        if name in kinds:
-            section = kinds[name](**vars(section))
-        sections[name] = typed_fields(section)
+        sections[name] = typed_fields(section, kinds.get(name))
     return sections
 
 

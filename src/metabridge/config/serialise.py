@@ -26,7 +26,7 @@ def from_json(text: str) -> Config:
     """The configuration that `to_json` wrote.
 
     Raises:
-      ValueError: not JSON, a key twice, an unknown algorithm, an unknown key, a wrong
+      ValueError: not JSON, a key twice, an unknown learner, an unknown key, a wrong
         type, or a number that is not finite.
     """
     try:
