@@ -14,8 +14,9 @@ MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
     {"types", "untrusted", "files", "units"},
+    {"registry"},
     {"config", "output", "precision"},
-    {"parallel"},
+    {"parallel", "builtins"},
     {"data", "models", "heads", "optimizers", "theory_options"},
     {"learners"},
     {"build", "evaluation", "testing"},

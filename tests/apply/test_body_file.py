@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from metabridge.apply import Body, body_file, pretrained_bodies
-from metabridge.config import DataConfig, MTLConfig
+from metabridge.config import MTLConfig
 from metabridge.data.reading import MAX_PIXELS
 from tests.apply import bodies
 from tests.own import OPTIONS
@@ -51,7 +51,11 @@ def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:
     body = bodies.body("mtl", DATA)
     config = dataclasses.replace(
         body.config,
-        data=DataConfig(dataset="folder:/home/me/birds/", data_dir=Path("/home/me")),
+        data=dataclasses.replace(
+            body.config.data,
+            dataset="folder:/home/me/birds/",
+            data_dir=Path("/home/me"),
+        ),
         learner=MTLConfig(teacher=Path("/home/me/runs/1")),
     )
     path = tmp_path / "body.safetensors"
@@ -115,7 +119,7 @@ def test_headers_that_do_not_hold(
 
 def test_bodies_beyond_all_size(parts: Parts) -> None:
     parts.header["config"]["model"]["width"] = 10**9
-    parts.refused("`width` is 1000000000")
+    parts.refused("width` is 1000000000")
     parts.header["config"]["model"]["width"] = 8192  # would be refused when allocated
     parts.refused("its configuration takes")
 

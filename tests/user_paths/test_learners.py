@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import metabridge
-from metabridge import cli
+from metabridge import cli, registry
 from metabridge.config import options_of
-from tests.own import OPTIONS
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
     FEW,
@@ -47,14 +46,14 @@ every = pytest.mark.parametrize("learner", LEARNERS)
 
 
 def test_the_table_has_every_learner() -> None:
-    assert set(LEARNERS) == set(OPTIONS)
+    assert set(LEARNERS) == set(registry.LEARNERS)
 
 
 @every
 def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("train", learner, "--help") == 0
     shown = set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
-    assert {name for name, _ in options_of(LEARNERS[learner])} <= shown
+    assert {name for name, _ in options_of(registry.LEARNERS[learner].traits)} <= shown
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
@@ -72,12 +71,12 @@ def test_training(learner: str, trained: Runs) -> None:
     run = trained(learner)
     config = json.loads((run / "config.json").read_text())
     given = LEARNERS[learner].options
-    fields = dict(options_of(LEARNERS[learner]))
+    fields = dict(options_of(registry.LEARNERS[learner].traits))
     for option, value in zip(given[::2], given[1::2], strict=True):
         assert config["learner"][fields[option.removeprefix("--")]] == float(value)
     result = json.loads((run / "result.json").read_text())
     assert result["train_steps"] == STEPS
-    assert result["head"] == ("own" if LEARNERS[learner].own_head else "logistic")
+    assert result["head"] == ("learner" if LEARNERS[learner].own_head else "logistic")
     assert 0 <= result["accuracy"] <= 1
     for name in ("learning_curves.png", "test_task.png", "metrics.jsonl"):
         assert (run / name).stat().st_size
@@ -99,7 +98,7 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     ("learner", "heads"),
     [
         ("mtl", heads_of("mtl")),
-        ("maml", ["own", "finetune"]),
+        ("maml", ["learner", "finetune"]),
         *(
             pytest.param(learner, heads_of(learner), marks=EXTENDED)
             for learner in LEARNERS

@@ -81,7 +81,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
     written = read_config(folder)
     saved = configs.with_absolute_paths(written)
     steps = saved.train.steps
-    if config.train.steps is None and steps is not None:
+    if not config.train.steps and steps is not None:
         timed = configs.with_steps(config.train, steps)
         config = dataclasses.replace(config, train=timed)
     # Options that are newer than the run have their defaults in it.

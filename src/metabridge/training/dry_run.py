@@ -47,10 +47,9 @@ def dry_run(config: Config) -> dict[str, Any]:
             at_most=train.log_every,
         )
     give_back_host_memory()
-    if train.steps is None:
+    if not train.steps:
         train = with_steps(train, steps_of(train.minutes or 0.0, each))
     resolved = dataclasses.replace(parts.config, train=train)
-    assert train.steps is not None
     images = images_per_step(train)
     return {
         "config": json.loads(to_json(resolved)),

@@ -102,7 +102,7 @@ def _train(
             "compile_seconds": step.compile_seconds,
             "step_memory_mb": step.memory_mb,
         }
-        if config.train.steps is None:
+        if not config.train.steps:
             minutes = config.train.minutes
             assert minutes is not None  # `resolve` leaves one of the two
             timing = step.run_steps, start.state, start.images, start.key
