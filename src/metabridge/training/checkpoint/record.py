@@ -1,4 +1,4 @@
-"""What stands beside the arrays of a checkpoint, and whether it is what was saved."""
+"""The record beside the arrays of a checkpoint, and checks against it."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,32 +7,43 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from metabridge.learners import State
 from metabridge.training.checkpoint.integrity import checksum
 from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
 
 class Progress(NamedTuple):
-    """What the loop itself has to remember."""
+    """Counters of the training loop."""
 
     step: int
     """Steps taken."""
     seconds: float
     """Time spent in training steps."""
     validation_accuracy: float
-    """Of the last validation, in [0, 1]."""
+    """Accuracy of the last validation, in [0, 1]."""
     best_accuracy: float
-    """The best validation so far."""
+    """Accuracy of the best validation so far."""
     validations_since_best: int
     """Validations without progress."""
     rollbacks: int = 0
-    """How often the run went back to a checkpoint because it had diverged."""
+    """Returns to a checkpoint because the run had diverged."""
     usual_loss: float | None = None
-    """See `divergence.check_steps`."""
+    """Running mean of the loss; see `divergence.check_steps`."""
 
 
 START = Progress(0, 0.0, 0.0, 0.0, 0)
-"""Before the first step."""
+"""Progress before the first step."""
+
+
+class TrainState(NamedTuple):
+    """All that a checkpoint holds; the rest of a run follows from it."""
+
+    progress: Progress
+    state: State
+    """State of the learner."""
+    plateau: Any
+    """State of the rule that lowers the learning rate."""
 
 
 class DamageError(Exception):
@@ -53,7 +64,7 @@ OUR_ERRORS = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
 
 
 class Record(NamedTuple):
-    """What stands beside the arrays; earlier versions had neither of the last two."""
+    """The record; earlier versions had neither of the last two."""
 
     progress: Progress
     validated: bool
@@ -61,7 +72,7 @@ class Record(NamedTuple):
     parameters: str | None
 
 
-def written(
+def make_record(
     progress: Progress, params: Any, *, validated: bool, digest: str
 ) -> dict[str, Any]:
     """The JSON values of a record, with a checksum of their own."""
@@ -109,8 +120,7 @@ def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     """
     try:
         with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(checkpoint / "state").item_metadata
-        return shapes_of(saved.tree["state"]["params"])
+            return shapes_of(_metadata(reader, checkpoint)["state"]["params"])
     except OUR_ERRORS:
         raise
     except Exception as error:  # of many kinds, some of them None for a tree
@@ -121,14 +131,12 @@ def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
 
 
 def can_be_read(checkpoint: Path) -> bool:
-    """Whether the arrays of a checkpoint can be read as they were saved, in whatever
-    types and shapes."""
+    """Tells whether the arrays can be read in the types and shapes they have."""
     try:
         with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(checkpoint / "state").item_metadata
             template = jax.tree.map(
                 lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape),
-                saved.tree,
+                _metadata(reader, checkpoint),
             )
             reader.restore(checkpoint / "state", template)
     except OUR_ERRORS:
@@ -138,12 +146,17 @@ def can_be_read(checkpoint: Path) -> bool:
     return True
 
 
+def _metadata(reader: ocp.StandardCheckpointer, checkpoint: Path) -> Any:
+    saved: Any = reader.metadata(checkpoint / "state").item_metadata
+    return saved.tree
+
+
 def check_shapes(
     checkpoint: Path,
     stored: dict[str, tuple[int, ...]],
     wanted: dict[str, tuple[int, ...]],
 ) -> None:
-    """Orbax would refuse them, too, but with pages of its own state."""
+    """Refuses parameters of other shapes: Orbax does, with pages of its own state."""
     for path in {**wanted, **stored}:
         if stored.get(path) != wanted.get(path):
             raise ValueError(
