@@ -24,7 +24,9 @@ from metabridge.data.reading import Reading
 from metabridge.learners import Learner
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.training import scoring, setup
+from metabridge.runs import inputs
+from metabridge.runs.provenance import environment
+from metabridge.training import scoring
 from metabridge.types import Variables
 
 
@@ -102,7 +104,7 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
     """
-    config, dataset = setup.load_of_run(run_folder.read_config(run_dir), data_dir)
+    config, dataset = inputs.load_data_of_run(run_folder.read_config(run_dir), data_dir)
     learner = build.learner(config, dataset)
     variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
@@ -152,7 +154,7 @@ def _about(
         },
         "result": {name: result[name] for name in _RESULT if name in result},
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "versions": made_by.get("versions", run_folder.environment()["versions"]),
+        "versions": made_by.get("versions", environment()["versions"]),
     }
 
 

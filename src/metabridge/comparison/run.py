@@ -21,9 +21,11 @@ from metabridge.config import (
     import_own,
     with_images,
 )
+from metabridge.files import write_json
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.training import setup, train
+from metabridge.runs import inputs
+from metabridge.training import train
 from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
 
@@ -76,7 +78,7 @@ def compare(
         print(f"{number} of {len(configs)}: {name}", flush=True)
         errors[name] = None if finished else train_in_a_process(planned, run_dir)
     found = {"title": _title(configs, images), **summary(folder, errors)}
-    run_folder.write_json(folder / "compare.json", found)
+    write_json(folder / "compare.json", found)
     (folder / "compare.md").write_text(table(found), encoding="utf-8")
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}
@@ -108,7 +110,9 @@ def plan(
     minutes = 1.0 if given.minutes is None else given.minutes
     timed = dataclasses.replace(given, minutes=minutes)
     configs = {
-        name: setup.resolved(dataclasses.replace(config, learner=learner, train=timed))
+        name: inputs.resolve_for_data(
+            dataclasses.replace(config, learner=learner, train=timed)
+        )
         for name, learner in zip(names, learners, strict=True)
     }
     if images is None:
@@ -151,9 +155,9 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
 
     Nothing here puts an array on a device, whose memory is the trainings'.
     """
-    dataset = setup.load(next(iter(configs.values())))
+    dataset = inputs.load_data(next(iter(configs.values())))
     for name, planned in configs.items():
-        setup.check_shapes(planned, dataset)
+        inputs.check_shapes(planned, dataset)
         build.learner(planned, dataset)
         run_folder.check_run(folder / name, planned, resume=True)
 

@@ -10,7 +10,7 @@ from metabridge.report import inspection
 from metabridge.report.inspection import Drawn, Inspection
 from metabridge.report.results_table import task_of
 from metabridge.report.runs import Run
-from metabridge.training import setup
+from metabridge.runs import inputs
 from metabridge.untrusted import shown
 
 
@@ -61,8 +61,8 @@ def form(
         first, config = members[0]
         title = task_of(runs[first])
         try:
-            dataset = setup.load(config)
-            setup.check_shapes(config, dataset)
+            dataset = inputs.load_data(config)
+            inputs.check_shapes(config, dataset)
         except (ValueError, OSError, ImportError) as error:
             notes.append(f"No example tasks of {title}: {shown(error)}")
             continue

@@ -15,7 +15,7 @@ from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
 from metabridge.learners import Learner
 from metabridge.report.runs import Run
-from metabridge.training import setup
+from metabridge.runs import inputs
 from metabridge.training.scoring import best_variables
 from metabridge.types import Examples, TaskShape, Variables
 
@@ -43,7 +43,7 @@ class Inspection(NamedTuple):
 
 def draw(config: Config, split: Split, num_tasks: int) -> Drawn:
     """Tasks of the shape and the seed that a run is tested with."""
-    shape, key = setup.test_shape(config), setup.keys_of(config).test
+    shape, key = inputs.test_shape(config), inputs.make_keys(config).test
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
 
     def one(key: Key[Array, ""]) -> episodes.Episode:
@@ -76,7 +76,7 @@ def inspect(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Inspect
     config = dataclasses.replace(config, evaluation=_chosen(config.evaluation, run))
     learner = build.learner(config, dataset)
     variables, _ = best_variables(config, dataset, learner, run.folder)
-    shape = setup.test_shape(config)
+    shape = inputs.test_shape(config)
     return Inspection(
         _confidences(learner, variables, dataset, shape, drawn),
         _features(learner, variables, dataset),

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from metabridge import config as configs
 from metabridge.config import Config
 from metabridge.files import PARTIAL, write_json, write_text
@@ -34,7 +36,16 @@ class RunError(ValueError):
 
 
 def choose(config: Config) -> Path:
-    """A folder under ``runs/`` named for the run, with a number if it is taken."""
+    """A folder under ``runs/`` named for the run, with a number if it is taken.
+
+    Raises:
+      ValueError: several processes, each of which would choose its own.
+    """
+    if jax.process_count() > 1:
+        raise ValueError(
+            "a run of several processes needs `run_dir`, a folder that all of them "
+            "share: pass --run-dir"
+        )
     folder = Path("runs") / f"{config.algorithm}-{task_name(config)}"
     taken, number = folder, 1
     while taken.exists():

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from metabridge.config import Config, TrainConfig, to_json
+from metabridge.files import write_json, write_text
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import read_metrics
+from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json
 
 _MAY_CHANGE = ("steps", "minutes", "validate_every", "early_stop")
@@ -62,16 +64,16 @@ def begin(folder: Path, config: Config) -> None:
       config: of the run, for more steps.
     """
     saved = run_folder.read_config(folder)
-    before = saved.train.steps or 0
+    before = saved.train.steps
     earlier = stages(folder)
     if not any(stage["steps"] == before for stage in earlier):
         stage = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
-        values = run_folder.provenance() | {"stages": [*earlier, stage]}
-        run_folder.write_json(folder / "provenance.json", values)
+        values = provenance() | {"stages": [*earlier, stage]}
+        write_json(folder / "provenance.json", values)
     result = folder / "result.json"
     if result.is_file():
         result.replace(_kept_result(folder, before))
-    run_folder.write_text(folder / "config.json", to_json(config))
+    write_text(folder / "config.json", to_json(config))
     print(
         f"{folder} has been trained for {before} steps and goes on to "
         f"{config.train.steps}: {_schedule(before, config.train)}",
@@ -127,7 +129,7 @@ def _check_early_stop(folder: Path, config: TrainConfig) -> None:
 
 def _schedule(before: int, config: TrainConfig) -> str:
     """What happens to the learning rate after the steps that were."""
-    steps, rate = config.steps or 1, config.learning_rate or 0.0
+    steps, rate = config.steps, config.learning_rate
     if config.schedule == "cosine":
         angle = math.pi * before / steps
         text = (

@@ -64,13 +64,13 @@ def fit(
       DivergenceError: the run diverged and no rollback was left.
       Preempted: it was asked to stop, and has saved.
     """
-    train = config.train
+    train, every = config.train, config.train.validate_every
     saved_at = time.monotonic()
     while train_state.progress.step < train.steps and not _has_stalled(
         train, train_state.progress
     ):
         done = train_state.progress.step
-        pause = min(done - done % train.validate_every + train.validate_every, train.steps)
+        pause = min(done - done % every + every, train.steps)
         try:
             count = min(train.log_every, pause - done)
             train_state, metrics = _advance(train_state, config, take_steps, count)
@@ -107,14 +107,12 @@ def restore_or_start(
 ) -> TrainState:
     """The newest checkpoint, or the start from a new state."""
     plateau = replicate(plateau_rule(train)[1], mesh)
-    restored = checkpoints.restore(state, plateau)
-    if restored is None:
-        return TrainState(START, state, plateau)
+    found = checkpoints.restore(state, plateau) or TrainState(START, state, plateau)
     # A run that is trained further had another length.
-    return restored._replace(state=with_length(restored.state, train, mesh))
+    return found._replace(state=_with_length(found.state, train, mesh))
 
 
-def with_length(state: State, train: TrainConfig, mesh: Mesh) -> State:
+def _with_length(state: State, train: TrainConfig, mesh: Mesh) -> State:
     """The state with a schedule that ends at the last step; see `build.optimizer`."""
     decay_steps = replicate(jnp.asarray(train.steps, jnp.float32), mesh)
     optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)

@@ -23,9 +23,7 @@ class Records:
       done: steps taken before.
     """
 
-    def __init__(
-        self, run_dir: Path, loggers: Loggers, steps: int, done: int
-    ) -> None:
+    def __init__(self, run_dir: Path, loggers: Loggers, steps: int, done: int) -> None:
         first = hosts.is_first()
         self._writer = MetricsWriter(run_dir) if first else None
         self._loggers = loggers

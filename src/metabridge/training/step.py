@@ -17,23 +17,24 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from metabridge.config import Config, MTLConfig
+from metabridge.config import Config, MTLConfig, TrainConfig
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
 from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.parallel import hosts
 from metabridge.parallel.mesh import (
     REPLICATED,
     TASKS,
     mean,
-    mesh_of,
     over_tasks,
     replicate,
     sharding,
 )
 from metabridge.runs.inputs import Keys, train_shape
+from metabridge.training.guards import memory
 
 Images = episodes.ImageBank | TaskStream
 """Images of the training split, on the device or on their way from the host."""
@@ -42,20 +43,21 @@ RunSteps = Callable[..., tuple[State, Info]]
 ...``, at most as many as it was compiled for, and returns the state after them and
 their metrics, ``[count]``. The state is donated. A function `stop` may be given as
 well: once it is true, no further step is begun, where steps are calls of their own."""
-TIMED_SECONDS = 1.0
-"""Time for which steps are repeated to measure one."""
+_TIMED_SECONDS = 1.0
 
 
 def make_sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
     """The sampler of training tasks of a configuration."""
     options = config.learner
-    fixed = isinstance(options, MTLConfig) and options.heads != "class_table"
+    num_tasks = None
+    if isinstance(options, MTLConfig) and options.heads != "class_table":
+        num_tasks = options.num_tasks
     return task_sampler(
         dataset,
         train_shape(config.train),
         augmentation=config.data.augmentation or dataset.augmentation,
         rotations=bool(config.data.rotations),
-        num_tasks=options.num_tasks if fixed else None,
+        num_tasks=num_tasks,
         tasks_key=keys.tasks,
         balanced=config.train.balanced,
     )
@@ -147,42 +149,51 @@ def jit_step(
 
 
 def compile_step(
-    step: jax.stages.Wrapped,
+    config: Config,
+    learner: Learner,
+    sampler: Sampler,
+    mesh: Mesh,
     state: State,
     images: Images,
     key: Key[Array, ""],
     *,
-    at_most: int,
-    mesh: Mesh | None = None,
     on_device: bool | None = None,
-) -> tuple[RunSteps, jax.stages.Compiled]:
-    """Compiles a step of `jit_step` for the values at hand.
+) -> tuple[RunSteps, dict[str, float]]:
+    """Compiles the steps of a run for the values at hand.
 
     Args:
-      step: the step.
+      config: of the run; its `log_every` is the most steps of one call.
+      learner: whose step it is.
+      sampler: draws its tasks.
+      mesh: devices that share them.
       state: as it will be trained; only its shapes matter here, like those of the rest.
       images: of the training split.
       key: PRNG key, folded with the step number.
-      at_most: steps of one call.
-      mesh: the devices that the step was made for. Default: the first one.
       on_device: loop over the steps of a call on the device. Default: unless on a CPU
         or streamed.
 
     Returns:
-      ``(run_steps, compiled)``, the latter to ask for its memory.
+      ``(run_steps, costs)``, the costs in time and memory.
+
+    Raises:
+      ValueError: a step needs more memory than its device has.
     """
-    if isinstance(images, TaskStream):
-        on_device, source = False, images.step(0)
-    else:
-        source = images
+    since = time.perf_counter()
+    streamed = isinstance(images, TaskStream)
+    step = jit_step(learner, sampler, config, mesh, streamed=streamed)
+    source = images.step(0) if isinstance(images, TaskStream) else images
     if on_device is None:
-        on_device = jax.default_backend() != "cpu"
+        on_device = jax.default_backend() != "cpu" and not streamed
     if on_device:
-        loop = _jit_loop(step, at_most, mesh or mesh_of(1))
+        loop = _jit_loop(step, config.train.log_every, mesh)
         program = loop.lower(state, source, key, np.int32(0), np.int32(0)).compile()
-        return _run_loop(program), program
-    program = step.lower(state, source, key, np.int32(0)).compile()
-    return _run_each(program), program
+        run_steps = _run_loop(program)
+    else:
+        program = step.lower(state, source, key, np.int32(0)).compile()
+        run_steps = _run_each(program)
+    seconds = time.perf_counter() - since
+    memory_mb = memory.check_fits(program, config.learner)
+    return run_steps, {"compile_seconds": seconds, "step_memory_mb": memory_mb}
 
 
 def _run_each(step: jax.stages.Compiled) -> RunSteps:
@@ -241,9 +252,7 @@ def _jit_loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.
         _, one_info = jax.eval_shape(step, state, bank, key, first)
         infos = jax.tree.map(lambda leaf: jnp.zeros(at_most, leaf.dtype), one_info)
 
-        def take_step(
-            place: Array, carried: tuple[State, Info]
-        ) -> tuple[State, Info]:
+        def take_step(place: Array, carried: tuple[State, Info]) -> tuple[State, Info]:
             state, info = step(carried[0], bank, key, first + place)
             put = lambda values, value: values.at[place].set(value)  # noqa: E731
             return state, jax.tree.map(put, carried[1], info)
@@ -263,7 +272,7 @@ def time_step(
     key: Key[Array, ""],
     *,
     at_most: int,
-    at_least: float = TIMED_SECONDS,
+    at_least: float = _TIMED_SECONDS,
 ) -> float:
     """Seconds of a step, timed over more and more steps on a copy of the state.
 
@@ -288,7 +297,22 @@ def time_step(
     return seconds / number
 
 
-def steps_for_minutes(minutes: float, seconds_per_step: float) -> int:
-    """The number of steps that a training time holds, at least 1."""
+def steps_for_minutes(
+    train: TrainConfig,
+    run_steps: RunSteps,
+    state: State,
+    images: Images,
+    key: Key[Array, ""],
+) -> int:
+    """The number of steps that `minutes` hold, as the first process times them."""
+    limit = min(_TIMED_SECONDS, 6.0 * train.minutes)
+    each = time_step(
+        run_steps, state, images, key, at_most=train.log_every, at_least=limit
+    )
+    return hosts.of_first(count_steps(train.minutes, each))
+
+
+def count_steps(minutes: float, seconds_per_step: float) -> int:
+    """The number of steps that a time holds, at least 1."""
     # Not cut off: rounding must not cost the last step.
     return max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)

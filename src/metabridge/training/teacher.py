@@ -29,7 +29,7 @@ _TASKS = (
 )
 
 
-def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
+def load_teacher(config: Config, dataset: Dataset) -> Variables | None:
     """What the run named as the teacher has learned; None if none is named.
 
     Args:

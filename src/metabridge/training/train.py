@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,20 +32,17 @@ from metabridge.runs.inputs import (
 from metabridge.runs.loggers import Logger, Loggers, find_loggers
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress
-from metabridge.training.guards import disk, memory, preemption
-from metabridge.training.loop import TakeSteps, fit, restore_or_start, with_length
+from metabridge.training.guards import disk, preemption
+from metabridge.training.loop import TakeSteps, fit, restore_or_start
 from metabridge.training.records import Records
 from metabridge.training.scoring import write_result
 from metabridge.training.step import (
-    TIMED_SECONDS,
     Images,
     RunSteps,
     compile_step,
-    jit_step,
     make_sampler,
     place_images,
     steps_for_minutes,
-    time_step,
 )
 from metabridge.training.teacher import load_teacher
 from metabridge.untrusted import expanded
@@ -90,53 +86,112 @@ def train(
         known = resolve_for_data(config)
         # Only steps that the user gives: a recipe's are no wish to train further.
         more = config.train.steps is not None and further.is_further(folder, known)
-        if not more and (result := run_folder.finished(folder, known)):
+        result = None if more else run_folder.finished(folder, known)
+        if result is not None:
             return result
 
     config, dataset = resolve_with_data(config)
     check_shapes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
+    keys = make_keys(config)
 
-    if folder is None:
-        folder = run_folder.choose(config)
+    folder = run_folder.choose(config) if folder is None else folder
     if not more:
         config = run_folder.check_run(folder, config, resume=resume)
     with run_folder.locked(folder), run_loggers, contextlib.ExitStack() as at_end:
         at_end.callback(give_back_host_memory)
         with contextlib.ExitStack() as closing:
             stop_asked = closing.enter_context(preemption.watched())
-            keys = make_keys(config)
-            key = replicate(keys.train, mesh)
             sampler = make_sampler(config, dataset, keys)
             images = closing.enter_context(
                 place_images(config, dataset, sampler, keys, mesh)
             )
+            key = replicate(keys.train, mesh)
 
             def init() -> State:
                 return replicate(learner.init(keys.init, example_of(dataset)), mesh)
 
             state = init()
             disk.check_space(folder / "checkpoints", state)
-
-            since = time.perf_counter()
-            streamed = isinstance(images, TaskStream)
-            step = jit_step(learner, sampler, config, mesh, streamed=streamed)
-            at_most = config.train.log_every
-            run_steps, program = compile_step(
-                step, state, images, key, at_most=at_most, mesh=mesh
+            run_steps, costs = compile_step(
+                config, learner, sampler, mesh, state, images, key
             )
-            costs = {
-                "compile_seconds": time.perf_counter() - since,
-                "step_memory_mb": memory.check_fits(program, config.learner),
-            }
             if config.train.steps is None:
-                config = with_timed_steps(...)
+                steps = steps_for_minutes(config.train, run_steps, state, images, key)
+                timed = with_steps(config.train, steps)
+                config = dataclasses.replace(config, train=timed)
 
             hosts.wait("run folder checked")
-            if hosts.is_first():
-                if more:
-                    further.begin(folder, config)
-                run_folder.open_run(folder, config, resume=resume)
+            if more and hosts.is_first():
+                further.begin(folder, config)
+            run_folder.open_run(folder, config, resume=resume)
             run_loggers.open(config, folder)
             hosts.wait("run folder opened")
+
+            checkpoints = Checkpoints(folder / "checkpoints")
+            closing.callback(checkpoints.close)
+            train_state = restore_or_start(checkpoints, state, config.train, mesh)
+            done = train_state.progress.step
+            records = Records(folder, run_loggers, config.train.steps, done)
+            closing.callback(records.close)
+            evaluate = evaluator(
+                learner, dataset, dataset.validation, test_shape(config)
+            )
+            progress = fit(
+                train_state,
+                config,
+                mesh,
+                take_steps=make_take_steps(run_steps, images, key, mesh, stop_asked),
+                validate=lambda variables: evaluate(
+                    variables, keys.validation, config.train.validation_tasks
+                ),
+                restore=lambda: restore_or_start(
+                    checkpoints, init(), config.train, mesh
+                ),
+                checkpoints=checkpoints,
+                records=records,
+                stop_asked=stop_asked,
+            )
+        result = write_result(config, dataset, learner, progress, folder, costs)
+        scores = {name: result[name] for name in ("accuracy", "ci95")}
+        run_loggers.log(progress.step, "test", scores)
+        return result
+
+
+def choose_mesh(config: Config) -> Mesh:
+    """The devices that share the tasks of a step.
+
+    Raises:
+      ValueError: they have no arithmetic for the precision, or cannot share the tasks.
+    """
+    build.check_precision(config.model, jax.devices()[0])
+    counts = jax.device_count(), jax.process_count()
+    return mesh_of(build.num_devices(config.train, *counts))
+
+
+def make_take_steps(
+    run_steps: RunSteps,
+    images: Images,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    stop_asked: Callable[[], bool],
+) -> TakeSteps:
+    """Steps on the images of the run, with other tasks after each rollback."""
+    # Several processes agree on where to stop, between records.
+    stop = stop_asked if jax.process_count() == 1 else None
+
+    @functools.lru_cache(maxsize=1)  # a stream begins anew with its key
+    def change_key(rollbacks: int) -> Key[Array, ""]:
+        changed = key
+        if rollbacks:
+            changed = replicate(jax.random.fold_in(key, rollbacks), mesh)
+        if isinstance(images, TaskStream):
+            images.draw_by(changed)
+        return changed
+
+    def take_steps(state: State, progress: Progress, count: int) -> tuple[State, Info]:
+        changed = change_key(progress.rollbacks)
+        return run_steps(state, images, changed, progress.step, count, stop=stop)
+
+    return take_steps

@@ -1,7 +1,6 @@
 """Whether a finished run is reproduced: its data, its checkpoint, its numbers."""
 
 import dataclasses
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -11,14 +10,17 @@ import jax
 import numpy as np
 
 from metabridge import build
-from metabridge.config import Config, to_json
+from metabridge.config import Config
 from metabridge.data.dataset import Dataset
+from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.training import further, scoring, setup
-from metabridge.training.checkpoint.store import DamagedError
+from metabridge.runs.inputs import check_shapes, load_data_of_run
+from metabridge.runs.provenance import environment
+from metabridge.training import further, scoring
+from metabridge.training.checkpoint import DamagedError
 from metabridge.training.train import train
 from metabridge.types import Variables
 from metabridge.untrusted import expanded, read_json
@@ -82,8 +84,8 @@ def verify(
     same = bool(environment) and all(c.outcome == "ok" for c in environment)
     if tolerance is None:
         tolerance = 0.0 if same else TOLERANCE
-    config, dataset = setup.load_of_run(config, data_dir)
-    setup.check_shapes(config, dataset)
+    config, dataset = load_data_of_run(config, data_dir)
+    check_shapes(config, dataset)
     found = dataset.fingerprint()
     checks.append(_equal("dataset", recorded.get("dataset", {}), "fingerprint", found))
     learner = build.learner(config, dataset)
@@ -98,7 +100,7 @@ def verify(
         "checks": [check._asdict() for check in checks],
     }
     if file is not None:
-        run_folder.write_json(file, report)
+        write_json(file, report)
     return report
 
 
@@ -148,7 +150,7 @@ def _config_check(recorded: dict[str, Any] | None, config: Config) -> Check:
     if recorded is None:
         return Check("configuration", "unknown", "", "")
     # Options that are newer than the result have their defaults.
-    before, now = _flat(recorded), _flat(json.loads(to_json(config)))
+    before, now = run_folder.flatten(recorded), run_folder.flat_options(config)
     changed = [name for name, value in before.items() if now.get(name) != value]
     if not changed:
         return Check("configuration", "ok", "", "")
@@ -159,19 +161,9 @@ def _config_check(recorded: dict[str, Any] | None, config: Config) -> Check:
     return Check("configuration", "differs", *pairs)
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
-    for section, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{section}.{name}": one for name, one in value.items()}
-        else:
-            flat[section] = value
-    return flat
-
-
 def _environment_checks(recorded: dict[str, Any]) -> list[Check]:
     """Versions, devices and machine, of those that were recorded."""
-    before, now = _flat(recorded), _flat(run_folder.environment())
+    before, now = run_folder.flatten(recorded), run_folder.flatten(environment())
     return [
         Check(
             name.removeprefix("versions."),
@@ -195,7 +187,7 @@ def _scores(
 ) -> list[Check]:
     """The best checkpoint and what it reaches."""
     try:
-        best, state, contents = scoring.restored(
+        best, state, contents = scoring.restore(
             config, dataset, learner, run_dir, best=True
         )
     except DamagedError as error:
@@ -204,7 +196,9 @@ def _scores(
         _equal("best step", result, "best_step", best.step),
         _equal("checkpoint", recorded.get("checkpoint", {}), "digest", contents),
     ]
-    now = scoring.scored(config, dataset, learner, variables_of(state))
+    variables = variables_of(state)
+    config, learner = scoring.tune_head(config, dataset, learner, variables)
+    now = scoring.score(config, dataset, learner, variables, "test")
     for name in _NUMBERS:
         close = abs(now[name] - result[name]) <= tolerance
         shown = [f"{100 * value:.6g} %" for value in (result[name], now[name])]
@@ -231,7 +225,7 @@ def _retrained(
         stages = further.configs_of(again, further.stages(run_dir))
         *_, trained = (train(stage, folder, resume=True) for stage in stages)
         runs = [
-            scoring.restored(config, dataset, learner, each, best=False)
+            scoring.restore(config, dataset, learner, each, best=False)
             for each in (run_dir, folder)
         ]
     checks = [

@@ -91,6 +91,4 @@ def _error(found: str, learner: LearnerConfig) -> DivergenceError:
             f"The inner loop may have diverged: its `inner_lr` is {learner.inner_lr}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
         )
-    return DivergenceError(
-        f"{found}; the last checkpoint before it is kept. {advice}"
-    )
+    return DivergenceError(f"{found}; the last checkpoint before it is kept. {advice}")
