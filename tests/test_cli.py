@@ -225,7 +225,7 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_teacher_of_another_kind_is_refused(
+def test_a_load_teacher_another_kind_is_refused(
     run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"

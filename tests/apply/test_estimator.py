@@ -21,7 +21,7 @@ from metabridge import FewShotClassifier
 from metabridge.data import episodes
 from metabridge.evaluation import evaluator
 from metabridge.runs import folder as run_folder
-from metabridge.training import setup
+from metabridge.runs import inputs
 from metabridge.types import TaskShape
 from tests.apply import bodies
 
@@ -39,7 +39,7 @@ def fitted(body=BODY, **options) -> FewShotClassifier:
 
 def test_three_lines_on_a_run(run: Path) -> None:
     config = run_folder.read_config(run)
-    split = setup.load(config).test
+    split = inputs.load_data(config).test
     train = np.arange(len(split.images)) % 8 < 4
     names = np.asarray(split.class_names)[split.labels]
     classifier = metabridge.FewShotClassifier(run)

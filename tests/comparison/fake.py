@@ -35,4 +35,4 @@ def finished_run(folder: Path, config: Config, *accuracies: float) -> None:
         "peak_memory_mb": 1234.0,
         "step_memory_mb": 56.0,
     }
-    run_folder.write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)

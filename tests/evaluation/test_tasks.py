@@ -8,7 +8,7 @@ import pytest
 
 from metabridge import heads
 from metabridge.data import Dataset, episodes
-from metabridge.evaluation import tasks as evaluation
+from metabridge import evaluation
 from metabridge.learners import anil, class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.types import TaskShape

@@ -19,9 +19,9 @@ from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
-from metabridge.parallel.mesh import everywhere, mesh_of
-from metabridge.training import setup
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.parallel.mesh import mesh_of, replicate
+from metabridge.runs import inputs
+from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.loop import Plan, fit
 from tests import toy
 
@@ -48,17 +48,17 @@ class FakeRun:
         """Trains from the newest checkpoint to the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = Checkpoints(self.folder / "checkpoints")
-        keys = setup.keys_of(self.config)
+        keys = inputs.make_keys(self.config)
         mesh = mesh_of(1)
         plan = Plan(
             config=self.config,
             mesh=mesh,
-            key=everywhere(keys.train, mesh),
+            key=replicate(keys.train, mesh),
             key_validation=keys.validation,
             run_steps=self._run_steps,
             images=image_bank(toy.dataset().train),  # no fake step looks at it
             validate=self._validate,
-            start=lambda: everywhere(self._start(), mesh),
+            start=lambda: replicate(self._start(), mesh),
             checkpoints=checkpoints,
             run_dir=self.folder,
             stopping=self.stopping,
@@ -71,7 +71,7 @@ class FakeRun:
     def restored(self, *, best: bool = False) -> tuple[Progress, State]:
         """The newest checkpoint, or the best."""
         checkpoints = Checkpoints(self.folder / "checkpoints", read_only=True)
-        plateau = setup.plateau_rule(self.config.train)[1]
+        plateau = plateau_rule(self.config.train)[1]
         found = checkpoints.restore(self._start(), plateau, best=best)
         checkpoints.close()
         assert found is not None

@@ -21,9 +21,9 @@ import jax.numpy as jnp, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.guards.disk import check_space
-from metabridge.training.checkpoint.integrity import digest
+from metabridge.training.checkpoint import digest
 
 logging.basicConfig(format="%(message)s")
 assert jax.process_count() == 2

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.training.checkpoint.store import Checkpoints, DamagedError
+from metabridge.training.checkpoint import Checkpoints, DamagedError
 from metabridge.training.train import train
 from tests.training.checkpoint.test_store import PLATEAU, filled, kept, progress, state
 from tests.training.conftest import Run

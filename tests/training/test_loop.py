@@ -146,11 +146,11 @@ def toy_start(config: Any) -> State:
     from metabridge.config import resolve
     from metabridge.data import load_dataset
     from metabridge.data.sampler import example_of
-    from metabridge.training import setup
+    from metabridge.runs import inputs
 
     config = resolve(config)
     dataset = load_dataset(config.data.dataset)
-    keys = setup.keys_of(config)
+    keys = inputs.make_keys(config)
     return build.learner(config, dataset).init(keys.init, example_of(dataset))
 
 

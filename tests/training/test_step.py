@@ -20,7 +20,8 @@ from metabridge.learners import Info, State
 from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
-from metabridge.training import setup, train
+from metabridge.runs import inputs
+from metabridge.training import train
 from metabridge.training import step as step_module
 from metabridge.training.step import compiled, jitted, steps_within
 from tests import toy
@@ -53,9 +54,9 @@ def test_steps_that_fit_a_time_leave_the_state_alone(
 def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) -> None:
     config = resolve(toy.config(images))
     dataset = load_dataset(config.data.dataset)
-    keys = setup.keys_of(config)
+    keys = inputs.make_keys(config)
     learner = build.learner(config, dataset)
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, mesh_of(1))
+    step = jit_step(learner, make_sampler(config, dataset, keys), config, mesh_of(1))
     bank = image_bank(dataset.train)
     results = {}
     for on_device in (False, True):

@@ -175,4 +175,4 @@ def test_nothing_to_verify(
 def test_nothing_anywhere(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         verify(tmp_path)
-    assert run_folder.environment()["processes"] == 1
+    assert environment()["processes"] == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress
 
 PLATEAU = {"scale": jnp.asarray(0.5)}
 

@@ -84,7 +84,7 @@ import resource, sys
 from pathlib import Path
 import jax, numpy as np
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress
 
 def state(size):
     values = np.random.default_rng(0).normal(size=size).astype(np.float32)
