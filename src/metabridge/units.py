@@ -1,5 +1,7 @@
 """Sizes and durations as text."""
 
+_LONGEST = 200
+
 
 def format_bytes(size: int | float) -> str:
     """Three digits in kB, MB, GB or TB: ``1.23 GB``."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metabridge.config import Config, with_steps
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter
 

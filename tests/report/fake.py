@@ -6,6 +6,7 @@ from typing import Any
 
 from metabridge.config import Config, DataConfig, resolve, with_steps
 from metabridge.config.sections import TrainConfig
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter
 

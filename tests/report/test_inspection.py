@@ -10,8 +10,8 @@ import pytest
 from metabridge.data.dataset import Dataset
 from metabridge.report import inspection
 from metabridge.report.runs import Run, read
-from metabridge.runs.folder import RunError
 from metabridge.runs import inputs
+from metabridge.runs.folder import RunError
 from metabridge.training.scoring import evaluate_run
 
 pytestmark = pytest.mark.extended

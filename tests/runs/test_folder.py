@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from metabridge.config import Config, DataConfig, resolve
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 from metabridge.training import RunError
 
 CONFIG = resolve(Config())
@@ -65,7 +67,9 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 _HOLDS = """
 import sys, time
 from pathlib import Path
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 with run_folder.locked(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(600)

@@ -1,11 +1,9 @@
-"""What a configuration comes to: keys of their own, task shapes, checks."""
+"""Inputs of a run: keys of their own, task shapes, data that may have moved."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -119,14 +117,3 @@ def test_convolutions_need_sixteen_pixels() -> None:
     inputs.check_shapes(config, with_images(16, 16))
     with pytest.raises(ValueError, match=r"resnet12 .* has 16x15; pass --image-size"):
         inputs.check_shapes(config, with_images(16, 15))
-
-
-def test_plateau_rule_waits_for_its_patience() -> None:
-    rule, state = plateau_rule(TrainConfig(patience=2))
-    scales: list[float] = []
-    for error in (0.5, 0.4, 0.4, 0.3, 0.35, 0.3, 0.4, 0.4, 0.2):
-        updated = rule.update(jnp.zeros(()), state, value=jnp.asarray(error))
-        state: Any = updated[1]
-        scales.append(float(state.scale))
-    # Two validations in a row without progress lower the rate, and so do the next two.
-    np.testing.assert_allclose(scales, [1.0] * 5 + [0.1] * 2 + [0.01] * 2, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Loggers: what they are told, and that a run does not end for them."""
 
+import importlib
 import json
 import logging
 import sys
@@ -15,12 +16,12 @@ from metabridge.runs.loggers import (
     Loggers,
     MLflowLogger,
     WandbLogger,
-    _logger,
     find_loggers,
 )
 from metabridge.training import DivergenceError, Logger, train
-from metabridge.training import train as loop
 from tests import toy
+
+loop = importlib.import_module("metabridge.training.train")
 
 
 class Own:
@@ -126,7 +127,7 @@ def test_failing_loggers_are_left_out_and_the_run_goes_on(
 def test_a_run_that_fails_says_so(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverged(plan: Any, state: Any) -> None:
+    def diverged(*arguments: Any, **options: Any) -> None:
         raise DivergenceError("lost")
 
     monkeypatch.setattr(loop, "fit", diverged)
@@ -192,11 +193,10 @@ def test_both_keep_their_names_in_one_file(
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
     monkeypatch.setitem(sys.modules, "mlflow", FakeMLflow())
     (folder / "loggers.json").write_text("{")  # damaged: begun anew
-    told = Loggers(find_loggers(["wandb", "mlflow", "wandb"]))
-    told.open(toy.config(Path("images")), folder)
+    with Loggers(find_loggers(["wandb", "mlflow", "wandb"])) as loggers:
+        loggers.open(toy.config(Path("images")), folder)
     names = json.loads((folder / "loggers.json").read_text())
     assert names == {"wandb": "abc", "mlflow": "r1"}
-    told.close(failed=False)
 
 
 def test_a_resumed_run_may_have_other_loggers(
@@ -226,4 +226,4 @@ def test_what_is_no_logger() -> None:
         find_loggers(["comet"])
     lacking: Any = types.SimpleNamespace(log=print)
     with pytest.raises(TypeError, match="lacks `open`, `log` or `close`"):
-        _logger(lacking)
+        find_loggers([lacking])

@@ -16,9 +16,9 @@ from metabridge.data.sampler import example_of
 from metabridge.learners import State
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter, read_metrics
-from metabridge.runs import inputs
 from metabridge.training import DivergenceError, RunError, train
 from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.loop import plateau_rule
 from tests import toy
 from tests.training.conftest import Run
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import environment
 from metabridge.training import RunError, train
 from metabridge.training.verify import table, verify
 from tests import toy

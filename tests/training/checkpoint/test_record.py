@@ -21,7 +21,7 @@ def write(folder: Path, values: Any) -> Path:
 
 
 def values() -> dict[str, Any]:
-    return record.written(PROGRESS, PARAMS, validated=False, digest="ab")
+    return record.make_record(PROGRESS, PARAMS, validated=False, digest="ab")
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:

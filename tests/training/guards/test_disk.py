@@ -128,9 +128,3 @@ def test_a_disk_that_is_full_while_saving(last: str, tmp_path: Path) -> None:
         "free some space, and run the same command again with --resume"
     )
     assert after == "100 ['100', '200']"
-
-
-def test_errors_fit_on_a_line() -> None:
-    assert disk.shortened(ValueError("a\n b")) == "a b"
-    assert disk.shortened(ValueError()) == "ValueError"
-    assert len(disk.shortened(ValueError("a" * 1000))) < 210

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge import heads
+from metabridge import evaluation, heads
 from metabridge.data import Dataset, episodes
-from metabridge import evaluation
+from metabridge.evaluation import features
 from metabridge.learners import anil, class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.types import TaskShape
@@ -103,14 +103,14 @@ def test_a_bank_that_does_not_fit_is_done_without(
     banks = []
     in_batches = evaluation.in_batches
     monkeypatch.setattr(
-        evaluation,
+        features,
         "in_batches",
         lambda *rows: banks.append(rows) or in_batches(*rows),
     )
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank - 1)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 3 * bank - 1)
     np.testing.assert_allclose(evaluate(variables, KEY, 12), whole, rtol=1e-6)
     assert not banks
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 3 * bank)
     assert evaluate(variables, KEY, 12) == whole
     assert banks
 
@@ -129,7 +129,7 @@ def test_the_best_of_several_heads_is_found(
         place = (learner, offered, dataset, dataset.test, SHAPE)
         assert evaluation.best_head(*place, **options) == best
     # Nor does it matter whether the features of the split fit.
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 1)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 1)
     place = (learner, [wrong, centroid], dataset, dataset.test, SHAPE)
     assert evaluation.best_head(*place, **options) == 1
 
