@@ -16,6 +16,7 @@ from metabridge.runs.loggers import (
     Loggers,
     MLflowLogger,
     WandbLogger,
+    _find_logger,
     find_loggers,
 )
 from metabridge.training import DivergenceError, Logger, train
@@ -226,4 +227,4 @@ def test_what_is_no_logger() -> None:
         find_loggers(["comet"])
     lacking: Any = types.SimpleNamespace(log=print)
     with pytest.raises(TypeError, match="lacks `open`, `log` or `close`"):
-        find_loggers([lacking])
+        _find_logger(lacking)
