@@ -43,7 +43,7 @@ from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import scoring
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
 from metabridge.training.loop import plateau_rule
 from metabridge.training.step import jit_step, make_sampler
 
@@ -243,12 +243,13 @@ def _outcome(folder: Path) -> dict[str, Any]:
     config = run_folder.read_config(folder)
     dataset = inputs.load_data(config)
     learner = build.learner(config, dataset)
-    newest, _, contents = scoring.restore(config, dataset, learner, folder, best=False)
+    run = scoring.LoadedRun(folder, config, dataset, learner)
+    newest = scoring.restore(run, best=False)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     names = ("accuracy", "ci95", "best_step", "validation_accuracy", "train_steps")
     return {
-        "final step": newest.step,
-        "final state": contents,
+        "final step": newest.progress.step,
+        "final state": digest(newest.arrays),
         "scored": result["provenance"]["checkpoint"],
         **{name: result[name] for name in names},
     }
@@ -371,7 +372,7 @@ def overhead(
         before = statistics.mean(steps(_BEHIND))
         plain.append(before)
         since = time.perf_counter()
-        checkpoints.save(Progress(number, 0.0, 0.5, 0.5, 0), state, plateau)
+        checkpoints.save(TrainState(Progress(number, 0.0, 0.5, 0.5, 0), state, plateau))
         calls.append(time.perf_counter() - since)
         behind = steps(_BEHIND)
         stalls.append(sum(behind) - len(behind) * before)

@@ -13,6 +13,7 @@ from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run, result_of
 from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
+from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import RunError, scoring
@@ -24,7 +25,8 @@ def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> Non
     config = run_folder.read_config(run)
     dataset = inputs.load_data(config)
     learner = build.learner(config, dataset)
-    expected, _ = scoring.best_variables(config, dataset, learner, run)
+    loaded = scoring.LoadedRun(run, config, dataset, learner)
+    expected = variables_of(scoring.restore(loaded).state)
     jax.tree.map(np.testing.assert_array_equal, body.variables, expected)
     assert (body.mean, body.std) == (dataset.mean, dataset.std)
     assert body.shapes == ((8, 8, 1), 8)

@@ -26,7 +26,7 @@ from metabridge.runs.loggers import Loggers
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.loop import fit, plateau_rule, restore_or_start
 from metabridge.training.records import Records
-from metabridge.training.train import make_take_steps
+from metabridge.training.step import make_take_steps
 from tests import toy
 
 Loss = Callable[[int, float], float]
@@ -97,7 +97,6 @@ class FakeRun:
     def _run_steps(
         self,
         state: State,
-        images: Any,
         key: jax.Array,
         first: int,
         count: int,

@@ -13,7 +13,7 @@ import pytest
 
 from metabridge import build
 from metabridge.config import Config, TrainConfig, resolve
-from metabridge.data.episodes import ImageBank, image_bank
+from metabridge.data.episodes import ImageBank
 from metabridge.data.sampler import example_of
 from metabridge.data.stream import TaskStream
 from metabridge.learners import Info, State
@@ -41,17 +41,15 @@ def test_steps_that_fit_a_time_leave_the_state_alone(
     clock = types.SimpleNamespace(perf_counter=lambda: now[0])
     monkeypatch.setattr(step_module, "time", clock)
 
-    def run_steps(
-        state: State, bank: Any, key: Any, first: int, count: int
-    ) -> tuple[State, Info]:
-        del bank, key, first
+    def run_steps(state: State, key: Any, first: int, count: int) -> tuple[State, Info]:
+        del key, first
         assert count <= 8
         seen.append(state)
         now[0] += 0.1 if len(seen) == 1 else 0.004 * count  # the first is slower
         return state, Info(*[jnp.zeros(count)] * 3)
 
     state = State({"w": jnp.ones(2)}, {}, {}, jnp.zeros((), jnp.int32))
-    rest = run_steps, state, image_bank(toy.dataset().train), jax.random.key(0)
+    rest = run_steps, state, jax.random.key(0)
     train = TrainConfig(minutes=0.01, log_every=8)
     assert steps_for_minutes(train, *rest) == 150  # of 4 ms
     assert all(given.params["w"] is not state.params["w"] for given in seen)
@@ -79,7 +77,7 @@ def test_images_are_on_the_device_or_streamed(images: Path, streamed: bool) -> N
     config = toy.config(images, stream=streamed)
     run_steps, state, source, keys, costs = made(config)
     assert isinstance(source, TaskStream if streamed else ImageBank)
-    state, info = run_steps(state, source, keys.train, 0, 2)
+    state, info = run_steps(state, keys.train, 0, 2)
     assert int(state.step) == 2
     assert info.loss.shape == (2,)
     assert costs["step_memory_mb"] > 0
@@ -92,9 +90,9 @@ def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) ->
     results = {}
     for on_device in (False, True):
         config = toy.config(images, log_every=4)
-        run_steps, state, bank, keys, _ = made(config, on_device=on_device)
-        state, first = run_steps(state, bank, keys.train, 0, 4)
-        state, second = run_steps(state, bank, keys.train, 4, 3)
+        run_steps, state, _, keys, _ = made(config, on_device=on_device)
+        state, first = run_steps(state, keys.train, 0, 4)
+        state, second = run_steps(state, keys.train, 4, 3)
         told = jax.tree.map(lambda *parts: np.concatenate(parts), first, second)
         results[on_device] = state, told
     (state, told), (other, others) = results.values()

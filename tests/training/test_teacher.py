@@ -27,9 +27,9 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs.inputs import load_data, make_keys
 from metabridge.runs.metrics import read_metrics
 from metabridge.training import RunError, train
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.loop import plateau_rule
-from metabridge.training.scoring import best_variables
+from metabridge.training.scoring import LoadedRun, restore
 from metabridge.training.teacher import load_teacher
 from metabridge.types import Variables
 from tests import toy
@@ -45,7 +45,7 @@ def write_teacher(config: Config, folder: Path) -> Variables:
     state = init(make_keys(config).init, example_of(dataset))
     checkpoints = Checkpoints(folder / "checkpoints")
     plateau = plateau_rule(config.train)[1]
-    checkpoints.save(Progress(1, 0.0, 0.5, 0.5, 0), state, plateau)
+    checkpoints.save(TrainState(Progress(1, 0.0, 0.5, 0.5, 0), state, plateau))
     checkpoints.close()
     return variables_of(state)
 
@@ -77,8 +77,8 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     shutil.rmtree(tmp_path / "teacher")
     dataset = load_data(student)
     built = build.learner(student, dataset)
-    progress = best_variables(student, dataset, built, tmp_path / "student")[1]
-    assert progress.step in (2, 4, 6)
+    run = LoadedRun(tmp_path / "student", student, dataset, built)
+    assert restore(run).progress.step in (2, 4, 6)
     with pytest.raises(RunError, match="holds no run"):
         train(student, tmp_path / "another")
 

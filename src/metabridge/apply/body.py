@@ -21,12 +21,11 @@ from metabridge.config import (
 )
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
-from metabridge.learners import Learner
+from metabridge.learners import Learner, variables_of
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.runs import inputs
 from metabridge.runs.provenance import environment
-from metabridge.training import scoring
+from metabridge.training.scoring import load_run, restore
 from metabridge.types import Variables
 
 
@@ -104,9 +103,8 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
     """
-    config, dataset = inputs.load_data_of_run(run_folder.read_config(run_dir), data_dir)
-    learner = build.learner(config, dataset)
-    variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
+    _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
+    variables = variables_of(restore(run).state)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
     result = result_of(run_dir)
     return Body(

@@ -13,10 +13,10 @@ from metabridge.config import Config, EvaluationConfig
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
-from metabridge.learners import Learner
+from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run
 from metabridge.runs import inputs
-from metabridge.training.scoring import best_variables
+from metabridge.training.scoring import LoadedRun, restore
 from metabridge.types import Examples, TaskShape, Variables
 
 SHOWN_CLASSES, SHOWN_IMAGES = 8, 24
@@ -75,7 +75,8 @@ def inspect(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Inspect
     """
     config = dataclasses.replace(config, evaluation=_chosen(config.evaluation, run))
     learner = build.learner(config, dataset)
-    variables, _ = best_variables(config, dataset, learner, run.folder)
+    loaded = LoadedRun(run.folder, config, dataset, learner)
+    variables = variables_of(restore(loaded).state)
     shape = inputs.test_shape(config)
     return Inspection(
         _confidences(learner, variables, dataset, shape, drawn),

@@ -124,14 +124,10 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
 def open_run(folder: Path, config: Config, *, resume: bool) -> None:
     """Makes the folder of a new run, or checks that of one to resume.
 
-    Of several processes the first one writes.
-
     Raises:
       RunError: the folder cannot serve, as `check_run` says.
     """
     check_run(folder, config, resume=resume)
-    if not hosts.is_first():
-        return
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
         write_text(folder / "config.json", configs.to_json(config))

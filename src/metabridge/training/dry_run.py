@@ -55,7 +55,7 @@ def dry_run(config: Config) -> dict[str, Any]:
             config, learner, sampler, mesh, state, images, key
         )
         at_most = config.train.log_every
-        seconds = time_step(run_steps, state, images, key, at_most=at_most)
+        seconds = time_step(run_steps, state, key, at_most=at_most)
     give_back_host_memory()
     if config.train.steps is None:
         steps = count_steps(config.train.minutes, seconds)

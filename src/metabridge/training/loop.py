@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from metabridge.config import Config, TrainConfig, images_per_step
 from metabridge.evaluation import Score
-from metabridge.learners import Info, State, variables_of
+from metabridge.learners import State, variables_of
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import replicate
 from metabridge.training.checkpoint import START, Checkpoints, Progress, TrainState
@@ -28,11 +28,8 @@ from metabridge.training.guards.divergence import (
 )
 from metabridge.training.guards.preemption import Preempted
 from metabridge.training.records import Records
+from metabridge.training.step import TakeSteps
 from metabridge.types import Variables
-
-TakeSteps = Callable[[State, Progress, int], tuple[State, Info]]
-"""``take_steps(state, progress, count)``: the state after at most so many more steps,
-and their metrics ``[steps]``. The state is donated."""
 
 
 def fit(
@@ -90,7 +87,7 @@ def fit(
             train_state = _with_score(train_state, score, train, mesh)
             records.validated(train_state.progress, score)
         if save:
-            checkpoints.save(*train_state, validated=at_pause)
+            checkpoints.save(train_state, validated=at_pause)
             saved_at = time.monotonic()
         if stop:
             checkpoints.wait()

@@ -7,6 +7,7 @@ a step are sent to the device for it.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
 from metabridge.config import Config, MTLConfig, TrainConfig
 from metabridge.data import episodes, stream
@@ -34,15 +35,18 @@ from metabridge.parallel.mesh import (
     sharding,
 )
 from metabridge.runs.inputs import Keys, train_shape
+from metabridge.training.checkpoint import Progress
 from metabridge.training.guards import memory
 
 Images = episodes.ImageBank | TaskStream
 """Images of the training split, on the device or on their way from the host."""
 RunSteps = Callable[..., tuple[State, Info]]
-"""``run_steps(state, images, key, first, count)`` takes the steps ``first, first + 1,
-...``, at most as many as it was compiled for, and returns the state after them and
-their metrics, ``[count]``. The state is donated. A function `stop` may be given as
-well: once it is true, no further step is begun, where steps are calls of their own."""
+"""``run_steps(state, key, first, count)`` takes the steps ``first, first + 1, ...``, at
+most as many as it was compiled for, and returns the state after them and their metrics,
+``[count]``. The state is donated. A function `stop` may be given as well: once it is
+true, no further step is begun, where steps are calls of their own."""
+TakeSteps = Callable[[State, Progress, int], tuple[State, Info]]
+"""``take_steps(state, progress, count)``: the same from where a run stands."""
 _TIMED_SECONDS = 1.0
 
 
@@ -108,33 +112,22 @@ def jit_step(
     if streamed:
         of_source = episodes.TaskImages._make((TASKS, TASKS, REPLICATED))
 
-    def of_tasks(
-        state: State,
-        source: episodes.ImageBank | episodes.TaskImages,
-        keys: Key[Array, "T"],
-        numbers: Int[Array, "T"],
-        step_keys: Key[Array, "T"],
-    ) -> Means:
+    def of_tasks(state, source, keys, numbers, step_keys) -> Means:
         batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
         return learner.gradient(step_keys, state, batch)
 
-    def of_device(*arguments: Any) -> Means:
-        return mean(of_tasks(*arguments))
-
     def step(
-        state: State,
-        source: episodes.ImageBank | episodes.TaskImages,
-        key: Key[Array, ""],
-        number: Array,
+        state: State, source: Any, key: Key[Array, ""], number: Array
     ) -> tuple[State, Info]:
         keys, numbers, key_step = task_keys(key, number, num_tasks)
         step_keys = keys_of_tasks(key_step, num_tasks)
+        gradient_of = of_tasks
         if learner.tasks_apart and mesh.size > 1:
             specs = (REPLICATED, of_source, TASKS, TASKS, TASKS)
+            of_device = lambda *arguments: mean(of_tasks(*arguments))  # noqa: E731
             gradient_of = over_tasks(of_device, mesh, specs, REPLICATED)
         else:
             keys = jax.lax.with_sharding_constraint(keys, sharding(mesh, TASKS))
-            gradient_of = of_tasks
         averaged = gradient_of(state, source, keys, numbers, step_keys)
         return learner.update(state, averaged)
 
@@ -159,14 +152,14 @@ def compile_step(
     *,
     on_device: bool | None = None,
 ) -> tuple[RunSteps, dict[str, float]]:
-    """Compiles the steps of a run for the values at hand.
+    """Compiles the steps of a run; of state and key only shape and placement matter.
 
     Args:
       config: of the run; its `log_every` is the most steps of one call.
       learner: whose step it is.
-      sampler: draws its tasks.
+      sampler: of its tasks.
       mesh: devices that share them.
-      state: as it will be trained; only its shapes matter here, like those of the rest.
+      state: as it will be trained.
       images: of the training split.
       key: PRNG key, folded with the step number.
       on_device: loop over the steps of a call on the device. Default: unless on a CPU
@@ -178,85 +171,75 @@ def compile_step(
     Raises:
       ValueError: a step needs more memory than its device has.
     """
-    since = time.perf_counter()
+    since, zero = time.perf_counter(), np.int32(0)
     streamed = isinstance(images, TaskStream)
     step = jit_step(learner, sampler, config, mesh, streamed=streamed)
-    source = images.step(0) if isinstance(images, TaskStream) else images
     if on_device is None:
         on_device = jax.default_backend() != "cpu" and not streamed
     if on_device:
         loop = _jit_loop(step, config.train.log_every, mesh)
-        program = loop.lower(state, source, key, np.int32(0), np.int32(0)).compile()
-        run_steps = _run_loop(program)
+        program = loop.lower(state, images, key, zero, zero).compile()
+        run_steps = functools.partial(_run_loop, program, images)
     else:
-        program = step.lower(state, source, key, np.int32(0)).compile()
-        run_steps = _run_each(program)
-    seconds = time.perf_counter() - since
-    memory_mb = memory.check_fits(program, config.learner)
-    return run_steps, {"compile_seconds": seconds, "step_memory_mb": memory_mb}
+        program = step.lower(state, _source(images, 0), key, zero).compile()
+        run_steps = functools.partial(_run_each, program, images)
+    costs = {"compile_seconds": time.perf_counter() - since}
+    costs["step_memory_mb"] = memory.check_fits(program, config.learner)
+    return run_steps, costs
 
 
-def _run_each(step: jax.stages.Compiled) -> RunSteps:
+def _source(images: Images, number: int) -> episodes.ImageBank | episodes.TaskImages:
+    return images.step(number) if isinstance(images, TaskStream) else images
+
+
+def _run_each(
+    step: jax.stages.Compiled,
+    images: Images,
+    state: State,
+    key: Key[Array, ""],
+    first: int,
+    count: int,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[State, Info]:
     # An accelerator computes one step while the next one is sent to it. The virtual
     # devices of a CPU lack the threads for two at once, and would wait for ever.
     ahead = 1 if jax.default_backend() == "cpu" else 2
-
-    def run_steps(
-        state: State,
-        images: Images,
-        key: Key[Array, ""],
-        first: int,
-        count: int,
-        stop: Callable[[], bool] | None = None,
-    ) -> tuple[State, Info]:
-        infos: list[Info] = []
-        for number in range(first, first + count):
-            jax.block_until_ready(infos[-ahead:][:1])
-            if stop is not None and infos and stop():
-                break
-            source = images.step(number) if isinstance(images, TaskStream) else images
-            state, info = step(state, source, key, np.int32(number))
-            infos.append(info)
-        on_host = jax.device_get(infos)
-        return state, jax.tree.map(lambda *values: np.stack(values), *on_host)
-
-    return run_steps
+    infos: list[Info] = []
+    for number in range(first, first + count):
+        jax.block_until_ready(infos[-ahead:][:1])
+        if stop is not None and infos and stop():
+            break
+        state, info = step(state, _source(images, number), key, np.int32(number))
+        infos.append(info)
+    on_host = jax.device_get(infos)
+    return state, jax.tree.map(lambda *values: np.stack(values), *on_host)
 
 
-def _run_loop(loop: jax.stages.Compiled) -> RunSteps:
-    def run_steps(
-        state: State,
-        bank: episodes.ImageBank,
-        key: Key[Array, ""],
-        first: int,
-        count: int,
-        stop: Callable[[], bool] | None = None,
-    ) -> tuple[State, Info]:
-        del stop
-        state, infos = loop(state, bank, key, np.int32(first), np.int32(count))
-        return state, jax.tree.map(lambda v: v[:count], jax.device_get(infos))
-
-    return run_steps
+def _run_loop(
+    loop: jax.stages.Compiled,
+    images: Images,
+    state: State,
+    key: Key[Array, ""],
+    first: int,
+    count: int,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[State, Info]:
+    del stop  # it is looked at between calls
+    state, infos = loop(state, images, key, np.int32(first), np.int32(count))
+    return state, jax.tree.map(lambda v: v[:count], jax.device_get(infos))
 
 
 def _jit_loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.Wrapped:
     """``loop(state, bank, key, first, count)``: one program for any number of steps."""
 
-    def loop(
-        state: State,
-        bank: episodes.ImageBank,
-        key: Key[Array, ""],
-        first: Array,
-        count: Array,
-    ) -> tuple[State, Info]:
-        _, one_info = jax.eval_shape(step, state, bank, key, first)
-        infos = jax.tree.map(lambda leaf: jnp.zeros(at_most, leaf.dtype), one_info)
-
+    def loop(state, bank, key, first, count) -> tuple[State, Info]:
         def take_step(place: Array, carried: tuple[State, Info]) -> tuple[State, Info]:
             state, info = step(carried[0], bank, key, first + place)
             put = lambda values, value: values.at[place].set(value)  # noqa: E731
             return state, jax.tree.map(put, carried[1], info)
 
+        _, info = jax.eval_shape(step, state, bank, key, first)
+        infos = jax.tree.map(lambda leaf: jnp.zeros(at_most, leaf.dtype), info)
         return jax.lax.fori_loop(0, count, take_step, (state, infos))
 
     replicated = sharding(mesh, REPLICATED)
@@ -265,10 +248,36 @@ def _jit_loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.
     )
 
 
+def make_take_steps(
+    run_steps: RunSteps,
+    images: Images,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    stop_asked: Callable[[], bool],
+) -> TakeSteps:
+    """Makes the function that takes steps of a run: on other tasks after a rollback."""
+    # Several processes agree on where to stop, between records.
+    stop = stop_asked if jax.process_count() == 1 else None
+
+    @functools.lru_cache(maxsize=1)  # a stream begins anew with its key
+    def change_key(rollbacks: int) -> Key[Array, ""]:
+        changed = key
+        if rollbacks:
+            changed = replicate(jax.random.fold_in(key, rollbacks), mesh)
+        if isinstance(images, TaskStream):
+            images.draw_by(changed)
+        return changed
+
+    def take_steps(state: State, progress: Progress, count: int) -> tuple[State, Info]:
+        changed = change_key(progress.rollbacks)
+        return run_steps(state, changed, progress.step, count, stop=stop)
+
+    return take_steps
+
+
 def time_step(
     run_steps: RunSteps,
     state: State,
-    images: Images,
     key: Key[Array, ""],
     *,
     at_most: int,
@@ -279,37 +288,31 @@ def time_step(
     Args:
       run_steps: from `compile_step`, as the rest is for it.
       state: where the steps begin; it is not touched.
-      images: of the steps.
       key: PRNG key, folded with the step number.
       at_most: steps of one call.
       at_least: seconds that the timed steps have to take together.
     """
     state = jax.tree.map(jnp.copy, state)
-    state, _ = run_steps(state, images, key, 0, 1)  # the first is slower
+    state, _ = run_steps(state, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
     while seconds < at_least:
         number = 2 * number
         since = time.perf_counter()
         for first in range(0, number, at_most):
-            count = min(at_most, number - first)
-            state, _ = run_steps(state, images, key, first, count)
+            state, _ = run_steps(state, key, first, min(at_most, number - first))
         seconds = time.perf_counter() - since
     return seconds / number
 
 
 def steps_for_minutes(
-    train: TrainConfig,
-    run_steps: RunSteps,
-    state: State,
-    images: Images,
-    key: Key[Array, ""],
+    train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
 ) -> int:
     """The number of steps that `minutes` hold, as the first process times them."""
-    limit = min(_TIMED_SECONDS, 6.0 * train.minutes)
-    each = time_step(
-        run_steps, state, images, key, at_most=train.log_every, at_least=limit
+    at_least = min(_TIMED_SECONDS, 6.0 * train.minutes)
+    seconds = time_step(
+        run_steps, state, key, at_most=train.log_every, at_least=at_least
     )
-    return hosts.of_first(count_steps(train.minutes, each))
+    return hosts.of_first(count_steps(train.minutes, seconds))
 
 
 def count_steps(minutes: float, seconds_per_step: float) -> int:

@@ -2,21 +2,18 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
 
 from metabridge import build
 from metabridge.config import Config, resolve, with_steps
 from metabridge.data.sampler import example_of
-from metabridge.data.stream import TaskStream
 from metabridge.evaluation import evaluator
-from metabridge.learners import Info, State
+from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.parallel.mesh import mesh_of, replicate
@@ -31,16 +28,15 @@ from metabridge.runs.inputs import (
 )
 from metabridge.runs.loggers import Logger, Loggers, find_loggers
 from metabridge.training import further
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.guards import disk, preemption
-from metabridge.training.loop import TakeSteps, fit, restore_or_start
+from metabridge.training.loop import fit, restore_or_start
 from metabridge.training.records import Records
-from metabridge.training.scoring import write_result
+from metabridge.training.scoring import LoadedRun, write_result
 from metabridge.training.step import (
-    Images,
-    RunSteps,
     compile_step,
     make_sampler,
+    make_take_steps,
     place_images,
     steps_for_minutes,
 )
@@ -118,14 +114,15 @@ def train(
                 config, learner, sampler, mesh, state, images, key
             )
             if config.train.steps is None:
-                steps = steps_for_minutes(config.train, run_steps, state, images, key)
+                steps = steps_for_minutes(config.train, run_steps, state, key)
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)
 
             hosts.wait("run folder checked")
-            if more and hosts.is_first():
-                further.begin(folder, config)
-            run_folder.open_run(folder, config, resume=resume)
+            if hosts.is_first():
+                if more:
+                    further.begin(folder, config)
+                run_folder.open_run(folder, config, resume=resume)
             run_loggers.open(config, folder)
             hosts.wait("run folder opened")
 
@@ -153,7 +150,8 @@ def train(
                 records=records,
                 stop_asked=stop_asked,
             )
-        result = write_result(config, dataset, learner, progress, folder, costs)
+        run = LoadedRun(folder, config, dataset, learner)
+        result = write_result(run, progress, costs)
         scores = {name: result[name] for name in ("accuracy", "ci95")}
         run_loggers.log(progress.step, "test", scores)
         return result
@@ -168,30 +166,3 @@ def choose_mesh(config: Config) -> Mesh:
     build.check_precision(config.model, jax.devices()[0])
     counts = jax.device_count(), jax.process_count()
     return mesh_of(build.num_devices(config.train, *counts))
-
-
-def make_take_steps(
-    run_steps: RunSteps,
-    images: Images,
-    key: Key[Array, ""],
-    mesh: Mesh,
-    stop_asked: Callable[[], bool],
-) -> TakeSteps:
-    """Steps on the images of the run, with other tasks after each rollback."""
-    # Several processes agree on where to stop, between records.
-    stop = stop_asked if jax.process_count() == 1 else None
-
-    @functools.lru_cache(maxsize=1)  # a stream begins anew with its key
-    def change_key(rollbacks: int) -> Key[Array, ""]:
-        changed = key
-        if rollbacks:
-            changed = replicate(jax.random.fold_in(key, rollbacks), mesh)
-        if isinstance(images, TaskStream):
-            images.draw_by(changed)
-        return changed
-
-    def take_steps(state: State, progress: Progress, count: int) -> tuple[State, Info]:
-        changed = change_key(progress.rollbacks)
-        return run_steps(state, images, changed, progress.step, count, stop=stop)
-
-    return take_steps

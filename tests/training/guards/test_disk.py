@@ -84,24 +84,27 @@ import resource, sys
 from pathlib import Path
 import jax, numpy as np
 from metabridge.learners import State
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 
 def state(size):
     values = np.random.default_rng(0).normal(size=size).astype(np.float32)
     return State({"w": jax.numpy.asarray(values)}, {}, {}, jax.numpy.asarray(0))
 
+def at(step):
+    return TrainState(Progress(step, 1.0, 0.5, 0.5, 0), state(50_000), {})
+
 folder, last = Path(sys.argv[1]), sys.argv[2]
 checkpoints = Checkpoints(folder)
-checkpoints.save(Progress(100, 1.0, 0.5, 0.5, 0), state(50_000), {})
+checkpoints.save(at(100))
 checkpoints.close()
 checkpoints = Checkpoints(folder)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 try:
     try:
-        checkpoints.save(Progress(200, 2.0, 0.5, 0.5, 0), state(50_000), {})
+        checkpoints.save(at(200))
         if last == "save":
-            checkpoints.save(Progress(300, 3.0, 0.5, 0.5, 0), state(50_000), {})
+            checkpoints.save(at(300))
     finally:
         checkpoints.close()
 except OSError as error:
@@ -109,7 +112,7 @@ except OSError as error:
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 checkpoints = Checkpoints(folder)
 found = checkpoints.restore(state(50_000), {})
-checkpoints.save(Progress(200, 2.0, 0.5, 0.5, 0), state(50_000), {})
+checkpoints.save(at(200))
 checkpoints.close()
 print(found[0].step, sorted(path.name for path in folder.iterdir()))
 """

@@ -1,5 +1,8 @@
-"""The record beside the arrays of a checkpoint, and checks against it."""
+"""The record beside the arrays of a checkpoint, and digests to check both by."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from metabridge.learners import State
-from metabridge.training.checkpoint.integrity import checksum
+from metabridge.parallel.mesh import one_copy
 from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
@@ -45,6 +48,10 @@ class TrainState(NamedTuple):
     plateau: Any
     """State of the rule that lowers the learning rate."""
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        return {"state": self.state, "plateau": self.plateau}
+
 
 class DamageError(Exception):
     """A checkpoint is not what was saved; the message says how.
@@ -72,14 +79,12 @@ class Record(NamedTuple):
     parameters: str | None
 
 
-def make_record(
-    progress: Progress, params: Any, *, validated: bool, digest: str
-) -> dict[str, Any]:
+def make_record(train_state: TrainState, *, validated: bool) -> dict[str, Any]:
     """The JSON values of a record, with a checksum of their own."""
-    values = progress._asdict() | {
+    values = train_state.progress._asdict() | {
         "validated": validated,
-        "digest": digest,
-        "parameters": name_of(shapes_of(params)),
+        "digest": digest(train_state.arrays),
+        "parameters": name_of(shapes_of(train_state.state.params)),
     }
     return values | {"checksum": checksum(values)}
 
@@ -104,12 +109,8 @@ def read(checkpoint: Path) -> Record:
         raise DamageError("its progress is missing", lost=lost) from error
     except (ValueError, AttributeError, TypeError) as error:
         raise DamageError(f"its progress is unreadable, {shortened(error)}") from error
-    return Record(
-        progress,
-        values.get("validated", True),
-        values.get("digest"),
-        values.get("parameters"),
-    )
+    optional = (values.get(name) for name in ("digest", "parameters"))
+    return Record(progress, values.get("validated", True), *optional)
 
 
 def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
@@ -151,21 +152,6 @@ def _metadata(reader: ocp.StandardCheckpointer, checkpoint: Path) -> Any:
     return saved.tree
 
 
-def check_shapes(
-    checkpoint: Path,
-    stored: dict[str, tuple[int, ...]],
-    wanted: dict[str, tuple[int, ...]],
-) -> None:
-    """Refuses parameters of other shapes: Orbax does, with pages of its own state."""
-    for path in {**wanted, **stored}:
-        if stored.get(path) != wanted.get(path):
-            raise ValueError(
-                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
-                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
-                "they have changed since"
-            )
-
-
 def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of all arrays in a tree, by path."""
     leaves = jax.tree.leaves_with_path(tree)
@@ -175,3 +161,25 @@ def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
 def name_of(shapes: dict[str, tuple[int, ...]]) -> str:
     """A checksum of shapes, to tell another model from damaged metadata."""
     return checksum({path: list(shape) for path, shape in shapes.items()})
+
+
+def digest(tree: Any) -> str:
+    """BLAKE2b of every leaf's path, dtype, shape and bytes, in hexadecimal.
+
+    It is the same wherever the arrays are. Those spread over several processes are the
+    same on all of them.
+    """
+    hasher = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        array = np.asarray(one_copy(leaf))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        hasher.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        # As bytes: not all dtypes of JAX have a buffer of their own.
+        hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return hasher.hexdigest()
+
+
+def checksum(values: Mapping[str, Any]) -> str:
+    """BLAKE2b of JSON values, whatever the order of their names."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -18,13 +18,7 @@ from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.runs.folder import RunError
 from metabridge.training.checkpoint import record
-from metabridge.training.checkpoint.integrity import digest
-from metabridge.training.checkpoint.record import (
-    OUR_ERRORS,
-    DamageError,
-    Progress,
-    TrainState,
-)
+from metabridge.training.checkpoint.record import DamageError, TrainState, digest
 from metabridge.training.guards import disk
 from metabridge.units import shortened
 
@@ -52,25 +46,21 @@ class Checkpoints:
         self._writing: int | None = None
         self._failed = False
 
-    def save(
-        self, progress: Progress, state: State, plateau: Any, *, validated: bool = True
-    ) -> None:
+    def save(self, train_state: TrainState, *, validated: bool = True) -> None:
         """Writes a checkpoint in the background; `close` waits for it.
 
         One of the same step that is there already stays, unless only this one has its
         validation. Those of later steps, which a run that went back has left, go.
 
         Args:
-          progress: of the loop.
-          state: of the learner.
-          plateau: of the rule that lowers the learning rate.
-          validated: whether `progress.validation_accuracy` is that of this very state;
-            if not, the checkpoint is never the best one.
+          train_state: what is saved.
+          validated: whether its `validation_accuracy` is that of this very state; if
+            not, the checkpoint is never the best one.
 
         Raises:
           OSError: this one or the one before could not be written.
         """
-        step = progress.step
+        step = train_state.progress.step
         self.wait()
         saved = self._manager.all_steps()
         if step in saved and (step in self._accuracies or not validated):
@@ -80,21 +70,15 @@ class Checkpoints:
                 self._manager.delete(other)
                 self._accuracies.pop(other, None)
         if validated:
-            self._accuracies[step] = progress.validation_accuracy
-        tree = {"state": state, "plateau": plateau}
-        about = record.make_record(
-            progress, state.params, validated=validated, digest=digest(tree)
+            self._accuracies[step] = train_state.progress.validation_accuracy
+        about = record.make_record(train_state, validated=validated)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(train_state.arrays),
+            progress=ocp.args.JsonSave(about),
         )
         self._writing = step
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(tree),
-                    progress=ocp.args.JsonSave(about),
-                ),
-                force=True,
-            )
+            self._manager.save(step, args=arguments, force=True)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -214,18 +198,16 @@ class Checkpoints:
         found = record.read(checkpoint)
         if found.progress.step != step:
             raise DamageError(f"it is of step {found.progress.step}")
-        tree = {"state": state, "plateau": plateau}
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
         stored = record.stored_shapes(checkpoint)
         if found.parameters not in (None, record.name_of(stored)):
             raise DamageError("the metadata of its arrays is not what was saved")
-        record.check_shapes(checkpoint, stored, record.shapes_of(state.params))
+        _check_shapes(checkpoint, stored, record.shapes_of(state.params))
+        example = TrainState(found.progress, state, plateau).arrays
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, example)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(template))
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
-            )["state"]
-        except OUR_ERRORS:
+            arrays = self._manager.restore(step, args=arguments)["state"]
+        except record.OUR_ERRORS:
             raise
         except Exception as error:
             reason = shortened(error).split(" See full")[0]
@@ -233,9 +215,9 @@ class Checkpoints:
                 f"its arrays are unreadable, {reason}",
                 lost=not record.can_be_read(checkpoint),
             ) from error
-        if found.digest not in (None, digest(restored)):
+        if found.digest not in (None, digest(arrays)):
             raise DamageError("its arrays are not what was saved", lost=True)
-        return TrainState(found.progress, restored["state"], restored["plateau"])
+        return TrainState(found.progress, **arrays)
 
     def _warn(self, damaged: dict[int, DamageError], taken: int, *, best: bool) -> None:
         for step in sorted(damaged, reverse=True) if hosts.is_first() else ():
@@ -264,6 +246,21 @@ class Checkpoints:
         for step in damaged:
             self._accuracies.pop(step, None)
         self._manager = self._open_manager()
+
+
+def _check_shapes(
+    checkpoint: Path,
+    stored: dict[str, tuple[int, ...]],
+    wanted: dict[str, tuple[int, ...]],
+) -> None:
+    """Refuses parameters of other shapes: Orbax does, with pages of its own state."""
+    for path in {**wanted, **stored}:
+        if stored.get(path) != wanted.get(path):
+            raise ValueError(
+                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
+                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
+                "they have changed since"
+            )
 
 
 def _advice(damaged: Iterable[DamageError]) -> str:
