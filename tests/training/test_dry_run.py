@@ -46,6 +46,7 @@ def test_a_time_becomes_steps(images: Path) -> None:
     assert report["config"]["train"]["steps"] == report["steps"]
     assert report["train_seconds"] == pytest.approx(600, rel=0.01)
     assert "about 10.0 min" in summary(report | {"train_seconds": 600.0})
+    assert "about 2.1 h" in summary(report | {"train_seconds": 7525.0})
 
 
 def test_what_does_not_fit_is_refused(

@@ -34,7 +34,7 @@ from metabridge.training.teacher import load_teacher
 from metabridge.types import Variables
 from tests import toy
 
-loop = importlib.import_module("metabridge.training.train")
+train_module = importlib.import_module("metabridge.training.train")
 
 
 def write_teacher(config: Config, folder: Path) -> Variables:
@@ -69,8 +69,11 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     chex.assert_trees_all_equal(loaded, variables)
     assert load_teacher(config, load_data(config)) is None
     # The seeds are the same, so the student starts as its teacher, where it rests.
-    monkeypatch.setattr(loop, "write_result", lambda *_: {"accuracy": 0.5, "ci95": 0.1})
-    monkeypatch.setattr(loop, "evaluator", lambda *_: lambda *_: Score(0.5, 0.1, 20))
+    result = {"accuracy": 0.5, "ci95": 0.1}
+    monkeypatch.setattr(train_module, "write_result", lambda *_: result)
+    monkeypatch.setattr(
+        train_module, "evaluator", lambda *_: lambda *_: Score(0.5, 0.1, 20)
+    )
     train(student, tmp_path / "student")
     losses = [record["loss"] for record in read_metrics(tmp_path / "student", "train")]
     np.testing.assert_allclose(losses, 0.0, atol=1e-5)
@@ -83,7 +86,7 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
         train(student, tmp_path / "another")
 
 
-def test_a_load_teacher_another_model_or_other_classes_is_refused(
+def test_a_teacher_of_another_model_or_other_classes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))

@@ -110,7 +110,7 @@ def restore_or_start(
 
 
 def _with_length(state: State, train: TrainConfig, mesh: Mesh) -> State:
-    """The state with a schedule that ends at the last step; see `build.optimizer`."""
+    """The state with a schedule that ends at the last step; see `make_optimizer`."""
     decay_steps = replicate(jnp.asarray(train.steps, jnp.float32), mesh)
     optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
     return state._replace(optimizer=optimizer)
