@@ -8,10 +8,9 @@ import pytest
 
 from metabridge.config import ALGORITHMS, OwnConfig, registration
 from metabridge.heads import centroid
-from metabridge.learners import Learner
-from metabridge.learners.body import embedder, frozen, initialiser
+from metabridge.learners import FrozenBody, Learner
+from metabridge.learners.body import make_embed, make_feature_gradient, make_init
 from metabridge.learners.episodic import query_loss
-from metabridge.learners.outer import feature_gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +34,12 @@ def scaled(model, optimizer, *, init_scale: float, ways: int, num_classes: int):
         classifier = centroid().fit(support, labels, ways=ways)
         return head["scale"] * (query @ classifier.weights + classifier.bias[None])
 
-    adapt, logits, frozen_body = frozen(embedder(model), centroid())
     return Learner(
         "scaled",
-        initialiser(model, optimizer, init_head),
-        feature_gradient(model, query_loss(scores)),
+        make_init(model, optimizer, init_head),
+        make_feature_gradient(model, query_loss(scores)),
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
+        FrozenBody(make_embed(model), lambda _: centroid()),
     )
 
 

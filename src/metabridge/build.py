@@ -188,20 +188,9 @@ def _mtl(
     rows: int,
     teacher: Variables | None,
 ) -> learners.Learner:
-    if options.heads == "class_table":
-        training_heads = learners.class_table(rows, init_scale=options.init_scale)
-    else:
-        training_heads = learners.task_heads(
-            options.num_tasks,
-            ways,
-            shared_init=options.heads == "shared",
-            init_scale=options.init_scale,
-        )
-    of_heads = ("heads", "num_tasks", "init_scale")
-    arguments = dataclasses.asdict(options)
-    arguments = {k: v for k, v in arguments.items() if k not in of_heads}
+    arguments: dict[str, Any] = dataclasses.asdict(options)
     arguments["teacher"] = teacher
-    return learners.mtl(body, rule, heads=training_heads, **arguments)
+    return learners.mtl(body, rule, ways=ways, num_classes=rows, **arguments)
 
 
 def num_devices(config: TrainConfig, available: int, processes: int = 1) -> int:

@@ -19,6 +19,7 @@ from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
+from metabridge.optimizers import make_optimizer
 from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.runs.inputs import make_keys
 from metabridge.runs.loggers import Loggers

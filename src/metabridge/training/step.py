@@ -24,7 +24,7 @@ from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
-from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.learners.base import Gradients, keys_of_tasks
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import (
     REPLICATED,
@@ -112,9 +112,12 @@ def jit_step(
     if streamed:
         of_source = episodes.TaskImages._make((TASKS, TASKS, REPLICATED))
 
-    def of_tasks(state, source, keys, numbers, step_keys) -> Means:
+    def of_tasks(state, source, keys, numbers, step_keys) -> Gradients:
         batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
         return learner.gradient(step_keys, state, batch)
+
+    def of_device(*arguments: Any) -> Gradients:
+        return mean(of_tasks(*arguments))
 
     def step(
         state: State, source: Any, key: Key[Array, ""], number: Array
@@ -122,9 +125,8 @@ def jit_step(
         keys, numbers, key_step = task_keys(key, number, num_tasks)
         step_keys = keys_of_tasks(key_step, num_tasks)
         gradient_of = of_tasks
-        if learner.tasks_apart and mesh.size > 1:
+        if learner.separable_over_tasks and mesh.size > 1:
             specs = (REPLICATED, of_source, TASKS, TASKS, TASKS)
-            of_device = lambda *arguments: mean(of_tasks(*arguments))  # noqa: E731
             gradient_of = over_tasks(of_device, mesh, specs, REPLICATED)
         else:
             keys = jax.lax.with_sharding_constraint(keys, sharding(mesh, TASKS))

@@ -1,9 +1,8 @@
-"""Toy tasks, and the learners that the contract is checked on."""
+"""The learners that the contract is checked on."""
 
 import functools
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,10 +24,8 @@ from metabridge.learners import (
     rfs,
     task_heads,
 )
-from metabridge.types import Examples, Task
-
-WAYS, SHOTS, QUERIES = 3, 2, 3
-NUM_CLASSES, NUM_TASKS = 6, 4
+from metabridge.types import Task
+from tests.toy import NUM_CLASSES, NUM_TASKS, WAYS, tasks
 
 HEADS = {
     "class_table": lambda: class_table(NUM_CLASSES),
@@ -92,51 +89,19 @@ MARKED = [
 ]
 """The names of `LEARNERS` as parameters of a test."""
 
-
-def tasks(
-    num_tasks: int,
-    shape: tuple[int, ...],
-    *,
-    seed: int = 0,
-    first: int = 0,
-    shots: int = SHOTS,
-    noise: float = 0.3,
-) -> Task:
-    """The tasks `first`, `first + 1`, ..., with fresh examples for every seed.
-
-    A class is a normal cloud around a mean of its own; a task has the same classes in
-    the same order whenever it is met. Examples are shuffled.
-    """
-    means = np.random.default_rng(4).normal(size=(NUM_CLASSES, *shape))
-    numbers = range(first, first + num_tasks)
-    classes = np.stack(
-        [np.random.default_rng(n).permutation(NUM_CLASSES)[:WAYS] for n in numbers]
-    )
-    generator = np.random.default_rng((5, seed))
-
-    def examples(per_class: int) -> Examples:
-        order = np.repeat(np.arange(WAYS), per_class)
-        labels = np.stack([generator.permutation(order) for _ in range(num_tasks)])
-        centres = means[np.take_along_axis(classes, labels, 1)]
-        inputs = centres + noise * generator.normal(size=centres.shape)
-        return Examples(
-            jnp.asarray(inputs, jnp.float32), jnp.asarray(labels, jnp.int32)
-        )
-
-    return Task(
-        examples(shots),
-        examples(QUERIES),
-        jnp.asarray(classes, jnp.int32),
-        jnp.asarray([number % NUM_TASKS for number in numbers], jnp.int32),
-    )
+CONV4_TASKS = tasks(2, (16, 16, 1), noise=1.0)
+"""Two tasks of images that a small Conv4 takes."""
 
 
-def one(batch: Task, number: int) -> Task:
-    """A batch that holds one task of another."""
-    cut = slice(number, number + 1)
-    return Task(
-        Examples(batch.support.inputs[cut], batch.support.labels[cut]),
-        Examples(batch.query.inputs[cut], batch.query.labels[cut]),
-        batch.classes[cut],
-        batch.task_id[cut],
-    )
+def merged(batch: Task, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels of one task in float64, support and query merged."""
+    inputs = np.concatenate([batch.support.inputs[number], batch.query.inputs[number]])
+    labels = np.concatenate([batch.support.labels[number], batch.query.labels[number]])
+    return inputs.astype(np.float64), labels
+
+
+def place(heads: str, batch: Task, number: int) -> np.ndarray | int:
+    """Where in the parameters the head of a task stands."""
+    if heads == "class_table":
+        return np.asarray(batch.classes[number])
+    return int(batch.task_id[number])
