@@ -36,8 +36,8 @@ from metabridge.data.episodes import ClassIndex, image_bank, labels
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator
 from metabridge.parallel.mesh import mesh_of
-from metabridge.training import setup
-from metabridge.training.step import jitted
+from metabridge.runs import inputs
+from metabridge.training.step import jit_step, make_sampler
 from metabridge.types import TaskShape
 
 Name = Literal["evaluation", "warm-load", "step"]
@@ -142,12 +142,12 @@ def step(options: Options) -> dict[str, float]:
 
 
 def _step_of(config: Config) -> dict[str, float]:
-    dataset: Dataset = setup.load(config)
-    keys = setup.keys_of(config)
+    dataset: Dataset = inputs.load_data(config)
+    keys = inputs.make_keys(config)
     learner = build.learner(config, dataset)
-    sample = setup.sampler(config, dataset, keys)
+    sample = make_sampler(config, dataset, keys)
     bank = image_bank(dataset.train)
-    run_step = jitted(learner, sample, config, mesh_of(1))
+    run_step = jit_step(learner, sample, config, mesh_of(1))
     state = learner.init(keys.init, example_of(dataset))
     seconds = []
     for number in range(31):

@@ -1,6 +1,6 @@
 import pytest
 
-from metabridge.units import format_bytes, format_duration
+from metabridge.units import format_bytes, format_duration, shortened
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_sizes(size: int | float, text: str) -> None:
 )
 def test_durations(seconds: int | float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_errors_fit_on_a_line() -> None:
+    assert shortened(ValueError("a\n b")) == "a b"
+    assert shortened(ValueError()) == "ValueError"
+    assert len(shortened(ValueError("a" * 1000))) < 210

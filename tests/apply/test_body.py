@@ -14,17 +14,20 @@ from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run
 from metabridge.config import Config, EvaluationConfig, ModelConfig
+from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
-from metabridge.training import RunError, scoring, setup
+from metabridge.runs import inputs
+from metabridge.training import RunError, scoring
 from tests.apply import bodies as toy_bodies
 
 
 def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> None:
     body = from_run(run)
     config = run_folder.read_config(run)
-    dataset = setup.load(config)
+    dataset = inputs.load_data(config)
     learner = build.learner(config, dataset)
-    expected, _ = scoring.best_variables(config, dataset, learner, run)
+    loaded = scoring.LoadedRun(run, config, dataset, learner)
+    expected = variables_of(scoring.restore(loaded).state)
     jax.tree.map(np.testing.assert_array_equal, body.variables, expected)
     assert (body.mean, body.std) == (dataset.mean, dataset.std)
     assert body.shapes == ((8, 8, 1), 8)

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 import metabridge
 from metabridge import FewShotClassifier
 from metabridge.runs import folder as run_folder
-from metabridge.training import setup
+from metabridge.runs import inputs
 from tests.apply import bodies
 
 DATA = bodies.dataset()
@@ -36,7 +36,7 @@ def fitted(body=BODY, **options) -> FewShotClassifier:
 
 def test_three_lines_on_a_run(run: Path) -> None:
     config = run_folder.read_config(run)
-    split = setup.load(config).test
+    split = inputs.load_data(config).test
     train = np.arange(len(split.images)) % 8 < 4
     names = np.asarray(split.class_names)[split.labels]
     classifier = metabridge.FewShotClassifier(run)

@@ -9,7 +9,7 @@ from metabridge import FewShotClassifier, export_body, load_body
 from metabridge.apply.body import from_run
 from metabridge.apply.export import make_card
 from metabridge.runs import folder as run_folder
-from metabridge.training import setup
+from metabridge.runs import inputs
 from tests.apply import bodies
 
 
@@ -21,7 +21,7 @@ def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
     assert body.about["card"] == card.read_text()
     assert body.about["licence"] == "MIT"
     assert file.stat().st_mode == card.stat().st_mode  # others may read both
-    split = setup.load(run_folder.read_config(run)).test
+    split = inputs.load_data(run_folder.read_config(run)).test
     images, labels = split.images, split.labels
     ours, theirs = (
         FewShotClassifier(place).fit(images[::2], labels[::2]) for place in (file, run)

@@ -12,8 +12,8 @@ from metabridge.data.dataset import Dataset
 from metabridge.report import predictions
 from metabridge.report.predictions import predict_groups
 from metabridge.report.runs import Run, read
+from metabridge.runs import inputs
 from metabridge.runs.folder import RunError
-from metabridge.training import setup
 from metabridge.training.scoring import evaluate_run
 
 pytestmark = pytest.mark.extended
@@ -26,7 +26,7 @@ def runs(trained: Path) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def dataset(runs: list[Run]) -> Dataset:
-    return setup.load(runs[0].config)
+    return inputs.load_data(runs[0].config)
 
 
 def test_tasks_of_the_test(runs: list[Run], dataset: Dataset) -> None:

@@ -13,6 +13,7 @@ import pytest
 from metabridge.config import Config, DataConfig, resolve
 from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 from metabridge.training import RunError
 
 CONFIG = resolve(Config())
@@ -66,7 +67,9 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 _HOLDS = """
 import sys, time
 from pathlib import Path
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 with run_folder.locked(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(600)
@@ -171,7 +174,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_peak_memory_is_in_megabytes() -> None:
-    assert 20 < run_folder.peak_memory_mb() < 200_000
+    assert 20 < peak_memory_mb() < 200_000
 
 
 def test_what_cannot_change_the_result_may_be_another_when_resumed(

@@ -32,9 +32,9 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.data.sampler import example_of
 from metabridge.parallel import hosts
-from metabridge.parallel.mesh import everywhere, mesh_of
-from metabridge.training import setup
-from metabridge.training.step import jitted
+from metabridge.parallel.mesh import mesh_of, replicate
+from metabridge.runs import inputs
+from metabridge.training.step import jit_step, make_sampler
 from tests import toy
 from tests.own import OPTIONS
 
@@ -66,13 +66,13 @@ def trained(name: str, body: str, devices: int, steps: int) -> dict[str, Any]:
     """What a learner tells on so many devices."""
     config = configured(name, body)
     dataset = toy.dataset(size=8 if body == "mlp" else 16)
-    keys = setup.keys_of(config)
+    keys = inputs.make_keys(config)
     learner = build.learner(config, dataset)
     mesh = mesh_of(devices)
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, mesh)
-    bank = everywhere(episodes.image_bank(dataset.train), mesh)
-    key = everywhere(keys.train, mesh)
-    state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
+    step = jit_step(learner, make_sampler(config, dataset, keys), config, mesh)
+    bank = replicate(episodes.image_bank(dataset.train), mesh)
+    key = replicate(keys.train, mesh)
+    state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
     compiled = step.lower(state, bank, key, np.int32(0)).compile()
     found = re.findall(COLLECTIVE, compiled.as_text() or "")
     infos = []

@@ -23,10 +23,11 @@ from metabridge.config import (
 from metabridge.data import augment
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
-from metabridge.learners import Learner
+from metabridge.learners import Learner, variables_of
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.training import scoring, setup
+from metabridge.runs.provenance import environment
+from metabridge.training.scoring import load_run, restore
 from metabridge.types import Variables
 
 _KEPT = 4  # bodies with an adaptation, for which what is compiled is kept
@@ -112,9 +113,8 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
     """
-    config, dataset = setup.load_of_run(run_folder.read_config(run_dir), data_dir)
-    learner = build.learner(config, dataset)
-    variables, _ = scoring.best_variables(config, dataset, learner, run_dir)
+    _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
+    variables = variables_of(restore(run).state)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
     try:
         result = run_folder.read_result(run_dir)
@@ -157,7 +157,7 @@ def _about(
         },
         "result": {name: result[name] for name in _RESULT if name in result},
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        "versions": made_by.get("versions", run_folder.environment()["versions"]),
+        "versions": made_by.get("versions", environment()["versions"]),
     }
 
 

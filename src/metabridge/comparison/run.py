@@ -23,7 +23,8 @@ from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
 from metabridge.registry import LEARNERS, import_plugins
 from metabridge.runs import folder as run_folder
-from metabridge.training import setup, train
+from metabridge.runs import inputs
+from metabridge.training import train
 from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
 
@@ -107,7 +108,9 @@ def plan(
     minutes = 1.0 if given.minutes is None else given.minutes
     timed = dataclasses.replace(given, minutes=minutes)
     configs = {
-        name: setup.resolved(dataclasses.replace(config, learner=learner, train=timed))
+        name: inputs.resolve_for_data(
+            dataclasses.replace(config, learner=learner, train=timed)
+        )
         for name, learner in zip(names, learners, strict=True)
     }
     if images is None:
@@ -146,9 +149,9 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
 
     Nothing here puts an array on a device, whose memory is the trainings'.
     """
-    dataset = setup.load(next(iter(configs.values())))
+    dataset = inputs.load_data(next(iter(configs.values())))
     for name, planned in configs.items():
-        setup.check_shapes(planned, dataset)
+        inputs.check_shapes(planned, dataset)
         build.learner(planned, dataset)
         run_folder.check_run(folder / name, planned, resume=True)
 

@@ -90,11 +90,11 @@ def _cells(run: dict[str, Any]) -> list[str]:
         format_bytes(1e6 * run["step_memory_mb"]),
         f"{100 * run['best_validation']:.2f}",
         format_duration(run["seconds_to_best"]),
-        _reference_time(run),
+        _format_reference(run),
     ]
 
 
-def _reference_time(run: dict[str, Any]) -> str:
+def _format_reference(run: dict[str, Any]) -> str:
     if run["reference_seconds"] is None:
         return "never"
     share = run["reference_seconds"] / run["seconds_to_best"]

@@ -22,7 +22,7 @@ from metabridge.data.dataset import Split
 from metabridge.data.episodes import TaskImages
 from metabridge.data.sampler import Sampler
 from metabridge.parallel import devices
-from metabridge.parallel.mesh import TASKS, everywhere, mesh_of, sharding
+from metabridge.parallel.mesh import TASKS, mesh_of, replicate, sharding
 
 _THREADS = 4
 _AHEAD_ON_HOST = 16
@@ -76,7 +76,7 @@ class TaskStream:
             split, sampler, key, num_tasks, self._tasks
         )
         self._source = self._source_of(key)
-        self._classes = everywhere(episodes.class_index(split), mesh)
+        self._classes = replicate(episodes.class_index(split), mesh)
         self._next = 0
         self._steps = self._from(0)  # a generator: it reads when it is asked
         _import_grain()

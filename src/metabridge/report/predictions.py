@@ -15,10 +15,10 @@ from metabridge.config import Config, with_data_dir
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
-from metabridge.learners import Learner
+from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run, task_of
-from metabridge.training import setup
-from metabridge.training.scoring import best_variables
+from metabridge.runs import inputs
+from metabridge.training.scoring import LoadedRun, restore
 from metabridge.types import Examples, TaskShape, Variables
 from metabridge.untrusted import shown
 
@@ -77,8 +77,8 @@ def predict_groups(
         first, config = members[0]
         title, found = task_of(runs[first]), {}
         try:
-            dataset = setup.load(config)
-            setup.check_shapes(config, dataset)
+            dataset = inputs.load_data(config)
+            inputs.check_shapes(config, dataset)
         except (ValueError, OSError, ImportError) as error:
             notes.append(f"No example tasks of {title}: {shown(error)}")
             continue
@@ -107,7 +107,7 @@ def _images_of_tasks(config: Config) -> tuple:
 
 def draw(config: Config, split: Split, num_tasks: int) -> Drawn:
     """Tasks of the shape and the seed that a run is tested with."""
-    shape, key = setup.test_shape(config), setup.keys_of(config).test
+    shape, key = inputs.test_shape(config), inputs.make_keys(config).test
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
 
     def one(key: Key[Array, ""]) -> episodes.Episode:
@@ -135,8 +135,9 @@ def predict(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Predict
     """
     config = with_chosen_weight(config, run.result)
     learner = build.learner(config, dataset)
-    variables, _ = best_variables(config, dataset, learner, run.folder)
-    shape = setup.test_shape(config)
+    loaded = LoadedRun(run.folder, config, dataset, learner)
+    variables = variables_of(restore(loaded).state)
+    shape = inputs.test_shape(config)
     return Predictions(
         _confidences(learner, variables, dataset, shape, drawn),
         _features(learner, variables, dataset),

@@ -7,19 +7,19 @@ from pathlib import Path
 from metabridge import build
 from metabridge.config import Config, MTLConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
+from metabridge.learners import variables_of
 from metabridge.runs.folder import RunError, read_config, read_result
-from metabridge.training.scoring import best_variables
+from metabridge.training.scoring import LoadedRun, restore
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 
-# What decides which classes there are, and how large their images.
 _DATA = ("data.dataset", "data.image_size", "data.rotations")
-# What decides how MTL's logits follow from its parameters.
+"""Options that decide which classes there are, and how large their images."""
 _HEADS = tuple(
     f"learner.{name}"
     for name in ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
 )
-# And which of a fixed set of tasks a head belongs to.
+"""Options that decide how MTL's logits follow from its parameters."""
 _TASKS = (
     "learner.num_tasks",
     "train.seed",
@@ -27,13 +27,14 @@ _TASKS = (
     "train.train_shots",
     "train.train_queries",
 )
+"""Options that decide which of a fixed set of tasks a head belongs to."""
 
 
-def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
-    """What the run named as the teacher has learned; None if none is named.
+def load_teacher(config: Config, dataset: Dataset) -> Variables | None:
+    """The best checkpoint of the run named as the teacher; None if none is named.
 
     Args:
-      config: the resolved configuration of the run that is to be taught.
+      config: the resolved configuration of the student.
       dataset: its data, which is the teacher's too.
 
     Raises:
@@ -44,18 +45,17 @@ def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
     if getattr(options, "teacher", None) is None:
         return None
     folder = expanded(options.teacher)
-    taught = with_absolute_paths(read_config(folder))
+    teacher = with_absolute_paths(read_config(folder))
     if _has_data(folder, dataset):  # perhaps in another place by now
-        taught = dataclasses.replace(
-            taught, data=dataclasses.replace(taught.data, dataset=config.data.dataset)
-        )
-    _check(folder, taught, config)
-    learner = build.learner(taught, dataset)
-    return best_variables(taught, dataset, learner, folder)[0]
+        data = dataclasses.replace(teacher.data, dataset=config.data.dataset)
+        teacher = dataclasses.replace(teacher, data=data)
+    _check(folder, teacher, config)
+    learner = build.learner(teacher, dataset)
+    return variables_of(restore(LoadedRun(folder, teacher, dataset, learner)).state)
 
 
 def _has_data(folder: Path, dataset: Dataset) -> bool:
-    """Whether a run was trained on the images of a dataset, wherever they were."""
+    """Tells whether a run was trained on a dataset, wherever that was."""
     try:
         recorded = read_result(folder)["provenance"]["dataset"]["fingerprint"]
     except (RunError, KeyError, TypeError):
@@ -65,17 +65,20 @@ def _has_data(folder: Path, dataset: Dataset) -> bool:
 
 def _check(folder: Path, teacher: Config, config: Config) -> None:
     """Raises RunError naming all that differs between a teacher and its student."""
-    model = [f"model.{field.name}" for field in dataclasses.fields(config.model)]
-    differences = []
-    heads = ()
+    names = ["algorithm"]
+    names += [f"model.{field.name}" for field in dataclasses.fields(config.model)]
+    names += _DATA
     if isinstance(config.learner, MTLConfig) and config.algorithm == teacher.algorithm:
-        heads = _HEADS
-        if config.learner.heads != "class_table":
-            heads += _TASKS
-    for name in ("algorithm", *model, *_DATA, *heads):
-        theirs, ours = map(operator.attrgetter(name), (teacher, config))
-        if theirs != ours:
-            differences.append(f"{name} is {theirs!r} there and {ours!r} here")
+        names += _HEADS
+        names += _TASKS if config.learner.heads != "class_table" else ()
+    pairs = [
+        (name, *map(operator.attrgetter(name), (teacher, config))) for name in names
+    ]
+    differences = [
+        f"{name} is {there!r} there and {here!r} here"
+        for name, there, here in pairs
+        if there != here
+    ]
     if differences:
         raise RunError(
             f"`teacher` is {folder}, but a teacher must be a run of the same learner, "

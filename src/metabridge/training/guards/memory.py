@@ -1,4 +1,4 @@
-"""Memory of a compiled training step, compared with what its device has."""
+"""Memory of a compiled training step, compared with that of its device."""
 
 import jax
 
@@ -31,17 +31,12 @@ def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> tuple[int, int]:
-    """What a program needs while it runs, and the part that its arguments have."""
+    """Memory of a program while it runs, and the part that its arguments have."""
     sizes = compiled.memory_analysis()
-    assert sizes is not None  # CPUs, GPUs and TPUs all tell
+    assert sizes is not None  # CPUs, GPUs and TPUs all give them
     held = sizes.argument_size_in_bytes
-    needed = (
-        held
-        + sizes.output_size_in_bytes
-        - sizes.alias_size_in_bytes
-        + sizes.temp_size_in_bytes
-    )
-    return needed, held
+    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return held + results + sizes.temp_size_in_bytes, held
 
 
 def _advice(learner: LearnerOptions) -> str:

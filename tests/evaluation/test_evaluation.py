@@ -6,10 +6,17 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge import heads
+from metabridge import evaluation, heads
 from metabridge.data import Dataset, episodes
-from metabridge.evaluation import tasks as evaluation
-from metabridge.learners import anil, class_table, mtl, variables_of
+from metabridge.evaluation import features
+from metabridge.learners import (
+    Learner,
+    MovingBody,
+    anil,
+    class_table,
+    mtl,
+    variables_of,
+)
 from metabridge.models import MLP
 from metabridge.types import TaskShape
 from tests import toy
@@ -32,6 +39,11 @@ def learner():
 def variables(learner, dataset: Dataset):
     example = jnp.zeros((1, *dataset.image_shape))
     return variables_of(learner.init(jax.random.key(1), example))
+
+
+def moving(learner: Learner) -> Learner:
+    """The learner, taken for one that adapts its body."""
+    return learner._replace(adaptation=MovingBody(learner.adapt, learner.logits))
 
 
 def test_score_equals_numpys() -> None:
@@ -73,9 +85,7 @@ def test_the_bank_the_direct_route_and_numpy_agree(
     dataset: Dataset, learner, variables
 ) -> None:
     bank = evaluation.evaluator(learner, dataset, dataset.test, SHAPE)
-    direct = evaluation.evaluator(
-        learner._replace(frozen_body=None), dataset, dataset.test, SHAPE
-    )
+    direct = evaluation.evaluator(moving(learner), dataset, dataset.test, SHAPE)
     pixels = dataset.test.images / 255.0
     pixels = ((pixels - 0.5) / 0.2).reshape(len(pixels), -1)
     body = variables["params"]["body"]["NTKDense_0"]["kernel"]
@@ -103,14 +113,14 @@ def test_a_bank_that_does_not_fit_is_done_without(
     banks = []
     in_batches = evaluation.in_batches
     monkeypatch.setattr(
-        evaluation,
+        features,
         "in_batches",
         lambda *rows: banks.append(rows) or in_batches(*rows),
     )
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank - 1)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 3 * bank - 1)
     np.testing.assert_allclose(evaluate(variables, KEY, 12), whole, rtol=1e-6)
     assert not banks
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 3 * bank)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 3 * bank)
     assert evaluate(variables, KEY, 12) == whole
     assert banks
 
@@ -129,7 +139,7 @@ def test_the_best_of_several_heads_is_found(
         place = (learner, offered, dataset, dataset.test, SHAPE)
         assert evaluation.best_head(*place, **options) == best
     # Nor does it matter whether the features of the split fit.
-    monkeypatch.setattr(evaluation.devices, "free_bytes", lambda: 1)
+    monkeypatch.setattr(features.devices, "free_bytes", lambda: 1)
     place = (learner, [wrong, centroid], dataset, dataset.test, SHAPE)
     assert evaluation.best_head(*place, **options) == 1
 
@@ -150,7 +160,7 @@ def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
         evaluation.evaluator(one, dataset, dataset.test, SHAPE)(
             variables_of(state), KEY, 12
         )
-        for one in (learner, learner._replace(frozen_body=None))
+        for one in (learner, moving(learner))
     ]
     assert 0.4 < scores[0].accuracy < 0.97
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)

@@ -1,13 +1,9 @@
-"""What a configuration comes to: its data, keys and task shapes, checked."""
+"""Inputs of a run from its configuration: data, task shapes and PRNG keys."""
 
 import dataclasses
 import os
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-import optax.contrib
 from jaxtyping import Array, Key
 
 from metabridge.config import (
@@ -21,14 +17,15 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
-from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.registry import BODIES
 from metabridge.types import TaskShape
+
+_NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
 
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """Everything random in a run, from its two seeds."""
+    """PRNG keys of all that is random in a run, from its two seeds."""
 
     init: Key[Array, ""]
     train: Key[Array, ""]
@@ -37,7 +34,7 @@ class Keys:
     test: Key[Array, ""]
 
 
-def keys_of(config: Config) -> Keys:
+def make_keys(config: Config) -> Keys:
     key_init, key_train, key_tasks = jax.random.split(
         jax.random.key(config.train.seed), 3
     )
@@ -58,19 +55,19 @@ def test_shape(config: Config) -> TaskShape:
     return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
 
 
-def load(config: Config) -> Dataset:
+def load_data(config: Config) -> Dataset:
     """The dataset of a configuration."""
     given = {
         field.name: getattr(config.data, field.name)
         for field in dataclasses.fields(config.data)
-        if field.name not in ("dataset", "augmentation", "rotations")
+        if field.name not in _NOT_OF_LOADING
     }
     defaults = dataclasses.asdict(DataConfig())
     changed = {name: v for name, v in given.items() if v != defaults[name]}
     return load_dataset(config.data.dataset, **changed)
 
 
-def load_of_run(
+def load_data_of_run(
     config: Config, data_dir: str | os.PathLike[str] | None
 ) -> tuple[Config, Dataset]:
     """The data of an earlier run, and its configuration with the place of the data.
@@ -85,7 +82,7 @@ def load_of_run(
     """
     config = with_data_dir(config, data_dir)
     try:
-        return config, load(config)
+        return config, load_data(config)
     except FileNotFoundError as error:
         if data_dir is not None:
             raise
@@ -95,26 +92,26 @@ def load_of_run(
         ) from error
 
 
-def load_resolved(config: Config) -> tuple[Config, Dataset]:
+def resolve_with_data(config: Config) -> tuple[Config, Dataset]:
     """Resolves a configuration for its dataset, and loads that."""
-    dataset = load(resolve(config))
+    dataset = load_data(resolve(config))
     return resolve(config, classes=dataset.train.num_classes), dataset
 
 
-def resolved(config: Config) -> Config:
-    """A configuration resolved for its dataset, which is loaded only if that matters.
+def resolve_for_data(config: Config) -> Config:
+    """Resolves a configuration for its dataset, loaded only if that matters.
 
     It does for the user's own images, of which there may be fewer classes than a
     training task has by default.
     """
     found = resolve(config)
     if found.data.dataset.startswith(FOLDER) and found != resolve(config, classes=2):
-        return load_resolved(config)[0]
+        return resolve_with_data(config)[0]
     return found
 
 
 def check_shapes(config: Config, dataset: Dataset) -> None:
-    """Raises unless every split holds tasks of the shapes asked for."""
+    """Refuses a dataset whose splits hold no tasks of the shapes asked for."""
     name = config.data.dataset
     episodes.check_shape(
         train_shape(config.train),
@@ -140,23 +137,3 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
     if (config.data.rotations or turns) and height != width:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
-
-
-def sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
-    return task_sampler(
-        dataset,
-        train_shape(config.train),
-        augmentation=config.data.augmentation or dataset.augmentation,
-        rotations=bool(config.data.rotations),
-        num_tasks=config.learner.fixed_tasks,
-        tasks_key=keys.tasks,
-        balanced=config.train.balanced,
-    )
-
-
-def plateau_rule(
-    config: TrainConfig,
-) -> tuple[optax.GradientTransformationExtraArgs, Any]:
-    """Optax's plateau rule, asked once a validation, and its state."""
-    rule = optax.contrib.reduce_on_plateau(factor=0.1, patience=config.patience)
-    return rule, rule.init(jnp.zeros(()))

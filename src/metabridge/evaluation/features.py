@@ -1,60 +1,35 @@
-"""Accuracy on unseen tasks, with its interval.
+"""Tasks from features: where a learner adapts only a head, a split is embedded once.
 
-Every task is drawn, adapted to and scored on the device. Where a learner adapts only a
-head, the features of a split are computed once, and every task draws from that bank,
-if the device holds it. Images and tasks are spread over the devices of all hosts.
+Every task then draws from that bank, if the device holds it; else from the images.
+Images and tasks are spread over the devices of all hosts.
 """
 
-import functools
-import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from metabridge.data import augment, episodes
+from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
+from metabridge.evaluation.images import image_evaluator, normaliser
+from metabridge.evaluation.scores import Evaluate, Score, accuracy, score
 from metabridge.heads import Head
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
 from metabridge.parallel import devices, hosts
-from metabridge.parallel.mesh import here, over_rows
-from metabridge.types import Examples, Params, TaskShape, Variables
+from metabridge.parallel.mesh import over_rows, to_local
+from metabridge.types import Params, TaskShape, Variables
 
 _EMBED_BATCH = 400
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 _TASK_BATCH = 125
 
-
-class Score(NamedTuple):
-    """Mean accuracy over tasks."""
-
-    accuracy: float
-    """Mean over the tasks, in [0, 1]."""
-    ci95: float
-    """Half the width of its 95 % interval, 1.96 standard errors."""
-    tasks: int
-    """How many tasks."""
-
-
-Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
-"""``evaluate(variables, key, num_tasks)``; the same key draws the same tasks."""
-
 Rows = Float[Array, "N D"] | UInt8[Array, "N D"]
 """Features or pixels, an image a row."""
-
-
-def score(accuracies: np.ndarray) -> Score:
-    """The mean and interval of one accuracy a task.
-
-    Args:
-      accuracies: ``[T]``, each in [0, 1], T at least 2.
-    """
-    error = accuracies.std(ddof=1) / math.sqrt(len(accuracies))
-    return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
+BankEvaluate = Callable[[Variables, Rows, Key[Array, ""], int], Score]
+"""``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``."""
 
 
 def evaluator(
@@ -70,16 +45,16 @@ def evaluator(
       split: where the tasks come from.
       shape: ways, shots and queries; at least 1 query.
     """
-    by_task = _task_evaluator(learner, dataset, split, shape)
+    on_images = image_evaluator(learner, dataset, split, shape)
     if learner.frozen_body is None:
-        return by_task
-    features_of = _features(learner.frozen_body, dataset, split)
+        return on_images
+    features_of = _embedder(learner.frozen_body, dataset, split)
     on_bank = _split_evaluator(learner.frozen_body.head_of, split, shape)
 
     def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
         features = features_of(variables)
         if features is None:
-            return by_task(variables, key, num_tasks)
+            return on_images(variables, key, num_tasks)
         return on_bank(variables, features, key, num_tasks)
 
     return evaluate
@@ -96,36 +71,36 @@ def best_head(
     key: Key[Array, ""],
     num_tasks: int,
 ) -> int:
-    """Which of several heads scores best on the features of a learner's frozen body.
+    """The index of the head that scores best on the features of a learner's body.
 
     Args:
       learner: with a `frozen_body`.
-      heads: what to choose from.
+      heads: to choose from.
       dataset: whose normalisation holds.
       split: where the tasks come from, the same ones for every head.
       shape: ways, shots and queries.
-      variables: what was learned.
-      key: of the tasks.
-      num_tasks: how many.
+      variables: parameters and statistics of the learner.
+      key: PRNG key of the tasks.
+      num_tasks: their number.
     """
     assert learner.frozen_body is not None
-    features = _features(learner.frozen_body, dataset, split)(variables)
+    features = _embedder(learner.frozen_body, dataset, split)(variables)
     scores = []
     for head in heads:
         if features is None:
-            by_task = _task_evaluator(with_head(learner, head), dataset, split, shape)
-            scores.append(by_task(variables, key, num_tasks))
+            on_images = image_evaluator(with_head(learner, head), dataset, split, shape)
+            scores.append(on_images(variables, key, num_tasks))
         else:
             on_bank = _split_evaluator(lambda _, h=head: h, split, shape)
             scores.append(on_bank(variables, features, key, num_tasks))
     return int(np.argmax([score.accuracy for score in scores]))
 
 
-def _features(
+def _embedder(
     body: FrozenBody, dataset: Dataset, split: Split
 ) -> Callable[[Variables], Float[Array, "N D"] | None]:
-    """Makes what embeds a split; None where the features do not fit the device."""
-    normalise = _normaliser(dataset)
+    """Makes the function that embeds a split; None where features do not fit."""
+    normalise = normaliser(dataset)
 
     def embed(
         variables: Variables, images: UInt8[Array, "N H W c"]
@@ -135,7 +110,7 @@ def _features(
     compiled = over_rows(embed)
 
     def features_of(variables: Variables) -> Float[Array, "N D"] | None:
-        variables = here(variables)
+        variables = to_local(variables)
         one = jax.eval_shape(embed, variables, split.images[:1])
         if len(split.images) * one.size * one.dtype.itemsize > _bank_bytes():
             return None
@@ -145,17 +120,9 @@ def _features(
             split.images,
             _embed_batch(split),
         )
-        return here(features)
+        return to_local(features)
 
     return features_of
-
-
-def _split_evaluator(
-    head_of: Callable[[Variables], Head], split: Split, shape: TaskShape
-) -> Callable[[Variables, Rows, Key[Array, ""], int], Score]:
-    max_size = int(split.images_per_class.max())
-    classes = episodes.class_index(split)
-    return bank_evaluator(classes, head_of, shape, max_size=max_size)
 
 
 def _embed_batch(split: Split) -> int:
@@ -169,58 +136,18 @@ def _embed_batch(split: Split) -> int:
 
 
 def _bank_bytes() -> float:
-    """How large a bank of features may be: it is made of parts, so twice there."""
+    """The largest bank of features: it is made of parts, so it is there twice."""
     # Virtual devices of a CPU share the memory that each holds a copy in.
     copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1
     return devices.free_bytes() / (2 * copies + 1)
 
 
-def _normaliser(
-    dataset: Dataset,
-) -> Callable[[UInt8[Array, "N H W c"]], Float[Array, "N H W c"]]:
-    return lambda images: augment.normalise(images, dataset.mean, dataset.std)
-
-
-def _task_evaluator(
-    learner: Learner, dataset: Dataset, split: Split, shape: TaskShape
-) -> Evaluate:
-    """Scores a learner on one task after the other."""
+def _split_evaluator(
+    head_of: Callable[[Variables], Head], split: Split, shape: TaskShape
+) -> BankEvaluate:
     max_size = int(split.images_per_class.max())
-    normalise = _normaliser(dataset)
-
-    def task_accuracy(
-        variables: Variables, bank: episodes.ImageBank, key: Key[Array, ""]
-    ) -> Float[Array, ""]:
-        drawn = episodes.sample_episode(key, bank.classes, shape, max_size=max_size)
-        support = Examples(
-            normalise(bank.images[drawn.support.reshape(-1)]),
-            episodes.labels(shape.ways, shape.shots),
-        )
-        adapted = learner.adapt(variables, support, ways=shape.ways)
-        query = normalise(bank.images[drawn.query.reshape(-1)])
-        return _accuracy(learner.logits(adapted, query), shape)
-
-    @over_rows
-    def accuracies_of(
-        variables: Variables, bank: episodes.ImageBank, keys: Key[Array, "n"]
-    ) -> Float[Array, "n"]:
-        # One a device: tasks that adapt a body are slow in groups.
-        return jnp.stack([task_accuracy(variables, bank, key) for key in keys])
-
-    @functools.cache  # not before it is needed
-    def bank() -> episodes.ImageBank:
-        return here(episodes.image_bank(split))
-
-    def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
-        variables, count = here(variables), jax.local_device_count()
-        own = jax.random.split(key, num_tasks)[hosts.share(num_tasks)]
-        rounds = -(-len(own) // count)
-        keys = own[np.arange(rounds * count) % max(len(own), 1)].reshape(rounds, count)
-        found = [accuracies_of(variables, bank(), these) for these in keys]
-        accuracies = np.concatenate([np.zeros(0, np.float32), *jax.device_get(found)])
-        return score(np.asarray(hosts.gathered(accuracies[: len(own)], num_tasks)))
-
-    return evaluate
+    classes = episodes.class_index(split)
+    return bank_evaluator(classes, head_of, shape, max_size=max_size)
 
 
 def bank_evaluator(
@@ -230,7 +157,7 @@ def bank_evaluator(
     *,
     max_size: int,
     task_batch: int = _TASK_BATCH,
-) -> Callable[[Variables, Rows, Key[Array, ""], int], Score]:
+) -> BankEvaluate:
     """Makes the function that scores a head on features computed beforehand.
 
     Args:
@@ -240,9 +167,6 @@ def bank_evaluator(
       shape: ways, shots and queries.
       max_size: the largest of `classes.size`.
       task_batch: tasks solved at once on a device.
-
-    Returns:
-      ``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``.
     """
 
     def task_accuracy(
@@ -256,17 +180,14 @@ def bank_evaluator(
             ways=shape.ways,
         )
         query = features[drawn.query.reshape(-1)]
-        return _accuracy(head.logits(classifier, query), shape)
+        return accuracy(head.logits(classifier, query), shape)
 
     batch_accuracy = over_rows(jax.vmap(task_accuracy, in_axes=(None, None, 0)))
 
     def evaluate(
-        variables: Variables,
-        features: Rows,
-        key: Key[Array, ""],
-        num_tasks: int,
+        variables: Variables, features: Rows, key: Key[Array, ""], num_tasks: int
     ) -> Score:
-        variables, features = here(variables), here(features)
+        variables, features = to_local(variables), to_local(features)
         accuracies = in_batches(
             lambda batch: batch_accuracy(variables, features, batch),
             jax.random.split(key, num_tasks),
@@ -280,14 +201,7 @@ def bank_evaluator(
 def pixel_score(
     split: Split, head: Head, shape: TaskShape, key: Key[Array, ""], num_tasks: int
 ) -> Score:
-    """What a head reaches on raw pixels: the baseline that any body has to beat."""
-    evaluate = _split_evaluator(lambda _: _on_pixels(head), split, shape)
-    pixels = split.images.reshape(len(split.images), -1)
-    return evaluate({}, jnp.asarray(pixels), key, num_tasks)
-
-
-def _on_pixels(head: Head) -> Head:
-    """A head for uint8 pixels, which are scaled to [0, 1] where a task needs them."""
+    """The score of a head on raw pixels: the baseline that any body has to beat."""
 
     def scaled(pixels: UInt8[Array, "N D"]) -> Float[Array, "N D"]:
         return pixels.astype(jnp.float32) / 255.0
@@ -300,7 +214,11 @@ def _on_pixels(head: Head) -> Head:
     def logits(params: Params, features: UInt8[Array, "Q D"]) -> Float[Array, "Q ways"]:
         return head.logits(params, scaled(features))
 
-    return Head(head.name, fit, logits)
+    # Pixels stay uint8 in the bank, and are scaled where a task needs them.
+    on_pixels = Head(head.name, fit, logits)
+    evaluate = _split_evaluator(lambda _: on_pixels, split, shape)
+    pixels = split.images.reshape(len(split.images), -1)
+    return evaluate({}, jnp.asarray(pixels), key, num_tasks)
 
 
 def in_batches(
@@ -331,8 +249,3 @@ def in_batches(
             batch = xp.concatenate([batch, filler])
         results.append(function(jnp.asarray(batch))[: size - missing])
     return hosts.gathered(jnp.concatenate(results), rows.shape[0])
-
-
-def _accuracy(scores: Float[Array, "Q ways"], shape: TaskShape) -> Float[Array, ""]:
-    labels: Int[Array, "Q"] = episodes.labels(shape.ways, shape.queries)
-    return (scores.argmax(-1) == labels).mean(dtype=jnp.float32)

@@ -1,11 +1,9 @@
-"""What a configuration comes to: keys of their own, task shapes, checks."""
+"""Inputs of a run: keys of their own, task shapes, data that may have moved."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,13 +15,13 @@ from metabridge.config import (
     resolve,
 )
 from metabridge.data import Dataset, Split
-from metabridge.training import setup
+from metabridge.runs import inputs
 from metabridge.types import TaskShape
 from tests import toy
 
 
 def key_data(config: Config) -> dict[str, tuple[int, ...]]:
-    keys = dataclasses.asdict(setup.keys_of(config))
+    keys = dataclasses.asdict(inputs.make_keys(config))
     return {
         name: tuple(np.asarray(jax.random.key_data(k)).tolist())
         for name, k in keys.items()
@@ -46,8 +44,8 @@ def test_keys_differ_and_follow_their_seed() -> None:
 
 def test_shapes() -> None:
     config = resolve(toy.config(Path("x")))
-    assert setup.train_shape(config.train) == TaskShape(4, 2, 1)
-    assert setup.test_shape(config) == TaskShape(3, 2, 3)
+    assert inputs.train_shape(config.train) == TaskShape(4, 2, 1)
+    assert inputs.test_shape(config) == TaskShape(3, 2, 3)
 
 
 def with_images(height: int, width: int) -> Dataset:
@@ -65,50 +63,50 @@ def test_rotations_need_square_images_and_count_as_classes() -> None:
     turned = dataclasses.replace(
         config, data=dataclasses.replace(config.data, rotations=True)
     )
-    setup.check_shapes(turned, with_images(16, 16))
+    inputs.check_shapes(turned, with_images(16, 16))
     with pytest.raises(ValueError, match=r"`train_ways` is 32, but .* has 8 classes"):
-        setup.check_shapes(config, with_images(16, 16))
+        inputs.check_shapes(config, with_images(16, 16))
     with pytest.raises(ValueError, match="`rotations` needs square images, not 16x24"):
-        setup.check_shapes(turned, with_images(16, 24))
+        inputs.check_shapes(turned, with_images(16, 24))
     told = MTLConfig(rotation_weight=0.5)
     few = dataclasses.replace(resolve(toy.config(Path("x"))), learner=told)
     with pytest.raises(ValueError, match="`rotation_weight` needs square images"):
-        setup.check_shapes(few, with_images(16, 24))
-    setup.check_shapes(few, with_images(16, 16))
+        inputs.check_shapes(few, with_images(16, 24))
+    inputs.check_shapes(few, with_images(16, 16))
 
 
 def test_a_default_task_has_no_more_classes_than_there_are(images: Path) -> None:
     config = toy.config(images, train_ways=None, train_shots=2)
-    resolved = setup.resolved(config)
+    resolved = inputs.resolve_for_data(config)
     assert resolved.train.train_ways == 8
-    dataset = setup.load(resolved)
-    assert setup.load_resolved(config)[0] == resolved
-    setup.check_shapes(resolved, dataset)
+    dataset = inputs.load_data(resolved)
+    assert inputs.resolve_with_data(config)[0] == resolved
+    inputs.check_shapes(resolved, dataset)
     # Nothing is read where nothing depends on it.
     nowhere = toy.config(Path("/no/such"), train_ways=4)
-    assert setup.resolved(nowhere) == resolve(nowhere)
+    assert inputs.resolve_for_data(nowhere) == resolve(nowhere)
     with pytest.raises(ValueError, match=r"`train_ways` is 9.*pass train_ways <= 8"):
-        setup.check_shapes(resolve(toy.config(images, train_ways=9)), dataset)
+        inputs.check_shapes(resolve(toy.config(images, train_ways=9)), dataset)
     with pytest.raises(ValueError, match=r"pass train_shots \+ train_queries <= 8"):
-        setup.check_shapes(resolve(toy.config(images, train_shots=9)), dataset)
+        inputs.check_shapes(resolve(toy.config(images, train_shots=9)), dataset)
 
 
 def test_images_of_a_folder_become_rectangles(images: Path) -> None:
     config = toy.config(images)
     data = dataclasses.replace(config.data, image_size=(6, 10))
     config = resolve(dataclasses.replace(config, data=data))
-    assert setup.load(config).image_shape == (6, 10, 1)
+    assert inputs.load_data(config).image_shape == (6, 10, 1)
 
 
 def test_data_of_a_run_that_has_moved(images: Path, tmp_path: Path) -> None:
     gone = resolve(toy.config(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError, match=r"pass `data_dir` \(--data-dir\)"):
-        setup.load_of_run(gone, None)
-    config, dataset = setup.load_of_run(gone, str(images))
+        inputs.load_data_of_run(gone, None)
+    config, dataset = inputs.load_data_of_run(gone, str(images))
     assert config.data.dataset == f"folder:{images}"
-    assert dataset.fingerprint() == setup.load(config).fingerprint()
+    assert dataset.fingerprint() == inputs.load_data(config).fingerprint()
     with pytest.raises(FileNotFoundError, match="no/such") as caught:
-        setup.load_of_run(gone, "/no/such")
+        inputs.load_data_of_run(gone, "/no/such")
     assert "--data-dir" not in str(caught.value)
 
 
@@ -116,17 +114,6 @@ def test_convolutions_need_sixteen_pixels() -> None:
     config = resolve(toy.config(Path("x")))
     body = dataclasses.replace(config.model, model="resnet12")
     config = dataclasses.replace(config, model=body)
-    setup.check_shapes(config, with_images(16, 16))
+    inputs.check_shapes(config, with_images(16, 16))
     with pytest.raises(ValueError, match=r"resnet12 .* has 16x15; pass --image-size"):
-        setup.check_shapes(config, with_images(16, 15))
-
-
-def test_plateau_rule_waits_for_its_patience() -> None:
-    rule, state = setup.plateau_rule(TrainConfig(patience=2))
-    scales: list[float] = []
-    for error in (0.5, 0.4, 0.4, 0.3, 0.35, 0.3, 0.4, 0.4, 0.2):
-        updated = rule.update(jnp.zeros(()), state, value=jnp.asarray(error))
-        state: Any = updated[1]
-        scales.append(float(state.scale))
-    # Two validations in a row without progress lower the rate, and so do the next two.
-    np.testing.assert_allclose(scales, [1.0] * 5 + [0.1] * 2 + [0.01] * 2, rtol=1e-5)
+        inputs.check_shapes(config, with_images(16, 15))
