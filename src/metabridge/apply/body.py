@@ -16,8 +16,8 @@ from metabridge.apply.inputs import Images, check_images
 from metabridge.build import Shapes
 from metabridge.config import (
     FOLDER,
-    Config,
-    EvaluationConfig,
+    ResolvedConfig,
+    ResolvedEvaluation,
     with_paths,
 )
 from metabridge.data import augment
@@ -37,7 +37,7 @@ _KEPT = 4  # bodies with an adaptation, for which what is compiled is kept
 class Body:
     """A trained body; it does not change."""
 
-    config: Config
+    config: ResolvedConfig
     """Of the run. Its `evaluation` is the default adaptation."""
     shapes: Shapes
     """Of its images, and of its classes in training."""
@@ -54,7 +54,7 @@ class Body:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Body":
         return self  # scikit-learn's `clone` copies; what is compiled is kept for this
 
-    def learner(self, evaluation: EvaluationConfig | None = None) -> Learner:
+    def learner(self, evaluation: ResolvedEvaluation | None = None) -> Learner:
         """The learner, with an adaptation of another kind if one is given."""
         chosen = self.config.evaluation if evaluation is None else evaluation
         config = dataclasses.replace(self.config, evaluation=chosen)
@@ -64,7 +64,7 @@ class Body:
         """The same with more about it."""
         return dataclasses.replace(self, about={**self.about, **values})
 
-    def adaptation(self, evaluation: EvaluationConfig) -> Adaptation:
+    def adaptation(self, evaluation: ResolvedEvaluation) -> Adaptation:
         """The adaptation to a task, compiled once for this body and these options."""
         return _adaptation(self, evaluation)
 
@@ -90,7 +90,7 @@ class Body:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _adaptation(body: Body, evaluation: EvaluationConfig) -> Adaptation:
+def _adaptation(body: Body, evaluation: ResolvedEvaluation) -> Adaptation:
     learner = body.learner(evaluation)
     return make_adaptation(learner, body.variables, body._normalise)
 
@@ -100,7 +100,7 @@ def _embedder(body: Body) -> Callable[[Images], np.ndarray]:
     return make_embedder(body.learner(), body.variables, body._normalise)
 
 
-def reading_of(config: Config) -> Reading:
+def reading_of(config: ResolvedConfig) -> Reading:
     """The options by which the images of a run were read, checked."""
     data = config.data
     return Reading(data.background, data.white_level, data.max_pixels)
@@ -130,7 +130,7 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     )
 
 
-def without_paths(config: Config) -> Config:
+def without_paths(config: ResolvedConfig) -> ResolvedConfig:
     """A configuration without folders of the machine that it was run on."""
     name = config.data.dataset
     if name.startswith(FOLDER):
@@ -146,7 +146,10 @@ _RESULT = ("accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "bes
 
 
 def _about(
-    config: Config, dataset: Dataset, variables: Variables, result: dict[str, Any]
+    config: ResolvedConfig,
+    dataset: Dataset,
+    variables: Variables,
+    result: dict[str, Any],
 ) -> dict[str, Any]:
     made_by = result.get("provenance", {})
     fingerprint = made_by.get("dataset", {}).get("fingerprint")
@@ -161,7 +164,9 @@ def _about(
     }
 
 
-def with_chosen_weight(config: Config, result: Mapping[str, Any]) -> Config:
+def with_chosen_weight(
+    config: ResolvedConfig, result: Mapping[str, Any]
+) -> ResolvedConfig:
     """A configuration with the weight of the head that its run chose."""
     evaluation = config.evaluation
     if not evaluation.tune_head:

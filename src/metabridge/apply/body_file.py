@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from metabridge import build
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
-from metabridge.config import Config, resolved_from_json, to_json
+from metabridge.config import ResolvedConfig, resolved_from_json, to_json
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.files import write_bytes
 from metabridge.parallel import devices
@@ -146,7 +146,7 @@ def _per_channel(
     return tuple(values)
 
 
-def _template(config: Config, shapes: Shapes) -> Variables:
+def _template(config: ResolvedConfig, shapes: Shapes) -> Variables:
     """Shapes and types of the learner's variables; nothing is computed."""
 
     def variables() -> Variables:

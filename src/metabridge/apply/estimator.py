@@ -15,7 +15,12 @@ import numpy as np
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.apply.inputs import encode_labels
-from metabridge.config import Config, EvaluationConfig, check
+from metabridge.config import (
+    EvaluationConfig,
+    ResolvedConfig,
+    ResolvedEvaluation,
+    check,
+)
 from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
@@ -173,7 +178,7 @@ class FewShotClassifier:
         adaptation = self.body_.adaptation(self._fitted_evaluation)
         return adaptation.scores(self._adapted, source)
 
-    def _evaluation(self, config: Config, ways: int) -> EvaluationConfig:
+    def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
         """The options of the adaptation: those of the run but for what is given.
 
         Raises:

@@ -17,6 +17,7 @@ from metabridge.comparison.summary import summary, table
 from metabridge.config import (
     Config,
     LearnerOptions,
+    ResolvedConfig,
     with_images,
 )
 from metabridge.files import write_json, write_text
@@ -84,7 +85,7 @@ def compare(
 
 def plan(
     algorithms: Sequence[str | LearnerOptions], config: Config, images: int | None
-) -> dict[str, Config]:
+) -> dict[str, ResolvedConfig]:
     """The resolved configuration of each algorithm, their budgets equal.
 
     Raises:
@@ -136,7 +137,7 @@ def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
     return options
 
 
-def _title(configs: dict[str, Config], images: int | None) -> str:
+def _title(configs: dict[str, ResolvedConfig], images: int | None) -> str:
     config = next(iter(configs.values()))
     shape, minutes = config.evaluation, config.train.minutes
     budget = f"{minutes:g} min of training" if images is None else f"{images} images"
@@ -144,7 +145,7 @@ def _title(configs: dict[str, Config], images: int | None) -> str:
     return f"{config.data.dataset}, {task}, {budget} each"
 
 
-def _check(configs: dict[str, Config], folder: Path) -> None:
+def _check(configs: dict[str, ResolvedConfig], folder: Path) -> None:
     """Raise before the first training what would stop one of them at its start.
 
     Nothing here puts an array on a device, whose memory is the trainings'.
@@ -156,7 +157,7 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
         run_folder.check_run(folder / name, planned, resume=True)
 
 
-def train_in_a_process(config: Config, run_dir: Path) -> str | None:
+def train_in_a_process(config: ResolvedConfig, run_dir: Path) -> str | None:
     """Train in a process of its own, started afresh; return the reason of a failure."""
     try:
         return in_a_process(_train, config, run_dir)
@@ -178,7 +179,7 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
         return pool.submit(function, *arguments).result()
 
 
-def _train(config: Config, run_dir: Path) -> str | None:
+def _train(config: ResolvedConfig, run_dir: Path) -> str | None:
     try:
         import_plugins()  # that of a learner may be another than of its options
         train(config, run_dir, resume=True)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge import build
 from metabridge.apply.body import with_chosen_weight
-from metabridge.config import Config, with_data_dir
+from metabridge.config import ResolvedConfig, with_data_dir
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
@@ -67,7 +67,7 @@ def predict_groups(
       Groups in the order of their first runs; and notes on parts of the page that are
       missing because data or a checkpoint is not there any more.
     """
-    sharing: dict[tuple, list[tuple[int, Config]]] = {}
+    sharing: dict[tuple, list[tuple[int, ResolvedConfig]]] = {}
     for number, run in enumerate(runs):
         config = with_data_dir(run.config, data_dir)
         sharing.setdefault(_images_of_tasks(config), []).append((number, config))
@@ -95,7 +95,7 @@ def predict_groups(
     return groups, notes
 
 
-def _images_of_tasks(config: Config) -> tuple:
+def _images_of_tasks(config: ResolvedConfig) -> tuple:
     """The options that decide the images of test tasks."""
     data, shape = config.data, config.evaluation
     return (
@@ -105,7 +105,7 @@ def _images_of_tasks(config: Config) -> tuple:
     )  # fmt: skip
 
 
-def draw(config: Config, split: Split, num_tasks: int) -> Drawn:
+def draw(config: ResolvedConfig, split: Split, num_tasks: int) -> Drawn:
     """Tasks of the shape and the seed that a run is tested with."""
     shape, key = inputs.test_shape(config), inputs.make_keys(config).test
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
@@ -125,7 +125,9 @@ def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "
     return classes, np.concatenate(rows)
 
 
-def predict(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Predictions:
+def predict(
+    run: Run, config: ResolvedConfig, dataset: Dataset, drawn: Drawn
+) -> Predictions:
     """Predict tasks of a dataset with the best checkpoint of a run.
 
     Its `config` names the place where the data are now.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import Config
+from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import expanded, read_json, shown
@@ -27,7 +27,7 @@ class Run(NamedTuple):
     name: str
     """Of its folder, as messages show it; with that above it where two are alike."""
     folder: Path
-    config: Config
+    config: ResolvedConfig
     accuracy: float
     """On test tasks."""
     ci95: float

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from metabridge import config as configs
-from metabridge.config import Config
+from metabridge.config import Config, ResolvedConfig
 from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
 from metabridge.runs.provenance import provenance
@@ -62,7 +62,7 @@ def task_name(config: Config) -> str:
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
 
-def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
+def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> ResolvedConfig:
     """Checks that a folder can serve a run, and changes nothing.
 
     Returns:
@@ -121,7 +121,7 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def open_run(folder: Path, config: Config, *, resume: bool) -> None:
+def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
     """Makes the folder of a new run, or checks that of one to resume.
 
     Raises:
@@ -180,7 +180,7 @@ def locked(folder: Path) -> Iterator[None]:
                     empty.rmdir()
 
 
-def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+def finished(folder: Path, config: ResolvedConfig) -> dict[str, Any] | None:
     """The result of a finished run, with its folder; None if it is not finished.
 
     Raises:
@@ -213,7 +213,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_config(folder: Path) -> configs.ResolvedConfig:
+def read_config(folder: Path) -> ResolvedConfig:
     """The configuration of a run.
 
     Raises:

@@ -10,7 +10,8 @@ from metabridge.config import (
     FOLDER,
     Config,
     DataConfig,
-    TrainConfig,
+    ResolvedConfig,
+    ResolvedTrain,
     resolve,
     with_data_dir,
 )
@@ -34,7 +35,7 @@ class Keys:
     test: Key[Array, ""]
 
 
-def make_keys(config: Config) -> Keys:
+def make_keys(config: ResolvedConfig) -> Keys:
     key_init, key_train, key_tasks = jax.random.split(
         jax.random.key(config.train.seed), 3
     )
@@ -44,18 +45,16 @@ def make_keys(config: Config) -> Keys:
     return Keys(key_init, key_train, key_tasks, key_validation, key_test)
 
 
-def train_shape(config: TrainConfig) -> TaskShape:
-    return TaskShape(
-        config.train_ways or 0, config.train_shots or 0, config.train_queries or 0
-    )
+def train_shape(config: ResolvedTrain) -> TaskShape:
+    return TaskShape(config.train_ways, config.train_shots, config.train_queries)
 
 
-def test_shape(config: Config) -> TaskShape:
+def test_shape(config: ResolvedConfig) -> TaskShape:
     evaluation = config.evaluation
     return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
 
 
-def load_data(config: Config) -> Dataset:
+def load_data(config: ResolvedConfig) -> Dataset:
     """The dataset of a configuration."""
     given = {
         field.name: getattr(config.data, field.name)
@@ -68,8 +67,8 @@ def load_data(config: Config) -> Dataset:
 
 
 def load_data_of_run(
-    config: Config, data_dir: str | os.PathLike[str] | None
-) -> tuple[Config, Dataset]:
+    config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
+) -> tuple[ResolvedConfig, Dataset]:
     """The data of an earlier run, and its configuration with the place of the data.
 
     Args:
@@ -92,13 +91,13 @@ def load_data_of_run(
         ) from error
 
 
-def resolve_with_data(config: Config) -> tuple[Config, Dataset]:
+def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
     """Resolves a configuration for its dataset, and loads that."""
     dataset = load_data(resolve(config))
     return resolve(config, classes=dataset.train.num_classes), dataset
 
 
-def resolve_for_data(config: Config) -> Config:
+def resolve_for_data(config: Config) -> ResolvedConfig:
     """Resolves a configuration for its dataset, loaded only if that matters.
 
     It does for the user's own images, of which there may be fewer classes than a
@@ -110,14 +109,14 @@ def resolve_for_data(config: Config) -> Config:
     return found
 
 
-def check_shapes(config: Config, dataset: Dataset) -> None:
+def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     """Refuses a dataset whose splits hold no tasks of the shapes asked for."""
     name = config.data.dataset
     episodes.check_shape(
         train_shape(config.train),
         dataset.train,
         what=f"split 'train' of {name!r}",
-        rotations=bool(config.data.rotations),
+        rotations=config.data.rotations,
         prefix="train_",
     )
     for split_name in ("validation", "test"):

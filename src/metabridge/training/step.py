@@ -18,7 +18,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import Config, MTLConfig, TrainConfig
+from metabridge.config import (
+    ResolvedConfig,
+)
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -50,18 +52,14 @@ TakeSteps = Callable[[State, Progress, int], tuple[State, Info]]
 _TIMED_SECONDS = 1.0
 
 
-def make_sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
+def make_sampler(config: ResolvedConfig, dataset: Dataset, keys: Keys) -> Sampler:
     """The sampler of training tasks of a configuration."""
-    options = config.learner
-    num_tasks = None
-    if isinstance(options, MTLConfig) and options.heads != "class_table":
-        num_tasks = options.num_tasks
     return task_sampler(
         dataset,
         train_shape(config.train),
-        augmentation=config.data.augmentation or dataset.augmentation,
-        rotations=bool(config.data.rotations),
-        num_tasks=num_tasks,
+        augmentation=config.data.augmentation,
+        rotations=config.data.rotations,
+        num_tasks=config.learner.fixed_tasks,
         tasks_key=keys.tasks,
         balanced=config.train.balanced,
     )
@@ -69,7 +67,7 @@ def make_sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
 
 @contextlib.contextmanager
 def place_images(
-    config: Config, dataset: Dataset, sampler: Sampler, keys: Keys, mesh: Mesh
+    config: ResolvedConfig, dataset: Dataset, sampler: Sampler, keys: Keys, mesh: Mesh
 ) -> Iterator[Images]:
     """Copies the training images to the devices, or streams them there if too large."""
     if not stream.is_wanted(dataset.train, config.train.stream):
@@ -89,7 +87,7 @@ def place_images(
 def jit_step(
     learner: Learner,
     sampler: Sampler,
-    config: Config,
+    config: ResolvedConfig,
     mesh: Mesh,
     *,
     streamed: bool = False,
@@ -144,7 +142,7 @@ def jit_step(
 
 
 def compile_step(
-    config: Config,
+    config: ResolvedConfig,
     learner: Learner,
     sampler: Sampler,
     mesh: Mesh,
@@ -307,14 +305,17 @@ def time_step(
 
 
 def steps_for_minutes(
-    train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
+    minutes: float,
+    run_steps: RunSteps,
+    state: State,
+    key: Key[Array, ""],
+    *,
+    at_most: int,
 ) -> int:
-    """The number of steps that `minutes` hold, as the first process times them."""
-    at_least = min(_TIMED_SECONDS, 6.0 * train.minutes)
-    seconds = time_step(
-        run_steps, state, key, at_most=train.log_every, at_least=at_least
-    )
-    return hosts.of_first(count_steps(train.minutes, seconds))
+    """The number of steps that a time holds, as the first process times them."""
+    at_least = min(_TIMED_SECONDS, 6.0 * minutes)
+    seconds = time_step(run_steps, state, key, at_most=at_most, at_least=at_least)
+    return hosts.of_first(count_steps(minutes, seconds))
 
 
 def count_steps(minutes: float, seconds_per_step: float) -> int:

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from metabridge import build
-from metabridge.config import Config, resolve, with_steps
+from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
@@ -113,8 +113,11 @@ def train(
             run_steps, costs = compile_step(
                 config, learner, sampler, mesh, state, images, key
             )
-            if not config.train.steps:
-                steps = steps_for_minutes(config.train, run_steps, state, key)
+            minutes, at_most = config.train.minutes, config.train.log_every
+            if minutes is not None and not config.train.steps:
+                steps = steps_for_minutes(
+                    minutes, run_steps, state, key, at_most=at_most
+                )
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)
 
@@ -157,7 +160,7 @@ def train(
         return result
 
 
-def choose_mesh(config: Config) -> Mesh:
+def choose_mesh(config: ResolvedConfig) -> Mesh:
     """The devices that share the tasks of a step.
 
     Raises:

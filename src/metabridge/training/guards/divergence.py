@@ -87,8 +87,9 @@ def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None
 def _error(found: str, learner: LearnerOptions) -> DivergenceError:
     advice = "Lower --learning-rate, pass --max-grad-norm, or look at the inputs"
     if learner.inner_loop:
+        rate = getattr(learner, "inner_lr", None)
         advice = (
-            f"The inner loop may have diverged: its `inner_lr` is {learner.inner_lr}. "
+            f"The inner loop may have diverged: its `inner_lr` is {getattr(learner, 'inner_lr', '?')}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
         )
     return DivergenceError(f"{found}; the last checkpoint before it is kept. {advice}")
