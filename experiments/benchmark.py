@@ -36,8 +36,8 @@ from metabridge.data.episodes import ClassIndex, image_bank, labels
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator
 from metabridge.parallel.mesh import mesh_of
-from metabridge.training import setup
-from metabridge.training.step import jitted
+from metabridge.runs import inputs
+from metabridge.training.step import jit_step, make_sampler
 from metabridge.types import TaskShape
 
 Name = Literal["evaluation", "warm-load", "step"]
@@ -57,7 +57,8 @@ class Options:
 
 def evaluation(options: Options) -> dict[str, float]:
     """5-way 5-shot 15-query logistic regression on unit-norm features of 640
-    dimensions: ours on all tasks at once, scikit-learn's task by task."""
+    dimensions: ours on all tasks at once, scikit-learn's task by task.
+    """
     del options
     shape, classes, per_class, num_tasks = TaskShape(5, 5, 15), 20, 600, 2000
     rng = np.random.default_rng(0)
@@ -127,7 +128,8 @@ def warm_load(options: Options) -> dict[str, float]:
 
 def step(options: Options) -> dict[str, float]:
     """Milliseconds of a training step of each dataset's recipe, Conv4-64, and of
-    drawing and augmenting its batch alone."""
+    drawing and augmenting its batch alone.
+    """
     found = {}
     for name, data_dir in _datasets(options):
         config = resolve(
@@ -142,12 +144,12 @@ def step(options: Options) -> dict[str, float]:
 
 
 def _step_of(config: Config) -> dict[str, float]:
-    dataset: Dataset = setup.load(config)
-    keys = setup.keys_of(config)
+    dataset: Dataset = inputs.load_data(config)
+    keys = inputs.make_keys(config)
     learner = build.learner(config, dataset)
-    sample = setup.sampler(config, dataset, keys)
+    sample = make_sampler(config, dataset, keys)
     bank = image_bank(dataset.train)
-    run_step = jitted(learner, sample, config, mesh_of(1))
+    run_step = jit_step(learner, sample, config, mesh_of(1))
     state = learner.init(keys.init, example_of(dataset))
     seconds = []
     for number in range(31):

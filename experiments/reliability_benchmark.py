@@ -38,11 +38,14 @@ from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.episodes import image_bank
 from metabridge.data.sampler import example_of
+from metabridge.files import write_json
 from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import folder as run_folder
-from metabridge.training import scoring, setup
-from metabridge.training.checkpoint.store import Checkpoints, Progress
-from metabridge.training.step import jitted
+from metabridge.runs import inputs
+from metabridge.training import scoring
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
+from metabridge.training.loop import plateau_rule
+from metabridge.training.step import jit_step, make_sampler
 
 Part = Literal["training", "kernel", "overhead"]
 
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, run in _bodies(config).items():
                 found = overhead(config, *run, Path(scratch) / name)
                 _show(results, f"checkpoints, {name}", found)
-    run_folder.write_json(config.output_dir / "results.json", results)
+    write_json(config.output_dir / "results.json", results)
 
 
 def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:
@@ -238,14 +241,15 @@ def _phase(folder: Path, records: list[int], steps: int) -> str:
 def _outcome(folder: Path) -> dict[str, Any]:
     """Final state, checkpoint that was scored, and numbers of a finished run."""
     config = run_folder.read_config(folder)
-    dataset = setup.load(config)
+    dataset = inputs.load_data(config)
     learner = build.learner(config, dataset)
-    newest, _, contents = scoring.restored(config, dataset, learner, folder, best=False)
+    run = scoring.LoadedRun(folder, config, dataset, learner)
+    newest = scoring.restore(run, best=False)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     names = ("accuracy", "ci95", "best_step", "validation_accuracy", "train_steps")
     return {
-        "final step": newest.step,
-        "final state": contents,
+        "final step": newest.progress.step,
+        "final state": digest(newest.arrays),
         "scored": result["provenance"]["checkpoint"],
         **{name: result[name] for name in names},
     }
@@ -317,7 +321,7 @@ def _bodies(config: Config) -> dict[str, tuple[RunConfig, Dataset]]:
         )
         drawings = dataclasses.replace(drawings, model=small)
     return {
-        "conv4 on glyphs": (resolve(drawings), setup.load(resolve(drawings))),
+        "conv4 on glyphs": (resolve(drawings), inputs.load_data(resolve(drawings))),
         "resnet12 on 32x32": (resolve(photographs), _noise()),
     }
 
@@ -340,14 +344,14 @@ def overhead(
     config: Config, run: RunConfig, dataset: Dataset, folder: Path
 ) -> dict[str, Any]:
     """What a checkpoint costs: the call, and how much slower steps are behind it."""
-    keys = setup.keys_of(run)
+    keys = inputs.make_keys(run)
     learner = build.learner(run, dataset)
-    step = jitted(learner, setup.sampler(run, dataset, keys), run, mesh_of(1))
+    step = jit_step(learner, make_sampler(run, dataset, keys), run, mesh_of(1))
     state, bank = (
         learner.init(keys.init, example_of(dataset)),
         image_bank(dataset.train),
     )
-    plateau = setup.plateau_rule(run.train)[1]
+    plateau = plateau_rule(run.train)[1]
     number = 0
 
     def steps(seconds: float) -> list[float]:
@@ -368,7 +372,7 @@ def overhead(
         before = statistics.mean(steps(_BEHIND))
         plain.append(before)
         since = time.perf_counter()
-        checkpoints.save(Progress(number, 0.0, 0.5, 0.5, 0), state, plateau)
+        checkpoints.save(TrainState(Progress(number, 0.0, 0.5, 0.5, 0), state, plateau))
         calls.append(time.perf_counter() - since)
         behind = steps(_BEHIND)
         stalls.append(sum(behind) - len(behind) * before)

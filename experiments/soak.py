@@ -27,13 +27,13 @@ import tyro
 
 from experiments.arguments import check_numbers, check_output
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
-from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
-from metabridge.runs import folder as run_folder
+from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
+from metabridge.files import write_json
 from metabridge.training.scoring import evaluate_run
 from metabridge.training.train import train
 
 _STATUS = Path("/proc/self/status")
-_LEARNERS: tuple[LearnerConfig, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
+_LEARNERS: tuple[LearnerOptions, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def growth(sizes: list[float]) -> float:
     return late / early - 1
 
 
-def configured(options: Options, learner: LearnerConfig, **train: Any) -> Config:
+def configured(options: Options, learner: LearnerOptions, **train: Any) -> Config:
     """A small run on the glyphs."""
     return Config(
         learner=learner,
@@ -141,7 +141,7 @@ def main(options: Options) -> dict[str, Any]:
         found["minutes"] = (time.monotonic() - since) / 60
         found["resident_mb"] = sizes
         found["growth"] = growth(sizes) if len(sizes) >= 5 else None
-        run_folder.write_json(options.output_dir / "soak.json", found)
+        write_json(options.output_dir / "soak.json", found)
 
     {"one": one_run, "many": many_runs}[options.runs](options, record)
     print(

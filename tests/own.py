@@ -6,16 +6,19 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import pytest
 
-from metabridge.config import ALGORITHMS, OwnConfig, registration
+from metabridge.config import LearnerOptions
 from metabridge.heads import centroid
-from metabridge.learners import Learner
-from metabridge.learners.body import embedder, frozen, initialiser
+from metabridge.learners import FrozenBody, Learner
+from metabridge.learners.body import make_embed, make_feature_gradient, make_init
 from metabridge.learners.episodic import query_loss
-from metabridge.learners.outer import feature_gradient
+from metabridge.registry import LEARNERS
+
+OPTIONS = {name: entry.traits for name, entry in LEARNERS.items()}
+"""The class of options of each built-in learner."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaledConfig(OwnConfig):
+class ScaledConfig(LearnerOptions):
     """Options of `scaled`."""
 
     init_scale: float = 2.0
@@ -35,22 +38,19 @@ def scaled(model, optimizer, *, init_scale: float, ways: int, num_classes: int):
         classifier = centroid().fit(support, labels, ways=ways)
         return head["scale"] * (query @ classifier.weights + classifier.bias[None])
 
-    adapt, logits, frozen_body = frozen(embedder(model), centroid())
     return Learner(
         "scaled",
-        initialiser(model, optimizer, init_head),
-        feature_gradient(model, query_loss(scores)),
+        make_init(model, optimizer, init_head),
+        make_feature_gradient(model, query_loss(scores)),
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
+        FrozenBody(make_embed(model), lambda _: centroid()),
     )
 
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Ends with the learners that were known before."""
-    before = set(ALGORITHMS)
+    before = set(LEARNERS)
     yield
-    for name in set(ALGORITHMS) - before:
-        registration._forget(name)
+    for name in set(LEARNERS) - before:
+        LEARNERS.remove(name)

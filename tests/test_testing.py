@@ -7,10 +7,11 @@ import pytest
 from flax import linen as nn
 
 from metabridge import check_learner
-from metabridge.learners import Learner, maml, protonet, rfs
+from metabridge.learners import FrozenBody, Learner, MovingBody, maml, protonet, rfs
 from metabridge.models import MLP, Conv4
 from metabridge.testing import ContractError
-from tests.learners import toy
+from tests import toy
+from tests.learners import cases
 
 SHAPE = (5,)
 
@@ -29,16 +30,16 @@ def promoting():
         yield
 
 
-@pytest.mark.parametrize("name", toy.MARKED)
+@pytest.mark.parametrize("name", cases.MARKED)
 def test_every_learner_keeps_it(name: str) -> None:
-    steps = {"test_steps": 2} if name in toy.GRADIENT_BASED else {}
-    learner = toy.LEARNERS[name](MLP(8, 1), optax.sgd(0.1, momentum=0.9), **steps)
+    steps = {"test_steps": 2} if name in cases.GRADIENT_BASED else {}
+    learner = cases.LEARNERS[name](MLP(8, 1), optax.sgd(0.1, momentum=0.9), **steps)
     check_learner(learner, SHAPE, ways=toy.WAYS, num_classes=toy.NUM_CLASSES)
 
 
 @pytest.mark.extended
 def test_so_it_does_on_images() -> None:
-    learner = toy.LEARNERS["mtl class_table"](Conv4(4), optax.sgd(0.1))
+    learner = cases.LEARNERS["mtl class_table"](Conv4(4), optax.sgd(0.1))
     check_learner(learner, (16, 16, 1), num_classes=toy.NUM_CLASSES)
 
 
@@ -48,7 +49,7 @@ def good() -> Learner:
 
 def test_the_gradient_is_compared_with_differences() -> None:
     check_learner(good(), SHAPE, exact_gradient=True)
-    # That it passes otherwise, `toy.LEARNERS` shows.
+    # That it passes otherwise, `cases.LEARNERS` shows.
     first_order = maml(
         Exact(),
         optax.sgd(0.1),
@@ -94,14 +95,38 @@ def other_name(variables, examples, *, ways):
     return good().adapt(variables, examples, ways=ways)
 
 
+def moving(adapt=None, logits=None) -> Learner:
+    """The good one as a learner whose body moves, with functions replaced."""
+    learner = good()
+    adaptation = MovingBody(adapt or learner.adapt, logits or learner.logits)
+    return learner._replace(adaptation=adaptation)
+
+
+def transductive(variables, inputs):
+    features = frozen().embed(variables, inputs)
+    return features - features.mean(0, keepdims=True)
+
+
+def frozen() -> FrozenBody:
+    found = good().frozen_body
+    assert found is not None
+    return found
+
+
 BROKEN = {
     "must be {'body'": lambda: good()._replace(init=without_head),
     "other parameters for another key": lambda: good()._replace(init=constant_init),
-    "must be keyword-only": lambda: good()._replace(adapt=positional_ways),
-    "parameters of `adapt` are variables, examples, ways": lambda: good()._replace(
+    "must be keyword-only": lambda: moving(adapt=positional_ways),
+    "parameters of `adapt` are variables, examples, ways": lambda: moving(
         adapt=other_name
     ),
-    "what `gradient` gives is not finite": lambda: changed_gradient(
+    "parameters of `embed` are v, inputs": lambda: good()._replace(
+        adaptation=frozen()._replace(embed=lambda v, inputs: frozen().embed(v, inputs))
+    ),
+    "must be a FrozenBody or a MovingBody": lambda: good()._replace(
+        adaptation=good().adapt  # type: ignore[arg-type]
+    ),
+    "the result of `gradient` is not finite": lambda: changed_gradient(
         lambda means, _: scaled(means, jnp.inf)
     ),
     "just begun is zero": lambda: changed_gradient(lambda means, _: scaled(means, 0.0)),
@@ -120,14 +145,14 @@ BROKEN = {
             lambda updates, state, params=None: (updates, jnp.zeros(())),
         )
     ),
-    "the shape": lambda: good()._replace(
+    "the shape": lambda: moving(
         logits=lambda adapted, inputs: good().logits(adapted, inputs).T
     ),
-    "what `logits` gives is not finite": lambda: good()._replace(
+    "the result of `logits` is not finite": lambda: moving(
         logits=lambda adapted, inputs: jnp.nan * good().logits(adapted, inputs)
     ),
-    "gives other scores than `adapt`": lambda: good()._replace(
-        logits=lambda adapted, inputs: 2 * good().logits(adapted, inputs)
+    "must not depend on the other inputs": lambda: good()._replace(
+        adaptation=frozen()._replace(embed=transductive)
     ),
 }
 
@@ -151,7 +176,7 @@ def test_tasks_that_share_statistics_say_so() -> None:
             return nn.BatchNorm(use_running_average=not train)(nn.Dense(6)(x))
 
     learner = rfs(Normed(), optax.sgd(0.1), num_classes=6)
-    assert not learner.tasks_apart
+    assert not learner.separable_over_tasks
     check_learner(learner, SHAPE)
-    with pytest.raises(ContractError, match="`tasks_apart=False`"):
-        check_learner(learner._replace(tasks_apart=True), SHAPE)
+    with pytest.raises(ContractError, match="`separable_over_tasks=False`"):
+        check_learner(learner._replace(separable_over_tasks=True), SHAPE)

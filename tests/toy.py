@@ -1,28 +1,34 @@
-"""A folder of class folders so small that a run on it takes seconds."""
+"""Small data: class folders whose runs take seconds, tasks, supports, variables."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from PIL import Image
 
 from metabridge.config import (
     Config,
     DataConfig,
     EvaluationConfig,
-    LearnerConfig,
+    LearnerOptions,
     ModelConfig,
     MTLConfig,
     TrainConfig,
 )
 from metabridge.data import Dataset, Split
 from metabridge.training.train import train
+from metabridge.types import Examples, Task
 
 FIXED_TASKS = MTLConfig(heads="independent", num_tasks=5)
 CLASSES = {"train": 8, "validation": 4, "test": 4}
 IMAGES = 8
 SIZE = 8
+WAYS, SHOTS, QUERIES = 3, 2, 3
+NUM_CLASSES, NUM_TASKS = 6, 4
+KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 
 
 def write_folder(root: Path) -> Path:
@@ -66,7 +72,7 @@ def dataset(*, channels: int = 1, size: int = SIZE, spread: float = 20.0) -> Dat
     return Dataset("toy", split("train"), split("validation"), split("test"), mean, std)
 
 
-def config(folder: Path, *, learner: LearnerConfig | None = None, **train) -> Config:
+def config(folder: Path, *, learner: LearnerOptions | None = None, **train) -> Config:
     """A run of six steps on `folder`, validated every second one."""
     settings: dict = {
         "train_ways": 4,
@@ -90,3 +96,98 @@ def config(folder: Path, *, learner: LearnerConfig | None = None, **train) -> Co
             ways=3, shots=2, queries=3, tasks=40, head="centroid"
         ),
     )
+
+
+def tasks(
+    num_tasks: int,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    first: int = 0,
+    shots: int = SHOTS,
+    noise: float = 0.3,
+) -> Task:
+    """The tasks `first`, `first + 1`, ..., with fresh examples for every seed.
+
+    A class is a normal cloud around a mean of its own; a task has the same classes in
+    the same order whenever it is met. Examples are shuffled.
+    """
+    means = np.random.default_rng(4).normal(size=(NUM_CLASSES, *shape))
+    numbers = range(first, first + num_tasks)
+    classes = np.stack(
+        [np.random.default_rng(n).permutation(NUM_CLASSES)[:WAYS] for n in numbers]
+    )
+    generator = np.random.default_rng((5, seed))
+
+    def examples(per_class: int) -> Examples:
+        order = np.repeat(np.arange(WAYS), per_class)
+        labels = np.stack([generator.permutation(order) for _ in range(num_tasks)])
+        centres = means[np.take_along_axis(classes, labels, 1)]
+        inputs = centres + noise * generator.normal(size=centres.shape)
+        return Examples(
+            jnp.asarray(inputs, jnp.float32), jnp.asarray(labels, jnp.int32)
+        )
+
+    return Task(
+        examples(shots),
+        examples(QUERIES),
+        jnp.asarray(classes, jnp.int32),
+        jnp.asarray([number % NUM_TASKS for number in numbers], jnp.int32),
+    )
+
+
+def one(batch: Task, number: int) -> Task:
+    """A batch that holds one task of another."""
+    return jax.tree.map(lambda leaf: leaf[number : number + 1], batch)
+
+
+class Support(NamedTuple):
+    """Features ``[S, D]`` and labels ``[S]`` of a task, shuffled."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    ways: int
+
+
+def support(
+    ways: int, shots: int, dimension: int, *, unit: bool = False, seed: int = 0
+) -> Support:
+    """Classes that overlap: normal clouds of spread 1 around normal means."""
+    generator = np.random.default_rng((seed, ways, shots, dimension))
+    labels = generator.permutation(np.repeat(np.arange(ways, dtype=np.int32), shots))
+    means = generator.normal(size=(ways, dimension))
+    features = means[labels] + generator.normal(size=(len(labels), dimension))
+    if unit:
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return Support(features.astype(np.float32), labels, ways)
+
+
+def images(count: int, size: int, channels: int, *, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(count, size, size, channels)).astype(np.float32)
+
+
+def variables(model: nn.Module, inputs: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+    """Random variables of the model's shapes, its counters at 0; compiles nothing."""
+    shapes = jax.eval_shape(model.init, KEYS, jnp.asarray(inputs))
+    generator = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            drawn = generator.uniform(0.5, 1.5, leaf.shape)
+        elif name in ("bias", "mean"):
+            drawn = generator.normal(0, 0.3, leaf.shape)
+        elif name == "kernel":
+            drawn = generator.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape)
+        else:
+            drawn = np.zeros(leaf.shape)
+        return jnp.asarray(drawn, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def num_parameters(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Counted without computing anything."""
+    tree = jax.eval_shape(model.init, KEYS, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return sum(leaf.size for leaf in jax.tree.leaves(tree["params"]))

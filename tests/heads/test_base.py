@@ -12,8 +12,8 @@ import pytest
 from metabridge import heads
 from metabridge.heads import Head, Linear
 from metabridge.heads.base import unit_norm
-from tests.heads.toy import support
 from tests.tolerance import assert_close
+from tests.toy import support
 
 HEADS = {
     "logistic": heads.logistic(3.0),
@@ -275,3 +275,23 @@ def test_unit_norm() -> None:
     expected = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
     assert_close(unit_norm(jnp.asarray(x)), expected)
     assert not np.any(unit_norm(jnp.zeros((2, 3))))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize(
+    ("factory", "option"),
+    [
+        (heads.logistic, "C"),
+        (heads.ridge, "penalty"),
+        (heads.svm, "C"),
+        (heads.attention, "scale"),
+    ],
+)
+def test_options_that_are_not_positive(factory, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{option}` must be positive"):
+        factory(value)
+
+
+def test_an_svm_takes_a_step() -> None:
+    with pytest.raises(ValueError, match="`num_steps` must be at least 1"):
+        heads.svm(num_steps=0)

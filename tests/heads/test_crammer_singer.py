@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metabridge.heads.crammer_singer import Solution, solve
-from tests.heads.toy import support
+from tests.toy import support
 
 # The kernel of the last has a diagonal of thousands, so that A is of the size of 1e-4.
 TASKS = {

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
 from scipy.special import log_softmax
 
 from metabridge.learners import Learner
-from metabridge.models import MLP
+from metabridge.models import MLP, DropBlock
 from metabridge.types import Examples, Task
-from tests.learners import toy
+from tests import toy
+from tests.learners.gbml import in_double
 from tests.models import reference
 
 BODY = MLP(16, 1)
@@ -60,7 +60,7 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> Loss:
 
 
 def check_gradient(
-    factory: Factory, loss: Loss, *, noise: float = 1.0, rtol: float = GRADIENT
+    factory: Factory, loss: Loss, *, num_tasks: int = 1, rtol: float = GRADIENT
 ) -> None:
     """Asserts that loss and gradient of a step are those of `loss`, in float64.
 
@@ -68,9 +68,9 @@ def check_gradient(
     """
     with jax.enable_x64(True):
         learner = factory(BODY, optax.sgd(1.0))
-        narrow = toy.tasks(1, (5,), noise=noise)
-        state = _wide(learner.init(KEY, narrow.support.inputs[0]))
-        batch = _wide(narrow)
+        narrow = toy.tasks(num_tasks, (5,), noise=1.0)
+        state = in_double(learner.init(KEY, narrow.support.inputs[0]))
+        batch = in_double(narrow)
         after, info = jax.jit(learner.step)(KEY, state, batch)
         slope = jax.tree.map(lambda a, b: np.asarray(a - b), state.params, after.params)
         params = reference.wide(state.params)
@@ -115,15 +115,15 @@ class Identity(nn.Module):
     @nn.compact
     def __call__(self, inputs, *, train: bool = False):
         del train
-        return inputs
+        return inputs.reshape(len(inputs), -1)
 
 
-def _wide(tree):
-    return jax.tree.map(
-        lambda leaf: (
-            jnp.asarray(leaf, jnp.float64)
-            if jnp.issubdtype(leaf.dtype, jnp.floating)
-            else leaf
-        ),
-        tree,
-    )
+class Dropped(nn.Module):
+    """Features that are inputs of which some are dropped."""
+
+    drop_rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        x = DropBlock(self.drop_rate)(inputs, train=train)
+        return x.reshape(len(x), -1)

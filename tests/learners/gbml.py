@@ -13,13 +13,14 @@ from flax import linen as nn
 from metabridge.learners import Info, Learner, State, variables_of
 from metabridge.models import MLP
 from metabridge.types import Examples, Task
-from tests.learners import toy
-from tests.learners.reference import Parameters
+from tests import toy
+from tests.learners.reference import Parameters, slope
+from tests.tolerance import assert_close
 
 KEY = jax.random.key(0)
 BODY = MLP(4, 1, jnp.tanh)
 BATCH = toy.tasks(1, (3,))
-"""One task: that of several the mean is taken, `test_outer` and the contract check."""
+"""One task: `test_body` and the contract check have several, and the mean."""
 
 
 def gradients_kept() -> optax.GradientTransformation:
@@ -103,9 +104,29 @@ def everything(task: Task, number: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
-def mean(function: Callable[[int], float], batch: Task) -> float:
-    """Over the tasks of a batch."""
-    return float(np.mean([function(number) for number in range(len(batch.classes))]))
+def check_gradient(
+    factory: Callable[..., Learner],
+    outer: Callable[[Parameters, Task], float],
+    *,
+    change: Callable[[State], State] = lambda state: state,
+    named: Callable[[Any], Parameters] = flat,
+) -> None:
+    """Asserts that loss and gradient of a step are those of `outer`, in float64.
+
+    Args:
+      factory: ``factory(model, optimizer)``.
+      outer: loss of named parameters on `BATCH`.
+      change: of the state before the step.
+      named: names the learner's parameters, or their gradient.
+    """
+    with double() as batch:
+        learner = factory(BODY, gradients_kept())
+        state = change(start(learner, batch))
+        gradient, info = step(learner, state, batch)
+        at = named(state.params)
+        assert_close(info.loss, np.asarray(outer(at, batch)))
+        expected = slope(lambda p: outer(p, batch), at)
+        assert_parameters_close(named(gradient), expected)
 
 
 def assert_parameters_close(actual: Parameters, expected: Parameters) -> None:
@@ -123,8 +144,3 @@ class Normed(nn.Module):
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> jax.Array:
         x = nn.Dense(4)(inputs.reshape(len(inputs), -1))
         return nn.tanh(nn.BatchNorm(use_running_average=not train)(x))
-
-
-def tasks_of_images() -> Task:
-    """One task of 12 support images and 9 query images."""
-    return toy.tasks(1, (16, 16, 1), shots=4, noise=1.0)

@@ -1,4 +1,4 @@
-"""Every learner of `toy.LEARNERS` learns, and does not care for any order.
+"""Every learner of `cases.LEARNERS` learns, and does not care for any order.
 
 Nor for the names of the ways. In double precision: in single precision another order of
 sums, through a hundred inner steps, would hide small mistakes. A learner's step and its
@@ -17,7 +17,8 @@ import pytest
 from metabridge.learners import Info, Learner, State, variables_of
 from metabridge.models import MLP, Conv4
 from metabridge.types import Examples, Task
-from tests.learners import toy
+from tests import toy
+from tests.learners import cases
 from tests.learners.gbml import in_double
 
 KEY = jax.random.key(0)
@@ -27,14 +28,14 @@ RENAMED = np.array([2, 0, 1])
 """The new number of each way: a cycle, which is not its own inverse."""
 close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8)
 
-each_learner = pytest.mark.parametrize("name", toy.MARKED)
+each_learner = pytest.mark.parametrize("name", cases.MARKED)
 
 
 class Run:
     """A learner, compiled once, at its initial state and after some steps."""
 
     def __init__(self, name: str) -> None:
-        self.learner: Learner = toy.LEARNERS[name](
+        self.learner: Learner = cases.LEARNERS[name](
             MLP(16, 1), optax.sgd(0.1, momentum=0.9)
         )
         self.step_fn = jax.jit(self.learner.step)
@@ -112,7 +113,7 @@ def test_the_loss_falls_on_a_toy_task(name: str) -> None:
 
 @pytest.mark.extended
 def test_the_loss_falls_through_convolutions() -> None:
-    learner = toy.LEARNERS["mtl class_table"](Conv4(4), optax.sgd(0.1, momentum=0.9))
+    learner = cases.LEARNERS["mtl class_table"](Conv4(4), optax.sgd(0.1, momentum=0.9))
     state = learner.init(KEY, toy.tasks(1, (16, 16, 1)).support.inputs[0])
     step, losses = jax.jit(learner.step), []
     for seed in range(60):

@@ -7,7 +7,8 @@ import pytest
 from scipy.special import softmax
 
 from metabridge.learners import Learner, finetune, protonet
-from tests.learners import episodes, gbml, toy
+from tests import toy
+from tests.learners import episodes, gbml
 
 
 def tuned(**options) -> Learner:

@@ -9,7 +9,9 @@ import pytest
 
 from metabridge.learners import imaml
 from metabridge.learners.imaml import implicit_gradient
-from tests.learners import gbml, reference, toy
+from metabridge.types import Task
+from tests import toy
+from tests.learners import gbml, reference
 from tests.tolerance import assert_close
 
 
@@ -72,35 +74,14 @@ def test_negative_curvature_ends_the_solution() -> None:
 @pytest.mark.extended
 def test_gradient_equals_finite_differences_where_tasks_are_solved() -> None:
     # The theorem is about the minimum: NumPy's descent runs until it has converged.
-    proximity, rate, steps = 1.0, 0.5, 120
-    with gbml.double() as batch:
-        learner = imaml(
-            gbml.BODY,
-            gbml.gradients_kept(),
-            ways=toy.WAYS,
-            inner_lr=rate,
-            inner_steps=steps,
-            proximity=proximity,
-            cg_steps=27,
-        )
-        state = gbml.start(learner, batch)
-        actual, info = gbml.step(learner, state, batch)
+    options = {"inner_lr": 0.5, "inner_steps": 120, "proximity": 1.0, "cg_steps": 27}
 
-        def outer(p: reference.Parameters) -> float:
-            def of(number: int) -> float:
-                q = reference.adapted(
-                    p,
-                    *gbml.arrays(batch.support, number),
-                    rates=[rate] * steps,
-                    proximity=proximity,
-                )
-                return reference.loss(q, *gbml.arrays(batch.query, number))
+    def outer(p: reference.Parameters, batch: Task) -> float:
+        inner = gbml.arrays(batch.support, 0)
+        q = reference.adapted(p, *inner, rates=[0.5] * 120, proximity=1.0)
+        return reference.loss(q, *gbml.arrays(batch.query, 0))
 
-            return gbml.mean(of, batch)
-
-        p = gbml.flat(state.params)
-        assert_close(info.loss, outer(p))
-        gbml.assert_parameters_close(gbml.flat(actual), reference.slope(outer, p))
+    gbml.check_gradient(lambda *a: imaml(*a, ways=toy.WAYS, **options), outer)
 
 
 @pytest.mark.parametrize(

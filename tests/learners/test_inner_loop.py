@@ -85,8 +85,8 @@ def test_a_scan_gives_what_the_written_out_loop_gives(monkeypatch) -> None:
 def test_a_diverged_loop_poisons_the_outer_loss(inner: float) -> None:
     bad = inner_loop.Trace(jnp.asarray([1.0, inner, 1.0]), None)
     fine = inner_loop.Trace(jnp.asarray([1.0, 2.0]), None)
-    assert np.isnan(inner_loop.poisoned(jnp.asarray(0.5), bad))
-    assert inner_loop.poisoned(jnp.asarray(0.5), fine) == 0.5
+    assert np.isnan(inner_loop.poison(jnp.asarray(0.5), bad))
+    assert inner_loop.poison(jnp.asarray(0.5), fine) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,14 @@ import jax
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 from scipy.special import softmax
 
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP, Conv4
-from metabridge.types import Task
-from tests.learners import toy
+from tests import toy
+from tests.learners import episodes
+from tests.learners.cases import CONV4_TASKS, merged, place
 from tests.learners.gbml import gradients_kept
-from tests.learners.mtl_cases import CONV4_TASKS, merged, place
 from tests.models import reference
 from tests.tolerance import assert_close
 
@@ -25,6 +24,7 @@ def test_statistics_of_the_batch_are_those_of_all_its_images() -> None:
         Conv4(4),
         gradients_kept(),
         heads=class_table(toy.NUM_CLASSES),
+        logit_scale=1.0,
         statistics="batch",
     )
     state = learner.init(KEY, CONV4_TASKS.support.inputs[0])
@@ -43,80 +43,16 @@ def test_statistics_of_the_batch_are_those_of_all_its_images() -> None:
     first = reference.conv(images, params["body"]["Conv_0"]["kernel"])
     means = after.batch_stats["BatchNorm_0"]["mean"]
     assert_close(means, 0.1 * first.mean((0, 1, 2)))
-    own = mtl(Conv4(4), gradients_kept(), heads=class_table(toy.NUM_CLASSES))
+    heads = class_table(toy.NUM_CLASSES)
+    own = mtl(Conv4(4), gradients_kept(), heads=heads, logit_scale=1.0)
     assert abs(jax.jit(own.step)(KEY, state, CONV4_TASKS)[1].loss - info.loss) > 1e-4
-
-
-def beyond_loss(params, batch: Task, *, scale: float | None, row_norm: bool) -> float:
-    """Of one hidden ReLU layer and a class table, in float64; learned scale if None."""
-    losses = []
-    kernel, rows = params["body"]["NTKDense_0"]["kernel"], params["head"]["rows"]
-    for number in range(len(batch.classes)):
-        x, labels = merged(batch, number)
-        f = np.maximum(np.sqrt(2.0 / x.shape[1]) * x @ kernel, 0)
-        u = f / np.linalg.norm(f, axis=1, keepdims=True)
-        own = rows[place("class_table", batch, number)]
-        if row_norm:
-            own = own / np.linalg.norm(own, axis=1, keepdims=True)
-        factor = np.exp(params["head"]["log_scale"]) if scale is None else scale
-        p = softmax(factor * u @ own.T, axis=1)
-        losses.append(-np.log(p[np.arange(len(x)), labels]).mean())
-    return float(np.mean(losses))
-
-
-@pytest.mark.parametrize(
-    ("row_norm", "learn_scale"),
-    [(True, True)]
-    + [
-        pytest.param(*case, marks=pytest.mark.extended)
-        for case in ((True, False), (False, True))
-    ],
-)
-def test_cosine_heads_and_learned_scales_equal_numpys(
-    row_norm: bool, learn_scale: bool
-) -> None:
-    learner = mtl(
-        MLP(16, 1),
-        gradients_kept(),
-        heads=class_table(toy.NUM_CLASSES),
-        logit_scale=4.0,
-        row_norm=row_norm,
-        learn_scale=learn_scale,
-    )
-    batch = toy.tasks(3, (5,))
-    state = learner.init(KEY, batch.support.inputs[0])
-    after, info = jax.jit(learner.step)(KEY, state, batch)
-    wide = reference.wide(state.params)
-    scale = None if learn_scale else 4.0
-    assert_close(info.loss, beyond_loss(wide, batch, scale=scale, row_norm=row_norm))
-    slopes, structure = jax.tree.flatten(reference.wide(after.optimizer))
-    leaves = jax.tree.leaves(wide)
-    generator = np.random.default_rng(0)
-    direction = [generator.normal(size=np.shape(leaf)) for leaf in leaves]
-
-    def along(step: float) -> float:
-        moved = [x + step * d for x, d in zip(leaves, direction, strict=True)]
-        params = jax.tree.unflatten(structure, moved)
-        return beyond_loss(params, batch, scale=scale, row_norm=row_norm)
-
-    expected = (along(1e-6) - along(-1e-6)) / 2e-6
-    actual = sum((a * d).sum() for a, d in zip(slopes, direction, strict=True))
-    assert abs(expected) > 1e-2
-    np.testing.assert_allclose(actual, expected, rtol=1e-4)
-
-
-class _Flat(nn.Module):
-    @nn.compact
-    def __call__(self, inputs, *, train: bool = False):
-        del train
-        return inputs.reshape(len(inputs), -1)
 
 
 def test_the_loss_of_turns_is_added() -> None:
     batch = toy.tasks(2, (4, 4, 2))
     options = {"heads": class_table(toy.NUM_CLASSES), "logit_scale": 3.0}
-    plain = mtl(_Flat(), gradients_kept(), **options)
-    turning = mtl(_Flat(), gradients_kept(), **options, rotation_weight=0.7)
+    plain = mtl(episodes.Identity(), gradients_kept(), **options)
+    turning = mtl(episodes.Identity(), gradients_kept(), **options, rotation_weight=0.7)
     state = turning.init(KEY, batch.support.inputs[0])
     after, info = jax.jit(turning.step)(KEY, state, batch)
     head = {"rows": state.params["head"]["rows"]}

@@ -1,4 +1,6 @@
-"""The network that adapts: scores against NumPy, what it is judged on, statistics."""
+"""The body and its linear head: scores against NumPy, statistics, options."""
+
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -7,88 +9,50 @@ import optax
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
+from metabridge import heads
+from metabridge.learners import (
+    anil,
+    boil,
+    maml,
+    meta_sgd,
+    network,
+    reptile,
+    variables_of,
+)
+from metabridge.learners.body import merge, with_head
 from metabridge.learners.inner_loop import InnerLoop
-from metabridge.learners.network import Network, merged
-from metabridge.types import Examples, Task
-from tests.learners import gbml, reference, toy
+from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
+from metabridge.learners.network import Network
+from metabridge.types import Examples
+from tests import toy
+from tests.learners import episodes, gbml, reference
 from tests.tolerance import assert_close
 
 LOOP = InnerLoop(layers="all", steps=2, test_steps=2, rate=0.5)
-NET = Network("maml", gbml.BODY, LOOP, toy.WAYS)
+FACTORIES = [maml, anil, boil, meta_sgd, reptile]
+each = pytest.mark.parametrize("factory", FACTORIES, ids=lambda f: f.__name__)
 
 
-def _task(batch: Task, number: int = 0) -> Task:
-    return jax.tree.map(lambda leaf: leaf[number], batch)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ways": 1}, "`ways` is 1, but a head needs at least 2 classes"),
-        ({"loop": LOOP._replace(rate=0.0)}, "`inner_lr` is 0.0, but must be positive"),
-        (
-            {"loop": LOOP._replace(layers="body"), "zero_head": True},
-            "leaves its head as it is, so it cannot start from zeros",
-        ),
-    ],
-)
-def test_bad_options(options, message: str) -> None:
-    kwargs = {"loop": LOOP, "ways": toy.WAYS} | options
-    with pytest.raises(ValueError, match=message):
-        Network("maml", gbml.BODY, **kwargs)
-
-
-def _start(batch: Task):
-    init = NET.init(optax.identity())
-    state = init(gbml.KEY, batch.support.inputs[0].astype(jnp.float32))
-    state = gbml.in_double(state)
-    params = state.params
-    return {"body": params["body"], "head": params["head"]["linear"]}, state
-
-
-def test_score_equals_numpys() -> None:
+def test_evaluation_equals_numpys() -> None:
+    net = Network("maml", gbml.BODY, LOOP, toy.WAYS)
     with gbml.double() as batch:
-        params, state = _start(batch)
-        task = _task(batch)
-        found = NET.score(params, state.batch_stats, gbml.KEY, task.query)
-        labels = np.asarray(task.query.labels)
-        _, z = reference.forward(gbml.flat(state.params), np.asarray(task.query.inputs))
+        learner = maml(gbml.BODY, optax.identity(), ways=toy.WAYS)
+        state = gbml.start(learner, batch)
+        query = jax.tree.map(lambda leaf: leaf[0], batch.query)
+        loss, (accuracy, _) = network.evaluate(
+            net, net.take_start(state.params), state.batch_stats, gbml.KEY, query
+        )
+        labels = np.asarray(query.labels)
+        _, z = reference.forward(gbml.flat(state.params), np.asarray(query.inputs))
         z = z - z.max(1, keepdims=True)
         shares = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-        assert_close(found.loss, np.asarray(log_loss(labels, shares)))
-        assert found.accuracy == np.float32(accuracy_score(labels, z.argmax(1)))
+        assert_close(loss, np.asarray(log_loss(labels, shares)))
+        assert accuracy == np.float32(accuracy_score(labels, z.argmax(1)))
 
 
-@pytest.mark.parametrize("joint", [False, True])
-def test_what_a_task_is_judged_on(joint: bool) -> None:
-    """The queries after adaptation to the support; or all after adaptation to all."""
-    net = Network("maml", gbml.BODY, LOOP, toy.WAYS, joint=joint)
-    with gbml.double() as batch:
-        _, state = _start(batch)
-        judged, _ = jax.jit(net.adapted_score)(
-            state.params, state.batch_stats, gbml.KEY, _task(batch)
-        )
-        everything = gbml.everything(batch, 0)
-        inner = everything if joint else gbml.arrays(batch.support, 0)
-        outer = everything if joint else gbml.arrays(batch.query, 0)
-        p = reference.adapted(gbml.flat(state.params), *inner, rates=[0.5, 0.5])
-        assert_close(judged.loss, np.asarray(reference.loss(p, *outer)))
-
-
-def test_without_queries_only_joint_adaptation_has_something_to_judge() -> None:
-    task = _task(gbml.BATCH)
-    none = Examples(task.query.inputs[:0], task.query.labels[:0])
-    task = task._replace(query=none)
-    with pytest.raises(ValueError, match="but there are none; give training tasks"):
-        NET.split(task)
-    inner, outer = Network("maml", gbml.BODY, LOOP, toy.WAYS, joint=True).split(task)
-    np.testing.assert_array_equal(inner.inputs, task.support.inputs)
-    np.testing.assert_array_equal(outer.labels, task.support.labels)
-
-
-def test_merged_keeps_every_image_with_its_label() -> None:
-    task = _task(gbml.BATCH)
-    both = merged(task)
+def test_merge_keeps_every_image_with_its_label() -> None:
+    task = jax.tree.map(lambda leaf: leaf[0], gbml.BATCH)
+    both = merge(task)
     pairs = [*zip(np.asarray(task.support.inputs), task.support.labels, strict=True)]
     pairs += zip(np.asarray(task.query.inputs), task.query.labels, strict=True)
     assert len(both.labels) == len(pairs)
@@ -97,16 +61,13 @@ def test_merged_keeps_every_image_with_its_label() -> None:
         assert label == pair[1]
 
 
-@pytest.mark.parametrize("layers", ["all", "body", "head"])
-def test_running_statistics_are_those_of_the_unadapted_body(layers) -> None:
+@pytest.mark.parametrize("factory", [maml, boil, anil], ids=lambda f: f.__name__)
+def test_running_statistics_are_those_of_the_unadapted_body(factory) -> None:
     """On the support: the first pass of the loop, whatever follows it."""
-    model = gbml.Normed()
-    net = Network("net", model, LOOP._replace(layers=layers, rate=3.0), toy.WAYS)
-    batch = gbml.BATCH
-    state = net.init(optax.identity())(gbml.KEY, batch.support.inputs[0])
-    judged, _ = jax.jit(net.adapted_score)(
-        state.params, state.batch_stats, gbml.KEY, _task(batch)
-    )
+    model, batch = gbml.Normed(), gbml.BATCH
+    learner = factory(model, optax.sgd(0.1), ways=toy.WAYS, inner_lr=3.0, inner_steps=2)
+    state = learner.init(gbml.KEY, batch.support.inputs[0])
+    after, _ = jax.jit(learner.step)(gbml.KEY, state, batch)
     _, expected = model.apply(
         {"params": state.params["body"], "batch_stats": state.batch_stats},
         batch.support.inputs[0],
@@ -114,7 +75,7 @@ def test_running_statistics_are_those_of_the_unadapted_body(layers) -> None:
         mutable=["batch_stats"],
     )
     for found, value, before in zip(
-        jax.tree.leaves(judged.batch_stats),
+        jax.tree.leaves(after.batch_stats),
         jax.tree.leaves(dict(expected)["batch_stats"]),
         jax.tree.leaves(state.batch_stats),
         strict=True,
@@ -124,10 +85,60 @@ def test_running_statistics_are_those_of_the_unadapted_body(layers) -> None:
 
 
 def test_a_head_of_zeros_favours_no_class() -> None:
-    net = Network("maml", gbml.BODY, LOOP._replace(steps=0), toy.WAYS, zero_head=True)
-    state = net.init(optax.identity())(gbml.KEY, gbml.BATCH.support.inputs[0])
-    assert np.abs(state.params["head"]["linear"]["weights"]).max() > 0.1
-    judged, _ = jax.jit(net.adapted_score)(
-        state.params, state.batch_stats, gbml.KEY, _task(gbml.BATCH)
+    learner = maml(
+        gbml.BODY, optax.sgd(0.1), ways=toy.WAYS, inner_steps=0, zero_head=True
     )
-    assert_close(judged.loss, np.asarray(np.log(toy.WAYS)))
+    state = learner.init(gbml.KEY, gbml.BATCH.support.inputs[0])
+    assert np.abs(state.params["head"]["linear"]["weights"]).max() > 0.1
+    _, info = jax.jit(learner.step)(gbml.KEY, state, gbml.BATCH)
+    assert_close(info.loss, np.asarray(np.log(toy.WAYS)))
+
+
+@each
+def test_no_value_is_dropped_in_a_test(factory) -> None:
+    options = {"ways": toy.WAYS, "batch_norm": "batch", "test_steps": 1}
+    learner = factory(episodes.Dropped(), optax.sgd(0.1), **options)
+    batch = toy.tasks(1, (4, 4, 2))
+    state = learner.init(gbml.KEY, batch.support.inputs[0])
+    plain = factory(episodes.Dropped(0.0), optax.sgd(0.1), **options)
+    found, expected = (
+        gbml.adapted(which, state, batch)[1] for which in (learner, plain)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@each
+def test_another_head_can_be_fitted_with_other_ways(factory) -> None:
+    learner = factory(gbml.BODY, optax.sgd(0.1), ways=5)
+    state = learner.init(gbml.KEY, gbml.BATCH.support.inputs[0])
+    support = Examples(gbml.BATCH.support.inputs[0], gbml.BATCH.support.labels[0])
+    other = with_head(learner, heads.ridge())
+    adapted = other.adapt(variables_of(state), support, ways=3)
+    assert other.logits(adapted, gbml.BATCH.query.inputs[0]).shape == (9, 3)
+    with pytest.raises(ValueError, match="head of 5 ways, but the task has 3"):
+        learner.adapt(variables_of(state), support, ways=3)
+
+
+def test_the_learners_name_their_options_alike() -> None:
+    passed_on = set(OptionsWithRates.__annotations__)
+    shared = {"inner_steps", "test_steps", "batch_norm", "max_inner_grad_norm"}
+    for factory in FACTORIES:
+        parameters = list(inspect.signature(factory).parameters)
+        assert parameters[:4] == ["model", "optimizer", "ways", "inner_lr"]
+        assert shared <= set(parameters) | (
+            passed_on if "options" in parameters else set()
+        )
+    takes = set(inspect.signature(descend_adapted_loss).parameters)
+    settled = {"name", "model", "optimizer", "layers", "ways", "inner_lr"}
+    assert passed_on == takes - settled
+
+
+def test_heads_start_within_their_bound() -> None:
+    learner = maml(gbml.BODY, optax.sgd(0.1), ways=5)
+    state = learner.init(gbml.KEY, gbml.BATCH.support.inputs[0])
+    linear = state.params["head"]["linear"]
+    assert linear["weights"].shape == (4, 5)
+    assert np.abs(linear["weights"]).max() <= 0.5  # 1 / sqrt(4)
+    assert np.unique(linear["weights"]).size == 20
+    np.testing.assert_array_equal(linear["bias"], jnp.zeros(5))
+    assert len(jax.tree.leaves(state.params["head"])) == 2  # no rates unless learned

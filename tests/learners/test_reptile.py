@@ -6,7 +6,8 @@ import optax
 import pytest
 
 from metabridge.learners import reptile
-from tests.learners import gbml, reference, toy
+from tests import toy
+from tests.learners import gbml, reference
 from tests.tolerance import assert_close
 
 LR, STEPS = 0.7, 3

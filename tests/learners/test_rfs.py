@@ -12,9 +12,10 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from metabridge.learners import Learner, mtl, rfs, variables_of
-from metabridge.learners.rfs import images_of
+from metabridge.learners.rfs import merge_images
 from metabridge.types import Task
-from tests.learners import episodes, toy
+from tests import toy
+from tests.learners import cases, episodes
 
 
 def images(batch: Task) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ def loss(params, batch: Task, teacher=None) -> float:
 
 def test_a_batch_of_tasks_is_its_images_with_their_classes() -> None:
     batch = toy.tasks(3, (5,))
-    merged = images_of(batch)
+    merged = merge_images(batch)
     inputs, classes = images(batch)
     assert merged.support.inputs.shape == (1, *inputs.shape)
     assert merged.query.inputs.shape == (1, 0, 5)
@@ -138,9 +139,10 @@ def test_teachers_of_another_kind_are_refused() -> None:
     inputs = toy.tasks(1, (5,)).support.inputs[0]
     others = [
         rfs(episodes.BODY, optax.sgd(0.1), num_classes=4),
-        mtl(episodes.BODY, optax.sgd(0.1), heads=toy.HEADS["class_table"]()),
+        mtl(episodes.BODY, optax.sgd(0.1), heads=cases.HEADS["class_table"]()),
     ]
     for other in others:
         teacher = variables_of(other.init(episodes.KEY, inputs))
-        with pytest.raises(ValueError, match="an RFS learner of 6 classes"):
-            rfs(episodes.BODY, optax.sgd(0.1), num_classes=6, teacher=teacher)
+        learner = rfs(episodes.BODY, optax.sgd(0.1), num_classes=6, teacher=teacher)
+        with pytest.raises(ValueError, match=r"heads of shapes .*\(16, 6\)"):
+            learner.init(episodes.KEY, inputs)

@@ -13,7 +13,7 @@ from tests.tolerance import assert_close
 @pytest.mark.parametrize("count", [1, 3, 4, 10])
 def test_every_image_is_turned_once_by_its_place(count: int) -> None:
     images = np.random.default_rng(0).normal(size=(count, 3, 3, 2)).astype(np.float32)
-    turned = np.asarray(rotation.turned(jnp.asarray(images)))
+    turned = np.asarray(rotation.turn(jnp.asarray(images)))
     expected = [
         np.rot90(images[place], turn)
         for turn in range(4)

@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from metabridge.models import MLP, NTKDense
-from tests.models import reference, toy
+from tests import toy
+from tests.models import reference
 from tests.tolerance import assert_close
 
 

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from metabridge.models import Conv4, Conv4R2D2, ResNet12
-from tests.models import toy
+from tests import toy
 
 WIDTHS = (4, 6, 8, 10)
 BODIES = {

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from metabridge.models import DropBlock, ResNet12
-from tests.models import reference, toy
+from tests import toy
+from tests.models import reference
 from tests.tolerance import assert_close
 
 SMALL = (4, 6, 8, 10)

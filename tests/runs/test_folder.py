@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from metabridge.config import Config, DataConfig, resolve
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 from metabridge.training import RunError
 
 CONFIG = resolve(Config())
@@ -65,7 +67,9 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 _HOLDS = """
 import sys, time
 from pathlib import Path
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import peak_memory_mb
 with run_folder.locked(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(600)
@@ -91,7 +95,7 @@ def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
 def test_a_finished_run_has_its_result(tmp_path: Path) -> None:
     run_folder.open_run(tmp_path, CONFIG, resume=False)
     assert run_folder.finished(tmp_path, CONFIG) is None
-    run_folder.write_json(tmp_path / "result.json", {"accuracy": 0.5})
+    write_json(tmp_path / "result.json", {"accuracy": 0.5})
     expected = {"accuracy": 0.5, "run_dir": str(tmp_path)}
     assert run_folder.finished(tmp_path, CONFIG) == expected
     other = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seed=3))
@@ -163,14 +167,14 @@ def test_names_of_new_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    run_folder.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        run_folder.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
 
 
 def test_peak_memory_is_in_megabytes() -> None:
-    assert 20 < run_folder.peak_memory_mb() < 200_000
+    assert 20 < peak_memory_mb() < 200_000
 
 
 def test_what_cannot_change_the_result_may_be_another_when_resumed(

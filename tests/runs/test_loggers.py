@@ -1,5 +1,6 @@
 """Loggers: what they are told, and that a run does not end for them."""
 
+import importlib
 import json
 import logging
 import sys
@@ -15,12 +16,13 @@ from metabridge.runs.loggers import (
     Loggers,
     MLflowLogger,
     WandbLogger,
-    _logger,
-    loggers_of,
+    _find_logger,
+    find_loggers,
 )
 from metabridge.training import DivergenceError, Logger, train
-from metabridge.training import train as loop
 from tests import toy
+
+train_module = importlib.import_module("metabridge.training.train")
 
 
 class Own:
@@ -126,10 +128,10 @@ def test_failing_loggers_are_left_out_and_the_run_goes_on(
 def test_a_run_that_fails_says_so(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverged(plan: Any, state: Any) -> None:
+    def diverged(*arguments: Any, **options: Any) -> None:
         raise DivergenceError("lost")
 
-    monkeypatch.setattr(loop, "fit", diverged)
+    monkeypatch.setattr(train_module, "fit", diverged)
     own = Own()
     with pytest.raises(DivergenceError):
         train(toy.config(images), tmp_path / "run", loggers=[own])
@@ -140,7 +142,7 @@ def test_weights_and_biases(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    (logger,) = loggers_of(["wandb"])
+    (logger,) = find_loggers(["wandb"])
     assert isinstance(logger, WandbLogger)
     logger.open(toy.config(Path("images")), folder)
     name, options = fake.calls[0]
@@ -169,7 +171,7 @@ def test_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
-    (logger,) = loggers_of(["mlflow"])
+    (logger,) = find_loggers(["mlflow"])
     assert isinstance(logger, MLflowLogger)
     logger.open(toy.config(Path("images")), folder)
     assert fake.calls[0] == ("set_experiment", "metabridge", {})
@@ -192,11 +194,10 @@ def test_both_keep_their_names_in_one_file(
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
     monkeypatch.setitem(sys.modules, "mlflow", FakeMLflow())
     (folder / "loggers.json").write_text("{")  # damaged: begun anew
-    told = Loggers(loggers_of(["wandb", "mlflow", "wandb"]))
-    told.open(toy.config(Path("images")), folder)
+    with Loggers(find_loggers(["wandb", "mlflow", "wandb"])) as loggers:
+        loggers.open(toy.config(Path("images")), folder)
     names = json.loads((folder / "loggers.json").read_text())
     assert names == {"wandb": "abc", "mlflow": "r1"}
-    told.close(failed=False)
 
 
 def test_a_resumed_run_may_have_other_loggers(
@@ -223,7 +224,7 @@ def test_a_missing_package_is_said_before_any_work(
 
 def test_what_is_no_logger() -> None:
     with pytest.raises(ValueError, match="unknown logger 'comet'; known are wandb"):
-        loggers_of(["comet"])
+        find_loggers(["comet"])
     lacking: Any = types.SimpleNamespace(log=print)
     with pytest.raises(TypeError, match="lacks `open`, `log` or `close`"):
-        _logger(lacking)
+        _find_logger(lacking)

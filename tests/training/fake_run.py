@@ -5,6 +5,7 @@ by the learning rate times random numbers of the step's key, so that two runs en
 only if they took the same steps with the same keys and rates.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,15 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metabridge import build
 from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
-from metabridge.parallel.mesh import everywhere, mesh_of
-from metabridge.training import setup
-from metabridge.training.checkpoint.store import Checkpoints, Progress
-from metabridge.training.loop import Plan, fit
+from metabridge.optimizers import make_optimizer
+from metabridge.parallel.mesh import mesh_of, replicate
+from metabridge.runs.inputs import make_keys
+from metabridge.runs.loggers import Loggers
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
+from metabridge.training.loop import fit, plateau_rule, restore_or_start
+from metabridge.training.records import Records
+from metabridge.training.step import make_take_steps
 from tests import toy
 
 Loss = Callable[[int, float], float]
@@ -47,31 +51,39 @@ class FakeRun:
     def train(self) -> Progress:
         """Trains from the newest checkpoint to the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        config, mesh = self.config, mesh_of(1)
+        keys = make_keys(config)
+        key = replicate(keys.train, mesh)
+        # No fake step looks at an image.
+        images = image_bank(toy.dataset().train)
         checkpoints = Checkpoints(self.folder / "checkpoints")
-        keys = setup.keys_of(self.config)
-        mesh = mesh_of(1)
-        plan = Plan(
-            config=self.config,
-            mesh=mesh,
-            key=everywhere(keys.train, mesh),
-            key_validation=keys.validation,
-            run_steps=self._run_steps,
-            images=image_bank(toy.dataset().train),  # no fake step looks at it
-            validate=self._validate,
-            start=lambda: everywhere(self._start(), mesh),
-            checkpoints=checkpoints,
-            run_dir=self.folder,
-            stopping=self.stopping,
-        )
-        try:
-            return fit(plan, plan.start())
-        finally:
-            checkpoints.close()
+
+        def restore() -> TrainState:
+            start = replicate(self._start(), mesh)
+            return restore_or_start(checkpoints, start, config.train, mesh)
+
+        start = restore()
+        steps = config.train.steps or 0
+        records = Records(self.folder, Loggers(), steps, start.progress.step)
+        with contextlib.closing(checkpoints), contextlib.closing(records):
+            return fit(
+                start,
+                config,
+                mesh,
+                take_steps=make_take_steps(
+                    self._run_steps, images, key, mesh, self.stopping
+                ),
+                validate=self._validate,
+                restore=restore,
+                checkpoints=checkpoints,
+                records=records,
+                stop_asked=self.stopping,
+            )
 
     def restored(self, *, best: bool = False) -> tuple[Progress, State]:
         """The newest checkpoint, or the best."""
         checkpoints = Checkpoints(self.folder / "checkpoints", read_only=True)
-        plateau = setup.plateau_rule(self.config.train)[1]
+        plateau = plateau_rule(self.config.train)[1]
         found = checkpoints.restore(self._start(), plateau, best=best)
         checkpoints.close()
         assert found is not None
@@ -79,13 +91,12 @@ class FakeRun:
 
     def _start(self) -> State:
         params = {"body": {"w": jnp.zeros(3)}, "head": jnp.zeros(1)}
-        optimizer = build.optimizer(self.config.train).init(params)
+        optimizer = make_optimizer(self.config.train).init(params)
         return State(params, {}, optimizer, jnp.asarray(0, jnp.int32))
 
     def _run_steps(
         self,
         state: State,
-        images: Any,
         key: jax.Array,
         first: int,
         count: int,
@@ -105,11 +116,11 @@ class FakeRun:
         told = jnp.asarray(losses, jnp.float32)
         return state, Info(told, jnp.ones_like(told), jnp.ones_like(told))
 
-    def _validate(self, variables: Any, key: jax.Array, num_tasks: int) -> Score:
+    def _validate(self, variables: Any) -> Score:
         done = len(self.validated)
         self.validated.append(jax.tree.map(np.array, variables["params"]))
         accuracy = self.accuracies[done] if self.accuracies else 0.5
-        return Score(accuracy, 0.01, num_tasks)
+        return Score(accuracy, 0.01, 20)
 
 
 def fake_run(folder: Path, **options: Any) -> FakeRun:

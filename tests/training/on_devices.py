@@ -23,7 +23,6 @@ import optax
 
 from metabridge import build
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     GradientBasedConfig,
     ModelConfig,
@@ -33,10 +32,11 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.data.sampler import example_of
 from metabridge.parallel import hosts
-from metabridge.parallel.mesh import everywhere, mesh_of
-from metabridge.training import setup
-from metabridge.training.step import jitted
+from metabridge.parallel.mesh import mesh_of, replicate
+from metabridge.runs import inputs
+from metabridge.training.step import jit_step, make_sampler
 from tests import toy
+from tests.own import OPTIONS
 
 NAMES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 COLLECTIVE = rf"= .*? ({NAMES})(?:-start)?\("
@@ -46,7 +46,7 @@ TASKS = 8
 def configured(name: str, body: str) -> Config:
     """A learner on toy tasks; "mtl batch" shares the statistics of its tasks."""
     name, _, option = name.partition(" ")
-    options: Any = ALGORITHMS[name]()
+    options: Any = OPTIONS[name]()
     if option:
         assert isinstance(options, MTLConfig)
         options = dataclasses.replace(options, statistics=option)
@@ -66,13 +66,13 @@ def trained(name: str, body: str, devices: int, steps: int) -> dict[str, Any]:
     """What a learner tells on so many devices."""
     config = configured(name, body)
     dataset = toy.dataset(size=8 if body == "mlp" else 16)
-    keys = setup.keys_of(config)
+    keys = inputs.make_keys(config)
     learner = build.learner(config, dataset)
     mesh = mesh_of(devices)
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, mesh)
-    bank = everywhere(episodes.image_bank(dataset.train), mesh)
-    key = everywhere(keys.train, mesh)
-    state = everywhere(learner.init(keys.init, example_of(dataset)), mesh)
+    step = jit_step(learner, make_sampler(config, dataset, keys), config, mesh)
+    bank = replicate(episodes.image_bank(dataset.train), mesh)
+    key = replicate(keys.train, mesh)
+    state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
     compiled = step.lower(state, bank, key, np.int32(0)).compile()
     found = re.findall(COLLECTIVE, compiled.as_text() or "")
     infos = []

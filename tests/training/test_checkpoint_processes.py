@@ -21,9 +21,9 @@ import jax.numpy as jnp, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.guards.disk import check_space
-from metabridge.training.checkpoint.integrity import digest
+from metabridge.training.checkpoint import digest
 
 logging.basicConfig(format="%(message)s")
 assert jax.process_count() == 2
@@ -40,11 +40,14 @@ def state(step):
         tree,
     )
 
+def at(step, accuracy):
+    return TrainState(Progress(step, 1.0, accuracy, 0.75, 0), state(step), {})
+
 check_space(folder, state(0))
 checkpoints = Checkpoints(folder)
 assert checkpoints.restore(state(0), {}) is None
 for step, accuracy in ((1, 0.75), (2, 0.25), (3, 0.5)):
-    checkpoints.save(Progress(step, 1.0, accuracy, 0.75, 0), state(step), {})
+    checkpoints.save(at(step, accuracy))
 checkpoints.close()
 if number == 0:
     (folder / "3" / "progress" / "metadata").write_text("{")
@@ -54,7 +57,7 @@ progress, found, _ = checkpoints.restore(state(0), {})
 assert progress.step == 2, progress
 assert digest(found) == digest(state(2))
 assert not found.params["w"].is_fully_addressable
-checkpoints.save(Progress(3, 1.0, 0.5, 0.75, 0), state(3), {})
+checkpoints.save(at(3, 0.5))
 checkpoints.close()
 checkpoints = Checkpoints(folder, read_only=True)
 assert checkpoints.restore(state(0), {})[0].step == 3

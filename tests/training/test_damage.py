@@ -13,11 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.training.checkpoint.store import Checkpoints, DamagedError
+from metabridge.training.checkpoint import Checkpoints, DamagedError
 from metabridge.training.train import train
-from tests.training.checkpoint.test_store import PLATEAU, filled, kept, progress, state
+from tests.training.checkpoint.test_store import (
+    PLATEAU,
+    filled,
+    kept,
+    progress,
+    state,
+    train_state,
+)
 from tests.training.conftest import Run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 pytestmark = pytest.mark.extended
 
@@ -171,7 +178,7 @@ def test_the_one_before_is_taken_and_the_step_can_be_saved_again(
     assert len(reason) > 10
     assert re.fullmatch(DAMAGES[damage], reason)
     assert (folder / "damaged-3").exists()
-    checkpoints.save(progress(3, 0.625), state(3), PLATEAU)
+    checkpoints.save(train_state(3, 0.625))
     checkpoints.close()
     caplog.clear()
     again = Checkpoints(folder, read_only=True)
@@ -206,7 +213,7 @@ def test_a_half_written_folder_is_not_even_a_candidate(
     (partial / "progress" / "metadata").unlink()
     checkpoints = Checkpoints(folder)
     found = checkpoints.restore(state(0), PLATEAU)
-    checkpoints.save(progress(3, 0.75), state(3), PLATEAU)
+    checkpoints.save(train_state(3, 0.75))
     checkpoints.close()
     assert found is not None
     assert found[0].step == 2

@@ -17,7 +17,7 @@ from metabridge.training import RunError, further, train
 from metabridge.training.verify import verify
 from tests import toy
 from tests.training.conftest import Run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 
 def longer(config: Config, **options: object) -> Config:
@@ -156,4 +156,4 @@ def test_damaged_stages_are_said(run: Path) -> None:
 )
 def test_what_each_schedule_does_is_said(options: dict, text: str, whole: Run) -> None:
     config = longer(whole.config, **(options | {"steps": 8}))
-    assert text in further._schedule(6, config.train)
+    assert text in further._describe_schedule(6, config.train)

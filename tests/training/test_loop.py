@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from metabridge import build
+from metabridge.config import Config, TrainConfig
+from metabridge.data.sampler import example_of
 from metabridge.learners import State
+from metabridge.runs import inputs
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from metabridge.training import DivergenceError, train
 from metabridge.training.guards.preemption import Preempted
+from metabridge.training.loop import plateau_rule
 from tests import toy
 from tests.training.fake_run import assert_same_state, fake_run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 
 def rate(state: State) -> Any:
@@ -142,16 +146,10 @@ def test_gradients_are_cut_to_a_norm(images: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(norm, 1.9e-6, rtol=0.1)  # of small differences
 
 
-def toy_start(config: Any) -> State:
-    from metabridge.config import resolve
-    from metabridge.data import load_dataset
-    from metabridge.data.sampler import example_of
-    from metabridge.training import setup
-
-    config = resolve(config)
-    dataset = load_dataset(config.data.dataset)
-    keys = setup.keys_of(config)
-    return build.learner(config, dataset).init(keys.init, example_of(dataset))
+def toy_start(config: Config) -> State:
+    config, dataset = inputs.resolve_with_data(config)
+    learner = build.learner(config, dataset)
+    return learner.init(inputs.make_keys(config).init, example_of(dataset))
 
 
 def test_checkpoints_by_time_lie_between_validations(
@@ -228,3 +226,14 @@ def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
     last, state = run.restored()
     assert (last.step, last.best_accuracy, last.validations_since_best) == (6, 0.8, 4)
     np.testing.assert_allclose(rate(state), 0.001, rtol=1e-6)
+
+
+def test_plateau_rule_waits_for_its_patience() -> None:
+    rule, state = plateau_rule(TrainConfig(patience=2))
+    scales: list[float] = []
+    for error in (0.5, 0.4, 0.4, 0.3, 0.35, 0.3, 0.4, 0.4, 0.2):
+        updated = rule.update(jnp.zeros(()), state, value=jnp.asarray(error))
+        state: Any = updated[1]
+        scales.append(float(state.scale))
+    # Two validations in a row without progress lower the rate, and so do the next two.
+    np.testing.assert_allclose(scales, [1.0] * 5 + [0.1] * 2 + [0.01] * 2, rtol=1e-5)

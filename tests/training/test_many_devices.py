@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metabridge.config import ALGORITHMS
 from tests.training.processes import free_port, last_lines, started
 
 pytestmark = pytest.mark.extended
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.extended
 SCRIPT = ("-m", "tests.training.on_devices")
 TOGETHER = ("mtl batch", "rfs")
 """Learners whose tasks share statistics, which takes more to exchange."""
-LEARNERS = (*ALGORITHMS, "mtl batch")
+LEARNERS = (*OPTIONS, "mtl batch")
 CONVOLVING = ("mtl", "mtl batch", "protonet", "anil")
 """With batch normalisation, whose statistics must not depend on the devices either."""
 
@@ -104,7 +103,8 @@ import jax, numpy as np
 from metabridge import train
 from metabridge.runs.metrics import MetricsWriter
 from tests import toy
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
+from tests.own import OPTIONS
 
 config, folder = toy.config(Path(sys.argv[1]), devices=None), Path(sys.argv[2])
 then = int(sys.argv[3])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from metabridge.runs import folder as run_folder
-from metabridge.training import RunError, scoring, setup
+from metabridge.runs import inputs
+from metabridge.training import RunError, scoring
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 
@@ -60,7 +61,7 @@ def test_result_holds_what_made_it(whole: Run) -> None:
     assert made_by["backend"] == "cpu"
     assert made_by["devices"] == ["cpu"]
     assert made_by["config"] == json.loads((whole.folder / "config.json").read_text())
-    dataset = setup.load(whole.config)
+    dataset = inputs.load_data(whole.config)
     assert made_by["dataset"] == {"fingerprint": dataset.fingerprint()}
     assert made_by["checkpoint"]["step"] == result["best_step"]
     path = whole.folder / "checkpoints" / str(result["best_step"]) / "progress"

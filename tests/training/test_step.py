@@ -12,17 +12,25 @@ import numpy as np
 import pytest
 
 from metabridge import build
-from metabridge.config import resolve
-from metabridge.data import load_dataset
-from metabridge.data.episodes import image_bank
+from metabridge.config import Config, TrainConfig, resolve
+from metabridge.data.episodes import ImageBank
 from metabridge.data.sampler import example_of
+from metabridge.data.stream import TaskStream
 from metabridge.learners import Info, State
 from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import folder as run_folder
+from metabridge.runs.inputs import Keys, make_keys, resolve_with_data
 from metabridge.runs.metrics import read_metrics
-from metabridge.training import setup, train
 from metabridge.training import step as step_module
-from metabridge.training.step import compiled, jitted, steps_within
+from metabridge.training import train
+from metabridge.training.step import (
+    Images,
+    RunSteps,
+    compile_step,
+    make_sampler,
+    place_images,
+    steps_for_minutes,
+)
 from tests import toy
 
 
@@ -33,37 +41,58 @@ def test_steps_that_fit_a_time_leave_the_state_alone(
     clock = types.SimpleNamespace(perf_counter=lambda: now[0])
     monkeypatch.setattr(step_module, "time", clock)
 
-    def run_steps(
-        state: State, bank: Any, key: Any, first: int, count: int
-    ) -> tuple[State, Info]:
-        del bank, key, first
+    def run_steps(state: State, key: Any, first: int, count: int) -> tuple[State, Info]:
+        del key, first
         assert count <= 8
         seen.append(state)
         now[0] += 0.1 if len(seen) == 1 else 0.004 * count  # the first is slower
         return state, Info(*[jnp.zeros(count)] * 3)
 
     state = State({"w": jnp.ones(2)}, {}, {}, jnp.zeros((), jnp.int32))
-    rest = run_steps, state, image_bank(toy.dataset().train), jax.random.key(0)
-    number = steps_within(0.01, *rest, at_most=8)
-    assert number == 150  # of 4 ms
+    rest = run_steps, state, jax.random.key(0)
+    train = TrainConfig(minutes=0.01, log_every=8)
+    assert steps_for_minutes(train, *rest) == 150  # of 4 ms
     assert all(given.params["w"] is not state.params["w"] for given in seen)
-    assert steps_within(1e-9, *rest, at_most=8) == 1
+    assert steps_for_minutes(dataclasses.replace(train, minutes=1e-9), *rest) == 1
+
+
+def made(
+    config: Config, **options: Any
+) -> tuple[RunSteps, State, Images, Keys, dict[str, float]]:
+    """Compiled steps of a run, and what they start from."""
+    config, dataset = resolve_with_data(config)
+    keys, mesh = make_keys(config), mesh_of(1)
+    learner = build.learner(config, dataset)
+    sampler = make_sampler(config, dataset, keys)
+    state = learner.init(keys.init, example_of(dataset))
+    with place_images(config, dataset, sampler, keys, mesh) as images:
+        run_steps, costs = compile_step(
+            config, learner, sampler, mesh, state, images, keys.train, **options
+        )
+    return run_steps, state, images, keys, costs
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_images_are_on_the_device_or_streamed(images: Path, streamed: bool) -> None:
+    config = toy.config(images, stream=streamed)
+    run_steps, state, source, keys, costs = made(config)
+    assert isinstance(source, TaskStream if streamed else ImageBank)
+    state, info = run_steps(state, keys.train, 0, 2)
+    assert int(state.step) == 2
+    assert info.loss.shape == (2,)
+    assert costs["step_memory_mb"] > 0
+    assert costs["compile_seconds"] > 0
+    if isinstance(source, TaskStream):
+        source.close()
 
 
 def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) -> None:
-    config = resolve(toy.config(images))
-    dataset = load_dataset(config.data.dataset)
-    keys = setup.keys_of(config)
-    learner = build.learner(config, dataset)
-    step = jitted(learner, setup.sampler(config, dataset, keys), config, mesh_of(1))
-    bank = image_bank(dataset.train)
     results = {}
     for on_device in (False, True):
-        state = learner.init(keys.init, example_of(dataset))
-        rest = bank, keys.train
-        run_steps, _ = compiled(step, state, *rest, at_most=4, on_device=on_device)
-        state, first = run_steps(state, *rest, 0, 4)
-        state, second = run_steps(state, *rest, 4, 3)
+        config = toy.config(images, log_every=4)
+        run_steps, state, _, keys, _ = made(config, on_device=on_device)
+        state, first = run_steps(state, keys.train, 0, 4)
+        state, second = run_steps(state, keys.train, 4, 3)
         told = jax.tree.map(lambda *parts: np.concatenate(parts), first, second)
         results[on_device] = state, told
     (state, told), (other, others) = results.values()

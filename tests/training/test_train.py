@@ -16,8 +16,9 @@ from metabridge.data.sampler import example_of
 from metabridge.learners import State
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter, read_metrics
-from metabridge.training import DivergenceError, RunError, setup, train
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training import DivergenceError, RunError, train
+from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.loop import plateau_rule
 from tests import toy
 from tests.training.conftest import Run
 
@@ -29,7 +30,7 @@ def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, Sta
     learner = build.learner(config, dataset)
     state = learner.init(jax.random.key(99), example_of(dataset))
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    found = checkpoints.restore(state, setup.plateau_rule(config.train)[1], best=best)
+    found = checkpoints.restore(state, plateau_rule(config.train)[1], best=best)
     checkpoints.close()
     assert found is not None
     return found[0], found[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.runs import folder as run_folder
+from metabridge.runs.provenance import environment
 from metabridge.training import RunError, train
 from metabridge.training.verify import table, verify
 from tests import toy
@@ -175,4 +175,4 @@ def test_nothing_to_verify(
 def test_nothing_anywhere(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         verify(tmp_path)
-    assert run_folder.environment()["processes"] == 1
+    assert environment()["processes"] == 1

@@ -1,4 +1,4 @@
-"""What a comparison found, read from its run folders, and its table in Markdown."""
+"""Results of a comparison, read from its run folders, and its table in Markdown."""
 
 import re
 from collections.abc import Mapping
@@ -7,23 +7,23 @@ from typing import Any
 
 from metabridge.runs.folder import read_result
 from metabridge.runs.metrics import read_metrics
+from metabridge.units import format_bytes, format_duration
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
-    """Results and validations of the runs, and what equal accuracy costs.
+    """Results and validations of the runs, and the cost of equal accuracy.
 
     Args:
       folder: of the run folders.
-      errors: the algorithms, and why they failed, if so. The first is the one whose
-        cost the others' is held against.
+      errors: the algorithms with the reason of a failure. The cost of all is held
+        against the first's, the reference.
 
     Returns:
-      ``"runs"``: for each algorithm its ``result.json`` with ``"algorithm"``,
-      ``"error"``, ``"ms_per_step"`` and ``"validations"``; of those that did not fail
-      also ``"best_validation"``, ``"seconds_to_best"`` and ``"reference_seconds"``, the
-      training time until the reference's validation accuracy first was as high; None if
-      it never was. The best test accuracy comes first, failures last.
-      ``"reference"``: the name of the first algorithm.
+      ``"reference"``, its name; and ``"runs"``, the best test accuracy first, failures
+      last: each ``result.json`` with ``"algorithm"``, ``"error"``, ``"ms_per_step"``
+      and ``"validations"``; where it did not fail ``"best_validation"``,
+      ``"seconds_to_best"`` and ``"reference_seconds"``, the training time until the
+      reference's validation accuracy first was as high (None if never).
     """
     runs = [_run(folder / name, name, error) for name, error in errors.items()]
     reference = runs[0]
@@ -57,27 +57,18 @@ def _run(run_dir: Path, name: str, error: str | None) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """A table of what `compare` found, and what its last columns mean."""
+    """The results of `compare` as a table, with a note on its last columns."""
     reference = found["reference"]
     columns = [
-        "algorithm",
-        "test accuracy, %",
-        "training",
-        "steps",
-        "images/s",
-        "ms/step",
-        "compiling",
-        "peak memory",
-        "memory of a step",
-        "best validation, %",
-        "reached in",
-        f"{reference} is as good after",
-    ]
+        "algorithm", "test accuracy, %", "training", "steps", "images/s", "ms/step",
+        "compiling", "peak memory", "memory of a step", "best validation, %",
+        "reached in", f"{reference} is as good after",
+    ]  # fmt: skip
     rows = [columns, ["---"] * len(columns), *map(_cells, found["runs"])]
-    text = f"{found['title']}\n\n"
-    text += "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-    return text + (
-        "\nThe last columns: the best validation accuracy, the training time until it "
+    lines = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return (
+        f"{found['title']}\n\n{lines}\n\n"
+        "The last columns: the best validation accuracy, the training time until it "
         f"was reached, and the time until {reference} first was as good, also as a "
         "share of that.\n"
     )
@@ -90,25 +81,21 @@ def _cells(run: dict[str, Any]) -> list[str]:
     return [
         run["algorithm"],
         f"{100 * run['accuracy']:.2f} ± {100 * run['ci95']:.2f}",
-        _time(run["train_seconds"]),
+        format_duration(run["train_seconds"]),
         f"{run['train_steps']}",
         f"{run['images_per_second']:.0f}",
         f"{run['ms_per_step']:.3g}",
-        _time(run["compile_seconds"]),
-        f"{run['peak_memory_mb'] / 1e3:.2f} GB",
-        f"{run['step_memory_mb']:.0f} MB",
+        format_duration(run["compile_seconds"]),
+        format_bytes(1e6 * run["peak_memory_mb"]),
+        format_bytes(1e6 * run["step_memory_mb"]),
         f"{100 * run['best_validation']:.2f}",
-        _time(run["seconds_to_best"]),
-        _reference_time(run),
+        format_duration(run["seconds_to_best"]),
+        _format_reference(run),
     ]
 
 
-def _reference_time(run: dict[str, Any]) -> str:
+def _format_reference(run: dict[str, Any]) -> str:
     if run["reference_seconds"] is None:
         return "never"
     share = run["reference_seconds"] / run["seconds_to_best"]
-    return f"{_time(run['reference_seconds'])} ({share:.2g}x)"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{format_duration(run['reference_seconds'])} ({share:.2g}x)"

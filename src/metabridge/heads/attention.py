@@ -4,7 +4,6 @@ Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra. Matching networks for one s
 learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080, equation 1 and section 2.1.1.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -14,12 +13,12 @@ from metabridge.heads.base import Head, unit_norm
 
 
 class Memory(NamedTuple):
-    """What a query is compared with."""
+    """The support, with which a query is compared."""
 
     features: Float[Array, "S D"]
-    """Of the support, of unit length."""
+    """Features of unit length."""
     members: Float[Array, "S ways"]
-    """Labels of the support, one-hot."""
+    """Labels, one-hot."""
 
 
 def attention(scale: float = 10.0) -> Head:
@@ -34,25 +33,20 @@ def attention(scale: float = 10.0) -> Head:
     """
     if not scale > 0:
         raise ValueError(f"`scale` must be positive, but it is {scale}")
-    return Head("attention", fit, functools.partial(logits, scale=scale))
 
+    def fit(
+        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+    ) -> Memory:
+        members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
+        return Memory(unit_norm(features), members)
 
-def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Memory:
-    """The support itself, at least one example of each class; labels in [0, ways)."""
-    return Memory(
-        unit_norm(features), jax.nn.one_hot(labels, ways, dtype=features.dtype)
-    )
+    def logits(memory: Memory, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
+        similarities = scale * unit_norm(features) @ memory.features.T
+        log_softmax = jax.nn.log_softmax(similarities, axis=1)
+        # Class by class, as [Q, S, ways] of many tasks at once would be large.
+        return jax.lax.map(
+            lambda members: jax.nn.logsumexp(log_softmax, axis=1, b=members[None]),
+            memory.members.T,
+        ).T
 
-
-def logits(
-    memory: Memory, features: Float[Array, "Q D"], *, scale: float
-) -> Float[Array, "Q ways"]:
-    """Logarithm of the softmax over the support, summed over each class."""
-    similarities = scale * unit_norm(features) @ memory.features.T
-    log_softmax = jax.nn.log_softmax(similarities, axis=1)
-
-    def of_class(members: Float[Array, "S"]) -> Float[Array, "Q"]:
-        return jax.nn.logsumexp(log_softmax, axis=1, b=members[None])
-
-    # Class by class, as [Q, S, ways] of many tasks at once would be large.
-    return jax.lax.map(of_class, memory.members.T).T
+    return Head("attention", fit, logits)

@@ -1,5 +1,6 @@
-"""What a test-time head is: a classifier fitted on the features of a support set."""
+"""A test-time head: a classifier fitted on the features of a support set."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,16 +23,12 @@ class Fit(Protocol):
     ) -> Any: ...
 
 
-class Scores(Protocol):
-    """Scores ``[Q, ways]`` of query features by what `Fit` returned."""
-
-    def __call__(
-        self, classifier: Any, features: Float[Array, "Q D"], /
-    ) -> Float[Array, "Q ways"]: ...
+Scores = Callable[[Any, Float[Array, "Q D"]], Float[Array, "Q ways"]]
+"""``logits(classifier, features)``: scores of query features by what `Fit` returned."""
 
 
 def logits(classifier: Linear, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
-    """Scores of query features by a linear classifier, ``[Q, ways]``."""
+    """Scores query features by a linear classifier, ``[Q, ways]``."""
     return features @ classifier.weights + classifier.bias[None]
 
 
@@ -40,12 +37,12 @@ class Head(NamedTuple):
 
     name: str
     fit: Fit
-    """Its classifier is `Linear`, or whatever pytree `logits` takes."""
+    """Returns a classifier: `Linear`, or the pytree that `logits` takes."""
     logits: Scores = logits
-    """Those of a linear classifier, unless given."""
+    """Scores by the classifier; a linear one unless given."""
 
 
 def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Features scaled to unit length; zero stays zero, with a zero gradient."""
+    """Scales features to unit length; zero stays zero, with a zero gradient."""
     square = jnp.square(features).sum(-1, keepdims=True)
     return features * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

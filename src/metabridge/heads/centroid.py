@@ -13,21 +13,16 @@ from metabridge.heads.base import Head, Linear
 
 
 def centroid() -> Head:
-    """A head that scores a query by its squared distance to each class's mean."""
+    """A head that scores a query by its squared distance to each class's mean.
+
+    ``-||x - c||^2 + ||x||^2 = 2 x.c - ||c||^2``: ranks as the distance does, and has
+    the softmax of the negative squared distances.
+    """
     return Head("centroid", fit)
 
 
 def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Linear:
-    """``-||x - c||^2 + ||x||^2 = 2 x.c - ||c||^2``: ranks as the distance does.
-
-    Args:
-      features: ``[S, D]``, at least one example of each class.
-      labels: ``[S]`` in [0, ways).
-      ways: number of classes.
-
-    Returns:
-      The classifier; its softmax is that of the negative squared distances.
-    """
+    """Fits class means; at least one example of each class, labels in [0, ways)."""
     members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     centroids = members.T @ features / members.sum(0)[:, None]
     return Linear(2.0 * centroids.T, -jnp.square(centroids).sum(1))

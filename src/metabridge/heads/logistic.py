@@ -15,7 +15,6 @@ with G a step; a singular G does no harm. With many examples of few features W i
 iterated on, in the usual product.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ _HALVINGS = 8
 
 
 class Info(NamedTuple):
-    """How far the solver got."""
+    """Convergence of the solver."""
 
     residual: Float[Array, ""]
     """Norm of the gradient. As the objective is 1-strongly convex in the weights, they
@@ -76,19 +75,13 @@ def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
     """
     if not C > 0:
         raise ValueError(f"`C` must be positive, but it is {C}")
-    return Head("logistic", functools.partial(fit, C=C, intercept=intercept))
 
+    def fit(
+        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+    ) -> Linear:
+        return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
 
-def fit(
-    features: Float[Array, "S D"],
-    labels: Int[Array, "S"],
-    *,
-    ways: int,
-    C: float = 1.0,
-    intercept: bool = True,
-) -> Linear:
-    """The classifier of `solve`, without its info."""
-    return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
+    return Head("logistic", fit)
 
 
 def solve(
@@ -108,8 +101,8 @@ def solve(
     goes to 0. Not differentiable in reverse mode (it stops when it has converged).
 
     Args:
-      features: ``[S, D]``.
-      labels: ``[S]`` in [0, ways).
+      features: of the support.
+      labels: in [0, ways).
       ways: number of classes.
       C: positive.
       intercept: fit b, not regularised; otherwise it is zero.
@@ -118,7 +111,7 @@ def solve(
       max_cg_steps: of each step.
 
     Returns:
-      The classifier and how far the solver got.
+      The classifier and the convergence.
     """
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     space = _space(features)

@@ -31,7 +31,7 @@ from metabridge.heads.newton_system import free_solve
 
 
 class Info(NamedTuple):
-    """How far the solver got."""
+    """Convergence of the solver."""
 
     residual: Float[Array, ""]
     """The largest change of B that a projected gradient step of size 1 makes: 0 at the
@@ -46,27 +46,13 @@ def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
       num_steps: of the interior point method, at most; at least 1.
     """
     _check(C, 0.0, num_steps)
-    return Head("svm", functools.partial(fit, C=C, num_steps=num_steps))
 
+    def fit(
+        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+    ) -> Linear:
+        return solve(features, labels, ways=ways, C=C, num_steps=num_steps)[0]
 
-def fit(
-    features: Float[Array, "S D"],
-    labels: Int[Array, "S"],
-    *,
-    ways: int,
-    C: float = 0.1,
-    dual_penalty: float = 0.0,
-    num_steps: int = 20,
-) -> Linear:
-    """The classifier of `solve`, without its info."""
-    return solve(
-        features,
-        labels,
-        ways=ways,
-        C=C,
-        dual_penalty=dual_penalty,
-        num_steps=num_steps,
-    )[0]
+    return Head("svm", fit)
 
 
 def solve(
@@ -84,8 +70,8 @@ def solve(
     scikit-learn. Differentiable once in the features, in reverse mode, implicitly.
 
     Args:
-      features: X, ``[S, D]``.
-      labels: ``[S]`` in [0, ways).
+      features: X.
+      labels: in [0, ways).
       ways: number of classes, at least 2.
       C: positive.
       dual_penalty: added to the diagonal of ``X X^T``. The published code of MetaOptNet
@@ -94,7 +80,7 @@ def solve(
         there is nothing to gain in the precision of the features.
 
     Returns:
-      The classifier, its bias zero, and how far the solver got.
+      The classifier, its bias zero, and the convergence.
 
     Raises:
       ValueError: one class, or an option out of range.
@@ -124,16 +110,12 @@ def _check(C: float, dual_penalty: float, num_steps: int) -> None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _solve_dual(
-    kernel: Float[Array, "S S"], targets: Float[Array, "S ways"], num_steps: int
-) -> tuple[Float[Array, "S ways"], Float[Array, ""]]:
+def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> Any:
     """The solution A, and its residual, which counts as a constant."""
     return _solve_forward(kernel, targets, num_steps)[0]
 
 
-def _solve_forward(
-    kernel: Float[Array, "S S"], targets: Float[Array, "S ways"], num_steps: int
-):
+def _solve_forward(kernel: Any, targets: Any, num_steps: int) -> Any:
     solution = crammer_singer.solve(kernel, targets, num_steps)
     return solution[:2], (kernel, solution.dual, solution.factors)
 

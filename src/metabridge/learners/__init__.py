@@ -2,8 +2,10 @@
 
 from metabridge.learners.anil import anil as anil
 from metabridge.learners.base import FrozenBody as FrozenBody
+from metabridge.learners.base import Gradients as Gradients
 from metabridge.learners.base import Info as Info
 from metabridge.learners.base import Learner as Learner
+from metabridge.learners.base import MovingBody as MovingBody
 from metabridge.learners.base import State as State
 from metabridge.learners.base import variables_of as variables_of
 from metabridge.learners.boil import boil as boil

@@ -11,8 +11,9 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import ANILConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import OptionsWithRates, learner
+from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
 
 def anil(
@@ -20,24 +21,18 @@ def anil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
+    inner_lr: float = ANILConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
-    """ANIL: a body and an initial head from which the head adapts.
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised.
-    """
-    return learner(
+    """ANIL: a body and an initial head from which the head adapts; see `maml`."""
+    return descend_adapted_loss(
         "anil",
         model,
         optimizer,
         layers="head",
         ways=ways,
         inner_lr=inner_lr,
+        test_steps=test_steps,
         **options,
     )

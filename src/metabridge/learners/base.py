@@ -1,14 +1,14 @@
-"""What a learner is: four pure functions, seen alike by training and evaluation.
+"""The contract of a learner: initialise, take a gradient, adapt, classify.
 
-They initialise, take the gradient of a batch of tasks, adapt to a new task, and
-classify. A step is that gradient and an update of an optax optimizer; the two are apart
-because devices that share a batch take a mean of gradients in between.
+A step is the gradient of a batch of tasks and an update of an optax optimizer; the two
+are apart because devices that share a batch average gradients in between.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
@@ -18,7 +18,7 @@ from metabridge.types import Examples, Params, Task, Variables
 
 
 class State(NamedTuple):
-    """What the next step needs, a pytree of arrays."""
+    """State of training, a pytree of arrays."""
 
     params: Params
     """``{"body": ..., "head": ...}``: everything that is learned."""
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a step tells people; nothing is computed from it."""
+    """Metrics of a step; nothing is computed from them."""
 
     loss: Float[Array, ""]
     """Mean over the tasks of the batch."""
@@ -41,73 +41,69 @@ class Info(NamedTuple):
     """Euclidean norm of the gradient over all parameters."""
 
 
-@runtime_checkable
-class Init(Protocol):
-    """Makes a state from a key and a batch of inputs of one task, ``[N, *X]``."""
-
-    def __call__(self, key: Key[Array, ""], example: Float[Array, "..."]) -> State: ...
-
-
-class Means(NamedTuple):
-    """What the tasks of a batch say, in the mean over them."""
+class Gradients(NamedTuple):
+    """Loss, accuracy, statistics and gradient averaged over the task batch."""
 
     loss: Float[Array, ""]
-    """Of the training examples."""
+    """Loss on the training examples."""
     accuracy: Float[Array, ""]
-    """Share of them that is classified right, in [0, 1]."""
+    """Share of the training examples classified right, in [0, 1]."""
     batch_stats: Params
-    """Running statistics of the body as the tasks leave them."""
+    """Running statistics of the body after the tasks."""
     gradient: Params
-    """Of the loss, shaped as `State.params`."""
+    """Gradient of the loss, shaped as `State.params`."""
 
 
-@runtime_checkable
-class Gradient(Protocol):
-    """Loss and gradient on a batch of T tasks (a leading axis on every field).
+Init = Callable[[Key[Array, ""], Float[Array, "..."]], State]
+"""``init(key, example)``: a state, for a batch of inputs of one task, ``[N, *X]``."""
 
-    Each task has a key for what is random in it, such as dropout.
-    """
+Gradient = Callable[[Key[Array, "T"], State, Task], Gradients]
+"""``gradient(keys, state, batch)`` on T tasks (a leading axis on every field), with a
+key each for what is random in it, such as dropout."""
 
-    def __call__(self, keys: Key[Array, "T"], state: State, batch: Task) -> Means: ...
+Logits = Callable[[Any, Float[Array, "..."]], Float[Array, "Q ways"]]
+"""``logits(adapted, inputs)``: scores of the inputs ``[Q, *X]`` of one task."""
 
+Embed = Callable[[Variables, Float[Array, "..."]], Float[Array, "N D"]]
+"""``embed(variables, inputs)``: features ``[N, D]`` in inference mode."""
 
-@runtime_checkable
-class Adapt(Protocol):
-    """Adapts what was learned to the support set of one unseen task."""
-
-    def __call__(
-        self, variables: Variables, support: Examples, *, ways: int
-    ) -> Any: ...
-
-
-@runtime_checkable
-class Logits(Protocol):
-    """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned."""
-
-    def __call__(
-        self, adapted: Any, inputs: Float[Array, "..."]
-    ) -> Float[Array, "Q ways"]: ...
-
-
-@runtime_checkable
-class Embed(Protocol):
-    """Features ``[N, D]`` of inputs ``[N, *X]``, in inference mode."""
-
-    def __call__(
-        self, variables: Variables, inputs: Float[Array, "..."]
-    ) -> Float[Array, "N D"]: ...
+Adapt = Callable[..., Any]
+"""``adapt(variables, support, *, ways)``: what is made of the support of one task."""
 
 
 class FrozenBody(NamedTuple):
-    """How a learner adapts that changes only a head.
+    """Adaptation of a head alone: `fit` on the features of the support.
 
-    `adapt` is then `fit` of that head on the features of the support, and evaluation
-    embeds every image of a split once instead of once a task.
+    Evaluation embeds every image of a split once instead of once a task, so the
+    features of an image must not depend on what else is in its batch.
     """
 
     embed: Embed
     head_of: Callable[[Variables], Head]
     """The head, given what was learned: ANIL's starts from a meta-learned one."""
+    transfer: Embed | None = None
+    """Features for a head of another kind; those of `embed` unless given."""
+
+    def adapt(self, variables: Variables, support: Examples, *, ways: int) -> Any:
+        features = self.embed(variables, support.inputs)
+        head = self.head_of(variables)
+        return variables, head.fit(features, support.labels, ways=ways)
+
+    def logits(
+        self, adapted: Any, inputs: Float[Array, "..."]
+    ) -> Float[Array, "Q ways"]:
+        variables, classifier = adapted
+        features = self.embed(variables, inputs)
+        return self.head_of(variables).logits(classifier, features)
+
+
+class MovingBody(NamedTuple):
+    """Adaptation that changes the body, or normalises with the batch at hand."""
+
+    adapt: Adapt
+    logits: Logits
+    transfer: Embed | None = None
+    """Features before adaptation, for a head of another kind; None without any."""
 
 
 class Learner(NamedTuple):
@@ -117,18 +113,33 @@ class Learner(NamedTuple):
     init: Init
     gradient: Gradient
     optimizer: optax.GradientTransformation
-    """Of everything that is learned."""
-    adapt: Adapt
-    logits: Logits
-    frozen_body: FrozenBody | None = None
-    """How adaptation splits into body and head; None if it changes the body, or if the
-    features of an image depend on what else is in its batch."""
-    embed: Embed | None = None
-    """Features of the body before adaptation, on which a head of another kind can be
-    fitted; None if they are those of `frozen_body`, or if there are none."""
-    tasks_apart: bool = True
-    """Whether `gradient` is the mean of the gradients of its tasks: not so where they
-    share the statistics of batch normalisation."""
+    """Optimizer of everything that is learned."""
+    adaptation: FrozenBody | MovingBody
+    separable_over_tasks: bool = True
+    """`gradient` is the mean of the gradients of its tasks; not so where they share the
+    statistics of batch normalisation."""
+
+    @property
+    def frozen_body(self) -> FrozenBody | None:
+        """The adaptation, if it leaves the body alone."""
+        return self.adaptation if isinstance(self.adaptation, FrozenBody) else None
+
+    @property
+    def embed(self) -> Embed | None:
+        """Features on which a head of another kind is fitted; None without any."""
+        if self.adaptation.transfer is None and self.frozen_body is not None:
+            return self.frozen_body.embed
+        return self.adaptation.transfer
+
+    def adapt(self, variables: Variables, support: Examples, *, ways: int) -> Any:
+        """Adapts what was learned to the support set of one unseen task."""
+        return self.adaptation.adapt(variables, support, ways=ways)
+
+    def logits(
+        self, adapted: Any, inputs: Float[Array, "..."]
+    ) -> Float[Array, "Q ways"]:
+        """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned."""
+        return self.adaptation.logits(adapted, inputs)
 
     def step(
         self, key: Key[Array, ""], state: State, batch: Task
@@ -143,26 +154,89 @@ class Learner(NamedTuple):
         keys = keys_of_tasks(key, batch.classes.shape[0])
         return self.update(state, self.gradient(keys, state, batch))
 
-    def update(self, state: State, means: Means) -> tuple[State, Info]:
-        """The state after an optimizer's step along a gradient."""
+    def update(self, state: State, averaged: Gradients) -> tuple[State, Info]:
+        """Updates the state by a step of the optimizer."""
+        loss, accuracy, batch_stats, gradient = averaged
         updates, optimizer_state = self.optimizer.update(
-            means.gradient, state.optimizer, state.params
+            gradient, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        info = Info(means.loss, means.accuracy, optax.global_norm(means.gradient))
-        return State(params, means.batch_stats, optimizer_state, state.step + 1), info
+        info = Info(loss, accuracy, optax.global_norm(gradient))
+        return State(params, batch_stats, optimizer_state, state.step + 1), info
 
 
 def keys_of_tasks(key: Key[Array, ""], num_tasks: int) -> Key[Array, "T"]:
-    """The keys of the tasks of a step, from that of the step."""
+    """Splits the key of a step into those of its tasks."""
     return jax.random.split(key, num_tasks)
 
 
 def variables_of(state: State) -> Variables:
-    """What `adapt` takes, from a state: parameters and running statistics.
+    """Collects what `adapt` takes: parameters and running statistics.
 
-    The parameters are averages if the optimizer keeps them; see `averaging`.
+    The parameters are averages if the optimizer keeps them; see `averaged`.
     """
     means = averaged_params(state.optimizer)
     params = state.params if means is None else means
     return {"params": params, "batch_stats": state.batch_stats}
+
+
+TaskLoss = Callable[
+    [Params, Params, Key[Array, ""], Task],
+    tuple[Float[Array, ""], tuple[Float[Array, ""], Params]],
+]
+"""``task_loss(params, batch_stats, key, task)`` of one task without a leading axis:
+its loss, the share of examples classified right, and its new running statistics."""
+
+
+def average_over_tasks(task_loss: TaskLoss, *, in_turn: bool | None = None) -> Gradient:
+    """Makes the gradient of the mean of a loss over the tasks of a batch.
+
+    Every task normalises with statistics of its own; the running ones become the mean
+    of those after each task.
+
+    On a CPU tasks take turns: `vmap` would turn a convolution whose weights a task has
+    for its own into a grouped one, for which XLA's CPU backend takes twice as long.
+
+    Args:
+      task_loss: differentiable in its parameters.
+      in_turn: take the gradient of one task after another. Default: on a CPU.
+    """
+    of_task = jax.value_and_grad(task_loss, has_aux=True)
+
+    def mean_loss(params: Params, batch_stats: Params, keys: Any, batch: Task) -> Any:
+        of_tasks = jax.vmap(task_loss, in_axes=(None, None, 0, 0))
+        return jax.tree.map(
+            lambda x: x.mean(0), of_tasks(params, batch_stats, keys, batch)
+        )
+
+    def mean_of_gradients(params: Params, stats: Params, keys: Any, batch: Task) -> Any:
+        num_tasks, total = keys.shape[0], None
+        for t in range(num_tasks):
+            task = jax.tree.map(lambda leaf, t=t: leaf[t], batch)
+            result = of_task(params, stats, keys[t], task)
+            total = result if t == 0 else jax.tree.map(jnp.add, total, result)
+        return jax.tree.map(lambda leaf: leaf / num_tasks, total)
+
+    def value_and_gradient(*arguments: Any) -> Any:
+        if take_turns(in_turn):
+            return mean_of_gradients(*arguments)
+        return jax.value_and_grad(mean_loss, has_aux=True)(*arguments)
+
+    return as_gradient(value_and_gradient)
+
+
+def as_gradient(value_and_gradient: Callable[..., Any]) -> Gradient:
+    """Makes a `Gradient` of what `jax.value_and_grad(..., has_aux=True)` returns."""
+
+    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Gradients:
+        (loss, (accuracy, stats)), slope = value_and_gradient(
+            state.params, state.batch_stats, keys, batch
+        )
+        return Gradients(loss, accuracy, stats, slope)
+
+    return gradient
+
+
+def take_turns(in_turn: bool | None) -> bool:
+    """Resolves `in_turn`: by default tasks take turns on a CPU."""
+    return jax.default_backend() == "cpu" if in_turn is None else in_turn

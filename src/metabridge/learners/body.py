@@ -1,7 +1,4 @@
-"""What learners do with a body: initialise it, train it, embed with it.
-
-`frozen` is the adaptation that leaves the body alone: embed the support, fit a head.
-"""
+"""A body in a learner: initialise it, train it on many tasks, embed with it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,21 +11,31 @@ from jaxtyping import Array, Float, Key
 
 from metabridge.heads import Head
 from metabridge.learners.base import (
-    Adapt,
     Embed,
     FrozenBody,
+    Gradient,
     Init,
     Learner,
-    Logits,
     State,
+    as_gradient,
+    take_turns,
 )
-from metabridge.types import Examples, Params, Variables
+from metabridge.types import Examples, Params, Task, Variables
 
 InitHead = Callable[[Key[Array, ""], int], Params]
 """``init_head(key, dimension)``: parameters beside the body's."""
 
+FeatureLoss = Callable[
+    [Params, Float[Array, "N D"], Task], tuple[Float[Array, ""], Float[Array, ""]]
+]
+"""``feature_loss(head, features, task)`` of one task, from the features of its support
+and, behind them, its query: its loss, and the share of examples classified right."""
 
-def initialiser(
+Views = Callable[[Float[Array, "N *X"]], Float[Array, "M *X"]]
+"""Further inputs made from those of a task."""
+
+
+def make_init(
     model: nn.Module, optimizer: optax.GradientTransformation, init_head: InitHead
 ) -> Init:
     """Makes a learner's `init`: parameters ``{"body": ..., "head": ...}``."""
@@ -47,29 +54,11 @@ def initialiser(
     return init
 
 
-def train_features(
-    model: nn.Module,
-    body: Params,
-    batch_stats: Params,
-    inputs: Float[Array, "N *X"],
-    key: Key[Array, ""],
-) -> tuple[Float[Array, "N D"], Params]:
-    """Features in training mode, and the running statistics after it."""
-    features, updated = model.apply(
-        {"params": body, "batch_stats": batch_stats},
-        inputs,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-    )
-    return jnp.asarray(features), dict(updated).get("batch_stats", {})
-
-
-def embedder(
+def make_embed(
     model: nn.Module,
     change: Callable[[Float[Array, "N D"]], Float[Array, "N D"]] | None = None,
 ) -> Embed:
-    """Features in inference mode, changed by a function if one is given."""
+    """Makes features in inference mode, changed by a function if one is given."""
 
     def embed(
         variables: Variables, inputs: Float[Array, "N *X"]
@@ -84,30 +73,91 @@ def embedder(
     return embed
 
 
-def frozen(embed: Embed, head: Head) -> tuple[Adapt, Logits, FrozenBody]:
-    """Adaptation of a head alone, on features of a body that stays as it is."""
-
-    def adapt(variables: Variables, support: Examples, *, ways: int) -> Any:
-        features = embed(variables, support.inputs)
-        return variables, head.fit(features, support.labels, ways=ways)
-
-    def logits(adapted: Any, inputs: Float[Array, "Q *X"]) -> Float[Array, "Q ways"]:
-        variables, classifier = adapted
-        return head.logits(classifier, embed(variables, inputs))
-
-    return adapt, logits, FrozenBody(embed, lambda _: head)
-
-
 def with_head(learner: Learner, head: Head) -> Learner:
-    """A learner that adapts by fitting another head on its frozen features.
+    """Replaces a learner's adaptation by another head on its frozen features.
 
     Raises:
       ValueError: the learner has no features apart from its adaptation.
     """
-    embed = learner.embed
-    if embed is None and learner.frozen_body is not None:
-        embed = learner.frozen_body.embed
-    if embed is None:
+    if learner.embed is None:
         raise ValueError(f"{learner.name} has no features to fit a {head.name} head on")
-    adapt, logits, frozen_body = frozen(embed, head)
-    return learner._replace(adapt=adapt, logits=logits, frozen_body=frozen_body)
+    return learner._replace(adaptation=FrozenBody(learner.embed, lambda _: head))
+
+
+def merge(task: Task) -> Examples:
+    """Concatenates support and query of a task."""
+    return Examples(
+        jnp.concatenate([task.support.inputs, task.query.inputs]),
+        jnp.concatenate([task.support.labels, task.query.labels]),
+    )
+
+
+def train_features(
+    model: nn.Module,
+    body: Params,
+    batch_stats: Params,
+    inputs: Float[Array, "N *X"],
+    key: Key[Array, ""],
+) -> tuple[Float[Array, "N D"], Params]:
+    """Computes features in training mode, and the running statistics after it."""
+    features, updated = model.apply(
+        {"params": body, "batch_stats": batch_stats},
+        inputs,
+        train=True,
+        rngs={"dropout": key},
+        mutable=["batch_stats"],
+    )
+    return jnp.asarray(features), dict(updated).get("batch_stats", {})
+
+
+def make_feature_gradient(
+    model: nn.Module,
+    feature_loss: FeatureLoss,
+    *,
+    views: Views | None = None,
+    together: bool = False,
+    in_turn: bool | None = None,
+) -> Gradient:
+    """Makes the gradient of a loss that sees a task through one pass of a shared body.
+
+    The support and query of a task pass the body together, so that batch normalisation
+    sees both. Losses are taken of all tasks at once; see also `average_over_tasks`.
+
+    Args:
+      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
+      feature_loss: differentiable in the head and the features.
+      views: what else passes the body with the inputs of a task; its features come to
+        the loss behind theirs.
+      together: pass all tasks as one batch, whose statistics they share.
+      in_turn: pass one task after another. Default: on a CPU.
+    """
+
+    def features_of(
+        body: Params, batch_stats: Params, keys: Key[Array, "T"], inputs: Array
+    ) -> tuple[Float[Array, "T N D"], Params]:
+        """Features and statistics, each with a leading axis for the tasks."""
+
+        def embed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+            return train_features(model, body, batch_stats, inputs, key)
+
+        if together:
+            flat = inputs.reshape(-1, *inputs.shape[2:])
+            features, stats = embed(keys[0], flat)
+            features = features.reshape(*inputs.shape[:2], -1)
+            return features, jax.tree.map(lambda leaf: leaf[None], stats)
+        if take_turns(in_turn):
+            results = [embed(*task) for task in zip(keys, inputs, strict=True)]
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+        return jax.vmap(embed)(keys, inputs)
+
+    def mean_loss(params: Params, batch_stats: Params, keys: Any, batch: Task) -> Any:
+        inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
+        if views is not None:
+            inputs = jnp.concatenate([inputs, jax.vmap(views)(inputs)], axis=1)
+        features, stats = features_of(params["body"], batch_stats, keys, inputs)
+        of_tasks = jax.vmap(feature_loss, in_axes=(None, 0, 0))
+        loss, accuracy = of_tasks(params["head"], features, batch)
+        stats = jax.tree.map(lambda leaf: leaf.mean(0), stats)
+        return loss.mean(), (accuracy.mean(), stats)
+
+    return as_gradient(jax.value_and_grad(mean_loss, has_aux=True))

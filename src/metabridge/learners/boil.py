@@ -10,8 +10,9 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import BOILConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import OptionsWithRates, learner
+from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
 
 def boil(
@@ -19,24 +20,18 @@ def boil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.5,
+    inner_lr: float = BOILConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
-    """BOIL: an initial body and a head under which the body adapts.
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised.
-    """
-    return learner(
+    """BOIL: an initial body and a head under which the body adapts; see `maml`."""
+    return descend_adapted_loss(
         "boil",
         model,
         optimizer,
         layers="body",
         ways=ways,
         inner_lr=inner_lr,
+        test_steps=test_steps,
         **options,
     )

@@ -8,44 +8,71 @@ https://arxiv.org/abs/1805.04770.
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from metabridge.learners.body import make_embed, merge
+from metabridge.learners.episodic import check_positive
+from metabridge.learners.joint import Objective, cross_entropy
+from metabridge.types import Params, Task, Variables
 
 
-def cross_entropy(
-    scores: Float[Array, "N classes"],
-    labels: Int[Array, "N"],
-    taught: Float[Array, "N classes"] | None = None,
-    *,
+def distil(
+    objective: Objective,
+    model: nn.Module,
+    teacher: Variables | None,
     distillation: float,
     temperature: float,
-) -> Float[Array, ""]:
-    """The mean cross-entropy of labels, mixed with that of a teacher if there is one.
+) -> Objective:
+    """Mixes the loss with the divergence from a teacher's predictions.
 
-    With a teacher it is ``(1 - distillation) cross_entropy + distillation temperature^2
-    KL(taught || scores)``.
+    It is ``(1 - distillation) cross_entropy + distillation temperature^2 KL(teacher ||
+    scores)``, the logits of both divided by the temperature in the divergence.
 
     Args:
-      scores: logits.
-      labels: the true ones.
-      taught: the teacher's logits; None for the cross-entropy alone.
-      distillation: share that the teacher has, in [0, 1].
-      temperature: by which the logits of both are divided in the divergence.
+      objective: whose scores are taught; its parameters are the teacher's, too.
+      model: the body.
+      teacher: variables of the same learner; used in inference mode, and a constant of
+        the compiled step. None leaves the objective as it is.
+      distillation: share of the teacher, in [0, 1].
+      temperature: positive.
+
+    Raises:
+      ValueError: an option out of range; in `init_head`, a teacher with other heads.
     """
-    loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
-    if taught is None:
-        return loss
-    divergence = _divergence(taught / temperature, scores / temperature)
-    return (1 - distillation) * loss + distillation * temperature**2 * divergence
-
-
-def check(distillation: float) -> None:
-    """Raises ValueError unless it is a share."""
+    check_positive(temperature=temperature)
     if not 0 <= distillation <= 1:
         raise ValueError(f"`distillation` must be in [0, 1], but it is {distillation}")
+    if teacher is None:
+        return objective
+    embed, teacher_head = make_embed(model), teacher["params"]["head"]
+
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        params = objective.init_head(key, dimension)
+        wanted, found = (
+            {name: jnp.shape(head[name]) for name in params if name in head}
+            for head in (params, teacher_head)
+        )
+        if found != wanted:
+            raise ValueError(
+                f"`teacher` must have learned heads of shapes {wanted}, but it has "
+                f"{found}"
+            )
+        return params
+
+    def loss_of(
+        logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
+    ) -> Float[Array, ""]:
+        features = embed(teacher, merge(task).inputs)
+        taught = objective.scores(teacher_head, features, task) / temperature
+        divergence = kl_divergence(taught, logits / temperature)
+        loss = cross_entropy(logits, labels)
+        return (1 - distillation) * loss + distillation * temperature**2 * divergence
+
+    return objective._replace(init_head=init_head, loss_of=loss_of)
 
 
-def _divergence(
+def kl_divergence(
     teacher: Float[Array, "N classes"], student: Float[Array, "N classes"]
 ) -> Float[Array, ""]:
     """KL of the student's softmax from the teacher's, mean over examples."""

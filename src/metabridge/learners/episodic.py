@@ -1,4 +1,4 @@
-"""The step of learners that classify a query by the features of its support.
+"""Learners that classify a query by the features of its support.
 
 A training task is treated as a test task: fit on the support, score the query, and
 follow the gradient of the loss into the body (Vinyals, Blundell, Lillicrap,
@@ -6,35 +6,92 @@ Kavukcuoglu, Wierstra. Matching networks for one shot learning. NeurIPS 2016,
 https://arxiv.org/abs/1606.04080, section 2.2).
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from metabridge.learners.outer import FeatureLoss
-from metabridge.types import Params, Task
+from metabridge.heads import Head
+from metabridge.heads.base import unit_norm
+from metabridge.learners.base import FrozenBody, Learner
+from metabridge.learners.body import (
+    FeatureLoss,
+    make_embed,
+    make_feature_gradient,
+    make_init,
+)
+from metabridge.types import Params, Task, Variables
+
+Scores = Callable[..., Float[Array, "Q ways"]]
+"""``scores(head, support, labels, query, *, ways)``: logits of a query from features of
+it, ``[Q, D]``, and of the support, ``[S, D]``."""
 
 
-@runtime_checkable
-class Scores(Protocol):
-    """Logits ``[Q, ways]`` of a query from features of it and of the support."""
+def train_through_head(
+    name: str,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    head: Head,
+    *,
+    init: dict[str, float] | None = None,
+    change: Callable[[Params, Float[Array, "N D"]], Float[Array, "N D"]] | None = None,
+    rescale: Callable[[Params, Float[Array, "Q k"]], Float[Array, "Q k"]] | None = None,
+    label_smoothing: float = 0.0,
+) -> Learner:
+    """Makes a learner of a body for a head that is fitted on the support.
 
-    def __call__(
-        self,
-        head: Params,
+    Args:
+      name: for messages.
+      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
+      optimizer: an optax optimizer of body and scalars.
+      head: differentiable in the features.
+      init: initial values of scalars that are learned with the body.
+      change: ``change(scalars, features)`` before the head.
+      rescale: ``rescale(scalars, logits)`` behind the head, in the loss alone.
+      label_smoothing: as for `query_loss`.
+    """
+
+    def changed(scalars: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
+        return features if change is None else change(scalars, features)
+
+    def init_head(key: jax.Array, dimension: int) -> Params:
+        del key, dimension
+        return {k: jnp.asarray(v, jnp.float32) for k, v in (init or {}).items()}
+
+    def scores(
+        scalars: Params,
         support: Float[Array, "S D"],
         labels: Int[Array, "S"],
         query: Float[Array, "Q D"],
-        /,
         *,
         ways: int,
-    ) -> Float[Array, "Q ways"]: ...
+    ) -> Float[Array, "Q ways"]:
+        classifier = head.fit(changed(scalars, support), labels, ways=ways)
+        logits = head.logits(classifier, changed(scalars, query))
+        return logits if rescale is None else rescale(scalars, logits)
+
+    plain = make_embed(model)
+
+    def embed(
+        variables: Variables, inputs: Float[Array, "N *X"]
+    ) -> Float[Array, "N D"]:
+        return changed(variables["params"]["head"], plain(variables, inputs))
+
+    loss = query_loss(scores, label_smoothing=label_smoothing)
+    return Learner(
+        name,
+        make_init(model, optimizer, init_head),
+        make_feature_gradient(model, loss),
+        optimizer,
+        FrozenBody(embed, lambda _: head, make_embed(model, unit_norm)),
+    )
 
 
 def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
-    """Cross-entropy of the query, given the support.
+    """Makes the cross-entropy of the query, given the support.
 
     Args:
       scores: differentiable in the head's parameters and in both features.
@@ -60,17 +117,12 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
                 "query examples: pass `train_shots` and `train_queries` of at least 1"
             )
         ways = task.classes.shape[-1]
-        said = scores(
-            head,
-            features[:num_support],
-            task.support.labels,
-            features[num_support:],
-            ways=ways,
-        )
-        targets = jax.nn.one_hot(task.query.labels, ways, dtype=said.dtype)
+        support, query = features[:num_support], features[num_support:]
+        logits = scores(head, support, task.support.labels, query, ways=ways)
+        targets = jax.nn.one_hot(task.query.labels, ways, dtype=logits.dtype)
         targets = optax.smooth_labels(targets, label_smoothing)
-        loss = optax.softmax_cross_entropy(said, targets).mean()
-        right = said.argmax(-1).astype(jnp.int32) == task.query.labels
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        right = logits.argmax(-1).astype(jnp.int32) == task.query.labels
         return loss, right.mean(dtype=jnp.float32)
 
     return feature_loss

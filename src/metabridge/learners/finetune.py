@@ -16,23 +16,20 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from metabridge.heads import Linear, centroid
-from metabridge.heads.base import logits as linear_logits
+from metabridge.heads import logits as linear_logits
 from metabridge.heads.base import unit_norm
-from metabridge.learners.base import Embed, Learner
-from metabridge.learners.body import embedder
+from metabridge.learners.base import Learner, MovingBody
+from metabridge.learners.body import make_embed
 from metabridge.learners.episodic import check_positive
 from metabridge.types import Examples, Params, Variables
 
 
 class Tuned(NamedTuple):
-    """A body and a head of one task's own."""
+    """A body with its running statistics, and a head on unit-norm features."""
 
     body: Params
-    """Parameters of the body."""
     head: Linear
-    """On unit-norm features."""
     batch_stats: Params
-    """Running statistics of the body, those of before."""
 
 
 def finetune(
@@ -48,7 +45,7 @@ def finetune(
     The head starts at the class means of unit-norm features, themselves scaled to unit
     length, so that the first logits are cosines (Dhillon et al., section 3.1); then
     Adam follows the cross-entropy of the whole support. Batch normalisation keeps the
-    running statistics, so that no example depends on another.
+    running statistics, so that no example depends on another. Training is as it was.
 
     Args:
       learner: anything whose ``params["body"]`` are those of `model`.
@@ -58,66 +55,52 @@ def finetune(
       learning_rate: Adam's; positive.
       logit_scale: factor on the logits (an inverse temperature); positive.
 
-    Returns:
-      The learner. Training is as it was.
-
     Raises:
       ValueError: an option out of range.
     """
     check_positive(learning_rate=learning_rate, logit_scale=logit_scale)
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be at least 0, but it is {num_steps}")
-    embed = embedder(model, unit_norm)
+    embed = make_embed(model, unit_norm)
     optimizer = optax.adam(learning_rate)
 
     def logits(adapted: Tuned, inputs: Float[Array, "N *X"]) -> Float[Array, "N ways"]:
-        variables = {
-            "params": {"body": adapted.body},
-            "batch_stats": adapted.batch_stats,
-        }
-        return logit_scale * linear_logits(adapted.head, embed(variables, inputs))
+        body, head, batch_stats = adapted
+        variables = {"params": {"body": body}, "batch_stats": batch_stats}
+        return logit_scale * linear_logits(head, embed(variables, inputs))
+
+    def init_head(variables: Variables, support: Examples, ways: int) -> Linear:
+        features = embed(variables, support.inputs)
+        means = centroid().fit(features, support.labels, ways=ways).weights.T
+        return Linear(unit_norm(means).T, jnp.zeros(ways, features.dtype))
 
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Tuned:
+        inputs, labels = support
+
         def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
-            said = logits(Tuned(*trained, variables["batch_stats"]), support.inputs)
+            scores = logits(Tuned(*trained, variables["batch_stats"]), inputs)
             return optax.softmax_cross_entropy_with_integer_labels(
-                said, support.labels
+                scores, labels
             ).mean()
 
-        def step(carry, _):
+        def step(carry: Any, _: None) -> tuple[Any, None]:
             trained, state = carry
             gradient = jax.grad(loss)(trained)
             with jax.numpy_dtype_promotion("standard"):  # optax counts on it
                 updates, state = optimizer.update(gradient, state, trained)
             return (optax.apply_updates(trained, updates), state), None
 
-        trained = (
-            variables["params"]["body"],
-            _centroids(embed, variables, support, ways),
-        )
+        trained = (variables["params"]["body"], init_head(variables, support, ways))
         # XLA on a CPU gives a convolution inside a loop one thread: write it out there.
         finished: Any = jax.lax.scan(
             step,
             (trained, optimizer.init(trained)),
             length=num_steps,
             unroll=jax.default_backend() == "cpu",
-        )[0]
-        body, classifier = finished[0]
-        return Tuned(body, classifier, variables["batch_stats"])
+        )
+        body, head = finished[0][0]
+        return Tuned(body, head, variables["batch_stats"])
 
     return learner._replace(
-        name=f"{learner.name}-finetune",
-        adapt=adapt,
-        logits=logits,
-        frozen_body=None,
-        embed=embed,
+        name=f"{learner.name}-finetune", adaptation=MovingBody(adapt, logits, embed)
     )
-
-
-def _centroids(
-    embed: Embed, variables: Variables, support: Examples, ways: int
-) -> Linear:
-    """Class means of unit length as weights, no bias."""
-    features = embed(variables, support.inputs)
-    means = centroid().fit(features, support.labels, ways=ways).weights.T
-    return Linear(unit_norm(means).T, jnp.zeros(ways, features.dtype))

@@ -19,15 +19,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from metabridge.learners import inner_loop
+from metabridge.config import IMAMLConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import assemble
 from metabridge.learners.inner_loop import InnerLoop
-from metabridge.learners.network import BatchNorm, Network, first_statistics
-from metabridge.learners.outer import with_gradient
-from metabridge.types import Params, Task
+from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
+from metabridge.learners.outer import Evaluate, make_task_loss
+from metabridge.types import Params
 
 
 def imaml(
@@ -35,38 +34,20 @@ def imaml(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
-    inner_steps: int = 10,
+    inner_lr: float = IMAMLConfig.inner_lr,
+    inner_steps: int = IMAMLConfig.inner_steps,
     test_steps: int | None = None,
-    proximity: float = 2.0,
-    cg_steps: int = 5,
-    batch_norm: BatchNorm = "batch",
-    max_inner_grad_norm: float | None = None,
-    joint: bool = False,
+    proximity: float = IMAMLConfig.proximity,
+    cg_steps: int = IMAMLConfig.cg_steps,
+    batch_norm: BatchNorm = IMAMLConfig.batch_norm,
+    max_inner_grad_norm: float | None = IMAMLConfig.max_inner_grad_norm,
+    joint: bool = IMAMLConfig.joint,
 ) -> Learner:
-    """iMAML of body and head.
+    """IMAML of body and head.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      inner_steps: of adaptation in training, at least 1.
-      test_steps: of adaptation to an unseen task; as many as in training unless given.
-      proximity: weight of half the squared distance to the start, positive; the
-        paper's lambda.
-      cg_steps: of conjugate gradients, at least 0; 0 takes the query's gradient as it
-        is.
-      batch_norm: at test time, by the statistics of the batch at hand (transductive,
-        the original's) or by running ones; see `network`.
-      max_inner_grad_norm: inner gradients are cut to this norm.
-      joint: adapt to support and query together, and judge on both: the joint training
-        of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017), section 4.
-
-
-    Returns:
-      The learner. Its parameters are ``{"body": ..., "head": {"linear": ...}}``. The
-      loss of a step is NaN where an inner loop diverged.
+    Options are as for `maml`, and besides `proximity`, the paper's lambda: weight of
+    half the squared distance to the start; `cg_steps` of conjugate gradients, 0 of
+    which take the query's gradient as it is.
 
     Raises:
       ValueError: an option out of its range; later, tasks of other `ways`, or training
@@ -86,49 +67,36 @@ def imaml(
     )
     net = Network("imaml", model, loop, ways, batch_norm, joint)
 
-    def task_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
-        key_inner, key_outer = jax.random.split(key)
-        inner, outer = net.split(task)
-        start = jax.lax.stop_gradient(params)
-        adapted, trace = net.adapt_in_training(start, batch_stats, key_inner, inner)
-
-        def query_loss(params: Params):
-            judged = net.score(params, batch_stats, key_outer, outer)
-            return judged.loss, judged
-
-        def support_loss(params: Params) -> Float[Array, ""]:
-            return net.score(params, batch_stats, key_inner, inner).loss
-
-        slope, judged = jax.grad(query_loss, has_aux=True)(adapted)
-        slope = implicit_gradient(
-            support_loss, adapted, slope, proximity=proximity, cg_steps=cg_steps
-        )
-        gradient = {"body": slope["body"], "head": {"linear": slope["head"]}}
-        loss = inner_loop.poisoned(judged.loss, trace)
-        return with_gradient(params, loss, gradient), (
-            judged.accuracy,
-            first_statistics(trace, judged),
+    def gradient_of(
+        start: Params, adapted: Params, inner: Evaluate, outer: Evaluate
+    ) -> tuple[Evaluation, Params]:
+        del start
+        evaluation, gradient = jax.value_and_grad(outer, has_aux=True)(adapted)
+        return evaluation, implicit_gradient(
+            lambda params: inner(params)[0],
+            adapted,
+            gradient,
+            proximity=proximity,
+            cg_steps=cg_steps,
         )
 
-    return assemble(net, task_loss, optimizer)
+    return assemble(net, optimizer, make_task_loss(net, gradient_of))
 
 
 def implicit_gradient(
     loss_fn: Callable[[Params], Float[Array, ""]],
     params: Params,
-    slope: Params,
+    cotangent: Params,
     *,
     proximity: float,
     cg_steps: int,
 ) -> Params:
-    """Solves ``(I + H / proximity) x = slope``, H the Hessian of `loss_fn`.
+    """Solves ``(I + H / proximity) x = cotangent``, H the Hessian of `loss_fn`.
 
     Args:
       loss_fn: twice differentiable.
       params: where the Hessian is taken.
-      slope: shaped as `params`.
+      cotangent: shaped as `params`.
       proximity: positive.
       cg_steps: the solution is exact after as many as there are parameters, up to
         rounding, if the system is positive definite.
@@ -156,23 +124,16 @@ def implicit_gradient(
         beta = jnp.where(useful, rr_next / jnp.where(useful, rr, 1.0), 0.0)
         return (x, r, _axpy(beta, p, r), rr_next), None
 
-    # Started from the slope, which is the solution for a Hessian of zero.
-    r = jax.tree.map(lambda a, b: a - b, slope, system(slope))
-    carry = (slope, r, r, _dot(r, r))
-    if jax.default_backend() != "cpu":
-        carry, _ = jax.lax.scan(step, carry, None, length=cg_steps)
-        return carry[0]
-    for _ in range(cg_steps):
-        carry, _ = step(carry, None)
-    return carry[0]
+    # Started from the solution for a Hessian of zero.
+    r = jax.tree.map(lambda a, b: a - b, cotangent, system(cotangent))
+    carry = (cotangent, r, r, _dot(r, r))
+    unroll = jax.default_backend() == "cpu"
+    return jax.lax.scan(step, carry, length=cg_steps, unroll=unroll)[0][0]
 
 
 def _dot(a: Params, b: Params) -> Float[Array, ""]:
-    products = [
-        (x * y).sum()
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    ]
-    return jnp.stack(products).sum()
+    products = jax.tree.map(lambda x, y: (x * y).sum(), a, b)
+    return jnp.stack(jax.tree.leaves(products)).sum()
 
 
 def _axpy(scale: Float[Array, ""], x: Params, y: Params) -> Params:

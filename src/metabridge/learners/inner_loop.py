@@ -1,11 +1,11 @@
 """The inner loop: gradient descent on one task, of the layers that a learner adapts.
 
 Gradient-based meta-learners differ in which layers they adapt, how far, at what rates,
-and what of it the outer gradient sees; `InnerLoop` says that, `run` does it, as a pure
+and what of it the outer gradient sees: settings of `InnerLoop`. `run` is a pure
 function of one task's parameters ``{"body": ..., "head": ...}``:
 
 =============  =========  =====================================================
-learner        layers     what else
+learner        layers     further settings
 =============  =========  =====================================================
 MAML           all        outer gradient through the loop, or (first order) not
 ANIL           head       the body is shared by the tasks
@@ -35,47 +35,47 @@ Rates = Literal["fixed", "per_step", "per_parameter"]
 _WRITTEN_OUT = 25
 
 LossFn = Callable[[Params, Int[Array, ""]], tuple[Float[Array, ""], Any]]
-"""``loss_fn(params, number)`` of one task before step `number`, and what else is to be
-kept of it."""
+"""``loss_fn(params, number)`` of one task before step `number`, with what the trace is
+to keep of it."""
 
 
 class InnerLoop(NamedTuple):
     """How a learner adapts to a task."""
 
     layers: Layers
-    """What is adapted: the head, the body or both."""
+    """Layers that adapt: the head, the body or both."""
     steps: int
     """Gradient steps in training, at least 0."""
     test_steps: int
     """Gradient steps on an unseen task, at least 0."""
     rate: float
-    """Step size; where rates are learned, what they start from."""
+    """Step size; the initial one where rates are learned."""
     rates: Rates = "fixed"
-    """Whether step sizes are learned: not, one for every step (of the training loop;
-    further steps of a test take the last), or one for every adapted parameter."""
+    """Learned step sizes: none, one for every step (of the training loop; further steps
+    of a test take the last), or one for every adapted parameter."""
     first_order: bool = False
-    """Take the inner gradients for constants in the outer gradient."""
+    """Treat the inner gradients as constants in the outer gradient."""
     max_grad_norm: float | None = None
-    """Inner gradients longer than this, over all adapted layers, are cut to it."""
+    """Inner gradients are clipped to this norm, over all adapted layers."""
     rematerialise: bool = False
-    """Compute every step again in the outer gradient instead of keeping what it left:
-    memory of one step instead of all, for a third more time. On a CPU it costs more:
-    the steps are then a `lax.scan`, see `run`."""
+    """Recompute every step in the outer gradient: memory of one step instead of all,
+    for a third more time. On a CPU it costs more: the steps are then a `lax.scan`, see
+    `run`."""
     proximity: float = 0.0
     """Weight of half the squared distance to the start in the loss (iMAML)."""
 
 
 class Trace(NamedTuple):
-    """What the loop met on its way."""
+    """Record of the loop."""
 
     losses: Float[Array, "steps"]
     """The loss before each step."""
     kept: Any
-    """What `loss_fn` wanted kept, stacked over the steps."""
+    """Second result of `loss_fn`, stacked over the steps; None without steps."""
 
 
-def check(loop: InnerLoop) -> InnerLoop:
-    """Returns the loop if it makes sense.
+def check(loop: InnerLoop) -> None:
+    """Refuses a loop that makes no sense.
 
     Raises:
       ValueError: unknown layers or kind of rates, steps below 0 or no integers, or a
@@ -102,24 +102,19 @@ def check(loop: InnerLoop) -> InnerLoop:
         raise ValueError(f"`proximity` is {loop.proximity}, but must be 0 or more")
     if loop.rates == "per_step" and loop.steps == 0:
         raise ValueError("rates per step need `inner_steps` of at least 1, but it is 0")
-    return loop
 
 
 def init_rates(loop: InnerLoop, params: Params) -> Params | None:
-    """Learned rates at their start; None if the rate is fixed.
-
-    Args:
-      loop: whose `rates` are ``[steps]``, or shaped as the adapted part of `params`.
-      params: one task's, ``{"body": ..., "head": ...}``.
+    """Makes learned rates, ``[steps]`` or shaped as the adapted part of one task's
+    `params`; None if the rate is fixed.
     """
     if loop.rates == "fixed":
         return None
     if loop.rates == "per_step":
         leaf = jax.tree.leaves(params)[0]
         return jnp.full(loop.steps, loop.rate, leaf.dtype)
-    return jax.tree.map(
-        lambda leaf: jnp.full_like(leaf, loop.rate), adapted_part(loop, params)
-    )
+    adapted = take_adapted(loop, params)
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, loop.rate), adapted)
 
 
 def run(
@@ -133,34 +128,28 @@ def run(
     """Adapts one task's parameters: ``p <- p - rate * gradient``, `steps` times.
 
     On a CPU up to 25 steps are written out one after another, since XLA runs
-    convolutions inside a loop on one thread there. Elsewhere, where there are more,
-    which would compile for minutes, or to compute them again, they are a `lax.scan`.
+    convolutions inside a loop on one thread there. More would compile for minutes; they
+    are a `lax.scan`, as are all steps elsewhere and those to be recomputed.
 
     Args:
-      loop: which layers, how many steps, which rates.
-      loss_fn: of the parameters and the number of the step.
+      loop: layers, rates and their limits.
+      loss_fn: loss of the parameters and the number of the step.
       params: ``{"body": ..., "head": ...}``.
-      rates: what `init_rates` made and the outer loop learned.
-      steps: instead of `loop.steps`.
+      rates: from `init_rates`, as the outer loop learned them.
+      steps: number of steps; `loop.steps` unless given.
 
     Returns:
-      The adapted parameters, of which those not among `loop.layers` are the given
-      ones, and the trace. A loop that diverges leaves a loss that is not finite there,
-      see `poisoned`.
+      The parameters, of which `loop.layers` are adapted, and the trace; see `poison`
+      for a loop that diverges.
     """
     steps = loop.steps if steps is None else steps
-    start = adapted_part(loop, params)
+    start = take_adapted(loop, params)
 
     def loss_of(part: Params, number: Int[Array, ""]) -> tuple[Float[Array, ""], Any]:
         loss, kept = loss_fn({**params, **part}, number)
         if loop.proximity:
-            distance = sum(
-                jnp.square(a - b).sum()
-                for a, b in zip(
-                    jax.tree.leaves(part), jax.tree.leaves(start), strict=True
-                )
-            )
-            loss = loss + 0.5 * loop.proximity * distance
+            distances = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), part, start)
+            loss = loss + 0.5 * loop.proximity * sum(jax.tree.leaves(distances))
         return loss, kept
 
     def step(part: Params, number: Int[Array, ""]) -> tuple[Params, Trace]:
@@ -168,15 +157,15 @@ def run(
         if loop.first_order:
             gradient = jax.lax.stop_gradient(gradient)
         if loop.max_grad_norm is not None:
-            gradient = _clipped(gradient, loop.max_grad_norm)
-        return _moved(loop, part, gradient, rates, number), Trace(loss, kept)
+            gradient = _clip(gradient, loop.max_grad_norm)
+        return _move(loop, part, gradient, rates, number), Trace(loss, kept)
 
     if loop.rematerialise:
         step = jax.checkpoint(step)
     if steps == 0:
         return params, Trace(jnp.zeros(0), None)
     written_out = jax.default_backend() == "cpu" and steps <= _WRITTEN_OUT
-    # Written out, XLA would recognise what is computed again, and keep it.
+    # Written out, XLA would recognise what is recomputed, and keep it.
     if loop.rematerialise or not written_out:
         part, trace = jax.lax.scan(step, start, jnp.arange(steps, dtype=jnp.int32))
         return {**params, **part}, trace
@@ -187,14 +176,14 @@ def run(
     return {**params, **part}, jax.tree.map(lambda *xs: jnp.stack(xs), *traces)
 
 
-def adapted_part(loop: InnerLoop, params: Params) -> Params:
-    """The entries of one task's parameters that the loop changes."""
+def take_adapted(loop: InnerLoop, params: Params) -> Params:
+    """Selects the entries of one task's parameters that the loop changes."""
     names = ("body", "head") if loop.layers == "all" else (loop.layers,)
     return {name: params[name] for name in names}
 
 
-def poisoned(loss: Float[Array, ""], trace: Trace) -> Float[Array, ""]:
-    """The outer loss, or NaN where an inner loss was not finite.
+def poison(loss: Float[Array, ""], trace: Trace) -> Float[Array, ""]:
+    """Replaces the outer loss by NaN where an inner loss was not finite.
 
     A loop that diverged may end in finite scores by luck (normalisation hides the
     scale of weights). Training stops at a loss that is not finite, so let it see one.
@@ -202,7 +191,7 @@ def poisoned(loss: Float[Array, ""], trace: Trace) -> Float[Array, ""]:
     return jnp.where(jnp.isfinite(trace.losses).all(), loss, jnp.nan)
 
 
-def _moved(
+def _move(
     loop: InnerLoop,
     part: Params,
     gradient: Params,
@@ -218,7 +207,7 @@ def _moved(
     return jax.tree.map(lambda p, g: p - rate * g, part, gradient)
 
 
-def _clipped(gradient: Params, max_norm: float) -> Params:
+def _clip(gradient: Params, max_norm: float) -> Params:
     """Differentiable everywhere, at a gradient of zero too."""
     square = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
     long = square > max_norm**2

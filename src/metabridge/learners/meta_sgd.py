@@ -10,8 +10,9 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
+from metabridge.config import MetaSGDConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import Options, learner
+from metabridge.learners.maml import Options, descend_adapted_loss
 
 
 def meta_sgd(
@@ -19,26 +20,23 @@ def meta_sgd(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.01,
+    inner_lr: float = MetaSGDConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[Options],
 ) -> Learner:
     """Meta-SGD: an initialisation, and a rate for each of its parameters.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: where all rates start, positive.
-      **options: see `gradient_based.learner`, also for what is returned and raised;
-        `inner_steps` is 1 unless given.
+    The options are those of `maml`, but that `inner_steps` is 1 unless given; all rates
+    start at `inner_lr`.
     """
-    return learner(
+    return descend_adapted_loss(
         "meta-sgd",
         model,
         optimizer,
         layers="all",
         ways=ways,
         inner_lr=inner_lr,
+        test_steps=test_steps,
         rates="per_parameter",
-        **(Options(inner_steps=1) | options),
+        **(Options(inner_steps=MetaSGDConfig.inner_steps) | options),
     )

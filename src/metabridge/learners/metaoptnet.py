@@ -9,95 +9,49 @@ logarithm, which keeps it positive (the published code learns the scale itself);
 favours no class, so that it only counts in training.
 """
 
-import functools
 import math
 from typing import Literal
 
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
 
-from metabridge.heads import Head, ridge
-from metabridge.heads import svm as svm_head
-from metabridge.heads.base import logits as linear_logits
-from metabridge.heads.base import unit_norm
+from metabridge.config import MetaOptNetConfig
+from metabridge.heads import ridge, svm
 from metabridge.learners.base import Learner
-from metabridge.learners.body import embedder, frozen, initialiser
-from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import feature_gradient
-from metabridge.types import Params
+from metabridge.learners.episodic import check_positive, train_through_head
 
 
 def metaoptnet(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    solver: Literal["svm", "ridge"] = "svm",
-    C: float = 0.1,
-    penalty: float = 50.0,
-    init_scale: float = 1.0,
-    label_smoothing: float = 0.0,
-    solver_steps: int = 20,
+    solver: Literal["svm", "ridge"] = MetaOptNetConfig.solver,
+    C: float = MetaOptNetConfig.C,
+    penalty: float = MetaOptNetConfig.penalty,
+    init_scale: float = MetaOptNetConfig.init_scale,
+    label_smoothing: float = MetaOptNetConfig.label_smoothing,
+    solver_steps: int = MetaOptNetConfig.solver_steps,
 ) -> Learner:
     """Learns a body for a convex classifier on the support.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`. The paper's
-        features are long (16,000) and not normalised, which C and penalty suit.
-      optimizer: an optax optimizer of body and scale.
-      solver: the multi-class machine of Crammer and Singer, or ridge regression.
-      C: weight of the machine's hinge losses; positive. The paper's.
-      penalty: of ridge regression; positive. The published code's, in which the
-        predictions are twice these: `init_scale` = 2 is its 1.
-      init_scale: factor on the logits in the loss, to start with; positive.
-      label_smoothing: share of a label that is spread over all ways, in [0, 1). The
-        paper has 0.1 on mini-ImageNet.
-      solver_steps: interior point steps of the machine, at most; at least 1.
-
-    Returns:
-      The learner. Its head's parameter is the scalar ``log_scale``.
+    The options are those of `MetaOptNetConfig`. The paper's features are long (16,000)
+    and not normalised, which C (the paper's) and the penalty (the published code's)
+    suit. The published code's predictions of ridge regression are twice these:
+    `init_scale` = 2 is its 1. The paper's label smoothing on mini-ImageNet is 0.1.
 
     Raises:
       ValueError: an option out of range; in `step` or `adapt`, a machine for one class.
     """
     check_positive(C=C, penalty=penalty, init_scale=init_scale)
-    head = _head(solver, C, penalty, solver_steps)
-
-    def init_head(key: Key[Array, ""], dimension: int) -> Params:
-        del key, dimension
-        return {"log_scale": jnp.asarray(math.log(init_scale), jnp.float32)}
-
-    def scores(
-        parameters: Params,
-        support: Float[Array, "S D"],
-        labels: Int[Array, "S"],
-        query: Float[Array, "Q D"],
-        *,
-        ways: int,
-    ) -> Float[Array, "Q ways"]:
-        classifier = head.fit(support, labels, ways=ways)
-        return jnp.exp(parameters["log_scale"]) * linear_logits(classifier, query)
-
-    loss = query_loss(scores, label_smoothing=label_smoothing)
-    adapt, logits, frozen_body = frozen(embedder(model), head)
-    return Learner(
+    if solver not in ("svm", "ridge"):
+        raise ValueError(f"`solver` is {solver!r}, but it is one of svm, ridge")
+    return train_through_head(
         f"metaoptnet-{solver}",
-        initialiser(model, optimizer, init_head),
-        feature_gradient(model, loss),
+        model,
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
-        embedder(model, unit_norm),
+        svm(C, num_steps=solver_steps) if solver == "svm" else ridge(penalty),
+        init={"log_scale": math.log(init_scale)},
+        rescale=lambda scalars, logits: jnp.exp(scalars["log_scale"]) * logits,
+        label_smoothing=label_smoothing,
     )
-
-
-def _head(solver: str, C: float, penalty: float, num_steps: int) -> Head:
-    heads = {
-        "svm": functools.partial(svm_head, C, num_steps=num_steps),
-        "ridge": functools.partial(ridge, penalty),
-    }
-    if solver not in heads:
-        raise ValueError(f"`solver` is {solver!r}, but it is one of {sorted(heads)}")
-    return heads[solver]()

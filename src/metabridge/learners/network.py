@@ -2,16 +2,19 @@
 
 Batch normalisation, by `batch_norm`. In training, every pass of the body normalises
 with the statistics of its own images, the support's or the query's of one task.
+
 - ``"batch"``: at test time too, as in the original MAML. This is transductive: the
   score of a query depends on the other queries it is scored with.
 - ``"running"``: at test time, running statistics, in adaptation and in scoring. So that
   these serve both, support and query pass together in training if only the head adapts.
+
 The running ones are those of the body before adaptation, on what it adapts to, averaged
 over the tasks; features for another head are normalised by them in either case.
 """
 
 import dataclasses
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +25,28 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.heads import Head
 from metabridge.heads.base import unit_norm
 from metabridge.learners import inner_loop
-from metabridge.learners.base import Embed, FrozenBody, Init, State
-from metabridge.learners.body import embedder, initialiser, train_features
-from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.base import (
+    FrozenBody,
+    Init,
+    Learner,
+    MovingBody,
+    State,
+    TaskLoss,
+    average_over_tasks,
+)
+from metabridge.learners.body import make_embed, make_init, merge, train_features
+from metabridge.learners.inner_loop import InnerLoop, Trace
 from metabridge.types import Examples, Params, Task, Variables
 
 BatchNorm = Literal["batch", "running"]
 
+FeaturesOf = Callable[[Params, Int[Array, ""]], tuple[Float[Array, "N D"], Any]]
+"""``features_of(body, number)`` at inner step `number`, with running statistics."""
 
-class Score(NamedTuple):
-    """How one task's parameters do on examples."""
 
-    loss: Float[Array, ""]
-    """Mean cross-entropy."""
-    accuracy: Float[Array, ""]
-    """Share classified right, in [0, 1]."""
-    batch_stats: Params
-    """Running statistics after the pass."""
+Evaluation = tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]
+"""Of one task's parameters on examples, as `TaskLoss` has it: mean cross-entropy, share
+classified right, and running statistics after the pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Network:
 
     Parameters are ``{"body": ..., "head": {"linear": {"weights": [D, ways], "bias":
     [ways]}, "rates": learned inner rates, if any}}``; those of one task have for
-    ``"head"`` what stands under ``"linear"``. The methods are pure functions.
+    ``"head"`` what stands under ``"linear"``.
 
     Raises:
       ValueError: an option out of its range.
@@ -58,13 +66,11 @@ class Network:
     model: nn.Module
     """The body, ``[N, *X]`` to ``[N, D]``, called with `train`."""
     loop: InnerLoop
-    """How it adapts."""
     ways: int
     """Classes of every task; the head has as many."""
     batch_norm: BatchNorm = "batch"
-    """Which statistics normalise at test time."""
     joint: bool = False
-    """Adapt to support and query together, and judge on both."""
+    """Adapt to support and query together, and evaluate on both."""
     zero_head: bool = False
     """Adapt from a head of zeros instead of the meta-learned one."""
 
@@ -83,219 +89,7 @@ class Network:
                 "(`zero_head`)"
             )
 
-    def init(self, optimizer: optax.GradientTransformation) -> Init:
-        """Makes a learner's `init`."""
-
-        def init_head(key: Key[Array, ""], dimension: int) -> Params:
-            bound = dimension**-0.5
-            weights = jax.random.uniform(
-                key, (dimension, self.ways), minval=-bound, maxval=bound
-            )
-            return {"linear": {"weights": weights, "bias": jnp.zeros(self.ways)}}
-
-        init_without_rates = initialiser(self.model, optax.identity(), init_head)
-
-        def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
-            state = init_without_rates(key, example)
-            params = state.params
-            rates = inner_loop.init_rates(self.loop, self._of_task(params))
-            if rates is not None:
-                params = {**params, "head": {**params["head"], "rates": rates}}
-            return state._replace(params=params, optimizer=optimizer.init(params))
-
-        return init
-
-    def score(
-        self,
-        params: Params,
-        batch_stats: Params,
-        key: Key[Array, ""],
-        examples: Examples,
-    ) -> Score:
-        """How one task's parameters do on its examples, in training mode."""
-        features, stats = train_features(
-            self.model, params["body"], batch_stats, examples.inputs, key
-        )
-        return _score(params["head"], features, examples.labels, stats)
-
-    def adapt_in_training(
-        self,
-        params: Params,
-        batch_stats: Params,
-        key: Key[Array, ""],
-        examples: Examples,
-    ) -> tuple[Params, inner_loop.Trace]:
-        """The adapted parameters of a task, and the trace with a `Score` a step."""
-
-        def loss_fn(part: Params, number: Int[Array, ""]):
-            result = self.score(
-                part, batch_stats, jax.random.fold_in(key, number), examples
-            )
-            return result.loss, result
-
-        return self._run(loss_fn, params, self.loop.steps)
-
-    def adapted_score(
-        self, params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Score, inner_loop.Trace]:
-        """How the parameters adapted to a training task do on what it is judged on.
-
-        The running statistics are those of the body before adaptation.
-        """
-        inner, outer = self.split(task)
-        if self.loop.layers != "head":
-            key_inner, key_outer = jax.random.split(key)
-            adapted, trace = self.adapt_in_training(
-                params, batch_stats, key_inner, inner
-            )
-            judged = self.score(adapted, batch_stats, key_outer, outer)
-            stats = first_statistics(trace, judged)
-            return judged._replace(batch_stats=stats), trace
-        support, query, stats = self._both_features(
-            params["body"], batch_stats, key, inner, outer
-        )
-        adapted, trace = self._adapt_head(
-            params, support, inner.labels, self.loop.steps
-        )
-        return _score(adapted["head"], query, outer.labels, stats), trace
-
-    def split(self, task: Task) -> tuple[Examples, Examples]:
-        """What a training task is adapted to and what it is judged on.
-
-        Raises:
-          ValueError: a task of other ways, or without queries unless `joint`.
-        """
-        self._check_ways(task.classes.shape[-1])
-        if self.joint:
-            everything = merged(task)
-            return everything, everything
-        if task.query.labels.shape[-1] == 0:
-            raise ValueError(
-                f"{self.name} is judged on the queries of a training task, but there "
-                "are none; give training tasks queries (`train_queries` >= 1), or "
-                "adapt and judge on all examples (`joint`)"
-            )
-        return task.support, task.query
-
-    def adapt(self, variables: Variables, support: Examples, *, ways: int) -> Any:
-        """A learner's `adapt`: the adapted parameters, and the running statistics.
-
-        Raises:
-          ValueError: a task of other ways.
-        """
-        self._check_ways(ways)
-        params, batch_stats = variables["params"], variables["batch_stats"]
-        steps = self.loop.test_steps
-        if self.loop.layers == "head":
-            features = self._test_features(params["body"], batch_stats, support.inputs)
-            adapted, _ = self._adapt_head(params, features, support.labels, steps)
-            return {"params": adapted, "batch_stats": batch_stats}
-
-        def loss_fn(part: Params, number: Int[Array, ""]):
-            del number
-            features = self._test_features(part["body"], batch_stats, support.inputs)
-            return _cross_entropy(_scores(part["head"], features), support.labels), None
-
-        adapted, _ = self._run(loss_fn, params, steps)
-        return {"params": adapted, "batch_stats": batch_stats}
-
-    def logits(
-        self, adapted: Any, inputs: Float[Array, "Q *X"]
-    ) -> Float[Array, "Q ways"]:
-        """A learner's `logits`."""
-        params = adapted["params"]
-        features = self._test_features(params["body"], adapted["batch_stats"], inputs)
-        return _scores(params["head"], features)
-
-    @property
-    def frozen_body(self) -> FrozenBody | None:
-        """A learner's `frozen_body`."""
-        if self.loop.layers != "head" or self.batch_norm != "running":
-            return None
-        return FrozenBody(embedder(self.model), self._head_of)
-
-    @property
-    def embed(self) -> Embed:
-        """Features of the body before adaptation, for another head: of unit norm."""
-        return embedder(self.model, unit_norm)
-
-    def _head_of(self, variables: Variables) -> Head:
-        def fit(
-            features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-        ) -> Params:
-            self._check_ways(ways)
-            params, steps = variables["params"], self.loop.test_steps
-            return self._adapt_head(params, features, labels, steps)[0]["head"]
-
-        return Head(self.name, fit, _scores)
-
-    def _run(
-        self, loss_fn: inner_loop.LossFn, params: Params, steps: int
-    ) -> tuple[Params, inner_loop.Trace]:
-        rates = params["head"].get("rates")
-        return inner_loop.run(
-            self.loop, loss_fn, self._of_task(params), rates=rates, steps=steps
-        )
-
-    def _of_task(self, params: Params) -> Params:
-        """Where a task's parameters start."""
-        head = params["head"]["linear"]
-        if self.zero_head:
-            head = jax.tree.map(jnp.zeros_like, head)
-        return {"body": params["body"], "head": head}
-
-    def _adapt_head(
-        self,
-        params: Params,
-        features: Float[Array, "S D"],
-        labels: Int[Array, "S"],
-        steps: int,
-    ) -> tuple[Params, inner_loop.Trace]:
-        """For loops that leave the body alone: one pass of it serves all steps."""
-
-        def loss_fn(part: Params, number: Int[Array, ""]):
-            del number
-            return _cross_entropy(_scores(part["head"], features), labels), None
-
-        return self._run(loss_fn, params, steps)
-
-    def _both_features(
-        self,
-        body: Params,
-        batch_stats: Params,
-        key: Key[Array, ""],
-        inner: Examples,
-        outer: Examples,
-    ) -> tuple[Float[Array, "S D"], Float[Array, "Q D"], Params]:
-        """Features of what a task adapts to and is judged on, and the statistics."""
-
-        def passed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
-            return train_features(self.model, body, batch_stats, inputs, key)
-
-        if self.joint:
-            features, stats = passed(key, inner.inputs)
-            return features, features, stats
-        if self.batch_norm == "running":
-            features, stats = passed(key, jnp.concatenate([inner.inputs, outer.inputs]))
-            return features[: len(inner.labels)], features[len(inner.labels) :], stats
-        key_inner, key_outer = jax.random.split(key)
-        support, stats = passed(key_inner, inner.inputs)
-        query, _ = passed(key_outer, outer.inputs)
-        return support, query, stats
-
-    def _test_features(
-        self, body: Params, batch_stats: Params, inputs: Float[Array, "N *X"]
-    ) -> Float[Array, "N D"]:
-        variables = {"params": body, "batch_stats": batch_stats}
-        if self.batch_norm == "running":
-            return jnp.asarray(self.model.apply(variables, inputs, train=False))
-        # Training mode is wanted for its statistics alone.
-        features, _ = _without_dropout(self.model).apply(
-            variables, inputs, train=True, mutable=["batch_stats"]
-        )
-        return jnp.asarray(features)
-
-    def _check_ways(self, ways: int) -> None:
+    def check_ways(self, ways: int) -> None:
         if ways != self.ways:
             raise ValueError(
                 f"{self.name} has a meta-learned head of {self.ways} ways, but the "
@@ -303,40 +97,244 @@ class Network:
                 "its features (`with_head`)"
             )
 
+    def split(self, task: Task) -> tuple[Examples, Examples]:
+        """Splits a training task into what is adapted to and what is evaluated on.
 
-def first_statistics(trace: inner_loop.Trace, judged: Score) -> Params:
-    """Running statistics after the first pass of the loop: the unadapted body's."""
-    if trace.kept is None:
-        return judged.batch_stats
-    return jax.tree.map(lambda leaf: leaf[0], trace.kept.batch_stats)
+        Raises:
+          ValueError: a task of other ways, or without queries unless `joint`.
+        """
+        self.check_ways(task.classes.shape[-1])
+        if self.joint:
+            return merge(task), merge(task)
+        if task.query.labels.shape[-1] == 0:
+            raise ValueError(
+                f"{self.name} is evaluated on the queries of a training task, but "
+                "there are none; give training tasks queries (`train_queries` >= 1), "
+                "or adapt and evaluate on all examples (`joint`)"
+            )
+        return task.support, task.query
+
+    def take_start(self, params: Params) -> Params:
+        """Selects the parameters from which a task adapts."""
+        head = params["head"]["linear"]
+        if self.zero_head:
+            head = jax.tree.map(jnp.zeros_like, head)
+        return {"body": params["body"], "head": head}
 
 
-def merged(task: Task) -> Examples:
-    """Support and query of a task together."""
-    return Examples(
-        jnp.concatenate([task.support.inputs, task.query.inputs]),
-        jnp.concatenate([task.support.labels, task.query.labels]),
+def assemble(
+    net: Network, optimizer: optax.GradientTransformation, task_loss: TaskLoss
+) -> Learner:
+    """Assembles the learner of a network and the loss of one of its tasks."""
+    return Learner(
+        net.name,
+        _make_init(net, optimizer),
+        average_over_tasks(task_loss),
+        optimizer,
+        _make_adaptation(net),
     )
 
 
-def _scores(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
+def adapt(
+    net: Network,
+    params: Params,
+    features_of: FeaturesOf,
+    labels: Int[Array, "N"],
+    steps: int,
+) -> tuple[Params, Trace]:
+    """Runs the inner loop on one task, whichever layers it adapts.
+
+    Args:
+      net: whose loop is run.
+      params: what is meta-learned.
+      features_of: a pass of the body, or features computed before where it stays.
+      labels: labels of these features.
+      steps: of the loop.
+
+    Returns:
+      The task's parameters, and the trace, which keeps the running statistics.
+    """
+
+    def loss_fn(task_params: Params, number: Int[Array, ""]):
+        features, stats = features_of(task_params["body"], number)
+        logits = _logits(task_params["head"], features)
+        return _cross_entropy(logits, labels), stats
+
+    rates = params["head"].get("rates")
+    start = net.take_start(params)
+    return inner_loop.run(net.loop, loss_fn, start, rates=rates, steps=steps)
+
+
+def adapted_head_loss(
+    net: Network, params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
+) -> Evaluation:
+    """Loss after adaptation of the head: one pass of the body serves all steps."""
+    inner, outer = net.split(task)
+
+    def embed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+        return train_features(net.model, params["body"], batch_stats, inputs, key)
+
+    if net.joint:
+        support, stats = embed(key, inner.inputs)
+        query = support
+    elif net.batch_norm == "running":
+        both, stats = embed(key, jnp.concatenate([inner.inputs, outer.inputs]))
+        support, query = both[: len(inner.labels)], both[len(inner.labels) :]
+    else:
+        key_inner, key_outer = jax.random.split(key)
+        support, stats = embed(key_inner, inner.inputs)
+        query, _ = embed(key_outer, outer.inputs)
+    adapted, trace = adapt(
+        net, params, lambda *_: (support, None), inner.labels, net.loop.steps
+    )
+    loss, accuracy = _evaluate(adapted["head"], query, outer.labels)
+    return inner_loop.poison(loss, trace), (accuracy, stats)
+
+
+def adapted_body_loss(
+    net: Network, params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
+) -> Evaluation:
+    """Loss after adaptation of the body, with or without the head."""
+    inner, outer = net.split(task)
+    key_inner, key_outer = jax.random.split(key)
+    adapted, trace = adapt_in_training(net, params, batch_stats, key_inner, inner)
+    loss, rest = evaluate(net, adapted, batch_stats, key_outer, outer)
+    return finish(loss, rest, trace)
+
+
+def adapt_in_training(
+    net: Network,
+    params: Params,
+    batch_stats: Params,
+    key: Key[Array, ""],
+    examples: Examples,
+) -> tuple[Params, Trace]:
+    """Adapts to a training task by passing its examples through the body each step."""
+
+    def features_of(body: Params, number: Int[Array, ""]):
+        key_step = jax.random.fold_in(key, number)
+        return train_features(net.model, body, batch_stats, examples.inputs, key_step)
+
+    return adapt(net, params, features_of, examples.labels, net.loop.steps)
+
+
+def evaluate(
+    net: Network,
+    task_params: Params,
+    batch_stats: Params,
+    key: Key[Array, ""],
+    examples: Examples,
+) -> Evaluation:
+    """Evaluates one task's parameters on its examples, in training mode."""
+    features, stats = train_features(
+        net.model, task_params["body"], batch_stats, examples.inputs, key
+    )
+    loss, accuracy = _evaluate(task_params["head"], features, examples.labels)
+    return loss, (accuracy, stats)
+
+
+def finish(loss: Float[Array, ""], rest: Any, trace: Trace) -> Evaluation:
+    """Replaces the running statistics by those after the first pass of the loop, the
+    unadapted body's, and the loss by NaN where the loop diverged.
+    """
+    accuracy, stats = rest
+    if len(trace.losses):
+        stats = jax.tree.map(lambda leaf: leaf[0], trace.kept)
+    return inner_loop.poison(loss, trace), (accuracy, stats)
+
+
+def _make_init(net: Network, optimizer: optax.GradientTransformation) -> Init:
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        bound = dimension**-0.5
+        shape = dimension, net.ways
+        weights = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        return {"linear": {"weights": weights, "bias": jnp.zeros(net.ways)}}
+
+    init_without_rates = make_init(net.model, optax.identity(), init_head)
+
+    def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
+        state = init_without_rates(key, example)
+        params = state.params
+        rates = inner_loop.init_rates(net.loop, net.take_start(params))
+        if rates is not None:
+            params = {**params, "head": {**params["head"], "rates": rates}}
+        return state._replace(params=params, optimizer=optimizer.init(params))
+
+    return init
+
+
+def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
+    """Adaptation to an unseen task."""
+    transfer = make_embed(net.model, unit_norm)
+    if net.loop.layers == "head" and net.batch_norm == "running":
+        return FrozenBody(make_embed(net.model), lambda v: _head(net, v), transfer)
+
+    def adapt_to(variables: Variables, support: Examples, *, ways: int) -> Variables:
+        net.check_ways(ways)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+
+        def embed(body: Params) -> Float[Array, "S D"]:
+            return _test_features(net, body, batch_stats, support.inputs)
+
+        # Where the body stays, one pass serves all steps.
+        fixed = embed(params["body"]) if net.loop.layers == "head" else None
+
+        def features_of(body: Params, _: Any) -> tuple[Float[Array, "S D"], None]:
+            return (embed(body) if fixed is None else fixed), None
+
+        steps = net.loop.test_steps
+        adapted, _ = adapt(net, params, features_of, support.labels, steps)
+        return {"params": adapted, "batch_stats": batch_stats}
+
+    def logits(
+        adapted: Variables, inputs: Float[Array, "Q *X"]
+    ) -> Float[Array, "Q ways"]:
+        params, batch_stats = adapted["params"], adapted["batch_stats"]
+        features = _test_features(net, params["body"], batch_stats, inputs)
+        return _logits(params["head"], features)
+
+    return MovingBody(adapt_to, logits, transfer)
+
+
+def _head(net: Network, variables: Variables) -> Head:
+    """The meta-learned head, which adapts alone."""
+
+    def fit(
+        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+    ) -> Params:
+        net.check_ways(ways)
+        params, steps = variables["params"], net.loop.test_steps
+        return adapt(net, params, lambda *_: (features, None), labels, steps)[0]["head"]
+
+    return Head(net.name, fit, _logits)
+
+
+def _test_features(
+    net: Network, body: Params, batch_stats: Params, inputs: Float[Array, "N *X"]
+) -> Float[Array, "N D"]:
+    variables = {"params": body, "batch_stats": batch_stats}
+    if net.batch_norm == "running":
+        return jnp.asarray(net.model.apply(variables, inputs, train=False))
+    # Training mode is wanted for its statistics alone, without dropout.
+    model = net.model
+    model = model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
+    features, _ = model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+    return jnp.asarray(features)
+
+
+def _evaluate(
+    head: Params, features: Float[Array, "N D"], labels: Int[Array, "N"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    logits = _logits(head, features)
+    right = logits.argmax(-1).astype(labels.dtype) == labels
+    return _cross_entropy(logits, labels), right.mean(dtype=jnp.float32)
+
+
+def _logits(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
     return features @ head["weights"] + head["bias"][None]
 
 
-def _score(
-    head: Params, features: Float[Array, "N D"], labels: Int[Array, "N"], stats: Params
-) -> Score:
-    scores = _scores(head, features)
-    right = scores.argmax(-1).astype(labels.dtype) == labels
-    return Score(_cross_entropy(scores, labels), right.mean(dtype=jnp.float32), stats)
-
-
 def _cross_entropy(
-    scores: Float[Array, "N ways"], labels: Int[Array, "N"]
+    logits: Float[Array, "N ways"], labels: Int[Array, "N"]
 ) -> Float[Array, ""]:
-    return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
-
-
-def _without_dropout(model: nn.Module) -> nn.Module:
-    """The same body for a test in training mode, which is wanted for its statistics."""
-    return model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()

@@ -13,87 +13,54 @@ import math
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
+from metabridge.config import R2D2Config
 from metabridge.heads import ridge
-from metabridge.heads.base import logits as linear_logits
-from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner
-from metabridge.learners.body import embedder, frozen, initialiser
-from metabridge.learners.episodic import check_positive, query_loss
-from metabridge.learners.outer import feature_gradient
-from metabridge.types import Params, Variables
+from metabridge.learners.episodic import check_positive, train_through_head
+from metabridge.types import Params
 
 
 def r2d2(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    init_scale: float = 10.0,
-    init_shift: float = 0.0,
-    init_penalty: float = 1.0,
+    init_scale: float = R2D2Config.init_scale,
+    init_shift: float = R2D2Config.init_shift,
+    init_penalty: float = R2D2Config.init_penalty,
 ) -> Learner:
     """Learns a body for ridge regression on the support.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of body, scale, shift and penalty.
-      init_scale: factor on the predictions in the loss, to start with; positive.
-      init_shift: added to them, to start with. As a shift of all classes it leaves the
-        loss as it is; it is here because the paper has it.
-      init_penalty: of the squared weights, to start with; positive.
+    The options are initial values, `init_scale` and `init_penalty` positive. The shift
+    of all classes leaves the loss as it is; it is here because the paper has it.
 
-    Returns:
-      The learner. Its head's parameters are the scalars ``log_scale``, ``shift`` and
-      ``log_penalty``. `logits` are the ridge predictions, without scale and shift.
+    The head's parameters are the scalars ``log_scale``, ``shift`` and ``log_penalty``.
+    `logits` are the ridge predictions, without scale and shift.
 
     Raises:
       ValueError: a scale or penalty that is not positive.
     """
     check_positive(init_scale=init_scale, init_penalty=init_penalty)
-
-    def init_head(key: Key[Array, ""], dimension: int) -> Params:
-        del key, dimension
-        return {
-            "log_scale": jnp.asarray(math.log(init_scale), jnp.float32),
-            "shift": jnp.asarray(init_shift, jnp.float32),
-            "log_penalty": jnp.asarray(math.log(init_penalty), jnp.float32),
-        }
-
-    def scores(
-        head: Params,
-        support: Float[Array, "S D"],
-        labels: Int[Array, "S"],
-        query: Float[Array, "Q D"],
-        *,
-        ways: int,
-    ) -> Float[Array, "Q ways"]:
-        classifier = ridge(1.0).fit(_shrunk(head, support), labels, ways=ways)
-        said = linear_logits(classifier, _shrunk(head, query))
-        return jnp.exp(head["log_scale"]) * said + head["shift"]
-
-    plain = embedder(model)
-
-    def embed(
-        variables: Variables, inputs: Float[Array, "N *X"]
-    ) -> Float[Array, "N D"]:
-        return _shrunk(variables["params"]["head"], plain(variables, inputs))
-
-    adapt, logits, frozen_body = frozen(embed, ridge(1.0))
-    return Learner(
+    return train_through_head(
         "r2d2",
-        initialiser(model, optimizer, init_head),
-        feature_gradient(model, query_loss(scores)),
+        model,
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
-        embedder(model, unit_norm),
+        ridge(1.0),
+        init={
+            "log_scale": math.log(init_scale),
+            "shift": init_shift,
+            "log_penalty": math.log(init_penalty),
+        },
+        change=_shrink,
+        rescale=lambda head, predictions: (
+            jnp.exp(head["log_scale"]) * predictions + head["shift"]
+        ),
     )
 
 
-def _shrunk(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Features on which the penalty 1 predicts as the learned one does on these.
+def _shrink(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """Shrinks features so that penalty 1 predicts as the learned one does on these.
 
     ``x'^T X'^T (X' X'^T + 1)^-1 Y`` with ``X' = X / sqrt(penalty)``.
     """

@@ -10,15 +10,13 @@ A task is not split: its steps are on support and query together, all of them at
 import jax
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
 
-from metabridge.learners import inner_loop
+from metabridge.config import ReptileConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.gradient_based import assemble
 from metabridge.learners.inner_loop import InnerLoop
-from metabridge.learners.network import BatchNorm, Network, first_statistics
-from metabridge.learners.outer import with_gradient
-from metabridge.types import Params, Task
+from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
+from metabridge.learners.outer import Evaluate, make_task_loss
+from metabridge.types import Params
 
 
 def reptile(
@@ -26,32 +24,18 @@ def reptile(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = 0.1,
-    inner_steps: int = 5,
+    inner_lr: float = ReptileConfig.inner_lr,
+    inner_steps: int = ReptileConfig.inner_steps,
     test_steps: int | None = None,
-    batch_norm: BatchNorm = "batch",
-    max_inner_grad_norm: float | None = None,
+    batch_norm: BatchNorm = ReptileConfig.batch_norm,
+    max_inner_grad_norm: float | None = ReptileConfig.max_inner_grad_norm,
 ) -> Learner:
     """Reptile of body and head.
 
     The optimizer is given ``p - mean over tasks of adapted(p)`` for a gradient, so that
     plain SGD of rate 1 jumps to the mean of the adapted parameters (section 2 of the
-    paper; its outer rate is that of the optimizer).
-
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      inner_steps: of adaptation in training, at least 1.
-      test_steps: of adaptation to an unseen task; as many as in training unless given.
-      batch_norm: at test time, by the statistics of the batch at hand (transductive,
-        the original's) or by running ones; see `network`.
-      max_inner_grad_norm: inner gradients are cut to this norm.
-
-    Returns:
-      The learner. Its parameters are ``{"body": ..., "head": {"linear": ...}}``. The
-      loss of a step is after adaptation, NaN where an inner loop diverged.
+    paper; its outer rate is that of the optimizer). Options are as for `maml`; the loss
+    of a step is after adaptation.
 
     Raises:
       ValueError: an option out of its range; later, tasks of other `ways`.
@@ -69,20 +53,9 @@ def reptile(
     )
     net = Network("reptile", model, loop, ways, batch_norm, joint=True)
 
-    def task_loss(
-        params: Params, batch_stats: Params, key: Key[Array, ""], task: Task
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]:
-        key_inner, key_outer = jax.random.split(key)
-        examples, _ = net.split(task)
-        start = jax.lax.stop_gradient(params)
-        adapted, trace = net.adapt_in_training(start, batch_stats, key_inner, examples)
-        judged = net.score(adapted, batch_stats, key_outer, examples)
-        end = {"body": adapted["body"], "head": {"linear": adapted["head"]}}
-        displacement = jax.tree.map(lambda a, b: a - b, start, end)
-        loss = inner_loop.poisoned(judged.loss, trace)
-        return with_gradient(params, loss, displacement), (
-            judged.accuracy,
-            first_statistics(trace, judged),
-        )
+    def displacement(
+        start: Params, adapted: Params, _: Evaluate, evaluate: Evaluate
+    ) -> tuple[Evaluation, Params]:
+        return evaluate(adapted), jax.tree.map(lambda a, b: a - b, start, adapted)
 
-    return assemble(net, task_loss, optimizer)
+    return assemble(net, optimizer, make_task_loss(net, displacement))

@@ -19,17 +19,13 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.config import RFSConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
-from metabridge.learners import distillation as distill
-from metabridge.learners.base import Learner, Means, State
-from metabridge.learners.body import (
-    embedder,
-    frozen,
-    initialiser,
-)
-from metabridge.learners.episodic import check_positive
-from metabridge.learners.outer import feature_gradient
+from metabridge.learners.base import FrozenBody, Gradients, Learner, State
+from metabridge.learners.body import make_embed, make_feature_gradient, make_init
+from metabridge.learners.distillation import distil
+from metabridge.learners.joint import Objective
 from metabridge.types import Examples, Params, Task, Variables
 
 
@@ -40,13 +36,10 @@ def rfs(
     num_classes: int,
     head: Head | None = None,
     teacher: Variables | None = None,
-    distillation: float = 0.5,
-    temperature: float = 4.0,
+    distillation: float = RFSConfig.distillation,
+    temperature: float = RFSConfig.temperature,
 ) -> Learner:
     """Learns a body by classification of all training classes.
-
-    With a teacher p_T the loss is ``(1 - distillation) cross_entropy(p, y) +
-    distillation temperature^2 KL(p_T || p)``, both of the KL's at the temperature.
 
     Args:
       model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
@@ -54,28 +47,19 @@ def rfs(
       num_classes: of the training split; with rotations, four times as many.
       head: fitted on unit-norm features of unseen tasks; logistic regression with
         C = 1, the paper's, unless given.
-      teacher: what this learner has learned before on this model, as `variables_of`
-        gives it; used in inference mode, and a constant of the compiled step.
-      distillation: share of the loss that the teacher has, in [0, 1]; no matter
-        without one. The paper's.
-      temperature: by which logits are divided for distillation; positive. The paper's.
+      teacher: variables of an earlier run of this learner on this model; see `distil`.
+      distillation: share of the loss that the teacher has, the paper's.
+      temperature: of the distillation, the paper's.
 
     Returns:
       The learner. Its head's parameters are ``kernel`` ``[D, num_classes]`` and
       ``bias`` ``[num_classes]``.
 
     Raises:
-      ValueError: an option out of range, or a teacher of other classes.
+      ValueError: an option out of range; in `init`, a teacher of other classes.
     """
-    check_positive(temperature=temperature)
     if num_classes < 2:
         raise ValueError(f"`num_classes` must be at least 2, but it is {num_classes}")
-    distill.check(distillation)
-    _check_teacher(teacher, num_classes)
-    plain = embedder(model)
-    loss_of = functools.partial(
-        distill.cross_entropy, distillation=distillation, temperature=temperature
-    )
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
         key_kernel, key_bias = jax.random.split(key)
@@ -87,40 +71,32 @@ def rfs(
             "bias": draw(key_bias, (num_classes,)),
         }
 
-    def feature_loss(
+    def scores(
         params: Params, features: Float[Array, "N D"], images: Task
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        inputs, labels = images.support
-        scores = _class_scores(params, features)
-        taught = None
-        if teacher is not None:
-            taught = _class_scores(teacher["params"]["head"], plain(teacher, inputs))
-        loss = loss_of(scores, labels, taught)
-        right = scores.argmax(-1).astype(jnp.int32) == labels
-        return loss, right.mean(dtype=jnp.float32)
+    ) -> Float[Array, "N classes"]:
+        del images
+        return features @ params["kernel"] + params["bias"][None]
 
-    of_images = feature_gradient(model, feature_loss)
+    objective = Objective(init_head, scores)
+    objective = distil(objective, model, teacher, distillation, temperature)
+    gradient_of = make_feature_gradient(model, objective.loss)
 
-    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Means:
-        return of_images(keys[:1], state, images_of(batch))
+    def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Gradients:
+        return gradient_of(keys[:1], state, merge_images(batch))
 
-    adapt, logits, frozen_body = frozen(
-        embedder(model, unit_norm), logistic(C=1.0) if head is None else head
-    )
+    head = logistic(C=1.0) if head is None else head
     return Learner(
         "rfs",
-        initialiser(model, optimizer, init_head),
+        make_init(model, optimizer, objective.init_head),
         gradient,
         optimizer,
-        adapt,
-        logits,
-        frozen_body,
-        tasks_apart=False,
+        FrozenBody(make_embed(model, unit_norm), lambda _: head),
+        separable_over_tasks=False,
     )
 
 
-def images_of(batch: Task) -> Task:
-    """All images of T tasks as the support of one, labelled with their classes.
+def merge_images(batch: Task) -> Task:
+    """Merges all images of T tasks into the support of one, labelled by class.
 
     Args:
       batch: T tasks.
@@ -143,21 +119,3 @@ def images_of(batch: Task) -> Task:
         batch.classes.reshape(1, -1),
         batch.task_id[:1],
     )
-
-
-def _class_scores(
-    head: Params, features: Float[Array, "N D"]
-) -> Float[Array, "N classes"]:
-    return features @ head["kernel"] + head["bias"][None]
-
-
-def _check_teacher(teacher: Variables | None, num_classes: int) -> None:
-    if teacher is None:
-        return
-    taught = teacher["params"]["head"]
-    kernel = taught.get("kernel") if isinstance(taught, dict) else None
-    if kernel is None or kernel.shape[-1] != num_classes:
-        raise ValueError(
-            f"`teacher` must be variables of an RFS learner of {num_classes} classes, "
-            f"but its head is {jax.tree.map(jnp.shape, taught)}"
-        )

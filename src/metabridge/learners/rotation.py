@@ -12,36 +12,52 @@ of the cost.
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Key
 
+from metabridge.learners.joint import Objective, cross_entropy
 from metabridge.types import Params
 
 _TURNS = 4
 
 
-def turned(images: Float[Array, "N H W c"]) -> Float[Array, "N H W c"]:
-    """Square images, each turned: first those not at all, then by one quarter, ..."""
+def add_rotation(objective: Objective, weight: float) -> Objective:
+    """Adds the loss of telling the turns of square images; weight 0 adds nothing.
+
+    Raises:
+      ValueError: a weight that is negative or infinite.
+    """
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"`rotation_weight` must be at least 0, but it is {weight}")
+    if not weight:
+        return objective
+
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        params = objective.init_head(key, dimension)
+        return {**params, "rotation": init(jax.random.fold_in(key, 1), dimension)}
+
+    def views_loss(head: Params, features: Float[Array, "M D"]) -> Float[Array, ""]:
+        return weight * loss(head["rotation"], features)
+
+    return objective._replace(init_head=init_head, views=turn, views_loss=views_loss)
+
+
+def turn(images: Float[Array, "N H W c"]) -> Float[Array, "N H W c"]:
+    """Turns square images: first those not at all, then by one quarter, ..."""
     return jnp.concatenate(
-        [jnp.rot90(images[turn::_TURNS], turn, (1, 2)) for turn in range(_TURNS)]
+        [jnp.rot90(images[k::_TURNS], k, (1, 2)) for k in range(_TURNS)]
     )
 
 
 def init(key: Key[Array, ""], dimension: int) -> Params:
-    """A linear classifier of turns, for features of so many dimensions."""
+    """Initialises a linear classifier of turns."""
     bound = dimension**-0.5
     kernel = jax.random.uniform(key, (dimension, _TURNS), minval=-bound, maxval=bound)
     return {"kernel": kernel, "bias": jnp.zeros(_TURNS)}
 
 
 def loss(params: Params, features: Float[Array, "N D"]) -> Float[Array, ""]:
-    """Mean cross-entropy of the turns of images as `turned` orders them."""
-    count = features.shape[0]
-    labels = jnp.concatenate(
-        [
-            jnp.full(len(range(turn, count, _TURNS)), turn, jnp.int32)
-            for turn in range(_TURNS)
-        ]
-    )
-    scores = features @ params["kernel"] + params["bias"][None]
-    return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+    """Mean cross-entropy of the turns of images in the order of `turn`."""
+    # As `turn` orders the images: place i is turned i times.
+    labels = jnp.arange(len(features), dtype=jnp.int32) % _TURNS
+    labels = jnp.concatenate([labels[k::_TURNS] for k in range(_TURNS)])
+    return cross_entropy(features @ params["kernel"] + params["bias"][None], labels)

@@ -1,7 +1,7 @@
 """Bodies: Flax modules that map inputs to features."""
 
 from metabridge.models.conv4 import Conv4 as Conv4
-from metabridge.models.conv4_r2d2 import Conv4R2D2 as Conv4R2D2
+from metabridge.models.conv4 import Conv4R2D2 as Conv4R2D2
 from metabridge.models.dropblock import DropBlock as DropBlock
 from metabridge.models.mlp import MLP as MLP
 from metabridge.models.mlp import NTKDense as NTKDense

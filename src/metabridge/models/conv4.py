@@ -1,9 +1,12 @@
-"""Conv4, the four-block convolutional body of few-shot learning.
+"""Conv4, the four-block convolutional body of few-shot learning, and a wider one.
 
 Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra. Matching networks for one shot
-learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080.
+learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080. The wider one: Bertinetto,
+Henriques, Torr, Vedaldi. Meta-learning with differentiable closed-form solvers. ICLR
+2019, https://arxiv.org/abs/1805.08136 (section 4.1).
 """
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -30,7 +33,7 @@ class Conv4(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Features of images: 256 of 32x32 pixels at width 64, 64 of 28x28.
+        """Computes features: 256 of 32x32 pixels at width 64, 64 of 28x28.
 
         Args:
           images: normalised, ``[N, H, W, channels]``, H and W at least 16.
@@ -50,6 +53,35 @@ class Conv4(nn.Module):
         return x.reshape(x.shape[0], -1).astype(images.dtype)
 
 
+class Conv4R2D2(nn.Module):
+    """The wider Conv4 of R2-D2, with leaky ReLUs and the features of two blocks.
+
+    Those of the last two stand side by side. The attributes are as for `Conv4`, but
+    that each block has a width of its own.
+    """
+
+    widths: tuple[int, int, int, int] = (96, 192, 384, 512)
+    momentum: float = 0.9
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N H W channels"], *, train: bool = False
+    ) -> Float[Array, "N D"]:
+        """Computes features as `Conv4` does: 8,192 of 32x32 pixels,
+        ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]``.
+        """
+        x, maps = images, []
+        for width in self.widths:
+            x = pooled_block(
+                x, width, train=train, momentum=self.momentum, dtype=self.dtype
+            )
+            x = nn.leaky_relu(x, negative_slope=0.1)
+            maps.append(x)
+        flat = [part.reshape(part.shape[0], -1) for part in maps[-2:]]
+        return jnp.concatenate(flat, axis=1).astype(images.dtype)
+
+
 def pooled_block(
     x: Float[Array, "N H W D"],
     width: int,
@@ -58,17 +90,10 @@ def pooled_block(
     momentum: float,
     dtype: DTypeLike | None,
 ) -> Float[Array, "N h w E"]:
-    """A 3x3 convolution, batch normalisation and 2x2 max pooling, in a module's call.
+    """Applies a 3x3 convolution, batch normalisation and 2x2 max pooling.
 
-    What rises monotonically, as a ReLU, comes after it: the same values on a quarter of
-    the work.
-
-    Args:
-      x: ``[N, H, W, D]``.
-      width: channels of the result.
-      train: as for the module.
-      momentum: likewise.
-      dtype: likewise.
+    In the call of a module. An activation that rises monotonically comes after it: the
+    same values on a quarter of the work.
     """
     x = nn.Conv(
         width,

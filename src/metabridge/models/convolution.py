@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from metabridge.models import winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_NHWC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # the same as Flax writes it
 # A group has so many images or pixels, whichever is more.
 _GROUP_IMAGES = 10
 _GROUP_PIXELS = 2000
@@ -37,17 +38,10 @@ def conv(
     padding: Any = "SAME",
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """`jax.lax.conv_general_dilated`, for `flax.linen.Conv(conv_general_dilated=...)`.
+    """Convolves as `jax.lax.conv_general_dilated`, for `nn.Conv`, with its arguments.
 
     Equal to it up to rounding, derivatives in reverse mode included. On a CPU,
     convolutions of stride 1 that keep the size go the faster way, others JAX's.
-
-    Args:
-      inputs: ``[N, H, W, D]``.
-      kernel: ``[height, width, D, E]``.
-      window_strides: of the two axes.
-      padding: "SAME", or what JAX takes.
-      **kw: what else JAX takes.
     """
     if _is_ours(window_strides, padding, kernel, kw):
         return same(inputs, kernel)
@@ -61,8 +55,9 @@ def inference_conv(
     padding: Any = "SAME",
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """The same for inference: differentiable in forward mode too, but no faster in
-    reverse mode than JAX makes it."""
+    """Convolves for inference: differentiable in forward mode too, but no faster in
+    reverse mode than JAX makes it.
+    """
     if _is_ours(window_strides, padding, kernel, kw):
         return _same(inputs, kernel)
     return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
@@ -89,19 +84,15 @@ def same(
 @jax.custom_vjp
 def kernel_gradient(
     inputs: Float[Array, "N H W D"],
-    slope: Float[Array, "N H W E"],
+    cotangent: Float[Array, "N H W E"],
     example: Float[Array, "a b D E"],
 ) -> Float[Array, "a b D E"]:
-    """Derivative of ``sum(slope * same(inputs, kernel))`` in the kernel.
-
-    Args:
-      inputs: ``[N, H, W, D]``.
-      slope: ``[N, H, W, E]``.
-      example: a kernel, for its shape; the value does not matter.
+    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel, of which
+    `example` has the shape.
     """
     count, height, width, _ = inputs.shape
     if _by_winograd(inputs, example):
-        return winograd.kernel_gradient(inputs, slope)
+        return winograd.kernel_gradient(inputs, cotangent)
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
@@ -114,7 +105,7 @@ def kernel_gradient(
 
     groups = zip(
         jnp.array_split(inputs, num_groups),
-        jnp.array_split(slope, num_groups),
+        jnp.array_split(cotangent, num_groups),
         strict=True,
     )
     gradients = [of_group(x, y) for x, y in groups]
@@ -129,19 +120,19 @@ def _same_forward(inputs: Any, kernel: Any):
     return same(inputs, kernel), (inputs, kernel)
 
 
-def _same_backward(saved: Any, slope: Any):
+def _same_backward(saved: Any, cotangent: Any):
     inputs, kernel = saved
-    return same(slope, _flipped(kernel)), kernel_gradient(inputs, slope, kernel)
+    return same(cotangent, _flipped(kernel)), kernel_gradient(inputs, cotangent, kernel)
 
 
-def _kernel_gradient_forward(inputs: Any, slope: Any, example: Any):
-    return kernel_gradient(inputs, slope, example), (inputs, slope)
+def _kernel_gradient_forward(inputs: Any, cotangent: Any, example: Any):
+    return kernel_gradient(inputs, cotangent, example), (inputs, cotangent)
 
 
 def _kernel_gradient_backward(saved: Any, change: Any):
-    inputs, slope = saved
+    inputs, cotangent = saved
     return (
-        same(slope, _flipped(change)),
+        same(cotangent, _flipped(change)),
         same(inputs, change),
         jnp.zeros_like(change),
     )
@@ -162,25 +153,19 @@ def _by_winograd(
 def _is_ours(
     strides: Any, padding: Any, kernel: Float[Array, "a b D E"], options: dict[str, Any]
 ) -> bool:
-    """Whether it keeps the size, with a kernel of odd sides, on a CPU."""
-    odd = kernel.shape[0] % 2 == 1 and kernel.shape[1] % 2 == 1
-    keeps_size = padding == "SAME" and tuple(strides) == (1, 1)
-    on_cpu = jax.default_backend() == "cpu"
-    return on_cpu and odd and keeps_size and _is_plain(options)
-
-
-def _is_plain(options: dict[str, Any]) -> bool:
-    """Whether nothing is dilated or grouped, and the layout is NHWC."""
-    dilations = (options.get("lhs_dilation"), options.get("rhs_dilation"))
+    """Keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
+    group.
+    """
+    numbers = options.get("dimension_numbers")
+    factors = {
+        *(options.get("lhs_dilation") or ()),
+        *(options.get("rhs_dilation") or ()),
+        options.get("feature_group_count", 1),
+        options.get("batch_group_count", 1),
+        *strides,
+        *(side % 2 for side in kernel.shape[:2]),
+    }
+    nhwc = numbers is not None and tuple(numbers) in (_LAYOUT, _NHWC)
     return (
-        all(d is None or set(d) == {1} for d in dilations)
-        and options.get("feature_group_count", 1) == 1
-        and options.get("batch_group_count", 1) == 1
-        and _is_nhwc(options.get("dimension_numbers"))
+        jax.default_backend() == "cpu" and padding == "SAME" and nhwc and factors == {1}
     )
-
-
-def _is_nhwc(numbers: Any) -> bool:
-    if isinstance(numbers, jax.lax.ConvDimensionNumbers):
-        return tuple(numbers) == ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-    return numbers == _LAYOUT

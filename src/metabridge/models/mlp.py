@@ -60,11 +60,8 @@ class MLP(nn.Module):
     def __call__(
         self, inputs: Float[Array, "N *X"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Features ``[N, width]`` of inputs of any shape, which are flattened.
-
-        Args:
-          inputs: ``[N, *X]``.
-          train: taken for the sake of the other bodies; nothing depends on it.
+        """Computes features ``[N, width]`` of inputs of any shape, which are flattened;
+        `train`, which other bodies need, changes nothing.
         """
         del train
         x = inputs.reshape(inputs.shape[0], -1)

@@ -5,16 +5,10 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "N H W D"]) -> Float[Array, "N h w D"]:
-    """2x2 max pooling of stride 2; an odd last row or column is dropped.
+    """Pools by 2x2 maxima of stride 2; an odd last row or column is dropped.
 
     Two strided maxima rather than `reduce_window`, whose gradient is several times
     slower on a CPU. Values that are equally large share the gradient.
-
-    Args:
-      x: ``[N, H, W, D]``.
-
-    Returns:
-      ``[N, H // 2, W // 2, D]``.
     """
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = x[:, :height, :width]

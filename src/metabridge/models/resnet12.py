@@ -49,7 +49,7 @@ class ResNet12(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Features of images, ``[N, widths[-1]]``; without `average_pool`
+        """Computes features, ``[N, widths[-1]]``; without `average_pool`
         ``[N, (H // 16) * (W // 16) * widths[-1]]``.
 
         Args:
@@ -84,3 +84,23 @@ class ResNet12(nn.Module):
             x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)
         x = x.astype(images.dtype)
         return x.mean((1, 2)) if self.average_pool else x.reshape(x.shape[0], -1)
+
+
+def resnet12(
+    *,
+    image_size: int,
+    drop_rate: float,
+    drop_ramp: int,
+    average_pool: bool,
+    dtype: DTypeLike | None,
+) -> ResNet12:
+    """A `ResNet12` of the options of a run, for images of this height."""
+    # The paper's blocks: 5 pixels of the last maps of 84x84 images, 2 of 32x32.
+    block_size = 5 if image_size >= 64 else 2
+    return ResNet12(
+        drop_rate=drop_rate,
+        block_size=block_size,
+        ramp_steps=drop_ramp,
+        average_pool=average_pool,
+        dtype=dtype,
+    )

@@ -28,11 +28,8 @@ _WORK = 1.5e9
 
 
 def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Whether it is so much faster than XLA's convolution on a CPU that it pays.
-
-    Args:
-      inputs_shape: ``(N, H, W, D)``.
-      kernel_shape: ``(height, width, D, E)``.
+    """Decides whether it is so much faster than XLA's convolution on a CPU that it
+    pays, for inputs ``(N, H, W, D)`` and a kernel ``(height, width, D, E)``.
     """
     count, height, width, _ = inputs_shape
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
@@ -47,12 +44,7 @@ def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) 
 def convolve(
     inputs: Float[Array, "N H W D"], kernel: Float[Array, "3 3 D E"]
 ) -> Float[Array, "N H W E"]:
-    """Convolution of stride 1 that keeps the size.
-
-    Args:
-      inputs: ``[N, H, W, D]``.
-      kernel: ``[3, 3, D, E]``.
-    """
+    """Convolves with stride 1, keeping the size."""
     count, height, width, _ = inputs.shape
     products = [
         x @ k for x, k in zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
@@ -67,16 +59,12 @@ def convolve(
 
 
 def kernel_gradient(
-    inputs: Float[Array, "N H W D"], slope: Float[Array, "N H W E"]
+    inputs: Float[Array, "N H W D"], cotangent: Float[Array, "N H W E"]
 ) -> Float[Array, "3 3 D E"]:
-    """Derivative of ``sum(slope * convolve(inputs, kernel))`` in the kernel.
-
-    Args:
-      inputs: ``[N, H, W, D]``.
-      slope: ``[N, H, W, E]``.
-    """
+    """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
     products = [
-        x.T @ y for x, y in zip(_of_inputs(inputs), _of_slope(slope), strict=True)
+        x.T @ y
+        for x, y in zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
     ]
     columns = [_taps(column) for column in zip(*_grid(products), strict=True)]
     rows = [_taps(row) for row in zip(*columns, strict=True)]
@@ -109,10 +97,10 @@ def _of_kernel(kernel: Float[Array, "3 3 D E"]) -> list[Float[Array, "D E"]]:
     return [x for row in rows for x in change([row[0], row[1], row[2]])]
 
 
-def _of_slope(slope: Float[Array, "N H W E"]) -> list[Float[Array, "blocks E"]]:
+def _of_cotangent(cotangent: Float[Array, "N H W E"]) -> list[Float[Array, "blocks E"]]:
     """The transpose of `_outputs`, of each block of 2x2."""
-    edges = [(0, side % 2) for side in slope.shape[1:3]]
-    padded = jnp.pad(slope, ((0, 0), *edges, (0, 0)))
+    edges = [(0, side % 2) for side in cotangent.shape[1:3]]
+    padded = jnp.pad(cotangent, ((0, 0), *edges, (0, 0)))
 
     def change(y: Array, axis: int) -> Sequence[Array]:
         size = y.shape[axis]
@@ -128,7 +116,7 @@ def _outputs(m: Sequence[Array]) -> Sequence[Array]:
 
 
 def _taps(m: Sequence[Array]) -> Sequence[Array]:
-    """The transpose of what the kernel went through, along one axis."""
+    """The transpose of the kernel's transform, along one axis."""
     total, difference = 0.5 * (m[1] + m[2]), 0.5 * (m[1] - m[2])
     return m[0] + total, difference, total + m[3]
 

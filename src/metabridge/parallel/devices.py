@@ -1,4 +1,4 @@
-"""What the devices of this machine have."""
+"""Memory of the devices and of the machine."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def free_bytes() -> int:
-    """What is left of the first device's memory here; a CPU has the machine's."""
+    """Free memory of the first device of this process; a CPU has the machine's."""
     import jax  # here, for those who ask for the machine's alone
 
     stats = jax.local_devices()[0].memory_stats()
@@ -19,7 +19,7 @@ def free_bytes() -> int:
 
 
 def free_host_bytes() -> int:
-    """What is left of the machine's memory."""
+    """Free memory of the machine."""
     if _MEMINFO.is_file():
         for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
@@ -28,7 +28,7 @@ def free_host_bytes() -> int:
 
 
 def give_back_host_memory() -> None:
-    """Hands memory that has been freed back to the system.
+    """Returns freed memory to the system.
 
     The allocator of glibc keeps it in an arena a thread, where it fragments: a process
     that trains many times would grow with every run.

@@ -16,7 +16,7 @@ def connect(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Connects this process with the others, before anything else is asked of JAX.
+    """Connects this process with the others, before any other use of JAX.
 
     Args:
       coordinator: ``host:port`` of the first process. Default, as for the rest: what
@@ -38,45 +38,49 @@ def connect(
             f"`{'`, `'.join(missing)}` must be given as well: each process is told "
             "all three, or none where a cluster says them"
         )
-    if not missing and not 0 <= (process_id or 0) < (num_processes or 0):
+    if (
+        process_id is not None
+        and num_processes is not None
+        and not 0 <= process_id < num_processes
+    ):
         raise ValueError(
             f"`process_id` is {process_id}, but must be in [0, {num_processes})"
         )
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
-        if missing:
-            raise ValueError(
-                f"no cluster was found ({error}); pass --coordinator, --num-processes "
-                "and --process-id"
-            ) from error
-        raise
+        if not missing:
+            raise
+        raise ValueError(
+            f"no cluster was found ({error}); pass --coordinator, --num-processes "
+            "and --process-id"
+        ) from error
 
 
 def is_first() -> bool:
-    """Whether this process writes what the run leaves."""
+    """Tells whether this process writes the files of the run."""
     return jax.process_index() == 0
 
 
-def wait(what: str) -> None:
-    """Returns when all processes have come here."""
+def wait(name: str) -> None:
+    """Returns when all processes have come to the point of this name."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+        multihost_utils.sync_global_devices(name)
 
 
 def of_first(value: int) -> int:
-    """The first process's value, for all."""
+    """The first process's value, on every process."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def any_of(*flags: bool) -> tuple[bool, ...]:
-    """Of each flag, whether any process says so."""
+    """The disjunction of each flag over the processes."""
     if jax.process_count() == 1:
         return flags
-    told = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
-    return tuple(bool(told[:, place].any()) for place in range(len(flags)))
+    gathered = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
+    return tuple(map(bool, gathered.any(axis=0)))
 
 
 def share(rows: int) -> slice:
@@ -87,17 +91,11 @@ def share(rows: int) -> slice:
 
 
 def gathered(own: jax.Array | np.ndarray, rows: int) -> Any:
-    """All rows, from the `share` of each process, on every process.
-
-    Args:
-      own: ``[own rows, ...]``.
-      rows: of all.
-    """
+    """All rows ``[rows, ...]``, from the `share` of each process, on every process."""
     count = jax.process_count()
     if count == 1:
         return own
-    each = -(-rows // count)
     own = np.asarray(own)
-    padding = np.zeros((each - len(own), *own.shape[1:]), own.dtype)
-    filled = np.concatenate([own, padding])
+    filled = np.zeros((-(-rows // count), *own.shape[1:]), own.dtype)
+    filled[: len(own)] = own
     return multihost_utils.process_allgather(filled, tiled=True)[:rows]

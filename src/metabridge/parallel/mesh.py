@@ -3,8 +3,8 @@
 What `jax.pmap` did is `jax.shard_map` under `jax.jit` here. Tasks keep one leading
 axis, which the devices divide, instead of an axis of devices and one of their tasks::
 
-    pmap(f, axis_name="tasks")(x)                   # x: [devices, T / devices, ...]
-    jit(over_tasks(f, mesh, (TASKS,), SAME))(x)     # x: [T, ...]
+    pmap(f, axis_name="tasks")(x)                      # x: [devices, T / devices, ...]
+    jit(over_tasks(f, mesh, (TASKS,), REPLICATED))(x)  # x: [T, ...]
 
 and inside of ``f``, which sees the tasks of its device, `mean` is ``lax.pmean``. The
 mesh covers the devices of all hosts: one call serves one device and many machines.
@@ -21,24 +21,24 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 _AXIS = "tasks"
 TASKS = PartitionSpec(_AXIS)
 """Every device has the rows of its own tasks."""
-SAME = PartitionSpec()
-"""Every device has all of it."""
+REPLICATED = PartitionSpec()
+"""Every device has a copy."""
 
 _Tree = TypeVar("_Tree")
 
 
 def mesh_of(devices: int) -> Mesh:
     """The first devices of all hosts."""
-    return _mesh(np.asarray(jax.devices()[:devices]))
+    return _mesh(jax.devices()[:devices])
 
 
 def local_mesh() -> Mesh:
     """The devices of this process."""
-    return _mesh(np.asarray(jax.local_devices()))
+    return _mesh(jax.local_devices())
 
 
-def _mesh(devices: np.ndarray) -> Mesh:
-    return Mesh(devices, (_AXIS,), axis_types=(AxisType.Auto,))
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    return Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
@@ -51,10 +51,10 @@ def over_tasks(
     """A function of all tasks, from one of the tasks of a device; see `jax.shard_map`.
 
     Args:
-      function: to call on each device.
-      mesh: the devices.
-      in_specs: `TASKS` or `SAME` for each argument, or a pytree of them.
-      out_specs: likewise for the result. What is `SAME` must be so: see `mean`.
+      function: called on each device.
+      mesh: devices that divide the tasks.
+      in_specs: `TASKS` or `REPLICATED` for each argument, or a pytree of them.
+      out_specs: likewise for the result. What is `REPLICATED` must be so: see `mean`.
     """
     return jax.shard_map(
         function,
@@ -66,16 +66,13 @@ def over_tasks(
 
 
 def mean(tree: _Tree) -> _Tree:
-    """The mean over devices of what each has found, inside `over_tasks`.
-
-    One all-reduce for all leaves.
-    """
+    """The mean over devices, inside `over_tasks`: one all-reduce for all leaves."""
     return jax.lax.pmean(tree, _AXIS)
 
 
-def everywhere(tree: _Tree, mesh: Mesh) -> _Tree:
-    """Arrays copied to each device of a mesh; every host gives the same ones."""
-    target = sharding(mesh, SAME)
+def replicate(tree: _Tree, mesh: Mesh) -> _Tree:
+    """Copies arrays to each device of a mesh; every host passes the same ones."""
+    target = sharding(mesh, REPLICATED)
     if jax.process_count() == 1:
         return jax.device_put(tree, target)
     return jax.tree.map(lambda leaf: _from_hosts(leaf, target), tree)
@@ -88,14 +85,14 @@ def _from_hosts(leaf: Any, target: NamedSharding) -> Any:
     return jax.make_array_from_process_local_data(target, np.asarray(leaf))
 
 
-def here(tree: _Tree) -> _Tree:
-    """Arrays that all devices have, on the devices of this process alone."""
-    target = sharding(local_mesh(), SAME)
+def to_local(tree: _Tree) -> _Tree:
+    """Copies replicated arrays to the devices of this process alone."""
+    target = sharding(local_mesh(), REPLICATED)
     return jax.tree.map(lambda leaf: jax.device_put(one_copy(leaf), target), tree)
 
 
 def one_copy(leaf: Any) -> Any:
-    """An array that all devices have, as this process can read it."""
+    """A replicated array as this process can read it."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return leaf.addressable_data(0)
     return leaf
@@ -108,14 +105,15 @@ def over_rows(function: Callable[..., Any]) -> Callable[..., Any]:
       function: of any rows ``[N, ...]``, to results ``[N, ...]``, each row by itself.
 
     Returns:
-      The same for a number of rows that the devices divide; the rest as `here` puts it.
+      The same for a number of rows that the devices divide, and shared arguments as
+      `to_local` puts them.
     """
     mesh = local_mesh()
     if mesh.size == 1:
         return jax.jit(function)
 
     def spread(*arguments: Any) -> Any:
-        specs = (SAME,) * (len(arguments) - 1) + (TASKS,)
+        specs = (REPLICATED,) * (len(arguments) - 1) + (TASKS,)
         return over_tasks(function, mesh, specs, TASKS)(*arguments)
 
     return jax.jit(spread)

@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, provenance, metrics, checkpoints, result.
+"""The folder of a run: configuration, checkpoints, metrics, provenance, result.
 
 Its files appear whole or not at all, and one process at a time is at work in it.
 """
@@ -8,18 +8,17 @@ import dataclasses
 import fcntl
 import json
 import os
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from metabridge import config as configs
-from metabridge.config import Config
+from metabridge.config import Config, ResolvedConfig
+from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
+from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json, read_text
 
 _LOCK = "lock"
@@ -29,7 +28,7 @@ _NO_MATTER = {
     "train.log_every",
     "train.checkpoint_minutes",
 }
-"""Options that a resumed run may have otherwise: its result stays what it is."""
+"""Options that may change when a run is resumed: its result stays what it is."""
 
 
 class RunError(ValueError):
@@ -37,7 +36,16 @@ class RunError(ValueError):
 
 
 def choose(config: Config) -> Path:
-    """A folder under ``runs/`` named for the run, with a number if it is taken."""
+    """A folder under ``runs/`` named for the run, with a number if it is taken.
+
+    Raises:
+      ValueError: several processes, each of which would choose its own.
+    """
+    if jax.process_count() > 1:
+        raise ValueError(
+            "a run of several processes needs `run_dir`, a folder that all of them "
+            "share: pass --run-dir"
+        )
     folder = Path("runs") / f"{config.algorithm}-{task_name(config)}"
     taken, number = folder, 1
     while taken.exists():
@@ -47,15 +55,14 @@ def choose(config: Config) -> Path:
 
 
 def task_name(config: Config) -> str:
-    """What is learned, as part of a folder's name."""
-    dataset = (
-        config.data.dataset.removeprefix(configs.FOLDER).rstrip("/").split("/")[-1]
-    )
+    """Dataset, ways, shots and seed, as part of a folder's name."""
+    name = config.data.dataset.removeprefix(configs.FOLDER)
+    dataset = name.rstrip("/").split("/")[-1]
     shape = config.evaluation
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
 
-def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
+def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> ResolvedConfig:
     """Checks that a folder can serve a run, and changes nothing.
 
     Returns:
@@ -65,8 +72,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
       RunError: the folder holds a run and `resume` is false; or it is true and the
         run has another configuration, the differences being named.
     """
-    path = folder / "config.json"
-    if not path.exists():
+    if not (folder / "config.json").exists():
         if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
             raise RunError(
                 f"{folder} is not empty and holds no run: choose another folder"
@@ -80,39 +86,48 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
     written = read_config(folder)
     saved = configs.with_absolute_paths(written)
     steps = saved.train.steps
-    if config.train.steps is None and steps is not None:
+    if not config.train.steps and steps is not None:
         timed = configs.with_steps(config.train, steps)
         config = dataclasses.replace(config, train=timed)
     # Options that are newer than the run have their defaults in it.
-    before = json.loads(configs.to_json(saved))
-    now = json.loads(configs.to_json(configs.with_absolute_paths(config)))
+    before = flat_options(saved)
+    now = flat_options(configs.with_absolute_paths(config))
     changed = [
-        f"{section}.{name} was {before[section].get(name)!r}, is {value!r}"
-        for section in now.keys() - {"algorithm"}
-        for name, value in now[section].items()
-        if before.get(section, {}).get(name) != value
-        and f"{section}.{name}" not in _NO_MATTER
+        f"{name} was {before.get(name)!r}, is {value!r}"
+        for name, value in now.items()
+        if before.get(name) != value and name not in _NO_MATTER
     ]
-    if before.get("algorithm") != now["algorithm"] or changed:
+    if changed:
         raise RunError(
-            f"{folder} holds a run with another configuration: "
-            + "; ".join(changed or [f"algorithm was {before.get('algorithm')!r}"])
+            f"{folder} holds a run with another configuration: {'; '.join(changed)}"
         )
     # Runs of earlier versions have paths as they were given, and keep them.
     return dataclasses.replace(config, data=written.data, learner=written.learner)
 
 
-def open_run(folder: Path, config: Config, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume.
+def flat_options(config: Config) -> dict[str, Any]:
+    """Options as JSON values by section and name: ``train.seed``."""
+    return flatten(json.loads(configs.to_json(config)))
 
-    Of several processes the first one writes.
+
+def flatten(values: dict[str, Any]) -> dict[str, Any]:
+    """Entries of the objects in a JSON object, as ``outer.inner``."""
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": one for inner, one in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
+    """Makes the folder of a new run, or checks that of one to resume.
 
     Raises:
       RunError: the folder cannot serve, as `check_run` says.
     """
     check_run(folder, config, resume=resume)
-    if not hosts.is_first():
-        return
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
         write_text(folder / "config.json", configs.to_json(config))
@@ -125,7 +140,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from running in a folder meanwhile.
 
     The lock ends with the process, however it ends. Of the processes of one run the
-    first one holds it.
+    first one holds it. A run that was refused leaves no folder.
 
     Raises:
       RunError: another process is at work there.
@@ -160,24 +175,18 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             if _is_same(path, file.fileno()):
                 path.unlink()
-            # A run that was refused leaves no folder.
             with contextlib.suppress(OSError):
                 for empty in made:
                     empty.rmdir()
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether there is a result, whole or damaged."""
-    return (folder / "result.json").is_file()
-
-
-def finished(folder: Path, config: Config) -> dict[str, Any] | None:
-    """The result of a run that is finished, and its folder; None if it is not.
+def finished(folder: Path, config: ResolvedConfig) -> dict[str, Any] | None:
+    """The result of a finished run, with its folder; None if it is not finished.
 
     Raises:
       RunError: the run has another configuration.
     """
-    if not is_finished(folder):
+    if not (folder / "result.json").is_file():
         return None
     check_run(folder, config, resume=True)
     try:
@@ -187,7 +196,7 @@ def finished(folder: Path, config: Config) -> dict[str, Any] | None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """What ``result.json`` of a finished run says.
+    """The contents of ``result.json`` of a finished run.
 
     Raises:
       RunError: there is none, or it is damaged.
@@ -204,7 +213,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> ResolvedConfig:
     """The configuration of a run.
 
     Raises:
@@ -214,87 +223,14 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")
     try:
-        return configs.from_json(read_text(path))
+        return configs.resolved_from_json(read_text(path))
     except ValueError as error:
         raise RunError(f"{path} cannot be used: {error}") from error
 
 
-def provenance() -> dict[str, Any]:
-    """What made a run: versions, commit, machine, command."""
-    return {
-        "command": " ".join(["metabridge", *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain")),
-        **environment(),
-        "platform": platform.platform(),
-    }
-
-
-def environment() -> dict[str, Any]:
-    """What the numbers of a run depend on beside its configuration and data."""
-    import jax
-
-    return {
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "backend": jax.default_backend(),
-        "devices": [device.device_kind for device in jax.devices()],
-        "processes": jax.process_count(),
-        "cpu_count": os.cpu_count(),
-    }
-
-
-_PACKAGES = (
-    "metabridge",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "numpy",
-    "orbax-checkpoint",
-)
-
-
-def peak_memory_mb() -> float:
-    """The largest resident size of this process so far, in megabytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage says includes the process that started this
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1]) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a file whole or not at all."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    It is on the disk under another name before it gets its own.
-    """
-    partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-_PARTIAL = ".partial"
-
-
 def _is_leftover(path: Path) -> bool:
-    """What a start that was killed can leave in a folder that holds no run yet."""
-    return path.name == _LOCK or path.name.endswith(_PARTIAL)
+    """Tells files that a killed start can leave in a folder that holds no run yet."""
+    return path.name == _LOCK or path.name.endswith(PARTIAL)
 
 
 def _is_same(path: Path, descriptor: int) -> bool:
@@ -302,19 +238,3 @@ def _is_same(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says of the source tree; None outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -1,23 +1,23 @@
-"""Where a run's records go beside its folder: Weights & Biases, MLflow, one's own.
+"""Loggers of a run beside its folder: Weights & Biases, MLflow, one's own.
 
 JSON lines and TensorBoard are always written; see `metrics`. A logger that fails is
 left out for the rest of the run, with one warning: no run ends for its log.
 """
 
-import dataclasses
 import importlib
 import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from metabridge.config import Config
+from metabridge.files import write_json
 from metabridge.parallel import hosts
-from metabridge.runs import folder as run_folder
-from metabridge.training.guards.disk import shortened
+from metabridge.runs.folder import flat_options
+from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ LoggerName = Literal["wandb", "mlflow"]
 
 @runtime_checkable
 class Logger(Protocol):
-    """What a run tells its records to; on the first process alone."""
+    """A receiver of a run's records, on the first process alone."""
 
     def open(self, config: Config, run_dir: Path) -> None:
         """Called once, before the first record; also when a run goes on."""
@@ -38,27 +38,27 @@ class Logger(Protocol):
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Takes a record; kinds are train, validation, rollback and test.
 
-        A run that is resumed or goes back tells some steps twice.
+        A run that is resumed or goes back logs some steps twice.
         """
         ...
 
     def close(self, *, failed: bool) -> None:
-        """Called once, at the end; whether the run has ended by an error or a stop."""
+        """Called once, at the end; `failed` if that is an error or a stop."""
         ...
 
 
-def loggers_of(given: Sequence[str | Logger]) -> list[Logger]:
-    """Loggers from their names, and a user's own as they are.
+def find_loggers(given: Sequence[str | Logger]) -> list[Logger]:
+    """Makes loggers from their names, and takes a user's own as they are.
 
     Raises:
       ValueError: an unknown name.
       TypeError: neither a name nor a logger.
       ImportError: the package of one is missing; how to install it.
     """
-    return [_logger(entry) for entry in dict.fromkeys(given)]
+    return [_find_logger(entry) for entry in dict.fromkeys(given)]
 
 
-def _logger(entry: Any) -> Logger:
+def _find_logger(entry: Any) -> Logger:
     if not isinstance(entry, str):
         if not isinstance(entry, Logger):
             raise TypeError(
@@ -78,39 +78,46 @@ def _logger(entry: Any) -> Logger:
 
 
 class Loggers:
-    """The loggers of a run, each until it fails."""
+    """The loggers of a run, each until it fails; closed at the end of a `with`."""
 
     def __init__(self, loggers: Sequence[Logger] = ()) -> None:
         self._given = list(loggers) if hosts.is_first() else []
         self._open: list[Logger] = []
 
     def open(self, config: Config, run_dir: Path) -> None:
-        for logger in self._given:
-            if _tried(logger, lambda one: one.open(config, run_dir)):
-                self._open.append(logger)
+        self._open = _without_failing(
+            self._given, lambda logger: logger.open(config, run_dir)
+        )
 
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
-        for logger in list(self._open):
-            if not _tried(logger, lambda one: one.log(step, kind, dict(values))):
-                self._open.remove(logger)
-
-    def close(self, *, failed: bool) -> None:
-        for logger in self._open:
-            _tried(logger, lambda one: one.close(failed=failed))
-        self._open = []
-
-
-def _tried(logger: Logger, call: Callable[[Logger], None]) -> bool:
-    """Whether a call of a logger went through; a warning if not."""
-    try:
-        call(logger)
-    except Exception as error:
-        _LOG.warning(
-            "%s has failed and is left out from here on: %s (%s)",
-            *(type(logger).__name__, shortened(error), type(error).__name__),
+        self._open = _without_failing(
+            self._open, lambda logger: logger.log(step, kind, dict(values))
         )
-        return False
-    return True
+
+    def __enter__(self) -> "Loggers":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        failed = error is not None
+        _without_failing(self._open, lambda logger: logger.close(failed=failed))
+
+
+def _without_failing(
+    loggers: Sequence[Logger], call: Callable[[Logger], None]
+) -> list[Logger]:
+    """Calls each logger; returns those that did not fail, and warns of the others."""
+    working = []
+    for logger in loggers:
+        try:
+            call(logger)
+        except Exception as error:
+            _LOG.warning(
+                "%s has failed and is left out from here on: %s (%s)",
+                *(type(logger).__name__, shortened(error), type(error).__name__),
+            )
+        else:
+            working.append(logger)
+    return working
 
 
 class WandbLogger:
@@ -120,17 +127,16 @@ class WandbLogger:
     in the same run there.
     """
 
-    def __init__(self) -> None:
-        self._run: Any = None
+    _run: Any = None
 
     def open(self, config: Config, run_dir: Path) -> None:
         wandb: Any = importlib.import_module("wandb")
-        known = _read_id(run_dir, "wandb")
+        known = _read_ids(run_dir).get("wandb")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             name=run_dir.name,
             dir=str(run_dir),
-            config=_flat(config),
+            config=_options(config),
             id=known,
             resume=None if known is None else "allow",
         )
@@ -140,8 +146,7 @@ class WandbLogger:
         _write_id(run_dir, "wandb", self._run.id)
 
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
-        named = {f"{kind}/{name}": value for name, value in values.items()}
-        self._run.log({"step": step, **named})
+        self._run.log({"step": step, **_by_kind(kind, values)})
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
@@ -154,61 +159,50 @@ class MLflowLogger:
     names one. A resumed run goes on in the same run there.
     """
 
-    def __init__(self) -> None:
-        self._mlflow: Any = None
+    _mlflow: Any = None
 
     def open(self, config: Config, run_dir: Path) -> None:
         self._mlflow = importlib.import_module("mlflow")
         named = ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
         if not any(os.environ.get(name) for name in named):
             self._mlflow.set_experiment(_PROJECT)
-        known = _read_id(run_dir, "mlflow")
+        known = _read_ids(run_dir).get("mlflow")
         if known is not None:  # its parameters, which cannot change, are there
             self._mlflow.start_run(run_id=known)
             return
         run = self._mlflow.start_run(run_name=run_dir.name)
-        self._mlflow.log_params(_flat(config))
+        self._mlflow.log_params(_options(config))
         _write_id(run_dir, "mlflow", run.info.run_id)
 
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
-        named = {f"{kind}/{name}": value for name, value in values.items()}
-        self._mlflow.log_metrics(named, step=step)
+        self._mlflow.log_metrics(_by_kind(kind, values), step=step)
 
     def close(self, *, failed: bool) -> None:
         self._mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
-def _flat(config: Config) -> dict[str, Any]:
-    """Options by section and name: ``train.seed``."""
-    return {"algorithm": config.algorithm, **dict(_items(config, ""))}
+def _by_kind(kind: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{kind}/{name}": value for name, value in values.items()}
 
 
-def _items(section: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _items(value, f"{field.name}.")
-        else:
-            plain = value is None or isinstance(value, bool | int | float | str)
-            yield f"{prefix}{field.name}", value if plain else str(value)
+def _options(config: Config) -> dict[str, Any]:
+    """Options by section and name; those that a service cannot store, as text."""
+    return {
+        name: value if isinstance(value, bool | int | float | None) else str(value)
+        for name, value in flat_options(config).items()
+    }
 
 
-def _read_id(run_dir: Path, name: str) -> str | None:
-    """What a run is called at a service, if it has been there."""
-    found = _ids(run_dir).get(name)
-    return found if isinstance(found, str) else None
+def _read_ids(run_dir: Path) -> dict[str, str]:
+    """Names of the run at the services where it has been."""
+    path = run_dir / _IDS
+    try:
+        found = read_json(path) if path.is_file() else {}
+    except ValueError:
+        return {}
+    ids = found if isinstance(found, dict) else {}
+    return {name: known for name, known in ids.items() if isinstance(known, str)}
 
 
 def _write_id(run_dir: Path, name: str, value: str) -> None:
-    run_folder.write_json(run_dir / _IDS, {**_ids(run_dir), name: value})
-
-
-def _ids(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / _IDS
-    if not path.is_file():
-        return {}
-    try:
-        found = read_json(path)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    write_json(run_dir / _IDS, {**_read_ids(run_dir), name: value})

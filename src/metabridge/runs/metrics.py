@@ -22,7 +22,7 @@ class MetricsWriter:
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """One record: ``{"step": ..., "kind": "train" | "validation", ...}``."""
+        """Appends ``{"step": ..., "kind": "train" | "validation", ...}``."""
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -43,31 +43,27 @@ def read_metrics(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
       ValueError: a line is no record, or the file no text.
     """
     path = folder / "metrics.jsonl"
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{shown(path)} is no regular file")
     records: dict[int, dict[str, Any]] = {}
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut off by an interruption; its step was recorded anew
-        except (ValueError, RecursionError):
-            record = None
-        if not _is_record(record):
-            raise ValueError(f"line {number} of {shown(path)} is no record of a step")
-        if record["kind"] == kind:
-            records[record["step"]] = record
+    with path.open(encoding="utf-8") as lines:  # read one by one: they may be long
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # cut off by an interruption; its step was recorded anew
+            except (ValueError, RecursionError):
+                record = None
+            if not _is_record(record):
+                raise ValueError(
+                    f"line {number} of {shown(path)} is no record of a step"
+                )
+            if record["kind"] == kind:
+                records[record["step"]] = record
     return iter(records[step] for step in sorted(records))
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file, which may be long: one after the other."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{shown(path)} is no regular file")
-    with path.open(encoding="utf-8") as file:
-        yield from file
-
-
 def _is_record(record: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether JSON is an object with a step and a kind."""
     return (
         isinstance(record, dict)
         and type(record.get("step")) is int

@@ -1,19 +1,35 @@
-"""What a run would take: its step is compiled and timed, and nothing is written."""
+"""The cost of a run: its step is compiled and timed, and nothing is written."""
 
-import contextlib
 import dataclasses
 import json
 from typing import Any
 
 import jax
 
-from metabridge.config import Config, images_per_step, to_json, with_steps
-from metabridge.data import stream
+from metabridge import build
+from metabridge.config import (
+    Config,
+    images_per_step,
+    to_json,
+    with_steps,
+)
+from metabridge.data.sampler import example_of
+from metabridge.data.stream import TaskStream
 from metabridge.parallel.devices import give_back_host_memory
+from metabridge.parallel.mesh import replicate
 from metabridge.precision import in_32_bits
-from metabridge.training.assembly import parts_of, start_of, step_of
+from metabridge.runs.inputs import check_shapes, make_keys, resolve_with_data
 from metabridge.training.guards import disk
-from metabridge.training.step import seconds_per_step, steps_of
+from metabridge.training.step import (
+    compile_step,
+    count_steps,
+    make_sampler,
+    place_images,
+    time_step,
+)
+from metabridge.training.teacher import load_teacher
+from metabridge.training.train import choose_mesh
+from metabridge.units import format_bytes, format_duration
 
 
 @in_32_bits
@@ -31,61 +47,63 @@ def dry_run(config: Config) -> dict[str, Any]:
     Raises:
       ValueError: what `train` would refuse, memory included; not the run folder.
     """
-    parts = parts_of(config)
-    train = parts.config.train
-    with contextlib.ExitStack() as closing:
-        start = start_of(parts, closing)
-        step = step_of(parts, start)
-        checkpoint, needed = disk.checkpoint_bytes(start.state)
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
-        each = seconds_per_step(
-            step.run_steps,
-            start.state,
-            start.images,
-            start.key,
-            at_most=train.log_every,
+    config, dataset = resolve_with_data(config)
+    check_shapes(config, dataset)
+    mesh = choose_mesh(config)
+    learner = build.learner(config, dataset, load_teacher(config, dataset))
+    keys = make_keys(config)
+    sampler = make_sampler(config, dataset, keys)
+    with place_images(config, dataset, sampler, keys, mesh) as images:
+        key = replicate(keys.train, mesh)
+        state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
+        run_steps, costs = compile_step(
+            config, learner, sampler, mesh, state, images, key
         )
+        at_most = config.train.log_every
+        seconds = time_step(run_steps, state, key, at_most=at_most)
     give_back_host_memory()
-    if train.steps is None:
-        train = with_steps(train, steps_of(train.minutes or 0.0, each))
-    resolved = dataclasses.replace(parts.config, train=train)
-    assert train.steps is not None
-    images = images_per_step(train)
+    minutes = config.train.minutes
+    if minutes is not None and not config.train.steps:
+        steps = count_steps(minutes, seconds)
+        config = dataclasses.replace(config, train=with_steps(config.train, steps))
+    checkpoint, needed = disk.checkpoint_bytes(state)
+    num_images = images_per_step(config.train)
     return {
-        "config": json.loads(to_json(resolved)),
-        "parameters": parameters,
-        "images_per_step": images,
-        "steps": train.steps,
-        "devices": parts.mesh.size,
-        "streamed": isinstance(start.images, stream.TaskStream),
-        "compile_seconds": step.compile_seconds,
-        "step_seconds": each,
-        "images_per_second": images / each,
-        "train_seconds": each * train.steps,
-        "step_memory_mb": step.memory_mb,
+        "config": json.loads(to_json(config)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "images_per_step": num_images,
+        "steps": config.train.steps,
+        "devices": mesh.size,
+        "streamed": isinstance(images, TaskStream),
+        "step_seconds": seconds,
+        "images_per_second": num_images / seconds,
+        "train_seconds": seconds * config.train.steps,
         "checkpoint_mb": checkpoint / 1e6,
         "disk_mb": needed / 1e6,
+        **costs,
     }
 
 
 def summary(report: dict[str, Any]) -> str:
     """The numbers of a report, a line each."""
-    hours, seconds = divmod(round(report["train_seconds"]), 3600)
-    time = f"{hours} h {seconds // 60} min" if hours else f"{seconds} s"
     source = "streamed" if report["streamed"] else "on the device"
+    memory, checkpoint, disk_space = (
+        format_bytes(1e6 * report[name])
+        for name in ("step_memory_mb", "checkpoint_mb", "disk_mb")
+    )
     return "\n".join(
         [
             f"parameters         {report['parameters']:,}",
             f"images of a step   {report['images_per_step']:,}, {source}",
             f"steps              {report['steps']:,}",
             f"devices            {report['devices']}",
-            f"memory of a step   {report['step_memory_mb']:,.1f} MB",
-            f"a checkpoint       {report['checkpoint_mb']:,.1f} MB; the run needs "
-            f"{report['disk_mb']:,.1f} MB of disk",
+            f"memory of a step   {memory}",
+            f"a checkpoint       {checkpoint}; the run needs {disk_space} of disk",
             f"compilation        {report['compile_seconds']:.1f} s",
             f"a step             {1e3 * report['step_seconds']:.1f} ms, "
             f"{report['images_per_second']:.0f} images/s",
-            f"training           about {time}, without validations and the test",
+            f"training           about {format_duration(report['train_seconds'])}, "
+            "without validations and the test",
             "nothing was written: leave out --dry-run to train",
         ]
     )

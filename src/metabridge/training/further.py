@@ -11,28 +11,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metabridge.config import Config, TrainConfig, to_json
+from metabridge.config import (
+    Config,
+    ResolvedConfig,
+    ResolvedTrain,
+    to_json,
+)
+from metabridge.files import write_json, write_text
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import read_metrics
+from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json
 
 _MAY_CHANGE = ("steps", "minutes", "validate_every", "early_stop")
 
 
-def is_further(folder: Path, config: Config) -> bool:
-    """Whether a configuration asks for more steps of the finished run in a folder.
+def is_further(folder: Path, config: ResolvedConfig) -> bool:
+    """Tells whether a configuration asks for more steps of a finished run.
 
     Raises:
       RunError: it asks for fewer; the run is not finished, has stopped early, or has
         another configuration.
     """
-    steps = config.train.steps
-    if steps is None or not (folder / "config.json").is_file():
-        return False
-    saved = run_folder.read_config(folder)
+    saved, steps = run_folder.read_config(folder), config.train.steps
     before = saved.train.steps
-    if before is None or steps == before:
+    if steps is None or before is None or steps == before:
         return False
     kept = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
     same = dataclasses.replace(config.train, **kept)
@@ -43,17 +47,18 @@ def is_further(folder: Path, config: Config) -> bool:
             f"more to train it further, {before} to take it as it is, or another "
             "--run-dir"
         )
-    if not _is_finished(folder, before):
+    results = folder / "result.json", _kept_result(folder, before)
+    if not any(result.is_file() for result in results):
         raise RunError(
             f"{folder} holds a run of {before} steps that is not finished, and `steps` "
             f"is {steps}: finish it with {before} first, or pass another --run-dir"
         )
-    _check_early_stop(folder, config.train)
+    _check_early_stop(folder, config.train.early_stop)
     return True
 
 
-def begin(folder: Path, config: Config) -> None:
-    """Makes a finished run one of more steps, and says what its schedule does.
+def begin(folder: Path, config: ResolvedConfig) -> None:
+    """Makes a finished run one of more steps, and prints what its schedule does.
 
     A kill in between leaves a folder of which `is_further` says the same again.
 
@@ -61,26 +66,25 @@ def begin(folder: Path, config: Config) -> None:
       folder: of the run, locked.
       config: of the run, for more steps.
     """
-    saved = run_folder.read_config(folder)
-    before = saved.train.steps or 0
-    earlier = stages(folder)
+    saved = run_folder.read_config(folder).train
+    before, earlier = saved.steps, stages(folder)
     if not any(stage["steps"] == before for stage in earlier):
-        stage = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
-        values = run_folder.provenance() | {"stages": [*earlier, stage]}
-        run_folder.write_json(folder / "provenance.json", values)
+        stage = {name: getattr(saved, name) for name in _MAY_CHANGE}
+        values = provenance() | {"stages": [*earlier, stage]}
+        write_json(folder / "provenance.json", values)
     result = folder / "result.json"
     if result.is_file():
         result.replace(_kept_result(folder, before))
-    run_folder.write_text(folder / "config.json", to_json(config))
+    write_text(folder / "config.json", to_json(config))
     print(
         f"{folder} has been trained for {before} steps and goes on to "
-        f"{config.train.steps}: {_schedule(before, config.train)}",
+        f"{config.train.steps}: {_describe_schedule(before, config.train)}",
         file=sys.stderr,
     )
 
 
 def stages(folder: Path) -> list[dict[str, Any]]:
-    """What a run was trained for before it was trained further, the first one first."""
+    """The budgets of a run before it was trained further, the first one first."""
     try:
         found = read_json(folder / "provenance.json")
     except (OSError, ValueError):
@@ -93,55 +97,49 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def configs_of(config: Config, earlier: list[dict[str, Any]]) -> list[Config]:
+def configs_of(config: ResolvedConfig, earlier: list[dict[str, Any]]) -> list[Config]:
     """The configuration of each stage of a run, the last one its own."""
-    trains = [
+    trains = (
         dataclasses.replace(config.train, **{**stage, "minutes": None})
         for stage in earlier
-    ]
+    )
     return [*(dataclasses.replace(config, train=train) for train in trains), config]
-
-
-def _is_finished(folder: Path, steps: int) -> bool:
-    places = (folder / "result.json", _kept_result(folder, steps))
-    return any(place.is_file() for place in places)
 
 
 def _kept_result(folder: Path, steps: int) -> Path:
     return folder / f"result-{steps}.json"
 
 
-def _check_early_stop(folder: Path, config: TrainConfig) -> None:
+def _check_early_stop(folder: Path, early_stop: int | None) -> None:
     """Refuses a run that would stop early again before its first step."""
     best, since = 0.0, 0
     for record in read_metrics(folder, "validation"):
         since = 0 if record["accuracy"] > best else since + 1
         best = max(best, record["accuracy"])
-    if config.early_stop is not None and since >= config.early_stop:
+    if early_stop is not None and since >= early_stop:
         raise RunError(
             f"the last {since} validations of {folder} were without progress, and "
-            f"`early_stop` is {config.early_stop}: to train it further, leave out "
+            f"`early_stop` is {early_stop}: to train it further, leave out "
             f"`early_stop`, or pass more than {since}"
         )
 
 
-def _schedule(before: int, config: TrainConfig) -> str:
-    """What happens to the learning rate after the steps that were."""
-    steps, rate = config.steps or 1, config.learning_rate or 0.0
-    if config.schedule == "cosine":
-        angle = math.pi * before / steps
+def _describe_schedule(before: int, train: ResolvedTrain) -> str:
+    """The course of the learning rate after the steps that were."""
+    steps = train.steps
+    text = "the learning rate stays what it was"
+    if train.schedule == "cosine":
+        rate = train.learning_rate * 0.5 * (1 + math.cos(math.pi * before / steps))
         text = (
             f"the cosine ends at step {steps} now, so that the learning rate goes up "
-            f"from 0 to {rate * 0.5 * (1 + math.cos(angle)):.3g} and falls from there"
+            f"from 0 to {rate:.3g} and falls from there"
         )
-    elif config.schedule == "staircase":
-        drops = ", ".join(f"{share * steps:.0f}" for share, _ in config.drops)
+    elif train.schedule == "staircase":
+        drops = ", ".join(f"{share * steps:.0f}" for share, _ in train.drops)
         text = (
             f"the drops of the learning rate, shares of all steps, are at {drops} now"
         )
-    else:
-        text = "the learning rate stays what it was"
-    if config.average:
-        first = math.floor((1 - config.average) * steps)
+    if train.average:
+        first = math.floor((1 - train.average) * steps)
         text += f"; parameters are averaged from step {first} on"
     return text

@@ -1,4 +1,4 @@
-"""The training step as one function for the devices, and how many of it fit a time.
+"""The training step as one compiled function, and the time it takes.
 
 On accelerators one call takes many steps, in a loop on the device: the host only looks
 when there is something to write down. On a CPU every step is a call of its own, because
@@ -6,148 +6,88 @@ XLA gives a convolution inside of a loop one thread; and so it is where the imag
 a step are sent to the device for it.
 """
 
+import contextlib
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
-from metabridge.config import Config
-from metabridge.data import episodes
-from metabridge.data.sampler import Sampler
+from metabridge.config import (
+    ResolvedConfig,
+)
+from metabridge.data import episodes, stream
+from metabridge.data.dataset import Dataset
+from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
-from metabridge.learners.base import Means, keys_of_tasks
+from metabridge.learners.base import Gradients, keys_of_tasks
 from metabridge.parallel import hosts
-from metabridge.parallel.mesh import SAME, TASKS, mean, mesh_of, over_tasks, sharding
+from metabridge.parallel.mesh import (
+    REPLICATED,
+    TASKS,
+    mean,
+    over_tasks,
+    replicate,
+    sharding,
+)
+from metabridge.runs.inputs import Keys, train_shape
+from metabridge.training.checkpoint import Progress
+from metabridge.training.guards import memory
 
 Images = episodes.ImageBank | TaskStream
-"""Where the images of a step come from: the device, or the host."""
+"""Images of the training split, on the device or on their way from the host."""
 RunSteps = Callable[..., tuple[State, Info]]
-"""``run_steps(state, images, key, first, count)`` takes the steps ``first, first + 1,
-...``, at most as many as it was compiled for, and returns the state after them and what
-they told, ``[count]``. The state is donated. A function `stop` may be given as well:
-once it says so, no further step is begun, where steps are calls of their own."""
+"""``run_steps(state, key, first, count)`` takes the steps ``first, first + 1, ...``, at
+most as many as it was compiled for, and returns the state after them and their metrics,
+``[count]``. The state is donated. A function `stop` may be given as well: once it is
+true, no further step is begun, where steps are calls of their own."""
+TakeSteps = Callable[[State, Progress, int], tuple[State, Info]]
+"""``take_steps(state, progress, count)``: the same from where a run stands."""
 _TIMED_SECONDS = 1.0
 
 
-def compiled(
-    step: jax.stages.Wrapped,
-    state: State,
-    images: Images,
-    key: Key[Array, ""],
-    *,
-    at_most: int,
-    mesh: Mesh | None = None,
-    on_device: bool | None = None,
-) -> tuple[RunSteps, jax.stages.Compiled]:
-    """Compiles a step of `jitted` for the values at hand.
-
-    Args:
-      step: the step.
-      state: as it will be trained; only its shapes matter here, like those of the rest.
-      images: of the training split.
-      key: of all steps.
-      at_most: steps of one call.
-      mesh: the devices that the step was made for. Default: the first one.
-      on_device: loop over the steps of a call on the device. Default: unless on a CPU
-        or streamed.
-
-    Returns:
-      ``(run_steps, compiled)``, and what XLA made, to ask for its memory.
-    """
-    if isinstance(images, TaskStream):
-        one = step.lower(state, images.step(0), key, np.int32(0)).compile()
-        return _in_python(one), one
-    if on_device is None:
-        on_device = jax.default_backend() != "cpu"
-    if not on_device:
-        one = step.lower(state, images, key, np.int32(0)).compile()
-        return _in_python(one), one
-    numbers = np.int32(0), np.int32(0)
-    loop = _loop(step, at_most, mesh or mesh_of(1))
-    loop = loop.lower(state, images, key, *numbers).compile()
-    return _on_device(loop), loop
-
-
-def _in_python(one: jax.stages.Compiled) -> RunSteps:
-    # An accelerator computes one step while the next one is sent to it. The virtual
-    # devices of a CPU lack the threads for two at once, and would wait for ever.
-    ahead = 1 if jax.default_backend() == "cpu" else 2
-
-    def run_steps(
-        state: State,
-        images: Images,
-        key: Key[Array, ""],
-        first: int,
-        count: int,
-        stop: Callable[[], bool] | None = None,
-    ) -> tuple[State, Info]:
-        infos: list[Info] = []
-        for number in range(first, first + count):
-            jax.block_until_ready(infos[-ahead:][:1])
-            if stop is not None and infos and stop():
-                break
-            here = images.step(number) if isinstance(images, TaskStream) else images
-            state, info = one(state, here, key, np.int32(number))
-            infos.append(info)
-        told = jax.device_get(infos)
-        return state, jax.tree.map(lambda *values: np.stack(values), *told)
-
-    return run_steps
-
-
-def _on_device(loop: jax.stages.Compiled) -> RunSteps:
-    def run_steps(
-        state: State,
-        bank: episodes.ImageBank,
-        key: Key[Array, ""],
-        first: int,
-        count: int,
-        stop: Callable[[], bool] | None = None,
-    ) -> tuple[State, Info]:
-        del stop
-        state, infos = loop(state, bank, key, np.int32(first), np.int32(count))
-        told = jax.device_get(infos)
-        return state, jax.tree.map(lambda values: values[:count], told)
-
-    return run_steps
-
-
-def _loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.Wrapped:
-    """``loop(state, bank, key, first, count)``: one program for any number of steps."""
-
-    def loop(
-        state: State,
-        bank: episodes.ImageBank,
-        key: Key[Array, ""],
-        first: Array,
-        count: Array,
-    ) -> tuple[State, Info]:
-        _, told = jax.eval_shape(step, state, bank, key, first)
-        infos = jax.tree.map(lambda leaf: jnp.zeros(at_most, leaf.dtype), told)
-
-        def one(place: Array, carried: tuple[State, Info]) -> tuple[State, Info]:
-            state, info = step(carried[0], bank, key, first + place)
-            put = lambda values, value: values.at[place].set(value)  # noqa: E731
-            return state, jax.tree.map(put, carried[1], info)
-
-        return jax.lax.fori_loop(0, count, one, (state, infos))
-
-    everywhere = sharding(mesh, SAME)
-    return jax.jit(
-        loop, donate_argnums=0, in_shardings=everywhere, out_shardings=everywhere
+def make_sampler(config: ResolvedConfig, dataset: Dataset, keys: Keys) -> Sampler:
+    """The sampler of training tasks of a configuration."""
+    return task_sampler(
+        dataset,
+        train_shape(config.train),
+        augmentation=config.data.augmentation,
+        rotations=config.data.rotations,
+        num_tasks=config.learner.fixed_tasks,
+        tasks_key=keys.tasks,
+        balanced=config.train.balanced,
     )
 
 
-def jitted(
+@contextlib.contextmanager
+def place_images(
+    config: ResolvedConfig, dataset: Dataset, sampler: Sampler, keys: Keys, mesh: Mesh
+) -> Iterator[Images]:
+    """Copies the training images to the devices, or streams them there if too large."""
+    if not stream.is_wanted(dataset.train, config.train.stream):
+        yield replicate(episodes.image_bank(dataset.train), mesh)
+        return
+    images = TaskStream(
+        dataset.train,
+        sampler,
+        keys.train,
+        num_tasks=config.train.tasks_per_step,
+        mesh=mesh,
+    )
+    with contextlib.closing(images):
+        yield images
+
+
+def jit_step(
     learner: Learner,
     sampler: Sampler,
-    config: Config,
+    config: ResolvedConfig,
     mesh: Mesh,
     *,
     streamed: bool = False,
@@ -162,105 +102,223 @@ def jitted(
 
     Returns:
       ``step(state, source, key, number)``; the state is donated. The source is an
-      `ImageBank`, or if `streamed` what `TaskStream.step` gives.
+      `ImageBank`, or if `streamed` the result of `TaskStream.step`.
     """
-    num_tasks = config.train.tasks_per_step or 1
+    num_tasks = config.train.tasks_per_step
     axes = episodes.TaskImages._make((0, 0, None)) if streamed else None
-    of_source = episodes.TaskImages._make((TASKS, TASKS, SAME)) if streamed else SAME
+    of_source = REPLICATED
+    if streamed:
+        of_source = episodes.TaskImages._make((TASKS, TASKS, REPLICATED))
 
-    def of_tasks(
-        state: State,
-        source: episodes.ImageBank | episodes.TaskImages,
-        keys: Key[Array, "T"],
-        numbers: Int[Array, "T"],
-        step_keys: Key[Array, "T"],
-    ) -> Means:
+    def of_tasks(state, source, keys, numbers, step_keys) -> Gradients:
         batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
         return learner.gradient(step_keys, state, batch)
 
-    def of_device(*arguments: Any) -> Means:
+    def of_device(*arguments: Any) -> Gradients:
         return mean(of_tasks(*arguments))
 
     def step(
-        state: State,
-        source: episodes.ImageBank | episodes.TaskImages,
-        key: Key[Array, ""],
-        number: Array,
+        state: State, source: Any, key: Key[Array, ""], number: Array
     ) -> tuple[State, Info]:
         keys, numbers, key_step = task_keys(key, number, num_tasks)
         step_keys = keys_of_tasks(key_step, num_tasks)
-        if learner.tasks_apart and mesh.size > 1:
-            specs = (SAME, of_source, TASKS, TASKS, TASKS)
-            means_of = over_tasks(of_device, mesh, specs, SAME)
+        gradient_of = of_tasks
+        if learner.separable_over_tasks and mesh.size > 1:
+            specs = (REPLICATED, of_source, TASKS, TASKS, TASKS)
+            gradient_of = over_tasks(of_device, mesh, specs, REPLICATED)
         else:
             keys = jax.lax.with_sharding_constraint(keys, sharding(mesh, TASKS))
-            means_of = of_tasks
-        means = means_of(state, source, keys, numbers, step_keys)
-        return learner.update(state, means)
+        averaged = gradient_of(state, source, keys, numbers, step_keys)
+        return learner.update(state, averaged)
 
-    everywhere = sharding(mesh, SAME)
+    replicated = sharding(mesh, REPLICATED)
     placed = jax.tree.map(lambda spec: sharding(mesh, spec), of_source)
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(everywhere, placed, everywhere, everywhere),
-        out_shardings=everywhere,
+        in_shardings=(replicated, placed, replicated, replicated),
+        out_shardings=replicated,
     )
 
 
-def steps_within(
-    minutes: float,
-    run_steps: RunSteps,
+def compile_step(
+    config: ResolvedConfig,
+    learner: Learner,
+    sampler: Sampler,
+    mesh: Mesh,
     state: State,
     images: Images,
     key: Key[Array, ""],
     *,
-    at_most: int,
-) -> int:
-    """How many steps a training time holds, at least 1, as the first process times it.
+    on_device: bool | None = None,
+) -> tuple[RunSteps, dict[str, float]]:
+    """Compiles the steps of a run; of state and key only shape and placement matter.
 
-    Steps are timed for a second or a tenth of the time.
+    Args:
+      config: of the run; its `log_every` is the most steps of one call.
+      learner: whose step it is.
+      sampler: of its tasks.
+      mesh: devices that share them.
+      state: as it will be trained.
+      images: of the training split.
+      key: PRNG key, folded with the step number.
+      on_device: loop over the steps of a call on the device. Default: unless on a CPU
+        or streamed.
+
+    Returns:
+      ``(run_steps, costs)``, the costs in time and memory.
+
+    Raises:
+      ValueError: a step needs more memory than its device has.
     """
-    limit = min(_TIMED_SECONDS, 6.0 * minutes)
-    each = seconds_per_step(
-        run_steps, state, images, key, at_most=at_most, at_least=limit
+    since, zero = time.perf_counter(), np.int32(0)
+    streamed = isinstance(images, TaskStream)
+    step = jit_step(learner, sampler, config, mesh, streamed=streamed)
+    if on_device is None:
+        on_device = jax.default_backend() != "cpu" and not streamed
+    if on_device:
+        loop = _jit_loop(step, config.train.log_every, mesh)
+        program = loop.lower(state, images, key, zero, zero).compile()
+        run_steps = functools.partial(_run_loop, program, images)
+    else:
+        program = step.lower(state, _source(images, 0), key, zero).compile()
+        run_steps = functools.partial(_run_each, program, images)
+    costs = {"compile_seconds": time.perf_counter() - since}
+    costs["step_memory_mb"] = memory.check_fits(program, config.learner)
+    return run_steps, costs
+
+
+def _source(images: Images, number: int) -> episodes.ImageBank | episodes.TaskImages:
+    return images.step(number) if isinstance(images, TaskStream) else images
+
+
+def _run_each(
+    step: jax.stages.Compiled,
+    images: Images,
+    state: State,
+    key: Key[Array, ""],
+    first: int,
+    count: int,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[State, Info]:
+    # An accelerator computes one step while the next one is sent to it. The virtual
+    # devices of a CPU lack the threads for two at once, and would wait for ever.
+    ahead = 1 if jax.default_backend() == "cpu" else 2
+    infos: list[Info] = []
+    for number in range(first, first + count):
+        jax.block_until_ready(infos[-ahead:][:1])
+        if stop is not None and infos and stop():
+            break
+        state, info = step(state, _source(images, number), key, np.int32(number))
+        infos.append(info)
+    on_host = jax.device_get(infos)
+    return state, jax.tree.map(lambda *values: np.stack(values), *on_host)
+
+
+def _run_loop(
+    loop: jax.stages.Compiled,
+    images: Images,
+    state: State,
+    key: Key[Array, ""],
+    first: int,
+    count: int,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[State, Info]:
+    del stop  # it is looked at between calls
+    state, infos = loop(state, images, key, np.int32(first), np.int32(count))
+    return state, jax.tree.map(lambda v: v[:count], jax.device_get(infos))
+
+
+def _jit_loop(step: jax.stages.Wrapped, at_most: int, mesh: Mesh) -> jax.stages.Wrapped:
+    """``loop(state, bank, key, first, count)``: one program for any number of steps."""
+
+    def loop(state, bank, key, first, count) -> tuple[State, Info]:
+        def take_step(place: Array, carried: tuple[State, Info]) -> tuple[State, Info]:
+            state, info = step(carried[0], bank, key, first + place)
+            put = lambda values, value: values.at[place].set(value)  # noqa: E731
+            return state, jax.tree.map(put, carried[1], info)
+
+        _, info = jax.eval_shape(step, state, bank, key, first)
+        infos = jax.tree.map(lambda leaf: jnp.zeros(at_most, leaf.dtype), info)
+        return jax.lax.fori_loop(0, count, take_step, (state, infos))
+
+    replicated = sharding(mesh, REPLICATED)
+    return jax.jit(
+        loop, donate_argnums=0, in_shardings=replicated, out_shardings=replicated
     )
-    return hosts.of_first(steps_of(minutes, each))
 
 
-def steps_of(minutes: float, each: float) -> int:
-    """How many steps of so many seconds a time holds, at least 1."""
-    # Not cut off: rounding must not cost the last step.
-    return max(int(60.0 * minutes / each + 1e-6), 1)
+def make_take_steps(
+    run_steps: RunSteps,
+    images: Images,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    stop_asked: Callable[[], bool],
+) -> TakeSteps:
+    """Makes the function that takes steps of a run: on other tasks after a rollback."""
+    # Several processes agree on where to stop, between records.
+    stop = stop_asked if jax.process_count() == 1 else None
+
+    @functools.lru_cache(maxsize=1)  # a stream begins anew with its key
+    def change_key(rollbacks: int) -> Key[Array, ""]:
+        changed = key
+        if rollbacks:
+            changed = replicate(jax.random.fold_in(key, rollbacks), mesh)
+        if isinstance(images, TaskStream):
+            images.draw_by(changed)
+        return changed
+
+    def take_steps(state: State, progress: Progress, count: int) -> tuple[State, Info]:
+        changed = change_key(progress.rollbacks)
+        return run_steps(state, changed, progress.step, count, stop=stop)
+
+    return take_steps
 
 
-def seconds_per_step(
+def time_step(
     run_steps: RunSteps,
     state: State,
-    images: Images,
     key: Key[Array, ""],
     *,
     at_most: int,
     at_least: float = _TIMED_SECONDS,
 ) -> float:
-    """What a step takes, of more and more steps on a copy of the state.
+    """Seconds of a step, timed over more and more steps on a copy of the state.
 
     Args:
-      run_steps: from `compiled`, as the rest is for it.
+      run_steps: from `compile_step`, as the rest is for it.
       state: where the steps begin; it is not touched.
-      images: of the steps.
-      key: of all steps.
+      key: PRNG key, folded with the step number.
       at_most: steps of one call.
       at_least: seconds that the timed steps have to take together.
     """
     state = jax.tree.map(jnp.copy, state)
-    state, _ = run_steps(state, images, key, 0, 1)  # the first is slower
+    state, _ = run_steps(state, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
     while seconds < at_least:
         number = 2 * number
         since = time.perf_counter()
         for first in range(0, number, at_most):
-            count = min(at_most, number - first)
-            state, _ = run_steps(state, images, key, first, count)
+            state, _ = run_steps(state, key, first, min(at_most, number - first))
         seconds = time.perf_counter() - since
     return seconds / number
+
+
+def steps_for_minutes(
+    minutes: float,
+    run_steps: RunSteps,
+    state: State,
+    key: Key[Array, ""],
+    *,
+    at_most: int,
+) -> int:
+    """The number of steps that a time holds, as the first process times them."""
+    at_least = min(_TIMED_SECONDS, 6.0 * minutes)
+    seconds = time_step(run_steps, state, key, at_most=at_most, at_least=at_least)
+    return hosts.of_first(count_steps(minutes, seconds))
+
+
+def count_steps(minutes: float, seconds_per_step: float) -> int:
+    """The number of steps that a time holds, at least 1."""
+    # Not cut off: rounding must not cost the last step.
+    return max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)

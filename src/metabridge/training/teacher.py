@@ -5,21 +5,18 @@ import operator
 from pathlib import Path
 
 from metabridge import build
-from metabridge.config import Config, MTLConfig, RFSConfig, with_absolute_paths
+from metabridge.config import ResolvedConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
+from metabridge.learners import variables_of
 from metabridge.runs.folder import RunError, read_config, read_result
-from metabridge.training.scoring import best_variables
+from metabridge.training.scoring import LoadedRun, restore
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 
-# What decides which classes there are, and how large their images.
 _DATA = ("data.dataset", "data.image_size", "data.rotations")
-# What decides how MTL's logits follow from its parameters.
-_HEADS = tuple(
-    f"learner.{name}"
-    for name in ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
-)
-# And which of a fixed set of tasks a head belongs to.
+"""Options that decide which classes there are, and how large their images."""
+_HEADS = ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
+"""Options of a learner that decide how its logits follow from its parameters."""
 _TASKS = (
     "learner.num_tasks",
     "train.seed",
@@ -27,35 +24,35 @@ _TASKS = (
     "train.train_shots",
     "train.train_queries",
 )
+"""Options that decide which of a fixed set of tasks a head belongs to."""
 
 
-def teacher_of(config: Config, dataset: Dataset) -> Variables | None:
-    """What the run named as the teacher has learned; None if none is named.
+def load_teacher(config: ResolvedConfig, dataset: Dataset) -> Variables | None:
+    """The best checkpoint of the run named as the teacher; None if none is named.
 
     Args:
-      config: the resolved configuration of the run that is to be taught.
+      config: the resolved configuration of the student.
       dataset: its data, which is the teacher's too.
 
     Raises:
       ValueError: the folder holds no run of the same learner on the same model and
         classes, or no checkpoint of it.
     """
-    options = config.learner
-    if not isinstance(options, MTLConfig | RFSConfig) or options.teacher is None:
+    named = getattr(config.learner, "teacher", None)
+    if not config.learner.distils or named is None:
         return None
-    folder = expanded(options.teacher)
-    taught = with_absolute_paths(read_config(folder))
+    folder = expanded(named)
+    teacher = with_absolute_paths(read_config(folder))
     if _has_data(folder, dataset):  # perhaps in another place by now
-        taught = dataclasses.replace(
-            taught, data=dataclasses.replace(taught.data, dataset=config.data.dataset)
-        )
-    _check(folder, taught, config)
-    learner = build.learner(taught, dataset)
-    return best_variables(taught, dataset, learner, folder)[0]
+        data = dataclasses.replace(teacher.data, dataset=config.data.dataset)
+        teacher = dataclasses.replace(teacher, data=data)
+    _check(folder, teacher, config)
+    learner = build.learner(teacher, dataset)
+    return variables_of(restore(LoadedRun(folder, teacher, dataset, learner)).state)
 
 
 def _has_data(folder: Path, dataset: Dataset) -> bool:
-    """Whether a run was trained on the images of a dataset, wherever they were."""
+    """Tells whether a run was trained on a dataset, wherever that was."""
     try:
         recorded = read_result(folder)["provenance"]["dataset"]["fingerprint"]
     except (RunError, KeyError, TypeError):
@@ -63,19 +60,22 @@ def _has_data(folder: Path, dataset: Dataset) -> bool:
     return recorded == dataset.fingerprint()
 
 
-def _check(folder: Path, teacher: Config, config: Config) -> None:
+def _check(folder: Path, teacher: ResolvedConfig, config: ResolvedConfig) -> None:
     """Raises RunError naming all that differs between a teacher and its student."""
-    model = [f"model.{field.name}" for field in dataclasses.fields(config.model)]
-    differences = []
-    heads = ()
-    if isinstance(config.learner, MTLConfig) and config.algorithm == teacher.algorithm:
-        heads = _HEADS
-        if config.learner.heads != "class_table":
-            heads += _TASKS
-    for name in ("algorithm", *model, *_DATA, *heads):
-        theirs, ours = map(operator.attrgetter(name), (teacher, config))
-        if theirs != ours:
-            differences.append(f"{name} is {theirs!r} there and {ours!r} here")
+    names = ["algorithm"]
+    names += [f"model.{field.name}" for field in dataclasses.fields(config.model)]
+    names += _DATA
+    if config.algorithm == teacher.algorithm:
+        names += [f"learner.{name}" for name in _HEADS if hasattr(config.learner, name)]
+        names += _TASKS if config.learner.fixed_tasks is not None else ()
+    pairs = [
+        (name, *map(operator.attrgetter(name), (teacher, config))) for name in names
+    ]
+    differences = [
+        f"{name} is {there!r} there and {here!r} here"
+        for name, there, here in pairs
+        if there != here
+    ]
     if differences:
         raise RunError(
             f"`teacher` is {folder}, but a teacher must be a run of the same learner, "

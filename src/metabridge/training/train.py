@@ -1,31 +1,46 @@
-"""Training a learner from a configuration to a result file."""
+"""A run from its configuration to its result: data, learner, loop, scores."""
 
 import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from metabridge.config import Config, resolve, with_steps
+from metabridge import build
+from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
-from metabridge.parallel.mesh import everywhere
+from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.runs.loggers import Logger, Loggers, loggers_of
-from metabridge.training import further, setup
-from metabridge.training.assembly import Parts, parts_of, start_of, step_of
-from metabridge.training.checkpoint.store import Checkpoints
+from metabridge.runs.inputs import (
+    check_shapes,
+    make_keys,
+    resolve_for_data,
+    resolve_with_data,
+    test_shape,
+)
+from metabridge.runs.loggers import Logger, Loggers, find_loggers
+from metabridge.training import further
+from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.guards import disk, preemption
-from metabridge.training.loop import Plan, fit, for_steps
-from metabridge.training.scoring import finish
-from metabridge.training.step import steps_within
+from metabridge.training.loop import fit, restore_or_start
+from metabridge.training.records import Records
+from metabridge.training.scoring import LoadedRun, write_result
+from metabridge.training.step import (
+    compile_step,
+    make_sampler,
+    make_take_steps,
+    place_images,
+    steps_for_minutes,
+)
+from metabridge.training.teacher import load_teacher
 from metabridge.untrusted import expanded
 
 
@@ -45,11 +60,11 @@ def train(
         Default: a new one under ``runs/``.
       resume: go on with the run in `run_dir`; without one there, start it. More steps
         than a finished run had train it further, from its last checkpoint.
-      loggers: who is told the records, too: "wandb", "mlflow" or a `Logger`. One that
-        fails is left out with a warning.
+      loggers: receivers of the records beside the folder: "wandb", "mlflow" or a
+        `Logger`. One that fails is left out with a warning.
 
     Returns:
-      What ``result.json`` in the run folder holds.
+      The contents of ``result.json`` in the run folder.
 
     Raises:
       ValueError: anything wrong with the configuration, the data or the folder, before
@@ -60,96 +75,97 @@ def train(
       Preempted: a signal has asked the run to stop, and it has saved.
     """
     resolve(config)  # raises before anything is read
-    told = Loggers(loggers_of(loggers))
-    place = None if run_dir is None else expanded(run_dir)
+    run_loggers = Loggers(find_loggers(loggers))
+    folder = None if run_dir is None else expanded(run_dir)
     more = False
-    if resume and place is not None and (place / "config.json").is_file():
-        known = setup.resolved(config)
+    if resume and folder is not None and (folder / "config.json").is_file():
+        known = resolve_for_data(config)
         # Only steps that the user gives: a recipe's are no wish to train further.
-        more = config.train.steps is not None and further.is_further(place, known)
-        result = None if more else run_folder.finished(place, known)
+        more = config.train.steps is not None and further.is_further(folder, known)
+        result = None if more else run_folder.finished(folder, known)
         if result is not None:
             return result
-    parts = parts_of(config)
-    place = _folder(parts.config) if place is None else place
-    config = parts.config
+
+    config, dataset = resolve_with_data(config)
+    check_shapes(config, dataset)
+    mesh = choose_mesh(config)
+    learner = build.learner(config, dataset, load_teacher(config, dataset))
+    keys = make_keys(config)
+
+    folder = run_folder.choose(config) if folder is None else folder
     if not more:
-        config = run_folder.check_run(place, config, resume=resume)
-    with run_folder.locked(place):
-        failed = True
-        try:
-            parts = parts._replace(config=config)
-            result = _train(parts, place, told, resume=resume, more=more)
-            failed = False
-            return result
-        finally:
-            told.close(failed=failed)
-            give_back_host_memory()
+        config = run_folder.check_run(folder, config, resume=resume)
+    with run_folder.locked(folder), run_loggers, contextlib.ExitStack() as at_end:
+        at_end.callback(give_back_host_memory)
+        with contextlib.ExitStack() as closing:
+            stop_asked = closing.enter_context(preemption.watched())
+            sampler = make_sampler(config, dataset, keys)
+            images = closing.enter_context(
+                place_images(config, dataset, sampler, keys, mesh)
+            )
+            key = replicate(keys.train, mesh)
+
+            def init() -> State:
+                return replicate(learner.init(keys.init, example_of(dataset)), mesh)
+
+            state = init()
+            disk.check_space(folder / "checkpoints", state)
+            run_steps, costs = compile_step(
+                config, learner, sampler, mesh, state, images, key
+            )
+            minutes, at_most = config.train.minutes, config.train.log_every
+            if minutes is not None and not config.train.steps:
+                steps = steps_for_minutes(
+                    minutes, run_steps, state, key, at_most=at_most
+                )
+                timed = with_steps(config.train, steps)
+                config = dataclasses.replace(config, train=timed)
+
+            hosts.wait("run folder checked")
+            if hosts.is_first():
+                if more:
+                    further.begin(folder, config)
+                run_folder.open_run(folder, config, resume=resume)
+            run_loggers.open(config, folder)
+            hosts.wait("run folder opened")
+
+            checkpoints = Checkpoints(folder / "checkpoints")
+            closing.callback(checkpoints.close)
+            train_state = restore_or_start(checkpoints, state, config.train, mesh)
+            done = train_state.progress.step
+            records = Records(folder, run_loggers, config.train.steps, done)
+            closing.callback(records.close)
+            evaluate = evaluator(
+                learner, dataset, dataset.validation, test_shape(config)
+            )
+            progress = fit(
+                train_state,
+                config,
+                mesh,
+                take_steps=make_take_steps(run_steps, images, key, mesh, stop_asked),
+                validate=lambda variables: evaluate(
+                    variables, keys.validation, config.train.validation_tasks
+                ),
+                restore=lambda: restore_or_start(
+                    checkpoints, init(), config.train, mesh
+                ),
+                checkpoints=checkpoints,
+                records=records,
+                stop_asked=stop_asked,
+            )
+        run = LoadedRun(folder, config, dataset, learner)
+        result = write_result(run, progress, costs)
+        scores = {name: result[name] for name in ("accuracy", "ci95")}
+        run_loggers.log(progress.step, "test", scores)
+        return result
 
 
-def _train(
-    parts: Parts, run_dir: Path, told: Loggers, *, resume: bool, more: bool
-) -> dict[str, Any]:
-    """A run whose configuration, data and folder are checked."""
-    config, dataset, learner, mesh = parts
-    with contextlib.ExitStack() as closing:
-        stopping = closing.enter_context(preemption.watched())
-        start = start_of(parts, closing)
-        keys = start.keys
-        disk.check_space(run_dir / "checkpoints", start.state)
-        step = step_of(parts, start)
-        costs = {
-            "compile_seconds": step.compile_seconds,
-            "step_memory_mb": step.memory_mb,
-        }
-        if config.train.steps is None:
-            minutes = config.train.minutes
-            assert minutes is not None  # `resolve` leaves one of the two
-            timing = step.run_steps, start.state, start.images, start.key
-            steps = steps_within(minutes, *timing, at_most=config.train.log_every)
-            timed = with_steps(config.train, steps)
-            config = dataclasses.replace(config, train=timed)
+def choose_mesh(config: ResolvedConfig) -> Mesh:
+    """The devices that share the tasks of a step.
 
-        def ready(state: State) -> State:
-            """As the compiled step wants it, with a schedule of the right length."""
-            return for_steps(everywhere(state, mesh), config.train, mesh)
-
-        hosts.wait("run folder checked")
-        if hosts.is_first():
-            if more:
-                further.begin(run_dir, config)
-            run_folder.open_run(run_dir, config, resume=resume)
-        told.open(config, run_dir)
-        hosts.wait("run folder opened")
-        checkpoints = Checkpoints(run_dir / "checkpoints")
-        closing.callback(checkpoints.close)
-        plan = Plan(
-            config=config,
-            mesh=mesh,
-            key=start.key,
-            key_validation=keys.validation,
-            run_steps=step.run_steps,
-            images=start.images,
-            validate=evaluator(
-                learner, dataset, dataset.validation, setup.test_shape(config)
-            ),
-            start=lambda: ready(learner.init(keys.init, example_of(dataset))),
-            checkpoints=checkpoints,
-            run_dir=run_dir,
-            stopping=stopping,
-            loggers=told,
-        )
-        progress = fit(plan, ready(start.state))
-    result = finish(config, dataset, learner, progress, run_dir, costs)
-    scored = {k: v for k, v in result.items() if k in ("accuracy", "ci95")}
-    told.log(progress.step, "test", scored)
-    return result
-
-
-def _folder(config: Config) -> Path:
-    if jax.process_count() > 1:
-        raise ValueError(
-            "a run of several processes needs `run_dir`, a folder that all of them "
-            "share: pass --run-dir"
-        )
-    return run_folder.choose(config)
+    Raises:
+      ValueError: they have no arithmetic for the precision, or cannot share the tasks.
+    """
+    build.check_precision(config.model, jax.devices()[0])
+    counts = jax.device_count(), jax.process_count()
+    return mesh_of(build.num_devices(config.train, *counts))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 
 PLATEAU = {"scale": jnp.asarray(0.5)}
 
@@ -25,10 +25,14 @@ def progress(step: int, accuracy: float) -> Progress:
     return Progress(step, 1.5 * step, accuracy, 0.9, 1)
 
 
+def train_state(step: int, accuracy: float) -> TrainState:
+    return TrainState(progress(step, accuracy), state(step), PLATEAU)
+
+
 def filled(folder: Path, *accuracies: float) -> None:
     checkpoints = Checkpoints(folder)
     for number, accuracy in enumerate(accuracies, start=1):
-        checkpoints.save(progress(number, accuracy), state(number), PLATEAU)
+        checkpoints.save(train_state(number, accuracy))
     checkpoints.close()
 
 
@@ -85,12 +89,12 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
 
 def test_between_validations_none_is_the_best(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c")
-    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    checkpoints.save(train_state(1, 0.0), validated=False)
     assert checkpoints.restore(state(0), PLATEAU, best=True) is None
-    checkpoints.save(progress(2, 0.5), state(2), PLATEAU)
-    checkpoints.save(progress(3, 0.25), state(3), PLATEAU)
+    checkpoints.save(train_state(2, 0.5))
+    checkpoints.save(train_state(3, 0.25))
     for step in (4, 5, 6):  # with the accuracy of the validation at step 3
-        checkpoints.save(progress(step, 0.75), state(step), PLATEAU, validated=False)
+        checkpoints.save(train_state(step, 0.75), validated=False)
     checkpoints.close()
     assert kept(tmp_path / "c") == {"2", "5", "6"}
     checkpoints = Checkpoints(tmp_path / "c", read_only=True)
@@ -106,13 +110,13 @@ def test_a_step_that_is_saved_already_stays_and_gets_its_validation(
     tmp_path: Path,
 ) -> None:
     checkpoints = Checkpoints(tmp_path / "c")
-    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
-    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
-    checkpoints.save(progress(1, 0.5), state(1), PLATEAU)
-    checkpoints.save(progress(1, 0.0), state(1), PLATEAU, validated=False)
+    checkpoints.save(train_state(1, 0.0), validated=False)
+    checkpoints.save(train_state(1, 0.0), validated=False)
+    checkpoints.save(train_state(1, 0.5))
+    checkpoints.save(train_state(1, 0.0), validated=False)
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path / "c")
-    checkpoints.save(progress(1, 0.25), state(1), PLATEAU)  # it has one
+    checkpoints.save(train_state(1, 0.25))  # it has one
     best = checkpoints.restore(state(0), PLATEAU, best=True)
     checkpoints.close()
     assert best is not None
@@ -122,8 +126,8 @@ def test_a_step_that_is_saved_already_stays_and_gets_its_validation(
 def test_later_steps_go_when_an_earlier_one_is_saved(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c")
     for step in (2, 4, 6):
-        checkpoints.save(progress(step, step / 8), state(step), PLATEAU)
-    checkpoints.save(progress(5, 0.125), state(5), PLATEAU)
+        checkpoints.save(train_state(step, step / 8))
+    checkpoints.save(train_state(5, 0.125))
     checkpoints.close()
     assert kept(tmp_path / "c") == {"4", "5"}
     checkpoints = Checkpoints(tmp_path / "c", read_only=True)
@@ -141,7 +145,7 @@ def test_what_kills_have_left_is_removed(tmp_path: Path) -> None:
     checkpoints.close()
     assert leftover.is_dir()
     checkpoints = Checkpoints(tmp_path / "c")
-    checkpoints.save(progress(3, 0.5), state(3), PLATEAU)
+    checkpoints.save(train_state(3, 0.5))
     checkpoints.close()
     assert not leftover.exists()
     assert kept(tmp_path / "c") == {"2", "3"}

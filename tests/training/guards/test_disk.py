@@ -84,24 +84,27 @@ import resource, sys
 from pathlib import Path
 import jax, numpy as np
 from metabridge.learners import State
-from metabridge.training.checkpoint.store import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 
 def state(size):
     values = np.random.default_rng(0).normal(size=size).astype(np.float32)
     return State({"w": jax.numpy.asarray(values)}, {}, {}, jax.numpy.asarray(0))
 
+def at(step):
+    return TrainState(Progress(step, 1.0, 0.5, 0.5, 0), state(50_000), {})
+
 folder, last = Path(sys.argv[1]), sys.argv[2]
 checkpoints = Checkpoints(folder)
-checkpoints.save(Progress(100, 1.0, 0.5, 0.5, 0), state(50_000), {})
+checkpoints.save(at(100))
 checkpoints.close()
 checkpoints = Checkpoints(folder)
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 try:
     try:
-        checkpoints.save(Progress(200, 2.0, 0.5, 0.5, 0), state(50_000), {})
+        checkpoints.save(at(200))
         if last == "save":
-            checkpoints.save(Progress(300, 3.0, 0.5, 0.5, 0), state(50_000), {})
+            checkpoints.save(at(300))
     finally:
         checkpoints.close()
 except OSError as error:
@@ -109,7 +112,7 @@ except OSError as error:
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 checkpoints = Checkpoints(folder)
 found = checkpoints.restore(state(50_000), {})
-checkpoints.save(Progress(200, 2.0, 0.5, 0.5, 0), state(50_000), {})
+checkpoints.save(at(200))
 checkpoints.close()
 print(found[0].step, sorted(path.name for path in folder.iterdir()))
 """
@@ -128,9 +131,3 @@ def test_a_disk_that_is_full_while_saving(last: str, tmp_path: Path) -> None:
         "free some space, and run the same command again with --resume"
     )
     assert after == "100 ['100', '200']"
-
-
-def test_errors_fit_on_a_line() -> None:
-    assert disk.shortened(ValueError("a\n b")) == "a b"
-    assert disk.shortened(ValueError()) == "ValueError"
-    assert len(disk.shortened(ValueError("a" * 1000))) < 210

@@ -1,5 +1,8 @@
-"""What stands beside the arrays of a checkpoint, and whether it is what was saved."""
+"""The record beside the arrays of a checkpoint, and digests to check both by."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,32 +10,47 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from metabridge.training.checkpoint.integrity import checksum
-from metabridge.training.guards.disk import shortened
+from metabridge.learners import State
+from metabridge.parallel.mesh import one_copy
+from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
 
 class Progress(NamedTuple):
-    """What the loop itself has to remember."""
+    """Counters of the training loop."""
 
     step: int
     """Steps taken."""
     seconds: float
     """Time spent in training steps."""
     validation_accuracy: float
-    """Of the last validation, in [0, 1]."""
+    """Accuracy of the last validation, in [0, 1]."""
     best_accuracy: float
-    """The best validation so far."""
+    """Accuracy of the best validation so far."""
     validations_since_best: int
     """Validations without progress."""
     rollbacks: int = 0
-    """How often the run went back to a checkpoint because it had diverged."""
+    """Returns to a checkpoint because the run had diverged."""
     usual_loss: float | None = None
-    """See `divergence.check_steps`."""
+    """Running mean of the loss; see `divergence.check_steps`."""
 
 
 START = Progress(0, 0.0, 0.0, 0.0, 0)
-"""Before the first step."""
+"""Progress before the first step."""
+
+
+class TrainState(NamedTuple):
+    """All that a checkpoint holds; the rest of a run follows from it."""
+
+    progress: Progress
+    state: State
+    """State of the learner."""
+    plateau: Any
+    """State of the rule that lowers the learning rate."""
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        return {"state": self.state, "plateau": self.plateau}
 
 
 class DamageError(Exception):
@@ -53,7 +71,7 @@ OUR_ERRORS = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
 
 
 class Record(NamedTuple):
-    """What stands beside the arrays; earlier versions had neither of the last two."""
+    """The record; earlier versions had neither of the last two."""
 
     progress: Progress
     validated: bool
@@ -61,14 +79,12 @@ class Record(NamedTuple):
     parameters: str | None
 
 
-def written(
-    progress: Progress, params: Any, *, validated: bool, digest: str
-) -> dict[str, Any]:
+def make_record(train_state: TrainState, *, validated: bool) -> dict[str, Any]:
     """The JSON values of a record, with a checksum of their own."""
-    values = progress._asdict() | {
+    values = train_state.progress._asdict() | {
         "validated": validated,
-        "digest": digest,
-        "parameters": name_of(shapes_of(params)),
+        "digest": digest(train_state.arrays),
+        "parameters": name_of(shapes_of(train_state.state.params)),
     }
     return values | {"checksum": checksum(values)}
 
@@ -93,12 +109,8 @@ def read(checkpoint: Path) -> Record:
         raise DamageError("its progress is missing", lost=lost) from error
     except (ValueError, AttributeError, TypeError) as error:
         raise DamageError(f"its progress is unreadable, {shortened(error)}") from error
-    return Record(
-        progress,
-        values.get("validated", True),
-        values.get("digest"),
-        values.get("parameters"),
-    )
+    optional = (values.get(name) for name in ("digest", "parameters"))
+    return Record(progress, values.get("validated", True), *optional)
 
 
 def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
@@ -109,8 +121,7 @@ def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     """
     try:
         with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(checkpoint / "state").item_metadata
-        return shapes_of(saved.tree["state"]["params"])
+            return shapes_of(_metadata(reader, checkpoint)["state"]["params"])
     except OUR_ERRORS:
         raise
     except Exception as error:  # of many kinds, some of them None for a tree
@@ -121,14 +132,12 @@ def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
 
 
 def can_be_read(checkpoint: Path) -> bool:
-    """Whether the arrays of a checkpoint can be read as they were saved, in whatever
-    types and shapes."""
+    """Tells whether the arrays can be read in the types and shapes they have."""
     try:
         with ocp.StandardCheckpointer() as reader:
-            saved: Any = reader.metadata(checkpoint / "state").item_metadata
             template = jax.tree.map(
                 lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape),
-                saved.tree,
+                _metadata(reader, checkpoint),
             )
             reader.restore(checkpoint / "state", template)
     except OUR_ERRORS:
@@ -138,19 +147,9 @@ def can_be_read(checkpoint: Path) -> bool:
     return True
 
 
-def check_shapes(
-    checkpoint: Path,
-    stored: dict[str, tuple[int, ...]],
-    wanted: dict[str, tuple[int, ...]],
-) -> None:
-    """Orbax would refuse them, too, but with pages of its own state."""
-    for path in {**wanted, **stored}:
-        if stored.get(path) != wanted.get(path):
-            raise ValueError(
-                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
-                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
-                "they have changed since"
-            )
+def _metadata(reader: ocp.StandardCheckpointer, checkpoint: Path) -> Any:
+    saved: Any = reader.metadata(checkpoint / "state").item_metadata
+    return saved.tree
 
 
 def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -162,3 +161,25 @@ def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
 def name_of(shapes: dict[str, tuple[int, ...]]) -> str:
     """A checksum of shapes, to tell another model from damaged metadata."""
     return checksum({path: list(shape) for path, shape in shapes.items()})
+
+
+def digest(tree: Any) -> str:
+    """BLAKE2b of every leaf's path, dtype, shape and bytes, in hexadecimal.
+
+    It is the same wherever the arrays are. Those spread over several processes are the
+    same on all of them.
+    """
+    hasher = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        array = np.asarray(one_copy(leaf))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        hasher.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+        # As bytes: not all dtypes of JAX have a buffer of their own.
+        hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return hasher.hexdigest()
+
+
+def checksum(values: Mapping[str, Any]) -> str:
+    """BLAKE2b of JSON values, whatever the order of their names."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

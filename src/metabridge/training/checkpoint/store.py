@@ -18,10 +18,9 @@ from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.runs.folder import RunError
 from metabridge.training.checkpoint import record
-from metabridge.training.checkpoint.integrity import digest
-from metabridge.training.checkpoint.record import OUR_ERRORS, DamageError
-from metabridge.training.checkpoint.record import Progress as Progress
+from metabridge.training.checkpoint.record import DamageError, TrainState, digest
 from metabridge.training.guards import disk
+from metabridge.units import shortened
 
 _LOG = logging.getLogger(__name__)
 _NEWEST = 2
@@ -41,37 +40,27 @@ class Checkpoints:
         # Orbax logs every file it touches.
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._folder, self._read_only = folder.absolute(), read_only
-        self._accuracies: dict[int, float] = {}
-        for step in _steps(self._folder):
-            try:
-                found = record.read(self._folder / str(step))
-            except DamageError:
-                continue  # met again if it is to be restored
-            if found.validated:
-                self._accuracies[step] = found.progress.validation_accuracy
-        self._manager = self._opened()
+        # One that is damaged is met again if it is to be restored.
+        self._accuracies = self._read_accuracies({})
+        self._manager = self._open_manager()
         self._writing: int | None = None
         self._failed = False
 
-    def save(
-        self, progress: Progress, state: State, plateau: Any, *, validated: bool = True
-    ) -> None:
+    def save(self, train_state: TrainState, *, validated: bool = True) -> None:
         """Writes a checkpoint in the background; `close` waits for it.
 
         One of the same step that is there already stays, unless only this one has its
         validation. Those of later steps, which a run that went back has left, go.
 
         Args:
-          progress: of the loop.
-          state: of the learner.
-          plateau: of the rule that lowers the learning rate.
-          validated: whether `progress.validation_accuracy` is that of this very state;
-            if not, the checkpoint is never the best one.
+          train_state: what is saved.
+          validated: whether its `validation_accuracy` is that of this very state; if
+            not, the checkpoint is never the best one.
 
         Raises:
           OSError: this one or the one before could not be written.
         """
-        step = progress.step
+        step = train_state.progress.step
         self.wait()
         saved = self._manager.all_steps()
         if step in saved and (step in self._accuracies or not validated):
@@ -81,27 +70,21 @@ class Checkpoints:
                 self._manager.delete(other)
                 self._accuracies.pop(other, None)
         if validated:
-            self._accuracies[step] = progress.validation_accuracy
-        tree = {"state": state, "plateau": plateau}
-        about = record.written(
-            progress, state.params, validated=validated, digest=digest(tree)
+            self._accuracies[step] = train_state.progress.validation_accuracy
+        about = record.make_record(train_state, validated=validated)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(train_state.arrays),
+            progress=ocp.args.JsonSave(about),
         )
         self._writing = step
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(tree),
-                    progress=ocp.args.JsonSave(about),
-                ),
-                force=True,
-            )
+            self._manager.save(step, args=arguments, force=True)
         except Exception as error:
             raise self._failure(error) from error
 
     def restore(
         self, state: State, plateau: Any, *, best: bool = False
-    ) -> tuple[Progress, State, Any] | None:
+    ) -> TrainState | None:
         """The newest good checkpoint, or the best; None if there is none at all.
 
         A damaged one is left out with a warning. Open for writing, it is moved aside,
@@ -118,14 +101,14 @@ class Checkpoints:
         """
         damaged: dict[int, DamageError] = {}
         for step in self._candidates(damaged, best=best):
+            found = None
             try:
                 found = self._read(step, state, plateau)
             except DamageError as error:
-                found, damaged[step] = None, error
+                damaged[step] = error
             if any(hosts.any_of(found is None)):
                 damaged.setdefault(step, DamageError("another process cannot read it"))
                 continue
-            assert found is not None
             self._warn(damaged, step, best=best)
             self._move_aside(damaged)
             return found
@@ -137,8 +120,20 @@ class Checkpoints:
             )
         return None
 
+    def wait(self) -> None:
+        """Returns when everything saved is on the disk.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failure(error) from error
+        self._writing = None
+
     def close(self) -> None:
-        """Waits until everything is on disk.
+        """Waits until everything saved is on the disk, and ends.
 
         Raises:
           OSError: the last checkpoint could not be written.
@@ -149,7 +144,11 @@ class Checkpoints:
             if not self._failed:  # else it was raised already
                 raise self._failure(error) from error
 
-    def _opened(self) -> ocp.CheckpointManager:
+    def _failure(self, error: BaseException) -> OSError:
+        self._failed = True
+        return disk.not_saved(self._folder, self._writing or 0, error)
+
+    def _open_manager(self) -> ocp.CheckpointManager:
         """Orbax's manager; of the checkpoints that are there it reads no content."""
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Retention(self._accuracies),
@@ -160,26 +159,35 @@ class Checkpoints:
         )
         return ocp.CheckpointManager(self._folder, options=options)
 
-    def _candidates(self, damaged: dict[int, DamageError], *, best: bool) -> list[int]:
-        """Steps in the order to try; `damaged` gets those that cannot be ranked."""
-        self.wait()
-        steps = sorted(_steps(self._folder), reverse=True)
-        if not best:
-            return steps
-        ranked = []
-        for step in steps:
+    def _steps(self) -> list[int]:
+        """Steps that have a checkpoint, whatever its state, the newest first."""
+        if not self._folder.is_dir():
+            return []
+        names = (path.name for path in self._folder.iterdir())
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+    def _read_accuracies(self, damaged: dict[int, DamageError]) -> dict[int, float]:
+        """Accuracies of the steps validated; `damaged` gets those without a record."""
+        accuracies = {}
+        for step in self._steps():
             try:
                 found = record.read(self._folder / str(step))
             except DamageError as error:
                 damaged[step] = error
                 continue
             if found.validated:
-                ranked.append((found.progress.validation_accuracy, step))
-        return [step for _, step in sorted(ranked, reverse=True)]
+                accuracies[step] = found.progress.validation_accuracy
+        return accuracies
 
-    def _read(
-        self, step: int, state: State, plateau: Any
-    ) -> tuple[Progress, State, Any]:
+    def _candidates(self, damaged: dict[int, DamageError], *, best: bool) -> list[int]:
+        """Steps in the order to try; `damaged` gets those that cannot be ranked."""
+        self.wait()
+        if not best:
+            return self._steps()
+        accuracies = self._read_accuracies(damaged)
+        return sorted(accuracies, key=lambda s: (accuracies[s], s), reverse=True)
+
+    def _read(self, step: int, state: State, plateau: Any) -> TrainState:
         """A checkpoint, checked.
 
         Raises:
@@ -190,34 +198,29 @@ class Checkpoints:
         found = record.read(checkpoint)
         if found.progress.step != step:
             raise DamageError(f"it is of step {found.progress.step}")
-        tree = {"state": state, "plateau": plateau}
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
         stored = record.stored_shapes(checkpoint)
         if found.parameters not in (None, record.name_of(stored)):
             raise DamageError("the metadata of its arrays is not what was saved")
-        record.check_shapes(checkpoint, stored, record.shapes_of(state.params))
+        _check_shapes(checkpoint, stored, record.shapes_of(state.params))
+        example = TrainState(found.progress, state, plateau).arrays
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, example)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(template))
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(template)),
-            )["state"]
-        except OUR_ERRORS:
+            arrays = self._manager.restore(step, args=arguments)["state"]
+        except record.OUR_ERRORS:
             raise
         except Exception as error:
-            reason = disk.shortened(error).split(" See full")[0]
+            reason = shortened(error).split(" See full")[0]
             raise DamageError(
                 f"its arrays are unreadable, {reason}",
                 lost=not record.can_be_read(checkpoint),
             ) from error
-        if found.digest not in (None, digest(restored)):
+        if found.digest not in (None, digest(arrays)):
             raise DamageError("its arrays are not what was saved", lost=True)
-        return found.progress, restored["state"], restored["plateau"]
+        return TrainState(found.progress, **arrays)
 
     def _warn(self, damaged: dict[int, DamageError], taken: int, *, best: bool) -> None:
-        if not hosts.is_first():
-            return
-        run = self._folder.parent
-        for step in sorted(damaged, reverse=True):
+        for step in sorted(damaged, reverse=True) if hosts.is_first() else ():
             instead = (
                 f"taking that of step {taken}, the best of the others"
                 if best
@@ -225,7 +228,7 @@ class Checkpoints:
             )
             _LOG.warning(
                 "checkpoint %s of %s is damaged (%s): %s",
-                *(step, run, damaged[step], instead),
+                *(step, self._folder.parent, damaged[step], instead),
             )
 
     def _move_aside(self, damaged: dict[int, DamageError]) -> None:
@@ -242,27 +245,26 @@ class Checkpoints:
         hosts.wait("damaged checkpoints")
         for step in damaged:
             self._accuracies.pop(step, None)
-        self._manager = self._opened()
+        self._manager = self._open_manager()
 
-    def wait(self) -> None:
-        """Returns when what was saved is on the disk.
 
-        Raises:
-          OSError: it could not be written.
-        """
-        try:
-            self._manager.wait_until_finished()
-        except Exception as error:
-            raise self._failure(error) from error
-        self._writing = None
-
-    def _failure(self, error: BaseException) -> OSError:
-        self._failed = True
-        return disk.not_saved(self._folder, self._writing or 0, error)
+def _check_shapes(
+    checkpoint: Path,
+    stored: dict[str, tuple[int, ...]],
+    wanted: dict[str, tuple[int, ...]],
+) -> None:
+    """Refuses parameters of other shapes: Orbax does, with pages of its own state."""
+    for path in {**wanted, **stored}:
+        if stored.get(path) != wanted.get(path):
+            raise ValueError(
+                f"{checkpoint} holds {stored.get(path, 'nothing')} for params{path}, "
+                f"but the model and data at hand take {wanted.get(path, 'nothing')}: "
+                "they have changed since"
+            )
 
 
 def _advice(damaged: Iterable[DamageError]) -> str:
-    """What to do where no checkpoint can be used."""
+    """The way out where no checkpoint can be used."""
     if all(error.lost for error in damaged):
         return "put back a copy of one, or remove the run folder to train anew"
     return (
@@ -290,10 +292,3 @@ class _Retention(checkpoint_managers.PreservationPolicy):
         if scored:
             kept.add(max(scored)[1])
         return [checkpoint.step in kept for checkpoint in checkpoints]
-
-
-def _steps(folder: Path) -> list[int]:
-    """Steps that have a checkpoint, whatever its state."""
-    if not folder.is_dir():
-        return []
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]

@@ -1,4 +1,4 @@
-"""Whether a disk has room for the checkpoints of a run, and what is said if not."""
+"""Room on the disk for the checkpoints of a run, and errors where there is none."""
 
 import os
 import shutil
@@ -9,11 +9,12 @@ from typing import Any
 import jax
 
 from metabridge.parallel import hosts
+from metabridge.units import format_bytes, shortened
 
 RETAINED = 3
 """Checkpoints that are kept: the newest two and the best."""
 _METADATA = 1.05
-"""Of a checkpoint, over its arrays; compression makes up for it and more."""
+"""Size of a checkpoint over its arrays; compression makes up for it and more."""
 _RESERVE = 64e6
 """Bytes for records, figures and the result."""
 
@@ -26,7 +27,7 @@ def check_space(folder: Path, tree: Any) -> None:
 
     Args:
       folder: of the checkpoints; it need not exist yet.
-      tree: what a checkpoint holds, for its size.
+      tree: arrays of a checkpoint, for their size.
 
     Raises:
       OSError: too little room, or no permission; what is there and what to change.
@@ -45,51 +46,40 @@ def check_space(folder: Path, tree: Any) -> None:
             "or pass another --run-dir"
         ) from error
     one, needed = checkpoint_bytes(tree)
-    free, held = float(shutil.disk_usage(place).free), _size(folder)
+    free, held = shutil.disk_usage(place).free, _size(folder)
     if free + held < needed:
         raise OSError(
-            f"checkpoints need {_mb(needed)} in {folder} ({RETAINED + 1} of {_mb(one)} "
-            f"and {_mb(_RESERVE)} for the rest), but {_mb(free)} are free there"
-            + (f" and {_mb(held)} theirs already" if held else "")
+            f"checkpoints need {format_bytes(needed)} in {folder} ({RETAINED + 1} of "
+            f"{format_bytes(one)} and {format_bytes(_RESERVE)} for the rest), but "
+            f"{format_bytes(free)} are free there"
+            + (f" and {format_bytes(held)} theirs already" if held else "")
             + ": free some space, or pass a --run-dir on another disk"
         )
 
 
 def checkpoint_bytes(tree: Any) -> tuple[float, float]:
-    """What a checkpoint of a tree takes, and what its whole run does."""
+    """Sizes of a checkpoint of a tree, and of a run with all that it retains."""
     one = _METADATA * sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     return one, (RETAINED + 1) * one + _RESERVE
 
 
 def not_saved(folder: Path, step: int, error: BaseException) -> OSError:
-    """What to raise when a checkpoint could not be written."""
+    """The error for a checkpoint that could not be written."""
     found = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()]
     good = max((number for number in found if number != step), default=None)
     kept = "there is none yet" if good is None else f"the newest good one is {good}"
-    free = float(shutil.disk_usage(folder).free)
+    free = format_bytes(shutil.disk_usage(folder).free)
     return OSError(
         f"checkpoint {step} could not be saved in {folder} ({shortened(error)}); "
-        f"{kept}. {_mb(free)} are free there: free some space, and run "
-        "the same command again with --resume"
+        f"{kept}. {free} are free there: free some space, and run the same command "
+        "again with --resume"
     )
 
 
-def shortened(error: BaseException) -> str:
-    """An error on one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-
-
-_LONGEST = 200
-
-
-def _size(folder: Path) -> float:
+def _size(folder: Path) -> int:
     """Bytes of all files in a folder."""
-    sizes = []
-    for root, _, names in os.walk(folder):
-        sizes += [Path(root, name).lstat().st_size for name in names]
-    return float(sum(sizes))
-
-
-def _mb(size: float) -> str:
-    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
+    return sum(
+        Path(root, name).lstat().st_size
+        for root, _, names in os.walk(folder)
+        for name in names
+    )

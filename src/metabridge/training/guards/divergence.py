@@ -1,40 +1,40 @@
-"""What a run says of its last steps: their means, or that they have diverged.
+"""Metrics of the last steps: their means, or the error that they have diverged.
 
-Steps tell their losses on the device, and the host looks at them once a record; no step
-waits for the host.
+They stay on the device until the host looks at them once a record; no step waits for
+the host.
 """
 
 import numpy as np
 import optax
 
-from metabridge.config import GradientBasedConfig, LearnerConfig
+from metabridge.config import LearnerOptions
 from metabridge.learners import Info
 from metabridge.types import Params
 
 _MEMORY = 0.98
-"""What a loss counts for in the usual one after a step: about fifty steps matter."""
+"""Weight of a loss in the usual one after a step: about fifty steps matter."""
 
 
 class DivergenceError(FloatingPointError):
     """The loss is not finite, or has spiked; the last good checkpoint is kept."""
 
 
-def summary(told: Info) -> dict[str, float]:
+def summary(info: Info) -> dict[str, float]:
     """Means over the steps since the last record, and the largest of what may spike.
 
     Args:
-      told: what these steps told, each field ``[steps]``, on the host.
+      info: metrics of these steps, each field ``[steps]``, on the host.
     """
-    values = {name: np.asarray(value) for name, value in told._asdict().items()}
+    values = {name: np.asarray(value) for name, value in info._asdict().items()}
     means = {name: float(value.mean()) for name, value in values.items()}
     largest = {f"{k}_max": float(values[k].max()) for k in ("loss", "grad_norm")}
     return means | largest
 
 
 def check_steps(
-    told: Info,
+    info: Info,
     before: int,
-    learner: LearnerConfig,
+    learner: LearnerOptions,
     *,
     spike: float | None = None,
     usual: float | None = None,
@@ -42,12 +42,12 @@ def check_steps(
     """Refuses steps that have diverged.
 
     Args:
-      told: as for `summary`.
+      info: metrics of the steps, as for `summary`.
       before: steps taken before these.
       learner: whose options the advice names.
       spike: a loss so many times the usual one has diverged; None for NaN and infinity
         only.
-      usual: what an earlier call returned; None at the start.
+      usual: the result of an earlier call; None at the start.
 
     Returns:
       The usual loss after these steps: their mean, where a step counts a fiftieth less
@@ -57,46 +57,39 @@ def check_steps(
       DivergenceError: a loss or gradient among them is not finite, or a loss spikes;
         the first such step is named.
     """
-    losses, norms = np.asarray(told.loss), np.asarray(told.grad_norm)
+    losses, norms = np.asarray(info.loss), np.asarray(info.grad_norm)
     for number, (loss, norm) in enumerate(zip(losses, norms, strict=True), before + 1):
         if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise DivergenceError(
-                f"loss or gradient is not finite at step {number}; the last checkpoint "
-                f"before it is kept. {_advice(learner)}"
-            )
+            raise _error(f"loss or gradient is not finite at step {number}", learner)
         value = float(loss)
         if usual is None:
             usual = value
         if spike is not None and value > spike * usual:
-            raise DivergenceError(
+            raise _error(
                 f"the loss is {value:.3g} at step {number}, {value / usual:.3g} times "
-                f"the usual {usual:.3g}, and `spike` is {spike:g}; the last checkpoint "
-                f"before it is kept. {_advice(learner)}"
+                f"the usual {usual:.3g}, and `spike` is {spike:g}",
+                learner,
             )
         usual = _MEMORY * usual + (1 - _MEMORY) * value
     return 0.0 if usual is None else usual
 
 
-def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
+def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None:
     """Refuses parameters that are not finite, which must not be saved.
 
     The loss of a step is that before its update, so the last one may have diverged
     unseen. This waits for the device, and is for checkpoints alone.
-
-    Raises:
-      DivergenceError: some are not.
     """
     if not np.isfinite(float(optax.global_norm(params))):
-        raise DivergenceError(
-            f"the parameters are not finite after step {step}; the last checkpoint "
-            f"before it is kept. {_advice(learner)}"
-        )
+        raise _error(f"the parameters are not finite after step {step}", learner)
 
 
-def _advice(learner: LearnerConfig) -> str:
-    if isinstance(learner, GradientBasedConfig):
-        return (
-            f"The inner loop may have diverged: its `inner_lr` is {learner.inner_lr}. "
+def _error(found: str, learner: LearnerOptions) -> DivergenceError:
+    advice = "Lower --learning-rate, pass --max-grad-norm, or look at the inputs"
+    if learner.inner_loop:
+        rate = getattr(learner, "inner_lr", None)
+        advice = (
+            f"The inner loop may have diverged: its `inner_lr` is {getattr(learner, 'inner_lr', '?')}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
         )
-    return "Lower --learning-rate, pass --max-grad-norm, or look at the inputs"
+    return DivergenceError(f"{found}; the last checkpoint before it is kept. {advice}")

@@ -1,12 +1,13 @@
-"""Memory of a compiled training step, compared with what its device has."""
+"""Memory of a compiled training step, compared with that of its device."""
 
 import jax
 
-from metabridge.config import GradientBasedConfig, LearnerConfig
+from metabridge.config import LearnerOptions
 from metabridge.parallel import devices
+from metabridge.units import format_bytes
 
 
-def check_fits(compiled: jax.stages.Compiled, learner: LearnerConfig) -> float:
+def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
     """Refuses a step that the device cannot hold, before it is run.
 
     Args:
@@ -23,29 +24,24 @@ def check_fits(compiled: jax.stages.Compiled, learner: LearnerConfig) -> float:
     there = held + devices.free_bytes()
     if needed > there:
         raise ValueError(
-            f"a training step needs {needed / 1e9:.3g} GB of memory, but there are "
-            f"{there / 1e9:.3g} GB; {_advice(learner)}"
+            f"a training step needs {format_bytes(needed)} of memory, but there are "
+            f"{format_bytes(there)}; {_advice(learner)}"
         )
     return needed / 1e6
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> tuple[int, int]:
-    """What a program needs while it runs, and the part that its arguments have."""
+    """Memory of a program while it runs, and the part that its arguments have."""
     sizes = compiled.memory_analysis()
-    assert sizes is not None  # CPUs, GPUs and TPUs all tell
+    assert sizes is not None  # CPUs, GPUs and TPUs all give them
     held = sizes.argument_size_in_bytes
-    needed = (
-        held
-        + sizes.output_size_in_bytes
-        - sizes.alias_size_in_bytes
-        + sizes.temp_size_in_bytes
-    )
-    return needed, held
+    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return held + results + sizes.temp_size_in_bytes, held
 
 
-def _advice(learner: LearnerConfig) -> str:
+def _advice(learner: LearnerOptions) -> str:
     smaller = ["--tasks-per-step", "--train-queries", "--train-shots"]
-    if isinstance(learner, GradientBasedConfig):
+    if learner.inner_loop:
         smaller.insert(0, "--inner-steps")
     advice = f"lower {', '.join(smaller[:-1])} or {smaller[-1]}"
     rematerialise = getattr(learner, "rematerialise", None) is False

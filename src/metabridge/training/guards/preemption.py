@@ -5,12 +5,12 @@ its launchers also SIGUSR1 (``--signal=USR1@60``). A run then saves and exits wi
 `EXIT_CODE`, which tells whoever started it to start the same command again.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE: int = os.EX_TEMPFAIL
@@ -25,40 +25,16 @@ class Preempted(SystemExit):
         super().__init__(code)
 
 
-@contextmanager
-def watched() -> Iterator[Callable[[], bool]]:
-    """A function that says whether a signal has asked to stop.
+@contextlib.contextmanager
+def watched(
+    effect: Callable[[int], None] = lambda number: None,
+) -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether a signal has asked to stop.
 
-    The second signal of a kind has its usual effect. Outside of the main thread, where
-    Python handles no signals, the answer is always no.
+    The first signal calls `effect` with its number, the second one of a kind has its
+    usual effect. Outside of the main thread, where Python handles no signals, the
+    answer is always no.
     """
-    with _handled(lambda number: None) as asked:
-        yield asked
-
-
-@contextmanager
-def forwarded() -> Iterator[None]:
-    """Hands a signal on to the processes that this one has started.
-
-    Raises:
-      Preempted: at the end, if there was one.
-    """
-
-    def hand_on(number: int) -> None:
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, number)
-
-    with _handled(hand_on) as asked:
-        try:
-            yield
-        finally:
-            if asked():
-                raise Preempted
-
-
-@contextmanager
-def _handled(effect: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
     asked = threading.Event()
     before = {}
 
@@ -78,3 +54,24 @@ def _handled(effect: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def forwarded() -> Iterator[None]:
+    """Hands a signal on to the processes that this one has started.
+
+    Raises:
+      Preempted: at the end, if there was one.
+    """
+
+    def hand_on(number: int) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    with watched(hand_on) as asked:
+        try:
+            yield
+        finally:
+            if asked():
+                raise Preempted

@@ -1,0 +1,70 @@
+"""The objective of joint training: cross-entropy on support and query together.
+
+With unit rows and a learned factor on the logits it is that of a cosine head (Gidaris,
+Komodakis. Dynamic few-shot visual learning without forgetting. CVPR 2018,
+https://arxiv.org/abs/1804.09458).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from metabridge.learners.body import InitHead, Views, merge
+from metabridge.types import Params, Task
+
+Scores = Callable[[Params, Float[Array, "N D"], Task], Float[Array, "N classes"]]
+"""``scores(head, features, task)``: logits of one task's examples."""
+
+LossOf = Callable[[Float[Array, "N classes"], Int[Array, "N"], Task], Float[Array, ""]]
+"""``loss_of(logits, labels, task)``: loss of one task."""
+
+
+def cross_entropy(
+    logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task | None = None
+) -> Float[Array, ""]:
+    """Mean cross-entropy over examples."""
+    del task
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+class Objective(NamedTuple):
+    """The loss of a head on one task's features, which wrappers extend."""
+
+    init_head: InitHead
+    scores: Scores
+    loss_of: LossOf = cross_entropy
+    views: Views | None = None
+    """Further inputs made from those of a task."""
+    views_loss: Callable[[Params, Float[Array, "M D"]], Float[Array, ""]] | None = None
+    """Loss of the head on their features, to be added."""
+
+    def loss(
+        self, head: Params, features: Float[Array, "N D"], task: Task
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Loss and accuracy of one task, support and query merged."""
+        labels = merge(task).labels
+        features, further = jnp.split(features, [len(labels)])
+        logits = self.scores(head, features, task)
+        loss = self.loss_of(logits, labels, task)
+        if self.views_loss is not None:
+            loss = loss + self.views_loss(head, further)
+        right = logits.argmax(-1).astype(jnp.int32) == labels
+        return loss, right.mean(dtype=jnp.float32)
+
+
+def scale_by_parameter(objective: Objective, start: float) -> Objective:
+    """Multiplies the logits by a factor that is learned, as its logarithm."""
+
+    def init_head(key: Key[Array, ""], dimension: int) -> Params:
+        params = objective.init_head(key, dimension)
+        return {**params, "log_scale": jnp.log(jnp.asarray(start, jnp.float32))}
+
+    def scores(
+        head: Params, features: Float[Array, "N D"], task: Task
+    ) -> Float[Array, "N ways"]:
+        return jnp.exp(head["log_scale"]) * objective.scores(head, features, task)
+
+    return objective._replace(init_head=init_head, scores=scores)

@@ -1,0 +1,201 @@
+"""Predictions of runs on the same test tasks, and their features of test classes."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from metabridge import build
+from metabridge.apply.body import with_chosen_weight
+from metabridge.config import ResolvedConfig, with_data_dir
+from metabridge.data import augment, episodes
+from metabridge.data.dataset import Dataset, Split
+from metabridge.evaluation import in_batches
+from metabridge.learners import Learner, variables_of
+from metabridge.report.runs import Run, task_of
+from metabridge.runs import inputs
+from metabridge.training.scoring import LoadedRun, restore
+from metabridge.types import Examples, TaskShape, Variables
+from metabridge.untrusted import shown
+
+SHOWN_CLASSES, SHOWN_IMAGES = 8, 24
+"""Of the picture of the features."""
+_BATCH = 64
+
+
+class Drawn(NamedTuple):
+    """Test tasks, as rows of the test split."""
+
+    classes: Int[np.ndarray, "T ways"]
+    support: Int[np.ndarray, "T ways shots"]
+    query: Int[np.ndarray, "T ways queries"]
+
+
+class Predictions(NamedTuple):
+    """Predictions and features of one run."""
+
+    confidence: Float[np.ndarray, "T ways queries ways"]
+    """Probability of each class of a task, for each of its queries."""
+    features: Float[np.ndarray, "N D"] | None
+    """Of the images of `embedded_rows`; None if the body has none to show."""
+
+
+class Group(NamedTuple):
+    """Runs with the same data and the same test tasks."""
+
+    title: str
+    dataset: Dataset
+    drawn: Drawn
+    members: dict[int, Predictions]
+    """By the run's place in the report."""
+
+
+def predict_groups(
+    runs: Sequence[Run],
+    num_tasks: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[list[Group], list[str]]:
+    """Predict the same test tasks with the checkpoints of all runs that know them.
+
+    Returns:
+      Groups in the order of their first runs; and notes on parts of the page that are
+      missing because data or a checkpoint is not there any more.
+    """
+    sharing: dict[tuple, list[tuple[int, ResolvedConfig]]] = {}
+    for number, run in enumerate(runs):
+        config = with_data_dir(run.config, data_dir)
+        sharing.setdefault(_images_of_tasks(config), []).append((number, config))
+    groups: list[Group] = []
+    notes: list[str] = []
+    for members in sharing.values():
+        first, config = members[0]
+        title, found = task_of(runs[first]), {}
+        try:
+            dataset = inputs.load_data(config)
+            inputs.check_shapes(config, dataset)
+        except (ValueError, OSError, ImportError) as error:
+            notes.append(f"No example tasks of {title}: {shown(error)}")
+            continue
+        drawn = draw(config, dataset.test, num_tasks)
+        for number, config in members:
+            run = runs[number]
+            tell(f"{run.name}: {num_tasks} test tasks")
+            try:
+                found[number] = predict(run, config, dataset, drawn)
+            except (ValueError, OSError) as error:
+                notes.append(f"No example tasks of the run {run.name}: {shown(error)}")
+        if found:
+            groups.append(Group(title, dataset, drawn, found))
+    return groups, notes
+
+
+def _images_of_tasks(config: ResolvedConfig) -> tuple:
+    """The options that decide the images of test tasks."""
+    data, shape = config.data, config.evaluation
+    return (
+        data.dataset, data.data_dir, data.image_size, data.skip_corrupt,
+        data.background, data.white_level, data.max_pixels,
+        shape.ways, shape.shots, shape.queries, shape.evaluation_seed,
+    )  # fmt: skip
+
+
+def draw(config: ResolvedConfig, split: Split, num_tasks: int) -> Drawn:
+    """Tasks of the shape and the seed that a run is tested with."""
+    shape, key = inputs.test_shape(config), inputs.make_keys(config).test
+    index, largest = episodes.class_index(split), int(split.images_per_class.max())
+
+    def one(key: Key[Array, ""]) -> episodes.Episode:
+        return episodes.sample_episode(key, index, shape, max_size=largest)
+
+    drawn = jax.jit(jax.vmap(one))(jax.random.split(key, num_tasks))
+    return Drawn(*map(np.asarray, (drawn.classes, drawn.support, drawn.query)))
+
+
+def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "N"]]:
+    """Classes spread over the split, ascending, and rows of their first images."""
+    count = min(SHOWN_CLASSES, split.num_classes)
+    classes = np.linspace(0, split.num_classes - 1, count).round().astype(np.int64)
+    rows = [np.flatnonzero(split.labels == c)[:SHOWN_IMAGES] for c in classes]
+    return classes, np.concatenate(rows)
+
+
+def predict(
+    run: Run, config: ResolvedConfig, dataset: Dataset, drawn: Drawn
+) -> Predictions:
+    """Predict tasks of a dataset with the best checkpoint of a run.
+
+    Its `config` names the place where the data are now.
+
+    Raises:
+      RunError: there is no checkpoint, or it is damaged.
+    """
+    config = with_chosen_weight(config, run.result)
+    learner = build.learner(config, dataset)
+    loaded = LoadedRun(run.folder, config, dataset, learner)
+    variables = variables_of(restore(loaded).state)
+    shape = inputs.test_shape(config)
+    return Predictions(
+        _confidences(learner, variables, dataset, shape, drawn),
+        _features(learner, variables, dataset),
+    )
+
+
+def _confidences(
+    learner: Learner,
+    variables: Variables,
+    dataset: Dataset,
+    shape: TaskShape,
+    drawn: Drawn,
+) -> Float[np.ndarray, "T ways queries ways"]:
+    labels = episodes.labels(shape.ways, shape.shots)
+
+    @jax.jit
+    def confidence(
+        variables: Variables,
+        support: UInt8[Array, "S H W c"],
+        query: UInt8[Array, "Q H W c"],
+    ) -> Float[Array, "Q ways"]:
+        examples = Examples(_normalised(support, dataset), labels)
+        adapted = learner.adapt(variables, examples, ways=shape.ways)
+        scores = learner.logits(adapted, _normalised(query, dataset))
+        return jax.nn.softmax(scores.astype(jnp.float32))
+
+    def images(rows: Int[np.ndarray, "ways n"]) -> UInt8[Array, "N H W c"]:
+        return jnp.asarray(np.asarray(dataset.test.images[rows.reshape(-1)]))
+
+    found = [
+        confidence(variables, images(support), images(query))
+        for support, query in zip(drawn.support, drawn.query, strict=True)
+    ]
+    return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)
+
+
+def _features(
+    learner: Learner, variables: Variables, dataset: Dataset
+) -> Float[np.ndarray, "N D"] | None:
+    embed = learner.embed
+    if embed is None and learner.frozen_body is not None:
+        embed = learner.frozen_body.embed
+    if embed is None:
+        return None
+
+    @jax.jit
+    def features(
+        variables: Variables, images: UInt8[Array, "N H W c"]
+    ) -> Float[Array, "N D"]:
+        return embed(variables, _normalised(images, dataset)).astype(jnp.float32)
+
+    rows = np.asarray(dataset.test.images[embedded_rows(dataset.test)[1]])
+    return np.asarray(in_batches(lambda part: features(variables, part), rows, _BATCH))
+
+
+def _normalised(
+    images: UInt8[Array, "N H W c"], dataset: Dataset
+) -> Float[Array, "N H W c"]:
+    return augment.normalise(images, dataset.mean, dataset.std)

@@ -1,0 +1,138 @@
+"""Inputs of a run from its configuration: data, task shapes and PRNG keys."""
+
+import dataclasses
+import os
+
+import jax
+from jaxtyping import Array, Key
+
+from metabridge.config import (
+    FOLDER,
+    Config,
+    DataConfig,
+    ResolvedConfig,
+    ResolvedTrain,
+    resolve,
+    with_data_dir,
+)
+from metabridge.data import episodes
+from metabridge.data.dataset import Dataset
+from metabridge.data.registry import load_dataset
+from metabridge.registry import BODIES
+from metabridge.types import TaskShape
+
+_NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """PRNG keys of all that is random in a run, from its two seeds."""
+
+    init: Key[Array, ""]
+    train: Key[Array, ""]
+    tasks: Key[Array, ""]
+    validation: Key[Array, ""]
+    test: Key[Array, ""]
+
+
+def make_keys(config: ResolvedConfig) -> Keys:
+    key_init, key_train, key_tasks = jax.random.split(
+        jax.random.key(config.train.seed), 3
+    )
+    key_validation, key_test = jax.random.split(
+        jax.random.key(config.evaluation.evaluation_seed)
+    )
+    return Keys(key_init, key_train, key_tasks, key_validation, key_test)
+
+
+def train_shape(config: ResolvedTrain) -> TaskShape:
+    return TaskShape(config.train_ways, config.train_shots, config.train_queries)
+
+
+def test_shape(config: ResolvedConfig) -> TaskShape:
+    evaluation = config.evaluation
+    return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
+
+
+def load_data(config: ResolvedConfig) -> Dataset:
+    """The dataset of a configuration."""
+    given = {
+        field.name: getattr(config.data, field.name)
+        for field in dataclasses.fields(config.data)
+        if field.name not in _NOT_OF_LOADING
+    }
+    defaults = dataclasses.asdict(DataConfig())
+    changed = {name: v for name, v in given.items() if v != defaults[name]}
+    return load_dataset(config.data.dataset, **changed)
+
+
+def load_data_of_run(
+    config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
+) -> tuple[ResolvedConfig, Dataset]:
+    """The data of an earlier run, and its configuration with the place of the data.
+
+    Args:
+      config: of the run.
+      data_dir: where its data is now; see `with_data_dir`. None: as recorded.
+
+    Raises:
+      ValueError: as `load_dataset`.
+      FileNotFoundError: the data is not there.
+    """
+    config = with_data_dir(config, data_dir)
+    try:
+        return config, load_data(config)
+    except FileNotFoundError as error:
+        if data_dir is not None:
+            raise
+        raise FileNotFoundError(
+            f"the data of the run is not where it was: {error}. If it has moved, pass "
+            "`data_dir` (--data-dir)"
+        ) from error
+
+
+def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
+    """Resolves a configuration for its dataset, and loads that."""
+    dataset = load_data(resolve(config))
+    return resolve(config, classes=dataset.train.num_classes), dataset
+
+
+def resolve_for_data(config: Config) -> ResolvedConfig:
+    """Resolves a configuration for its dataset, loaded only if that matters.
+
+    It does for the user's own images, of which there may be fewer classes than a
+    training task has by default.
+    """
+    found = resolve(config)
+    if found.data.dataset.startswith(FOLDER) and found != resolve(config, classes=2):
+        return resolve_with_data(config)[0]
+    return found
+
+
+def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
+    """Refuses a dataset whose splits hold no tasks of the shapes asked for."""
+    name = config.data.dataset
+    episodes.check_shape(
+        train_shape(config.train),
+        dataset.train,
+        what=f"split 'train' of {name!r}",
+        rotations=config.data.rotations,
+        prefix="train_",
+    )
+    for split_name in ("validation", "test"):
+        episodes.check_shape(
+            test_shape(config),
+            getattr(dataset, split_name),
+            what=f"split {split_name!r} of {name!r}",
+        )
+    height, width, _ = dataset.image_shape
+    least = BODIES.find(config.model.model).traits.min_side
+    if min(height, width) < least:
+        raise ValueError(
+            f"{config.model.model} needs {least}x{least} pixels at least, but {name!r} "
+            f"has {height}x{width}; pass --image-size"
+        )
+    turns = getattr(config.learner, "rotation_weight", 0.0) > 0
+    if (config.data.rotations or turns) and height != width:
+        name = "rotations" if config.data.rotations else "rotation_weight"
+        raise ValueError(f"`{name}` needs square images, not {height}x{width}")
