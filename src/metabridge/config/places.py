@@ -45,8 +45,9 @@ def with_absolute_paths(config: _Config) -> _Config:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """An absolute path without ``~`` and ``..``; links stay, but for those before
-    ``..``, which decide what that is.
+    """An absolute path without ``~`` and ``..``.
+
+    Links stay, but for those before ``..``, which decide what that is.
     """
     found = expanded(path).absolute()
     return found.resolve() if ".." in found.parts else found

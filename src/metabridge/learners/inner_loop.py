@@ -105,8 +105,9 @@ def check(loop: InnerLoop) -> None:
 
 
 def init_rates(loop: InnerLoop, params: Params) -> Params | None:
-    """Makes learned rates, ``[steps]`` or shaped as the adapted part of one task's
-    `params`; None if the rate is fixed.
+    """Make learned rates; None if the rate is fixed.
+
+    They are ``[steps]``, or shaped as the adapted part of one task's `params`.
     """
     if loop.rates == "fixed":
         return None

@@ -55,8 +55,9 @@ def inference_conv(
     padding: Any = "SAME",
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """Convolves for inference: differentiable in forward mode too, but no faster in
-    reverse mode than JAX makes it.
+    """Convolve for inference.
+
+    Differentiable in forward mode too, but no faster in reverse mode than JAX makes it.
     """
     if _is_ours(window_strides, padding, kernel, kw):
         return _same(inputs, kernel)
@@ -87,8 +88,9 @@ def kernel_gradient(
     cotangent: Float[Array, "N H W E"],
     example: Float[Array, "a b D E"],
 ) -> Float[Array, "a b D E"]:
-    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel, of which
-    `example` has the shape.
+    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel.
+
+    `example` has the shape of the kernel.
     """
     count, height, width, _ = inputs.shape
     if _by_winograd(inputs, example):
@@ -153,7 +155,9 @@ def _by_winograd(
 def _is_ours(
     strides: Any, padding: Any, kernel: Float[Array, "a b D E"], options: dict[str, Any]
 ) -> bool:
-    """Keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
+    """Tell whether a convolution is one of those computed here.
+
+    It keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
     group.
     """
     numbers = options.get("dimension_numbers")

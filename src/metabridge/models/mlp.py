@@ -60,7 +60,8 @@ class MLP(nn.Module):
     def __call__(
         self, inputs: Float[Array, "N *X"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Computes features ``[N, width]`` of inputs of any shape, which are flattened;
+        """Compute features ``[N, width]`` of inputs of any shape, which are flattened.
+
         `train`, which other bodies need, changes nothing.
         """
         del train

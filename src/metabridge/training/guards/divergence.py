@@ -89,7 +89,7 @@ def _error(found: str, learner: LearnerOptions) -> DivergenceError:
     if learner.inner_loop:
         rate = getattr(learner, "inner_lr", None)
         advice = (
-            f"The inner loop may have diverged: its `inner_lr` is {getattr(learner, 'inner_lr', '?')}. "
+            f"The inner loop may have diverged: its `inner_lr` is {rate}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
         )
     return DivergenceError(f"{found}; the last checkpoint before it is kept. {advice}")
