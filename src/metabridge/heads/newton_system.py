@@ -86,7 +86,8 @@ def free_solve(
 ) -> tuple[Float[Array, "S ways"], Float[Array, "S"]]:
     """Solve ``K a_k + v = right_k`` among the free entries of all classes k.
 
-    The other entries of a_k are 0, and ``sum_k a_k = -excess``. By iterative refinement: the factors are those of K and a little more.
+    The other entries of a_k are 0, and ``sum_k a_k = -excess``. By iterative
+    refinement: the factors are those of K and a little more.
 
     Returns:
       a ``[S, ways]`` and v ``[S]``.

@@ -70,7 +70,7 @@ class Conv4R2D2(nn.Module):
     ) -> Float[Array, "N D"]:
         """Compute features as `Conv4` does: 8,192 of 32x32 pixels.
 
-        They are ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]``.
+        ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]`` in all.
         """
         x, maps = images, []
         for width in self.widths:
