@@ -24,12 +24,7 @@ _QUERIES_SHOWN = 8
 
 
 def learning_curves(run_dir: Path, output: Path) -> None:
-    """Training loss by step, and training and validation accuracy by time.
-
-    Args:
-      run_dir: a run folder with ``config.json`` and ``metrics.jsonl``.
-      output: the picture to write, its format by its ending.
-    """
+    """Training loss by step, and training and validation accuracy by time."""
     records = list(read_metrics(run_dir, "train"))
     validations = list(read_metrics(run_dir, "validation"))
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -78,16 +73,7 @@ def test_task(
     key: Key[Array, ""],
     output: Path,
 ) -> None:
-    """One test task: support, queries, and what the adapted learner says of them.
-
-    Args:
-      learner: adapts to the support.
-      variables: what it has learned.
-      dataset: the task is drawn from its test split.
-      shape: ways, shots and queries.
-      key: settles the task.
-      output: the picture to write.
-    """
+    """One test task: support, queries, and the predictions of the adapted learner."""
     split = dataset.test
     drawn = episodes.sample_episode(
         key,

@@ -21,6 +21,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner, MovingBody
 from metabridge.learners.body import make_embed
 from metabridge.learners.episodic import check_positive
+from metabridge.learners.losses import cross_entropy
 from metabridge.types import Examples, Params, Variables
 
 
@@ -79,9 +80,7 @@ def finetune(
 
         def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
             scores = logits(Tuned(*trained, variables["batch_stats"]), inputs)
-            return optax.softmax_cross_entropy_with_integer_labels(
-                scores, labels
-            ).mean()
+            return cross_entropy(scores, labels)
 
         def step(carry: Any, _: None) -> tuple[Any, None]:
             trained, state = carry

@@ -69,8 +69,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
       The configuration, with the steps that were timed when its run started.
 
     Raises:
-      RunError: the folder holds a run and `resume` is false; or it is true and the
-        run has another configuration, the differences being named.
+      RunError: it holds a run and is not to `resume`, or one of another configuration.
     """
     if not (folder / "config.json").exists():
         if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
@@ -122,11 +121,7 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_run(folder: Path, config: Config, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume.
-
-    Raises:
-      RunError: the folder cannot serve, as `check_run` says.
-    """
+    """Makes the folder of a new run, or checks that of one to resume."""
     check_run(folder, config, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():

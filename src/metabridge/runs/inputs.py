@@ -62,12 +62,7 @@ def load_data_of_run(
 ) -> tuple[Config, Dataset]:
     """The data of an earlier run, and its configuration with the place of the data.
 
-    Args:
-      config: of the run.
-      data_dir: where its data is now; see `with_data_dir`. None: as recorded.
-
     Raises:
-      ValueError: as `load_dataset`.
       FileNotFoundError: the data is not there.
     """
     config = with_data_dir(config, data_dir)

@@ -33,9 +33,6 @@ def dry_run(config: Config) -> dict[str, Any]:
 
     Nothing is written but the dataset's cache, if that is not there yet.
 
-    Args:
-      config: what would be run.
-
     Returns:
       ``"config"``, resolved; counts, times in seconds and sizes in megabytes.
 
@@ -54,10 +51,9 @@ def dry_run(config: Config) -> dict[str, Any]:
         run_steps, costs = compile_step(
             config, learner, sampler, mesh, state, images, key
         )
-        at_most = config.train.log_every
-        seconds = time_step(run_steps, state, key, at_most=at_most)
+        seconds = time_step(run_steps, state, key, at_most=config.train.log_every)
     give_back_host_memory()
-    if config.train.steps is None:
+    if not config.train.steps:
         steps = count_steps(config.train.minutes, seconds)
         config = dataclasses.replace(config, train=with_steps(config.train, steps))
     checkpoint, needed = disk.checkpoint_bytes(state)

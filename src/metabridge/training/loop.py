@@ -46,16 +46,8 @@ def fit(
 ) -> Progress:
     """Trains to the last step, or until validation no longer improves.
 
-    Args:
-      train_state: where the run stands; donated to the first step.
-      config: of the run.
-      mesh: devices of the state.
-      take_steps: takes a few steps.
-      validate: scores what was learned.
-      restore: the newest checkpoint, or the start, to go back to after divergence.
-      checkpoints: of the run.
-      records: of the run.
-      stop_asked: tells whether a signal has asked to stop.
+    The state is donated to the first step. After divergence `restore` gives the newest
+    checkpoint, or the start. `stop_asked` tells whether a signal has asked to stop.
 
     Raises:
       DivergenceError: the run diverged and no rollback was left.

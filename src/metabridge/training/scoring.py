@@ -49,13 +49,7 @@ def load_run(
     evaluation: Mapping[str, Any] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> LoadedRun:
-    """Loads the configuration, data and learner of a run.
-
-    Args:
-      run_dir: folder of the run.
-      evaluation: fields of `EvaluationConfig` that differ from the run's.
-      data_dir: where the dataset is, if not where the run found it; of
-        ``folder:PATH`` the folder of images.
+    """Loads the configuration, data and learner of a run; see `evaluate_run`.
 
     Raises:
       ValueError: no run there, or tasks that the data does not hold.
@@ -133,13 +127,7 @@ def write_result(
 ) -> dict[str, Any]:
     """Scores the best checkpoint on the test tasks; writes result and figures.
 
-    Args:
-      run: that was trained.
-      progress: at the end of training.
-      costs: further numbers for the result.
-
-    Returns:
-      The result, and the folder.
+    `progress` is that at the end of training; `costs` are further numbers.
     """
     folder, config, dataset, _ = run
     best = restore(run)

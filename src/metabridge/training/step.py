@@ -154,21 +154,11 @@ def compile_step(
     *,
     on_device: bool | None = None,
 ) -> tuple[RunSteps, dict[str, float]]:
-    """Compiles the steps of a run; of state and key only shape and placement matter.
+    """Compiles the steps of a run, and measures their costs in time and memory.
 
-    Args:
-      config: of the run; its `log_every` is the most steps of one call.
-      learner: whose step it is.
-      sampler: of its tasks.
-      mesh: devices that share them.
-      state: as it will be trained.
-      images: of the training split.
-      key: PRNG key, folded with the step number.
-      on_device: loop over the steps of a call on the device. Default: unless on a CPU
-        or streamed.
-
-    Returns:
-      ``(run_steps, costs)``, the costs in time and memory.
+    One call takes `log_every` steps at most. Of state and key only shape and placement
+    matter. `on_device` loops over the steps of a call on the device; that is the
+    default unless on a CPU or streamed.
 
     Raises:
       ValueError: a step needs more memory than its device has.
@@ -285,14 +275,9 @@ def time_step(
     at_most: int,
     at_least: float = _TIMED_SECONDS,
 ) -> float:
-    """Seconds of a step, timed over more and more steps on a copy of the state.
+    """Times a step, over more and more steps until they take `at_least` seconds.
 
-    Args:
-      run_steps: from `compile_step`, as the rest is for it.
-      state: where the steps begin; it is not touched.
-      key: PRNG key, folded with the step number.
-      at_most: steps of one call.
-      at_least: seconds that the timed steps have to take together.
+    A call takes `at_most` steps, on a copy of the state.
     """
     state = jax.tree.map(jnp.copy, state)
     state, _ = run_steps(state, key, 0, 1)  # the first is slower

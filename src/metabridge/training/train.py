@@ -113,7 +113,7 @@ def train(
             run_steps, costs = compile_step(
                 config, learner, sampler, mesh, state, images, key
             )
-            if config.train.steps is None:
+            if not config.train.steps:
                 steps = steps_for_minutes(config.train, run_steps, state, key)
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)

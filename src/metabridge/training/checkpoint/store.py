@@ -52,10 +52,8 @@ class Checkpoints:
         One of the same step that is there already stays, unless only this one has its
         validation. Those of later steps, which a run that went back has left, go.
 
-        Args:
-          train_state: what is saved.
-          validated: whether its `validation_accuracy` is that of this very state; if
-            not, the checkpoint is never the best one.
+        One whose `validation_accuracy` is not that of this very state is not
+        `validated`, and never the best.
 
         Raises:
           OSError: this one or the one before could not be written.
@@ -87,13 +85,9 @@ class Checkpoints:
     ) -> TrainState | None:
         """The newest good checkpoint, or the best; None if there is none at all.
 
-        A damaged one is left out with a warning. Open for writing, it is moved aside,
-        so that its step can be saved again.
-
-        Args:
-          state: an example of the structure, shapes and placement to restore.
-          plateau: likewise.
-          best: take the one of the highest validation accuracy.
+        State and plateau are examples of the structure, shapes and placement. A damaged
+        checkpoint is left out with a warning. Open for writing, it is moved aside, so
+        that its step can be saved again.
 
         Raises:
           ValueError: it holds parameters of other shapes, the first of which is named.
