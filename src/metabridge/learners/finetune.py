@@ -48,13 +48,8 @@ def finetune(
     Adam follows the cross-entropy of the whole support. Batch normalisation keeps the
     running statistics, so that no example depends on another. Training is as it was.
 
-    Args:
-      learner: anything whose ``params["body"]`` are those of `model`.
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      num_steps: gradient steps; at least 0, with which this is the nearest class mean
-        by cosine.
-      learning_rate: Adam's; positive.
-      logit_scale: factor on the logits (an inverse temperature); positive.
+    `model` is the body of the learner. With 0 steps this is the nearest class mean by
+    cosine. `logit_scale` is a factor on the logits (an inverse temperature).
 
     Raises:
       ValueError: an option out of range.

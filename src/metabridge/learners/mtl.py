@@ -135,11 +135,9 @@ def class_table(num_classes: int, *, init_scale: float = 1.0) -> TrainingHeads:
 
     The paper's practical algorithm: classes that meet in many tasks share one row.
 
-    Args:
-      num_classes: rows of the table; with rotations, four times the classes.
-      init_scale: of the rows, which are uniform in ``+-init_scale / sqrt(D)``. The
-        published code has ``sqrt(num_classes / ways)``, which stalls learning on
-        Omniglot's hundreds of classes.
+    Rows are uniform in ``+-init_scale / sqrt(D)``. The published code's `init_scale` is
+    ``sqrt(num_classes / ways)``, which stalls learning on Omniglot's hundreds of
+    classes.
     """
 
     def init(key: Key[Array, ""], dimension: int) -> Params:
@@ -159,12 +157,9 @@ def task_heads(
 ) -> TrainingHeads:
     """A head per task over a fixed set of training tasks: the paper's formulation.
 
-    Args:
-      num_tasks: tasks in the set; the `task_id` of a batch names those it holds.
-      ways: classes of a task.
-      shared_init: start all heads alike, as the closeness theorem has it, or draw
-        each on its own.
-      init_scale: of the rows, which are uniform in ``+-init_scale / sqrt(D)``.
+    The `task_id` of a batch names the tasks that it holds. All heads start alike, as
+    the closeness theorem has it, or with `shared_init` false each on its own; see
+    `class_table` for `init_scale`.
     """
 
     def init(key: Key[Array, ""], dimension: int) -> Params:

@@ -10,7 +10,7 @@ and inside of ``f``, which sees the tasks of its device, `mean` is ``lax.pmean``
 mesh covers the devices of all hosts: one call serves one device and many machines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -37,7 +37,7 @@ def local_mesh() -> Mesh:
     return _mesh(jax.local_devices())
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def _mesh(devices: Sequence[Any]) -> Mesh:
     return Mesh(np.asarray(devices), (_AXIS,), axis_types=(AxisType.Auto,))
 
 

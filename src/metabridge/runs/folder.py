@@ -36,11 +36,7 @@ class RunError(ValueError):
 
 
 def choose(config: Config) -> Path:
-    """A folder under ``runs/`` named for the run, with a number if it is taken.
-
-    Raises:
-      ValueError: several processes, each of which would choose its own.
-    """
+    """A folder under ``runs/`` named for the run, with a number if it is taken."""
     if jax.process_count() > 1:
         raise ValueError(
             "a run of several processes needs `run_dir`, a folder that all of them "
@@ -176,11 +172,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def finished(folder: Path, config: Config) -> dict[str, Any] | None:
-    """The result of a finished run, with its folder; None if it is not finished.
-
-    Raises:
-      RunError: the run has another configuration.
-    """
+    """The result of a finished run, with its folder; None if it is not finished."""
     if not (folder / "result.json").is_file():
         return None
     check_run(folder, config, resume=True)
@@ -191,11 +183,7 @@ def finished(folder: Path, config: Config) -> dict[str, Any] | None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The contents of ``result.json`` of a finished run.
-
-    Raises:
-      RunError: there is none, or it is damaged.
-    """
+    """The contents of ``result.json`` of a finished run."""
     path = folder / "result.json"
     if not path.is_file():
         raise RunError(f"{folder} holds no result yet: finish it with --resume")
@@ -209,11 +197,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> Config:
-    """The configuration of a run.
-
-    Raises:
-      RunError: no run there, or its configuration is damaged.
-    """
+    """The configuration of a run."""
     path = folder / "config.json"
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")

@@ -60,11 +60,7 @@ def load_data(config: Config) -> Dataset:
 def load_data_of_run(
     config: Config, data_dir: str | os.PathLike[str] | None
 ) -> tuple[Config, Dataset]:
-    """The data of an earlier run, and its configuration with the place of the data.
-
-    Raises:
-      FileNotFoundError: the data is not there.
-    """
+    """The data of an earlier run, and its configuration with the place of the data."""
     config = with_data_dir(config, data_dir)
     try:
         return config, load_data(config)

@@ -184,15 +184,8 @@ def _source(images: Images, number: int) -> episodes.ImageBank | episodes.TaskIm
     return images.step(number) if isinstance(images, TaskStream) else images
 
 
-def _run_each(
-    step: jax.stages.Compiled,
-    images: Images,
-    state: State,
-    key: Key[Array, ""],
-    first: int,
-    count: int,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[State, Info]:
+def _run_each(step, images, state, key, first, count, stop=None) -> tuple[State, Info]:
+    """`RunSteps`, a call of `step` each."""
     # An accelerator computes one step while the next one is sent to it. The virtual
     # devices of a CPU lack the threads for two at once, and would wait for ever.
     ahead = 1 if jax.default_backend() == "cpu" else 2
@@ -207,16 +200,9 @@ def _run_each(
     return state, jax.tree.map(lambda *values: np.stack(values), *on_host)
 
 
-def _run_loop(
-    loop: jax.stages.Compiled,
-    images: Images,
-    state: State,
-    key: Key[Array, ""],
-    first: int,
-    count: int,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[State, Info]:
-    del stop  # it is looked at between calls
+def _run_loop(loop, images, state, key, first, count, stop=None) -> tuple[State, Info]:
+    """`RunSteps` in one call of `loop`; `stop` is looked at between calls."""
+    del stop
     state, infos = loop(state, images, key, np.int32(first), np.int32(count))
     return state, jax.tree.map(lambda v: v[:count], jax.device_get(infos))
 
@@ -268,17 +254,12 @@ def make_take_steps(
 
 
 def time_step(
-    run_steps: RunSteps,
-    state: State,
-    key: Key[Array, ""],
-    *,
-    at_most: int,
-    at_least: float = _TIMED_SECONDS,
+    train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
 ) -> float:
-    """Times a step, over more and more steps until they take `at_least` seconds.
-
-    A call takes `at_most` steps, on a copy of the state.
-    """
+    """Seconds of a step: of more and more, on a copy of the state, until they last."""
+    at_most, at_least = train.log_every, _TIMED_SECONDS
+    if train.minutes is not None:
+        at_least = min(at_least, 6.0 * train.minutes)
     state = jax.tree.map(jnp.copy, state)
     state, _ = run_steps(state, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
@@ -295,10 +276,7 @@ def steps_for_minutes(
     train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
 ) -> int:
     """The number of steps that `minutes` hold, as the first process times them."""
-    at_least = min(_TIMED_SECONDS, 6.0 * train.minutes)
-    seconds = time_step(
-        run_steps, state, key, at_most=train.log_every, at_least=at_least
-    )
+    seconds = time_step(train, run_steps, state, key)
     return hosts.of_first(count_steps(train.minutes, seconds))
 
 

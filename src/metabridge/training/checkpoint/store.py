@@ -115,11 +115,7 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Returns when everything saved is on the disk.
-
-        Raises:
-          OSError: it could not be written.
-        """
+        """Returns when everything saved is on the disk."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -127,11 +123,7 @@ class Checkpoints:
         self._writing = None
 
     def close(self) -> None:
-        """Waits until everything saved is on the disk, and ends.
-
-        Raises:
-          OSError: the last checkpoint could not be written.
-        """
+        """Waits until everything saved is on the disk, and ends."""
         try:
             self._manager.close()
         except Exception as error:
@@ -182,12 +174,7 @@ class Checkpoints:
         return sorted(accuracies, key=lambda s: (accuracies[s], s), reverse=True)
 
     def _read(self, step: int, state: State, plateau: Any) -> TrainState:
-        """A checkpoint, checked.
-
-        Raises:
-          DamageError: it is not what was saved.
-          ValueError: it is, but of another model.
-        """
+        """A checkpoint, checked."""
         checkpoint = self._folder / str(step)
         found = record.read(checkpoint)
         if found.progress.step != step:
