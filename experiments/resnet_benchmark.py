@@ -56,9 +56,8 @@ def ours(options: Options) -> dict[str, float]:
     import numpy as np
     import optax
 
-    from metabridge.data.arrays import run_labels
     from metabridge.data.augment import augmentation
-    from metabridge.data.dataset import Split
+    from metabridge.data.dataset import Split, run_labels
     from metabridge.data.episodes import image_bank
     from metabridge.data.sampler import Sampler
     from metabridge.learners import class_table, mtl

@@ -27,13 +27,13 @@ import tyro
 
 from experiments.arguments import check_numbers, check_output
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
-from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
+from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
 from metabridge.files import write_json
 from metabridge.training.scoring import evaluate_run
 from metabridge.training.train import train
 
 _STATUS = Path("/proc/self/status")
-_LEARNERS: tuple[LearnerConfig, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
+_LEARNERS: tuple[LearnerOptions, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def growth(sizes: list[float]) -> float:
     return late / early - 1
 
 
-def configured(options: Options, learner: LearnerConfig, **train: Any) -> Config:
+def configured(options: Options, learner: LearnerOptions, **train: Any) -> Config:
     """A small run on the glyphs."""
     return Config(
         learner=learner,

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import pytest
 
-from metabridge.config import ALGORITHMS, OwnConfig, registration
+from metabridge.config import LearnerOptions
 from metabridge.heads import centroid
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init
 from metabridge.learners.episodic import query_loss
+from metabridge.registry import LEARNERS
+
+OPTIONS = {name: entry.traits for name, entry in LEARNERS.items()}
+"""The class of options of each built-in learner."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaledConfig(OwnConfig):
+class ScaledConfig(LearnerOptions):
     """Options of `scaled`."""
 
     init_scale: float = 2.0
@@ -46,7 +50,7 @@ def scaled(model, optimizer, *, init_scale: float, ways: int, num_classes: int):
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Ends with the learners that were known before."""
-    before = set(ALGORITHMS)
+    before = set(LEARNERS)
     yield
-    for name in set(ALGORITHMS) - before:
-        registration._forget(name)
+    for name in set(LEARNERS) - before:
+        LEARNERS.remove(name)

@@ -11,13 +11,14 @@ import pytest
 
 from metabridge import build
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     DataConfig,
     EvaluationConfig,
     HeadName,
     ModelConfig,
     MTLConfig,
+    ResolvedEvaluation,
+    ResolvedModel,
     TrainConfig,
     resolve,
 )
@@ -25,17 +26,26 @@ from metabridge.learners import variables_of
 from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
 from metabridge.types import Examples
 from tests import toy
+from tests.own import OPTIONS
+
+
+def body(*args: Any, **options: Any) -> ResolvedModel:
+    return resolve(Config(model=ModelConfig(*args, **options))).model
+
+
+def evaluation(**options: Any) -> ResolvedEvaluation:
+    return resolve(Config(evaluation=EvaluationConfig(**options))).evaluation
 
 
 def test_bodies() -> None:
-    assert build.model(ModelConfig(width=8), 32) == Conv4(8)
-    assert build.model(ModelConfig("mlp", width=9, depth=2), 8) == MLP(9, 2)
-    large = build.model(ModelConfig("resnet12", drop_rate=0.2), 84)
+    assert build.model(body(width=8), 32) == Conv4(8)
+    assert build.model(body("mlp", width=9, depth=2), 8) == MLP(9, 2)
+    large = build.model(body("resnet12", drop_rate=0.2), 84)
     assert large == ResNet12(drop_rate=0.2, block_size=5)
-    assert build.model(ModelConfig("conv4_r2d2"), 32) == Conv4R2D2()
-    whole = build.model(ModelConfig("resnet12", average_pool=False), 84)
+    assert build.model(body("conv4_r2d2"), 32) == Conv4R2D2()
+    whole = build.model(body("resnet12", average_pool=False), 84)
     assert whole == ResNet12(block_size=5, average_pool=False)
-    small = build.model(ModelConfig("resnet12"), 32)
+    small = build.model(body("resnet12"), 32)
     assert small == ResNet12(drop_rate=0.1, block_size=2)
 
 
@@ -53,7 +63,7 @@ def test_bodies_take_rectangles(name: Any) -> None:
 
 
 def test_bodies_in_half_precision() -> None:
-    config = ModelConfig(width=8, precision="bfloat16")
+    config = body(width=8, precision="bfloat16")
     assert build.model(config, 32) == Conv4(8, dtype=jnp.bfloat16)
     large = build.model(dataclasses.replace(config, model="resnet12"), 32)
     assert large == ResNet12(dtype=jnp.bfloat16)
@@ -80,7 +90,7 @@ class Device:
     ],
 )
 def test_half_precision_needs_its_hardware(device: Any, has: bool) -> None:
-    config = ModelConfig(precision="bfloat16")
+    config = body(precision="bfloat16")
     expectation = (
         contextlib.nullcontext()
         if has
@@ -88,10 +98,10 @@ def test_half_precision_needs_its_hardware(device: Any, has: bool) -> None:
             ValueError, match=r"`precision` is bfloat16, which that .*no"
         )
     )
-    build.check_precision(ModelConfig(), device)
+    build.check_precision(body(), device)
     with expectation:
         build.check_precision(config, device)
-    with pytest.raises(ValueError, match="MLP computes in float32"):
+    with pytest.raises(ValueError, match="mlp computes in float32"):
         build.check_precision(dataclasses.replace(config, model="mlp"), device)
 
 
@@ -101,7 +111,7 @@ def test_heads_and_their_numbers() -> None:
     norms = {}
     for name in ("logistic", "ridge", "centroid"):
         for number in (0.01, 100.0):
-            config = EvaluationConfig(head=name, C=number, penalty=number)
+            config = evaluation(head=name, C=number, penalty=number)
             head = build.head(config)
             assert head is not None
             assert head.name == name
@@ -112,16 +122,16 @@ def test_heads_and_their_numbers() -> None:
     assert norms["ridge", 100.0] < 0.2 * norms["ridge", 0.01]
     assert norms["centroid", 0.01] == norms["centroid", 100.0]
 
-    attention = build.head(EvaluationConfig(head="attention"))
+    attention = build.head(evaluation(head="attention"))
     assert attention is not None
     assert attention.name == "attention"
 
 
 @pytest.mark.parametrize("head", ["finetune", "attention"])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_other_adaptations_fit_every_learner(name: str, head: HeadName) -> None:
     config = Config(
-        learner=ALGORITHMS[name](),
+        learner=OPTIONS[name](),
         model=ModelConfig("mlp", width=16, depth=1),
         evaluation=EvaluationConfig(head=head),
     )
@@ -154,7 +164,7 @@ def test_fine_tuning_takes_its_steps_at_its_rate(steps: int) -> None:
 def test_a_test_task_has_the_steps_asked_for() -> None:
     def adapted(test_steps: int | None):
         config = Config(
-            ALGORITHMS["maml"](inner_steps=3),
+            OPTIONS["maml"](inner_steps=3),
             model=ModelConfig("mlp", width=16, depth=1),
             evaluation=EvaluationConfig(ways=2, test_steps=test_steps),
         )
@@ -197,7 +207,7 @@ def test_learners_have_heads_for_the_dataset(learner, rotations, shape) -> None:
 
 
 def test_devices() -> None:
-    config = TrainConfig(tasks_per_step=6)
+    config = resolve(Config(train=TrainConfig(tasks_per_step=6))).train
     assert [build.num_devices(config, n) for n in (1, 2, 3, 4, 8)] == [1, 2, 3, 2, 2]
     three = dataclasses.replace(config, devices=3)
     assert build.num_devices(three, 4) == 3
@@ -205,8 +215,3 @@ def test_devices() -> None:
         bad = dataclasses.replace(config, devices=devices)
         with pytest.raises(ValueError, match=f"`devices` is {devices}, .* at most"):
             build.num_devices(bad, available)
-
-
-def test_an_unresolved_configuration_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="not resolved"):
-        build.model(ModelConfig(), 28)

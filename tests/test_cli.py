@@ -52,7 +52,7 @@ def test_a_side_or_height_and_width(
     monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], size: object
 ) -> None:
     found = []
-    monkeypatch.setattr(cli, "_dry_run", found.append)
+    monkeypatch.setattr(cli, "_train_run", lambda config, _: found.append(config))
     option = ("--image-size", *given) if given else ()
     call("train", "mtl", *option, "--dry-run", "--dataset=folder:x")
     assert found[0].data.image_size == size
@@ -183,6 +183,21 @@ def test_exporting_a_run(
     assert "there already" in refused(capsys, "export", str(run), str(file))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_modules_of_the_user_are_imported_wherever_they_are_named(
+    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cli._PLUGINS, "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"mine_{place}.py").touch()
+    (tmp_path / "other.py").touch()
+    monkeypatch.setattr(cli, "_train_run", lambda config, _: None)
+    arguments = ["train", "mtl", "--plugin=other"]
+    arguments[place:place] = ["--plugin", f"mine_{place}"]
+    call(*arguments)
+    assert f"mine_{place}" in sys.modules
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -192,6 +207,8 @@ def test_exporting_a_run(
             ["train", "mtl", "--dataset=cifar_fs", "--data-dir=nowhere"],
             ["'cifar100' is not prepared: looked for", "nowhere", "download"],
         ),
+        (["datasets", "--plugin=no_such_module"], ["'no_such_module'"]),
+        (["datasets", "--plugin"], ["--plugin", "expected one argument"]),
         (["train", "prototypes"], ["prototypes", "mtl", "protonet"]),
         (["train"], ["mtl"]),
         (["train", "mtl", "--stepz", "3"], ["--stepz", "--steps", "--help"]),
@@ -200,8 +217,8 @@ def test_exporting_a_run(
         (["train", "mtl", "--steps=0"], ["`steps` is 0"]),
         (["train", "mtl", "--optimizer=lion"], ["--optimizer", "radam", "lion"]),
         (["train", "mtl", "--heads=two"], ["--heads", "class_table", "independent"]),
-        (["train", "mtl", "--model=vit"], ["--model", "conv4", "resnet12"]),
-        (["compare", "--algorithms=mtl,vit"], ["unknown algorithm 'vit'", "protonet"]),
+        (["train", "mtl", "--model=vit"], ["unknown body 'vit'", "conv4", "resnet12"]),
+        (["compare", "--algorithms=mtl,vit"], ["unknown learner 'vit'", "protonet"]),
         (["compare", "--algorithms=mtl", "--steps=9"], ["equal `minutes`"]),
         (["compare"], ["--algorithms"]),
         (["train", "mtl", "--steps=9", "--minutes=1"], ["`minutes` is 1.0"]),
@@ -218,6 +235,7 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(cli._PLUGINS, "")
     message = refused(capsys, *arguments)
     for part in expected:
         assert part.lower() in message.lower()
@@ -225,36 +243,29 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_load_teacher_another_kind_is_refused(
-    run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    arguments = ["train", "rfs", f"--dataset=folder:{images}", f"--run-dir={folder}"]
-    message = refused(capsys, *arguments, f"--teacher={run}", *FAST)
-    assert "algorithm is 'mtl' there and 'rfs' here" in message
-    message = refused(capsys, *arguments, f"--teacher={tmp_path}", *FAST)
-    assert "holds no run" in message
-    assert not folder.exists()
-
-
 @pytest.mark.parametrize(
-    ("option", "message"),
+    ("learner", "options", "message"),
     [
-        ("--ways=5", "`ways` is 5, but split 'validation' of"),
-        ("--train-ways=9", "`train_ways` is 9, but split 'train' of"),
-        ("--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
-        ("--queries=7", "2 shots and 7 queries, 9 images of a class"),
+        ("mtl", "--ways=5", "`ways` is 5, but split 'validation' of"),
+        ("mtl", "--train-ways=9", "`train_ways` is 9, but split 'train' of"),
+        ("mtl", "--train-shots=9", "9 shots and 0 queries, 9 images of a class"),
+        ("mtl", "--queries=7", "2 shots and 7 queries, 9 images of a class"),
+        ("rfs", "--teacher={run}", "algorithm is 'mtl' there and 'rfs' here"),
+        ("rfs", "--teacher={tmp_path}", "holds no run"),
     ],
 )
-def test_tasks_that_the_data_does_not_hold(
+def test_tasks_and_teachers_that_do_not_fit(
+    run: Path,
     images: Path,
     tmp_path: Path,
-    option: str,
+    learner: str,
+    options: str,
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "run"
-    arguments = ["train", "mtl", f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    arguments = ["train", learner, f"--dataset=folder:{images}", f"--run-dir={folder}"]
+    option = options.format(run=run, tmp_path=tmp_path)
     assert message in refused(capsys, *arguments, *FAST, option)
     assert not folder.exists()
 

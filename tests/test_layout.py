@@ -1,4 +1,4 @@
-"""The shape of the project: packages and directions of imports."""
+"""The shape of the project: packages, directions of imports."""
 
 import ast
 import configparser
@@ -14,9 +14,10 @@ MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
     {"types", "untrusted", "files", "units"},
-    {"config", "registry", "builtins", "output", "precision"},
-    {"parallel"},
-    {"data", "models", "heads", "optimizers", "commands"},
+    {"registry"},
+    {"config", "output", "precision"},
+    {"parallel", "builtins"},
+    {"data", "models", "heads", "optimizers", "theory_options"},
     {"learners"},
     {"build", "evaluation", "testing"},
     {"runs"},
@@ -67,6 +68,8 @@ def test_imports_point_one_way(path: Path) -> None:
     here = part_of_file(path)
     for name in imported(path):
         top = name.split(".")[0]
+        if (here, name) == ("cli", "theory.command"):
+            continue  # the command, imported when it is called
         assert top not in ("theory", "experiments", "tests"), f"{path} imports {name}"
         there = part(name)
         if here == "__init__" or there is None or there == here:

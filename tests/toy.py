@@ -13,7 +13,7 @@ from metabridge.config import (
     Config,
     DataConfig,
     EvaluationConfig,
-    LearnerConfig,
+    LearnerOptions,
     ModelConfig,
     MTLConfig,
     TrainConfig,
@@ -72,7 +72,7 @@ def dataset(*, channels: int = 1, size: int = SIZE, spread: float = 20.0) -> Dat
     return Dataset("toy", split("train"), split("validation"), split("test"), mean, std)
 
 
-def config(folder: Path, *, learner: LearnerConfig | None = None, **train) -> Config:
+def config(folder: Path, *, learner: LearnerOptions | None = None, **train) -> Config:
     """A run of six steps on `folder`, validated every second one."""
     settings: dict = {
         "train_ways": 4,

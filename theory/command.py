@@ -1,4 +1,4 @@
-"""What `metabridge theory DATASET` does; `metabridge.commands` has its options."""
+"""The command `metabridge theory`, its options in `metabridge.theory_options`."""
 
 import dataclasses
 import json
@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from metabridge.commands import TheoryOptions
 from metabridge.data import load_dataset
 from metabridge.output import check_output
+from metabridge.theory_options import TheoryOptions
 from metabridge.types import TaskShape
 from theory import image_tasks, named
 from theory.adaptation import gradient_flow
@@ -92,6 +92,6 @@ def _as_json(options: TheoryOptions, found: Diagnosis) -> dict[str, Any]:
     given = {
         name: value if not isinstance(value, float) or math.isfinite(value) else None
         for name, value in dataclasses.asdict(options).items()
-        if name not in ("output", "data_dir")
+        if name not in ("output", "data_dir", "augmentation", "rotations")
     }
     return {"options": given, **found.as_dict()}

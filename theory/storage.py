@@ -18,10 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from metabridge.data.arrays import map_file
 from metabridge.files import PARTIAL, write_json
 from metabridge.units import format_bytes
-from metabridge.untrusted import quoted, read_json, shown
+from metabridge.untrusted import map_file, quoted, read_json, shown
 from theory.types import Kernels
 
 _FORMAT = 1

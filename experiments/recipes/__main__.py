@@ -10,7 +10,6 @@ import tyro
 
 from experiments import recipes
 from metabridge import train
-from metabridge.config import MTLConfig, RFSConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ def main(options: Options) -> None:
         train=dataclasses.replace(config.train, seed=options.seed),
     )
     if options.teacher is not None:
-        if not isinstance(config.learner, MTLConfig | RFSConfig):
+        if not config.learner.distils:
             raise ValueError(f"{options.name} learns from no `teacher`")
         learner = dataclasses.replace(config.learner, teacher=options.teacher)
         config = dataclasses.replace(config, learner=learner)

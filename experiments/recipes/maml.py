@@ -17,7 +17,7 @@ from metabridge.config import (
     Config,
     DataConfig,
     EvaluationConfig,
-    LearnerConfig,
+    LearnerOptions,
     MAMLConfig,
     ModelConfig,
     TrainConfig,
@@ -26,7 +26,7 @@ from metabridge.config import (
 _MAML = MAMLConfig(inner_lr=0.01, inner_steps=5)
 
 
-def config(dataset: str, shots: int, learner: LearnerConfig = _MAML) -> Config:
+def config(dataset: str, shots: int, learner: LearnerOptions = _MAML) -> Config:
     """The recipe for a dataset and a number of shots; ANIL's is the same."""
     return Config(
         learner=learner,

@@ -14,12 +14,15 @@ from .comparison import compare as compare
 from .config import Config as Config
 from .config import DataConfig as DataConfig
 from .config import EvaluationConfig as EvaluationConfig
+from .config import LearnerOptions as LearnerOptions
 from .config import ModelConfig as ModelConfig
 from .config import MTLConfig as MTLConfig
-from .config import OwnConfig as OwnConfig
 from .config import TrainConfig as TrainConfig
 from .config import register as register
 from .data import load_dataset as load_dataset
+from .registry import register_body as register_body
+from .registry import register_dataset as register_dataset
+from .registry import register_head as register_head
 from .testing import check_learner as check_learner
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

@@ -1,38 +1,29 @@
 """From a configuration to what it names: body, optimizer, head and learner."""
 
 import dataclasses
-import inspect
 import math
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from metabridge import heads, learners
 from metabridge.config import (
-    Config,
-    EvaluationConfig,
-    GradientBasedConfig,
-    ModelConfig,
-    MTLConfig,
-    OwnConfig,
-    RFSConfig,
-    TrainConfig,
-    own_factory,
+    ResolvedConfig,
+    ResolvedEvaluation,
+    ResolvedModel,
+    ResolvedTrain,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
-from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
 from metabridge.optimizers import make_optimizer
+from metabridge.registry import BODIES, HEADS, LEARNERS, parameters_of
 from metabridge.types import Variables
-
-_T = TypeVar("_T", int, float)
 
 
 @runtime_checkable
 class Device(Protocol):
-    """What a `jax.Device` says of itself."""
+    """The attributes of a `jax.Device` that are read here."""
 
     @property
     def platform(self) -> str: ...
@@ -41,7 +32,7 @@ class Device(Protocol):
 
 
 class Shapes(NamedTuple):
-    """What of a dataset decides the shapes of a learner's parameters."""
+    """Sizes of a dataset that decide the shapes of a learner's parameters."""
 
     image_shape: tuple[int, int, int]
     """``(H, W, channels)``."""
@@ -53,28 +44,15 @@ def shapes_of(dataset: Dataset) -> Shapes:
     return Shapes(dataset.image_shape, dataset.train.num_classes)
 
 
-def model(config: ModelConfig, image_size: int) -> nn.Module:
+def model(config: ResolvedModel, image_size: int) -> nn.Module:
     """The body of a configuration, for square-ish images of this height."""
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
-    if config.model == "conv4":
-        return Conv4(_known(config.width), dtype=dtype)
-    if config.model == "conv4_r2d2":
-        return Conv4R2D2(dtype=dtype)
-    if config.model == "mlp":
-        return MLP(_known(config.width), config.depth)
-    # The paper's blocks: 5 pixels of the last maps of 84x84 images, 2 of 32x32.
-    block_size = 5 if image_size >= 64 else 2
-    return ResNet12(
-        drop_rate=config.drop_rate,
-        block_size=block_size,
-        ramp_steps=config.drop_ramp,
-        average_pool=config.average_pool,
-        dtype=dtype,
-    )
+    options = {**dataclasses.asdict(config), "image_size": image_size, "dtype": dtype}
+    return BODIES.find(config.model).make(**options)
 
 
-def check_precision(config: ModelConfig, device: Device) -> None:
-    """Refuses a precision that the device has no arithmetic for.
+def check_precision(config: ResolvedModel, device: Device) -> None:
+    """Check that the device and the body have arithmetic for a precision.
 
     Raises:
       ValueError: bfloat16 on a CPU or on a GPU before NVIDIA's Ampere (compute
@@ -82,9 +60,10 @@ def check_precision(config: ModelConfig, device: Device) -> None:
     """
     if config.precision == "float32":
         return
-    if config.model == "mlp":
+    if "dtype" not in parameters_of(BODIES.find(config.model).load()):
         raise ValueError(
-            "the MLP computes in float32, as the theory does; pass `precision` float32"
+            f"the body {config.model} computes in float32 only; pass `precision` "
+            "float32"
         )
     capability = str(getattr(device, "compute_capability", ""))
     old = capability.replace(".", "").isdigit() and float(capability) < 8.0
@@ -96,30 +75,24 @@ def check_precision(config: ModelConfig, device: Device) -> None:
         )
 
 
-def head(config: EvaluationConfig) -> heads.Head | None:
+def head(config: ResolvedEvaluation) -> heads.Head | None:
     """The head fitted on frozen features; None for an adaptation of another kind."""
-    if config.head == "logistic":
-        return heads.logistic(config.C)
-    if config.head == "ridge":
-        return heads.ridge(config.penalty)
-    if config.head == "svm":
-        return heads.svm(config.C)
-    if config.head == "attention":
-        return heads.attention()
-    return heads.centroid() if config.head == "centroid" else None
+    if config.head in ("learner", "finetune"):
+        return None
+    return HEADS.find(config.head).make(**dataclasses.asdict(config))
 
 
 def learner(
-    config: Config, data: Dataset | Shapes, teacher: Variables | None = None
+    config: ResolvedConfig, data: Dataset | Shapes, teacher: Variables | None = None
 ) -> learners.Learner:
-    """The learner of a resolved configuration, for the classes of a dataset.
+    """The learner of a configuration, for the classes of a dataset.
 
     Args:
       config: what the learner is, how it is trained and how it adapts.
       data: a dataset, of which the image size and the number of training classes count,
         or these alone.
-      teacher: what the run named in the options of MTL or RFS has learned. It matters
-        to training alone.
+      teacher: variables of the run that the options name to distil from. They matter to
+        training alone.
 
     Raises:
       ValueError: an option out of its range, or a head that does not fit the learner.
@@ -140,61 +113,34 @@ def learner(
 
 
 def _trained(
-    config: Config, shapes: Shapes, body: nn.Module, teacher: Variables | None
+    config: ResolvedConfig, shapes: Shapes, body: nn.Module, teacher: Variables | None
 ) -> learners.Learner:
-    """The learner as it is trained, with the adaptation it has by itself."""
-    rule = make_optimizer(config.train)
-    ways = _known(config.train.train_ways)
-    rows = shapes.num_classes * (4 if config.data.rotations else 1)
-    options = config.learner
-    if isinstance(options, MTLConfig):
-        return _mtl(options, ways, body, rule, rows, teacher)
-    # The fields of the options are the arguments of the factory.
-    arguments: dict[str, Any] = dataclasses.asdict(options)
-    if isinstance(options, OwnConfig):
-        return _own(options, arguments, body, rule, ways=ways, num_classes=rows)
-    if isinstance(options, GradientBasedConfig):
-        arguments |= {"ways": ways, "test_steps": config.evaluation.test_steps}
-    if isinstance(options, RFSConfig):  # the teacher itself in place of its folder
-        arguments |= {"num_classes": rows, "teacher": teacher}
-    return getattr(learners, config.algorithm)(body, rule, **arguments)
+    """The learner with its own adaptation.
 
-
-def _own(
-    options: OwnConfig,
-    arguments: dict[str, Any],
-    body: nn.Module,
-    rule: optax.GradientTransformation,
-    **counts: int,
-) -> learners.Learner:
-    """A learner of the user's own, told the counts that its factory asks for."""
-    factory = own_factory(options)
-    asked = inspect.signature(factory).parameters
-    wanted = {name: count for name, count in counts.items() if name in asked}
-    made = factory(body, rule, **(wanted | arguments))
+    Its factory is given the fields of its options, and what else its signature names.
+    """
+    factory = LEARNERS[config.algorithm].load()
+    context = {
+        "ways": config.train.train_ways,
+        "num_classes": shapes.num_classes * (4 if config.data.rotations else 1),
+        "test_steps": config.evaluation.test_steps,
+    }
+    named = parameters_of(factory)
+    options = {name: value for name, value in context.items() if name in named}
+    options |= dataclasses.asdict(config.learner)
+    if config.learner.distils:
+        options["teacher"] = teacher
+    made = factory(body, make_optimizer(config.train), **options)
     if not isinstance(made, learners.Learner):
         raise ValueError(
-            f"the factory of {type(options).__name__} must return a "
+            f"the factory of {type(config.learner).__name__} must return a "
             f"metabridge.learners.Learner, but it returned {type(made).__name__}"
         )
     return made
 
 
-def _mtl(
-    options: MTLConfig,
-    ways: int,
-    body: nn.Module,
-    rule: optax.GradientTransformation,
-    rows: int,
-    teacher: Variables | None,
-) -> learners.Learner:
-    arguments: dict[str, Any] = dataclasses.asdict(options)
-    arguments["teacher"] = teacher
-    return learners.mtl(body, rule, ways=ways, num_classes=rows, **arguments)
-
-
-def num_devices(config: TrainConfig, available: int, processes: int = 1) -> int:
-    """How many devices share the tasks of a step.
+def num_devices(config: ResolvedTrain, available: int, processes: int = 1) -> int:
+    """The number of devices that share the tasks of a step.
 
     Args:
       config: of the run.
@@ -205,7 +151,7 @@ def num_devices(config: TrainConfig, available: int, processes: int = 1) -> int:
       ValueError: more than there are, a number that does not divide the tasks, or not
         all of several processes' devices.
     """
-    tasks = _known(config.tasks_per_step)
+    tasks = config.tasks_per_step
     if config.devices is None:
         chosen = math.gcd(tasks, available) if processes == 1 else available
     else:
@@ -221,9 +167,3 @@ def num_devices(config: TrainConfig, available: int, processes: int = 1) -> int:
             f"their {available} devices"
         )
     return chosen
-
-
-def _known(value: _T | None) -> _T:
-    if value is None:
-        raise ValueError("the configuration is not resolved: call `config.resolve`")
-    return value

@@ -1,8 +1,8 @@
 """The command line: train, evaluate, verify, export, compare, report and others."""
 
+import argparse
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,24 +11,95 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from metabridge.commands import TheoryOptions, provided
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     DataConfig,
     EvaluationConfig,
     HeadName,
-    LearnerConfig,
+    LearnerOptions,
     ModelConfig,
     RunOptions,
     TrainConfig,
-    import_own,
-    options_of,
 )
-from metabridge.output import prepare_streams
+from metabridge.output import prepare_streams, result_text
+from metabridge.registry import LEARNERS, import_plugins
+from metabridge.theory_options import TheoryOptions
+
+_Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
+_DataDir = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        help="Where the data is now, if it has moved: the TFDS folder, ImageNet's "
+        "images, or the images of folder:PATH."
+    ),
+]
 
 
-def train_command(options: type) -> Callable[..., None]:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; bad input ends with one line on stderr and exit code 2."""
+    prepare_streams()
+    try:
+        arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
+        commands = (
+            _train(), evaluate, verify, export, compare, report, theory, datasets
+        )  # fmt: skip
+        tyro.extras.subcommand_cli_from_dict(
+            {command.__name__: command for command in commands},
+            prog="metabridge",
+            description="Multi-task learning and gradient-based meta-learning. "
+            "--plugin MODULE (or $METABRIDGE_PLUGINS) imports a module that registers "
+            "learners, heads, bodies or datasets of your own.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"metabridge: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _import_plugins(arguments: Sequence[str]) -> list[str]:
+    """Import the user's modules; return the arguments without those that name them.
+
+    Processes of a comparison find the names in the environment.
+    """
+    parser = argparse.ArgumentParser("metabridge", add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", metavar="MODULE", action="append", default=[])
+    given, rest = parser.parse_known_args(arguments)
+    if given.plugin:
+        before = os.environ.get(_PLUGINS)
+        os.environ[_PLUGINS] = ",".join([*given.plugin, *([before] if before else [])])
+    import_plugins()
+    return rest
+
+
+_PLUGINS = "METABRIDGE_PLUGINS"
+
+
+def _train() -> Callable[..., None]:
+    """The command `train`, each learner a command below it."""
+
+    def train(learner: Any) -> None:
+        """Train a learner, and score it on unseen tasks.
+
+        Writes a run folder with the resolved configuration, metrics (JSON lines and
+        TensorBoard), checkpoints, result.json and two figures.
+        """
+
+    learners = (
+        Annotated[
+            Any, tyro.conf.subcommand(name, constructor=_train_learner(entry.traits))
+        ]
+        for name, entry in LEARNERS.items()
+    )
+    train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
+    return train
+
+
+def _train_learner(options: type) -> Callable[..., None]:
     """The command that trains one learner, made from the class of its options."""
 
     def train(
@@ -39,25 +110,36 @@ def train_command(options: type) -> Callable[..., None]:
         evaluation: EvaluationConfig,
         run: RunOptions,
     ) -> None:
-        if run.cluster or any(
-            (run.coordinator, run.num_processes, run.process_id is not None)
-        ):
-            from metabridge.parallel import hosts
-
-            hosts.connect(run.coordinator, run.num_processes, run.process_id)
         config = Config(learner, data, model, train, evaluation)
-        if run.dry_run:
-            _dry_run(config)
-        else:
-            _train(config, run)
+        _train_run(config, run)
 
     train.__annotations__["learner"] = options
     train.__doc__ = (options.__doc__ or "").splitlines()[0]
     return train
 
 
+def _train_run(config: Config, run: RunOptions) -> None:
+    from metabridge.parallel import hosts
+
+    several = (run.coordinator, run.num_processes, run.process_id)
+    if run.cluster or any(value is not None for value in several):
+        hosts.connect(*several)
+    if run.dry_run:
+        from metabridge.training.dry_run import dry_run, summary
+
+        report = dry_run(config)
+        text = f"{json.dumps(report['config'], indent=2)}\n\n{summary(report)}"
+    else:
+        from metabridge.training import train
+
+        result = train(config, run.run_dir, resume=run.resume, loggers=run.loggers)
+        text = result_text(result)
+    if hosts.is_first():
+        print(text)
+
+
 def evaluate(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: _Run,
     ways: int | None = None,
     shots: int | None = None,
     queries: int | None = None,
@@ -70,7 +152,7 @@ def evaluate(
     finetune_steps: int | None = None,
     test_steps: int | None = None,
     finetune_rate: float | None = None,
-    data_dir: Path | None = None,
+    data_dir: _DataDir = None,
     output: Path | None = None,
 ) -> None:
     """Score the best checkpoint of a run on unseen tasks.
@@ -78,7 +160,6 @@ def evaluate(
     What is not given is as the run was configured.
 
     Args:
-      run: Folder of the run.
       ways: Classes of a test task.
       shots: Support images a class.
       queries: Query images a class.
@@ -92,8 +173,6 @@ def evaluate(
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
-      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
-        images, or the images of folder:PATH.
       output: JSON file for the result.
     """
     from metabridge.training.scoring import evaluate_run
@@ -113,12 +192,12 @@ def evaluate(
         data_dir=data_dir,
         output=output,
     )
-    _print_result(result)
+    print(result_text(result))
 
 
 def verify(
-    run: Annotated[Path, tyro.conf.Positional],
-    data_dir: Path | None = None,
+    run: _Run,
+    data_dir: _DataDir = None,
     tolerance: float | None = None,
     retrain: bool = False,
     output: Path | None = None,
@@ -129,9 +208,6 @@ def verify(
     code 1 if anything differs.
 
     Args:
-      run: Folder of the run.
-      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
-        images, or the images of folder:PATH.
       tolerance: Points of accuracy that the numbers may differ by. Default: 0 with the
         versions and devices of the run, else 0.1.
       retrain: Train again from the seed, too, and compare the final parameters.
@@ -148,21 +224,19 @@ def verify(
 
 
 def export(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: _Run,
     file: Annotated[Path, tyro.conf.Positional],
     licence: str | None = None,
-    data_dir: Path | None = None,
+    data_dir: _DataDir = None,
 ) -> None:
     """Write the body of a run to one file, and a card beside it.
 
-    The file holds all that `metabridge.FewShotClassifier` needs.
+    It is that of the best checkpoint, with all that `metabridge.FewShotClassifier`
+    needs.
 
     Args:
-      run: Folder of the run; its best checkpoint is taken.
       file: NAME.safetensors; the card is NAME.md.
       licence: Of the body, for the card.
-      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
-        images, or the images of folder:PATH.
     """
     from metabridge.apply import export_body
 
@@ -201,35 +275,14 @@ def compare(
         sys.exit(1)
 
 
-def _with_options(entry: str) -> str | LearnerConfig:
-    """A learner's options, from its name and theirs: "anil --inner-lr 0.02"."""
+def _with_options(entry: str) -> str | LearnerOptions:
+    """A learner's options from its name and theirs, as in "anil --inner-lr 0.02"."""
     name, *options = shlex.split(entry) or [""]
-    if not options or name not in ALGORITHMS:
+    if not options or name not in LEARNERS:
         return name
-    kind = ALGORITHMS[name]
-    options = [_as_in_train(option, name) for option in options]
-    return tyro.cli(kind, prog=f"metabridge compare: {name}", args=options)
-
-
-def _as_in_train(option: str, algorithm: str) -> str:
-    """An option under the name that `metabridge train` has for it.
-
-    Up to version 0.1 `compare` took the name of the field, such as --C of metaoptnet.
-    """
-    given, equals, value = option.partition("=")
-    for name, field in options_of(ALGORITHMS[algorithm]):
-        before = field.replace("_", "-")
-        if given.replace("_", "-") == f"--{before}" and before not in (
-            name,
-            name.removeprefix("no-"),
-        ):
-            print(
-                f"metabridge: --{before} of {algorithm} is --{name} now; the old name "
-                "will be refused in the next version",
-                file=sys.stderr,
-            )
-            return f"--{name}{equals}{value}"
-    return option
+    return tyro.cli(
+        LEARNERS[name].traits, prog=f"metabridge compare: {name}", args=options
+    )
 
 
 def report(
@@ -238,7 +291,7 @@ def report(
     output: Path = Path("report.html"),
     examples: int = 3,
     tasks: int = 100,
-    data_dir: Path | None = None,
+    data_dir: _DataDir = None,
 ) -> None:
     """Compare runs on one HTML page that stands by itself.
 
@@ -254,8 +307,6 @@ def report(
       examples: Test tasks to show.
       tasks: Test tasks to count confusions over. With --examples 0 --tasks 0 neither
         data nor checkpoints are read.
-      data_dir: Where the data is now, if it has moved: the TFDS folder, ImageNet's
-        images, or the images of folder:PATH.
     """
     from metabridge.report import closeness_report, runs_report
 
@@ -276,7 +327,15 @@ def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
     Both are trained in closed form at infinite width and compared on unseen tasks: the
     gap, the same over what training contributed, accuracy, and what it means.
     """
-    provided("theory")(options)
+    try:
+        from theory import command
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"the theory needs {error.name}: in the clone of Metabridge, pip install "
+            "'.[theory]' (or make install)"
+        ) from error
+
+    command.run(options)
 
 
 def datasets() -> None:
@@ -286,121 +345,3 @@ def datasets() -> None:
     for description in describe():
         needs = " (needs --data-dir)" if description.needs_data_dir else ""
         print(f"{description.name:12} {description.summary}{needs}")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; bad input ends with one line on stderr and exit code 2."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    prepare_streams()
-    try:
-        import_own()
-        completing = any(map(_COMPLETION.match, arguments[:1]))
-        if arguments[:1] == ["train"]:
-            tyro.extras.subcommand_cli_from_dict(
-                {name: train_command(kind) for name, kind in ALGORITHMS.items()},
-                prog="metabridge train",
-                description=(
-                    "Train a learner, and score it on unseen tasks. Writes a run "
-                    "folder with the resolved configuration, metrics (JSON lines and "
-                    "TensorBoard), checkpoints, result.json and two figures."
-                ),
-                args=arguments[1:],
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-        else:
-            tyro.extras.subcommand_cli_from_dict(
-                {
-                    "train": _every_train() if completing else _train_help,
-                    "evaluate": evaluate,
-                    "verify": verify,
-                    "export": export,
-                    "compare": compare,
-                    "report": report,
-                    "theory": theory,
-                    "datasets": datasets,
-                },
-                prog="metabridge",
-                description="Multi-task learning and gradient-based meta-learning.",
-                args=arguments,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-            )
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        print(f"metabridge: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _train_help() -> None:
-    """Train a learner: `metabridge train mtl --help` lists the options."""
-    print(f"metabridge train takes an algorithm: {', '.join(ALGORITHMS)}")
-    sys.exit(2)
-
-
-_COMPLETION = re.compile("--tyro-(print|write)-completion")
-
-
-def _every_train() -> Callable[..., None]:
-    """`metabridge train` with all learners below it.
-
-    A script for a shell has to know all commands, which is slower to build.
-    """
-
-    def train(learner: Any) -> None:
-        """Train a learner."""
-
-    learners = (
-        Annotated[Any, tyro.conf.subcommand(name, constructor=train_command(kind))]
-        for name, kind in ALGORITHMS.items()
-    )
-    train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
-    return train
-
-
-def _train(config: Config, run: RunOptions) -> None:
-    from metabridge.parallel import hosts
-    from metabridge.training import train
-
-    result = train(config, run.run_dir, resume=run.resume, loggers=run.loggers)
-    if hosts.is_first():
-        _print_result(result)
-
-
-def _dry_run(config: Config) -> None:
-    from metabridge.parallel import hosts
-    from metabridge.training.dry_run import dry_run, summary
-
-    report = dry_run(config)
-    if hosts.is_first():
-        print(json.dumps(report["config"], indent=2))
-        print(f"\n{summary(report)}")
-
-
-def _print_result(result: dict) -> None:
-    shape = f"{result['ways']}-way {result['shots']}-shot"
-    print(
-        f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
-        f"{result['tasks']} unseen tasks{_of_validation(result)}\n"
-        f"  accuracy                        {_percent(result, 'accuracy', 'ci95')}\n"
-        f"  nearest centroid on raw pixels  "
-        f"{_percent(result, 'pixel_centroid_accuracy', 'pixel_centroid_ci95')}"
-    )
-    for name in ("C", "penalty"):
-        if name in result:
-            print(f"  {name} = {result[name]:g} chosen on validation tasks")
-    if "train_seconds" in result:
-        steps, seconds = result["train_steps"], result["train_seconds"]
-        speed = result["images_per_second"]
-        print(f"  trained {steps} steps in {seconds:.0f} s, {speed:.0f} images/s")
-    if "run_dir" in result:
-        print(f"  everything is in {result['run_dir']}")
-
-
-def _of_validation(result: dict) -> str:
-    return " of validation classes" if result.get("split") == "validation" else ""
-
-
-def _percent(result: dict, mean: str, interval: str) -> str:
-    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f} %"

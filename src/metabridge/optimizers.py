@@ -15,18 +15,16 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
-from metabridge.config import TrainConfig
+from metabridge.config import ResolvedTrain
 from metabridge.types import Params
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer of a resolved configuration.
+def make_optimizer(config: ResolvedTrain) -> optax.GradientTransformation:
+    """The optimizer of a configuration.
 
     Its state holds the learning rate, for the plateau rule to change, and
     `decay_steps`, so that one compiled step serves any number of steps.
     """
-    if config.learning_rate is None:
-        raise ValueError("the configuration is not resolved: call `config.resolve`")
 
     def make(learning_rate: Any, decay_steps: Any) -> optax.GradientTransformation:
         # Schedules of optax would have their length compiled in.

@@ -1,8 +1,9 @@
-"""What a command writes to: files, checked before its work, and standard streams."""
+"""Output of commands: files checked before the work, streams, results as text."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from metabridge.untrusted import expanded, shown
 
@@ -13,10 +14,10 @@ def check_output(
     *,
     make_folder: bool = False,
 ) -> Path:
-    """The path of a file that is to be written, checked before the work.
+    """Check the path of a file before the work whose result goes there.
 
     Args:
-      output: of the file; one that is there is replaced.
+      output: path of the file; one that is there is replaced.
       name: of the argument, for messages.
       make_folder: make the folder of the file if there is none.
 
@@ -41,7 +42,7 @@ def check_output(
 
 
 def prepare_streams() -> None:
-    """Lets the standard streams take any text, and be closed.
+    """Let the standard streams take any text, and be closed.
 
     A character that the locale's encoding lacks is printed as a question mark. What a
     process prints whose stream is closed is dropped; the number of the stream is not
@@ -58,3 +59,30 @@ def prepare_streams() -> None:
             setattr(sys, name, opened)
         elif number and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """A result of training or evaluation, for the terminal."""
+    shape = f"{result['ways']}-way {result['shots']}-shot"
+    of = " of validation classes" if result.get("split") == "validation" else ""
+    lines = [
+        f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
+        f"{result['tasks']} unseen tasks{of}",
+        f"accuracy                        {_percent(result, 'accuracy', 'ci95')}",
+        "nearest centroid on raw pixels  "
+        + _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
+    ]
+    for name in ("C", "penalty"):
+        if name in result:
+            lines.append(f"{name} = {result[name]:g} chosen on validation tasks")
+    if "train_seconds" in result:
+        steps, seconds = result["train_steps"], result["train_seconds"]
+        speed = result["images_per_second"]
+        lines.append(f"trained {steps} steps in {seconds:.0f} s, {speed:.0f} images/s")
+    if "run_dir" in result:
+        lines.append(f"everything is in {result['run_dir']}")
+    return "\n  ".join(lines)
+
+
+def _percent(result: dict, mean: str, interval: str) -> str:
+    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f} %"

@@ -10,7 +10,10 @@ import re
 import stat
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_JSON = 64 * 2**20
 """Bytes of a JSON file; a larger one is refused before it is read."""
@@ -24,16 +27,14 @@ _UNSAFE = re.compile(
 
 
 def is_safe(text: str) -> bool:
-    """Whether text can be printed without harm to the terminal."""
+    """Tell whether text can be printed without harm to the terminal."""
     return _UNSAFE.search(text) is None
 
 
 def shown(name: object) -> str:
-    """A path or name as messages show it: as it is, or quoted with what is unsafe
+    """Format a path or name for a message: as it is, or quoted with what is unsafe
     escaped, and shortened where it is very long."""
-    text = str(name)
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
+    text = _shortened(str(name))
     return text if is_safe(text) else f"'{_escaped(text)}'"
 
 
@@ -43,9 +44,12 @@ def quoted(value: object) -> str:
         text = _escaped(repr(value))
     except (ValueError, RecursionError):  # an integer of thousands of digits
         text = f"<{type(value).__name__}>"
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 2]}...{text[-_LONGEST // 2 :]}"
-    return text
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def _escaped(text: str) -> str:
@@ -98,9 +102,7 @@ def read_text(path: Path) -> str:
         encoding; the message names the file.
       OSError: there is none, or it cannot be read.
     """
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise ValueError(f"{shown(path)} is no regular file")
+    about = _check_regular(path)
     if about.st_size > MAX_JSON:
         raise ValueError(
             f"{shown(path)} has {about.st_size:,} bytes; the limit is {MAX_JSON:,}"
@@ -129,3 +131,31 @@ def read_json(path: Path) -> Any:
         return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{shown(path)} is not JSON: {error}") from error
+
+
+def map_file(path: Path) -> "np.ndarray":
+    """Map the array in a ``.npy`` file read-only.
+
+    Raises:
+      ValueError: it is no such file, or damaged.
+      OSError: there is none, or it cannot be read.
+    """
+    _check_regular(path)
+    import numpy as np
+
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    # A forged header can raise nearly anything: its shape is an expression.
+    except Exception as error:
+        raise ValueError(
+            f"{shown(path)} holds no array: {shown(error)} ({type(error).__name__})"
+        ) from error
+
+
+def _check_regular(path: Path) -> os.stat_result:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"{shown(path)} is no regular file")
+    return about

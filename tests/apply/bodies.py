@@ -7,10 +7,11 @@ import numpy as np
 
 from metabridge import build
 from metabridge.apply import Body
-from metabridge.config import ALGORITHMS, Config, EvaluationConfig, ModelConfig, resolve
+from metabridge.config import Config, EvaluationConfig, ModelConfig, resolve
 from metabridge.data import Dataset
 from metabridge.learners import variables_of
 from tests import toy
+from tests.own import OPTIONS
 
 SHAPE = {"ways": 3, "shots": 2, "queries": 4}
 
@@ -24,7 +25,7 @@ def body(algorithm: str, data: Dataset, *, model: str = "mlp", **evaluation) -> 
     options = {"tasks": 4, **SHAPE, **evaluation}
     config = resolve(
         Config(
-            learner=ALGORITHMS[algorithm](),
+            learner=OPTIONS[algorithm](),
             model=ModelConfig(model=model, width=8, depth=1),  # type: ignore[arg-type]
             evaluation=EvaluationConfig(**options),
         )

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from metabridge.apply import adaptation
-from metabridge.apply.adaptation import adaptation_of, features_of
-from metabridge.apply.images import checked
-from metabridge.config import ALGORITHMS
+from metabridge.apply.inputs import check_images
 from metabridge.data import augment, episodes
 from metabridge.evaluation import evaluator
 from metabridge.types import TaskShape
 from tests.apply import bodies
+from tests.own import OPTIONS
 
 DATA = bodies.dataset()
 SHAPE = TaskShape(**bodies.SHAPE)
@@ -26,7 +25,7 @@ def scored_by_hand(body, key) -> float:
     index = episodes.class_index(split)
     labels = np.repeat(np.arange(SHAPE.ways, dtype=np.int32), SHAPE.shots)
     truth = np.repeat(np.arange(SHAPE.ways), SHAPE.queries)
-    adapt = adaptation_of(body, body.config.evaluation)
+    adapt = body.adaptation(body.config.evaluation)
     accuracies = []
     for task in jax.random.split(key, TASKS):
         drawn = episodes.sample_episode(
@@ -35,32 +34,26 @@ def scored_by_hand(body, key) -> float:
         support = split.images[np.asarray(drawn.support).reshape(-1)]
         query = split.images[np.asarray(drawn.query).reshape(-1)]
         shape = DATA.image_shape
-        adapted = adapt.fit(checked(support, shape), labels, SHAPE.ways)
-        said = adapt.scores(adapted, checked(query, shape)).argmax(1)
-        accuracies.append((said == truth).mean())
+        adapted = adapt.fit(check_images(support, shape), labels, SHAPE.ways)
+        scores = adapt.scores(adapted, check_images(query, shape))
+        accuracies.append((scores.argmax(1) == truth).mean())
     return float(np.mean(accuracies))
 
 
-FIRST = [
-    ("mtl", "logistic"),
-    ("maml", "own"),
-    ("protonet", "own"),
-]
+FIRST = [("mtl", "logistic"), ("maml", "learner"), ("protonet", "learner")]
 LATER = [
-    ("mtl", "logistic"),
-    ("mtl", "finetune"),
-    ("mtl", "svm"),
-    ("maml", "own"),
+    *FIRST,
+    *(("mtl", head) for head in ("finetune", "svm")),
     ("maml", "ridge"),
-    ("anil", "own"),
-    ("protonet", "own"),
-    ("matching", "own"),
-    ("r2d2", "own"),
+    *((name, "learner") for name in ("anil", "matching", "r2d2")),
 ]
 LAST = [
     ("mtl", "attention"),
     ("rfs", "centroid"),
-    *((name, "own") for name in ("boil", "meta_sgd", "reptile", "imaml", "metaoptnet")),
+    *(
+        (name, "learner")
+        for name in ("boil", "meta_sgd", "reptile", "imaml", "metaoptnet")
+    ),
 ]
 
 
@@ -80,7 +73,7 @@ def test_accuracy_is_that_of_evaluation(algorithm: str, head: str, model: str) -
 
 
 def test_every_learner_is_among_them() -> None:
-    assert {name for name, _ in FIRST + LATER + LAST} == set(ALGORITHMS)
+    assert {name for name, _ in FIRST + LATER + LAST} == set(OPTIONS)
 
 
 @pytest.mark.extended
@@ -93,17 +86,14 @@ def test_features_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) ->
     expected = learner.frozen_body.embed(body.variables, normalised)
     for size in (1, 4, 512):
         monkeypatch.setattr(adaptation, "_batch_size", lambda _, size=size: size)
-        features_of.cache_clear()
-        found = features_of(body)(checked(images, DATA.image_shape))
+        found = dataclasses.replace(body).embed(images)  # compiled anew
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    features_of.cache_clear()
 
 
 def test_what_is_compiled_is_kept() -> None:
     body = bodies.body("mtl", DATA)
-    one = adaptation_of(body, body.config.evaluation)
-    same = dataclasses.replace(body.config.evaluation)
-    assert adaptation_of(body, same) is one
+    one = body.adaptation(body.config.evaluation)
+    assert body.adaptation(dataclasses.replace(body.config.evaluation)) is one
 
 
 def test_a_support_beyond_the_memory_is_refused(
@@ -111,7 +101,7 @@ def test_a_support_beyond_the_memory_is_refused(
 ) -> None:
     monkeypatch.setattr(adaptation.devices, "free_bytes", lambda: 10)
     body = bodies.body("maml", DATA)
-    images = checked(DATA.test.images[:6], DATA.image_shape)
+    images = check_images(DATA.test.images[:6], DATA.image_shape)
     labels = np.arange(6, dtype=np.int32) % 3
-    with pytest.raises(ValueError, match=r"kB of memory, but .* pass fewer images"):
-        adaptation_of(body, body.config.evaluation).fit(images, labels, 3)
+    with pytest.raises(ValueError, match=r"B of memory, but .* pass fewer images"):
+        body.adaptation(body.config.evaluation).fit(images, labels, 3)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,8 +12,8 @@ from PIL import Image
 
 from metabridge import build
 from metabridge.apply import body as bodies
-from metabridge.apply.body import from_run, result_of
-from metabridge.config import Config, DataConfig, EvaluationConfig, ModelConfig
+from metabridge.apply.body import from_run
+from metabridge.config import Config, EvaluationConfig, ModelConfig
 from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
@@ -49,18 +50,20 @@ def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
     config = Config(
         model=ModelConfig(), evaluation=EvaluationConfig(head="ridge", tune_head=True)
     )
-    kept = bodies._with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
+    kept = bodies.with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
     assert (kept.evaluation.penalty, kept.evaluation.tune_head) == (0.03, False)
     fixed = dataclasses.replace(config, evaluation=EvaluationConfig(head="ridge"))
-    assert bodies._with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
+    assert bodies.with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
 
 
-def test_results_that_are_not_there(tmp_path: Path) -> None:
-    assert result_of(tmp_path) == {}
-    (tmp_path / "result.json").write_text("{")
-    assert result_of(tmp_path) == {}
+def test_a_run_without_a_result_is_taken_and_a_folder_without_a_run_is_not(
+    run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match="holds no run"):
         from_run(tmp_path)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text("{")
+    assert from_run(tmp_path / "run").about["result"] == {}
 
 
 def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
@@ -70,7 +73,8 @@ def test_images_are_read_as_those_of_the_run_were(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((16, 16), 4095, np.uint16))
     found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [255, 16]
-    data = DataConfig(background="#404040", white_level=4095.0, max_pixels=300)
+    reading = {"background": "#404040", "white_level": 4095.0, "max_pixels": 300}
+    data = dataclasses.replace(body.config.data, **reading)
     body = dataclasses.replace(body, config=dataclasses.replace(body.config, data=data))
     found = body.checked([icon, deep]).read(0, 2)
     assert found.mean((1, 2, 3)).tolist() == [64, 255]

@@ -1,4 +1,4 @@
-"""From a run to a file, and from the file to the same answers."""
+"""A run exported to a file gives the same answers; its card describes it."""
 
 from pathlib import Path
 
@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from metabridge import FewShotClassifier, export_body, load_body
+from metabridge.apply.body import from_run
+from metabridge.apply.export import make_card
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
+from tests.apply import bodies
 
 
 def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
@@ -52,3 +55,32 @@ def test_what_is_not_written(
     with pytest.raises(ValueError, match="holds no run"):
         export_body(tmp_path, tmp_path / "new.safetensors")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_reader_wants_to_know(run: Path) -> None:
+    body = from_run(run).with_about(licence="CC BY 4.0")
+    text = make_card(body, file_name="birds.safetensors")
+    result = body.about["result"]
+    assert f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %" in text
+    assert "3-way 2-shot, 40 unseen tasks, head centroid" in text
+    for line in (
+        "# mtl on folder:images",
+        "| body | mlp width 16 |",
+        "| images | 8 x 8, grey |",
+        "| trained on | folder:images, 8 classes |",
+        f"| fingerprint of the data | {body.about['dataset']['fingerprint']} |",
+        "| training | 6 steps, tasks of 4 ways and 2 shots, 4 a step, seed 0 |",
+        "| licence | CC BY 4.0 |",
+        'FewShotClassifier("birds.safetensors")',
+    ):
+        assert line in text
+    assert "metabridge 0" in text
+    assert str(run.parent) not in text
+
+
+def test_a_body_of_which_nothing_is_known() -> None:
+    text = make_card(bodies.body("maml", bodies.dataset()), file_name="a.safetensors")
+    assert "| accuracy | not measured |" in text
+    assert "| licence | not stated |" in text
+    hostile = bodies.body("maml", bodies.dataset()).with_about(licence="a|b\x1b[2J")
+    assert "a\\|b\\x1b[2J" in make_card(hostile, file_name="a.safetensors")

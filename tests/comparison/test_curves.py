@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from metabridge.comparison.curves import efficiency_curves
-from metabridge.config import ALGORITHMS
+from tests.own import OPTIONS
 
 
 def run(name: str, number: int) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def test_twelve_algorithms_are_told_apart(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
-    runs = [run(name, number) for number, name in enumerate(ALGORITHMS)]
+    runs = [run(name, number) for number, name in enumerate(OPTIONS)]
     runs.append({"algorithm": "mtl", "error": "diverged"})
     efficiency_curves({"title": "glyphs", "runs": runs}, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
@@ -53,16 +53,16 @@ def test_twelve_algorithms_are_told_apart(
     assert axes.get_title().startswith("glyphs")
     points = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
     curves = [line for line, at in zip(axes.lines, points, strict=True) if len(at) == 3]
-    assert len(curves) == len(ALGORITHMS)
+    assert len(curves) == len(OPTIONS)
     np.testing.assert_allclose(points[0], [[6, 6], [30, 30], [60, 60]])
-    assert len({str(line.get_marker()) for line in curves}) == len(ALGORITHMS)
+    assert len({str(line.get_marker()) for line in curves}) == len(OPTIONS)
     styles = {(line.get_color(), line.get_linestyle()) for line in curves}
-    assert len(styles) == len(ALGORITHMS)
+    assert len(styles) == len(OPTIONS)
     # A label for each, the best on top, none over another.
     figures[0].draw_without_rendering()
-    assert axes.texts[0].get_text() == f"{list(ALGORITHMS)[-1]}  81.0 ± 2.0"
+    assert axes.texts[0].get_text() == f"{list(OPTIONS)[-1]}  81.0 ± 2.0"
     boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the arrow
-    assert len(boxes) == len(ALGORITHMS)
+    assert len(boxes) == len(OPTIONS)
     assert all(over.y0 > under.y1 for over, under in itertools.pairwise(boxes))
 
 

@@ -15,19 +15,21 @@ import pytest
 import metabridge
 from metabridge.comparison import run
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     EvaluationConfig,
+    LearnerOptions,
     MAMLConfig,
     MTLConfig,
-    OwnConfig,
     TrainConfig,
     images_per_step,
+    register,
+    with_steps,
 )
 from metabridge.training import RunError
 from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 from tests import toy
 from tests.comparison.fake import finished_run
+from tests.own import OPTIONS, forgotten
 
 
 def shared(images: Path, **train) -> Config:
@@ -39,11 +41,11 @@ def shared(images: Path, **train) -> Config:
 
 
 def test_equal_minutes_by_default() -> None:
-    configs = run.plan(list(ALGORITHMS), Config(), None)
-    assert list(configs) == list(ALGORITHMS)
+    configs = run.plan(list(OPTIONS), Config(), None)
+    assert list(configs) == list(OPTIONS)
     assert all(config.algorithm == name for name, config in configs.items())
     budgets = {(c.train.minutes, c.train.steps) for c in configs.values()}
-    assert budgets == {(1.0, None)}
+    assert budgets == {(1.0, 0)}
     longer = run.plan(["mtl"], Config(train=TrainConfig(minutes=3.0)), None)
     assert longer["mtl"].train.minutes == 3.0
 
@@ -70,7 +72,7 @@ def test_equal_images() -> None:
             ["mtl", "maml++"],
             {},
             None,
-            r"unknown algorithm 'maml\+\+'; known are mtl",
+            r"unknown learner 'maml\+\+'; known are mtl",
         ),
         (["mtl", "anil", "mtl"], {}, None, "'mtl, anil, mtl', but must be different"),
         (["maml", MAMLConfig(inner_lr=0.25)], {}, None, "'maml, maml', but must be"),
@@ -97,7 +99,8 @@ def test_runs_go_on_and_failures_are_kept(
         started.append(config.algorithm)
         if config.algorithm == "maml":
             return "DivergenceError: too far"
-        finished_run(run_dir, config, 0.25, 0.5)
+        timed = dataclasses.replace(config, train=with_steps(config.train, 1))
+        finished_run(run_dir, timed, 0.25, 0.5)
         return None
 
     monkeypatch.setattr(run, "train_in_a_process", pretend)
@@ -185,8 +188,9 @@ import sys
 from pathlib import Path
 from jax._src import xla_bridge
 from metabridge.comparison import run
-from metabridge.config import ALGORITHMS, Config, DataConfig, EvaluationConfig
+from metabridge.config import Config, DataConfig, EvaluationConfig
 from metabridge.config import ModelConfig, TrainConfig
+from tests.own import OPTIONS
 
 config = Config(
     data=DataConfig(dataset=f"folder:{sys.argv[1]}"),
@@ -194,7 +198,7 @@ config = Config(
     train=TrainConfig(train_ways=4, train_shots=2, train_queries=1),
     evaluation=EvaluationConfig(ways=4, shots=2, queries=3),
 )
-run._check(run.plan(list(ALGORITHMS), config, None), Path(sys.argv[2]))
+run._check(run.plan(list(OPTIONS), config, None), Path(sys.argv[2]))
 assert not xla_bridge.backends_are_initialized()
 """
 
@@ -212,12 +216,15 @@ def test_the_parent_leaves_the_devices_alone(images: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.usefixtures(forgotten.__name__)
 def test_a_learner_defined_in_a_session_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    defined = dataclasses.make_dataclass("Mine", [], bases=(OwnConfig,), frozen=True)
+    defined = dataclasses.make_dataclass(
+        "Mine", [], bases=(LearnerOptions,), frozen=True
+    )
     defined.__module__ = "__main__"
-    monkeypatch.setitem(ALGORITHMS, "mine", defined)
+    register("mine", defined, lambda model, optimizer: None)
     main = sys.modules["__main__"]  # a worker of pytest-xdist is a session itself
     monkeypatch.setattr(main, "__file__", "script.py", raising=False)
     run.plan(["mine"], Config(), None)  # a script is imported by its processes, too

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from metabridge.comparison.summary import summary, table
-from metabridge.config import ALGORITHMS, Config, TrainConfig, resolve
+from metabridge.config import Config, TrainConfig, resolve
 from tests.comparison.fake import finished_run
+from tests.own import OPTIONS
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     accuracies = {"mtl": (0.5, 0.8, 0.9, 0.85), "anil": (0.3, 0.6, 0.4)}
     for name, values in accuracies.items():
-        config = Config(ALGORITHMS[name](), train=TrainConfig(minutes=1.0))
+        config = Config(OPTIONS[name](), train=TrainConfig(minutes=1.0))
         finished_run(tmp_path / name, resolve(config), *values)
     return tmp_path
 

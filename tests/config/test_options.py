@@ -8,9 +8,10 @@ import pytest
 import tyro
 
 from metabridge import cli
-from metabridge.config import ALGORITHMS, MetaOptNetConfig, OwnConfig, register
+from metabridge.config import LearnerOptions, MetaOptNetConfig, register
 from metabridge.config.options import SECTIONS, check_options, options_of
-from tests.own import forgotten
+from metabridge.registry import LEARNERS
+from tests.own import OPTIONS, forgotten
 
 pytestmark = pytest.mark.usefixtures(forgotten.__name__)
 __all__ = ["forgotten"]
@@ -20,13 +21,13 @@ def options(hint: object, name: str) -> type:
     """A registrable dataclass with one field of that name and type."""
     field = (name, hint, dataclasses.field(default=1.0))
     return dataclasses.make_dataclass(
-        "MineConfig", [field], bases=(OwnConfig,), frozen=True
+        "MineConfig", [field], bases=(LearnerOptions,), frozen=True
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", OPTIONS)
 def test_no_built_in_learner_takes_the_option_of_another(algorithm: str) -> None:
-    check_options(ALGORITHMS[algorithm])
+    check_options(OPTIONS[algorithm])
 
 
 @pytest.mark.parametrize(
@@ -48,12 +49,12 @@ def test_registering_refuses_an_option_that_is_taken(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         register("mine", options(hint, name), lambda model, optimizer, **_: None)
-    assert "mine" not in ALGORITHMS
+    assert "mine" not in LEARNERS
 
 
 def test_two_fields_of_a_learner_with_one_option_are_refused() -> None:
     @dataclasses.dataclass(frozen=True)
-    class TwiceConfig(OwnConfig):
+    class TwiceConfig(LearnerOptions):
         first: Annotated[float, tyro.conf.arg(name="second")] = 1.0
         second: float = 2.0
 
@@ -64,7 +65,7 @@ def test_two_fields_of_a_learner_with_one_option_are_refused() -> None:
 def test_another_name_for_the_option_is_taken() -> None:
     hint = Annotated[float, tyro.conf.arg(name="mine_C")]
     register("mine", options(hint, "C"), lambda model, optimizer, **_: None)
-    assert options_of(ALGORITHMS["mine"]) == [("mine-C", "C")]
+    assert options_of(LEARNERS["mine"].traits) == [("mine-C", "C")]
 
 
 def test_the_names_are_those_that_the_parser_takes(
@@ -79,10 +80,5 @@ def test_the_names_are_those_that_the_parser_takes(
     assert {"solver-C", "solver-penalty", "C", "penalty"} <= known
 
 
-@pytest.mark.parametrize("option", ["--C 2", "--C=2", "--solver-C 2", "--solver_C=2"])
-def test_comparing_takes_the_old_name_of_an_option_too(
-    option: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli._with_options(f"metaoptnet {option}") == MetaOptNetConfig(C=2.0)
-    warned = "--C of metaoptnet is --solver-C now" in capsys.readouterr().err
-    assert warned == option.startswith("--C")
+def test_comparing_takes_the_names_of_training() -> None:
+    assert cli._with_options("metaoptnet --solver-C 2") == MetaOptNetConfig(C=2.0)

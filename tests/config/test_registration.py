@@ -6,18 +6,17 @@ from typing import Literal
 import pytest
 
 from metabridge.config import (
-    ALGORITHMS,
     Config,
     DataConfig,
+    LearnerOptions,
     MTLConfig,
-    OwnConfig,
     TrainConfig,
     from_json,
-    own_factory,
     register,
     resolve,
     to_json,
 )
+from metabridge.registry import LEARNERS
 from tests.own import forgotten
 
 pytestmark = pytest.mark.usefixtures(forgotten.__name__)
@@ -25,7 +24,7 @@ __all__ = ["forgotten"]
 
 
 @dataclasses.dataclass(frozen=True)
-class MineConfig(OwnConfig):
+class MineConfig(LearnerOptions):
     """Options of every kind."""
 
     shift: float = -1.0
@@ -49,7 +48,7 @@ def test_a_registered_learner_is_known_by_its_name() -> None:
     config = Config(MineConfig(shift=-2.0, kind="long"))
     assert config.algorithm == "mine"
     assert from_json(to_json(config)) == config
-    assert own_factory(config.learner) is mine  # type: ignore[arg-type]
+    assert LEARNERS["mine"].load() is mine
     with pytest.raises(ValueError, match=r"`learner.kind` is 'wide'"):
         from_json(to_json(config).replace('"long"', '"wide"'))
 
@@ -58,12 +57,12 @@ def test_a_registered_learner_is_known_by_its_name() -> None:
 def test_what_is_left_open_follows_from_how_it_is_trained(episodic: bool) -> None:
     register("mine", MineConfig if episodic else ByRecipeConfig, mine)
     data = DataConfig(dataset="cifar_fs")
-    resolved = resolve(Config(ALGORITHMS["mine"](), data))
+    resolved = resolve(Config(LEARNERS["mine"].traits(), data))
     if episodic:
-        assert resolved.evaluation.head == "own"
+        assert resolved.evaluation.head == "learner"
         assert resolved.train.train_ways == resolved.evaluation.ways
         assert resolved.train.train_queries
-        with pytest.raises(ValueError, match="mine is judged on queries"):
+        with pytest.raises(ValueError, match="mine is evaluated on queries"):
             resolve(Config(MineConfig(), data, train=TrainConfig(train_queries=0)))
     else:
         as_mtl = resolve(Config(MTLConfig(), data))
@@ -79,7 +78,7 @@ def test_ranges_are_checked_like_those_of_built_in_learners() -> None:
 
 def test_the_same_name_again_takes_the_place_of_the_first() -> None:
     @dataclasses.dataclass(frozen=True)
-    class Later(OwnConfig):
+    class Later(LearnerOptions):
         pass
 
     def another(model, optimizer, **options):
@@ -87,34 +86,32 @@ def test_the_same_name_again_takes_the_place_of_the_first() -> None:
 
     register("mine", MineConfig, mine)
     register("mine", MineConfig, another)
-    assert own_factory(MineConfig()) is another
+    assert LEARNERS["mine"].load() is another
     register("mine", Later, lambda model, optimizer: None)
     assert Config(Later()).algorithm == "mine"
     with pytest.raises(ValueError, match=r"MineConfig are options of no known learner"):
         resolve(Config(MineConfig()))
-    with pytest.raises(ValueError, match=r"call `metabridge.register`"):
-        own_factory(MineConfig())
 
 
 def test_a_run_of_an_unknown_learner_says_what_to_do() -> None:
     register("mine", MineConfig, mine)
     text = to_json(Config(MineConfig()))
-    del ALGORITHMS["mine"]
+    LEARNERS.remove("mine")
     with pytest.raises(ValueError, match=r"'mine'.*`metabridge.register` has been"):
         from_json(text)
 
 
 @dataclasses.dataclass(frozen=True)
-class Required(OwnConfig):
+class Required(LearnerOptions):
     shift: float
 
 
 @dataclasses.dataclass(frozen=True)
-class NoJSON(OwnConfig):
+class NoJSON(LearnerOptions):
     table: frozenset[int] = frozenset({1, 2})
 
 
-class Plain(OwnConfig):
+class Plain(LearnerOptions):
     pass
 
 
@@ -125,7 +122,7 @@ class Plain(OwnConfig):
         ("protonet", MineConfig, mine, "built-in learner: take another"),
         ("mine", MTLConfig, mine, "MTLConfig are the options of another learner"),
         ("mine", Plain, mine, "Plain must be a frozen dataclass derived"),
-        ("mine", OwnConfig, mine, "OwnConfig must be a frozen dataclass derived"),
+        ("mine", LearnerOptions, mine, "must be a frozen dataclass derived"),
         ("mine", MineConfig, lambda model, rule: None, "shift, rounds, kind.*'shift'"),
         ("mine", Required, lambda m, o, shift: None, "every field .* needs a default"),
         (
@@ -137,7 +134,7 @@ class Plain(OwnConfig):
     ],
 )
 def test_what_cannot_serve_is_refused(name, options, factory, message: str) -> None:
-    before = dict(ALGORITHMS)
+    before = dict(LEARNERS)
     with pytest.raises(ValueError, match=message):
         register(name, options, factory)
-    assert before == ALGORITHMS
+    assert before == dict(LEARNERS)

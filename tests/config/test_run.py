@@ -1,6 +1,7 @@
 """Configurations: recipes for what is left open, and ranges."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from metabridge.config import (
     RFSConfig,
     TrainConfig,
 )
+from tests.own import OPTIONS
 
 
 def changed(section: str, **values) -> Config:
@@ -199,9 +201,8 @@ def test_training_ways_follow_the_classes_there_are() -> None:
         ("train", "learning_rate", "1e-3", TypeError, "'1e-3', of type str"),
         ("train", "steps", "100", TypeError, "'100', of type str"),
         ("data", "image_size", "84", TypeError, "'84', of type str"),
-        ("data", "image_size", (28, 2000), ValueError, r"\(28, 2000\), but must be at"),
-        ("data", "image_size", (0, 28), ValueError, r"\(0, 28\), but must be at least"),
-        ("model", "model", "conv5", ValueError, "'conv5', but must be one of conv4"),
+        ("data", "image_size[1]", (28, 2000), ValueError, r"2000, but must be at"),
+        ("data", "image_size[0]", (0, 28), ValueError, r"0, but must be at least"),
         ("learner", "logit_scale", "1", TypeError, "'1', of type str"),
     ],
 )
@@ -209,10 +210,20 @@ def test_types_are_looked_at_before_ranges(section, name, value, kind, message) 
     config = Config()
     # As an untyped program would; the test run itself checks what is constructed.
     part = dataclasses.replace(getattr(config, section))
-    object.__setattr__(part, name, value)
+    object.__setattr__(part, name.partition("[")[0], value)
     object.__setattr__(config, section, part)
-    with pytest.raises(kind, match=f"`{name}` is {message}"):
+    with pytest.raises(kind, match=f"`{re.escape(name)}` is {message}"):
         configs.resolve(config)
+
+
+def test_unknown_names_are_refused_before_anything_is_read() -> None:
+    for config, message in (
+        (Config(model=ModelConfig("conv5")), "unknown body 'conv5'; known are conv4"),
+        (Config(data=DataConfig("cifar")), "unknown dataset 'cifar'; known are"),
+        (Config(evaluation=EvaluationConfig(head="lda")), "`head` is 'lda', but must"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configs.resolve(config)
 
 
 def test_text_and_whole_numbers_are_taken() -> None:
@@ -230,7 +241,7 @@ def test_text_and_whole_numbers_are_taken() -> None:
 
 def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:
     config = configs.resolve(Config(train=TrainConfig(minutes=0.5)))
-    assert (config.train.steps, config.train.validate_every) == (None, None)
+    assert (config.train.steps, config.train.validate_every) == (0, 0)
     assert configs.resolve(config) == config
     configs.check(changed("train", minutes=0.5))  # as in a run folder, timed
     with pytest.raises(ValueError, match=r"`minutes` is 0\.0, but must be positive"):
@@ -242,15 +253,13 @@ def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:
 
 
 def test_an_unresolved_configuration_is_not_complete() -> None:
-    with pytest.raises(ValueError, match="`steps` is None"):
+    with pytest.raises(TypeError, match="`augmentation` is None"):
         configs.check(Config())
 
 
-@pytest.mark.parametrize("name", configs.ALGORITHMS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_algorithm_has_a_recipe(name: str) -> None:
-    config = Config(
-        learner=configs.ALGORITHMS[name](), evaluation=EvaluationConfig(5, 1)
-    )
+    config = Config(learner=OPTIONS[name](), evaluation=EvaluationConfig(5, 1))
     resolved = configs.resolve(config)
     assert resolved.algorithm == name
     train: Any = resolved.train  # its numbers are no longer optional
@@ -259,6 +268,16 @@ def test_every_algorithm_has_a_recipe(name: str) -> None:
     assert 0.99 * 200_000 <= images * train.steps <= 200_000
     alike = name not in ("mtl", "rfs")  # trained on tasks like those of the test
     assert ((train.train_ways, train.train_shots) == (5, 1)) is alike
+
+
+def test_the_old_name_of_a_learners_adaptation_is_read() -> None:
+    evaluation = EvaluationConfig(head="own")
+    with pytest.warns(FutureWarning, match='now `head="learner"`'):
+        found = configs.resolve(Config(ProtoNetConfig(), evaluation=evaluation))
+    assert found.evaluation.head == "learner"
+    text = configs.to_json(found).replace('"learner",\n    "C"', '"own",\n    "C"')
+    assert '"own"' in text
+    assert configs.resolved_from_json(text) == found
 
 
 def test_defaults_are_the_published_head_for_unseen_tasks() -> None:

@@ -28,7 +28,10 @@ TAUGHT = Config(learner=RFSConfig(teacher=Path("runs/teacher")))
 )
 def test_json_and_back(config: Config) -> None:
     text = configs.to_json(config)
-    assert configs.from_json(text) == config
+    again = configs.from_json(text)
+    if isinstance(config, configs.ResolvedConfig):
+        again = configs.resolved_from_json(text)
+    assert again == config
     assert next(iter(json.loads(text))) == "algorithm"
     assert json.loads(text)["algorithm"] == config.algorithm
 
@@ -49,7 +52,7 @@ def edited(path: str, value) -> str:
     [
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
-        (edited("algorithm", "maml++"), r"unknown algorithm 'maml\+\+'; known are mtl"),
+        (edited("algorithm", "maml++"), r"unknown learner 'maml\+\+'; known are mtl"),
         (edited("extra", {}), r"unknown sections \['extra'\]"),
         (edited("train", 3), "section 'train' .* is not an object"),
         (edited("train.stepz", 3), r"unknown \['stepz'\] in section 'train'.*steps"),

@@ -18,19 +18,15 @@ def _load(name: str, cache_dir: Path, **options: Any) -> Dataset:
         return load_dataset(name, cache_dir=cache_dir, **options)
 
 
-@pytest.fixture(scope="session")
-def cifar_fs(real_data: Path, cache_dir: Path) -> Dataset:
-    return _load("cifar_fs", cache_dir, data_dir=real_data / "tfds")
+def _of_tfds(name: str) -> Any:
+    @pytest.fixture(scope="session", name=name)
+    def dataset(real_data: Path, cache_dir: Path) -> Dataset:
+        return _load(name, cache_dir, data_dir=real_data / "tfds")
+
+    return dataset
 
 
-@pytest.fixture(scope="session")
-def fc100(real_data: Path, cache_dir: Path) -> Dataset:
-    return _load("fc100", cache_dir, data_dir=real_data / "tfds")
-
-
-@pytest.fixture(scope="session")
-def omniglot(real_data: Path, cache_dir: Path) -> Dataset:
-    return _load("omniglot", cache_dir, data_dir=real_data / "tfds")
+cifar_fs, fc100, omniglot = map(_of_tfds, ("cifar_fs", "fc100", "omniglot"))
 
 
 @pytest.fixture(scope="session")

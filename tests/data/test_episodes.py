@@ -46,37 +46,6 @@ def _sampler(rotations: bool, shape: TaskShape):
     return jax.jit(jax.vmap(one))
 
 
-def test_no_class_and_no_image_is_drawn_twice_and_rows_are_of_their_class() -> None:
-    drawn = draw()
-    labels = split().labels
-    rows = np.concatenate([drawn.support, drawn.query], axis=2)
-    assert drawn.support.shape == (5000, 3, 2)
-    assert drawn.query.shape == (5000, 3, 2)
-    for classes, task_rows in zip(drawn.classes, rows, strict=True):
-        assert len(set(classes)) == 3
-        assert len(set(task_rows.ravel())) == task_rows.size
-        np.testing.assert_array_equal(
-            labels[task_rows], np.repeat(classes[:, None], 4, 1)
-        )
-    assert not drawn.turns.any()
-
-
-def test_classes_images_and_their_places_are_drawn_evenly() -> None:
-    drawn = draw()
-    # At each place of a task, every class as often as another.
-    for place in range(3):
-        counts = np.bincount(drawn.classes[:, place], minlength=4)
-        assert chisquare(counts).pvalue > 1e-3
-    # Within a class, every image as often as another, in support and in query.
-    first = np.concatenate([[0], np.cumsum(SIZES)])
-    for rows in (drawn.support, drawn.query):
-        counts = np.bincount(rows.ravel(), minlength=sum(SIZES))
-        for start, end in itertools.pairwise(first):
-            assert counts[start:end].min() > 0
-            # Draws without replacement vary less than the test supposes.
-            assert chisquare(counts[start:end]).pvalue > 1e-3
-
-
 # Of a sound sampler each of the tests below would fail for one seed in a thousand, and
 # the seed is fixed: a failure is a change of the sampler.
 FALSE_ALARM = 1e-3
@@ -167,14 +136,6 @@ def test_support_and_query_never_share_an_image_whatever_the_sizes(seed: int) ->
         for label, images_of in zip(drawn.classes[task], rows, strict=True):
             assert len(set(images_of)) == needed
             assert set(labels[images_of]) == {label % len(sizes)}
-
-
-def test_every_image_of_a_class_can_be_asked_for() -> None:
-    drawn = draw(shape=TaskShape(4, 2, 3))
-    for classes, support, query in zip(*drawn[:3], strict=True):
-        smallest = np.flatnonzero(np.asarray(classes) == 0)[0]
-        rows = np.concatenate([support[smallest], query[smallest]])
-        assert sorted(rows) == [0, 1, 2, 3, 4]
 
 
 def test_quarter_turns_are_classes_of_their_own() -> None:

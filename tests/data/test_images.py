@@ -15,46 +15,6 @@ from metabridge.data import images
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 
-def read_one(file: Path) -> np.ndarray:
-    pixels, kept = images.read([file], None)
-    assert kept.tolist() == [True]
-    return pixels[0]
-
-
-def test_png_is_read_exactly(tmp_path: Path) -> None:
-    Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_one(tmp_path / "a.png"), PIXELS)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
-def test_grey_modes_have_one_channel(tmp_path: Path, mode: str) -> None:
-    grey = np.array([[0, 255], [255, 0]], np.uint8)
-    if mode == "I;16":
-        image = Image.fromarray(grey.astype(np.uint16) * 257)
-    else:
-        image = Image.fromarray(grey).convert(mode)
-    assert image.mode == mode
-    image.save(tmp_path / "a.png")
-    read, _ = images.read([tmp_path / "a.png"], None)
-    np.testing.assert_array_equal(read[0, ..., 0], grey)
-
-
-@pytest.mark.parametrize("mode", ["P", "RGBA", "RGB"])
-def test_other_modes_have_three(tmp_path: Path, mode: str) -> None:
-    Image.new("RGB", (3, 2), (0, 204, 51)).convert(mode).save(tmp_path / "a.png")
-    read, _ = images.read([tmp_path / "a.png"], None)
-    assert read.shape == (1, 2, 3, 3)
-    assert read[0, 0, 0].tolist() == [0, 204, 51]
-
-
-def test_orientation_is_followed(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn clockwise shows it upright
-    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
-    read, _ = images.read([tmp_path / "a.png"], None)
-    np.testing.assert_array_equal(read[0], np.rot90(PIXELS, -1))
-
-
 def test_resizing_averages(tmp_path: Path) -> None:
     stripes = np.zeros((64, 64), np.uint8)
     stripes[::2] = 200

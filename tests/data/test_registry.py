@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metabridge.data import Dataset, dataset_names, describe, load_dataset
+from metabridge.data import Dataset, Split, dataset_names, describe, load_dataset
+from metabridge.registry import DATASETS, register_dataset
 
 # Decoding the larger ones takes most of a minute.
 LATER = [
@@ -22,9 +23,8 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 
 def test_every_name_is_under_contract() -> None:
     # The others are the parameters above.
-    ours = ("glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet")
-    elsewhere = ("tiered_imagenet", "folder:PATH")
-    assert dataset_names() == ours + elsewhere
+    ours = {"glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet"}
+    assert set(dataset_names()) == ours | {"tiered_imagenet", "folder:PATH"}
 
 
 def test_contract(dataset: Dataset) -> None:
@@ -64,10 +64,32 @@ def test_descriptions_say_what_is_needed() -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="unknown dataset 'cifar'.*" + "glyphs, omni"):
+    known = "unknown dataset .cifar.*folder:, glyphs"
+    with pytest.raises(ValueError, match=known):
         load_dataset("cifar")
     with pytest.raises(TypeError):
         load_dataset(None)  # type: ignore[arg-type]
+
+
+def test_a_dataset_of_a_user_is_loaded_with_its_own_options() -> None:
+    def loader(*, brightness: int = 1) -> Dataset:
+        parts: dict[str, Any] = {
+            name: Split(images * np.uint8(brightness), labels, (name, name.upper()))
+            for name in ("train", "validation", "test")
+        }
+        return Dataset("mine", **parts, mean=(0.5,), std=(0.5,))
+
+    images, labels = np.ones((4, 2, 2, 1), np.uint8), np.array([0, 0, 1, 1], np.int32)
+    register_dataset("mine", loader, summary="a line")
+    try:
+        assert describe()[-1] == ("mine", "a line", False, ("brightness",))
+        assert load_dataset("mine", brightness=7, seed=None).train.images[0, 0, 0] == 7
+        with pytest.raises(ValueError, match="not take `seed`; it takes `brightness`"):
+            load_dataset("mine", seed=3)
+    finally:
+        DATASETS.remove("mine")
+    with pytest.raises(ValueError, match="a built-in dataset: take another"):
+        register_dataset("glyphs", loader)
 
 
 @pytest.mark.parametrize(

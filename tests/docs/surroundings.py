@@ -10,7 +10,7 @@ import pytest
 
 import metabridge
 from metabridge.config import Config
-from metabridge.data.datasets.imagenet.specs import SPECS
+from metabridge.data.datasets.imagenet.form import SPECS
 from metabridge.runs import folder as run_folder
 from metabridge.training.train import train
 from tests import toy

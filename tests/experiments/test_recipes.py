@@ -9,12 +9,12 @@ import pytest
 from experiments import recipes
 from metabridge import train
 from metabridge.config import (
-    ALGORITHMS,
     MAMLConfig,
     MTLConfig,
     images_per_step,
     resolve,
 )
+from tests.own import OPTIONS
 
 EVERY = list(itertools.product(recipes.NAMES, recipes.DATASETS, recipes.SHOTS))
 
@@ -24,7 +24,7 @@ def test_every_recipe_is_complete(name: str, dataset: str, shots: int) -> None:
     config = recipes.recipe(name, dataset, shots)
     resolved = resolve(config)
     assert config.algorithm == name.removesuffix("_plus")
-    assert config.algorithm in ALGORITHMS
+    assert config.algorithm in OPTIONS
     assert config.data.dataset == dataset
     assert config.evaluation.shots == shots
     assert config.evaluation.tasks == 2000

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metabridge import config as configs
-from metabridge.config import ALGORITHMS, Config
+from metabridge.config import Config
 from metabridge.untrusted import is_safe
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
+from tests.own import OPTIONS
 
 # The checks of types that the tests run under draw at random which items they look at.
 pytestmark = [
@@ -42,7 +43,7 @@ JSON = st.recursive(
 def texts(count: int) -> Iterator[str]:
     """Configurations with changed bytes, and with changed values."""
     generator = random.Random(0)
-    valid = [configs.to_json(Config(learner=kind())) for kind in ALGORITHMS.values()]
+    valid = [configs.to_json(Config(learner=kind())) for kind in OPTIONS.values()]
     valid += [
         configs.to_json(configs.resolve(configs.from_json(text))) for text in valid
     ]
@@ -100,7 +101,7 @@ def test_any_json_10_000_times() -> None:
 def places() -> list[tuple[str, ...]]:
     """Every field of every algorithm, the sections themselves too."""
     found: set[tuple[str, ...]] = {("algorithm",), *((s,) for s in SECTIONS)}
-    for algorithm, kind in ALGORITHMS.items():
+    for algorithm, kind in OPTIONS.items():
         values = dataclasses.asdict(Config(learner=kind()))
         found |= {
             (algorithm, section, field)
@@ -115,7 +116,7 @@ def one_field_replaced(draw: st.DrawFn) -> Any:
     """A valid configuration with one field that is any JSON value."""
     place = draw(st.sampled_from(places()))
     algorithm = place[0] if len(place) == 3 else "mtl"
-    values = json.loads(configs.to_json(Config(learner=ALGORITHMS[algorithm]())))
+    values = json.loads(configs.to_json(Config(learner=OPTIONS[algorithm]())))
     if len(place) == 3:
         values[place[1]][place[2]] = draw(JSON)
     else:
@@ -158,12 +159,13 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
 
 def section(kind: type) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(kind)
-    return st.builds(kind, **{name: of_type(hint) for name, hint in hints.items()})
+    names = [field.name for field in dataclasses.fields(kind)]
+    return st.builds(kind, **{name: of_type(hints[name]) for name in names})
 
 
 CONFIGS = st.builds(
     Config,
-    learner=st.one_of([section(kind) for kind in ALGORITHMS.values()]),
+    learner=st.one_of([section(kind) for kind in OPTIONS.values()]),
     **{name: section(type(getattr(Config(), name))) for name in SECTIONS},
 )
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from metabridge.data.datasets.imagenet import SPECS, loading, pickles
 from metabridge.data.datasets.imagenet.unpickle import load_arrays
 from metabridge.data.reading import Reading
 from tests.data.datasets.imagenet import toys
+from tests.data.datasets.imagenet.test_pickles import png_of
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated
+from tests.fuzz.test_cache import described, header
 
 pytestmark = pytest.mark.extended
 
@@ -153,6 +154,11 @@ TRAPS: dict[str, tuple[bytes, str]] = {
         b"cnumpy\ndtype\n(N}X\4\0\0\0madec_codecs\nencode\nstb.",
         "in a way that arrays do not need",
     ),
+    "the same megabyte a thousand times": (
+        b"](X\0\0\x10\0" + b"a" * 2**20 + b"q\0X\6\0\0\0latin1q\1"
+        b"c_codecs\nencode\nq\2" + b"h\2h\0h\1\x86R" * 1000 + b"e.",
+        "more than a file of its size can hold",
+    ),
     "a set": (b"\x8f.", "in a way that arrays do not need"),
     "a name that clears the screen": (b"ca\x1b[2J\nb\n.", r"x1b\[2J"),
 }
@@ -185,12 +191,6 @@ def test_traps_leave_no_mark(tmp_path: Path) -> None:
     for content in valid():
         path.write_bytes(content)
         load_arrays(path)
-
-
-def image_file() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (84, 84)).save(file, "PNG")
-    return file.getvalue()
 
 
 SPLIT_NAMES = ("train", "val", "test", "train_phase_train")
@@ -254,7 +254,7 @@ def test_odd_contents(count: int, tmp_path: Path) -> None:
         for split in SPLIT_NAMES:
             (tmp_path / name.format(split)).write_bytes(pickle.dumps(content))
             (tmp_path / f"{split}_images_png.pkl").write_bytes(
-                pickle.dumps([image_file()] * 8)
+                pickle.dumps([png_of(PIXELS[0])] * 8)
             )
         spec = specs[FORMS[name][0]]
         try:
@@ -281,31 +281,23 @@ def test_odd_contents(count: int, tmp_path: Path) -> None:
     assert report.refused > count // 2
 
 
-def archive(header: bytes, content: bytes, name: str = "images.npy") -> bytes:
+def archive(start: bytes, content: bytes, name: str = "images.npy") -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr(name, header + content)
+        made.writestr(name, start + content)
     return file.getvalue()
 
 
-def npy_header(text: str) -> bytes:
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode("latin1")
-
-
-def described(shape: str, kind: str = "|u1") -> bytes:
-    return npy_header(
-        f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}"
-    )
-
-
 ARCHIVES = {
-    "all zeros": archive(described("(4, 84, 84, 3)"), bytes(4 * 84 * 84 * 3)),
-    "fewer than promised": archive(described("(4, 84, 84, 3)"), b"12"),
-    "a terabyte promised": archive(described("(1000000000, 84, 84, 3)"), b"12"),
+    "all zeros": archive(described("(4, 84, 84, 3)", "|u1"), bytes(4 * 84 * 84 * 3)),
+    "fewer than promised": archive(described("(4, 84, 84, 3)", "|u1"), b"12"),
+    "a terabyte promised": archive(described("(1000000000, 84, 84, 3)", "|u1"), b"12"),
     "a terabyte of a type": archive(described("(4,)", "|S999999999"), b"12"),
     "objects": archive(described("(4, 84, 84, 3)", "|O"), pickle.dumps([1])),
-    "a header that overflows the parser": archive(npy_header("-" * 9000 + "1"), b""),
-    "a name that leads out": archive(described("(1,)"), b"1", "../../images.npy"),
+    "a header that overflows the parser": archive(header("-" * 9000 + "1"), b""),
+    "a name that leads out": archive(
+        described("(1,)", "|u1"), b"1", "../../images.npy"
+    ),
     "no archive": b"PK\x03\x04" + bytes(50),
 }
 

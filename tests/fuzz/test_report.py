@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from metabridge.report import explorer, runs, runs_page
-from metabridge.report.groups import Found
+from metabridge.report import runs, runs_page
+from metabridge.report.closeness import read_explorer
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 from tests.report import fake
 
@@ -47,7 +47,7 @@ def test_changed_run_folders(count: int, tmp_path: Path) -> None:
             (folder / name).write_bytes(content)
         found = runs.read([folder])
         try:
-            page = runs_page._text(found, Found([], []), 0, by_class=False)
+            page = runs_page.page_text(found, [], [], 0, by_class=False)
             page.encode()
         except Exception as error:
             raise AssertionError(f"accepted, but not shown: {error!r:.300}") from error
@@ -75,7 +75,7 @@ def test_changed_explorers(count: int, tmp_path: Path) -> None:
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        numbers_only(explorer.read(path).values)
+        numbers_only(read_explorer(path)[1])
 
     assert check(read, inputs()).refused > count // 2
 

@@ -1,12 +1,26 @@
-"""Whatever is put into HTML stays text."""
+"""Texts stay texts in HTML; a page runs its own scripts only; images as URIs."""
 
+import base64
+import hashlib
+import io
 import json
 import math
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from metabridge.report.markup import Markup, data, element, join, text
+from metabridge.report.markup import (
+    Markup,
+    asset,
+    element,
+    image_uri,
+    join,
+    json_block,
+    page,
+    text,
+)
 
 EVIL = "</script><script>alert(1)</script>\"'&<!--\u2028"
 
@@ -40,10 +54,59 @@ def test_attributes() -> None:
 
 
 def test_data_cannot_leave_its_block() -> None:
-    block = data("d", {"name": EVIL, "none": math.nan, "list": (1, math.inf)})
+    block = json_block("d", {"name": EVIL, "none": math.nan, "list": (1, math.inf)})
     inside = re.fullmatch(r"<script[^>]*>(.*)</script>", block)
     assert inside is not None
     assert not set("<>&\u2028") & set(inside.group(1))
     assert json.loads(inside.group(1)) == {
         "name": EVIL, "none": None, "list": [1, None],
     }  # fmt: skip
+
+
+def test_nothing_but_the_scripts_of_the_package_may_run() -> None:
+    whole = page("a < b", element("p", "x"), {}, ["chart.js"])
+    assert whole.startswith("<!doctype html>")
+    assert "<title>a &lt; b</title>" in whole
+    script = whole.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', whole)
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy.group(1)
+    assert policy.group(1).startswith("default-src 'none'")
+
+
+def test_assets_ask_for_nothing_from_elsewhere() -> None:
+    for name in ("style.css", "chart.js", "runs.js", "closeness.js"):
+        content = asset(name).replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//[a-z]+\.|@import|url\(|fetch\(", content), name
+        assert "innerHTML" not in content
+        assert "</" not in content
+
+
+def decoded(uri: str) -> tuple[str, Image.Image]:
+    kind, content = uri.split(";base64,")
+    return kind, Image.open(io.BytesIO(base64.b64decode(content)))
+
+
+def test_ink_is_dark() -> None:
+    drawing = np.zeros((28, 28, 1), np.uint8)
+    drawing[3, 4] = 255
+    kind, picture = decoded(image_uri(drawing))
+    assert kind == "data:image/png"
+    np.testing.assert_array_equal(np.asarray(picture), 255 - drawing[..., 0])
+
+
+def test_colours_stay() -> None:
+    small = np.zeros((8, 8, 3), np.uint8)
+    small[..., 0] = 200
+    kind, picture = decoded(image_uri(small))
+    assert kind == "data:image/png"
+    np.testing.assert_array_equal(np.asarray(picture), small)
+    kind, picture = decoded(image_uri(np.tile(small, (4, 4, 1))))
+    assert kind == "data:image/jpeg"
+    assert np.abs(np.asarray(picture)[0, 0].astype(int) - [200, 0, 0]).max() < 8
+
+
+def test_large_ones_are_made_smaller() -> None:
+    picture = decoded(image_uri(np.zeros((300, 150, 3), np.uint8)))[1]
+    assert picture.size == (42, 84)

@@ -186,7 +186,7 @@ def test_print(show: Any, page_file: Path) -> None:
     assert background == "rgb(255, 255, 255)"
 
 
-def test_what_strangers_wrote_stays_text(
+def test_what_others_wrote_stays_text(
     show: Any, page_file: Path, tmp_path: Path
 ) -> None:
     shown = show(page_file)

@@ -1,12 +1,11 @@
-"""Example tasks as HTML, and the same for the script."""
+"""Example tasks as HTML, and as data for the script."""
 
 import dataclasses
 import re
 
 import numpy as np
 
-from metabridge.report.groups import Group
-from metabridge.report.inspection import Drawn, Inspection
+from metabridge.report.predictions import Drawn, Group, Predictions
 from metabridge.report.task_view import class_name, task_data, task_view
 from tests import toy
 
@@ -22,11 +21,11 @@ def group(ways: int = 2) -> Group:
     drawn = Drawn(classes, first + np.arange(2), first + np.arange(2, 5))
     rng = np.random.default_rng(0)
 
-    def said() -> Inspection:
+    def random() -> Predictions:
         scores = rng.dirichlet(np.ones(ways), (2, ways, 3)).astype(np.float32)
-        return Inspection(scores, rng.normal(size=(32, 5)).astype(np.float32))
+        return Predictions(scores, rng.normal(size=(32, 5)).astype(np.float32))
 
-    return Group("<i>toy", dataset, drawn, {0: said(), 3: said()})
+    return Group("<i>toy", dataset, drawn, {0: random(), 3: random()})
 
 
 NAMES = ["<u>first", "a", "b", "last"]

@@ -11,6 +11,7 @@ from metabridge.config import (
     Config,
     EvaluationConfig,
     MTLConfig,
+    ResolvedConfig,
     TrainConfig,
     resolve,
 )
@@ -20,7 +21,7 @@ from metabridge.types import TaskShape
 from tests import toy
 
 
-def key_data(config: Config) -> dict[str, tuple[int, ...]]:
+def key_data(config: ResolvedConfig) -> dict[str, tuple[int, ...]]:
     keys = dataclasses.asdict(inputs.make_keys(config))
     return {
         name: tuple(np.asarray(jax.random.key_data(k)).tolist())

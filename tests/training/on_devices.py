@@ -23,11 +23,10 @@ import optax
 
 from metabridge import build
 from metabridge.config import (
-    ALGORITHMS,
-    Config,
     GradientBasedConfig,
     ModelConfig,
     MTLConfig,
+    ResolvedConfig,
     resolve,
 )
 from metabridge.data import episodes
@@ -37,16 +36,17 @@ from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.runs import inputs
 from metabridge.training.step import jit_step, make_sampler
 from tests import toy
+from tests.own import OPTIONS
 
 NAMES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 COLLECTIVE = rf"= .*? ({NAMES})(?:-start)?\("
 TASKS = 8
 
 
-def configured(name: str, body: str) -> Config:
+def configured(name: str, body: str) -> ResolvedConfig:
     """A learner on toy tasks; "mtl batch" shares the statistics of its tasks."""
     name, _, option = name.partition(" ")
-    options: Any = ALGORITHMS[name]()
+    options: Any = OPTIONS[name]()
     if option:
         assert isinstance(options, MTLConfig)
         options = dataclasses.replace(options, statistics=option)

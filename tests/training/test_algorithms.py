@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import pytest
 
-from metabridge.config import ALGORITHMS, Config, EvaluationConfig, resolve
+from metabridge.config import Config, EvaluationConfig, resolve
 from metabridge.training.train import train
 from tests import toy
+from tests.own import OPTIONS
 
 ONLY_A_BODY = ("mtl", "rfs")
 QUICK = ("anil", "metaoptnet", "rfs")
@@ -26,7 +27,7 @@ def configured(name: str, folder: Path, **evaluation) -> Config:
         "tasks": 12,
     } | evaluation
     return dataclasses.replace(
-        base, learner=ALGORITHMS[name](), evaluation=EvaluationConfig(**options)
+        base, learner=OPTIONS[name](), evaluation=EvaluationConfig(**options)
     )
 
 
@@ -35,7 +36,7 @@ def configured(name: str, folder: Path, **evaluation) -> Config:
     "name",
     [
         pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in ALGORITHMS
+        for name in OPTIONS
     ],
 )
 def test_every_algorithm_trains_and_is_scored(name: str, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_another_head_takes_the_place_of_the_learners_own(
     ("name", "evaluation", "message"),
     [
         ("maml", {"ways": 3}, "meta-learns a head of 4 ways.*cannot be tested on 3"),
-        ("mtl", {"head": "own"}, "mtl has no adaptation of its own"),
+        ("mtl", {"head": "learner"}, "mtl has no adaptation of its own"),
     ],
 )
 def test_what_cannot_be_tested_is_refused(

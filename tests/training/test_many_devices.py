@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metabridge.config import ALGORITHMS
+from tests.own import OPTIONS
 from tests.training.processes import free_port, last_lines, started
 
 pytestmark = pytest.mark.extended
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.extended
 SCRIPT = ("-m", "tests.training.on_devices")
 TOGETHER = ("mtl batch", "rfs")
 """Learners whose tasks share statistics, which takes more to exchange."""
-LEARNERS = (*ALGORITHMS, "mtl batch")
+LEARNERS = (*OPTIONS, "mtl batch")
 CONVOLVING = ("mtl", "mtl batch", "protonet", "anil")
 """With batch normalisation, whose statistics must not depend on the devices either."""
 

@@ -112,7 +112,7 @@ def test_a_process_that_does_not_know_it_says_so(images: Path, tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 2
-    assert "unknown algorithm 'scaled'" in done.stderr
+    assert "unknown learner 'scaled'" in done.stderr
     assert "`metabridge.register`" in done.stderr
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from metabridge.config import registration
+from metabridge.registry import LEARNERS
 from tests import toy
 from tests.once import build_once
 from tests.user_paths.calls import cheap_compilation, command
@@ -36,7 +36,7 @@ def as_a_user(home: Path) -> Iterator[None]:
         jax.numpy_dtype_promotion("standard"),
     ):
         yield
-    registration._forget(own_learner.NAME)
+    LEARNERS.remove(own_learner.NAME)
 
 
 @pytest.fixture(scope="session")

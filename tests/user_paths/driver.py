@@ -11,9 +11,9 @@ from pathlib import Path
 
 def main() -> None:
     told = json.load(sys.stdin)
-    from metabridge.config import import_own
+    from metabridge.registry import import_plugins
 
-    import_own()
+    import_plugins()
     from tests.user_paths.calls import CALLS
 
     if told["x64_later"]:

@@ -1,10 +1,10 @@
 """Every learner with the least options of a training, and what its runs can do."""
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from metabridge.config import HeadName
+from metabridge.config import head_names
 
-HEADS: tuple[str, ...] = get_args(HeadName)
+HEADS: tuple[str, ...] = head_names()
 STEPS = 3
 IMAGES = 54
 """Training images of so many steps."""
@@ -57,7 +57,7 @@ FEW = ("mtl", "maml", "scaled")
 
 def heads_of(learner: str) -> list[str]:
     """The heads that a learner can be tested with."""
-    return [head for head in HEADS if head != "own" or LEARNERS[learner].own_head]
+    return [head for head in HEADS if head != "learner" or LEARNERS[learner].own_head]
 
 
 def training(learner: str, folder: str, *further: str) -> list[str]:

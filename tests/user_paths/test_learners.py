@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import metabridge
-from metabridge.config import ALGORITHMS, options_of
+from metabridge import cli, registry
+from metabridge.config import options_of
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
     FEW,
@@ -45,14 +46,14 @@ every = pytest.mark.parametrize("learner", LEARNERS)
 
 
 def test_the_table_has_every_learner() -> None:
-    assert set(LEARNERS) == set(ALGORITHMS)
+    assert set(LEARNERS) == set(registry.LEARNERS)
 
 
 @every
 def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("train", learner, "--help") == 0
     shown = set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
-    assert {name for name, _ in options_of(ALGORITHMS[learner])} <= shown
+    assert {name for name, _ in options_of(registry.LEARNERS[learner].traits)} <= shown
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
@@ -70,12 +71,12 @@ def test_training(learner: str, trained: Runs) -> None:
     run = trained(learner)
     config = json.loads((run / "config.json").read_text())
     given = LEARNERS[learner].options
-    fields = dict(options_of(ALGORITHMS[learner]))
+    fields = dict(options_of(registry.LEARNERS[learner].traits))
     for option, value in zip(given[::2], given[1::2], strict=True):
         assert config["learner"][fields[option.removeprefix("--")]] == float(value)
     result = json.loads((run / "result.json").read_text())
     assert result["train_steps"] == STEPS
-    assert result["head"] == ("own" if LEARNERS[learner].own_head else "logistic")
+    assert result["head"] == ("learner" if LEARNERS[learner].own_head else "logistic")
     assert 0 <= result["accuracy"] <= 1
     for name in ("learning_curves.png", "test_task.png", "metrics.jsonl"):
         assert (run / name).stat().st_size
@@ -97,7 +98,7 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     ("learner", "heads"),
     [
         ("mtl", heads_of("mtl")),
-        ("maml", ["own", "finetune"]),
+        ("maml", ["learner", "finetune"]),
         *(
             pytest.param(learner, heads_of(learner), marks=EXTENDED)
             for learner in LEARNERS
@@ -192,9 +193,10 @@ def test_comparing_trains_in_processes_of_their_own(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("METABRIDGE_LEARNERS", "tests.user_paths.own_learner")
-    named = "metaoptnet --C 0.2,scaled"
+    monkeypatch.setenv(cli._PLUGINS, "")
+    named = "metaoptnet --solver-C 0.2,scaled"
     options = ("--images", str(IMAGES), "--folder", str(tmp_path / "both"))
+    options += ("--plugin", "tests.user_paths.own_learner")
     assert command("compare", "--algorithms", named, *RUN, *options) == 0
     out = capsys.readouterr().out
     assert "| metaoptnet |" in out

@@ -36,7 +36,7 @@ def test_a_bad_place_is_refused_before_any_work(
 
     run = str(trained("mtl"))
     monkeypatch.setattr("metabridge.runs.inputs.load_data", work)
-    monkeypatch.setattr("metabridge.report.groups.form", work)
+    monkeypatch.setattr("metabridge.report.runs_page.predict_groups", work)
     filled = {"RUN": run, "OUT": str(tmp_path / output)}
     capsys.readouterr()
     assert command(*(filled.get(word, word) for word in arguments)) == 2

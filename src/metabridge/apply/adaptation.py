@@ -1,4 +1,4 @@
-"""Adapting a body to a user's task and scoring images, compiled and in batches.
+"""A learner's adaptation to a user's task, compiled and in batches.
 
 Where a learner fits a head on frozen features, images are embedded in batches, and the
 score of one does not depend on the others. Where it adapts the body, or normalises by
@@ -7,91 +7,80 @@ many at once as `BATCH` allows.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array
 
-from metabridge.apply.body import Body
-from metabridge.apply.images import Images
-from metabridge.config import EvaluationConfig
-from metabridge.data import augment
+from metabridge.apply.inputs import Images
 from metabridge.learners import Learner
 from metabridge.parallel import devices
 from metabridge.training.guards.memory import needed_bytes
-from metabridge.types import Examples
+from metabridge.types import Examples, Variables
 from metabridge.units import format_bytes
 
 BATCH = 512
 """Images to score at once, at most."""
 _PIXELS = 512 * 32 * 32  # of a batch, on a CPU
-_KEPT = 4  # bodies with an adaptation, for which what is compiled is kept
+
+Normalise = Callable[[Any], Any]
+"""uint8 images as the body takes them."""
 
 
 class Adaptation(NamedTuple):
-    """How a body adapts to a task and scores images."""
+    """Two functions that adapt a body to a task and score images."""
 
     fit: Callable[[Images, np.ndarray, int], Any]
-    """``fit(images, labels, ways)``, labels int32 in [0, ways)."""
+    """``fit(images, labels, ways)``, labels int32 in [0, ways).
+
+    Raises ValueError if the support needs more memory than there is.
+    """
     scores: Callable[[Any, Images], np.ndarray]
     """float32 ``[N, ways]`` of images, with what `fit` returned."""
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def adaptation_of(body: Body, evaluation: EvaluationConfig) -> Adaptation:
-    """The adaptation of a body; of the same one, what is compiled is compiled once.
-
-    Raises (`fit` does):
-      ValueError: the support needs more memory than there is.
-    """
-    learner = body.learner(evaluation)
+def make_adaptation(
+    learner: Learner, variables: Variables, normalise: Normalise
+) -> Adaptation:
+    """Compile a learner's adaptation, with a head on frozen features or of the body."""
     if learner.frozen_body is None:
-        return _of_all(body, learner)
-    return _of_head(body, learner)
+        return _adapt_body(learner, variables, normalise)
+    return _fit_head(learner, variables, normalise)
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def features_of(body: Body) -> Callable[[Images], np.ndarray]:
-    """Makes what embeds images, float32 ``[N, D]``.
+def make_embedder(
+    learner: Learner, variables: Variables, normalise: Normalise
+) -> Callable[[Images], np.ndarray]:
+    """Compile the features of images, float32 ``[N, D]``.
 
     Raises:
       ValueError: the learner has no features apart from its adaptation.
     """
-    learner = body.learner()
-    embed = learner.embed
-    if learner.frozen_body is not None:
-        embed = learner.frozen_body.embed
+    embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
     if embed is None:
         raise ValueError(f"{learner.name} has no features apart from its adaptation")
-    return _embedder(body, embed)
-
-
-def _embedder(body: Body, embed: Callable[..., Any]) -> Callable[[Images], np.ndarray]:
-    compiled = jax.jit(
-        lambda variables, images: embed(variables, _normalised(body, images))
-    )
-    variables = jax.device_put(body.variables)
-    size = _batch_size(body)
+    compiled = jax.jit(lambda variables, images: embed(variables, normalise(images)))
+    variables = jax.device_put(variables)
 
     def features(images: Images) -> np.ndarray:
-        return np.concatenate(
-            [
-                np.asarray(compiled(variables, _padded(batch, size)))[: len(batch)]
-                for batch in _batches(images, size)
-            ]
+        size = _batch_size(images)
+        return _in_batches(
+            lambda batch: compiled(variables, batch), _batches(images, size), size
         )
 
     return features
 
 
-def _of_head(body: Body, learner: Learner) -> Adaptation:
+def _fit_head(
+    learner: Learner, variables: Variables, normalise: Normalise
+) -> Adaptation:
     assert learner.frozen_body is not None
-    head = learner.frozen_body.head_of(body.variables)
-    features = _embedder(body, learner.frozen_body.embed)
-    fit_head = _checked(
+    head = learner.frozen_body.head_of(variables)
+    features = make_embedder(learner, variables, normalise)
+    fit_head = _within_memory(
         lambda ways: lambda rows, labels: head.fit(rows, labels, ways=ways)
     )
     logits = jax.jit(head.logits)
@@ -101,52 +90,44 @@ def _of_head(body: Body, learner: Learner) -> Adaptation:
 
     def scores(classifier: Any, images: Images) -> np.ndarray:
         rows = features(images)
-        parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-        return np.concatenate(
-            [
-                np.asarray(logits(classifier, _padded(part, BATCH)))[: len(part)]
-                for part in parts
-            ]
-        )
+        parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
+        return _in_batches(lambda part: logits(classifier, part), parts, BATCH)
 
     return Adaptation(fit, scores)
 
 
-def _of_all(body: Body, learner: Learner) -> Adaptation:
+def _adapt_body(
+    learner: Learner, variables: Variables, normalise: Normalise
+) -> Adaptation:
     def adapt(ways: int) -> Callable[..., Any]:
-        def of_task(variables: Any, images: Any, labels: Any) -> Any:
-            support = Examples(_normalised(body, images), labels)
-            return learner.adapt(variables, support, ways=ways)
+        return lambda variables, images, labels: learner.adapt(
+            variables, Examples(normalise(images), labels), ways=ways
+        )
 
-        return of_task
-
-    variables = jax.device_put(body.variables)
-    adapt_all = _checked(adapt)
-    logits = jax.jit(
-        lambda adapted, images: learner.logits(adapted, _normalised(body, images))
-    )
+    adapt_all = _within_memory(adapt)
+    logits = jax.jit(lambda adapted, rows: learner.logits(adapted, normalise(rows)))
+    variables = jax.device_put(variables)
 
     def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
         return adapt_all(ways, variables, images.read(0, len(images)), labels)
 
     def scores(adapted: Any, images: Images) -> np.ndarray:
         # Not filled up: with batch statistics every image of a batch counts.
-        batches = _batches(images, _batch_size(body), even=True)
+        batches = _batches(images, _batch_size(images), even=True)
         return np.concatenate([np.asarray(logits(adapted, b)) for b in batches])
 
     return Adaptation(fit, scores)
 
 
-def _checked(function_of: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
-    """``function(ways, *arrays)``, compiled once a shape, and refused where its memory
-    is not there."""
+def _within_memory(make: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
+    """``function(ways, *arrays)``, compiled once a shape, refused beyond the memory."""
 
     @functools.lru_cache(maxsize=8)
     def compiled(ways: int, structure: Any, *leaves: Any) -> jax.stages.Compiled:
         arrays = jax.tree.unflatten(
             structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
         )
-        program = jax.jit(function_of(ways)).lower(*arrays).compile()
+        program = jax.jit(make(ways)).lower(*arrays).compile()
         needed, held = needed_bytes(program)
         free = devices.free_bytes()
         if needed - held > free:
@@ -165,15 +146,11 @@ def _checked(function_of: Callable[[int], Callable[..., Any]]) -> Callable[..., 
     return function
 
 
-def _normalised(body: Body, images: UInt8[Array, "N H W c"]) -> Float[Array, "N H W c"]:
-    return augment.normalise(images, body.mean, body.std)
-
-
-def _batch_size(body: Body) -> int:
+def _batch_size(images: Images) -> int:
     """A power of two; fewer large images on a CPU, whose memory they share."""
     if jax.default_backend() != "cpu":
         return BATCH
-    height, width, _ = body.shapes.image_shape
+    height, width, _ = images.shape
     return 1 << max(min(_PIXELS // (height * width), BATCH).bit_length() - 1, 0)
 
 
@@ -185,7 +162,16 @@ def _batches(images: Images, size: int, *, even: bool = False) -> Iterator[np.nd
         yield images.read(start, min(start + size, len(images)))
 
 
+def _in_batches(
+    function: Callable[[Array], Array], batches: Iterable[np.ndarray], size: int
+) -> np.ndarray:
+    """Rows of all batches, each filled up so that few shapes are compiled."""
+    return np.concatenate(
+        [np.asarray(function(_padded(batch, size)))[: len(batch)] for batch in batches]
+    )
+
+
 def _padded(rows: np.ndarray, size: int) -> Array:
-    """Filled up with copies to a power of two, so that few shapes are compiled."""
+    """Rows filled up with copies to a power of two."""
     wanted = min(1 << (len(rows) - 1).bit_length(), size)
     return jnp.asarray(rows[np.arange(wanted) % len(rows)])

@@ -1,7 +1,9 @@
 """A trained body with all that is needed to apply it, apart from its data."""
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,16 @@ import jax
 import numpy as np
 
 from metabridge import build
-from metabridge.apply.images import Images, checked
+from metabridge.apply.adaptation import Adaptation, make_adaptation, make_embedder
+from metabridge.apply.inputs import Images, check_images
 from metabridge.build import Shapes
 from metabridge.config import (
     FOLDER,
-    Config,
-    EvaluationConfig,
-    MTLConfig,
-    RFSConfig,
+    ResolvedConfig,
+    ResolvedEvaluation,
     with_paths,
 )
+from metabridge.data import augment
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
 from metabridge.learners import Learner, variables_of
@@ -28,13 +30,15 @@ from metabridge.runs.provenance import environment
 from metabridge.training.scoring import load_run, restore
 from metabridge.types import Variables
 
+_KEPT = 4  # bodies with an adaptation, for which what is compiled is kept
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Body:
-    """What a run has learned; it does not change."""
+    """A trained body; it does not change."""
 
-    config: Config
-    """Of the run. Its `evaluation` says how the body adapts unless told otherwise."""
+    config: ResolvedConfig
+    """Of the run. Its `evaluation` is the default adaptation."""
     shapes: Shapes
     """Of its images, and of its classes in training."""
     mean: tuple[float, ...]
@@ -45,12 +49,12 @@ class Body:
     """Parameters and batch statistics, of NumPy."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """For people: the dataset's name and fingerprint, the result, parameters, versions,
-    licence and card. Of a file from a stranger it says what the stranger wrote."""
+    licence and card. Of an untrusted file it holds its author's word."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Body":
         return self  # scikit-learn's `clone` copies; what is compiled is kept for this
 
-    def learner(self, evaluation: EvaluationConfig | None = None) -> Learner:
+    def learner(self, evaluation: ResolvedEvaluation | None = None) -> Learner:
         """The learner, with an adaptation of another kind if one is given."""
         chosen = self.config.evaluation if evaluation is None else evaluation
         config = dataclasses.replace(self.config, evaluation=chosen)
@@ -60,6 +64,10 @@ class Body:
         """The same with more about it."""
         return dataclasses.replace(self, about={**self.about, **values})
 
+    def adaptation(self, evaluation: ResolvedEvaluation) -> Adaptation:
+        """The adaptation to a task, compiled once for this body and these options."""
+        return _adaptation(self, evaluation)
+
     @in_32_bits
     def embed(self, images: Any) -> np.ndarray:
         """Features ``[N, D]`` of images, as `FewShotClassifier` takes them.
@@ -67,9 +75,7 @@ class Body:
         Raises:
           ValueError: images that cannot be used.
         """
-        from metabridge.apply.adaptation import features_of
-
-        return features_of(self)(self.checked(images))
+        return _embedder(self)(self.checked(images))
 
     def checked(self, images: Any) -> Images:
         """Images of a user, to be read as those of the training were.
@@ -77,28 +83,32 @@ class Body:
         Raises:
           ValueError: images that cannot be used.
         """
-        return checked(images, self.shapes.image_shape, reading_of(self.config))
+        return check_images(images, self.shapes.image_shape, reading_of(self.config))
+
+    def _normalise(self, images: Any) -> Any:
+        return augment.normalise(images, self.mean, self.std)
 
 
-def reading_of(config: Config) -> Reading:
-    """How the images of a run were read.
+@functools.lru_cache(maxsize=_KEPT)
+def _adaptation(body: Body, evaluation: ResolvedEvaluation) -> Adaptation:
+    learner = body.learner(evaluation)
+    return make_adaptation(learner, body.variables, body._normalise)
 
-    Raises:
-      ValueError: an option that is out of its range.
-    """
+
+@functools.lru_cache(maxsize=_KEPT)
+def _embedder(body: Body) -> Callable[[Images], np.ndarray]:
+    return make_embedder(body.learner(), body.variables, body._normalise)
+
+
+def reading_of(config: ResolvedConfig) -> Reading:
+    """The options by which the images of a run were read, checked."""
     data = config.data
     return Reading(data.background, data.white_level, data.max_pixels)
 
 
 @in_32_bits
 def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -> Body:
-    """The body in the best checkpoint of a run.
-
-    Args:
-      run_dir: folder of the run.
-      data_dir: where the dataset is, if not where the run found it; of
-        ``folder:PATH`` the folder of images. Its normalisation is taken from it, so it
-        has to be there.
+    """The body in the best checkpoint of a run, normalised as its dataset is.
 
     Raises:
       ValueError: no run or checkpoint there, or no dataset.
@@ -106,9 +116,12 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
     variables = variables_of(restore(run).state)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
-    result = result_of(run_dir)
+    try:
+        result = run_folder.read_result(run_dir)
+    except run_folder.RunError:  # the run is not finished
+        result = {}
     return Body(
-        _with_chosen_weight(config, result),
+        with_chosen_weight(config, result),
         build.shapes_of(dataset),
         dataset.mean,
         dataset.std,
@@ -117,22 +130,14 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
     )
 
 
-def result_of(run_dir: Path) -> dict[str, Any]:
-    """What ``result.json`` of a run says; nothing before the run is finished."""
-    try:
-        return run_folder.read_result(run_dir)
-    except run_folder.RunError:
-        return {}
-
-
-def without_paths(config: Config) -> Config:
+def without_paths(config: ResolvedConfig) -> ResolvedConfig:
     """A configuration without folders of the machine that it was run on."""
     name = config.data.dataset
     if name.startswith(FOLDER):
         name = FOLDER + name.rstrip("/").split("/")[-1].removeprefix(FOLDER)
     learner = with_paths(config.learner, lambda path: Path(path.name))
-    if isinstance(learner, MTLConfig | RFSConfig):
-        learner = dataclasses.replace(learner, teacher=None)
+    if learner.distils:
+        learner = dataclasses.replace(learner, teacher=None)  # pyright: ignore
     data = dataclasses.replace(config.data, dataset=name, data_dir=None)
     return dataclasses.replace(config, learner=learner, data=data)
 
@@ -141,7 +146,10 @@ _RESULT = ("accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "bes
 
 
 def _about(
-    config: Config, dataset: Dataset, variables: Variables, result: dict[str, Any]
+    config: ResolvedConfig,
+    dataset: Dataset,
+    variables: Variables,
+    result: dict[str, Any],
 ) -> dict[str, Any]:
     made_by = result.get("provenance", {})
     fingerprint = made_by.get("dataset", {}).get("fingerprint")
@@ -156,11 +164,14 @@ def _about(
     }
 
 
-def _with_chosen_weight(config: Config, result: dict[str, Any]) -> Config:
-    """With the weight of the head that the run has chosen on validation tasks."""
+def with_chosen_weight(
+    config: ResolvedConfig, result: Mapping[str, Any]
+) -> ResolvedConfig:
+    """A configuration with the weight of the head that its run chose."""
     evaluation = config.evaluation
     if not evaluation.tune_head:
         return config
-    chosen = {name: result[name] for name in ("C", "penalty") if name in result}
+    weights = {name: result.get(name) for name in ("C", "penalty")}
+    chosen = {name: value for name, value in weights.items() if value is not None}
     evaluation = dataclasses.replace(evaluation, tune_head=False, **chosen)
     return dataclasses.replace(config, evaluation=evaluation)

@@ -1,7 +1,7 @@
-"""A body in one file: safetensors, with everything else as JSON in its header.
+"""A body in one safetensors file, with everything else as JSON in its header.
 
 The file holds parameters and batch statistics; the entry ``metabridge`` of its metadata
-what rebuilds the learner. Nothing in it is run, and nothing is read from it before its
+holds what rebuilds the learner. Nothing in it is run, and no array is read before its
 names, shapes and types are those that the configuration in it gives.
 """
 
@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from metabridge import build
 from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
-from metabridge.config import Config, check, from_json, to_json
+from metabridge.config import ResolvedConfig, resolved_from_json, to_json
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.files import write_bytes
 from metabridge.parallel import devices
@@ -37,12 +37,7 @@ _MAX_SIDE, _MAX_CLASSES = 1024, 1_000_000
 
 
 def write(path: Path, body: Body) -> None:
-    """Writes a body, whole or not at all.
-
-    Args:
-      path: of the file.
-      body: what to write. Where its data was, and a teacher's folder, are left out.
-    """
+    """Write a body without the places of its data and of a teacher's folder."""
     header = {
         "format": FORMAT,
         "config": json.loads(to_json(without_paths(body.config))),
@@ -59,7 +54,7 @@ def write(path: Path, body: Body) -> None:
 
 @in_32_bits
 def read(path: Path) -> Body:
-    """The body that `write` wrote; the file may be from anybody.
+    """The body that `write` wrote; the file is not trusted.
 
     Raises:
       ValueError: it is no such file, or not whole; what is wrong with it.
@@ -81,10 +76,9 @@ def read(path: Path) -> Body:
 
 def _read(file: Any) -> Body:
     header = _header((file.metadata() or {}).get(_ENTRY))
-    config = from_json(json.dumps(header["config"]))
-    config = check(config)
+    config = resolved_from_json(json.dumps(header["config"]))
     _ = reading_of(config).colour  # which is any text to `check`
-    # A stranger's file does not raise the limit that images are held against.
+    # An untrusted file does not raise the limit that images are held against.
     most = min(config.data.max_pixels, MAX_PIXELS)
     data = dataclasses.replace(config.data, max_pixels=most)
     config = dataclasses.replace(config, data=data)
@@ -103,7 +97,7 @@ def _read(file: Any) -> Body:
 
 
 def _header(text: str | None) -> dict[str, Any]:
-    """What stands in the metadata, each entry of its kind."""
+    """The entry of the metadata, its values of the right types."""
     if text is None:
         raise ValueError("its metadata has no entry `metabridge`")
     header = parse_json(text)
@@ -152,8 +146,8 @@ def _per_channel(
     return tuple(values)
 
 
-def _template(config: Config, shapes: Shapes) -> Variables:
-    """Shapes and types of what the learner has learned; nothing is computed."""
+def _template(config: ResolvedConfig, shapes: Shapes) -> Variables:
+    """Shapes and types of the learner's variables; nothing is computed."""
 
     def variables() -> Variables:
         learner = build.learner(config, shapes)

@@ -7,33 +7,25 @@ classifier.predict(new_images)
 
 import dataclasses
 import inspect
-import operator
 import os
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from metabridge.apply import loading
-from metabridge.apply.adaptation import adaptation_of
 from metabridge.apply.body import Body
-from metabridge.apply.labels import encode
+from metabridge.apply.inputs import encode_labels
 from metabridge.config import (
-    Config,
     EvaluationConfig,
-    GradientBasedConfig,
-    HeadName,
+    ResolvedConfig,
+    ResolvedEvaluation,
     check,
 )
+from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
-_NUMBERS = {
-    "C": float,
-    "penalty": float,
-    "finetune_rate": float,
-    "finetune_steps": operator.index,
-    "test_steps": operator.index,
-}
-"""Options, and what makes a Python number of one of NumPy's."""
+_OPTIONS = ("head", "C", "penalty", "finetune_steps", "finetune_rate", "test_steps")
+"""Of the adaptation, as in `EvaluationConfig`."""
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -41,7 +33,7 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class FewShotClassifier:
-    """Adapts a trained body to a new task, and classifies images.
+    """Adapt a trained body to a new task, and classify images.
 
     Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1]
     (rounded to 256 values), or a list of such images of any sizes, of paths, of files
@@ -52,7 +44,7 @@ class FewShotClassifier:
       body: folder of a run, a file that `export_body` wrote, a name of
         `pretrained_bodies`, or a `Body`.
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
-        number of classes; finetune; or own, the learner's adaptation, which for
+        number of classes; finetune; or learner, its own adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.
         Default: as the run was tested.
       C: logistic and svm: weight of the data against the squared weights.
@@ -95,18 +87,12 @@ class FewShotClassifier:
 
     @in_32_bits
     def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
-        """Adapts to a task.
-
-        Args:
-          images: N of them, of at least two classes.
-          labels: one each.
-        """
+        """Adapt to a task, images of at least two classes with a label each."""
         body = loading.cached(self.body, self.data_dir)
         source = body.checked(images)
-        classes, codes = encode(labels, len(source))
+        classes, codes = encode_labels(labels, len(source))
         evaluation = self._evaluation(body.config, len(classes))
-        adaptation = adaptation_of(body, evaluation)
-        self._adapted = adaptation.fit(source, codes, len(classes))
+        self._adapted = body.adaptation(evaluation).fit(source, codes, len(classes))
         self.body_, self.classes_ = body, classes
         self._fitted_evaluation = evaluation
         return self
@@ -137,11 +123,13 @@ class FewShotClassifier:
         Raises:
           ValueError: another number of labels than of images.
         """
-        said = self.predict(images)
+        predicted = self.predict(images)
         given = list(labels)
-        if len(given) != len(said):
-            raise ValueError(f"there are {len(said)} images, but {len(given)} labels")
-        right = [bool(a == b) for a, b in zip(said, given, strict=True)]
+        if len(given) != len(predicted):
+            raise ValueError(
+                f"there are {len(predicted)} images, but {len(given)} labels"
+            )
+        right = [bool(a == b) for a, b in zip(predicted, given, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -150,7 +138,7 @@ class FewShotClassifier:
         return {name: getattr(self, name) for name in _names()}
 
     def set_params(self, **params: Any) -> "FewShotClassifier":
-        """Sets options; the next `fit` takes them.
+        """Set options; the next `fit` takes them.
 
         Raises:
           ValueError: an unknown option.
@@ -187,49 +175,35 @@ class FewShotClassifier:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
         source = self.body_.checked(images)
-        adaptation = adaptation_of(self.body_, self._fitted_evaluation)
+        adaptation = self.body_.adaptation(self._fitted_evaluation)
         return adaptation.scores(self._adapted, source)
 
-    def _numbers(self) -> dict[str, Any]:
-        found = {}
-        for name, kind in _NUMBERS.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            try:
-                found[name] = kind(value)
-            except (TypeError, ValueError) as error:
-                wanted = "float" if kind is float else "int"
-                raise ValueError(
-                    f"`{name}` is {value!r}, but must be of type {wanted}"
-                ) from error
-        return found
-
-    def _evaluation(self, config: Config, ways: int) -> EvaluationConfig:
-        """How to adapt: as the run does but for what is given.
+    def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
+        """The options of the adaptation: those of the run but for what is given.
 
         Raises:
           ValueError: an option out of its range, or a head that does not fit.
         """
-        given: dict[str, Any] = self._numbers()
-        if self.head is not None:
-            if self.head not in get_args(HeadName):
-                known = ", ".join(get_args(HeadName))
-                raise ValueError(f"`head` is {self.head!r}; known are {known}")
-            given["head"] = self.head
+        hints, given = hints_of(EvaluationConfig), {}
+        for name in _OPTIONS:
+            if getattr(self, name) is None:
+                continue
+            try:
+                given[name] = typed(hints[name], getattr(self, name), name)
+            except TypeError as error:
+                raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
-        own = chosen.head == "own" and isinstance(config.learner, GradientBasedConfig)
+        fixed = chosen.head in ("learner", "own") and config.learner.fixed_ways
         trained_ways = config.train.train_ways
-        if own and ways != trained_ways:
+        if fixed and ways != trained_ways:
             raise ValueError(
                 f"{config.algorithm} has a meta-learned head of {trained_ways} "
                 f"classes, but the labels have {ways}: pass as many, or fit another "
                 'head on its features, for example `head="logistic"`'
             )
-        if own and trained_ways is not None:
-            chosen = dataclasses.replace(chosen, ways=trained_ways)
-        check(dataclasses.replace(config, evaluation=chosen))
-        return chosen
+        if fixed:
+            chosen = dataclasses.replace(chosen, ways=ways)
+        return check(dataclasses.replace(config, evaluation=chosen)).evaluation
 
 
 def _names() -> list[str]:

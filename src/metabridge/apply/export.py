@@ -1,11 +1,11 @@
-"""From a run to a file that holds its body, and a card beside it."""
+"""Export of a run's body to one file, with a card in Markdown beside it."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
-from metabridge.apply.card import card
 from metabridge.output import check_output
 from metabridge.untrusted import expanded, is_safe, shown
 
@@ -19,7 +19,7 @@ def export_body(
     licence: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Writes the body of a run, and a card in Markdown beside it.
+    """Write the body of a run, and a card in Markdown beside it.
 
     Args:
       run: folder of a run, of which the best checkpoint is taken; or a body.
@@ -39,7 +39,7 @@ def export_body(
     body = run if isinstance(run, Body) else from_run(expanded(run), data_dir=data_dir)
     if licence is not None:
         body = body.with_about(licence=licence)
-    text = card(body, file_name=path.name)
+    text = make_card(body, file_name=path.name)
     body_file.write(path, body.with_about(card=text))
     beside.write_text(text, encoding="utf-8")
     return beside
@@ -55,3 +55,67 @@ def _check(path: Path, beside: Path, licence: str | None) -> None:
             raise ValueError(f"{shown(place)} is there already: choose another name")
     if licence is not None and not is_safe(licence):
         raise ValueError("`licence` must be one line that can be printed")
+
+
+def make_card(body: Body, *, file_name: str) -> str:
+    """Markdown that describes a body to people, beside the file of this name."""
+    config, about = body.config, body.about
+    height, width, channels = body.shapes.image_shape
+    model, train = config.model, config.train
+    data = about.get("dataset", {})
+    has_width = model.model in ("conv4", "mlp")
+    rows = {
+        "learner": config.algorithm,
+        "body": f"{model.model} width {model.width}" if has_width else model.model,
+        "parameters": f"{about.get('parameters', 0):,}",
+        "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
+        "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
+        "fingerprint of the data": data.get("fingerprint"),
+        "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
+        f"{train.train_shots} shots, {train.tasks_per_step} a step, seed {train.seed}",
+        "head": config.evaluation.head,
+        "accuracy": _accuracy(about.get("result", {})),
+        "licence": about.get("licence") or "not stated",
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in about.get("versions", {}).items()
+        ),
+    }
+    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
+    return f"""# {config.algorithm} on {_cell(data.get("name"))}
+
+A body for few-shot image classification, exported by Metabridge.
+
+| | |
+|---|---|
+{table}
+
+## Use
+
+```python
+import metabridge
+
+classifier = metabridge.FewShotClassifier("{file_name}")
+classifier.fit(images, labels)
+classifier.predict(new_images)
+```
+
+## Limits
+
+The accuracy holds for tasks of unseen classes of the same data. On images of another
+kind it can be much worse: try some that you have labels for. A task's classes are known
+only from its own examples, and mistakes in their labels count.
+"""
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    if "accuracy" not in result:
+        return "not measured"
+    return (
+        f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} % "
+        f"({result['ways']}-way {result['shots']}-shot, {result['tasks']} unseen "
+        f"tasks, head {result['head']}, 95 % interval)"
+    )
+
+
+def _cell(value: object) -> str:
+    return shown(value).replace("|", "\\|")

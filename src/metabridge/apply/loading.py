@@ -1,16 +1,25 @@
-"""A body from where it is: a run's folder, a file, or the package itself.
-
-What was loaded last is kept.
-"""
+"""A body from a run's folder, a file, or the package itself; the last ones are kept."""
 
 import functools
 import os
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from metabridge.apply import body_file, pretrained
+from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
 from metabridge.untrusted import expanded, shown
+
+
+def pretrained_bodies() -> dict[str, Path]:
+    """Files of the bodies that come with the package, by name.
+
+    A name, such as ``omniglot-conv4``, is all that `load_body` and `FewShotClassifier`
+    need. The card beside each, of the same name in ``.md``, has its training data,
+    accuracy and licence.
+    """
+    folder = Path(str(resources.files("metabridge.apply") / "bodies"))
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 def load_body(
@@ -18,8 +27,7 @@ def load_body(
 ) -> Body:
     """The body of a run, of a file that `export_body` wrote, or one that is included.
 
-    A file may be from a stranger: it is checked before it is used, and nothing in it is
-    run.
+    A file is not trusted: it is checked before it is used, and nothing in it is run.
 
     Args:
       path: folder of a run, of which the best checkpoint is taken; a file; or, where
@@ -31,7 +39,7 @@ def load_body(
     """
     place = _place(path)
     if not place.exists():
-        names = ", ".join(pretrained.pretrained_bodies())
+        names = ", ".join(pretrained_bodies())
         raise ValueError(
             f"{shown(place)} is neither a run's folder nor a file, nor one of the "
             f"bodies that are included: {names}"
@@ -63,7 +71,7 @@ def _place(path: str | os.PathLike[str]) -> Path:
     place = expanded(path)
     if place.exists():
         return place
-    return pretrained.pretrained_bodies().get(str(path), place)
+    return pretrained_bodies().get(str(path), place)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""The figure of a comparison: how accurate each algorithm is after how much time."""
+"""The figure of a comparison: accuracy of each algorithm against training time."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from metabridge.config import ALGORITHMS
+from metabridge.registry import LEARNERS
 
 # Okabe and Ito's palette without its yellow, told apart by colour-blind readers; the
 # second half of the algorithms has it again, with broken lines.
@@ -18,12 +18,7 @@ _LABEL_GAP = 0.058
 
 
 def efficiency_curves(found: dict[str, Any], output: Path) -> None:
-    """Validation accuracy by training time, and test accuracy with its interval.
-
-    Args:
-      found: what `compare` returns.
-      output: the picture to write, its format by its ending.
-    """
+    """Draw the results of `compare`: validation by training time, test at the end."""
     runs = [run for run in found["runs"] if run["error"] is None]
     figure = Figure(figsize=(9.5, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,7 +44,7 @@ def efficiency_curves(found: dict[str, Any], output: Path) -> None:
 
 def _style(name: str) -> dict[str, Any]:
     """The same for an algorithm in every figure."""
-    number = list(ALGORITHMS).index(name)
+    number = list(LEARNERS).index(name)
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "linestyle": "-" if number < len(_COLOURS) else (0, (4, 1.5)),
@@ -84,6 +79,7 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
     axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
     place = 1.0 + _LABEL_GAP
+    arrow = {"arrowstyle": "-", "linewidth": 0.7, "relpos": (0.0, 0.5)}
     for run in sorted(runs, key=lambda run: -run["accuracy"]):
         end = (run["train_seconds"], 100 * run["accuracy"])
         place = min(to_axes.transform(end)[1], place - _LABEL_GAP)
@@ -96,10 +92,5 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
             textcoords="axes fraction",
             color=colour,
             va="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "relpos": (0.0, 0.5),
-            },
+            arrowprops=arrow | {"color": colour},
         )

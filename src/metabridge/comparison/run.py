@@ -15,14 +15,14 @@ from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import (
-    ALGORITHMS,
     Config,
-    LearnerConfig,
-    import_own,
+    LearnerOptions,
+    ResolvedConfig,
     with_images,
 )
-from metabridge.files import write_json
+from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
+from metabridge.registry import LEARNERS, import_plugins
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import train
@@ -34,22 +34,21 @@ _T = TypeVar("_T")
 
 @in_32_bits
 def compare(
-    algorithms: Sequence[str | LearnerConfig],
+    algorithms: Sequence[str | LearnerOptions],
     config: Config | None = None,
     *,
     images: int | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Trains and scores algorithms with equal budgets, and writes what came out.
+    """Train and score algorithms with equal budgets, and write the results.
 
     Each has a process of its own, one at a time, so a script calls this under
     ``if __name__ == "__main__":``. Each has a run folder of its own; a run that is
     finished there is taken as it is, one that was interrupted goes on.
 
     Args:
-      algorithms: names, keys of `ALGORITHMS`, or learners' options, of which a name
-        stands for the defaults. The first is the one that the others' cost is held
-        against.
+      algorithms: names, or learners' options, of which a name stands for the defaults.
+        The cost of all is held against the first's.
       config: data, model, training and evaluation of all. Its `minutes` are the
         training time of each, by default 1.
       images: training images of each, instead of the time.
@@ -57,7 +56,7 @@ def compare(
         ``efficiency.png``. Default: one under ``runs/`` named for the task.
 
     Returns:
-      What ``compare.json`` holds, and the folder; a run that failed has its reason
+      The content of ``compare.json``, and the folder; a run that failed has its reason
       under ``"error"``.
 
     Raises:
@@ -79,14 +78,14 @@ def compare(
         errors[name] = None if finished else train_in_a_process(planned, run_dir)
     found = {"title": _title(configs, images), **summary(folder, errors)}
     write_json(folder / "compare.json", found)
-    (folder / "compare.md").write_text(table(found), encoding="utf-8")
+    write_text(folder / "compare.md", table(found))
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}
 
 
 def plan(
-    algorithms: Sequence[str | LearnerConfig], config: Config, images: int | None
-) -> dict[str, Config]:
+    algorithms: Sequence[str | LearnerOptions], config: Config, images: int | None
+) -> dict[str, ResolvedConfig]:
     """The resolved configuration of each algorithm, their budgets equal.
 
     Raises:
@@ -123,15 +122,11 @@ def plan(
     return configs
 
 
-def _options(algorithm: str | LearnerConfig) -> LearnerConfig:
+def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
     if not isinstance(algorithm, str):
         options = algorithm
-    elif algorithm in ALGORITHMS:
-        options = ALGORITHMS[algorithm]()
     else:
-        raise ValueError(
-            f"unknown algorithm {algorithm!r}; known are {', '.join(ALGORITHMS)}"
-        )
+        options = LEARNERS.find(algorithm).traits()
     interactive = not hasattr(sys.modules["__main__"], "__file__")
     if interactive and type(options).__module__ == "__main__":
         raise ValueError(
@@ -142,7 +137,7 @@ def _options(algorithm: str | LearnerConfig) -> LearnerConfig:
     return options
 
 
-def _title(configs: dict[str, Config], images: int | None) -> str:
+def _title(configs: dict[str, ResolvedConfig], images: int | None) -> str:
     config = next(iter(configs.values()))
     shape, minutes = config.evaluation, config.train.minutes
     budget = f"{minutes:g} min of training" if images is None else f"{images} images"
@@ -150,8 +145,8 @@ def _title(configs: dict[str, Config], images: int | None) -> str:
     return f"{config.data.dataset}, {task}, {budget} each"
 
 
-def _check(configs: dict[str, Config], folder: Path) -> None:
-    """Raises before the first training what would stop one of them at its start.
+def _check(configs: dict[str, ResolvedConfig], folder: Path) -> None:
+    """Raise before the first training what would stop one of them at its start.
 
     Nothing here puts an array on a device, whose memory is the trainings'.
     """
@@ -162,8 +157,8 @@ def _check(configs: dict[str, Config], folder: Path) -> None:
         run_folder.check_run(folder / name, planned, resume=True)
 
 
-def train_in_a_process(config: Config, run_dir: Path) -> str | None:
-    """Trains in a process of its own, started afresh; returns why it failed, if so."""
+def train_in_a_process(config: ResolvedConfig, run_dir: Path) -> str | None:
+    """Train in a process of its own, started afresh; return the reason of a failure."""
     try:
         return in_a_process(_train, config, run_dir)
     except BrokenProcessPool:
@@ -171,7 +166,7 @@ def train_in_a_process(config: Config, run_dir: Path) -> str | None:
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Calls a function in a process of its own, whose device memory ends with it.
+    """Call a function in a process of its own, whose device memory ends with it.
 
     Raises:
       Preempted: a signal asked this process to stop, and has been handed on.
@@ -184,9 +179,9 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
         return pool.submit(function, *arguments).result()
 
 
-def _train(config: Config, run_dir: Path) -> str | None:
+def _train(config: ResolvedConfig, run_dir: Path) -> str | None:
     try:
-        import_own()  # the options of a learner may stand in another module than that
+        import_plugins()  # that of a learner may be another than of its options
         train(config, run_dir, resume=True)
     except Exception as error:  # whatever it is, the others go on
         traceback.print_exc()

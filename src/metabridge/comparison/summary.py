@@ -1,4 +1,4 @@
-"""What a comparison found, read from its run folders, and its table in Markdown."""
+"""Results of a comparison, read from its run folders, and its table in Markdown."""
 
 import re
 from collections.abc import Mapping
@@ -11,20 +11,19 @@ from metabridge.units import format_bytes, format_duration
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
-    """Results and validations of the runs, and what equal accuracy costs.
+    """Results and validations of the runs, and the cost of equal accuracy.
 
     Args:
       folder: of the run folders.
-      errors: the algorithms, and why they failed, if so. The first is the one whose
-        cost the others' is held against.
+      errors: the algorithms with the reason of a failure. The cost of all is held
+        against the first's, the reference.
 
     Returns:
-      ``"runs"``: for each algorithm its ``result.json`` with ``"algorithm"``,
-      ``"error"``, ``"ms_per_step"`` and ``"validations"``; of those that did not fail
-      also ``"best_validation"``, ``"seconds_to_best"`` and ``"reference_seconds"``, the
-      training time until the reference's validation accuracy first was as high; None if
-      it never was. The best test accuracy comes first, failures last.
-      ``"reference"``: the name of the first algorithm.
+      ``"reference"``, its name; and ``"runs"``, the best test accuracy first, failures
+      last: each ``result.json`` with ``"algorithm"``, ``"error"``, ``"ms_per_step"``
+      and ``"validations"``; where it did not fail ``"best_validation"``,
+      ``"seconds_to_best"`` and ``"reference_seconds"``, the training time until the
+      reference's validation accuracy first was as high (None if never).
     """
     runs = [_run(folder / name, name, error) for name, error in errors.items()]
     reference = runs[0]
@@ -58,27 +57,18 @@ def _run(run_dir: Path, name: str, error: str | None) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """A table of what `compare` found, and what its last columns mean."""
+    """The results of `compare` as a table, with a note on its last columns."""
     reference = found["reference"]
     columns = [
-        "algorithm",
-        "test accuracy, %",
-        "training",
-        "steps",
-        "images/s",
-        "ms/step",
-        "compiling",
-        "peak memory",
-        "memory of a step",
-        "best validation, %",
-        "reached in",
-        f"{reference} is as good after",
-    ]
+        "algorithm", "test accuracy, %", "training", "steps", "images/s", "ms/step",
+        "compiling", "peak memory", "memory of a step", "best validation, %",
+        "reached in", f"{reference} is as good after",
+    ]  # fmt: skip
     rows = [columns, ["---"] * len(columns), *map(_cells, found["runs"])]
-    text = f"{found['title']}\n\n"
-    text += "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-    return text + (
-        "\nThe last columns: the best validation accuracy, the training time until it "
+    lines = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return (
+        f"{found['title']}\n\n{lines}\n\n"
+        "The last columns: the best validation accuracy, the training time until it "
         f"was reached, and the time until {reference} first was as good, also as a "
         "share of that.\n"
     )

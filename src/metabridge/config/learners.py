@@ -1,27 +1,75 @@
-"""The options of each learner, by the name of its algorithm."""
+"""The options of each learner, and what the rest of a run asks of it."""
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from metabridge.config.fields import PathOption
+from metabridge.config.fields import (
+    InnerSteps,
+    NonNegative,
+    PathOption,
+    Positive,
+    Range,
+    Share,
+    ShareBelowOne,
+)
+
+if TYPE_CHECKING:
+    from metabridge.config.run import Config
+
+Tasks = Annotated[int, Range(1, 1_000_000)]
 
 
 @dataclasses.dataclass(frozen=True)
-class MTLConfig:
+class LearnerOptions:
+    """Options of a learner; those of one of your own derive from it, see `register`.
+
+    The class variables are the traits that the rest of a run asks for.
+    """
+
+    episodic: ClassVar[bool] = True
+    """Whether it is trained as it is tested: on tasks of the tested shape with queries,
+    and tested by its own adaptation. Else it is trained on tasks of the dataset's
+    recipe, and tested with a logistic head."""
+    adapts: ClassVar[bool] = True
+    """Whether it has an adaptation of its own, ``head="learner"``."""
+    fixed_ways: ClassVar[bool] = False
+    """Whether that adaptation takes as many classes as a training task has."""
+    inner_loop: ClassVar[bool] = False
+    """Whether its training differentiates steps of an inner loop; for advice."""
+    distils: ClassVar[bool] = False
+    """Whether its field `teacher` names a run to distil from; the factory is given the
+    variables of that run."""
+    max_learning_rate: ClassVar[float] = float("inf")
+    """Bound on the default of `TrainConfig.learning_rate`."""
+
+    @property
+    def fixed_tasks(self) -> int | None:
+        """Size of the fixed set of training tasks; None if each is drawn anew."""
+        return None
+
+    def check(self, config: "Config") -> None:
+        """Raise ValueError for options that do not go with the rest of a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MTLConfig(LearnerOptions):
     """Multi-task learning: a shared body, a linear head a task, joint training."""
 
+    episodic: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
+    distils: ClassVar[bool] = True
     heads: Literal["class_table", "shared", "independent"] = "class_table"
     """A row per training class, or a head per task of a fixed set of training tasks,
     started alike (shared) or each on its own (independent)."""
-    num_tasks: int = 1000
+    num_tasks: Tasks = 1000
     """Size of the fixed set of training tasks; no matter for the class table."""
     feature_norm: bool = True
     """Scale features to unit length in training."""
-    logit_scale: float = 10.0
+    logit_scale: Positive = 10.0
     """Factor on the training logits. The published code has 1."""
-    init_scale: float = 1.0
+    init_scale: Positive = 1.0
     """Of the heads' initial weights. The published code has sqrt(classes / ways)."""
     row_norm: bool = False
     """Scale the rows of the heads to unit length in training: a cosine head."""
@@ -29,28 +77,47 @@ class MTLConfig:
     """Learn the factor on the training logits, from `logit_scale` on."""
     statistics: Literal["task", "batch"] = "task"
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
-    rotation_weight: float = 0.0
+    rotation_weight: NonNegative = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
     teacher: PathOption = None
     """Folder of an MTL run to distil from: the same model, heads and data. Default:
     none."""
-    distillation: float = 0.5
+    distillation: Share = 0.5
     """Share of the loss that the teacher has, in [0, 1]."""
-    temperature: float = 4.0
+    temperature: Positive = 4.0
     """By which logits are divided for distillation."""
+
+    @property
+    def fixed_tasks(self) -> int | None:
+        return None if self.heads == "class_table" else self.num_tasks
+
+    def check(self, config: "Config") -> None:
+        if self.rotation_weight and config.data.rotations:
+            raise ValueError(
+                "`rotation_weight` asks for the turn of an image, which cannot be told "
+                "where `rotations` makes classes of turns: leave out one of the two"
+            )
+        if config.train.balanced and self.fixed_tasks is not None:
+            raise ValueError(
+                "`balanced` tasks are drawn anew, so `heads` must be a table"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
-class GradientBasedConfig:
-    """What the learners with an inner loop of gradient steps share."""
+class GradientBasedConfig(LearnerOptions):
+    """Options that all learners with an inner loop of gradient steps have."""
 
-    inner_lr: float = 0.1
+    fixed_ways: ClassVar[bool] = True
+    inner_loop: ClassVar[bool] = True
+    # Outer gradients through an inner loop bear no larger steps.
+    max_learning_rate: ClassVar[float] = 3e-3
+    inner_lr: Positive = 0.1
     """Step size of the inner loop, or its start where it is learned."""
-    inner_steps: int = 5
+    inner_steps: InnerSteps = 5
     """Inner steps in training."""
     batch_norm: Literal["batch", "running"] = "batch"
     """Statistics at test time: of the images scored together, or running ones."""
-    max_inner_grad_norm: float | None = None
+    max_inner_grad_norm: Positive | None = None
     """Scale inner gradients down to this norm. Default: never."""
 
 
@@ -79,7 +146,7 @@ class ANILConfig(MAMLConfig):
 class BOILConfig(MAMLConfig):
     """BOIL: MAML whose inner loop adapts the body alone."""
 
-    inner_lr: float = 0.5
+    inner_lr: Positive = 0.5
     """Step size of the inner loop, or its start where it is learned."""
 
 
@@ -87,9 +154,9 @@ class BOILConfig(MAMLConfig):
 class MetaSGDConfig(GradientBasedConfig):
     """Meta-SGD: MAML with a learned rate for every parameter."""
 
-    inner_lr: float = 0.01
+    inner_lr: Positive = 0.01
     """Where the rates of the inner loop start."""
-    inner_steps: int = 1
+    inner_steps: InnerSteps = 1
     """Inner steps in training."""
     first_order: bool = False
     """Take the inner gradients for constants."""
@@ -108,110 +175,72 @@ class ReptileConfig(GradientBasedConfig):
 class IMAMLConfig(GradientBasedConfig):
     """iMAML: a proximal inner problem, differentiated implicitly."""
 
-    inner_steps: int = 10
+    inner_steps: InnerSteps = 10
     """Inner steps in training."""
-    proximity: float = 2.0
+    proximity: Positive = 2.0
     """Weight of the squared distance from the meta-learned parameters."""
-    cg_steps: int = 5
+    cg_steps: InnerSteps = 5
     """Conjugate gradient steps of the implicit derivative."""
     joint: bool = False
     """Adapt to and judge on support and query together, without a split."""
 
 
 @dataclasses.dataclass(frozen=True)
-class R2D2Config:
+class R2D2Config(LearnerOptions):
     """R2-D2: ridge regression as a differentiable head."""
 
-    init_scale: float = 10.0
+    init_scale: Positive = 10.0
     """Start of the learned factor on the logits."""
     init_shift: float = 0.0
     """Start of the learned shift of the logits."""
-    init_penalty: float = 1.0
+    init_penalty: Positive = 1.0
     """Start of the learned penalty."""
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaOptNetConfig:
+class MetaOptNetConfig(LearnerOptions):
     """MetaOptNet: an SVM or ridge regression as a differentiable head."""
 
     solver: Literal["svm", "ridge"] = "svm"
     """Which head."""
-    C: Annotated[float, tyro.conf.arg(name="solver_C")] = 0.1
+    C: Annotated[Positive, tyro.conf.arg(name="solver_C")] = 0.1
     """SVM: weight of the hinge losses against the squared weights."""
-    penalty: Annotated[float, tyro.conf.arg(name="solver_penalty")] = 50.0
+    penalty: Annotated[Positive, tyro.conf.arg(name="solver_penalty")] = 50.0
     """Ridge: weight of the squared weights."""
-    init_scale: float = 1.0
+    init_scale: Positive = 1.0
     """Start of the learned factor on the logits."""
-    label_smoothing: float = 0.0
+    label_smoothing: ShareBelowOne = 0.0
     """Share of the query labels spread over the other classes."""
-    solver_steps: int = 20
+    solver_steps: InnerSteps = 20
     """SVM: steps of the interior point method, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ProtoNetConfig:
+class ProtoNetConfig(LearnerOptions):
     """Prototypical networks: nearest class mean in the feature space."""
 
-    distance_scale: float = 1.0
+    distance_scale: Positive = 1.0
     """Factor on the squared distances."""
 
 
 @dataclasses.dataclass(frozen=True)
-class MatchingConfig:
+class MatchingConfig(LearnerOptions):
     """Matching networks: cosine attention over the support."""
 
-    attention_scale: float = 10.0
+    attention_scale: Positive = 10.0
     """Factor on the cosines (an inverse temperature)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RFSConfig:
+class RFSConfig(LearnerOptions):
     """RFS: classification over all training classes, then a head on frozen features."""
 
+    episodic: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
+    distils: ClassVar[bool] = True
     teacher: PathOption = None
     """Folder of an RFS run to distil from: the same model and data. Default: none."""
-    distillation: float = 0.5
+    distillation: Share = 0.5
     """Share of the loss that the teacher has, in [0, 1]."""
-    temperature: float = 4.0
+    temperature: Positive = 4.0
     """By which logits are divided for distillation."""
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnConfig:
-    """What the options of a learner of your own derive from; see `register`."""
-
-    episodic: ClassVar[bool] = True
-    """Whether it is trained as it is tested: on tasks of the tested shape with queries,
-    and tested by its own adaptation. Else it is trained on tasks of the dataset's
-    recipe, and tested with a logistic head."""
-
-
-LearnerConfig = (
-    MTLConfig
-    | MAMLConfig
-    | ANILConfig
-    | BOILConfig
-    | MetaSGDConfig
-    | ReptileConfig
-    | IMAMLConfig
-    | R2D2Config
-    | MetaOptNetConfig
-    | ProtoNetConfig
-    | MatchingConfig
-    | RFSConfig
-    | OwnConfig
-)
-ALGORITHMS: dict[str, type] = {
-    "mtl": MTLConfig,
-    "maml": MAMLConfig,
-    "anil": ANILConfig,
-    "boil": BOILConfig,
-    "meta_sgd": MetaSGDConfig,
-    "reptile": ReptileConfig,
-    "imaml": IMAMLConfig,
-    "r2d2": R2D2Config,
-    "metaoptnet": MetaOptNetConfig,
-    "protonet": ProtoNetConfig,
-    "matching": MatchingConfig,
-    "rfs": RFSConfig,
-}

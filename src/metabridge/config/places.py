@@ -15,11 +15,10 @@ FOLDER = "folder:"
 """What the name of a dataset begins with that is the user's own images."""
 
 _Section = TypeVar("_Section")
+_Config = TypeVar("_Config", bound="Config")
 
 
-def with_data_dir(
-    config: "Config", data_dir: str | os.PathLike[str] | None
-) -> "Config":
+def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _Config:
     """A configuration whose data is in another place.
 
     Args:
@@ -36,7 +35,7 @@ def with_data_dir(
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **values))
 
 
-def with_absolute_paths(config: "Config") -> "Config":
+def with_absolute_paths(config: _Config) -> _Config:
     """A configuration that names the same folders from any working folder."""
     return dataclasses.replace(
         config,

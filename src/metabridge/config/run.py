@@ -2,31 +2,26 @@
 
 import dataclasses
 import itertools
-import math
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
-from metabridge.config.fields import hints_of, typed, typed_fields
-from metabridge.config.learners import (
-    ALGORITHMS,
-    GradientBasedConfig,
-    LearnerConfig,
-    MatchingConfig,
-    MetaOptNetConfig,
-    MTLConfig,
-    OwnConfig,
-    ProtoNetConfig,
-    R2D2Config,
-    RFSConfig,
-)
-from metabridge.config.limits import check_whole
+from metabridge.config.fields import Count, hints_of, typed, typed_fields
+from metabridge.config.learners import LearnerOptions, MTLConfig
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
+    ResolvedData,
+    ResolvedEvaluation,
+    ResolvedModel,
+    ResolvedTrain,
     TrainConfig,
 )
+from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
 from metabridge.untrusted import quoted
 
 
@@ -34,7 +29,7 @@ from metabridge.untrusted import quoted
 class Config:
     """Everything that makes a run what it is."""
 
-    learner: LearnerConfig = dataclasses.field(default_factory=MTLConfig)
+    learner: LearnerOptions = dataclasses.field(default_factory=MTLConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -42,13 +37,13 @@ class Config:
 
     @property
     def algorithm(self) -> str:
-        """Name of the learner, a key of `ALGORITHMS`.
+        """Name of the learner.
 
         Raises:
           ValueError: options of a learner of your own that is not registered.
         """
-        for name, options in ALGORITHMS.items():
-            if type(self.learner) is options:
+        for name, entry in LEARNERS.items():
+            if type(self.learner) is entry.traits:
                 return name
         raise ValueError(
             f"{type(self.learner).__name__} are options of no known learner: call "
@@ -56,58 +51,28 @@ class Config:
         )
 
 
-# What a field is when the user leaves it open: first by the dataset, then by the body.
-# Tasks wider than the 5 ways of the tests learn faster; small bodies, which underfit,
-# do better with larger steps and without colour jitter; measured in docs/results.md.
-_DRAWINGS: dict[str, Any] = {
-    "train_ways": 50,
-    "train_shots": 4,
-    "train_queries": 0,
-    "tasks_per_step": 1,
-    "augmentation": "drawing",
-    "rotations": True,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(Config):
+    """A `Config` that `resolve` has completed and checked."""
+
+    data: ResolvedData = dataclasses.field()
+    model: ResolvedModel = dataclasses.field()
+    train: ResolvedTrain = dataclasses.field()
+    evaluation: ResolvedEvaluation = dataclasses.field()
+
+
+_RESOLVED = {
+    "data": ResolvedData,
+    "model": ResolvedModel,
+    "train": ResolvedTrain,
+    "evaluation": ResolvedEvaluation,
 }
-_NATURAL: dict[str, Any] = {
-    "train_ways": 20,
-    "train_shots": 5,
-    "train_queries": 0,
-    "tasks_per_step": 1,
-    "images": 1_000_000,
-    "rotations": False,
-}
-_RECIPES: dict[str, dict[str, Any]] = {
-    "glyphs": _DRAWINGS | {"images": 200_000},
-    "omniglot": _DRAWINGS | {"images": 600_000},
-    "cifar_fs": _NATURAL,
-    "fc100": _NATURAL,
-    "mini_imagenet": _NATURAL,
-    "tiered_imagenet": _NATURAL,
-}
-_BODIES: dict[str, dict[str, Any]] = {
-    "conv4": {"width": 64, "learning_rate": 5e-3, "augmentation": "crop_flip"},
-    "conv4_r2d2": {"width": 512, "learning_rate": 5e-3, "augmentation": "crop_flip"},
-    "mlp": {"width": 512, "learning_rate": 1e-3, "augmentation": "crop_flip"},
-    # Its widths are fixed; the learning rate is the paper's.
-    "resnet12": {"width": 640, "learning_rate": 1e-3, "augmentation": "natural"},
-}
-# Learners that are trained as they are tested see tasks of the tested shape.
-_EPISODIC = (
-    GradientBasedConfig,
-    R2D2Config,
-    MetaOptNetConfig,
-    ProtoNetConfig,
-    MatchingConfig,
-)
 
 
-# Options that may be 0 or negative.
-_FREE = ("init_shift", "label_smoothing", "distillation", "rotation_weight")
+def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
+    """Fill in what the user left open, and check what needs no data.
 
-
-def resolve(config: Config, *, classes: int | None = None) -> Config:
-    """Fills in what the user left open, and checks what needs no data.
-
-    With `minutes`, the steps and what follows from them stay open until they are timed.
+    With `minutes`, `steps` and `validate_every` are 0 until the steps have been timed.
     Paths become absolute, so that a run finds its data from any working folder.
 
     Args:
@@ -117,131 +82,109 @@ def resolve(config: Config, *, classes: int | None = None) -> Config:
 
     Raises:
       TypeError: a value of another type than its field's.
-      ValueError: a number out of its range, which is named.
+      ValueError: a number out of its range, or an unknown name.
     """
-    config = with_absolute_paths(_typed(config))
-    defaults = _BODIES[config.model.model] | _RECIPES.get(config.data.dataset, _NATURAL)
+    config = with_absolute_paths(Config(**_typed(config)))
+    defaults = {
+        **BODIES.find(config.model.model).traits.defaults,
+        **DATASETS.find(config.data.dataset).traits.recipe,
+    }
     if classes is not None:
-        turned = _fill(config.data, defaults).rotations
-        most = max(classes * (4 if turned else 1), 2)
-        defaults["train_ways"] = min(defaults["train_ways"], most)
-    defaults |= _for_learner(config)
+        rotations = _fill(config.data, defaults).rotations
+        known = classes * (4 if rotations else 1)
+        defaults["train_ways"] = min(defaults["train_ways"], known)
+    defaults |= _defaults_of_learner(config, defaults["learning_rate"])
     check_budget(config.train)
     train = _fill(config.train, defaults)
-    if train.minutes is None:
-        images, steps = defaults["images"], train.steps
-        train = (
-            with_images(train, images) if steps is None else with_steps(train, steps)
-        )
-    config = dataclasses.replace(
-        config,
+    if train.minutes is not None:
+        train = _fill(train, {"steps": 0, "validate_every": 0})
+    elif train.steps is None:
+        train = with_images(train, defaults["images"])
+    else:
+        train = with_steps(train, train.steps)
+    filled = Config(
+        learner=config.learner,
         data=_fill(config.data, defaults),
         model=_fill(config.model, defaults),
         train=train,
         evaluation=_fill(config.evaluation, defaults),
     )
-    return check(config)
+    return check(filled)
 
 
-def _typed(config: Config) -> Config:
-    if not dataclasses.is_dataclass(config.learner):
-        raise TypeError(
-            f"`learner` is {quoted(config.learner)}, but must be the options of one, "
-            "for example MTLConfig()"
-        )
-    config.algorithm  # noqa: B018 - raises for options of no known learner
-    sections = {
-        field.name: getattr(config, field.name) for field in dataclasses.fields(Config)
-    }
-    for name, section in sections.items():
-        if name != "learner":  # which is of one of many classes
-            typed(hints_of(Config)[name], section, name)
-    return Config(**{name: typed_fields(part) for name, part in sections.items()})
-
-
-def _is_episodic(learner: LearnerConfig) -> bool:
-    if isinstance(learner, OwnConfig):
-        return learner.episodic
-    return isinstance(learner, _EPISODIC)
-
-
-def _for_learner(config: Config) -> dict[str, Any]:
-    """What the learner says of the fields left open."""
-    if not _is_episodic(config.learner):
-        return {"head": "logistic"}
-    tasks = {
-        "head": "own",
-        "train_ways": config.evaluation.ways,
-        "train_shots": config.evaluation.shots,
-        "train_queries": 15,
-        "tasks_per_step": 4,
-    }
-    if not isinstance(config.learner, GradientBasedConfig):
-        return tasks
-    # Outer gradients through an inner loop bear no larger steps.
-    body = _BODIES[config.model.model]["learning_rate"]
-    return tasks | {"learning_rate": min(body, 3e-3)}
-
-
-def _fill(section: Any, defaults: dict[str, Any]) -> Any:
-    names = [field.name for field in dataclasses.fields(section)]
-    open_fields = {
-        name: defaults[name]
-        for name in names
-        if name in defaults and getattr(section, name) is None
-    }
-    return dataclasses.replace(section, **open_fields)
-
-
-def check(config: Config) -> Config:
-    """Checks the types and ranges of a resolved configuration.
+def check(config: Config) -> ResolvedConfig:
+    """Check the types and ranges of a configuration in which nothing is open.
 
     Returns:
       The configuration, each value of the type of its field: 1 as 1.0, text as a path.
 
     Raises:
       TypeError: a value of another type; the field, what it takes and what was given.
-      ValueError: a number out of its range, which is named.
+      ValueError: a number out of its range, which is named, or options that do not go
+        together.
     """
-    config = _typed(config)
-    # Open until steps are timed.
-    timed = config.train.minutes is not None and config.train.steps is None
-    check_whole(config.train, may_be_open=("steps", "validate_every") if timed else ())
-    check_whole(config.data)
-    check_whole(config.model)
-    check_whole(config.evaluation)
-    positive = {
-        "learning_rate": config.train.learning_rate,
-        "C": config.evaluation.C,
-        "penalty": config.evaluation.penalty,
-        "finetune_rate": config.evaluation.finetune_rate,
+    resolved = ResolvedConfig(**_typed(config, _RESOLVED))
+    _check_steps(resolved.train)
+    _check_drops(resolved.train)
+    _check_head(resolved)
+    resolved.learner.check(resolved)
+    return resolved
+
+
+def _typed(
+    config: Config, kinds: Mapping[str, type] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The sections, every value of the type of its field.
+
+    Args:
+      config: of a run.
+      kinds: classes that sections are to have instead of their own.
+    """
+    if not isinstance(config.learner, LearnerOptions):
+        raise TypeError(
+            f"`learner` is {quoted(config.learner)}, but must be the options of one, "
+            "for example MTLConfig()"
+        )
+    config.algorithm  # noqa: B018 - raises for options of no known learner
+    sections = {}
+    for name, hint in hints_of(Config).items():
+        section = typed(hint, getattr(config, name), name)
+        if name == "evaluation" and section.head == "own":
+            warnings.warn('`head="own"` is now `head="learner"`', FutureWarning, 3)
+            section = dataclasses.replace(section, head="learner")
+        sections[name] = typed_fields(section, kinds.get(name))
+    return sections
+
+
+def _defaults_of_learner(config: Config, learning_rate: float) -> dict[str, Any]:
+    """Values of fields left open that follow from the learner."""
+    learner = config.learner
+    if not learner.episodic:
+        return {"head": "logistic"}
+    return {
+        "head": "learner",
+        "train_ways": config.evaluation.ways,
+        "train_shots": config.evaluation.shots,
+        "train_queries": 15,
+        "tasks_per_step": 4,
+        "learning_rate": min(learning_rate, learner.max_learning_rate),
     }
-    positive["checkpoint_minutes"] = config.train.checkpoint_minutes
-    if config.data.white_level is not None:
-        positive["white_level"] = config.data.white_level
-    for name in ("minutes", "max_grad_norm"):
-        if getattr(config.train, name) is not None:
-            positive[name] = getattr(config.train, name)
-    for name, value in positive.items():
-        if value is None or not 0 < value < float("inf"):
-            raise ValueError(f"`{name}` is {value}, but must be positive and finite")
-    if not 0 <= config.train.weight_decay < float("inf"):
-        raise ValueError(
-            f"`weight_decay` is {config.train.weight_decay}, but must be at least 0"
-        )
-    if config.train.spike is not None and not 1 < config.train.spike < float("inf"):
-        raise ValueError(
-            f"`spike` is {config.train.spike}, but must be more than 1 and finite"
-        )
-    if not 0 <= config.train.average < 1:
-        raise ValueError(f"`average` is {config.train.average}, but must be in [0, 1)")
-    if not 0 <= config.model.drop_rate < 1:
-        raise ValueError(
-            f"`drop_rate` is {config.model.drop_rate}, but must be in [0, 1)"
-        )
-    _check_drops(config.train)
-    _check_learner(config)
-    return config
+
+
+def _fill(section: Any, defaults: dict[str, Any]) -> Any:
+    open_fields = {
+        field.name: defaults[field.name]
+        for field in dataclasses.fields(section)
+        if field.name in defaults and getattr(section, field.name) is None
+    }
+    return dataclasses.replace(section, **open_fields)
+
+
+def _check_steps(config: ResolvedTrain) -> None:
+    if config.minutes is not None and not config.steps:
+        return  # open until they are timed
+    for name in ("steps", "validate_every"):
+        typed(Count, getattr(config, name), name)
 
 
 def _check_drops(config: TrainConfig) -> None:
@@ -253,55 +196,40 @@ def _check_drops(config: TrainConfig) -> None:
     shares = [0.0, *(share for share, _ in config.drops), 1.0]
     if any(not a < b for a, b in itertools.pairwise(shares)):
         raise ValueError(f"the shares of `drops` {config.drops} must ascend in (0, 1)")
-    if any(not 0 < factor < float("inf") for _, factor in config.drops):
+    if any(not factor > 0 for _, factor in config.drops):
         raise ValueError(f"the factors of `drops` {config.drops} must be positive")
 
 
-def _check_learner(config: Config) -> None:
-    """What can be said of a learner's options before it is built."""
-    name = config.algorithm
-    check_whole(config.learner)
-    for field in dataclasses.fields(config.learner):
-        value = getattr(config.learner, field.name)
-        # The factory of the user's own learner knows its ranges.
-        free = field.name in _FREE or isinstance(config.learner, OwnConfig)
-        if type(value) is not float:
-            continue
-        if not math.isfinite(value) or not (free or value > 0):
-            raise ValueError(
-                f"`{field.name}` is {value}, but must be "
-                + ("finite" if free else "positive and finite")
-            )
-    turns = isinstance(config.learner, MTLConfig) and config.learner.rotation_weight
-    if turns and config.data.rotations:
+def _check_head(config: ResolvedConfig) -> None:
+    """Check that the head is known, and that it suits the learner and its tasks."""
+    name, head = config.algorithm, config.evaluation.head
+    if head not in (known := head_names()):
         raise ValueError(
-            "`rotation_weight` asks for the turn of an image, which cannot be told "
-            "where `rotations` makes classes of turns: leave out one of the two"
+            f"`head` is {quoted(head)}, but must be one of {', '.join(known)}"
         )
-    head = config.evaluation.head
-    if config.evaluation.tune_head and head not in ("logistic", "ridge", "svm"):
+    tuned = [key for key, entry in HEADS.items() if entry.traits.weight]
+    if config.evaluation.tune_head and head not in tuned:
         raise ValueError(
-            f"`tune_head` chooses a weight of a logistic, ridge or svm head, but "
-            f"`head` is {head}"
+            f"`tune_head` chooses a weight of a head, which {', '.join(tuned)} have, "
+            f"but `head` is {head}"
         )
-    fixed = isinstance(config.learner, MTLConfig) and (
-        config.learner.heads != "class_table"
-    )
-    if config.train.balanced and fixed:
-        raise ValueError("`balanced` tasks are drawn anew, so `heads` must be a table")
     ways, train_ways = config.evaluation.ways, config.train.train_ways
-    own_head = config.evaluation.head == "own"
-    own_ways = isinstance(config.learner, GradientBasedConfig) and own_head
-    if own_ways and ways != train_ways:
+    adapts = head == "learner"
+    if adapts and config.learner.fixed_ways and ways != train_ways:
         raise ValueError(
             f"{name} meta-learns a head of {train_ways} ways, so it "
             f"cannot be tested on {ways}; make `train_ways` and `ways` equal, or "
             "choose another `head`"
         )
-    if _is_episodic(config.learner) and not config.train.train_queries:
+    if config.learner.episodic and not config.train.train_queries:
         raise ValueError(
-            f"{name} is judged on queries in training, but `train_queries` "
+            f"{name} is evaluated on queries in training, but `train_queries` "
             "is 0; pass at least 1"
         )
-    if isinstance(config.learner, MTLConfig | RFSConfig) and own_head:
+    if adapts and not config.learner.adapts:
         raise ValueError(f"{name} has no adaptation of its own; choose a `head`")
+
+
+def head_names() -> tuple[str, ...]:
+    """Values of `EvaluationConfig.head`."""
+    return ("learner", *HEADS, "finetune")

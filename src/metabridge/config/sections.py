@@ -1,18 +1,33 @@
-"""Data, model, training and evaluation: what a run is told whatever its learner."""
+"""Options of a run whatever its learner: data, model, training and evaluation."""
 
 import dataclasses
 from typing import Annotated, Literal
 
 import tyro
 
-from metabridge.config.fields import PathOption
+from metabridge.config.fields import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    PathOption,
+    Positive,
+    Range,
+    Seed,
+    ShareBelowOne,
+)
 
-HeadName = Literal[
-    "own", "logistic", "ridge", "svm", "centroid", "attention", "finetune"
-]
+Classes = Annotated[int, Range(2, 1_000_000)]
+Examples = Annotated[int, Range(1, 1_000_000)]
+ExamplesOrNone = Annotated[int, Range(0, 1_000_000)]
+TestTasks = Annotated[int, Range(2, 10_000_000)]
+Steps = Annotated[int, Range(1, 100_000)]
+MoreThanOne = Annotated[float, Range(1, without=(1,), text="more than 1 and finite")]
+Side = Annotated[int, Range(1, 1024)]
+HeadName = Annotated[str, tyro.conf.arg(metavar="HEAD")]
+BodyName = Annotated[str, tyro.conf.arg(metavar="BODY")]
 DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 ImageSize = Annotated[
-    int | tuple[int, int] | None, tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")
+    Side | tuple[Side, Side] | None, tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")
 ]
 
 
@@ -31,10 +46,10 @@ class DataConfig:
     """Leave out image files that cannot be read, with a warning each."""
     background: str = "white"
     """Colour that transparent images are composed onto: a name or "#rrggbb"."""
-    white_level: float | None = None
+    white_level: Positive | None = None
     """Value of images of 16 and 32 bits that becomes white. Default: the largest of the
     file's bit depth."""
-    max_pixels: int = 40_000_000
+    max_pixels: Count = 40_000_000
     """Pixels of an image file as it is decoded. Larger JPEG files are decoded at
     reduced size, other files are refused."""
     allow_duplicates: bool = False
@@ -50,16 +65,16 @@ class DataConfig:
 class ModelConfig:
     """The body."""
 
-    model: Literal["conv4", "conv4_r2d2", "resnet12", "mlp"] = "conv4"
-    """Conv4 (four blocks), R2-D2's wider one, ResNet-12 (12.4 million parameters), or
-    an MLP."""
-    width: int | None = None
+    model: BodyName = "conv4"
+    """conv4 (four blocks), conv4_r2d2 (R2-D2's wider one), resnet12 (12.4 million
+    parameters) or mlp."""
+    width: Annotated[int, Range(1, 8192)] | None = None
     """Channels of Conv4 (default 64) or units of the MLP (default 512)."""
-    depth: int = 3
+    depth: Annotated[int, Range(1, 1000)] = 3
     """Hidden layers of the MLP."""
-    drop_rate: float = 0.1
+    drop_rate: ShareBelowOne = 0.1
     """ResNet-12: share of values dropped by dropout and DropBlock."""
-    drop_ramp: int = 40_000
+    drop_ramp: CountOrZero = 40_000
     """ResNet-12: steps until DropBlock drops as much."""
     average_pool: bool = True
     """ResNet-12: average the last map (640 features) instead of keeping all of it, as
@@ -72,32 +87,32 @@ class ModelConfig:
 class TrainConfig:
     """How the body is trained."""
 
-    train_ways: int | None = None
+    train_ways: Classes | None = None
     """Classes of a training task. Default: the dataset's recipe for MTL and RFS, no
     more than a folder has for training; as in a test task for the others."""
-    train_shots: int | None = None
+    train_shots: Examples | None = None
     """Support images a class in training."""
-    train_queries: int | None = None
+    train_queries: ExamplesOrNone | None = None
     """Query images a class in training; MTL merges them with the support."""
-    tasks_per_step: int | None = None
+    tasks_per_step: Examples | None = None
     """Tasks of one optimisation step; batch statistics are per task."""
     balanced: bool = False
     """Let no class come twice in a round of tasks, instead of drawing anew for each."""
-    steps: int | None = None
+    steps: Count | None = None
     """Optimisation steps. Default: as many as the dataset's recipe has images for."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Training time, instead of `steps`: as many steps as fit, timed at the start."""
     optimizer: Literal["radam", "adam", "sgd"] = "radam"
     """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Step size at the start. Default: the recipe's; for ResNet-12 the paper's 1e-3."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """Decoupled weight decay."""
-    max_grad_norm: float | None = None
+    max_grad_norm: Positive | None = None
     """Gradients are scaled down to this Euclidean norm. Default: never."""
-    spike: float | None = None
+    spike: MoreThanOne | None = None
     """A loss so many times the usual one has diverged, as NaN has. Default: none."""
-    rollbacks: int = 0
+    rollbacks: CountOrZero = 0
     """How often a run that diverges goes back to its last checkpoint, to other tasks
     and half the learning rate; after that it stops."""
     schedule: Literal["cosine", "plateau", "staircase", "constant"] = "cosine"
@@ -106,27 +121,27 @@ class TrainConfig:
     drops: tuple[tuple[float, float], ...] = ()
     """Staircase: pairs of a share of the steps, and what the learning rate is times
     from there on, for example 0.6 0.1 0.8 0.01."""
-    average: float = 0.0
+    average: ShareBelowOne = 0.0
     """Share of the steps, at the end, over which the parameters are averaged for
     validation and test (stochastic weight averaging). 0: the last ones are taken."""
-    patience: int = 4
+    patience: Count = 4
     """Plateau: validations without progress before a reduction."""
-    early_stop: int | None = None
+    early_stop: Count | None = None
     """Stop after so many validations without progress. Default: never."""
-    validate_every: int | None = None
+    validate_every: Count | None = None
     """Steps between validations, each with a checkpoint. Default: a tenth of all."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Positive = 5.0
     """Minutes after which a checkpoint is written between validations, too."""
-    validation_tasks: int = 500
+    validation_tasks: TestTasks = 500
     """Tasks of a validation."""
-    log_every: int = 20
+    log_every: Count = 20
     """Steps between records of loss and speed."""
     stream: bool | None = None
     """Read the images of every step from the disk, ahead of it, instead of holding all
     on the device. Default: if they would take more than half of its free memory."""
     devices: int | None = None
     """Devices that share the tasks of a step. Default: as many as divide them."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initialisation, tasks, augmentation and dropout."""
 
 
@@ -134,31 +149,71 @@ class TrainConfig:
 class EvaluationConfig:
     """How it is scored on unseen tasks."""
 
-    ways: int = 5
+    ways: Classes = 5
     """Classes of a test task."""
-    shots: int = 5
+    shots: Examples = 5
     """Support images a class."""
-    queries: int = 15
+    queries: Examples = 15
     """Query images a class."""
-    tasks: int = 2000
+    tasks: TestTasks = 2000
     """Test tasks."""
     head: HeadName | None = None
-    """How a test task is adapted to: the learner's own way, or a head on its frozen
-    features: logistic or ridge regression, an SVM, centroids, or attention; finetune
-    trains body and head. Default: own; logistic for learners that have no way of their
-    own (MTL, RFS)."""
-    C: float = 3.0
+    """How a test task is adapted to: learner (its own adaptation), or a head on frozen
+    features (logistic or ridge regression, svm, centroid, attention), or finetune,
+    which trains body and head. Default: learner; logistic for learners without an
+    adaptation of their own (MTL, RFS)."""
+    C: Positive = 3.0
     """Logistic regression and SVM: weight of the data against the squared weights."""
-    penalty: float = 1.0
+    penalty: Positive = 1.0
     """Ridge regression: weight of the squared weights."""
     tune_head: bool = False
     """Choose C or the penalty by accuracy on the validation tasks, among powers of ten
     and their triples."""
-    finetune_steps: int = 10
+    finetune_steps: Annotated[int, Range(0, 100_000)] = 10
     """Fine-tuning: steps of Adam on the support."""
-    finetune_rate: float = 1e-3
+    finetune_rate: Positive = 1e-3
     """Fine-tuning: Adam's learning rate."""
-    test_steps: int | None = None
+    test_steps: Steps | None = None
     """Learners with an inner loop: its steps in a test. Default: as in training."""
-    evaluation_seed: int = 0
+    evaluation_seed: Seed = 0
     """Of the validation and test tasks."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedData(DataConfig):
+    """`DataConfig` with nothing left open that a run needs."""
+
+    augmentation: Literal["natural", "crop_flip", "drawing", "none"] = (
+        dataclasses.field()
+    )
+    rotations: bool = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedModel(ModelConfig):
+    """`ModelConfig` with nothing left open that a run needs."""
+
+    width: Annotated[int, Range(1, 8192)] = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedTrain(TrainConfig):
+    """`TrainConfig` with nothing left open that a run needs.
+
+    With `minutes`, `steps` and `validate_every` are 0 until steps have been timed.
+    """
+
+    train_ways: Classes = dataclasses.field()
+    train_shots: Examples = dataclasses.field()
+    train_queries: ExamplesOrNone = dataclasses.field()
+    tasks_per_step: Examples = dataclasses.field()
+    steps: CountOrZero = dataclasses.field()
+    validate_every: CountOrZero = dataclasses.field()
+    learning_rate: Positive = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedEvaluation(EvaluationConfig):
+    """`EvaluationConfig` with nothing left open that a run needs."""
+
+    head: HeadName = dataclasses.field()

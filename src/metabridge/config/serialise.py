@@ -5,14 +5,14 @@ import json
 from typing import Any
 
 from metabridge.config.fields import hints_of, typed
-from metabridge.config.learners import ALGORITHMS
-from metabridge.config.run import Config
+from metabridge.config.run import Config, ResolvedConfig, check
 from metabridge.config.sections import (
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     TrainConfig,
 )
+from metabridge.registry import LEARNERS
 from metabridge.untrusted import parse_json, quoted
 
 
@@ -26,7 +26,7 @@ def from_json(text: str) -> Config:
     """The configuration that `to_json` wrote.
 
     Raises:
-      ValueError: not JSON, a key twice, an unknown algorithm, an unknown key, a wrong
+      ValueError: not JSON, a key twice, an unknown learner, an unknown key, a wrong
         type, or a number that is not finite.
     """
     try:
@@ -35,16 +35,12 @@ def from_json(text: str) -> Config:
         raise ValueError(f"the configuration is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError("the configuration is not a JSON object")
-    algorithm = values.pop("algorithm", None)
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        known = ", ".join(ALGORITHMS)
-        raise ValueError(
-            f"unknown algorithm {quoted(algorithm)}; known are {known}, and learners "
-            "of your own once `metabridge.register` has been called for them (for the "
-            "shell commands in a module that $METABRIDGE_LEARNERS names)"
-        )
+    try:
+        options = LEARNERS.find(values.pop("algorithm", None)).traits
+    except TypeError as error:
+        raise ValueError(f"the algorithm of the configuration: {error}") from error
     sections = {
-        "learner": ALGORITHMS[algorithm],
+        "learner": options,
         "data": DataConfig,
         "model": ModelConfig,
         "train": TrainConfig,
@@ -55,12 +51,27 @@ def from_json(text: str) -> Config:
         raise ValueError(
             f"unknown sections {quoted(sorted(unknown))} in the configuration"
         )
+    evaluation = values.get("evaluation")
+    if isinstance(evaluation, dict) and evaluation.get("head") == "own":
+        evaluation["head"] = "learner"  # its name in version 0.1
     return Config(
         **{
             name: _section(sections[name], value, name)
             for name, value in values.items()
         }
     )
+
+
+def resolved_from_json(text: str) -> ResolvedConfig:
+    """The configuration of a run, which `to_json` wrote.
+
+    Raises:
+      ValueError: as `from_json` and `check`, or a field left open.
+    """
+    try:
+        return check(from_json(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _section(kind: type, values: Any, where: str) -> Any:

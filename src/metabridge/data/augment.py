@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data.dataset import AUGMENTATIONS as AUGMENTATIONS
 
+Image = Float[Array, "H W channels"]
 Images = Float[Array, "N H W channels"]
 Augment = Callable[[Key[Array, ""], UInt8[Array, "N H W channels"]], Images]
 
@@ -31,19 +32,16 @@ def normalise(
 
 
 def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augment:
-    """The augmentation of a name.
+    """The augmentation of a name, one of `AUGMENTATIONS`.
 
     Args:
-      name: one of `AUGMENTATIONS`.
+      name: of the augmentation.
       mean: per channel, of pixels in [0, 1].
       std: likewise.
 
     Returns:
       ``augment(key, images)``: uint8 ``[N, H, W, channels]`` to normalised float32 of
       the same shape, every image changed independently.
-
-    Raises:
-      ValueError: an unknown name.
     """
     if name not in AUGMENTATIONS:
         raise ValueError(
@@ -53,9 +51,7 @@ def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augm
         return lambda key, images: normalise(images, mean, std)
     change = {"natural": _natural, "crop_flip": _crop_flip, "drawing": _drawing}[name]
 
-    def augment(
-        key: Key[Array, ""], images: UInt8[Array, "N H W channels"]
-    ) -> Float[Array, "N H W channels"]:
+    def augment(key: Key[Array, ""], images: UInt8[Array, "N H W channels"]) -> Images:
         pixels = images.astype(jnp.float32) / 255.0
         changed = jax.vmap(change)(jax.random.split(key, images.shape[0]), pixels)
         return _standardise(changed, mean, std)
@@ -69,18 +65,14 @@ def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) ->
     return (pixels - mean_array) / std_array
 
 
-def _natural(
-    key: Key[Array, ""], image: Float[Array, "H W channels"]
-) -> Float[Array, "H W channels"]:
+def _natural(key: Key[Array, ""], image: Image) -> Image:
     """Crop, flip and colour jitter, the last for colour images only."""
     key_crop_flip, key_jitter = jax.random.split(key)
     image = _crop_flip(key_crop_flip, image)
     return _jitter(key_jitter, image) if image.shape[-1] == 3 else image
 
 
-def _crop_flip(
-    key: Key[Array, ""], image: Float[Array, "H W channels"]
-) -> Float[Array, "H W channels"]:
+def _crop_flip(key: Key[Array, ""], image: Image) -> Image:
     """Crop after padding by an eighth of 32 pixels (a tenth of 84), flip at random."""
     key_crop, key_flip = jax.random.split(key)
     image = _crop(key_crop, image)
@@ -88,9 +80,7 @@ def _crop_flip(
     return jnp.where(flip, image[:, ::-1], image)
 
 
-def _crop(
-    key: Key[Array, ""], image: Float[Array, "H W channels"]
-) -> Float[Array, "H W channels"]:
+def _crop(key: Key[Array, ""], image: Image) -> Image:
     padding = 8 if image.shape[0] >= 64 else 4
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     corner = jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32)
@@ -126,9 +116,7 @@ def _blend(
     return jnp.clip(other + (image - other) * factor, 0.0, 1.0)
 
 
-def _drawing(
-    key: Key[Array, ""], image: Float[Array, "H W channels"]
-) -> Float[Array, "H W channels"]:
+def _drawing(key: Key[Array, ""], image: Image) -> Image:
     """A random affine map: turn, scale, shear and shift, sampled bilinearly.
 
     Turns up to 12 degrees, scales and shears up to 0.15, shifts up to 2 of 28 pixels.
@@ -138,18 +126,11 @@ def _drawing(
         key, (7,), jnp.float32, minval=-1.0, maxval=1.0
     )
     angle = turn * jnp.deg2rad(12.0)
-    rotation = jnp.stack(
-        [
-            jnp.stack([jnp.cos(angle), -jnp.sin(angle)]),
-            jnp.stack([jnp.sin(angle), jnp.cos(angle)]),
-        ]
-    )
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    rotation = jnp.stack([cos, -sin, sin, cos]).reshape(2, 2)
     stretch = jnp.stack(
-        [
-            jnp.stack([1.0 + 0.15 * scale_y, 0.15 * shear_y]),
-            jnp.stack([0.15 * shear_x, 1.0 + 0.15 * scale_x]),
-        ]
-    )
+        [1.0 + 0.15 * scale_y, 0.15 * shear_y, 0.15 * shear_x, 1.0 + 0.15 * scale_x]
+    ).reshape(2, 2)
     centre = jnp.asarray([(height - 1) / 2, (width - 1) / 2], image.dtype)
     grid = jnp.indices((height, width), dtype=image.dtype).reshape(2, -1)
     shift = jnp.stack([shift_y * height, shift_x * width]) / 14.0

@@ -24,13 +24,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from metabridge.data import arrays
 from metabridge.data.dataset import SPLITS, Dataset, Split
-from metabridge.untrusted import expanded, quoted, read_json, shown
+from metabridge.untrusted import expanded, map_file, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 _CHUNK = 1 << 22
+_ABOUT = ("name", "mean", "std", "augmentation")
 
 
 class _UnusableError(Exception):
@@ -51,24 +51,16 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     if chosen:
         return expanded(chosen)
     default = expanded("~/.cache/metabridge")
-    if not default.is_absolute():  # a user without a home folder
-        return _temporary_root()
-    if default.is_dir():
-        return default
-    try:
-        default.mkdir(parents=True)
-    except OSError:
-        return _temporary_root()
-    return default
+    if default.is_absolute():  # else of a user without a home folder
+        with contextlib.suppress(OSError):
+            default.mkdir(parents=True, exist_ok=True)
+            return default
+    return _temporary_root()
 
 
 @functools.cache  # one warning
 def _temporary_root() -> Path:
-    """A cache folder for users without a home folder of their own.
-
-    Raises:
-      OSError: it belongs to somebody else, or cannot be made.
-    """
+    """A cache folder for users without a home folder of their own."""
     user = os.getuid()
     root = Path(tempfile.gettempdir()) / f"metabridge-cache-{user}"
     root.mkdir(mode=0o700, exist_ok=True)
@@ -92,7 +84,7 @@ def load_or_build(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Opens the dataset cached under `key`, or builds it and caches it.
+    """Open the dataset cached under `key`, or build it and cache it.
 
     Args:
       key: name of the dataset's folder in the cache, a plain file name.
@@ -105,9 +97,6 @@ def load_or_build(
     Returns:
       The dataset, its arrays memory-mapped read-only. Unchanged files cost one
       sequential read for the checksum.
-
-    Raises:
-      OSError: the cache folder cannot be written.
     """
     root = cache_root(cache_dir)
     fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
@@ -133,7 +122,7 @@ def load_or_build(
 def _build_locked(
     folder: Path, fingerprint: dict[str, Any], build: Callable[[Path], Dataset]
 ) -> Dataset:
-    """Builds `folder` unless another process did while this one waited."""
+    """Build `folder` unless another process did while this one waited."""
     try:
         return _open(folder, fingerprint)
     # As text: a log that is kept would keep the error, and so the files, open.
@@ -166,12 +155,7 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "fingerprint": fingerprint,
-        "dataset": {
-            "name": dataset.name,
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "augmentation": dataset.augmentation,
-        },
+        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
         "class_names": {},
         "files": {},
     }
@@ -191,7 +175,7 @@ def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
 
 
 def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
-    """Writes an array, or moves the file in `scratch` that it is all of."""
+    """Write an array, or move the file in `scratch` that it is all of."""
     if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
         file = Path(str(array.filename))
         if file.parent == scratch.resolve():
@@ -202,29 +186,24 @@ def _save(path: Path, array: np.ndarray, scratch: Path) -> None:
 
 
 def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
-    """Opens a cache folder; raises `_UnusableError` when anything is amiss."""
+    """Open a cache folder; raise `_UnusableError` when anything is amiss."""
     try:
         manifest = read_json(folder / "manifest.json")
         if manifest["format"] != _FORMAT:
             raise _StaleError(f"format {quoted(manifest['format'])}, not {_FORMAT}")
         if manifest["fingerprint"] != fingerprint:
             raise _StaleError("its source or options changed")
-        splits = {
+        splits: dict[str, Any] = {
             name: Split(
-                images=_array(folder, f"{name}.images.npy", manifest),
-                labels=_array(folder, f"{name}.labels.npy", manifest),
-                class_names=tuple(manifest["class_names"][name]),
+                _array(folder, f"{name}.images.npy", manifest),
+                _array(folder, f"{name}.labels.npy", manifest),
+                tuple(manifest["class_names"][name]),
             )
             for name in SPLITS
         }
-        about = manifest["dataset"]
-        return Dataset(
-            name=about["name"],
-            mean=tuple(about["mean"]),
-            std=tuple(about["std"]),
-            augmentation=about["augmentation"],
-            **splits,
-        )
+        about = {key: manifest["dataset"][key] for key in _ABOUT}
+        about |= {key: tuple(about[key]) for key in ("mean", "std")}
+        return Dataset(**about, **splits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _UnusableError(f"{type(error).__name__}: {shown(error)}") from error
 
@@ -232,7 +211,7 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
 def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
     expected = manifest["files"][file_name]
     path = folder / file_name
-    array = arrays.map_file(path)
+    array = map_file(path)
     size = path.stat().st_size
     if size != expected["bytes"]:
         raise _UnusableError(
@@ -254,11 +233,10 @@ def _crc32(path: Path) -> int:
 
 
 def _take(lock: TextIO) -> bool:
-    """Waits for an exclusive lock on a file; it ends when the file is closed.
+    """Wait for an exclusive lock on a file, which ends when the file is closed.
 
-    Returns:
-      Whether there are such locks: without (on Windows) two processes may both
-      build, and the one that finishes last wins.
+    False where there are no such locks (on Windows): two processes may then both build,
+    and the one that finishes last wins.
     """
     try:
         import fcntl

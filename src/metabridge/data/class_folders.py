@@ -1,18 +1,24 @@
-"""Folders of class folders on disk: which classes and images there are, and what else.
+"""Image files by class: class folders on disk, and lists of images by split.
 
 A class is a folder of images, ``CLASS/*``, or of a folder, ``ALPHABET/CHARACTER/*``, as
 Omniglot has them; its name is then "ALPHABET/CHARACTER". Hidden files and folders and
 those of operating systems are passed over; what else is not read is counted.
+
+A list, ``train.csv``, ``val.csv`` or ``test.csv``, has lines ``file name,class``, of
+which the first may be ``filename,label``: the form of Ravi and Larochelle (2017),
+LibFewShot and FEAT. Lists are beside the images, or in a folder ``split`` there.
 """
 
 import collections
+import csv
+import io
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from metabridge.data import picture
-from metabridge.untrusted import shown
+from metabridge.untrusted import composed, is_safe, quoted, read_text, shown
 
 _LOG = logging.getLogger(__name__)
 # Unpacked archives of macOS, Synology, the file systems of Linux and Windows.
@@ -24,16 +30,20 @@ _OF_SYSTEMS = {
 Classes = dict[str, list[Path]]
 """The image files of each class, by class name."""
 
+SPLIT_NAMES = {
+    "train": ("train",),
+    "validation": ("validation", "val"),
+    "test": ("test",),
+}
+"""Names that the folder or the list of a split may have, without its ending."""
+
 
 def find(root: Path, base: Path) -> Classes:
-    """The classes in `base` and their image files, both sorted by name.
+    """Find the classes in `base` and their image files, both sorted by name.
 
     Args:
-      root: the folder that nothing may lead out of.
+      root: the folder that nothing may lead out of: a link that does is a ValueError.
       base: where the class folders are, in `root` or itself.
-
-    Raises:
-      ValueError: a link leads out of `root`.
     """
     found: Classes = {}
     for folder in subfolders(root, base):
@@ -47,11 +57,7 @@ def find(root: Path, base: Path) -> Classes:
 
 
 def image_files(root: Path, folder: Path) -> list[Path]:
-    """The files in a folder that have an ending that is read, sorted.
-
-    Raises:
-      ValueError: a link leads out of `root`.
-    """
+    """The files in a folder that have an ending that is read, sorted."""
     read = picture.endings()
     return [
         file
@@ -61,26 +67,17 @@ def image_files(root: Path, folder: Path) -> list[Path]:
 
 
 def subfolders(root: Path, folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; none if there is no such folder.
-
-    Raises:
-      ValueError: a link leads out of `root`.
-    """
+    """The folders in a folder, sorted; none if there is no such folder."""
     return [p for p in _visible(root, folder) if p.is_dir()] if folder.is_dir() else []
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor of an operating system."""
+    """Tell whether a file or folder is neither hidden nor of an operating system."""
     return not name.startswith(".") and name not in _OF_SYSTEMS
 
 
 def warn_of_others(root: Path, files: Iterable[Path]) -> None:
-    """Logs, in a line, what is beside image files and is not read.
-
-    Args:
-      root: the folder of all, to shorten names.
-      files: what is read.
-    """
+    """Log, in a line, what is beside image files and is not read."""
     chosen = set(files)
     text = others(root, sorted({file.parent for file in chosen}), chosen)
     if text:
@@ -88,7 +85,7 @@ def warn_of_others(root: Path, files: Iterable[Path]) -> None:
 
 
 def others(root: Path, folders: Iterable[Path], chosen: set[Path]) -> str:
-    """What is in folders beside the files chosen, in words; nothing without any."""
+    """Describe what is in folders beside the files chosen; empty without any."""
     endings: collections.Counter[str] = collections.Counter()
     unlisted, inside = 0, list[Path]()
     for path in (p for folder in folders for p in _visible(root, folder)):
@@ -117,11 +114,7 @@ def others(root: Path, folders: Iterable[Path], chosen: set[Path]) -> str:
 
 
 def check_inside(root: Path, path: Path) -> None:
-    """Refuses a link that leads out of `root`.
-
-    Raises:
-      ValueError: it does.
-    """
+    """Refuse a link that leads out of `root`."""
     if not path.is_symlink():
         return
     target = Path(os.path.realpath(path))  # of a loop of links, one of them
@@ -133,7 +126,88 @@ def check_inside(root: Path, path: Path) -> None:
 
 
 def _visible(root: Path, folder: Path) -> Iterator[Path]:
-    """What is in a folder and is not passed over, sorted."""
+    """The files and folders in a folder that are not passed over, sorted."""
     for path in sorted(p for p in folder.iterdir() if is_visible(p.name)):
         check_inside(root, path)
         yield path
+
+
+def find_lists(root: Path) -> dict[str, Path]:
+    """Find the list of each split; nothing if there is none."""
+    for folder in (root, root / "split"):
+        found = {
+            split: path
+            for split, names in SPLIT_NAMES.items()
+            for path in reversed([folder / f"{name}.csv" for name in names])
+            if path.is_file()
+        }
+        missing = [split for split in SPLIT_NAMES if split not in found]
+        if found and missing:
+            raise ValueError(
+                f"{shown(folder)} has lists of images of some splits, but none of "
+                f"split {missing[0]!r}: {SPLIT_NAMES[missing[0]][-1]}.csv is missing; "
+                "add it, or move the lists elsewhere if they are no split"
+            )
+        if found:
+            return found
+    return {}
+
+
+def read_list(path: Path, folders: Sequence[Path]) -> Classes:
+    """Read the image files that a list names, by class, sorted by class.
+
+    Args:
+      path: of the list.
+      folders: an image is in one of them, or in a folder there named as its class.
+    """
+    classes: Classes = {}
+    names = _Names()
+    for number, line in _lines(path):
+        if not line or (number == 1 and line == ["filename", "label"]):
+            continue
+        if len(line) != 2 or not all(map(_is_name, line)):
+            raise ValueError(
+                f"line {number} of {shown(path)} must be a file name and a class, "
+                f"separated by a comma, but it is {quoted(','.join(line))}"
+            )
+        name, class_name = line
+        places = [p for f in folders for p in (f, names.inside(f, class_name))]
+        inside = (names.inside(place, name) for place in places)
+        image = next((place for place in inside if place.is_file()), None)
+        if image is None:
+            raise ValueError(
+                f"{shown(path)} names {shown(name)} of class {shown(class_name)}, "
+                f"but it is neither in {' nor in '.join(map(shown, places))}"
+            )
+        classes.setdefault(class_name, []).append(image)
+    return dict(sorted(classes.items()))
+
+
+class _Names:
+    """Paths by names that may be composed otherwise than on the disk."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, Path]] = {}
+
+    def inside(self, folder: Path, name: str) -> Path:
+        """The path in a folder under a name; the plain path if there is none."""
+        path = folder / name
+        if name.isascii() or path.exists():
+            return path
+        if folder not in self._known:
+            found = folder.iterdir() if folder.is_dir() else ()
+            self._known[folder] = {composed(p.name): p for p in found}
+        return self._known[folder].get(composed(name), path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    text = read_text(path)
+    try:
+        yield from enumerate(csv.reader(io.StringIO(text)), 1)
+    except csv.Error as error:
+        raise ValueError(f"{shown(path)} is no list of images: {error}") from error
+
+
+def _is_name(part: str) -> bool:
+    """Tell whether text is the name of a file or folder, and leads nowhere else."""
+    return Path(part).name == part and part not in ("", ".", "..") and is_safe(part)

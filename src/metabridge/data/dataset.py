@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,13 +16,7 @@ _LONGEST_NAME = 255  # as file systems have it
 
 
 def check_class_name(name: object) -> None:
-    """Refuses names that would harm where they are printed.
-
-    Raises:
-      TypeError: it is no text.
-      ValueError: it is empty or longer than 255 characters, or has control characters
-        in it, marks that turn the direction of writing, or bytes that are no UTF-8.
-    """
+    """Refuse a name that is empty, too long, or would harm where it is printed."""
     if not isinstance(name, str):
         raise TypeError(f"a class name must be text, not {quoted(name)}")
     if not 1 <= len(name) <= _LONGEST_NAME:
@@ -34,6 +28,17 @@ def check_class_name(name: object) -> None:
         raise ValueError(
             f"the class name {quoted(name)} has control characters or bytes that are "
             "no UTF-8: rename it"
+        )
+
+
+def check_count(name: str, count: int, where: str, beside: str = "") -> None:
+    """Refuse a class with fewer than two images."""
+    if count < 2:
+        raise ValueError(
+            f"class {quoted(name)} in {where} has {count} image(s)"
+            + (f" (and {beside})" if beside else "")
+            + "; a few-shot class needs at least 2, one to learn from and one to be "
+            "tested on: add some, or leave the class out"
         )
 
 
@@ -88,7 +93,7 @@ class Split:
 
     @property
     def images_per_class(self) -> np.ndarray:
-        """int64 ``[C]``, how many images each class has."""
+        """Number of images of each class, int64 ``[C]``."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
 
@@ -98,13 +103,11 @@ class Dataset:
 
     Attributes:
       name: the name it was loaded by.
-      train: classes to learn a body on.
-      validation: classes to select models on.
-      test: unseen classes to report on.
+      train, validation, test: classes to learn a body on, to select models on, and
+        unseen ones to report on.
       mean: per channel, of pixels scaled to [0, 1]; images are normalised with it.
       std: likewise.
-      augmentation: the default of its training images, a name known to
-        `metabridge.data.augment`, usually "natural" or "drawing".
+      augmentation: the default of its training images, one of `AUGMENTATIONS`.
     """
 
     name: str
@@ -157,13 +160,10 @@ class Dataset:
         return ((name, getattr(self, name)) for name in SPLITS)
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all images, labels, class names and the normalisation.
+        """Hash of all images, labels, class names and the normalisation, hexadecimal.
 
         Memory-mapped images are read once, a chunk at a time. Where they came from, and
         the dataset's name, do not count.
-
-        Returns:
-          Hexadecimal.
         """
         hasher = hashlib.blake2b(digest_size=16)
         hasher.update(repr((self.mean, self.std)).encode())
@@ -176,3 +176,45 @@ class Dataset:
                     chunk = np.ascontiguousarray(array[start : start + rows])
                     hasher.update(chunk.data)
         return hasher.hexdigest()
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images scaled to [0, 1].
+
+    They are exact sums, from the histogram of each channel, rounded to four places so
+    that they print. A constant channel gets the std of one grey level, so that dividing
+    by it stays safe.
+    """
+    values = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        weights = counts / counts.sum()
+        mean = weights @ values
+        means.append(round(float(mean), 4))
+        deviation = float(np.sqrt(weights @ (values - mean) ** 2))
+        stds.append(round(max(deviation, values[1]), 4))
+    return tuple(means), tuple(stds)
+
+
+def run_labels(lengths: Sequence[int]) -> np.ndarray:
+    """Labels of images sorted by class: int32 ``[N]``, `lengths[c]` times each c."""
+    return np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+
+
+def sorted_split(
+    images: np.ndarray, labels: np.ndarray, class_names: dict[int, str]
+) -> Split:
+    """Group images by class, in the order of `class_names`.
+
+    Args:
+      images: uint8 ``[N, H, W, channels]``; those of one class keep their order.
+      labels: int ``[N]``; images whose label is not in `class_names` are left out.
+      class_names: name of each wanted label; its order gives the new labels.
+    """
+    rows = [np.flatnonzero(labels == label) for label in class_names]
+    return Split(
+        images=images[np.concatenate(rows)],
+        labels=run_labels([len(found) for found in rows]),
+        class_names=tuple(class_names.values()),
+    )

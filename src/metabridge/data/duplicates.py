@@ -27,28 +27,26 @@ class _Place(NamedTuple):
     file: Path
 
 
+_Pair = tuple[_Place, _Place]
+
+
 def check(
     splits: Mapping[str, Classes], root: Path, reading: Reading, *, allow: bool
 ) -> None:
-    """Logs, in one line, how many files are copies; refuses copies across splits.
+    """Log, in one line, how many files are copies; refuse copies across splits.
 
     Args:
       splits: the files of each class of each split.
       root: the folder of all, to shorten names.
-      reading: with which images are opened.
+      reading: options with which images are opened.
       allow: log copies across splits, too.
-
-    Raises:
-      ValueError: a file is in two splits, unless `allow`.
     """
-    found = list(_copies(splits, reading))
-    across = [pair for pair in found if pair[0].split != pair[1].split]
-    same = [pair for pair in found if pair[0][:2] == pair[1][:2]]
-    between = [
-        (one, two)
-        for one, two in found
-        if one.split == two.split and one.class_name != two.class_name
-    ]
+    same, between, across = list[_Pair](), list[_Pair](), list[_Pair]()
+    for one, two in _copies(splits, reading):
+        if one.split != two.split:
+            across.append((one, two))
+        else:
+            (same if one.class_name == two.class_name else between).append((one, two))
     if across and not allow:
         raise ValueError(
             f"{_counted(across, root)} in another split: unseen classes are to be "
@@ -61,7 +59,7 @@ def check(
         _LOG.warning("%s", "; ".join(texts))
 
 
-def _counted(pairs: list[tuple[_Place, _Place]], root: Path) -> str:
+def _counted(pairs: list[_Pair], root: Path) -> str:
     first, second = (shown(place.file.relative_to(root)) for place in pairs[0])
     return (
         f"{len(pairs):,} image file(s) are copies, byte for byte, of others "
@@ -69,9 +67,7 @@ def _counted(pairs: list[tuple[_Place, _Place]], root: Path) -> str:
     )
 
 
-def _copies(
-    splits: Mapping[str, Classes], reading: Reading
-) -> Iterable[tuple[_Place, _Place]]:
+def _copies(splits: Mapping[str, Classes], reading: Reading) -> Iterable[_Pair]:
     """Pairs of the first of several files that are the same and each other one."""
     by_length = collections.defaultdict[int, list[_Place]](list)
     for split, classes in splits.items():
@@ -93,7 +89,7 @@ def _digest(file: Path) -> bytes:
 
 
 def _shows_something(file: Path, reading: Reading) -> bool:
-    """Whether an image can be read and has more than one colour."""
+    """Tell whether an image can be read and has more than one colour."""
     try:
         with picture.opened(file, reading, is_resized=True) as image:
             extremes = image.getextrema()

@@ -18,12 +18,12 @@ from metabridge.types import TaskShape
 
 
 class ClassIndex(NamedTuple):
-    """Where the examples of each class stand in an array sorted by class."""
+    """The place of each class in an array sorted by class."""
 
     first: Int[Array, "C"]
     """Row of the first example of each class."""
     size: Int[Array, "C"]
-    """How many examples each class has."""
+    """Number of examples of each class."""
 
 
 class ImageBank(NamedTuple):
@@ -34,15 +34,13 @@ class ImageBank(NamedTuple):
 
 
 class TaskImages(NamedTuple):
-    """The images of tasks that were drawn elsewhere, in the order of their episodes.
-
-    What a bank is for a task whose images the device does not hold.
-    """
+    """The images of tasks drawn on the host, in the order of their episodes: in place
+    of a bank that the device cannot hold."""
 
     support: UInt8[Array, "*T S H W channels"]
     query: UInt8[Array, "*T Q H W channels"]
     classes: ClassIndex
-    """Of the split that the tasks are drawn from."""
+    """Class index of the split that the tasks are drawn from."""
 
 
 class Episode(NamedTuple):
@@ -66,7 +64,7 @@ def class_index(split: Split) -> ClassIndex:
 
 
 def image_bank(split: Split) -> ImageBank:
-    """Copies a split to the device, as uint8."""
+    """Copy a split to the device, as uint8."""
     return ImageBank(jnp.asarray(np.asarray(split.images)), class_index(split))
 
 
@@ -78,18 +76,14 @@ def check_shape(
     rotations: bool = False,
     prefix: str = "",
 ) -> None:
-    """Raises unless tasks of this shape can be drawn from this split.
+    """Raise a ValueError unless tasks of this shape can be drawn from this split.
 
     Args:
       shape: ways >= 2, shots >= 1, queries >= 0.
       split: where the tasks are to come from.
-      what: how to name the split in an error, e.g. "split 'test' of 'fc100'".
+      what: name of the split in an error, e.g. "split 'test' of 'fc100'".
       rotations: whether quarter turns of a class count as classes.
       prefix: of the names of the options that an error names, e.g. "train_".
-
-    Raises:
-      ValueError: too few ways, or more than there are classes; shots or queries
-        below their minimum; more images a class than the smallest class has.
     """
     ways, shots, queries = (prefix + name for name in TaskShape._fields)
     if shape.ways < 2:
@@ -127,19 +121,16 @@ def sample_episode(
     rotations: bool = False,
     chosen: Int[Array, "ways"] | None = None,
 ) -> Episode:
-    """Draws one task.
+    """Draw one task.
 
     Args:
-      key: a PRNG key; the same key gives the same task.
-      classes: what to draw from, C of them.
+      key: PRNG key of the task.
+      classes: of the split, C of them.
       shape: ways, shots and queries; check it first with `check_shape`.
       max_size: the largest of `classes.size`, a static number.
       rotations: let each quarter turn of a class count as a class of its own, as is
         customary on Omniglot (Santoro et al., ICML 2016).
       chosen: the classes, if they are settled; drawn by default.
-
-    Returns:
-      Rows and classes of the task.
     """
     key_classes, key_examples = jax.random.split(key)
     num_classes = classes.size.shape[0]

@@ -21,17 +21,11 @@ from metabridge.untrusted import shown
 _LOG = logging.getLogger(__name__)
 
 MAX_SIDE = 1024
-"""Of `image_size`."""
+"""Limit of `image_size`."""
 
 _BLOCK = 4096  # of what waits for a thread
 
 _Result = TypeVar("_Result")
-
-
-class _Header(NamedTuple):
-    size: tuple[int, int] | None
-    """``(H, W)``, after turning the image upright; None if nobody asks."""
-    is_grey: bool
 
 
 def checked_size(image_size: Any) -> tuple[int, int] | None:
@@ -43,17 +37,13 @@ def checked_size(image_size: Any) -> tuple[int, int] | None:
     """
     if image_size is None:
         return None
-    sides = (
-        (image_size, image_size)
-        if isinstance(image_size, int | np.integer)
-        else image_size
-    )
+    one = isinstance(image_size, int | np.integer)
+    sides = (image_size, image_size) if one else image_size
     if (
         not isinstance(sides, Sequence)
         or len(sides) != 2
-        or any(
-            isinstance(s, bool) or not isinstance(s, int | np.integer) for s in sides
-        )
+        or not all(isinstance(s, int | np.integer) for s in sides)
+        or any(isinstance(s, bool) for s in sides)
     ):
         raise TypeError(
             f"`image_size` must be an integer or a pair (H, W), not {image_size!r}"
@@ -69,16 +59,15 @@ class Encoded(NamedTuple):
     """An image file that is in memory already."""
 
     name: str
-    """What errors call it."""
+    """Its name in errors."""
     content: bytes
-    """The file."""
 
 
 class Held(NamedTuple):
     """An image that is no file."""
 
     name: str
-    """What errors call it."""
+    """Its name in errors."""
     image: Any
     """A Pillow image."""
 
@@ -94,13 +83,13 @@ def read(
     skip_corrupt: bool = False,
     reading: Reading | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes image files to images of one size.
+    """Decode image files to images of one size.
 
     Args:
       files: at least one.
       size: ``(H, W)`` to resize to, or None if they have one size.
       skip_corrupt: log files that cannot be read instead of raising.
-      reading: how; default: as `Reading` has it.
+      reading: options; default: those of `Reading`.
 
     Returns:
       ``(pixels, kept)``: uint8 ``[K, H, W, 1]`` if all files are greyscale, else
@@ -112,34 +101,30 @@ def read(
         large, no file can be read, sizes differ and `size` is None, or all of them
         decoded do not fit in memory; names the file.
     """
-    how = Reading() if reading is None else reading
+    how = reading or Reading()
 
-    def header(image: Any) -> _Header:
+    def header(image: Any) -> tuple[tuple[int, int], bool]:
         # A PNG file is decoded to tell its size: EXIF may be behind the pixels.
-        upright = picture.upright_size(image) if size is None else None
-        return _Header(upright, picture.is_grey(image, how))
+        return size or picture.upright_size(image), picture.is_grey(image, how)
 
-    def header_of(file: Path) -> _Header | None:
+    def header_of(file: Path) -> tuple[tuple[int, int], bool] | None:
         return _guarded(
             file, header, how, skip_corrupt=skip_corrupt, is_resized=size is not None
         )
 
     with _pool() as pool:
         headers = list(pool.map(header_of, files))
-    read = [(f, h) for f, h in zip(files, headers, strict=True) if h is not None]
-    if not read:
+    found = [(f, *h) for f, h in zip(files, headers, strict=True) if h is not None]
+    if not found:
         raise ValueError(f"none of {len(files)} images can be read")
-    first, its_header = read[0]
-    chosen = its_header.size if size is None else size
-    assert chosen is not None
-    for file, header_found in read:
-        if size is None and header_found.size != chosen:
-            assert header_found.size is not None
+    first, chosen, _ = found[0]
+    for file, its_size, _ in found:
+        if its_size != chosen:
             raise ValueError(
                 f"images differ in size: {shown(first)} is {_text(chosen)} (H x W), "
-                f"{shown(file)} is {_text(header_found.size)}; pass `image_size`"
+                f"{shown(file)} is {_text(its_size)}; pass `image_size`"
             )
-    channels = 1 if all(header_found.is_grey for _, header_found in read) else 3
+    channels = 1 if all(is_grey for _, _, is_grey in found) else 3
     shape = (len(files), *chosen, channels)
     _check_memory(shape)
     pixels = np.empty(shape, np.uint8)
@@ -150,11 +135,10 @@ def read(
 def decode(
     sources: Sequence[Source],
     out: np.ndarray,
-    *,
     skip_corrupt: bool | None = None,
     reading: Reading | None = None,
 ) -> np.ndarray:
-    """Decodes images into an array, resized to what it holds.
+    """Decode images into an array, resized to its height and width.
 
     Args:
       sources: N images.
@@ -163,7 +147,7 @@ def decode(
       skip_corrupt: log images that cannot be read, and leave their rows as they are,
         instead of raising. None also raises, for callers without such an option: the
         message then does not advise options of reading.
-      reading: how; default: as `Reading` has it.
+      reading: options; default: those of `Reading`.
 
     Returns:
       bool ``[N]``, which rows were written: all of them unless `skip_corrupt`.
@@ -171,7 +155,7 @@ def decode(
     Raises:
       ValueError: an image of another kind, or broken or too large; names it.
     """
-    how = Reading() if reading is None else reading
+    how = reading or Reading()
     height, width, channels = out.shape[1:]
 
     def one(row: int) -> bool:
@@ -194,11 +178,7 @@ def decode(
 
 
 def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
-    """Decodes an image as large as it is.
-
-    Args:
-      source: an image file.
-      max_pixels: of the image; a larger one is refused before it is decoded.
+    """Decode an image as large as it is, up to `max_pixels`.
 
     Returns:
       uint8 ``[H, W, 1]`` if it is greyscale, else ``[H, W, 3]``.
@@ -240,7 +220,7 @@ def _guarded(
     skip_corrupt: bool | None,
     is_resized: bool = True,
 ) -> _Result | None:
-    """Opens an image and returns `use(image)`; any failure becomes a ValueError, or
+    """Open an image and return `use(image)`; any failure becomes a ValueError, or
     with `skip_corrupt` a warning and None."""
     try:
         with _opened(source, reading, is_resized) as image:

@@ -1,4 +1,4 @@
-"""One image to pixels, read alike from a file, bytes, a Pillow image or an array.
+"""The pixels of one image, read alike from a file, bytes, a Pillow image or an array.
 
 - Orientation: that of EXIF, if it is an integer from 1 to 8; any other is ignored.
 - Transparency: composed onto `Reading.background`.
@@ -24,11 +24,11 @@ FORMATS = (
     "JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM",
     "HEIF",
 )  # fmt: skip
-"""What is read, if Pillow can; HEIF once a plugin has registered it. Not among them:
-formats without a magic number, and those that Pillow hands to other programmes."""
+"""Formats that are read if Pillow can; HEIF once a plugin has registered it. Not among
+them: those without a magic number, and those that Pillow hands to other programmes."""
 MAX_SCANS = 100
-"""Of a JPEG file. Each scan of a progressive one is a pass over the whole image and may
-be 60 bytes of the file: a small file could keep a processor busy for hours."""
+"""Limit of a JPEG file. Each scan of a progressive one is a pass over the whole image
+and may be 60 bytes of the file: a small file could keep a processor busy for hours."""
 MAX_REDUCED = 8
 """A JPEG file may have so many times `max_pixels`, as it is decoded at reduced size."""
 
@@ -62,7 +62,7 @@ def _formats() -> frozenset[str]:
 def opened(
     source: Path | io.BytesIO, reading: Reading, *, is_resized: bool
 ) -> Iterator[Any]:
-    """A Pillow image of a file, of which only the header is read.
+    """Open a file as a Pillow image, reading only its header.
 
     Args:
       source: path, or file in memory.
@@ -70,9 +70,7 @@ def opened(
       is_resized: whether a JPEG above the limit may be decoded at reduced size.
 
     Raises:
-      LimitError: too many pixels.
-      ValueError: too many scans.
-      Exception: whatever else Pillow raises for a file that is no image.
+      Exception: LimitError for too many pixels, or whatever Pillow raises.
     """
     from PIL import Image, JpegImagePlugin
 
@@ -108,7 +106,7 @@ def upright_size(image: Any) -> tuple[int, int]:
 
 
 def is_grey(image: Any, reading: Reading) -> bool:
-    """Whether an image comes out grey: it is, and so is what shows through it."""
+    """Tell whether an image comes out grey: it is, and so is its background."""
     grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode[:2] == "I;"
     return grey and not (image.has_transparency_data and len(set(reading.colour)) > 1)
 
@@ -116,20 +114,16 @@ def is_grey(image: Any, reading: Reading) -> bool:
 def pixels_of(
     image: Any, size: tuple[int, int] | None, channels: int | None, reading: Reading
 ) -> np.ndarray:
-    """Pixels of a Pillow image, which is not changed.
+    """Pixels of a Pillow image, uint8 ``[H, W, channels]``; the image is not changed.
 
     Args:
       image: opened, decoded or not.
       size: ``(H, W)`` to resize to (Lanczos); None leaves it as large as it is.
       channels: 1 or 3; None takes 1 for a grey image.
-      reading: how.
-
-    Returns:
-      uint8 ``[H, W, channels]``.
+      reading: options.
 
     Raises:
-      LimitError: values of 16 or 32 bits beyond white.
-      Exception: whatever Pillow raises for data that is broken.
+      Exception: LimitError for values beyond white, or whatever Pillow raises.
     """
     from PIL import Image
 
@@ -177,7 +171,7 @@ def _check_pixels(
 
 
 def _check_scans(file: Any, image: Any, max_pixels: int) -> None:
-    """Refuses a JPEG file with more scans than any has that shows an image."""
+    """Refuse a JPEG file with more scans than any has that shows an image."""
     most = MAX_SCANS * max_pixels // max(max_pixels, image.width * image.height)
     place = file.tell()
     file.seek(0)
@@ -207,7 +201,7 @@ def _markers(content: bytes) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _reduced(image: Any, max_pixels: int) -> Iterator[None]:
-    """Has a JPEG above the limit decoded at the largest size that is below it.
+    """Have a JPEG above the limit decoded at the largest size that is below it.
 
     Only one such image is open at a time: the coefficients of a progressive one are
     kept in memory whole.

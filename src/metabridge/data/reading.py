@@ -21,12 +21,7 @@ class LimitError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Options of reading; a run records them, so that its body is used as trained.
-
-    Raises:
-      TypeError: an option of the wrong type.
-      ValueError: an option that is out of range.
-    """
+    """Options of reading; a run records them, so that its body is used as trained."""
 
     background: str = "white"
     """Colour that transparent images are composed onto: a name or "#rrggbb"."""
@@ -59,18 +54,14 @@ class Reading:
 
     @property
     def colour(self) -> tuple[int, int, int]:
-        """The background as red, green and blue.
-
-        Raises:
-          ValueError: it is no colour.
-        """
+        """The background as red, green and blue; a ValueError if it is no colour."""
         return _colour(self.background)
 
     def changed(self) -> dict[str, Any]:
         """The options that are not at their default, by name."""
-        fields = dataclasses.fields(self)
-        values = {field.name: getattr(self, field.name) for field in fields}
-        return {f.name: values[f.name] for f in fields if values[f.name] != f.default}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = dataclasses.asdict(self)
+        return {name: v for name, v in given.items() if v != defaults[name]}
 
 
 @functools.cache

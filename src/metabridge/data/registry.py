@@ -1,120 +1,58 @@
-"""The datasets by name, and `load_dataset`, which opens any of them.
+"""`load_dataset`, which opens any registered dataset, and what is known of each.
 
 Importing this module imports neither JAX nor an image or dataset library; a loader
 imports what it needs when it has to build something.
 """
 
-import os
-from typing import NamedTuple
+import inspect
+from typing import Any, NamedTuple
 
-from metabridge.config.places import FOLDER
 from metabridge.data.dataset import Dataset
-from metabridge.data.datasets import cifar, folder, glyphs, imagenet, omniglot
-from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.registry import DATASETS, Entry
 
 
 class Description(NamedTuple):
-    """What `metabridge datasets` prints of a dataset."""
+    """A line of `metabridge datasets`."""
 
     name: str
-    """What `load_dataset` takes."""
+    """The name that `load_dataset` takes."""
     summary: str
     """One line."""
     needs_data_dir: bool
-    """Whether it is read from data that the user has."""
+    """It is read from data that the user has."""
     options: tuple[str, ...]
-    """The options of `load_dataset` that it takes beside `cache_dir`."""
-
-
-_READING = ("background", "white_level", "max_pixels")
-_DESCRIPTIONS = (
-    Description(
-        "glyphs",
-        "letters drawn from matplotlib's fonts, 28x28, 703/162/199 classes of 20",
-        False,
-        ("seed",),
-    ),
-    Description(
-        "omniglot",
-        "handwritten characters of 50 alphabets, 28x28, 828/136/659 classes of 20",
-        True,
-        ("data_dir", "download"),
-    ),
-    Description(
-        "cifar_fs",
-        "CIFAR-100 split at random, 32x32 colour, 64/16/20 classes of 600",
-        True,
-        ("data_dir", "download"),
-    ),
-    Description(
-        "fc100",
-        "CIFAR-100 split by superclass, 32x32 colour, 60/20/20 classes of 600",
-        True,
-        ("data_dir", "download"),
-    ),
-    Description(
-        "mini_imagenet",
-        "100 classes of ImageNet, 84x84 colour, 64/16/20 classes of 600",
-        True,
-        ("data_dir", "skip_corrupt", *_READING),
-    ),
-    Description(
-        "tiered_imagenet",
-        "608 classes of ImageNet split by category, 84x84 colour, 351/97/160 classes",
-        True,
-        ("data_dir", "skip_corrupt", *_READING),
-    ),
-    Description(
-        f"{FOLDER}PATH",
-        "your own images, a folder a class; see metabridge.data.datasets.folder",
-        False,
-        ("image_size", "skip_corrupt", *_READING, "allow_duplicates"),
-    ),
-)
+    """The options of `load_dataset` that it takes."""
 
 
 def describe() -> tuple[Description, ...]:
-    """What there is to know about each dataset before loading it."""
-    return _DESCRIPTIONS
+    """Describe each dataset, before loading it."""
+    return tuple(
+        Description(
+            f"{name}PATH" if name.endswith(":") else name,
+            entry.traits.summary,
+            entry.traits.needs_data_dir,
+            _options(entry),
+        )
+        for name, entry in DATASETS.items()
+    )
 
 
 def dataset_names() -> tuple[str, ...]:
     """The names that `load_dataset` knows; "folder:PATH" stands for any path."""
-    return tuple(description.name for description in _DESCRIPTIONS)
+    return tuple(description.name for description in describe())
 
 
-def load_dataset(
-    name: str,
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    image_size: int | tuple[int, int] | None = None,
-    seed: int = 0,
-    skip_corrupt: bool = False,
-    background: str = "white",
-    white_level: float | None = None,
-    max_pixels: int = MAX_PIXELS,
-    allow_duplicates: bool = False,
-) -> Dataset:
-    """Loads a dataset by name, from the cache where it can.
+def load_dataset(name: str, **options: Any) -> Dataset:
+    """Load a dataset by name, from the cache where it can.
 
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
-      data_dir: TFDS folder of "cifar_fs", "fc100" and "omniglot"; where "mini_imagenet"
-        and "tiered_imagenet" are; see `metabridge.data.datasets.imagenet`.
-      cache_dir: where decoded arrays are kept; default: $METABRIDGE_CACHE or
-        ``~/.cache/metabridge``.
-      download: let TFDS download into `data_dir` what it lacks.
-      image_size: side, or ``(H, W)``, that images of "folder:PATH" are resized to.
-      seed: of the drawings of "glyphs".
-      skip_corrupt: leave out, with a warning, image files that cannot be read.
-      background: colour that transparent images are composed onto, a name or "#rrggbb".
-      white_level: value of images of 16 and 32 bits that becomes white; default: the
-        largest of the file's bit depth.
-      max_pixels: of an image file as it is decoded. Larger JPEG files are decoded at
-        reduced size, other files are refused.
-      allow_duplicates: keep image files that are in two splits of "folder:PATH".
+      **options: those of the dataset, which are the keywords of its loader; False and
+        None count as not given where there is no such option. Built-in loaders take
+        `cache_dir`, where decoded arrays are kept (default: $METABRIDGE_CACHE or
+        ``~/.cache/metabridge``), `data_dir`, where the user's data is, `download`,
+        `seed`, `image_size`, `skip_corrupt`, `allow_duplicates`, and `background`,
+        `white_level` and `max_pixels` of `metabridge.data.reading.Reading`.
 
     Returns:
       The dataset; its arrays are memory-mapped and read-only.
@@ -129,59 +67,19 @@ def load_dataset(
     Example:
       >>> dataset = load_dataset("cifar_fs", data_dir="~/tensorflow_datasets")
     """
-    description = _lookup(name)
-    reading = Reading(background, white_level, max_pixels)
-    if "background" in reading.changed():
-        _ = reading.colour  # a wrong one is named before any work
-    given = {
-        "data_dir": data_dir is not None,
-        "download": download,
-        "image_size": image_size is not None,
-        "seed": seed != 0,
-        "skip_corrupt": skip_corrupt,
-        **dict.fromkeys(_READING, False),
-        **dict.fromkeys(reading.changed(), True),
-        "allow_duplicates": allow_duplicates,
-    }
-    for option, is_given in given.items():
-        if is_given and option not in description.options:
-            takes = ", ".join(f"`{option}`" for option in description.options)
-            raise ValueError(
-                f"dataset {description.name!r} does not take `{option}`; it takes "
-                f"{takes}"
-            )
-    if name.startswith(FOLDER):
-        path = name.removeprefix(FOLDER)
-        return folder.load(
-            path,
-            image_size=image_size,
-            cache_dir=cache_dir,
-            skip_corrupt=skip_corrupt,
-            reading=reading,
-            allow_duplicates=allow_duplicates,
+    entry = DATASETS.find(name)
+    known = _options(entry)
+    given = {k: v for k, v in options.items() if k in known or v not in (None, False)}
+    if unknown := [option for option in given if option not in known]:
+        takes = ", ".join(f"`{option}`" for option in known)
+        raise ValueError(
+            f"dataset {entry.name!r} does not take `{unknown[0]}`; it takes {takes}"
         )
-    if name == "glyphs":
-        return glyphs.load(seed=seed, cache_dir=cache_dir)
-    if name == "omniglot":
-        return omniglot.load(data_dir=data_dir, cache_dir=cache_dir, download=download)
-    if name in imagenet.SPECS:
-        return imagenet.load(
-            name,
-            data_dir=data_dir,
-            cache_dir=cache_dir,
-            skip_corrupt=skip_corrupt,
-            reading=reading,
-        )
-    return cifar.load(name, data_dir=data_dir, cache_dir=cache_dir, download=download)
+    rest = (name.removeprefix(entry.name),) if entry.name.endswith(":") else ()
+    return entry.load()(*rest, **given)
 
 
-def _lookup(name: str) -> Description:
-    if not isinstance(name, str):
-        raise TypeError(f"`name` must be a string, not {name!r}")
-    for description in _DESCRIPTIONS:
-        if name == description.name:
-            return description
-        if description.name.startswith(FOLDER) and name.startswith(FOLDER):
-            return description
-    known = ", ".join(dataset_names())
-    raise ValueError(f"unknown dataset {name!r}; the known ones are: {known}")
+def _options(entry: Entry) -> tuple[str, ...]:
+    """The options of a dataset's loader; a path that its name ends in is none."""
+    names = tuple(inspect.signature(entry.load()).parameters)
+    return names[entry.name.endswith(":") :]

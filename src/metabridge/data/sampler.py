@@ -1,6 +1,7 @@
 """Training batches, drawn and augmented inside the compiled step."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from metabridge.types import Examples, Task, TaskShape
 
 @dataclasses.dataclass(frozen=True, eq=False)  # keys have no hash
 class Sampler:
-    """Draws training tasks; its methods are pure functions of a key."""
+    """A sampler of training tasks; its methods are pure functions of a key."""
 
     shape: TaskShape
     """Ways, shots and queries."""
@@ -28,7 +29,7 @@ class Sampler:
     """Draw from a fixed set of so many tasks, classes and images settled, instead of a
     fresh one each time; the augmentation is always fresh."""
     tasks_key: Key[Array, ""] | None = None
-    """What settles the fixed set, and the rounds of `balanced`."""
+    """PRNG key of the fixed set, and of the rounds of `balanced`."""
     balanced: bool = False
     """No class comes twice in a round of tasks; each round has an order of its own, and
     leaves out what does not fill a task. Otherwise each task draws anew."""
@@ -39,12 +40,12 @@ class Sampler:
         classes: ClassIndex,
         number: Int[Array, ""] | None = None,
     ) -> tuple[Episode, Int[Array, ""]]:
-        """The rows of a task, and its number in the fixed set or -1.
+        """Draw the rows of a task, and its number in the fixed set or -1.
 
         Args:
-          key: of the task.
+          key: PRNG key of the task.
           classes: of the split.
-          number: which of all tasks that are drawn this is; `balanced` needs it.
+          number: of the task among all that are drawn; `balanced` needs it.
         """
         key_task, _, _ = jax.random.split(key, 3)
         task_id = jnp.asarray(-1, jnp.int32)
@@ -79,10 +80,10 @@ class Sampler:
         source: ImageBank | TaskImages,
         number: Int[Array, ""] | None = None,
     ) -> Task:
-        """One task, its images augmented and normalised.
+        """Draw one task, its images augmented and normalised.
 
         Args:
-          key: the same key draws the same task.
+          key: PRNG key of the task.
           source: all images, or those that `draw` finds for this key.
           number: see `draw`.
         """
@@ -115,14 +116,7 @@ class Sampler:
 
 
 def task_sampler(
-    dataset: Dataset,
-    shape: TaskShape,
-    *,
-    augmentation: str,
-    rotations: bool = False,
-    num_tasks: int | None = None,
-    tasks_key: Key[Array, ""] | None = None,
-    balanced: bool = False,
+    dataset: Dataset, shape: TaskShape, *, augmentation: str, **options: Any
 ) -> Sampler:
     """The sampler of a dataset's training split.
 
@@ -130,14 +124,11 @@ def task_sampler(
       dataset: its training split is what the tasks are drawn from.
       shape: ways, shots and queries.
       augmentation: a name that `augment.augmentation` knows.
-      rotations: see `Sampler`, like the rest.
-      num_tasks: size of the fixed set.
-      tasks_key: what settles it, and the rounds of `balanced`.
-      balanced: let no class come twice a round.
+      **options: `rotations`, `num_tasks`, `tasks_key` and `balanced` of `Sampler`.
     """
     change = augment.augmentation(augmentation, dataset.mean, dataset.std)
     max_size = int(dataset.train.images_per_class.max())
-    return Sampler(shape, max_size, change, rotations, num_tasks, tasks_key, balanced)
+    return Sampler(shape, max_size, change, **options)
 
 
 def _quarter_turns(

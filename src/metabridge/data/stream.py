@@ -31,12 +31,9 @@ _ENDLESS = 2**31 - 1
 
 
 def is_wanted(split: Split, stream: bool | None) -> bool:
-    """Whether to stream a split.
+    """Tell whether to stream a training split.
 
-    Args:
-      split: the training split.
-      stream: what the user says; None to stream what would take more than half of the
-        device's free memory.
+    By default (None) where it would take more than half of the device's free memory.
     """
     if stream is not None:
         return stream
@@ -53,7 +50,16 @@ def task_keys(
 
 
 class TaskStream:
-    """The images of every step, those of the next ones on their way."""
+    """The images of every step, those of the next ones on their way.
+
+    Args:
+      split: what the tasks are drawn from; its images are memory-mapped.
+      sampler: what draws them.
+      key: PRNG key, folded with the step number.
+      num_tasks: tasks of a step.
+      mesh: devices that share the tasks; a process reads the images of its own
+        devices' tasks. Default: the first device.
+    """
 
     def __init__(
         self,
@@ -64,19 +70,6 @@ class TaskStream:
         num_tasks: int,
         mesh: Mesh | None = None,
     ) -> None:
-        """Reads nothing yet.
-
-        Args:
-          split: what the tasks are drawn from; its images are memory-mapped.
-          sampler: what draws them.
-          key: of all steps.
-          num_tasks: tasks of a step.
-          mesh: devices that share the tasks; a process reads the images of its own
-            devices' tasks. Default: the first device.
-
-        Raises:
-          ModuleNotFoundError: grain is not installed.
-        """
         mesh = mesh_of(1) if mesh is None else mesh
         self._tasks = sharding(mesh, TASKS)
         self._source_of = lambda key: _Steps(
@@ -97,13 +90,13 @@ class TaskStream:
         return next(self._steps)
 
     def draw_by(self, key: Key[Array, ""]) -> None:
-        """Takes another key of all steps."""
+        """Replace the key that is folded with the step number."""
         self._steps.close()
         self._source = self._source_of(key)
         self._steps, self._next = self._from(0), 0
 
     def close(self) -> None:
-        """Reads no further."""
+        """Read no further."""
         self._steps.close()
 
     def _from(self, first: int) -> Generator[TaskImages]:
@@ -112,13 +105,11 @@ class TaskStream:
             num_threads=_THREADS, prefetch_buffer_size=_AHEAD_ON_HOST
         )
         steps = grain.MapDataset.source(self._source).slice(slice(first, None))
+        place = functools.partial(jax.make_array_from_process_local_data, self._tasks)
         sent: deque[TaskImages] = deque()
         read = iter(steps.to_iter_dataset(read_options=options))
         try:
             for support, query in read:
-                place = functools.partial(
-                    jax.make_array_from_process_local_data, self._tasks
-                )
                 sent.append(TaskImages(place(support), place(query), self._classes))
                 if len(sent) > _AHEAD_ON_DEVICE:
                     yield sent.popleft()
@@ -128,8 +119,7 @@ class TaskStream:
 
 
 class _Steps:
-    """Support and query images of this process's tasks of every step, at random
-    access."""
+    """Support and query images of this process's tasks of every step, by its number."""
 
     def __init__(
         self,
@@ -142,10 +132,8 @@ class _Steps:
         self._images = split.images
         # The devices of a process follow one another in a mesh, and so do their tasks.
         places = tasks.addressable_devices_indices_map((num_tasks,)).values()
-        starts, stops, _ = zip(
-            *(place[0].indices(num_tasks) for place in places if place), strict=True
-        )
-        self._own = slice(min(starts), max(stops))
+        own = [place[0].indices(num_tasks) for place in places if place]
+        self._own = slice(min(p[0] for p in own), max(p[1] for p in own))
         # Keys draw the same on every backend. The host's may be switched off.
         try:
             self._host = jax.devices("cpu")[0]
@@ -161,11 +149,8 @@ class _Steps:
 
             @jax.jit
             def rows(number: Array) -> tuple[Array, Array]:
-                keys, numbers, _ = task_keys(
-                    jax.random.wrap_key_data(jnp.asarray(bits), impl=impl),
-                    number,
-                    num_tasks,
-                )
+                own_key = jax.random.wrap_key_data(jnp.asarray(bits), impl=impl)
+                keys, numbers, _ = task_keys(own_key, number, num_tasks)
                 classes = jax.tree.map(jnp.asarray, index)
                 draw = jax.vmap(sampler.draw, in_axes=(0, None, 0))
                 drawn, _ = draw(keys, classes, numbers)

@@ -43,38 +43,36 @@ class Source(NamedTuple):
     """Version, hash of the description, and names and sizes of the data files."""
 
 
+def default_root(data_dir: str | os.PathLike[str] | None) -> Path:
+    """`data_dir`, $TFDS_DATA_DIR or ``~/tensorflow_datasets``, as in TFDS."""
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return expanded(data_dir or default)
+
+
 def find(
-    name: str,
-    data_dir: str | os.PathLike[str] | None,
-    *,
-    download: bool = False,
+    name: str, data_dir: str | os.PathLike[str] | None, *, download: bool = False
 ) -> Source:
-    """Finds the newest version of `name` that is prepared as array_record.
+    """Find the newest version of `name` that is prepared as array_record.
 
     Args:
       name: TFDS name without a config, for example "cifar100".
-      data_dir: folder that holds ``NAME/VERSION/``; default: $TFDS_DATA_DIR or
-        ``~/tensorflow_datasets``, as in TFDS.
+      data_dir: folder that holds ``NAME/VERSION/``; see `default_root`.
       download: download and prepare it there if it is missing.
 
     Raises:
       FileNotFoundError: not prepared there (and `download` is off), prepared in
         another format only, or data files are missing.
       ValueError: its description is damaged.
-      OSError: the folder cannot be read.
       ModuleNotFoundError: it must be prepared and TFDS is not installed.
     """
-    root = expanded(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    )
-    found = _versions(root / name)
-    if not any(info["fileFormat"] == "array_record" for _, info in found) and download:
+    root = default_root(data_dir)
+    source = _newest(name, root)
+    if source is None and download:
         _prepare(name, root)
-        found = _versions(root / name)
-    for folder, info in reversed(found):
-        if info["fileFormat"] == "array_record":
-            return Source(name, folder, _fingerprint(name, folder, info))
-    raise FileNotFoundError(_how_to_prepare(name, root, found))
+        source = _newest(name, root)
+    if source is None:
+        raise FileNotFoundError(_how_to_prepare(name, root))
+    return source
 
 
 class Records(Sequence[dict[str, Any]]):
@@ -82,23 +80,16 @@ class Records(Sequence[dict[str, Any]]):
 
     An index gives an example, a list of them a list. A file that cannot be read is a
     ValueError.
+
+    Args:
+      source: the dataset.
+      split: "train", or "train+test".
+      as_stored: images to leave as the bytes of their files.
     """
 
     def __init__(
         self, source: Source, split: str, *, as_stored: Sequence[str] = ()
     ) -> None:
-        """Opens a split ("train", or "train+test").
-
-        Args:
-          source: what to open.
-          split: which part of it.
-          as_stored: images to leave as the bytes of their files.
-
-        Raises:
-          ModuleNotFoundError: TFDS is not installed.
-          ValueError: a data file cannot be opened, or the features are of another
-            package.
-        """
         _check_features(source.folder / "features.json")
         tfds = _import_tfds()
         self._source = source
@@ -125,7 +116,7 @@ class Records(Sequence[dict[str, Any]]):
 
 @contextlib.contextmanager
 def damage_of(source: Source) -> Iterator[None]:
-    """Turns what goes wrong with damaged data files into a ValueError that says so."""
+    """Turn what goes wrong with damaged data files into a ValueError that says so."""
     try:
         yield
     except (ImportError, MemoryError):
@@ -140,14 +131,10 @@ def damage_of(source: Source) -> Iterator[None]:
 
 
 def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
-    """Examples of a split ("train", or "train+test"), in file order.
+    """Read the examples of a split ("train", or "train+test"), in file order.
 
     Their `image`, of up to 512x512 pixels, is decoded: uint8 ``[H, W, 1]`` if it is
     greyscale, else ``[H, W, 3]``.
-
-    Raises:
-      ModuleNotFoundError: TFDS is not installed.
-      ValueError: a data file or an image cannot be read.
     """
     for row, record in enumerate(Records(source, split, as_stored=("image",))):
         with damage_of(source):
@@ -157,12 +144,7 @@ def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
 
 
 def class_names(source: Source, feature: str) -> list[str]:
-    """Names of a label feature, from the text file that TFDS keeps beside the data.
-
-    Raises:
-      FileNotFoundError: the file is missing.
-      ValueError: it is no text.
-    """
+    """Names of a label feature, from the text file that TFDS keeps beside the data."""
     path = source.folder / f"{feature}.labels.txt"
     if not path.is_file():
         raise FileNotFoundError(f"{shown(path)} (the names of the labels) is missing")
@@ -170,19 +152,25 @@ def class_names(source: Source, feature: str) -> list[str]:
         return read_text(path).split()
 
 
+def _newest(name: str, root: Path) -> Source | None:
+    for folder, info in reversed(_versions(root / name)):
+        if info["fileFormat"] == "array_record":
+            return Source(name, folder, _fingerprint(name, folder, info))
+    return None
+
+
 def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Prepared versions below `folder` with their descriptions, oldest first."""
-    found = []
-    for path in folder.glob("*/dataset_info.json"):
-        if not _VERSION.fullmatch(path.parent.name):
-            continue
-        numbers = [int(number) for number in path.parent.name.split(".")]
-        found.append((numbers, path.parent, _description(path)))
-    return [(path, info) for _, path, info in sorted(found, key=lambda item: item[0])]
+    found = [
+        ([int(number) for number in path.parent.name.split(".")], path)
+        for path in folder.glob("*/dataset_info.json")
+        if _VERSION.fullmatch(path.parent.name)
+    ]
+    return [(path.parent, _description(path)) for _, path in sorted(found)]
 
 
 def _description(path: Path) -> dict[str, Any]:
-    """What ``dataset_info.json`` says, as far as it is used here."""
+    """The content of ``dataset_info.json``, as far as it is used here."""
     info = read_json(path)
     if not isinstance(info, dict):
         raise ValueError(f"{shown(path)} is no object; prepare it again")
@@ -194,7 +182,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _is_split(split: Any) -> bool:
-    """Whether a split has a plain name and the lengths of its files."""
+    """Tell whether a split has a plain name and the lengths of its files."""
     return (
         isinstance(split, dict)
         and isinstance(split.get("name"), str)
@@ -204,11 +192,7 @@ def _is_split(split: Any) -> bool:
 
 
 def _check_features(path: Path) -> None:
-    """Refuses features whose code is not TFDS's own: naming them has it imported.
-
-    Raises:
-      ValueError: there are such, or the file is damaged.
-    """
+    """Refuse features whose code is not TFDS's own: naming them has it imported."""
     waiting = [read_json(path)]
     while waiting:
         value = waiting.pop()
@@ -221,8 +205,7 @@ def _check_features(path: Path) -> None:
         # For any other, TFDS asks TensorFlow, which takes many seconds to import.
         if isinstance(dtype, str) and not _TYPE.fullmatch(dtype):
             raise ValueError(f"{shown(path)} names an unknown type {quoted(dtype)}")
-        for key in _FEATURE_KEYS:
-            kind = value.get(key)
+        for kind in (value.get(key) for key in _FEATURE_KEYS):
             # A feature of the data may itself be called "type".
             if kind is None or isinstance(kind, dict):
                 continue
@@ -238,18 +221,15 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
     for split in info["splits"]:
         shards = len(split["shardLengths"])
         for shard in range(shards):
-            file_name = (
-                f"{name}-{split['name']}.array_record-{shard:05d}-of-{shards:05d}"
-            )
-            path = folder / file_name
+            file = f"{name}-{split['name']}.array_record-{shard:05d}-of-{shards:05d}"
+            path = folder / file
             if not path.is_file():
                 raise FileNotFoundError(
                     f"{shown(path)} is missing, though dataset_info.json beside it "
                     "lists it; copy the whole folder, or delete it and prepare it "
-                    "again: "
-                    f"{_prepare_line(name, folder.parents[1])}"
+                    f"again: {_prepare_line(name, folder.parents[1])}"
                 )
-            files[file_name] = path.stat().st_size
+            files[file] = path.stat().st_size
     description = json.dumps(info, sort_keys=True).encode()
     return {
         "version": folder.name,
@@ -281,8 +261,8 @@ def _prepare_line(name: str, root: Path) -> str:
     )
 
 
-def _how_to_prepare(name: str, root: Path, found: list[tuple[Path, Any]]) -> str:
-    if found:
+def _how_to_prepare(name: str, root: Path) -> str:
+    if found := _versions(root / name):
         formats = ", ".join(
             f"{shown(path)} ({shown(info['fileFormat'])})" for path, info in found
         )

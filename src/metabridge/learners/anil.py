@@ -22,9 +22,17 @@ def anil(
     *,
     ways: int,
     inner_lr: float = ANILConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """ANIL: a body and an initial head from which the head adapts; see `maml`."""
     return descend_adapted_loss(
-        "anil", model, optimizer, layers="head", ways=ways, inner_lr=inner_lr, **options
+        "anil",
+        model,
+        optimizer,
+        layers="head",
+        ways=ways,
+        inner_lr=inner_lr,
+        test_steps=test_steps,
+        **options,
     )

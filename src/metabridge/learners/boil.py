@@ -21,9 +21,17 @@ def boil(
     *,
     ways: int,
     inner_lr: float = BOILConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """BOIL: an initial body and a head under which the body adapts; see `maml`."""
     return descend_adapted_loss(
-        "boil", model, optimizer, layers="body", ways=ways, inner_lr=inner_lr, **options
+        "boil",
+        model,
+        optimizer,
+        layers="body",
+        ways=ways,
+        inner_lr=inner_lr,
+        test_steps=test_steps,
+        **options,
     )

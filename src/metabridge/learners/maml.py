@@ -30,7 +30,6 @@ class Options(TypedDict, total=False):
     """Options that a factory passes on to `descend_adapted_loss`."""
 
     inner_steps: int
-    test_steps: int | None
     first_order: bool
     batch_norm: BatchNorm
     max_inner_grad_norm: float | None
@@ -51,6 +50,7 @@ def maml(
     *,
     ways: int,
     inner_lr: float = MAMLConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """MAML of body and head, by the second-order gradient or the first-order one.
@@ -62,7 +62,14 @@ def maml(
     """
     name = "first-order maml" if options.get("first_order") else "maml"
     return descend_adapted_loss(
-        name, model, optimizer, layers="all", ways=ways, inner_lr=inner_lr, **options
+        name,
+        model,
+        optimizer,
+        layers="all",
+        ways=ways,
+        inner_lr=inner_lr,
+        test_steps=test_steps,
+        **options,
     )
 
 

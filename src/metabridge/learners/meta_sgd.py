@@ -21,6 +21,7 @@ def meta_sgd(
     *,
     ways: int,
     inner_lr: float = MetaSGDConfig.inner_lr,
+    test_steps: int | None = None,
     **options: Unpack[Options],
 ) -> Learner:
     """Meta-SGD: an initialisation, and a rate for each of its parameters.
@@ -35,6 +36,7 @@ def meta_sgd(
         layers="all",
         ways=ways,
         inner_lr=inner_lr,
+        test_steps=test_steps,
         rates="per_parameter",
         **(Options(inner_steps=MetaSGDConfig.inner_steps) | options),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import Config
+from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import expanded, read_json, shown
@@ -19,7 +19,6 @@ _NUMBERS = (
     "train_seconds", "train_steps", "best_step", "images_per_second", "parameters",
     "peak_memory_mb", "step_memory_mb", "compile_seconds", "C", "penalty",
 )  # fmt: skip
-_ALWAYS = ("accuracy", "ci95")
 
 
 class Run(NamedTuple):
@@ -28,7 +27,11 @@ class Run(NamedTuple):
     name: str
     """Of its folder, as messages show it; with that above it where two are alike."""
     folder: Path
-    config: Config
+    config: ResolvedConfig
+    accuracy: float
+    """On test tasks."""
+    ci95: float
+    """Half width of its interval."""
     result: dict[str, float | None]
     """The numbers of ``result.json``; None for those it lacks."""
     train: list[Record]
@@ -36,15 +39,23 @@ class Run(NamedTuple):
     validation: list[Record]
     """Records of validation."""
     made: dict[str, str]
-    """What made it: command, commit, versions."""
+    """Its provenance: command, commit, versions."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the 95 % interval."""
+        return self.accuracy - self.ci95, self.accuracy + self.ci95
+
+
+def task_of(run: Run) -> str:
+    """Dataset and shape of the test tasks."""
+    shape = run.config.evaluation
+    name = run.config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    return f"{name}, {shape.ways}-way {shape.shots}-shot"
 
 
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The folders of the runs that are meant.
-
-    Args:
-      given: run folders, and folders that hold some; what is not finished in the
-        latter is left out. None at all: every finished run under ``runs/``.
+    """Find finished runs: in these folders or one level below, else under ``runs/``.
 
     Raises:
       ValueError: no finished run where one is meant, or none at all.
@@ -77,24 +88,18 @@ def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def read(folders: Sequence[Path]) -> list[Run]:
-    """The runs in these folders, as `find` returns them.
+    """Read the runs in these folders, as `find` returns them.
 
     Raises:
       ValueError: a file that is no configuration, result or record of a run.
     """
-    names = [folder.resolve().name for folder in folders]
+    whole = [folder.resolve() for folder in folders]
+    names = [folder.name for folder in whole]
+    longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]
     return [
-        _read(
-            folder,
-            shown(name if names.count(name) == 1 else _longer(folder)),
-        )
-        for folder, name in zip(folders, names, strict=True)
+        _read(folder, shown(name if names.count(name) == 1 else long))
+        for folder, name, long in zip(folders, names, longer, strict=True)
     ]
-
-
-def _longer(folder: Path) -> str:
-    whole = folder.resolve()
-    return f"{whole.parent.name}/{whole.name}"
 
 
 def _within(folder: Path, *, depth: int) -> list[Path]:
@@ -119,13 +124,16 @@ def _read(folder: Path, name: str) -> Run:
     if not isinstance(result, dict):
         raise ValueError(f"{shown(path)} is no result: it is not a JSON object")
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
-    for key in _ALWAYS:
-        if numbers[key] is None:
-            raise ValueError(f"{shown(path)} is no result: it has no number {key!r}")
+    accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
+    if accuracy is None or ci95 is None:
+        missing = "accuracy" if accuracy is None else "ci95"
+        raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
     return Run(
         name,
         folder,
         config,
+        accuracy,
+        ci95,
         numbers,
         _records(folder, "train", ("loss", "accuracy")),
         _records(folder, "validation", ("accuracy", "ci95")),
@@ -162,11 +170,11 @@ def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
 
 
 def _made(provenance: Any) -> dict[str, str]:
-    """What the page says of how a run was made."""
+    """Command, commit, versions and devices, as far as they are known."""
     if not isinstance(provenance, dict):
         return {}
-    found = {key: provenance.get(key) for key in ("command", "commit", "platform")}
-    found["python"] = provenance.get("python")
+    keys = ("command", "commit", "platform", "python")
+    found = {key: provenance.get(key) for key in keys}
     versions = provenance.get("versions")
     if isinstance(versions, dict):
         found |= {key: versions.get(key) for key in ("metabridge", "jax")}

@@ -3,24 +3,21 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
-from metabridge.report import document, runs, series
-from metabridge.report.configurations import configurations
-from metabridge.report.confusion_view import confusion_view
-from metabridge.report.document import MAX_BYTES
-from metabridge.report.groups import Found, form
-from metabridge.report.markup import Markup, data, element, join
-from metabridge.report.results_table import (
-    finding,
-    results_table,
-    task_of,
-)
-from metabridge.report.runs import Run
+from metabridge.report import figures, markup, runs
+from metabridge.report.confusion import confusion_view
+from metabridge.report.markup import Markup, element, join, note
+from metabridge.report.predictions import Group, predict_groups
+from metabridge.report.runs import Run, task_of
+from metabridge.report.tables import configurations, finding, results_table
 from metabridge.report.task_view import task_data, task_view
 from metabridge.untrusted import expanded
+
+MOST_RUNS = 60
+"""On a page."""
 
 
 @in_32_bits
@@ -33,7 +30,7 @@ def runs_report(
     data_dir: str | os.PathLike[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Writes a page that compares runs.
+    """Write a page that compares runs.
 
     Args:
       given: run folders, or folders that hold some, such as that of a comparison. By
@@ -44,7 +41,7 @@ def runs_report(
         checkpoints are read.
       data_dir: where the data of the runs is, if not where they found it; of
         ``folder:PATH`` the folder of images.
-      tell: is told what is being done.
+      tell: called with a line of progress for each run.
 
     Returns:
       The page.
@@ -58,124 +55,120 @@ def runs_report(
             raise ValueError(f"`{name}` is {value}, but must be at least 0")
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
-    page = check_output(output)
+    path = check_output(output)
     folders = runs.find(given)
     if len(folders) > MOST_RUNS:
         raise ValueError(
             f"there are {len(folders)} runs, but a page holds {MOST_RUNS}: name fewer"
         )
-    found = runs.read(folders)
-    found.sort(key=lambda run: -(run.result["accuracy"] or 0.0))
-    number = max(examples, tasks)
-    groups = form(found, number, data_dir=data_dir, tell=tell) if number else _NOTHING
-    text = _text(found, groups, examples, by_class=tasks > 0)
-    while len(text.encode()) > MAX_BYTES and examples > 0:
+    found = sorted(runs.read(folders), key=lambda run: -run.accuracy)
+    groups, notes = [], []
+    if number := max(examples, tasks):
+        groups, notes = predict_groups(found, number, data_dir=data_dir, tell=tell)
+    text = page_text(found, groups, notes, examples, by_class=tasks > 0)
+    while len(text.encode()) > markup.MAX_BYTES and examples > 0:
         examples -= 1
-        text = _text(found, groups, examples, by_class=tasks > 0)
-    page.write_text(text, encoding="utf-8")
-    return page
+        text = page_text(found, groups, notes, examples, by_class=tasks > 0)
+    write_text(path, text)
+    return path
 
 
-MOST_RUNS = 60
-"""On a page."""
-_NOTHING = Found([], [])
-
-
-def _text(found: Sequence[Run], groups: Found, examples: int, *, by_class: bool) -> str:
+def page_text(
+    found: Sequence[Run],
+    groups: Sequence[Group],
+    notes: Sequence[str],
+    examples: int,
+    *,
+    by_class: bool,
+) -> str:
+    """The page, without example tasks or classes where there are no `groups`."""
+    embeddings = figures.embeddings(groups)
     names = [run.name for run in found]
     sections = [
-        ("results", "Results", _results(found)),
+        ("results", "Results", join(finding(found), _RESULTS, results_table(found))),
         ("learning", "Learning curves", _figure("curves", _CURVES)),
         ("efficiency", "Efficiency", _figure("efficiency", _EFFICIENCY)),
     ]
-    figures = series.embeddings(groups.groups)
-    if groups.groups and examples:
+    if groups and examples:
         views = [
             task_view(group, place, examples, names)
-            for place, group in enumerate(groups.groups)
+            for place, group in enumerate(groups)
         ]
         sections.append(("tasks", "Example tasks", join(_TASKS, *views)))
-    if groups.groups and by_class:
-        tables = [confusion_view(group, names) for group in groups.groups]
+    if groups and by_class:
+        tables = [confusion_view(group, names) for group in groups]
         sections.append(("classes", "By class", join(_CLASSES, *tables)))
-    if figures:
-        sections.append(("features", "Features", join(_FEATURES, _panels())))
+    if embeddings:
+        panels = element("div", class_="panels", id="features-figure")
+        sections.append(("features", "Features", join(_FEATURES, panels)))
     sections.append(("configuration", "Configuration", configurations(found)))
-    if groups.notes:
-        notes = element("ul", *(element("li", note) for note in groups.notes))
-        sections.append(("missing", "What is missing", notes))
-    content: dict[str, Any] = {
-        "runs": series.curves(found),
-        "groups": [task_data(group, examples) for group in groups.groups],
-        "embeddings": figures,
+    if notes:
+        items = element("ul", *(element("li", item) for item in notes))
+        sections.append(("missing", "What is missing", items))
+    data = {
+        "runs": figures.curves(found),
+        "groups": [task_data(group, examples) for group in groups],
+        "embeddings": embeddings,
     }
-    body = join(_header(found, sections), _main(sections))
-    title = f"Metabridge: {len(found)} run{'s' if len(found) > 1 else ''}"
-    return document.document(
-        title, body, [data("report-data", content)], ["chart.js", "runs.js"]
+    return markup.page(
+        f"Metabridge: {len(found)} run{'s' if len(found) > 1 else ''}",
+        join(_header(found, sections), _main(sections)),
+        data,
+        ["chart.js", "runs.js"],
     )
 
 
-def _header(
-    found: Sequence[Run], sections: Sequence[tuple[str, str, Markup]]
-) -> Markup:
+_Sections = Sequence[tuple[str, str, Markup]]
+"""Identifier, title and content of each."""
+
+
+def _header(found: Sequence[Run], sections: _Sections) -> Markup:
     tasks = list(dict.fromkeys(map(task_of, found)))
-    one = len(found) == 1
+    subtitle = (
+        f"{len(tasks)} kinds of test tasks" if len(tasks) > 2 else "; ".join(tasks)
+    )
     links = [
         element("li", element("a", title, href=f"#{name}"))
         for name, title, _ in sections
     ]
-    title = found[0].name if one else f"{len(found)} runs compared"
-    counts = f"{len(tasks)} kinds of test tasks" if len(tasks) > 2 else "; ".join(tasks)
     return element(
         "header",
         element("p", "Metabridge report", class_="kicker"),
-        element("h1", title),
-        element("p", counts, class_="subtitle"),
+        element(
+            "h1", found[0].name if len(found) == 1 else f"{len(found)} runs compared"
+        ),
+        element("p", subtitle, class_="subtitle"),
         element("nav", element("ul", *links), aria_label="Sections"),
     )
 
 
-def _main(sections: Sequence[tuple[str, str, Markup]]) -> Markup:
-    return element(
-        "main",
-        *(
-            element(
-                "section",
-                element("h2", title, id=f"{name}-title"),
-                content,
-                id=name,
-                aria_labelledby=f"{name}-title",
-            )
-            for name, title, content in sections
-        ),
-        id="content",
-    )
+def _main(sections: _Sections) -> Markup:
+    parts = [
+        element(
+            "section",
+            element("h2", title, id=f"{name}-title"),
+            content,
+            id=name,
+            aria_labelledby=f"{name}-title",
+        )
+        for name, title, content in sections
+    ]
+    return element("main", *parts, id="content")
 
 
-def _results(found: Sequence[Run]) -> Markup:
-    note = element(
-        "p",
-        "Accuracy on unseen test tasks with its 95 % interval; beside it the nearest "
-        "centroid on raw pixels, which any training has to beat. A click on a heading "
-        "sorts.",
-        class_="note",
-    )
-    return join(finding(found), note, results_table(found))
-
-
-def _figure(name: str, note: str) -> Markup:
+def _figure(name: str, text: str) -> Markup:
     return join(
-        element("p", note, class_="note"),
+        note(text),
         element("div", class_="figure", id=f"{name}-figure"),
         element("noscript", element("p", "This figure needs JavaScript.")),
     )
 
 
-def _panels() -> Markup:
-    return element("div", class_="panels", id="features-figure")
-
-
+_RESULTS = note(
+    "Accuracy on unseen test tasks with its 95 % interval; beside it the nearest "
+    "centroid on raw pixels, which any training has to beat. A click on a heading "
+    "sorts."
+)
 _CURVES = (
     "Bands are 95 % intervals of the validation accuracy. Click a name to hide a run; "
     "point at the figure, or move in it with the arrow keys, to read values."
@@ -184,21 +177,15 @@ _EFFICIENCY = (
     "Lines are validation accuracies, large points the final test accuracies with "
     "their 95 % intervals. Higher and further left is better."
 )
-_TASKS = element(
-    "p",
+_TASKS = note(
     "Tasks as the runs are tested on: the learner sees the support, and names the "
-    "class of every query. Choose a query to see how sure each run is.",
-    class_="note",
+    "class of every query. Choose a query to see how sure each run is."
 )
-_CLASSES = element(
-    "p",
+_CLASSES = note(
     "How often queries of a test class are right, and which class they are taken for "
-    "most, as a share of the queries in tasks that had both.",
-    class_="note",
+    "most, as a share of the queries in tasks that had both."
 )
-_FEATURES = element(
-    "p",
+_FEATURES = note(
     "What the trained body makes of images of test classes it has never seen: the "
-    "first two principal components of its features.",
-    class_="note",
+    "first two principal components of its features."
 )

@@ -1,12 +1,11 @@
-"""Example tasks: support, queries, and what the runs say of them."""
+"""Example tasks: support, queries, and the predictions of the runs."""
 
 from typing import Any
 
 import numpy as np
 
-from metabridge.report.groups import Group
-from metabridge.report.markup import Markup, element, join, task_buttons
-from metabridge.report.pictures import data_uri
+from metabridge.report.markup import Markup, element, image_uri, join, task_buttons
+from metabridge.report.predictions import Group
 
 SHOTS, QUERIES = 5, 8
 """Images shown of each class."""
@@ -18,13 +17,9 @@ def class_name(name: str) -> str:
 
 
 def task_view(group: Group, place: int, examples: int, names: list[str]) -> Markup:
-    """The first tasks of a group; the script switches tasks and runs.
+    """The first `examples` tasks of a group; the script switches tasks and runs.
 
-    Args:
-      group: whose tasks these are.
-      place: of the group in the report.
-      examples: how many tasks.
-      names: of all runs of the report.
+    `place` is that of the group in the report, `names` are those of all its runs.
     """
     first = next(iter(group.members))
     options = [
@@ -59,13 +54,13 @@ def _task(group: Group, task: int, run: int) -> Markup:
     rows = []
     for way, name in enumerate(names):
         support = [
-            element("img", src=data_uri(split.images[row]), width=44, height=44,
+            element("img", src=image_uri(split.images[row]), width=44, height=44,
                     alt=f"Support image {i + 1} of class {way + 1}, {name}")
             for i, row in enumerate(drawn.support[task, way, :SHOTS])
         ]  # fmt: skip
         queries = [
             _query(
-                data_uri(split.images[row]), way, place, name, confidence[way, place]
+                image_uri(split.images[row]), way, place, name, confidence[way, place]
             )
             for place, row in enumerate(drawn.query[task, way, :QUERIES])
         ]
@@ -93,25 +88,25 @@ def _task(group: Group, task: int, run: int) -> Markup:
 def _query(
     source: str, way: int, place: int, name: str, confidence: np.ndarray
 ) -> Markup:
-    said = int(confidence.argmax())
-    sure = f"{100 * float(confidence[said]):.0f} %"
-    right = said == way
+    predicted = int(confidence.argmax())
+    sure = f"{100 * float(confidence[predicted]):.0f} %"
+    right = predicted == way
     return element(
         "button",
         element("img", src=source, width=44, height=44, alt=""),
-        element("span", ("" if right else "✗ ") + f"{said + 1} · {sure}"),
+        element("span", ("" if right else "✗ ") + f"{predicted + 1} · {sure}"),
         type="button",
         class_="right" if right else "wrong",
         data_way=way,
         data_query=place,
         aria_pressed="false",
         aria_label=f"Query {place + 1} of class {way + 1}, {name}: predicted class "
-        f"{said + 1}, {sure} sure, {'right' if right else 'wrong'}",
+        f"{predicted + 1}, {sure} sure, {'right' if right else 'wrong'}",
     )
 
 
 def task_data(group: Group, examples: int) -> dict[str, Any]:
-    """What the script needs of a group: names, and all confidences of its tasks."""
+    """Data for the script: class names, and all confidences of a group's tasks."""
     split = group.dataset.test
     return {
         "classes": [

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from metabridge import config as configs
-from metabridge.config import Config
+from metabridge.config import Config, ResolvedConfig
 from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
 from metabridge.runs.provenance import provenance
@@ -58,7 +58,7 @@ def task_name(config: Config) -> str:
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
 
-def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
+def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> ResolvedConfig:
     """Checks that a folder can serve a run, and changes nothing.
 
     Returns:
@@ -81,7 +81,7 @@ def check_run(folder: Path, config: Config, *, resume: bool) -> Config:
     written = read_config(folder)
     saved = configs.with_absolute_paths(written)
     steps = saved.train.steps
-    if config.train.steps is None and steps is not None:
+    if not config.train.steps and steps is not None:
         timed = configs.with_steps(config.train, steps)
         config = dataclasses.replace(config, train=timed)
     # Options that are newer than the run have their defaults in it.
@@ -116,7 +116,7 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def open_run(folder: Path, config: Config, *, resume: bool) -> None:
+def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
     """Makes the folder of a new run, or checks that of one to resume."""
     check_run(folder, config, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def locked(folder: Path) -> Iterator[None]:
                     empty.rmdir()
 
 
-def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+def finished(folder: Path, config: ResolvedConfig) -> dict[str, Any] | None:
     """The result of a finished run, with its folder; None if it is not finished."""
     if not (folder / "result.json").is_file():
         return None
@@ -196,13 +196,13 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> ResolvedConfig:
     """The configuration of a run."""
     path = folder / "config.json"
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")
     try:
-        return configs.from_json(read_text(path))
+        return configs.resolved_from_json(read_text(path))
     except ValueError as error:
         raise RunError(f"{path} cannot be used: {error}") from error
 

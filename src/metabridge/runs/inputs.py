@@ -6,10 +6,19 @@ import os
 import jax
 from jaxtyping import Array, Key
 
-from metabridge.config import FOLDER, Config, TrainConfig, resolve, with_data_dir
+from metabridge.config import (
+    FOLDER,
+    Config,
+    DataConfig,
+    ResolvedConfig,
+    ResolvedTrain,
+    resolve,
+    with_data_dir,
+)
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
+from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -26,7 +35,7 @@ class Keys:
     test: Key[Array, ""]
 
 
-def make_keys(config: Config) -> Keys:
+def make_keys(config: ResolvedConfig) -> Keys:
     key_init, key_train, key_tasks = jax.random.split(
         jax.random.key(config.train.seed), 3
     )
@@ -36,30 +45,30 @@ def make_keys(config: Config) -> Keys:
     return Keys(key_init, key_train, key_tasks, key_validation, key_test)
 
 
-def train_shape(config: TrainConfig) -> TaskShape:
-    return TaskShape(
-        config.train_ways or 0, config.train_shots or 0, config.train_queries or 0
-    )
+def train_shape(config: ResolvedTrain) -> TaskShape:
+    return TaskShape(config.train_ways, config.train_shots, config.train_queries)
 
 
-def test_shape(config: Config) -> TaskShape:
+def test_shape(config: ResolvedConfig) -> TaskShape:
     evaluation = config.evaluation
     return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
 
 
-def load_data(config: Config) -> Dataset:
+def load_data(config: ResolvedConfig) -> Dataset:
     """The dataset of a configuration."""
-    options = {
+    given = {
         field.name: getattr(config.data, field.name)
         for field in dataclasses.fields(config.data)
         if field.name not in _NOT_OF_LOADING
     }
-    return load_dataset(config.data.dataset, **options)
+    defaults = dataclasses.asdict(DataConfig())
+    changed = {name: v for name, v in given.items() if v != defaults[name]}
+    return load_dataset(config.data.dataset, **changed)
 
 
 def load_data_of_run(
-    config: Config, data_dir: str | os.PathLike[str] | None
-) -> tuple[Config, Dataset]:
+    config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
+) -> tuple[ResolvedConfig, Dataset]:
     """The data of an earlier run, and its configuration with the place of the data."""
     config = with_data_dir(config, data_dir)
     try:
@@ -73,13 +82,13 @@ def load_data_of_run(
         ) from error
 
 
-def resolve_with_data(config: Config) -> tuple[Config, Dataset]:
+def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
     """Resolves a configuration for its dataset, and loads that."""
     dataset = load_data(resolve(config))
     return resolve(config, classes=dataset.train.num_classes), dataset
 
 
-def resolve_for_data(config: Config) -> Config:
+def resolve_for_data(config: Config) -> ResolvedConfig:
     """Resolves a configuration for its dataset, loaded only if that matters.
 
     It does for the user's own images, of which there may be fewer classes than a
@@ -91,14 +100,14 @@ def resolve_for_data(config: Config) -> Config:
     return found
 
 
-def check_shapes(config: Config, dataset: Dataset) -> None:
+def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     """Refuses a dataset whose splits hold no tasks of the shapes asked for."""
     name = config.data.dataset
     episodes.check_shape(
         train_shape(config.train),
         dataset.train,
         what=f"split 'train' of {name!r}",
-        rotations=bool(config.data.rotations),
+        rotations=config.data.rotations,
         prefix="train_",
     )
     for split_name in ("validation", "test"):
@@ -108,10 +117,11 @@ def check_shapes(config: Config, dataset: Dataset) -> None:
             what=f"split {split_name!r} of {name!r}",
         )
     height, width, _ = dataset.image_shape
-    if config.model.model != "mlp" and min(height, width) < 16:
+    least = BODIES.find(config.model.model).traits.min_side
+    if min(height, width) < least:
         raise ValueError(
-            f"{config.model.model} halves an image four times, so it needs 16x16 "
-            f"pixels at least, but {name!r} has {height}x{width}; pass --image-size"
+            f"{config.model.model} needs {least}x{least} pixels at least, but {name!r} "
+            f"has {height}x{width}; pass --image-size"
         )
     turns = getattr(config.learner, "rotation_weight", 0.0) > 0
     if (config.data.rotations or turns) and height != width:

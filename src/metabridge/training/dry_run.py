@@ -7,7 +7,12 @@ from typing import Any
 import jax
 
 from metabridge import build
-from metabridge.config import Config, images_per_step, to_json, with_steps
+from metabridge.config import (
+    Config,
+    images_per_step,
+    to_json,
+    with_steps,
+)
 from metabridge.data.sampler import example_of
 from metabridge.data.stream import TaskStream
 from metabridge.parallel.devices import give_back_host_memory
@@ -53,7 +58,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         )
         seconds = time_step(config.train, run_steps, state, key)
     give_back_host_memory()
-    if not config.train.steps:
+    if config.train.minutes is not None and not config.train.steps:
         steps = count_steps(config.train.minutes, seconds)
         config = dataclasses.replace(config, train=with_steps(config.train, steps))
     checkpoint, needed = disk.checkpoint_bytes(state)

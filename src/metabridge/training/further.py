@@ -11,7 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metabridge.config import Config, TrainConfig, to_json
+from metabridge.config import (
+    Config,
+    ResolvedConfig,
+    ResolvedTrain,
+    to_json,
+)
 from metabridge.files import write_json, write_text
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
@@ -22,7 +27,7 @@ from metabridge.untrusted import read_json
 _MAY_CHANGE = ("steps", "minutes", "validate_every", "early_stop")
 
 
-def is_further(folder: Path, config: Config) -> bool:
+def is_further(folder: Path, config: ResolvedConfig) -> bool:
     """Tells whether a configuration asks for more steps of a finished run.
 
     Raises:
@@ -52,7 +57,7 @@ def is_further(folder: Path, config: Config) -> bool:
     return True
 
 
-def begin(folder: Path, config: Config) -> None:
+def begin(folder: Path, config: ResolvedConfig) -> None:
     """Makes a finished run one of more steps, and prints what its schedule does.
 
     A kill in between leaves a folder of which `is_further` says the same again.
@@ -88,7 +93,7 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def configs_of(config: Config, earlier: list[dict[str, Any]]) -> list[Config]:
+def configs_of(config: ResolvedConfig, earlier: list[dict[str, Any]]) -> list[Config]:
     """The configuration of each stage of a run, the last one its own."""
     trains = (
         dataclasses.replace(config.train, **{**stage, "minutes": None})
@@ -115,7 +120,7 @@ def _check_early_stop(folder: Path, early_stop: int | None) -> None:
         )
 
 
-def _describe_schedule(before: int, train: TrainConfig) -> str:
+def _describe_schedule(before: int, train: ResolvedTrain) -> str:
     """The course of the learning rate after the steps that were."""
     steps = train.steps
     text = "the learning rate stays what it was"

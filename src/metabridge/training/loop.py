@@ -14,7 +14,11 @@ import optax
 import optax.contrib
 from jax.sharding import Mesh
 
-from metabridge.config import Config, TrainConfig, images_per_step
+from metabridge.config import (
+    ResolvedConfig,
+    ResolvedTrain,
+    images_per_step,
+)
 from metabridge.evaluation import Score
 from metabridge.learners import State, variables_of
 from metabridge.parallel import hosts
@@ -34,7 +38,7 @@ from metabridge.types import Variables
 
 def fit(
     train_state: TrainState,
-    config: Config,
+    config: ResolvedConfig,
     mesh: Mesh,
     *,
     take_steps: TakeSteps,
@@ -92,7 +96,7 @@ def fit(
 
 
 def restore_or_start(
-    checkpoints: Checkpoints, state: State, train: TrainConfig, mesh: Mesh
+    checkpoints: Checkpoints, state: State, train: ResolvedTrain, mesh: Mesh
 ) -> TrainState:
     """The newest checkpoint, or the start from a new state."""
     plateau = replicate(plateau_rule(train)[1], mesh)
@@ -101,7 +105,7 @@ def restore_or_start(
     return found._replace(state=_with_length(found.state, train, mesh))
 
 
-def _with_length(state: State, train: TrainConfig, mesh: Mesh) -> State:
+def _with_length(state: State, train: ResolvedTrain, mesh: Mesh) -> State:
     """The state with a schedule that ends at the last step; see `make_optimizer`."""
     decay_steps = replicate(jnp.asarray(train.steps, jnp.float32), mesh)
     optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
@@ -117,7 +121,7 @@ def plateau_rule(
 
 
 def _advance(
-    train_state: TrainState, config: Config, take_steps: TakeSteps, count: int
+    train_state: TrainState, config: ResolvedConfig, take_steps: TakeSteps, count: int
 ) -> tuple[TrainState, dict[str, float]]:
     """Takes at most `count` steps; returns their metrics, too."""
     progress, since = train_state.progress, time.perf_counter()
@@ -143,7 +147,7 @@ def _advance(
 
 def _roll_back(
     diverged: Progress,
-    train: TrainConfig,
+    train: ResolvedTrain,
     mesh: Mesh,
     restore: Callable[[], TrainState],
     error: DivergenceError,
@@ -159,7 +163,7 @@ def _roll_back(
 
 
 def _with_score(
-    train_state: TrainState, score: Score, train: TrainConfig, mesh: Mesh
+    train_state: TrainState, score: Score, train: ResolvedTrain, mesh: Mesh
 ) -> TrainState:
     """The state after a validation: tenfold lower rate where it no longer improves."""
     progress = train_state.progress
@@ -180,7 +184,7 @@ def _with_score(
     return _with_rate(train_state._replace(plateau=plateau), train, mesh)
 
 
-def _with_rate(train_state: TrainState, train: TrainConfig, mesh: Mesh) -> TrainState:
+def _with_rate(train_state: TrainState, train: ResolvedTrain, mesh: Mesh) -> TrainState:
     """The state with the learning rate that plateaus and rollbacks leave."""
     # By way of the host: the step wants it on its devices, wherever the plateau is.
     halved = 0.5**train_state.progress.rollbacks
@@ -190,6 +194,6 @@ def _with_rate(train_state: TrainState, train: TrainConfig, mesh: Mesh) -> Train
     return train_state._replace(state=train_state.state._replace(optimizer=optimizer))
 
 
-def _has_stalled(train: TrainConfig, progress: Progress) -> bool:
+def _has_stalled(train: ResolvedTrain, progress: Progress) -> bool:
     patience = train.early_stop
     return patience is not None and progress.validations_since_best >= patience

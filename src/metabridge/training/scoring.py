@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from metabridge import build, heads, plots
-from metabridge.config import Config, check, images_per_step, to_json
+from metabridge.config import ResolvedConfig, check, images_per_step, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import best_head, evaluator, pixel_score
@@ -38,7 +38,7 @@ class LoadedRun(NamedTuple):
     """A run with its data and its learner."""
 
     folder: Path
-    config: Config
+    config: ResolvedConfig
     dataset: Dataset
     learner: Learner
 
@@ -180,7 +180,7 @@ def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
     return run._replace(config=config, learner=build.learner(config, dataset))
 
 
-def _weight_name(config: Config) -> str:
+def _weight_name(config: ResolvedConfig) -> str:
     return "penalty" if config.evaluation.head == "ridge" else "C"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import Config, MTLConfig, TrainConfig
+from metabridge.config import ResolvedConfig, ResolvedTrain
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -50,18 +50,14 @@ TakeSteps = Callable[[State, Progress, int], tuple[State, Info]]
 _TIMED_SECONDS = 1.0
 
 
-def make_sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
+def make_sampler(config: ResolvedConfig, dataset: Dataset, keys: Keys) -> Sampler:
     """The sampler of training tasks of a configuration."""
-    options = config.learner
-    num_tasks = None
-    if isinstance(options, MTLConfig) and options.heads != "class_table":
-        num_tasks = options.num_tasks
     return task_sampler(
         dataset,
         train_shape(config.train),
-        augmentation=config.data.augmentation or dataset.augmentation,
-        rotations=bool(config.data.rotations),
-        num_tasks=num_tasks,
+        augmentation=config.data.augmentation,
+        rotations=config.data.rotations,
+        num_tasks=config.learner.fixed_tasks,
         tasks_key=keys.tasks,
         balanced=config.train.balanced,
     )
@@ -69,7 +65,7 @@ def make_sampler(config: Config, dataset: Dataset, keys: Keys) -> Sampler:
 
 @contextlib.contextmanager
 def place_images(
-    config: Config, dataset: Dataset, sampler: Sampler, keys: Keys, mesh: Mesh
+    config: ResolvedConfig, dataset: Dataset, sampler: Sampler, keys: Keys, mesh: Mesh
 ) -> Iterator[Images]:
     """Copies the training images to the devices, or streams them there if too large."""
     if not stream.is_wanted(dataset.train, config.train.stream):
@@ -89,7 +85,7 @@ def place_images(
 def jit_step(
     learner: Learner,
     sampler: Sampler,
-    config: Config,
+    config: ResolvedConfig,
     mesh: Mesh,
     *,
     streamed: bool = False,
@@ -144,7 +140,7 @@ def jit_step(
 
 
 def compile_step(
-    config: Config,
+    config: ResolvedConfig,
     learner: Learner,
     sampler: Sampler,
     mesh: Mesh,
@@ -254,7 +250,7 @@ def make_take_steps(
 
 
 def time_step(
-    train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
+    train: ResolvedTrain, run_steps: RunSteps, state: State, key: Key[Array, ""]
 ) -> float:
     """Seconds of a step: of more and more, on a copy of the state, until they last."""
     at_most, at_least = train.log_every, _TIMED_SECONDS
@@ -272,15 +268,8 @@ def time_step(
     return seconds / number
 
 
-def steps_for_minutes(
-    train: TrainConfig, run_steps: RunSteps, state: State, key: Key[Array, ""]
-) -> int:
-    """The number of steps that `minutes` hold, as the first process times them."""
-    seconds = time_step(train, run_steps, state, key)
-    return hosts.of_first(count_steps(train.minutes, seconds))
-
-
 def count_steps(minutes: float, seconds_per_step: float) -> int:
-    """The number of steps that a time holds, at least 1."""
+    """The number of steps that a time holds, at least 1, as the first process says."""
     # Not cut off: rounding must not cost the last step.
-    return max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)
+    steps = max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)
+    return hosts.of_first(steps)

@@ -5,7 +5,7 @@ import operator
 from pathlib import Path
 
 from metabridge import build
-from metabridge.config import Config, MTLConfig, RFSConfig, with_absolute_paths
+from metabridge.config import ResolvedConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
 from metabridge.learners import variables_of
 from metabridge.runs.folder import RunError, read_config, read_result
@@ -15,11 +15,8 @@ from metabridge.untrusted import expanded
 
 _DATA = ("data.dataset", "data.image_size", "data.rotations")
 """Options that decide which classes there are, and how large their images."""
-_HEADS = tuple(
-    f"learner.{name}"
-    for name in ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
-)
-"""Options that decide how MTL's logits follow from its parameters."""
+_HEADS = ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
+"""Options of a learner that decide how its logits follow from its parameters."""
 _TASKS = (
     "learner.num_tasks",
     "train.seed",
@@ -30,7 +27,7 @@ _TASKS = (
 """Options that decide which of a fixed set of tasks a head belongs to."""
 
 
-def load_teacher(config: Config, dataset: Dataset) -> Variables | None:
+def load_teacher(config: ResolvedConfig, dataset: Dataset) -> Variables | None:
     """The best checkpoint of the run named as the teacher; None if none is named.
 
     The dataset is that of student and teacher.
@@ -39,10 +36,10 @@ def load_teacher(config: Config, dataset: Dataset) -> Variables | None:
       ValueError: the folder holds no run of the same learner on the same model and
         classes, or no checkpoint of it.
     """
-    options = config.learner
-    if not isinstance(options, MTLConfig | RFSConfig) or options.teacher is None:
+    named = getattr(config.learner, "teacher", None)
+    if not config.learner.distils or named is None:
         return None
-    folder = expanded(options.teacher)
+    folder = expanded(named)
     teacher = with_absolute_paths(read_config(folder))
     if _has_data(folder, dataset):  # perhaps in another place by now
         data = dataclasses.replace(teacher.data, dataset=config.data.dataset)
@@ -61,14 +58,14 @@ def _has_data(folder: Path, dataset: Dataset) -> bool:
     return recorded == dataset.fingerprint()
 
 
-def _check(folder: Path, teacher: Config, config: Config) -> None:
+def _check(folder: Path, teacher: ResolvedConfig, config: ResolvedConfig) -> None:
     """Raises RunError naming all that differs between a teacher and its student."""
     names = ["algorithm"]
     names += [f"model.{field.name}" for field in dataclasses.fields(config.model)]
     names += _DATA
-    if isinstance(config.learner, MTLConfig) and config.algorithm == teacher.algorithm:
-        names += _HEADS
-        names += _TASKS if config.learner.heads != "class_table" else ()
+    if config.algorithm == teacher.algorithm:
+        names += [f"learner.{name}" for name in _HEADS if hasattr(config.learner, name)]
+        names += _TASKS if config.learner.fixed_tasks is not None else ()
     pairs = [
         (name, *map(operator.attrgetter(name), (teacher, config))) for name in names
     ]

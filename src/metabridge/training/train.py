@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from metabridge import build
-from metabridge.config import Config, resolve, with_steps
+from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
 from metabridge.learners import State
@@ -29,10 +29,11 @@ from metabridge.training.records import Records
 from metabridge.training.scoring import LoadedRun, write_result
 from metabridge.training.step import (
     compile_step,
+    count_steps,
     make_sampler,
     make_take_steps,
     place_images,
-    steps_for_minutes,
+    time_step,
 )
 from metabridge.training.teacher import load_teacher
 from metabridge.untrusted import expanded
@@ -107,8 +108,9 @@ def train(
             run_steps, costs = compile_step(
                 config, learner, sampler, mesh, state, images, key
             )
-            if not config.train.steps:
-                steps = steps_for_minutes(config.train, run_steps, state, key)
+            if config.train.minutes is not None and not config.train.steps:
+                seconds = time_step(config.train, run_steps, state, key)
+                steps = count_steps(config.train.minutes, seconds)
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)
 
@@ -150,7 +152,7 @@ def train(
         return result
 
 
-def choose_mesh(config: Config) -> Mesh:
+def choose_mesh(config: ResolvedConfig) -> Mesh:
     """The devices that share the tasks of a step."""
     build.check_precision(config.model, jax.devices()[0])
     counts = jax.device_count(), jax.process_count()

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from metabridge.config import Config
+from metabridge.config import ResolvedConfig
 from metabridge.files import write_json
 from metabridge.learners import variables_of
 from metabridge.output import check_output
@@ -138,7 +138,7 @@ def _compare(name: str, recorded: Any, found: Any) -> Check:
     return Check(name, outcome, str(recorded), str(found))
 
 
-def _check_config(recorded: dict[str, Any] | None, config: Config) -> Check:
+def _check_config(recorded: dict[str, Any] | None, config: ResolvedConfig) -> Check:
     if recorded is None:
         return Check("configuration", "unknown", "", "")
     # Options that are newer than the result have their defaults.

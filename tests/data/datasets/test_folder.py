@@ -108,30 +108,12 @@ def test_without_a_split_the_names_decide(tmp_path: Path) -> None:
     assert one.train.class_names != tuple(names[:16])
 
 
-def test_three_classes_are_enough(tmp_path: Path) -> None:
-    write_classes(tmp_path / "x", "abc")
-    dataset = load(tmp_path / "x", tmp_path)
-    assert [s.num_classes for _, s in dataset.splits()] == [1, 1, 1]
-
-
 def test_grey_stays_grey_and_mixed_is_colour(tmp_path: Path) -> None:
     write_classes(tmp_path / "grey", "abc", mode="L")
     assert load(tmp_path / "grey", tmp_path).image_shape == (6, 8, 1)
     write_classes(tmp_path / "mixed", "abc", mode="L")
     write_class(tmp_path / "mixed" / "d", 7)
     assert load(tmp_path / "mixed", tmp_path).image_shape == (6, 8, 3)
-
-
-def test_other_and_hidden_files_are_passed_over(root: Path, tmp_path: Path) -> None:
-    (root / "a" / ".hidden.png").write_bytes(b"not an image")
-    (root / "a" / "notes.txt").write_text("notes")
-    (root / "a" / "folder.png").mkdir()
-    (root / ".git").mkdir()
-    (root / "README.md").write_text("mine")
-    (root / "b" / "0.png").rename(root / "b" / "0.PNG")
-    dataset = load(root, tmp_path)
-    assert dataset.train.images_per_class.tolist() == [3, 3]
-    assert dataset.test.images_per_class.tolist() == [3, 3]
 
 
 def test_cache_follows_the_files(root: Path, tmp_path: Path) -> None:
@@ -150,9 +132,6 @@ def test_missing_folder(tmp_path: Path) -> None:
         load(tmp_path / "nowhere", tmp_path)
     with pytest.raises(FileNotFoundError, match='pass "folder:PATH"'):
         load_dataset("folder:")
-
-
-def test_file_instead_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"")
     with pytest.raises(ValueError, match=r"x\.zip is a file"):
         load(tmp_path / "x.zip", tmp_path)
@@ -174,13 +153,6 @@ def test_class_with_too_few_images(root: Path, tmp_path: Path, count: int) -> No
     with pytest.raises(
         ValueError, match=rf"class 'd' .* has {count} image.*at least 2"
     ):
-        load(root, tmp_path)
-
-
-def test_broken_image_is_named(root: Path, tmp_path: Path) -> None:
-    path = root / "d" / "1.png"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"cannot read the image .*d/1\.png"):
         load(root, tmp_path)
 
 
@@ -224,18 +196,14 @@ def test_differing_sizes_are_named(root: Path, tmp_path: Path) -> None:
             "'../secret' in 'test'.*no such class folder",
         ),
         (["a"], "must be an object"),
+        ("{'train': }", r"split\.json is not JSON"),
     ],
 )
 def test_bad_split_files(root: Path, tmp_path: Path, lists: Any, message: str) -> None:
     write_class(tmp_path / "secret", 1)
-    (root / "split.json").write_text(json.dumps(lists))
+    text = lists if isinstance(lists, str) else json.dumps(lists)
+    (root / "split.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        load(root, tmp_path)
-
-
-def test_split_file_that_is_not_json(root: Path, tmp_path: Path) -> None:
-    (root / "split.json").write_text("{'train': }")
-    with pytest.raises(ValueError, match=r"split\.json is not JSON"):
         load(root, tmp_path)
 
 
@@ -314,15 +282,6 @@ def test_lists_decide(
     assert caplog.text.count("no list names") == 1
 
 
-def test_lists_of_images_in_class_folders(tmp_path: Path) -> None:
-    write_classes(tmp_path / "x", "abcd")
-    for split, names in {"train": "ad", "val": "b", "test": "c"}.items():
-        lines = [f"{number}.png,{name}" for name in names for number in (0, 2)]
-        (tmp_path / "x" / f"{split}.csv").write_text("\n".join(lines))
-    dataset = load(tmp_path / "x", tmp_path)
-    assert dataset.train.images[:, 0, 0, 0].tolist() == [10, 12, 40, 42]
-
-
 def test_splits_that_are_given_twice_are_refused(root: Path, tmp_path: Path) -> None:
     for name in ("train", "val", "test"):
         (root / f"{name}.csv").write_text("filename,label\n")
@@ -343,14 +302,6 @@ def test_lists_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     file.symlink_to(tmp_path / "secret.png")
     with pytest.raises(ValueError, match=r"a0\.png is a link .* outside"):
         load(tmp_path / "x", tmp_path)
-
-
-def test_alphabets_of_characters(tmp_path: Path) -> None:
-    for seed, name in enumerate(("A/1", "A/2", "B/1", "B/2")):
-        for number in range(2):
-            write_noise(tmp_path / "x" / name / f"{number}.png", 2 * seed + number)
-    write_split(tmp_path / "x", train=["A/1", "A/2"], validation=["B/1"], test=["B/2"])
-    assert classes(load(tmp_path / "x", tmp_path))["train"] == ("A/1", "A/2")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -394,20 +345,3 @@ def test_options_of_reading_make_another_dataset(root: Path, tmp_path: Path) -> 
         assert dark.test.images[0, 0, 0].tolist() == [16, 32, 48]
     with pytest.raises(ValueError, match="`background` is 'no colour'"):
         load(root, tmp_path, background="no colour")
-
-
-def test_images_of_many_endings_are_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    kinds = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF",
-             "jfif": "JPEG", "PNG": "PNG"}  # fmt: skip
-    generator = np.random.default_rng(0)
-    for name in "abc":
-        (tmp_path / "x" / name).mkdir(parents=True)
-        for ending, kind in kinds.items():
-            pixels = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "x" / name / f"0.{ending}", kind)
-        (tmp_path / "x" / name / "IMG.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    dataset = load(tmp_path / "x", tmp_path)
-    assert [s.images_per_class.tolist() for _, s in dataset.splits()] == [[7]] * 3
-    assert caplog.text.count("files that end in 3 .heic") == 1

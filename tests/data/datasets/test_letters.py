@@ -16,7 +16,7 @@ def faces() -> letters.Faces:
 
 @pytest.fixture(scope="module")
 def found(faces: letters.Faces) -> dict[str, list[letters.Letter]]:
-    return letters.find(faces)
+    return letters.find_letters(faces)
 
 
 @pytest.mark.extended
@@ -64,4 +64,4 @@ def test_render_fills_its_box(faces: letters.Faces) -> None:
         assert abs(max(height, width) - letters.INK) <= 3
         for position in (rows, columns):
             centre = (position.min() + position.max() + 1) / 2
-            assert abs(centre - letters.SIZE / 2) <= 1.5
+            assert abs(centre - letters.SIDE / 2) <= 1.5

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from metabridge.config import LearnerConfig, MAMLConfig, MTLConfig
+from metabridge.config import LearnerOptions, MAMLConfig, MTLConfig
 from metabridge.learners import maml
 from metabridge.models import MLP
 from metabridge.training.guards import memory
@@ -59,7 +59,7 @@ def test_inner_steps_cost_memory_and_rematerialising_saves_it() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_with_advice(
-    learner: LearnerConfig,
+    learner: LearnerOptions,
     named: list[str],
     not_named: list[str],
     monkeypatch: pytest.MonkeyPatch,

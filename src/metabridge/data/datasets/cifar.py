@@ -9,14 +9,16 @@ split by superclass.)
 Both use all 600 images of a class, from CIFAR-100's training and test files.
 """
 
+import functools
 import json
 import os
 from importlib import resources
 
 import numpy as np
 
-from metabridge.data import arrays, cache, tfds_source
-from metabridge.data.dataset import SPLITS, Dataset
+from metabridge.data import cache, tfds_source
+from metabridge.data.dataset import SPLITS, Dataset, sorted_split
+from metabridge.registry import register_dataset
 from metabridge.untrusted import shown
 
 # Of CIFAR-100's 50,000 training images, as usual for it; they include test classes.
@@ -32,17 +34,13 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Loads "cifar_fs" or "fc100": 32x32x3 images, 600 of each of 100 classes.
+    """Load "cifar_fs" or "fc100": 32x32x3 images, 600 of each of 100 classes.
 
     Args:
       name: "cifar_fs" or "fc100".
       data_dir: TFDS folder that holds ``cifar100/``.
       cache_dir: see `metabridge.data.cache.cache_root`.
       download: download CIFAR-100 into `data_dir` if it is not there.
-
-    Raises:
-      FileNotFoundError: CIFAR-100 is not prepared in `data_dir`.
-      ValueError: it does not hold 600 images of each of the 100 classes.
     """
     source = tfds_source.find("cifar100", data_dir, download=download)
     classes = split_classes(name)
@@ -78,7 +76,7 @@ def _build(
     _check_counts(np.asarray(labels), label_names, classes, source)
     stacked = np.stack(images)
     splits = {
-        split: arrays.sorted_split(
+        split: sorted_split(
             stacked,
             np.asarray(labels),
             {label_names.index(class_name): class_name for class_name in names},
@@ -113,3 +111,17 @@ def _check_counts(
             f"of each class, but it holds {counts[worst]} of {label_names[worst]!r}; "
             "delete the folder and prepare it again"
         )
+
+
+register_dataset(
+    "cifar_fs",
+    functools.partial(load, "cifar_fs"),
+    summary="CIFAR-100 split at random, 32x32 colour, 64/16/20 classes of 600",
+    needs_data_dir=True,
+)
+register_dataset(
+    "fc100",
+    functools.partial(load, "fc100"),
+    summary="CIFAR-100 split by superclass, 32x32 colour, 60/20/20 classes of 600",
+    needs_data_dir=True,
+)

@@ -6,12 +6,12 @@ The layouts, in the order they are looked for:
   ``PATH/test/CLASS/*``;
 - ``PATH/images/*``, ``PATH/images/CLASS/*`` or ``PATH/CLASS/*`` with lists of the
   images of each split, ``PATH/train.csv``, ``val.csv`` and ``test.csv``, or these in
-  ``PATH/split``: see `metabridge.data.split_lists`;
+  ``PATH/split``;
 - ``PATH/images/CLASS/*`` or ``PATH/CLASS/*``, with the split of the classes in
   ``PATH/split.json``: ``{"train": [...], "validation": [...], "test": [...]}``; without
   that file the classes are divided 64 : 16 : 20 in an order given by their names.
 
-``CLASS`` may also be ``ALPHABET/CHARACTER``; see `metabridge.data.class_folders`.
+Class folders and lists are described in `metabridge.data.class_folders`.
 """
 
 import dataclasses
@@ -23,17 +23,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import (
-    arrays,
-    cache,
-    class_folders,
-    duplicates,
-    images,
-    split_lists,
-)
+from metabridge.data import cache, class_folders, duplicates, images
 from metabridge.data.class_folders import Classes
-from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
-from metabridge.data.reading import Reading
+from metabridge.data.dataset import (
+    SPLITS,
+    Dataset,
+    Split,
+    check_class_name,
+    check_count,
+    pixel_statistics,
+    run_labels,
+)
+from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.registry import register_dataset
 from metabridge.untrusted import composed, expanded, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
@@ -46,10 +48,12 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     skip_corrupt: bool = False,
-    reading: Reading | None = None,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
 ) -> Dataset:
-    """Loads a folder of class folders.
+    """Load a folder of class folders.
 
     Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. What becomes of
     orientation, transparency and more bits than eight, `metabridge.data.picture` says.
@@ -60,18 +64,18 @@ def load(
         ratio is not kept. None needs files of one size.
       cache_dir: see `metabridge.data.cache.cache_root`.
       skip_corrupt: leave out, with a warning, images that cannot be read.
-      reading: how images are read; default: as `Reading` has it.
+      background: see `Reading`, like the next two.
+      white_level: value that becomes white.
+      max_pixels: limit of an image.
       allow_duplicates: keep image files that are in two splits.
 
     Raises:
       FileNotFoundError: there is no such folder.
       ValueError: the folder, its split file or an image does not make a dataset;
         the message names the file.
-      OSError: the folder cannot be listed.
-      TypeError: `image_size` is neither an integer nor a pair of them.
     """
     size = images.checked_size(image_size)
-    how = Reading() if reading is None else reading
+    how = Reading(background, white_level, max_pixels)
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
@@ -87,10 +91,7 @@ def load(
     splits = find_splits(root)
 
     def build(_: Path) -> Dataset:
-        files = [
-            file for c in splits.values() for found in c.values() for file in found
-        ]
-        class_folders.warn_of_others(root, files)
+        class_folders.warn_of_others(root, _files(splits))
         duplicates.check(splits, root, how, allow=allow_duplicates)
         return _build(splits, size, skip_corrupt, how)
 
@@ -114,16 +115,10 @@ def load(
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
-    """The classes of each split and their files, both sorted by name.
-
-    Raises:
-      ValueError: a split is missing or empty, a class is unknown, in two splits or
-        has fewer than two images, a class has a name that cannot be printed, or a
-        link leads out of `root`.
-    """
+    """Find the classes of each split and their files, both sorted by name."""
     split_file = root / "split.json"
     split_folders = _split_folders(root)
-    lists = split_lists.find(root)
+    lists = class_folders.find_lists(root)
     for path in (split_file, *lists.values()):
         class_folders.check_inside(root, path.parent)
         class_folders.check_inside(root, path)
@@ -156,18 +151,12 @@ def find_splits(root: Path) -> dict[str, Classes]:
             if len(files) < 2:
                 folders = [base / name for base in bases if (base / name).is_dir()]
                 beside = class_folders.others(root, folders, set(files))
-                _check_count(name, len(files), shown(root), beside)
+                check_count(name, len(files), shown(root), beside)
     return splits
 
 
-def _check_count(name: str, count: int, where: str, beside: str = "") -> None:
-    if count < 2:
-        raise ValueError(
-            f"class {quoted(name)} in {where} has {count} image(s)"
-            + (f" (and {beside})" if beside else "")
-            + "; a few-shot class needs at least 2, one to learn from and one to be "
-            "tested on: add some, or leave the class out"
-        )
+def _files(splits: dict[str, Classes]) -> list[Path]:
+    return [f for c in splits.values() for found in c.values() for f in found]
 
 
 def _build(
@@ -176,28 +165,25 @@ def _build(
     skip_corrupt: bool,
     reading: Reading,
 ) -> Dataset:
-    files = [f for split in SPLITS for c in splits[split].values() for f in c]
-    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt, reading=reading)
+    pixels, kept = images.read(
+        _files(splits), size, skip_corrupt=skip_corrupt, reading=reading
+    )
     made, start, row = {}, 0, 0
-    for split in SPLITS:
+    for split, classes in splits.items():
         lengths = []
-        for name, found in splits[split].items():
+        for name, found in classes.items():
             lengths.append(int(kept[row : row + len(found)].sum()))
-            _check_count(name, lengths[-1], "what could be read")
+            check_count(name, lengths[-1], "what could be read")
             row += len(found)
         stop = start + sum(lengths)
-        made[split] = Split(
-            images=pixels[start:stop],
-            labels=arrays.run_labels(lengths),
-            class_names=tuple(splits[split]),
-        )
+        made[split] = Split(pixels[start:stop], run_labels(lengths), tuple(classes))
         start = stop
-    mean, std = arrays.pixel_statistics(made["train"].images)
+    mean, std = pixel_statistics(made["train"].images)
     return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
 
 
 def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
-    """Hash of each file's place, size and time of change, by split and class."""
+    """Hash of each file's place, size and time of change."""
     listing = [
         [split, name, str(file.relative_to(root)), stat.st_size, stat.st_mtime_ns]
         for split, classes in splits.items()
@@ -230,8 +216,8 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
 
 def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
     folders = [folder for folder in (root / "images", root) if folder.is_dir()]
-    splits = {split: split_lists.read(lists[split], folders) for split in SPLITS}
-    for file in (f for classes in splits.values() for c in classes.values() for f in c):
+    splits = {split: class_folders.read_list(lists[split], folders) for split in SPLITS}
+    for file in _files(splits):
         class_folders.check_inside(root, file.parent)
         class_folders.check_inside(root, file)
     _check_splits(splits, f"the lists in {shown(lists['train'].parent)}")
@@ -274,7 +260,7 @@ def _from_split_file(
 
 
 def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
-    """Divides the classes 64 : 16 : 20, each split getting at least one.
+    """Divide the classes 64 : 16 : 20, each split getting at least one.
 
     The order is that of a hash of the names, so that neighbours in the alphabet
     (often related) do not go to the same split.
@@ -286,14 +272,12 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
             f"it has ways. Expected {shown(base / 'CLASS' / 'IMAGE.jpg')}"
         )
     order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
-    num_validation = max(1, round(0.16 * len(order)))
-    num_test = max(1, round(0.2 * len(order)))
-    num_train = len(order) - num_validation - num_test
-    ends = (num_train, num_train + num_validation, len(order))
-    starts = (0, *ends[:-1])
+    test = len(order) - max(1, round(0.2 * len(order)))
+    validation = test - max(1, round(0.16 * len(order)))
+    parts = order[:validation], order[validation:test], order[test:]
     return {
-        split: {name: found[name] for name in sorted(order[start:end])}
-        for split, start, end in zip(SPLITS, starts, ends, strict=True)
+        split: {name: found[name] for name in sorted(part)}
+        for split, part in zip(SPLITS, parts, strict=True)
     }
 
 
@@ -317,3 +301,10 @@ def _some(found: Classes) -> str:
     names = sorted(found)
     some = ", ".join(quoted(name) for name in names[:5]) or "none"
     return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
+
+
+register_dataset(
+    "folder:",
+    load,
+    summary="your own images, a folder a class; see metabridge.data.datasets.folder",
+)

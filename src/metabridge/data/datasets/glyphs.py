@@ -1,9 +1,9 @@
 """Glyphs: drawings of letters, made here from the fonts that matplotlib brings.
 
 The default dataset: nothing to download, and a few-shot problem of its own. A class
-is a letter (see `letters`), a drawing one of its faces with a random
-stroke width, affine map and elastic distortion; whole scripts are held out. The
-drawings depend on `seed` alone, given the versions of the libraries that render.
+is a letter (see `letters`), a drawing one of its faces with a random stroke width,
+affine map and elastic distortion; whole scripts are held out. The drawings depend on
+`seed` alone, given the versions of the libraries that render.
 """
 
 import os
@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from metabridge.data import arrays, cache
-from metabridge.data.dataset import Dataset, Split
-from metabridge.data.datasets import letters
+from metabridge.data import cache
+from metabridge.data.dataset import Dataset, Split, pixel_statistics, run_labels
+from metabridge.data.datasets.letters import (
+    SCRIPTS,
+    SIDE,
+    Faces,
+    Letter,
+    find_letters,
+)
+from metabridge.registry import DRAWINGS, register_dataset
 
 IMAGES_PER_CLASS = 20
 _SIZE = 28
@@ -37,15 +44,11 @@ def load(
     seed: int = 0,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Loads the glyphs, drawing them on first use: 28x28x1, ink 255 on 0.
+    """Load the glyphs, drawing them on first use: 28x28x1, ink 255 on 0.
 
     Args:
       seed: of the drawings, at least 0; the classes and their splits are fixed.
       cache_dir: see `metabridge.data.cache.cache_root`.
-
-    Raises:
-      ValueError: `seed` is negative.
-      TypeError: `seed` is not an integer.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"`seed` must be an integer, not {seed!r}")
@@ -54,7 +57,7 @@ def load(
     return cache.load_or_build(
         f"glyphs-{_VERSION}-seed{seed}",
         {
-            "scripts": letters.SCRIPTS,
+            "scripts": SCRIPTS,
             "unicode": unicodedata.unidata_version,
             "libraries": {
                 name: metadata.version(name)
@@ -66,8 +69,8 @@ def load(
     )
 
 
-def draw(letter: letters.Letter, faces: letters.Faces, *, seed: int) -> np.ndarray:
-    """`IMAGES_PER_CLASS` drawings of a letter, uint8 ``[20, 28, 28, 1]``.
+def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
+    """Draw a letter `IMAGES_PER_CLASS` times, uint8 ``[20, 28, 28, 1]``.
 
     The random numbers come from `seed` and the letter's code point, so a letter's
     drawings do not depend on which others are drawn.
@@ -77,7 +80,7 @@ def draw(letter: letters.Letter, faces: letters.Faces, *, seed: int) -> np.ndarr
     y, x = _source_points(generator)
     half_widths = generator.uniform(*_STROKE, size=IMAGES_PER_CLASS)
     # Pixels of the rendered letter to one of the output.
-    ratio = letters.SIZE / _SIZE
+    ratio = SIDE / _SIZE
     values = np.empty((IMAGES_PER_CLASS, _SIZE, _SIZE), np.float32)
     for face in np.unique(chosen):
         rows = chosen == face
@@ -89,14 +92,14 @@ def draw(letter: letters.Letter, faces: letters.Faces, *, seed: int) -> np.ndarr
 
 
 def _build(seed: int) -> Dataset:
-    faces = letters.Faces()
+    faces = Faces()
     splits = {}
-    for name, found in letters.find(faces).items():
+    for name, found in find_letters(faces).items():
         images = np.concatenate([draw(letter, faces, seed=seed) for letter in found])
-        labels = arrays.run_labels([IMAGES_PER_CLASS] * len(found))
+        labels = run_labels([IMAGES_PER_CLASS] * len(found))
         names = tuple(letter.class_name for letter in found)
         splits[name] = Split(images, labels, names)
-    mean, std = arrays.pixel_statistics(splits["train"].images)
+    mean, std = pixel_statistics(splits["train"].images)
     return Dataset(name="glyphs", mean=mean, std=std, augmentation="drawing", **splits)
 
 
@@ -110,11 +113,10 @@ def _choose(generator: np.random.Generator, num_faces: int) -> np.ndarray:
 def _source_points(
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the rendered letter each output pixel looks: rows and columns.
+    """Rows and columns of the rendered letter for each output pixel: ``[20, 28, 28]``.
 
-    Returns:
-      Two float ``[20, 28, 28]``: output coordinates about the centre, displaced by a
-      smooth random field, shifted, and mapped by the inverse of a random affine map.
+    They are output coordinates about the centre, displaced by a smooth random field,
+    shifted, and mapped by the inverse of a random affine map.
     """
     count = IMAGES_PER_CLASS
     angle = generator.uniform(-_ROTATION, _ROTATION, count)
@@ -123,12 +125,10 @@ def _source_points(
     aspect = np.exp(generator.uniform(-_LOG_ASPECT, _LOG_ASPECT, count) / 2)
     cos, sin = np.cos(angle), np.sin(angle)
     rotation = np.stack([cos, -sin, sin, cos], -1).reshape(count, 2, 2)
-    slant = np.zeros((count, 2, 2))
-    slant[:, 0, 0] = slant[:, 1, 1] = 1.0
-    slant[:, 1, 0] = shear
-    stretch = np.zeros((count, 2, 2))
-    stretch[:, 0, 0], stretch[:, 1, 1] = scale * aspect, scale / aspect
-    inverse = np.linalg.inv(rotation @ slant @ stretch)
+    one, zero = np.ones(count), np.zeros(count)
+    slant = np.stack([one, zero, shear, one], -1).reshape(count, 2, 2)
+    stretch = np.stack([scale * aspect, zero, zero, scale / aspect], -1)
+    inverse = np.linalg.inv(rotation @ slant @ stretch.reshape(count, 2, 2))
 
     nodes = generator.normal(
         0.0, _ELASTIC_STD, (2, count, _ELASTIC_GRID, _ELASTIC_GRID)
@@ -138,9 +138,9 @@ def _source_points(
     axis = np.arange(_SIZE) - (_SIZE - 1) / 2
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"))[:, None]
     points = grid + shift + spread @ nodes @ spread.T
-    ratio = letters.SIZE / _SIZE
+    ratio = SIDE / _SIZE
     mapped = np.einsum("nij,jnhw->inhw", inverse, points) * ratio
-    mapped += (letters.SIZE - 1) / 2
+    mapped += (SIDE - 1) / 2
     return mapped[0], mapped[1]
 
 
@@ -167,3 +167,11 @@ def _sample(field: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return ndimage.map_coordinates(field, [y, x], order=1, mode="nearest")
+
+
+register_dataset(
+    "glyphs",
+    load,
+    summary="letters drawn from matplotlib's fonts, 28x28, 703/162/199 classes of 20",
+    recipe=DRAWINGS,
+)

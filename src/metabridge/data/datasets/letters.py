@@ -22,11 +22,14 @@ SCRIPTS = {
 the splits hold about 64, 16 and 20 % of the letters."""
 
 MIN_FACES = 4
-SIZE = 80
+SIDE = 80
 """Height and width of a rendered letter; the longer side of its ink fills `INK`."""
 INK = 56
 
-_FONTS = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral")
+_FONTS = (
+    "DejaVuSans", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral", "STIXGeneralBol",
+    "STIXGeneralBolIta", "STIXGeneralItalic",
+)  # fmt: skip
 # TeX's fonts give most code points other shapes; these six are true for A-Z and a-z.
 _TEX_FONTS = ("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10", "cmmi10")
 _UPRIGHT = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
@@ -58,7 +61,7 @@ class Faces:
         import matplotlib
 
         self._folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        self._fonts: dict[str, Any] = {}
+        self._fonts: dict[tuple[str, int], Any] = {}
 
     def coverage(self) -> dict[str, tuple[str, ...]]:
         """The faces that hold each character."""
@@ -66,27 +69,18 @@ class Faces:
 
         found: dict[str, list[str]] = {}
         for path in sorted(self._folder.glob("*.ttf")):
-            if path.stem not in _TEX_FONTS and path.stem.split("-")[0] not in (
-                *_FONTS,
-                "STIXGeneralBol",
-                "STIXGeneralBolIta",
-                "STIXGeneralItalic",
-            ):
+            of_tex = path.stem in _TEX_FONTS
+            if not of_tex and path.stem.split("-")[0] not in _FONTS:
                 continue
-            for code in TTFont(path, lazy=True).getBestCmap() or {}:
-                character = chr(code)
-                if path.stem in _TEX_FONTS and not (
-                    character.isascii() and character.isalpha()
-                ):
-                    continue
-                found.setdefault(character, []).append(path.stem)
+            for character in map(chr, TTFont(path, lazy=True).getBestCmap() or {}):
+                if not of_tex or (character.isascii() and character.isalpha()):
+                    found.setdefault(character, []).append(path.stem)
         return {character: tuple(faces) for character, faces in found.items()}
 
     def render(self, character: str, face: str) -> np.ndarray:
-        """A letter drawn so that the longer side of its ink is `INK` pixels.
+        """Draw a letter so that the longer side of its ink is `INK` pixels.
 
-        Returns:
-          uint8 ``[SIZE, SIZE]``, ink 255 on 0, centred; empty if it has no ink.
+        It is uint8 ``[SIDE, SIDE]``, ink 255 on 0, centred; empty if it has no ink.
         """
         size = 64
         ink = self._ink(character, face, size)
@@ -95,9 +89,9 @@ class Faces:
             if ink.size and abs(max(ink.shape) - INK) > 2:
                 size = round(size * INK / max(ink.shape))
                 ink = self._ink(character, face, size)
-        ink = ink[:SIZE, :SIZE]
-        canvas = np.zeros((SIZE, SIZE), np.uint8)
-        top, left = ((SIZE - side) // 2 for side in ink.shape)
+        ink = ink[:SIDE, :SIDE]
+        canvas = np.zeros((SIDE, SIDE), np.uint8)
+        top, left = ((SIDE - side) // 2 for side in ink.shape)
         canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
         return canvas
 
@@ -120,23 +114,23 @@ class Faces:
     def _font(self, face: str, size: int) -> Any:
         from PIL import ImageFont
 
-        key = f"{face}@{size}"
-        if key not in self._fonts:
-            path = self._folder / f"{face}.ttf"
-            self._fonts[key] = ImageFont.truetype(
-                path, size, layout_engine=ImageFont.Layout.BASIC
+        if (face, size) not in self._fonts:
+            self._fonts[face, size] = ImageFont.truetype(
+                self._folder / f"{face}.ttf",
+                size,
+                layout_engine=ImageFont.Layout.BASIC,
             )
-        return self._fonts[key]
+        return self._fonts[face, size]
 
 
-def find(faces: Faces) -> dict[str, list[Letter]]:
-    """The letters of each split, in the order of `SCRIPTS` and then of Unicode."""
+def find_letters(faces: Faces) -> dict[str, list[Letter]]:
+    """Find the letters of each split, in the order of `SCRIPTS` and then of Unicode."""
     coverage = faces.coverage()
     kept: dict[str, list[Letter]] = {}
-    elsewhere = {face: _Looks() for face in _UPRIGHT}
+    elsewhere = {face: _Looks(len(coverage)) for face in _UPRIGHT}
     for split, scripts in SCRIPTS.items():
         kept[split] = []
-        here = {face: _Looks() for face in _UPRIGHT}
+        here = {face: _Looks(len(coverage)) for face in _UPRIGHT}
         for letter in (x for script in scripts for x in _letters(script, coverage)):
             looks = {
                 face: _look(faces.render(letter.character, face))
@@ -151,9 +145,9 @@ def find(faces: Faces) -> dict[str, list[Letter]]:
                 continue
             kept[split].append(letter)
             for face, look in looks.items():
-                here[face].add(look)
+                here[face].add(look[None])
         for face in _UPRIGHT:
-            elsewhere[face].add(*here[face].rows)
+            elsewhere[face].add(here[face].rows)
     return kept
 
 
@@ -177,23 +171,20 @@ def _look(picture: np.ndarray) -> np.ndarray:
 
 
 class _Looks:
-    """Looks in the rows of one array, which doubles when it is full."""
+    """Looks in the rows of one array."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._count = 0
-        self._array = np.empty((64, (SIZE // 2) ** 2), np.float32)
+        self._array = np.empty((most, (SIDE // 2) ** 2), np.float32)
 
     @property
     def rows(self) -> np.ndarray:
         return self._array[: self._count]
 
-    def add(self, *looks: np.ndarray) -> None:
-        for look in looks:
-            if self._count == len(self._array):
-                self._array = np.concatenate([self._array, np.empty_like(self._array)])
-            self._array[self._count] = look
-            self._count += 1
+    def add(self, looks: np.ndarray) -> None:
+        start, self._count = self._count, self._count + len(looks)
+        self._array[start : self._count] = looks
 
     def hold(self, look: np.ndarray, limit: float) -> bool:
-        """Whether the product with any of them is above the limit."""
+        """Tell whether the product with any of them is above the limit."""
         return bool(np.any(self.rows @ look > limit))

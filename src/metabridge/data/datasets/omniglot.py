@@ -13,17 +13,12 @@ import os
 
 import numpy as np
 
-from metabridge.data import arrays, cache, tfds_source
-from metabridge.data.dataset import Dataset
+from metabridge.data import cache, tfds_source
+from metabridge.data.dataset import Dataset, pixel_statistics, sorted_split
+from metabridge.registry import DRAWINGS, register_dataset
 from metabridge.untrusted import shown
 
-VALIDATION_ALPHABETS = (
-    "Balinese",
-    "Early_Aramaic",
-    "Greek",
-    "Korean",
-    "Latin",
-)
+VALIDATION_ALPHABETS = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 """The alphabets of the authors' own reduced background set (TFDS ``small1``, 136 of
 the 964 characters): chosen by them, not by us, to stand for the whole in a small
 sample."""
@@ -38,16 +33,12 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Loads Omniglot as 28x28x1 images with ink 255 on paper 0.
+    """Load Omniglot as 28x28x1 images with ink 255 on paper 0.
 
     Args:
       data_dir: TFDS folder that holds ``omniglot/``.
       cache_dir: see `metabridge.data.cache.cache_root`.
       download: download Omniglot into `data_dir` if it is not there.
-
-    Raises:
-      FileNotFoundError: Omniglot is not prepared in `data_dir`.
-      ValueError: it does not hold 20 drawings of each of 964 + 659 characters.
     """
     source = tfds_source.find("omniglot", data_dir, download=download)
     return cache.load_or_build(
@@ -64,19 +55,10 @@ def load(
 
 
 def ink(image: np.ndarray) -> np.ndarray:
-    """Ink mask of a drawing, whatever decoded it.
+    """Ink mask of a drawing, whatever decoded it: uint8 ``[H, W]``, 255 where ink is.
 
     The files are 1-bit PNGs with paper 1 and ink 0. Decoders give {0, 1} or
     {0, 255}, so the ink is where the value is 0.
-
-    Args:
-      image: ``[H, W, channels]`` or ``[H, W]``, with at most two values.
-
-    Returns:
-      uint8 of the same height and width: 255 where there is ink, 0 on paper.
-
-    Raises:
-      ValueError: the image has values between paper and ink.
     """
     plane = image if image.ndim == 2 else image[..., 0]
     if np.any((plane != 0) & (plane != plane.max())):
@@ -88,7 +70,7 @@ def ink(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray) -> np.ndarray:
-    """Shrinks an ink mask, uint8 ``[H, W]``, to ``[28, 28]`` with antialiasing."""
+    """Shrink an ink mask, uint8 ``[H, W]``, to ``[28, 28]`` with antialiasing."""
     from PIL import Image
 
     # Lanczos, as in the code of MAML (Finn et al., 2017); it keeps thin strokes dark.
@@ -98,21 +80,20 @@ def resize(image: np.ndarray) -> np.ndarray:
 
 def _build(source: tfds_source.Source) -> Dataset:
     alphabets = tfds_source.class_names(source, "alphabet")
-    background = _read(source, "train", alphabets, num_classes=964)
-    evaluation = _read(source, "test", alphabets, num_classes=659)
+    images, labels, names = _read(source, "train", alphabets, num_classes=964)
     held_out = {
         label: name
-        for label, name in background[2].items()
+        for label, name in names.items()
         if name.split("/")[0] in VALIDATION_ALPHABETS
     }
-    kept = {k: v for k, v in background[2].items() if k not in held_out}
-    train = arrays.sorted_split(*background[:2], kept)
-    mean, std = arrays.pixel_statistics(train.images)
+    kept = {label: name for label, name in names.items() if label not in held_out}
+    train = sorted_split(images, labels, kept)
+    mean, std = pixel_statistics(train.images)
     return Dataset(
         name="omniglot",
         train=train,
-        validation=arrays.sorted_split(*background[:2], held_out),
-        test=arrays.sorted_split(*evaluation),
+        validation=sorted_split(images, labels, held_out),
+        test=sorted_split(*_read(source, "test", alphabets, num_classes=659)),
         mean=mean,
         std=std,
         augmentation="drawing",
@@ -141,3 +122,12 @@ def _read(
         )
     ordered = dict(sorted(names.items(), key=lambda item: item[1]))
     return np.stack(images)[..., None], np.asarray(labels), ordered
+
+
+register_dataset(
+    "omniglot",
+    load,
+    summary="handwritten characters of 50 alphabets, 28x28, 828/136/659 classes of 20",
+    needs_data_dir=True,
+    recipe={**DRAWINGS, "images": 600_000},
+)

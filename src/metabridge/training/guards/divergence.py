@@ -7,7 +7,7 @@ the host.
 import numpy as np
 import optax
 
-from metabridge.config import GradientBasedConfig, LearnerConfig
+from metabridge.config import LearnerOptions
 from metabridge.learners import Info
 from metabridge.types import Params
 
@@ -33,7 +33,7 @@ def summary(info: Info) -> dict[str, float]:
 def check_steps(
     info: Info,
     before: int,
-    learner: LearnerConfig,
+    learner: LearnerOptions,
     *,
     spike: float | None = None,
     usual: float | None = None,
@@ -68,7 +68,7 @@ def check_steps(
     return 0.0 if usual is None else usual
 
 
-def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
+def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None:
     """Refuses parameters that are not finite, which must not be saved.
 
     The loss of a step is that before its update, so the last one may have diverged
@@ -78,11 +78,12 @@ def check_parameters(params: Params, step: int, learner: LearnerConfig) -> None:
         raise _error(f"the parameters are not finite after step {step}", learner)
 
 
-def _error(found: str, learner: LearnerConfig) -> DivergenceError:
+def _error(found: str, learner: LearnerOptions) -> DivergenceError:
     advice = "Lower --learning-rate, pass --max-grad-norm, or look at the inputs"
-    if isinstance(learner, GradientBasedConfig):
+    if learner.inner_loop:
+        rate = getattr(learner, "inner_lr", "?")
         advice = (
-            f"The inner loop may have diverged: its `inner_lr` is {learner.inner_lr}. "
+            f"The inner loop may have diverged: its `inner_lr` is {rate}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"
         )
     return DivergenceError(f"{found}; the last checkpoint before it is kept. {advice}")

@@ -2,12 +2,12 @@
 
 import jax
 
-from metabridge.config import GradientBasedConfig, LearnerConfig
+from metabridge.config import LearnerOptions
 from metabridge.parallel import devices
 from metabridge.units import format_bytes
 
 
-def check_fits(compiled: jax.stages.Compiled, learner: LearnerConfig) -> float:
+def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
     """Refuses a step that the device cannot hold, before it is run.
 
     Its arguments are on the device already.
@@ -37,9 +37,9 @@ def needed_bytes(compiled: jax.stages.Compiled) -> tuple[int, int]:
     return held + results + sizes.temp_size_in_bytes, held
 
 
-def _advice(learner: LearnerConfig) -> str:
+def _advice(learner: LearnerOptions) -> str:
     smaller = ["--tasks-per-step", "--train-queries", "--train-shots"]
-    if isinstance(learner, GradientBasedConfig):
+    if learner.inner_loop:
         smaller.insert(0, "--inner-steps")
     advice = f"lower {', '.join(smaller[:-1])} or {smaller[-1]}"
     rematerialise = getattr(learner, "rematerialise", None) is False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metabridge.data.datasets.imagenet.specs import SPECS
+from metabridge.data.datasets.imagenet.form import SPECS
 from tests.data.datasets.imagenet import toys
 
 

@@ -31,6 +31,12 @@ def labels_of(toy: Toy, split: str, first: int = 0) -> list[int]:
     return np.repeat(np.arange(first, first + classes), PER_CLASS).tolist()
 
 
+def png_of(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 mini = pytest.mark.parametrize("toy", ["mini_imagenet"], indirect=True)
 tiered = pytest.mark.parametrize("toy", ["tiered_imagenet"], indirect=True)
 
@@ -70,15 +76,10 @@ def test_category_splits_of_lee(toy: Toy, tmp_path: Path, named: bool) -> None:
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_png_lists_of_ren(toy: Toy, tmp_path: Path, as_bytes: bool) -> None:
     for split, short in SHORT.items():
-        files = []
-        for pixels in toy.of(split):
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "PNG")
-            files.append(
-                file.getvalue()
-                if as_bytes
-                else np.frombuffer(file.getvalue(), np.uint8)[:, None]
-            )
+        files = [
+            png if as_bytes else np.frombuffer(png, np.uint8)[:, None]
+            for png in map(png_of, toy.of(split))
+        ]
         dump(tmp_path / "x" / f"{short}_images_png.pkl", files)
         classes = len(toy.spec.classes[split])
         labels = {
@@ -129,11 +130,8 @@ def test_odd_png_files_are_named_or_left_out(
     toy: Toy, tmp_path: Path, odd: Any
 ) -> None:
     for split, short in SHORT.items():
-        files = []
-        for pixels in toy.of(split):
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "PNG")
-            files.append(file.getvalue().decode("latin1"))  # as Python 2 has it
+        # As Python 2 has it.
+        files: list[Any] = [png_of(p).decode("latin1") for p in toy.of(split)]
         if split == "train":
             files[5] = odd
         dump(tmp_path / "x" / f"{short}_images_png.pkl", files)

@@ -43,13 +43,6 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path, trap, protocol: int) -> None
     assert done.exists()
 
 
-def test_codecs_are_not_called(tmp_path: Path) -> None:
-    # Codecs may be registered, so that one is a way to call anything.
-    (tmp_path / "a.pkl").write_bytes(b"c_codecs\nencode\n(Vabc\nVrot13\ntR.")
-    with pytest.raises(ValueError, match="asks for the encoding 'rot13'"):
-        unpickle.load_arrays(tmp_path / "a.pkl")
-
-
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_and_containers_come_back(tmp_path: Path, protocol: int) -> None:
     content = {
@@ -73,19 +66,6 @@ def test_arrays_and_containers_come_back(tmp_path: Path, protocol: int) -> None:
     assert found["classes"] == content["classes"]
 
 
-def test_arrays_are_made_in_no_other_way(tmp_path: Path) -> None:
-    """A class that is called, or a shape of its own, could take all the memory."""
-    calls = [
-        b"cnumpy\nndarray\n((I9000000000000\nlVf8\ntR.",
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I90000\ntVb\ntR.",
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntVb\ntR.",
-    ]
-    for call in calls:
-        (tmp_path / "a.pkl").write_bytes(call)
-        with pytest.raises(ValueError, match=r"which no array needs|of another kind"):
-            unpickle.load_arrays(tmp_path / "a.pkl")
-
-
 def test_pickles_of_python_2(tmp_path: Path) -> None:
     # ``pickle.dumps({'labels': numpy.array([1, 300], '<i2')}, 2)`` there.
     content = (
@@ -97,13 +77,6 @@ def test_pickles_of_python_2(tmp_path: Path) -> None:
     )
     (tmp_path / "a.pkl").write_bytes(content)
     assert unpickle.load_arrays(tmp_path / "a.pkl")["labels"].tolist() == [1, 300]
-
-
-@pytest.mark.parametrize("content", [b"", b"\x80", b"PK\x03\x04", b"\x80\x04K", b"0."])
-def test_damaged_pickles(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.pkl").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.pkl is not a pickle of arrays"):
-        unpickle.load_arrays(tmp_path / "a.pkl")
 
 
 OBJECTS = b"cnumpy\ndtype\n(VO8\nI00\nI01\ntR(I3\nV|\nNNNI-1\nI-1\nI%d\ntb"
@@ -121,31 +94,48 @@ def pickled(shape: int, kind: bytes, content: bytes) -> bytes:
     )
 
 
+U1 = b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntR"
+MADE = b"cnumpy.core.multiarray\n_reconstruct\n("
+DAMAGED = (b"", b"\x80", b"PK\x03\x04", b"\x80\x04K", b"0.")
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
+        *((content, "") for content in DAMAGED),
+        # Codecs may be registered, so that one is a way to call anything.
+        (b"c_codecs\nencode\n(Vabc\nVrot13\ntR.", "asks for the encoding 'rot13'"),
+        # A class that is called, or a shape of its own, could take all the memory.
+        (b"cnumpy\nndarray\n((I9000000000000\nlVf8\ntR.", "which no array needs"),
+        (MADE + b"cnumpy\nndarray\n(I90000\ntVb\ntR.", "array of another kind"),
+        (MADE + b"cnumpy\ndtype\n(I0\ntVb\ntR.", "array of another kind"),
         # Bytes for pointers, by a type whose flags say that it holds no objects.
-        pickled(1, OBJECTS % 0, b"VAAAAAAAA\n"),
+        (pickled(1, OBJECTS % 0, b"VAAAAAAAA\n"), "content of an array"),
         # More objects than the list holds: NumPy would read on behind its end.
-        pickled(100_000, OBJECTS % 63, b"(lI1\na"),
-        pickled(100_000, b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntR", b"Vab\n"),
-        pickled(-1, b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntR", b"Vab\n"),
+        (pickled(100_000, OBJECTS % 63, b"(lI1\na"), "content of an array"),
+        (pickled(100_000, U1, b"Vab\n"), "content of an array"),
+        (pickled(-1, U1, b"Vab\n"), "array of no shape"),
         # A type that has fields, and one of records.
-        pickled(
-            1,
-            b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntR(I3\nV|\nNI1\nNI-1\nI-1\nI0\ntb",
-            b"Va\n",
+        (
+            pickled(1, U1 + b"(I3\nV|\nNI1\nNI-1\nI-1\nI0\ntb", b"Va\n"),
+            "array of a type with parts",
         ),
-        pickled(1, b"cnumpy\ndtype\n(VV16\nI00\nI01\ntR", b"Va\n"),
-        b"cnumpy.core.multiarray\nscalar\n(" + OBJECTS % 0 + b"VAAAAAAAA\ntR.",
-        b"cnumpy.core.multiarray\nscalar\n(VO\nVAAAAAAAA\ntR.",
+        (pickled(1, b"cnumpy\ndtype\n(VV16\nI00\nI01\ntR", b"Va\n"), "array of type"),
+        (
+            b"cnumpy.core.multiarray\nscalar\n(" + OBJECTS % 0 + b"VAAAAAAAA\ntR.",
+            "scalar of another kind",
+        ),
+        (
+            b"cnumpy.core.multiarray\nscalar\n(VO\nVAAAAAAAA\ntR.",
+            "array of a type of its own",
+        ),
     ],
 )
-def test_forged_types_shapes_and_contents_are_refused(
-    tmp_path: Path, content: bytes
+def test_damaged_and_forged_pickles_are_refused(
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "a.pkl").write_bytes(content)
-    with pytest.raises(ValueError, match=r"(content|array|scalar) (of|is)"):
+    with pytest.raises(ValueError, match=rf"a\.pkl is not a pickle of arr.*{message}"):
         unpickle.load_arrays(tmp_path / "a.pkl")
 
 
@@ -153,7 +143,7 @@ def test_the_same_pickles_unforged_are_read(tmp_path: Path) -> None:
     """So that the ones above are refused for what is forged in them."""
     for content, expected in (
         (pickled(2, OBJECTS % 63, b"(lI1\naI2\na"), [1, 2]),
-        (pickled(2, b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntR", b"Vab\n"), [97, 98]),
+        (pickled(2, U1, b"Vab\n"), [97, 98]),
     ):
         (tmp_path / "a.pkl").write_bytes(content)
         assert unpickle.load_arrays(tmp_path / "a.pkl").tolist() == expected

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from metabridge.data import SPLITS, Dataset
-from metabridge.data.datasets.imagenet.specs import SIDE, SPECS, Spec
+from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Spec
 
 CLASSES = {"train": 3, "validation": 2, "test": 2}
 PER_CLASS = 4

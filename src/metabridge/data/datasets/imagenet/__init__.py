@@ -15,7 +15,24 @@ Where a class has more images than mini-ImageNet's 600, the first 600 by file na
 taken: without the lists nobody has the very images of Vinyals et al.
 """
 
+import functools
+
+from metabridge.data.datasets.imagenet.form import SPECS as SPECS
+from metabridge.data.datasets.imagenet.form import Spec as Spec
 from metabridge.data.datasets.imagenet.loading import find as find
 from metabridge.data.datasets.imagenet.loading import load as load
-from metabridge.data.datasets.imagenet.specs import SPECS as SPECS
-from metabridge.data.datasets.imagenet.specs import Spec as Spec
+from metabridge.registry import register_dataset
+
+register_dataset(
+    "mini_imagenet",
+    functools.partial(load, "mini_imagenet"),
+    summary="100 classes of ImageNet, 84x84 colour, 64/16/20 classes of 600",
+    needs_data_dir=True,
+)
+register_dataset(
+    "tiered_imagenet",
+    functools.partial(load, "tiered_imagenet"),
+    summary="608 classes of ImageNet split by category, 84x84 colour, 351/97/160 "
+    "classes",
+    needs_data_dir=True,
+)

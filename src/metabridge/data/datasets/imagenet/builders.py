@@ -23,24 +23,21 @@ import tensorflow_datasets as tfds
 
 from metabridge.data.dataset import SPLITS
 from metabridge.data.datasets.imagenet import loading
-from metabridge.data.datasets.imagenet.form import Images
-from metabridge.data.datasets.imagenet.specs import SIDE, SPECS
+from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Images
 from metabridge.data.reading import Reading
 
 _AT_ONCE = 500
-_INSTRUCTIONS = (
-    "`manual_dir` must hold one of the forms that metabridge.data.datasets.imagenet "
-    "lists, with "
-    "classes named by WordNet ids, for example ImageNet's class folders"
-)
 
 
 class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What the two have in common."""
+    """The common part of both."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First."}
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _INSTRUCTIONS
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "`manual_dir` must hold one of the forms that metabridge.data.datasets.imagenet"
+        " lists, with classes named by WordNet ids, as ImageNet's class folders are"
+    )
 
     def _info(self) -> tfds.core.DatasetInfo:
         spec = SPECS[self.name]

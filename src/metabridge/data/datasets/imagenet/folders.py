@@ -2,28 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from metabridge.data import images, picture, split_lists
-from metabridge.data.class_folders import is_visible
+from metabridge.data import class_folders, images, picture
 from metabridge.data.dataset import SPLITS
-from metabridge.data.datasets.imagenet.form import Form, Images, stamps
-from metabridge.data.datasets.imagenet.specs import Spec
-from metabridge.data.reading import Reading
+from metabridge.data.datasets.imagenet.form import Form, Images, Spec, stamps
 from metabridge.untrusted import shown
 
 _OF_ALL = ("train", "images", "ILSVRC/Data/CLS-LOC/train", ".")
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """The class folders in `root`; None if there is not one.
-
-    Raises:
-      ValueError: some classes are there and others are not.
-    """
+    """Find the class folders in `root`; None if there is not one."""
     found = {split: _class_folders(spec, root, split) for split in SPLITS}
     if not any(found.values()):
         # Perhaps a part of ImageNet, of which the message below tells.
@@ -46,17 +36,14 @@ def find(spec: Spec, root: Path) -> Form | None:
 
 
 def find_lists(spec: Spec, root: Path) -> Form | None:
-    """The images named in ``train.csv``, ``val.csv`` and ``test.csv``; None without.
-
-    Raises:
-      ValueError: a list that is not ``file name,class`` a line, names a file that is
-        not there, or is missing beside the others.
-    """
+    """Find the images that ``train.csv``, ``val.csv`` and ``test.csv`` name, if any."""
     folder = root / "images"
-    lists = split_lists.find(root) if folder.is_dir() else {}
+    lists = class_folders.find_lists(root) if folder.is_dir() else {}
     if not lists:
         return None
-    files = {split: split_lists.read(path, [folder]) for split, path in lists.items()}
+    files = {
+        split: class_folders.read_list(path, [folder]) for split, path in lists.items()
+    }
     place = shown(lists["train"].parent / "*.csv")
     return _form("lists", f"the images that {place} list", files, root)
 
@@ -66,7 +53,7 @@ def _class_folders(spec: Spec, root: Path, split: str) -> dict[str, Path]:
     every = [name for names in spec.classes.values() for name in names]
     shared = [root / place for place in _OF_ALL]
     complete = [p for p in shared if all((p / name).is_dir() for name in every)]
-    places = complete or [root / place for place in split_lists.NAMES[split]]
+    places = complete or [root / place for place in class_folders.SPLIT_NAMES[split]]
     folders = {
         name: next((p / name for p in places if (p / name).is_dir()), None)
         for name in spec.classes[split]
@@ -88,7 +75,9 @@ def _image_files(folder: Path, spec: Spec) -> list[Path]:
     files = (
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in read and is_visible(file.name) and file.is_file()
+        if file.suffix.lower() in read
+        and class_folders.is_visible(file.name)
+        and file.is_file()
     )
     return sorted(files)[: spec.per_class]
 
@@ -96,11 +85,6 @@ def _image_files(folder: Path, spec: Spec) -> list[Path]:
 def _form(
     kind: str, text: str, files: dict[str, dict[str, list[Path]]], root: Path
 ) -> Form:
-    def decode(
-        rows: Sequence[Path], out: np.ndarray, skip_corrupt: bool, reading: Reading
-    ) -> np.ndarray:
-        return images.decode(rows, out, skip_corrupt=skip_corrupt, reading=reading)
-
     listed = {
         split: {name: stamps(found, root) for name, found in classes.items()}
         for split, classes in files.items()
@@ -109,5 +93,5 @@ def _form(
     return Form(
         text,
         {"form": kind, "listing": hashlib.sha256(listing).hexdigest()},
-        lambda split: Images(files[split], decode),
+        lambda split: Images(files[split], images.decode),
     )

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import arrays, cache
-from metabridge.data.dataset import SPLITS, Dataset, Split, check_class_name
+from metabridge.data import cache, tfds_source
+from metabridge.data.dataset import (
+    SPLITS,
+    Dataset,
+    Split,
+    check_class_name,
+    check_count,
+    run_labels,
+)
 from metabridge.data.datasets.imagenet import folders, pickles, prepared
-from metabridge.data.datasets.imagenet.form import Form, Images
-from metabridge.data.datasets.imagenet.specs import SIDE, SPECS, Spec
-from metabridge.data.reading import Reading
-from metabridge.untrusted import expanded, quoted, shown
+from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Form, Images, Spec
+from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.untrusted import quoted, shown
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 2  # raise when a change here changes the arrays
@@ -37,9 +43,11 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     skip_corrupt: bool = False,
-    reading: Reading | None = None,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
-    """Loads "mini_imagenet" or "tiered_imagenet": 84x84x3 images.
+    """Load "mini_imagenet" or "tiered_imagenet": 84x84x3 images.
 
     Args:
       name: a key of `SPECS`.
@@ -47,15 +55,17 @@ def load(
       cache_dir: see `metabridge.data.cache.cache_root`. tiered-ImageNet takes 16.5 GB
         there.
       skip_corrupt: leave out, with a warning, images that cannot be read.
-      reading: how images are read; default: as `Reading` has it.
+      background: see `Reading`, like the next two.
+      white_level: value that becomes white.
+      max_pixels: limit of an image.
 
     Raises:
       FileNotFoundError: none of the forms is in `data_dir`; says where it was looked.
       ValueError: a wrong number of classes or images, or an image that cannot be read.
     """
+    how = Reading(background, white_level, max_pixels)
     spec = SPECS[name]
     form = find(spec, data_dir)
-    how = Reading() if reading is None else reading
     return cache.load_or_build(
         f"{name}-readable" if skip_corrupt else name,
         {"version": _VERSION, "form": form.fingerprint, **how.changed()},
@@ -65,14 +75,8 @@ def load(
 
 
 def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
-    """The first of the forms that is in `data_dir`; default as in TFDS.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: one is there, but not all of it.
-    """
-    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = Path(os.path.realpath(expanded(data_dir or default)))
+    """Find the first of the forms that is in `data_dir`; default as in TFDS."""
+    root = Path(os.path.realpath(tfds_source.default_root(data_dir)))
     for finder in _FINDERS:
         form = finder(spec, root)
         if form is not None:
@@ -90,11 +94,7 @@ def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
 
 
 def checked(spec: Spec, form: Form, split: str) -> Images:
-    """The images of a split, if they are what the dataset consists of.
-
-    Raises:
-      ValueError: a wrong number of classes, other classes, or a wrong number of images.
-    """
+    """Open the images of a split, if they are what the dataset consists of."""
     images = form.open(split)
     expected, where = spec.classes[split], f"split {split!r} of {form.text}"
     if len(images.rows) != len(expected):
@@ -160,13 +160,9 @@ def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -
         lengths.append(int(kept[start:stop].sum()))
         start = stop
     for name, length in zip(images.rows, lengths, strict=True):
-        if length < 2:
-            raise ValueError(
-                f"of class {quoted(name)} {length} image(s) can be read; a few-shot "
-                "class needs at least 2, one to learn from and one to be tested on"
-            )
+        check_count(name, length, "what could be read")
     pixels = pixels if kept.all() else _closed_up(pixels, kept)
-    return Split(pixels, arrays.run_labels(lengths), tuple(images.rows))
+    return Split(pixels, run_labels(lengths), tuple(images.rows))
 
 
 def _closed_up(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:

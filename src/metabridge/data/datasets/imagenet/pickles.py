@@ -32,10 +32,8 @@ from typing import Any
 import numpy as np
 
 from metabridge.data import images
-from metabridge.data.datasets.imagenet.form import Decode, Form, Images, stamps
-from metabridge.data.datasets.imagenet.specs import SIDE, Spec
+from metabridge.data.datasets.imagenet.form import SIDE, Form, Images, Spec, stamps
 from metabridge.data.datasets.imagenet.unpickle import load_arrays
-from metabridge.data.reading import Reading
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
@@ -47,11 +45,7 @@ _PHASES = _SHORT | {"train": "train_phase_train"}
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """The pickles of a dataset in `root`; None if a split has none.
-
-    Raises:
-      ValueError: those of some splits are there, but not all.
-    """
+    """Find the pickles of a dataset in `root`; None if a split has none."""
     missing = None
     for names, opened in _KNOWN[spec.name]:
         files = {split: _files(root, names, split) for split in _SHORT}
@@ -71,7 +65,7 @@ def find(spec: Spec, root: Path) -> Form | None:
 
 
 def _short(name: str, split: str) -> str:
-    """What a file is called of a split."""
+    """The word for a split in the name of a file."""
     return (_PHASES if "category_split" in name else _SHORT)[split]
 
 
@@ -88,8 +82,7 @@ def _files(root: Path, names: Sequence[str], split: str) -> list[Path]:
     return found if len(found) == len(names) else []
 
 
-def _cache(split: str, path: Path) -> Images:
-    del split
+def _cache(_: str, path: Path) -> Images:
     content = _dict(path, "image_data", "class_dict")
     rows = content["class_dict"]
     if not isinstance(rows, dict):
@@ -123,14 +116,12 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
             )
         return found
 
-    def decode(
-        rows: Sequence[int], out: np.ndarray, skip_corrupt: bool, reading: Reading
-    ) -> np.ndarray:
+    def decode(rows: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
         sources = [
             images.Encoded(f"{row} of {shown(path)}", _bytes(files()[row]))
             for row in rows
         ]
-        return images.decode(sources, out, skip_corrupt=skip_corrupt, reading=reading)
+        return images.decode(sources, out, *options)
 
     rows, count = _labelled(split, labels)
     return Images(rows, decode)
@@ -283,12 +274,9 @@ def _by_label(
 
 
 def _images(rows: dict[str, list[int]], pixels: Callable[[], np.ndarray]) -> Images:
-    def copy(
-        chosen: Sequence[int], out: np.ndarray, skip_corrupt: bool, reading: Reading
-    ) -> np.ndarray:
-        del skip_corrupt, reading
+    def copy(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
+        del options  # of reading files
         out[:] = pixels()[list(chosen)]
         return np.ones(len(chosen), bool)
 
-    decode: Decode = copy
-    return Images(rows, decode)
+    return Images(rows, copy)

@@ -3,48 +3,32 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metabridge.data import images, tfds_source
-from metabridge.data.datasets.imagenet.form import Form, Images
-from metabridge.data.datasets.imagenet.specs import Spec
-from metabridge.data.reading import Reading
+from metabridge.data.datasets.imagenet.form import Form, Images, Spec
 from metabridge.untrusted import shown
 
 _AT_ONCE = 2000
-_IMAGENET = "imagenet2012"
 
 
 def find(spec: Spec, root: Path) -> Form | None:
-    """What `metabridge.data.datasets.imagenet.builders` has prepared; None without it.
-
-    Raises:
-      FileNotFoundError: it is not complete, or not in the array_record format.
-    """
-    if not _is_prepared(root / spec.name):
-        return None
-    return _form(spec, tfds_source.find(spec.name, root), None)
+    """Find what `metabridge.data.datasets.imagenet.builders` has prepared, if any."""
+    return _form(spec, spec.name, root, None)
 
 
 def find_imagenet(spec: Spec, root: Path) -> Form | None:
-    """TFDS's ``imagenet2012``; None without it.
-
-    Raises:
-      FileNotFoundError: it is not complete, or not in the array_record format.
-    """
-    if not _is_prepared(root / _IMAGENET):
-        return None
-    return _form(spec, tfds_source.find(_IMAGENET, root), "train")
+    """Find TFDS's ``imagenet2012``, if it is there."""
+    return _form(spec, "imagenet2012", root, "train")
 
 
-def _is_prepared(folder: Path) -> bool:
-    """Whether TFDS wrote to a folder, and not someone else with other forms."""
-    return any(folder.glob("*/dataset_info.json"))
-
-
-def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
+def _form(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
     """The form of a prepared dataset, all stored in one split or each in its own."""
+    if not any((root / name).glob("*/dataset_info.json")):  # a folder of other forms
+        return None
+    source = tfds_source.find(name, root)
 
     @functools.cache
     def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
@@ -55,26 +39,17 @@ def _form(spec: Spec, source: tfds_source.Source, stored: str | None) -> Form:
     def open_split(split: str) -> Images:
         records, rows = listed(stored or split)
 
-        def decode(
-            chosen: Sequence[int],
-            out: np.ndarray,
-            skip_corrupt: bool,
-            reading: Reading,
-        ) -> np.ndarray:
+        def decode(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
             written = np.zeros(len(chosen), bool)
             for start in range(0, len(chosen), _AT_ONCE):
-                part = chosen[start : start + _AT_ONCE]
-                stop = start + len(part)
+                part = slice(start, start + _AT_ONCE)
                 files = [
                     images.Encoded(f"{row} of {shown(source.folder)}", record["image"])
-                    for row, record in zip(part, records[part], strict=True)
+                    for row, record in zip(
+                        chosen[part], records[chosen[part]], strict=True
+                    )
                 ]
-                written[start:stop] = images.decode(
-                    files,
-                    out[start:stop],
-                    skip_corrupt=skip_corrupt,
-                    reading=reading,
-                )
+                written[part] = images.decode(files, out[part], *options)
             return written
 
         wanted = {

@@ -1,4 +1,4 @@
-"""Images of users: every form gives what a folder of them would."""
+"""Images of users, in every form as a folder of them; labels there and back."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.apply.images import checked
+from metabridge.apply.inputs import check_images, encode_labels
 from metabridge.data import images
 from metabridge.data.reading import Reading
 
@@ -17,7 +17,7 @@ GREY = COLOUR[..., 0]
 
 
 def read(given, shape=(12, 10, 3)) -> np.ndarray:
-    source = checked(given, shape)
+    source = check_images(given, shape)
     return np.concatenate([source.read(0, 2), source.read(2, len(source))])
 
 
@@ -79,7 +79,7 @@ def test_files_arrays_and_sizes_agree(tmp_path: Path) -> None:
 )
 def test_what_is_refused_at_once(given, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        checked(given, (8, 8, 3))
+        check_images(given, (8, 8, 3))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_floats_out_of_their_range(value: float, message: str) -> None:
     floats[1, 2, 3] = value
     for form in (floats, list(floats)):
         with pytest.raises(ValueError, match=message):
-            checked(form, (8, 8, 1)).read(0, 3)
+            check_images(form, (8, 8, 1)).read(0, 3)
 
 
 def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
     forms = (tmp_path / "text.png", tmp_path / "nowhere.png", b"no image")
     for form, name in zip(forms, ("text.png", "nowhere.png", "0 of `im"), strict=True):
         with pytest.raises(ValueError, match=name) as caught:
-            checked([form], (8, 8, 1)).read(0, 1)
+            check_images([form], (8, 8, 1)).read(0, 1)
         assert str(caught.value).endswith("; repair or remove it")
 
 
@@ -138,7 +138,7 @@ def test_paths_bytes_pillow_images_and_arrays_agree(
             images.decode([path], expected, reading=reading)
             assert np.ptp(expected) > 20
             for form in forms:
-                found = checked([form], shape, reading).read(0, 1)
+                found = check_images([form], shape, reading).read(0, 1)
                 np.testing.assert_array_equal(found, expected, err_msg=str(type(form)))
 
 
@@ -152,11 +152,57 @@ def test_one_pillow_image_may_stand_twice_in_a_list(tmp_path: Path) -> None:
     """It is read from its file when its pixels are asked for, in which thread ever."""
     Image.fromarray(COLOUR[0]).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        found = checked([image] * 16, (12, 10, 3)).read(0, 16)
+        found = check_images([image] * 16, (12, 10, 3)).read(0, 16)
     assert np.array_equal(found, np.stack([COLOUR[0]] * 16))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
     with (
         Image.open(tmp_path / "b.png") as image,
         pytest.raises(ValueError, match="cannot read image 0 of `images`"),
     ):
-        checked([image], (12, 10, 3)).read(0, 1)
+        check_images([image], (12, 10, 3)).read(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["dog", "cat", "dog"], ["cat", "dog"]),
+        ([3, 1, 3, -2], [-2, 1, 3]),
+        ([True, False], [False, True]),
+        ([("a", 1), ("b", 2), ("a", 1)], [("a", 1), ("b", 2)]),
+        (["x", 1, "x"], ["x", 1]),  # no order: as they come
+        ([1.0, 2.0], [1.0, 2.0]),
+    ],
+)
+def test_there_and_back(labels: list, classes: list) -> None:
+    found, codes = encode_labels(labels, len(labels))
+    assert list(found) == classes
+    assert codes.dtype == np.int32
+    assert list(found[codes]) == labels
+
+
+def test_arrays_keep_their_type() -> None:
+    for labels in (np.asarray(["b", "a"]), np.asarray([4, 2], np.uint8)):
+        classes, codes = encode_labels(labels, 2)
+        assert classes.dtype == labels.dtype
+        assert np.array_equal(classes, np.unique(labels))
+        assert codes.tolist() == [1, 0]
+    objects = np.asarray(["b", "a"], object)
+    assert encode_labels(objects, 2)[0].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "requires y to be passed"),
+        (["a", "b", "c"], "2 images, but 3 labels"),
+        (["a", "a"], "the one class 'a'"),
+        (["a", None], "None"),
+        ([1.0, float("nan")], "NaN"),
+        ([0.5, 1.0], "Unknown label type: continuous"),
+        ([["a"], ["b"]], "not hashable"),
+        (np.zeros((2, 1), int), r"not \[2, 1\]"),
+    ],
+)
+def test_labels_that_make_no_classes(labels, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_labels(labels, 2)

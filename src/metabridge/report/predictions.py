@@ -1,6 +1,7 @@
-"""What a run's best checkpoint says of test tasks, and its features of test classes."""
+"""Predictions of runs on the same test tasks, and their features of test classes."""
 
-import dataclasses
+import os
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,15 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge import build
-from metabridge.config import Config, EvaluationConfig
+from metabridge.apply.body import with_chosen_weight
+from metabridge.config import ResolvedConfig, with_data_dir
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
 from metabridge.learners import Learner, variables_of
-from metabridge.report.runs import Run
+from metabridge.report.runs import Run, task_of
 from metabridge.runs import inputs
 from metabridge.training.scoring import LoadedRun, restore
 from metabridge.types import Examples, TaskShape, Variables
+from metabridge.untrusted import shown
 
 SHOWN_CLASSES, SHOWN_IMAGES = 8, 24
 """Of the picture of the features."""
@@ -32,16 +35,77 @@ class Drawn(NamedTuple):
     query: Int[np.ndarray, "T ways queries"]
 
 
-class Inspection(NamedTuple):
-    """What a run says."""
+class Predictions(NamedTuple):
+    """Predictions and features of one run."""
 
     confidence: Float[np.ndarray, "T ways queries ways"]
     """Probability of each class of a task, for each of its queries."""
     features: Float[np.ndarray, "N D"] | None
-    """Of the images `embedded_rows` names; None if the body has none to show."""
+    """Of the images of `embedded_rows`; None if the body has none to show."""
 
 
-def draw(config: Config, split: Split, num_tasks: int) -> Drawn:
+class Group(NamedTuple):
+    """Runs with the same data and the same test tasks."""
+
+    title: str
+    dataset: Dataset
+    drawn: Drawn
+    members: dict[int, Predictions]
+    """By the run's place in the report."""
+
+
+def predict_groups(
+    runs: Sequence[Run],
+    num_tasks: int,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[list[Group], list[str]]:
+    """Predict the same test tasks with the checkpoints of all runs that know them.
+
+    Returns:
+      Groups in the order of their first runs; and notes on parts of the page that are
+      missing because data or a checkpoint is not there any more.
+    """
+    sharing: dict[tuple, list[tuple[int, ResolvedConfig]]] = {}
+    for number, run in enumerate(runs):
+        config = with_data_dir(run.config, data_dir)
+        sharing.setdefault(_images_of_tasks(config), []).append((number, config))
+    groups: list[Group] = []
+    notes: list[str] = []
+    for members in sharing.values():
+        first, config = members[0]
+        title, found = task_of(runs[first]), {}
+        try:
+            dataset = inputs.load_data(config)
+            inputs.check_shapes(config, dataset)
+        except (ValueError, OSError, ImportError) as error:
+            notes.append(f"No example tasks of {title}: {shown(error)}")
+            continue
+        drawn = draw(config, dataset.test, num_tasks)
+        for number, config in members:
+            run = runs[number]
+            tell(f"{run.name}: {num_tasks} test tasks")
+            try:
+                found[number] = predict(run, config, dataset, drawn)
+            except (ValueError, OSError) as error:
+                notes.append(f"No example tasks of the run {run.name}: {shown(error)}")
+        if found:
+            groups.append(Group(title, dataset, drawn, found))
+    return groups, notes
+
+
+def _images_of_tasks(config: ResolvedConfig) -> tuple:
+    """The options that decide the images of test tasks."""
+    data, shape = config.data, config.evaluation
+    return (
+        data.dataset, data.data_dir, data.image_size, data.skip_corrupt,
+        data.background, data.white_level, data.max_pixels,
+        shape.ways, shape.shots, shape.queries, shape.evaluation_seed,
+    )  # fmt: skip
+
+
+def draw(config: ResolvedConfig, split: Split, num_tasks: int) -> Drawn:
     """Tasks of the shape and the seed that a run is tested with."""
     shape, key = inputs.test_shape(config), inputs.make_keys(config).test
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
@@ -54,44 +118,32 @@ def draw(config: Config, split: Split, num_tasks: int) -> Drawn:
 
 
 def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "N"]]:
-    """Classes spread over the split, and rows of their first images."""
+    """Classes spread over the split, ascending, and rows of their first images."""
     count = min(SHOWN_CLASSES, split.num_classes)
     classes = np.linspace(0, split.num_classes - 1, count).round().astype(np.int64)
     rows = [np.flatnonzero(split.labels == c)[:SHOWN_IMAGES] for c in classes]
     return classes, np.concatenate(rows)
 
 
-def inspect(run: Run, config: Config, dataset: Dataset, drawn: Drawn) -> Inspection:
-    """Puts tasks before the best checkpoint of a run.
+def predict(
+    run: Run, config: ResolvedConfig, dataset: Dataset, drawn: Drawn
+) -> Predictions:
+    """Predict tasks of a dataset with the best checkpoint of a run.
 
-    Args:
-      run: whose checkpoint it is.
-      config: of the run, its data where they are now.
-      dataset: its data.
-      drawn: tasks of its test split.
+    Its `config` names the place where the data are now.
 
     Raises:
       RunError: there is no checkpoint, or it is damaged.
     """
-    config = dataclasses.replace(config, evaluation=_chosen(config.evaluation, run))
+    config = with_chosen_weight(config, run.result)
     learner = build.learner(config, dataset)
     loaded = LoadedRun(run.folder, config, dataset, learner)
     variables = variables_of(restore(loaded).state)
     shape = inputs.test_shape(config)
-    return Inspection(
+    return Predictions(
         _confidences(learner, variables, dataset, shape, drawn),
         _features(learner, variables, dataset),
     )
-
-
-def _chosen(evaluation: EvaluationConfig, run: Run) -> EvaluationConfig:
-    """With the head's weight that the run chose on its validation tasks."""
-    weights = {
-        name: weight
-        for name in ("C", "penalty")
-        if evaluation.tune_head and (weight := run.result[name]) is not None
-    }
-    return dataclasses.replace(evaluation, **weights)
 
 
 def _confidences(
@@ -101,7 +153,6 @@ def _confidences(
     shape: TaskShape,
     drawn: Drawn,
 ) -> Float[np.ndarray, "T ways queries ways"]:
-    images = dataset.test.images
     labels = episodes.labels(shape.ways, shape.shots)
 
     @jax.jit
@@ -115,17 +166,14 @@ def _confidences(
         scores = learner.logits(adapted, _normalised(query, dataset))
         return jax.nn.softmax(scores.astype(jnp.float32))
 
+    def images(rows: Int[np.ndarray, "ways n"]) -> UInt8[Array, "N H W c"]:
+        return jnp.asarray(np.asarray(dataset.test.images[rows.reshape(-1)]))
+
     found = [
-        np.asarray(
-            confidence(
-                variables,
-                jnp.asarray(np.asarray(images[support.reshape(-1)])),
-                jnp.asarray(np.asarray(images[query.reshape(-1)])),
-            )
-        ).reshape(shape.ways, shape.queries, shape.ways)
+        confidence(variables, images(support), images(query))
         for support, query in zip(drawn.support, drawn.query, strict=True)
     ]
-    return np.stack(found)
+    return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)
 
 
 def _features(
@@ -144,9 +192,7 @@ def _features(
         return embed(variables, _normalised(images, dataset)).astype(jnp.float32)
 
     rows = np.asarray(dataset.test.images[embedded_rows(dataset.test)[1]])
-    return np.asarray(
-        in_batches(lambda batch: features(variables, batch), rows, _BATCH)
-    )
+    return np.asarray(in_batches(lambda part: features(variables, part), rows, _BATCH))
 
 
 def _normalised(

@@ -1,36 +1,21 @@
-"""`metabridge theory`: found by its entry point, run, and refused."""
+"""`metabridge theory`: run on a dataset and on a folder, and refused."""
 
-import configparser
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge import cli, commands
+from metabridge import cli
 
-ROOT = Path(__file__).parents[1]
 FAST = (
     "theory", "glyphs", "--ways=3", "--shots=2", "--queries=2", "--tasks=4",
     "--test-tasks=6",
 )  # fmt: skip
 
 
-@pytest.fixture
-def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry points of setup.cfg as an installed package has them."""
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    points = setup["options.entry_points"][commands.GROUP].strip()
-    info = tmp_path / "announced-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\n")
-    (info / "entry_points.txt").write_text(f"[{commands.GROUP}]\n{points}\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-
-@pytest.mark.usefixtures("announced")
 def test_theory_of_a_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,7 +31,6 @@ def test_theory_of_a_dataset(
         assert sentence in printed
 
 
-@pytest.mark.usefixtures("announced")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -86,7 +70,6 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("announced")
 def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every message leads to an option that the command has."""
     command = [
@@ -105,10 +88,10 @@ def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "training tasks, unseen tasks       3, 5" in capsys.readouterr().out
 
 
-def test_without_the_package_that_provides_it(
+def test_without_a_package_that_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands.metadata, "entry_points", lambda **_: ())
+    monkeypatch.setitem(sys.modules, "theory", None)
     with pytest.raises(SystemExit) as stop:
         cli.main(FAST)
     assert stop.value.code == 2

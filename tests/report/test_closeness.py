@@ -1,15 +1,17 @@
-"""The explorer in a browser: sliders, task, numbers, accessibility."""
+"""The closeness page: its result checked, its sliders and numbers in a browser."""
 
+import copy
 import itertools
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metabridge.report import closeness_report
+from metabridge.report.closeness import read_explorer
 from tests.report import fake
-
-pytestmark = pytest.mark.extended
 
 
 @pytest.fixture
@@ -18,6 +20,7 @@ def page_file(tmp_path: Path) -> Path:
     return closeness_report(result, tmp_path / "theory.html")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_loads_from_disk_and_is_accessible(
@@ -27,6 +30,7 @@ def test_loads_from_disk_and_is_accessible(
     shown.assert_sound()
 
 
+@pytest.mark.extended
 def test_every_setting_shows_its_numbers(show: Any, page_file: Path) -> None:
     shown = show(page_file)
     page, given = shown.page, fake.explorer()
@@ -59,6 +63,7 @@ def test_every_setting_shows_its_numbers(show: Any, page_file: Path) -> None:
     assert not shown.troubles
 
 
+@pytest.mark.extended
 def test_sliders_move_by_the_keyboard(show: Any, page_file: Path) -> None:
     page = show(page_file).page
     slider = page.locator("#depth-slider")
@@ -82,7 +87,58 @@ def test_bad_input(tmp_path: Path) -> None:
 def test_a_page_that_would_be_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metabridge.report.document.MAX_BYTES", 1000)
+    monkeypatch.setattr("metabridge.report.markup.MAX_BYTES", 1000)
     result = fake.write_explorer(tmp_path / "results.json")
     with pytest.raises(ValueError, match="compare fewer depths or times"):
         closeness_report(result, tmp_path / "a.html")
+
+
+def test_a_result(tmp_path: Path) -> None:
+    path = fake.write_explorer(tmp_path / "results.json", more="ignored")
+    training_tasks, values = read_explorer(path)
+    assert training_tasks == 8
+    assert values["depths"] == [1, 16]
+    assert (len(values["tasks"]), len(values["cells"])) == (2, 16)
+    assert "more" not in values
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda e: e.pop("depths"), "'depths'"),
+        (lambda e: e["depths"].clear(), "a list of numbers is missing"),
+        (lambda e: e["depths"].__setitem__(0, 0), "a depth is not positive"),
+        (lambda e: e["times"].__setitem__(0, "<b>"), "'<b>' is not a finite number"),
+        (lambda e: e["times"].__setitem__(0, 10**400), "no result of"),
+        (lambda e: e["cells"].pop(), "lacks some combinations"),
+        (lambda e: e["cells"].__setitem__(0, e["cells"][1]), "lacks some"),
+        (lambda e: e["cells"][0].update(depth=2), "no such depth: 2"),
+        (lambda e: e["cells"][0].update(gap=None), "None is not a finite number"),
+        (lambda e: e["cells"][0]["mtl"].pop(), "has 2 numbers, but should have 3"),
+        (lambda e: e.update(tasks=3), "no result of"),
+        (lambda e: e.update(cells=[1]), "no result of"),
+    ],
+)
+def test_what_is_none(change: Change, says: str, tmp_path: Path) -> None:
+    values = copy.deepcopy(fake.explorer())
+    change(values)
+    path = fake.write_explorer(tmp_path / "results.json")
+    path.write_text(json.dumps({"explorer": values}))
+    with pytest.raises(ValueError, match=says):
+        read_explorer(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"explorer": 1}'])
+def test_an_older_result(content: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ValueError, match="make it anew with `make ntk-compare`"):
+        read_explorer(tmp_path / "results.json")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        read_explorer(tmp_path / "results.json")

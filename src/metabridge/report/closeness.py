@@ -1,26 +1,73 @@
-"""The part of ``results.json`` of ``make ntk-compare`` that the page draws, checked."""
+"""`metabridge report --theory RESULT`: the closeness of MTL and GBML, to explore."""
 
 import math
 import os
-from typing import Any, NamedTuple
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from metabridge.files import write_text
+from metabridge.output import check_output
+from metabridge.report import markup
+from metabridge.report.markup import Markup, element, join, task_buttons
 from metabridge.untrusted import expanded, quoted, read_json, shown
 
 
-class Explorer(NamedTuple):
-    """Curves of MTL and GBML by depth, time of the inner loop, shots and task."""
+def closeness_report(
+    result: str | os.PathLike[str],
+    output: str | os.PathLike[str] = Path("report.html"),
+) -> Path:
+    """Write the explorer of a ``results.json`` of ``make ntk-compare``.
 
-    depths: list[float]
-    times: list[float]
-    shots: list[float]
-    num_tasks: int
-    training_tasks: int
-    values: dict[str, Any]
-    """What the script reads; nothing but numbers."""
+    Returns:
+      The page.
+
+    Raises:
+      ValueError: no such result, or a page that cannot be written.
+    """
+    path = check_output(output)
+    training_tasks, values = read_explorer(result)
+    controls = join(
+        _slider("depth-slider", "Depth <var>L</var>", values["depths"]),
+        _slider("time-slider", "Inner loop <var>λτ</var>", values["times"]),
+        _slider("shots-slider", "Shots", values["shots"]),
+    )
+    body = string.Template(markup.asset("closeness.html")).substitute(
+        training_tasks=training_tasks,
+        controls=controls,
+        tasks=join(*task_buttons(len(values["tasks"]))),
+    )
+    text = markup.page(
+        "Metabridge: closeness of MTL and meta-learning",
+        Markup(body),
+        values,
+        ["chart.js", "closeness.js"],
+    )
+    if len(text.encode()) > markup.MAX_BYTES:
+        raise ValueError(
+            f"the page would have {len(text.encode()):,} bytes; the limit is "
+            f"{markup.MAX_BYTES:,}: compare fewer depths or times"
+        )
+    write_text(path, text)
+    return path
 
 
-def read(path: str | os.PathLike[str]) -> Explorer:
-    """Reads a result.
+def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
+    last = len(values) - 1
+    return element(
+        "div",
+        element("label", Markup(title), for_=name),
+        element("output", for_=name, id=f"{name}-value"),
+        element(
+            "input", type="range", id=name, min=0, max=last, step=1, value=last // 2
+        ),
+        class_="slider",
+    )
+
+
+def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
+    """Read the number of training tasks, and the numbers that the script draws.
 
     Raises:
       ValueError: no file, or not what ``make ntk-compare`` writes.
@@ -46,7 +93,7 @@ def read(path: str | os.PathLike[str]) -> Explorer:
         ) from error
 
 
-def _checked(found: dict[str, Any]) -> Explorer:
+def _checked(found: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     axes = {name: _numbers(found[name]) for name in ("depths", "times", "shots")}
     if min(axes["depths"]) <= 0:
         raise ValueError("a depth is not positive")
@@ -68,10 +115,7 @@ def _checked(found: dict[str, Any]) -> Explorer:
     if not cells or len(cells) != math.prod(sizes.values()) or len(places) < len(cells):
         raise ValueError("it lacks some combinations of depth, time, shots and task")
     values = {**axes, "angles": angles, "tasks": tasks, "cells": cells}
-    trained = int(_number(found["training_tasks"]))
-    return Explorer(
-        axes["depths"], axes["times"], axes["shots"], len(tasks), trained, values
-    )  # fmt: skip
+    return int(_number(found["training_tasks"])), values
 
 
 def _cell(cell: Any, sizes: dict[str, int], points: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table of results: its numbers are those of the files."""
+"""Tables of runs: results as in their files, options side by side."""
 
 import re
 from dataclasses import replace
@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from metabridge.config import Config
-from metabridge.report.results_table import accuracy, finding, interval, results_table
 from metabridge.report.runs import Run, read
+from metabridge.report.tables import (
+    compare_options,
+    configurations,
+    finding,
+    results_table,
+)
 from tests.report import fake
 
 
@@ -61,6 +66,31 @@ def test_the_best_in_words(found: list[Run]) -> None:
     assert "No other interval overlaps" in alone
 
 
-def test_interval(found: list[Run]) -> None:
-    assert interval(found[0]) == pytest.approx((0.7 - 0.0123, 0.7 + 0.0123))
-    assert accuracy(found[0]) == "70.00 ± 1.23"
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Run]:
+    one, two = read([fake.finished(tmp_path / name) for name in ("one", "two")])
+    model = replace(two.config.model, width=7)
+    made = two.made | {"commit": "<i>" * 200}
+    config = replace(two.config, model=model)
+    return [one, two._replace(config=config, made=made)]
+
+
+def test_differences_are_found(pair: list[Run]) -> None:
+    different = {
+        name: values for name, values, differs in compare_options(pair) if differs
+    }
+    assert different.keys() == {"model.width", "made by.commit"}
+    assert different["model.width"][1] == "7"
+    assert different["made by.commit"][0] == "–"
+    sections = [name.rpartition(".")[0] for name, *_ in compare_options(pair)]
+    assert sections[0] == ""
+    assert sections == sorted(sections, key=list(dict.fromkeys(sections)).index)
+
+
+def test_the_table(pair: list[Run]) -> None:
+    table = configurations(pair)
+    assert table.count('<tr class="differs">') == 2
+    assert f"Only the 2 of {len(compare_options(pair))} options that differ" in table
+    assert "<i>" not in table
+    assert len(table) < 30_000
+    assert "Only the" not in configurations(pair[:1])

@@ -1,12 +1,13 @@
-"""Images as users have them, read as the images that a body was trained on.
+"""Images and labels as users have them, checked and converted.
 
-They become what a folder of images becomes: uint8, of the body's size and channels.
+Images become what a folder of images becomes: uint8, of the body's size and channels.
 """
 
 import contextlib
 import dataclasses
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,10 @@ class Images:
         return picture.scaled(pixels.astype(np.float64), 1.0)
 
 
-def checked(
+def check_images(
     images: Any, shape: tuple[int, int, int], reading: Reading | None = None
 ) -> Images:
-    """Images of a user, looked at as far as it costs nothing.
+    """Check images of a user as far as it costs nothing.
 
     Args:
       images: ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1], c
@@ -84,8 +85,7 @@ def checked(
         any sizes, of paths, of image files as bytes, or of Pillow images.
       shape: ``(H, W, c)`` of the body. Other sizes are resized to it (Lanczos), grey
         images repeated for three channels, and colours made grey (ITU-R 601) for one.
-      reading: how files, transparency and 16 bits are read; default: as `Reading` has
-        it.
+      reading: how files, transparency and 16 bits are read; by default `Reading()`.
 
     Raises:
       ValueError: anything else; what was expected and what was given.
@@ -174,3 +174,67 @@ def _check_image(shape: tuple[int, ...], dtype: np.dtype) -> None:
             f"an image must have 1 to 4 channels, in its last axis, but it is "
             f"{list(shape)}: transpose [c, H, W]"
         )
+
+
+def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Encode labels as classes and their indices.
+
+    Args:
+      labels: anything hashable, a list or ``[N]``; at least two classes.
+      count: of the images, and so of the labels.
+
+    Returns:
+      The classes ``[ways]``, ascending, or by their first labels if they have no order;
+      and int32 ``codes [N]``, so that ``classes[codes]`` are the labels.
+
+    Raises:
+      ValueError: another number of labels, a missing one, one class, or real numbers.
+    """
+    if labels is None:
+        raise ValueError("fitting requires y to be passed, but the target y is None")
+    given = list(labels) if isinstance(labels, list | tuple) else np.asarray(labels)
+    if isinstance(given, np.ndarray) and given.ndim != 1:
+        raise ValueError(f"`labels` must be one an image, not {list(given.shape)}")
+    if len(given) != count:
+        raise ValueError(f"there are {count} images, but {len(given)} labels")
+    values = list(given)
+    for value in values:
+        _check_label(value)
+    classes: list[Any] = list(dict.fromkeys(values))
+    if len(classes) < 2:
+        raise ValueError(
+            f"all labels are the one class {classes[0]!r}: a classifier takes two at "
+            "least"
+        )
+    with contextlib.suppress(TypeError):  # of several types, or without an order
+        classes = sorted(classes)
+    place = {value: code for code, value in enumerate(classes)}
+    codes = np.asarray([place[value] for value in values], np.int32)
+    return _as_array(classes, given), codes
+
+
+def _check_label(value: Any) -> None:
+    if not isinstance(value, Hashable):
+        raise ValueError(f"a label is {value!r}, which is not hashable")
+    if value is None:
+        raise ValueError("a label is None: leave its image out")
+    if isinstance(value, float | np.floating):
+        if not math.isfinite(value):
+            raise ValueError("a label is NaN or infinity (inf): leave its image out")
+        if not float(value).is_integer():
+            raise ValueError(
+                f"Unknown label type: continuous. A label is {value!r}, but classes "
+                "are not real numbers"
+            )
+
+
+def _as_array(classes: list[Any], given: Any) -> np.ndarray:
+    """In the type of the labels given; of objects where NumPy has none."""
+    if isinstance(given, np.ndarray):
+        return np.asarray(classes, given.dtype)
+    for kind in (str, bool, int):
+        if all(type(value) is kind for value in classes):
+            return np.asarray(classes)
+    objects = np.empty(len(classes), object)
+    objects[:] = classes
+    return objects

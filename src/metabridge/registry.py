@@ -1,0 +1,308 @@
+"""Learners, heads, bodies and datasets by name, built-in ones and a user's own alike.
+
+Nothing here imports JAX, so that the command line can list them at once: a built-in
+names its factory as "package.module:function", which is imported when it is first used.
+"""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metabridge.untrusted import quoted
+
+
+class Entry(NamedTuple):
+    """One learner, head, body or dataset."""
+
+    name: str
+    factory: Callable[..., Any] | str
+    """Makes it, or "package.module:function" that does."""
+    traits: Any
+    """Properties that the core asks for: the options class of a learner, else one of
+    `HeadTraits`, `BodyTraits`, `DatasetTraits`."""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it belongs to this library."""
+        factory = self.factory
+        module = factory if isinstance(factory, str) else factory.__module__
+        return module.startswith("metabridge.")
+
+    def load(self) -> Callable[..., Any]:
+        """The factory, imported if need be."""
+        if not isinstance(self.factory, str):
+            return self.factory
+        module, _, function = self.factory.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+    def make(self, *arguments: Any, **options: Any) -> Any:
+        """Call the factory with those of the options that its signature names."""
+        factory = self.load()
+        names = parameters_of(factory)
+        return factory(*arguments, **{k: v for k, v in options.items() if k in names})
+
+
+class Registry(Mapping[str, Entry]):
+    """Entries by name, in the order of their registration.
+
+    Args:
+      kind: "learner", "head", "body" or "dataset", for messages.
+      package: the package of the built-in ones. A module there that calls `function`
+        at its top level registers itself.
+      function: name of the public function that adds to this registry.
+    """
+
+    def __init__(self, kind: str, package: str, function: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._function = function
+        self._entries: dict[str, Entry] = {}
+        self._filled = False
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._all()))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def find(self, name: str) -> Entry:
+        """The entry of a name; one that ends in ":" stands for all it begins.
+
+        Raises:
+          TypeError: the name is no string.
+          ValueError: an unknown name; the message lists the known ones.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"`name` must be a string, not {quoted(name)}")
+        entries = self._all()
+        if name in entries:
+            return entries[name]
+        for prefix, entry in entries.items():
+            if prefix.endswith(":") and name.startswith(prefix):
+                return entry
+        raise ValueError(
+            f"unknown {self.kind} {quoted(name)}; known are {', '.join(entries)}, and "
+            f"your own once `metabridge.{self._function}` has been called (for the "
+            "shell commands in a module that --plugin names)"
+        )
+
+    def add(self, name: str, factory: Callable[..., Any] | str, traits: Any) -> None:
+        """Add an entry; a user's own takes the place of an earlier one of the name.
+
+        Raises:
+          ValueError: no identifier, or the name of a built-in one.
+        """
+        if not name.removesuffix(":").isidentifier():
+            raise ValueError(f"`name` is {quoted(name)}, but must be an identifier")
+        before = self._all().get(name)
+        if before is not None and before.builtin:
+            raise ValueError(
+                f"`name` is {name!r}, a built-in {self.kind}: take another"
+            )
+        self._entries[name] = Entry(name, factory, traits)
+
+    def remove(self, name: str) -> None:
+        """Remove a user's own entry, if there is one of the name."""
+        self._entries.pop(name, None)
+
+    def _all(self) -> dict[str, Entry]:
+        if not self._filled:
+            self._filled = True  # first, as what is imported asks for entries
+            try:
+                importlib.import_module("metabridge.builtins")
+                for module in self._registering_modules():
+                    importlib.import_module(module)
+            except BaseException:
+                self._filled = False
+                raise
+        return self._entries
+
+    def _registering_modules(self) -> Iterator[str]:
+        """Modules of the package that register something as they are imported."""
+        spec = importlib.util.find_spec(self._package)
+        places = (spec and spec.submodule_search_locations) or ()
+        call = re.compile(rf"^(metabridge\.|registry\.)?{self._function}\(", re.M)
+        for module in pkgutil.iter_modules(places):
+            path = Path(module.module_finder.path) / module.name  # pyright: ignore
+            path = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
+            if path.is_file() and call.search(path.read_text(encoding="utf-8")):
+                yield f"{self._package}.{module.name}"
+
+
+LEARNERS = Registry("learner", "metabridge.learners", "register")
+HEADS = Registry("head", "metabridge.heads", "register_head")
+BODIES = Registry("body", "metabridge.models", "register_body")
+DATASETS = Registry("dataset", "metabridge.data.datasets", "register_dataset")
+
+
+class HeadTraits(NamedTuple):
+    """Properties of a head."""
+
+    weight: str | None = None
+    """The option that `tune_head` chooses: "C" or "penalty"."""
+
+
+class BodyTraits(NamedTuple):
+    """Properties of a body."""
+
+    defaults: Mapping[str, Any]
+    """`width`, `learning_rate` and `augmentation` where the user leaves them open."""
+    min_side: int = 1
+    """Pixels that the height and width of an image need at least."""
+
+
+class DatasetTraits(NamedTuple):
+    """Properties of a dataset."""
+
+    summary: str
+    """One line."""
+    needs_data_dir: bool
+    """Whether it is read from data that the user has."""
+    recipe: Mapping[str, Any]
+    """Options of training where the user leaves them open."""
+
+
+# Tasks wider than the 5 ways of the tests learn faster; small bodies, which underfit,
+# do better with larger steps and without colour jitter; measured in docs/results.md.
+DRAWINGS: Mapping[str, Any] = {
+    "train_ways": 50,
+    "train_shots": 4,
+    "train_queries": 0,
+    "tasks_per_step": 1,
+    "augmentation": "drawing",
+    "rotations": True,
+    "images": 200_000,
+}
+"""Recipe of datasets of drawings."""
+NATURAL: Mapping[str, Any] = {
+    "train_ways": 20,
+    "train_shots": 5,
+    "train_queries": 0,
+    "tasks_per_step": 1,
+    "rotations": False,
+    "images": 1_000_000,
+}
+"""Recipe of datasets of photographs."""
+
+
+def register_head(
+    name: str, factory: Callable[..., Any] | str, *, weight: str | None = None
+) -> None:
+    """Register a test-time head under a name, until the process ends.
+
+    Args:
+      name: of the head, in configurations and on the command line.
+      factory: returns a `metabridge.heads.Head`; of `EvaluationConfig`'s fields it is
+        given those that its signature names, such as `C` or `penalty`.
+      weight: the one of these that `tune_head` chooses by validation, if any.
+
+    Raises:
+      ValueError: no identifier, or the name of a built-in head.
+    """
+    if name in ("learner", "own", "finetune"):  # adaptations that are no head
+        raise ValueError(f"`name` is {name!r}, which is built in: take another")
+    HEADS.add(name, factory, HeadTraits(weight))
+
+
+def register_body(
+    name: str,
+    factory: Callable[..., Any] | str,
+    *,
+    width: int = 64,
+    learning_rate: float = 1e-3,
+    augmentation: str = "crop_flip",
+    min_side: int = 1,
+) -> None:
+    """Register a body under a name, until the process ends.
+
+    Args:
+      name: of the body, in configurations and on the command line.
+      factory: returns a Flax module ``[N, *X] -> [N, D]`` called with `train`. It is
+        given what its signature names of `ModelConfig`'s fields, `image_size` (height
+        of the images in pixels) and `dtype` (of the computation; a body that does not
+        name it computes in float32 only).
+      width: default of `ModelConfig.width`.
+      learning_rate: default of `TrainConfig.learning_rate`.
+      augmentation: default of `DataConfig.augmentation` for photographs.
+      min_side: pixels that the height and width of an image need at least.
+
+    Raises:
+      ValueError: no identifier, or the name of a built-in body.
+    """
+    defaults = {
+        "width": width,
+        "learning_rate": learning_rate,
+        "augmentation": augmentation,
+    }
+    BODIES.add(name, factory, BodyTraits(defaults, min_side))
+
+
+def register_dataset(
+    name: str,
+    loader: Callable[..., Any] | str,
+    *,
+    summary: str = "",
+    needs_data_dir: bool = False,
+    recipe: Mapping[str, Any] = NATURAL,
+) -> None:
+    """Register a dataset under a name, until the process ends.
+
+    Args:
+      name: of the dataset, in configurations and on the command line. One that ends in
+        ":" stands for all names that it begins; the loader is given the rest first.
+      loader: returns a `metabridge.data.Dataset`; its keywords are the options of
+        `load_dataset` that the dataset takes.
+      summary: one line for `metabridge datasets`.
+      needs_data_dir: whether it is read from data that the user has.
+      recipe: options of training where the user leaves them open; `NATURAL` for
+        photographs or `DRAWINGS`, perhaps changed.
+
+    Raises:
+      ValueError: no identifier, or the name of a built-in dataset.
+    """
+    DATASETS.add(name, loader, DatasetTraits(summary, needs_data_dir, recipe))
+
+
+def import_plugins(names: Iterable[str] = ()) -> None:
+    """Import modules of the user's that register something.
+
+    Args:
+      names: of the modules, which are found in the working folder as well, before those
+        in ``$METABRIDGE_PLUGINS`` (commas between them; ``$METABRIDGE_LEARNERS``, its
+        name in version 0.1, is read too).
+
+    Raises:
+      ValueError: there is no module of such a name.
+    """
+    variables = ("METABRIDGE_PLUGINS", "METABRIDGE_LEARNERS")
+    listed = [os.environ.get(variable, "").split(",") for variable in variables]
+    wanted = [*names, *(name.strip() for names_ in listed for name in names_)]
+    if any(wanted) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in filter(None, wanted):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, but not one that it needs
+            raise ValueError(
+                f"there is no plug-in module {name!r} in {os.getcwd()} nor among those "
+                "installed (--plugin, $METABRIDGE_PLUGINS)"
+            ) from error
+
+
+@functools.cache
+def parameters_of(factory: Callable[..., Any]) -> frozenset[str]:
+    """Names of the parameters of a function or class."""
+    return frozenset(inspect.signature(factory).parameters)

@@ -1,0 +1,228 @@
+"""Tables of runs: results with intervals and costs, and configurations side by side."""
+
+import json
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from metabridge.config import to_json
+from metabridge.report.markup import (
+    Markup,
+    element,
+    join,
+    run_label,
+    sorting_head,
+    table,
+)
+from metabridge.report.runs import Run, task_of
+from metabridge.units import format_bytes, format_duration
+
+_MISSING = "–"  # in the place of a value that is not known
+_WIDTH, _HEIGHT = 120, 14
+_LONGEST = 300  # characters of an option
+
+
+class _Column(NamedTuple):
+    title: str
+    cell: Callable[[Run], object]
+    value: Callable[[Run], float | str | None]
+    """The table is sorted by it."""
+
+
+def results_table(runs: Sequence[Run]) -> Markup:
+    """A row a run, sorted by accuracy; the script sorts by any column."""
+    columns = _columns(runs)
+    head = [
+        sorting_head(
+            column.title,
+            aria_sort="descending" if column.title == _SORTED else None,
+            class_="text" if column.title in _TEXTS else None,
+        )
+        for column in columns
+    ]
+    rows = [_row(run, number, columns) for number, run in enumerate(runs)]
+    return table("Results of the runs", head, rows, class_="results sortable")
+
+
+def finding(runs: Sequence[Run]) -> Markup | None:
+    """Which run is the most accurate of those with the same test tasks, in words."""
+    sentences = []
+    for task in dict.fromkeys(map(task_of, runs)):
+        those = [run for run in runs if task_of(run) == task]
+        if len(those) < 2:
+            continue
+        best = those[0]
+        near = [run.name for run in those[1:] if _overlap(best, run)]
+        where = "" if len(those) == len(runs) else f"On {task}, "
+        sentences.append(
+            join(
+                where, element("strong", best.name), " is the most accurate, with ",
+                _accuracy(best), " %. ",
+                f"Its interval overlaps that of {', '.join(near)}. " if near else
+                "No other interval overlaps its own. ",
+            )
+        )  # fmt: skip
+    return element("p", *sentences, class_="finding") if sentences else None
+
+
+def _accuracy(run: Run) -> str:
+    """Test accuracy and the half width of its interval, in percent."""
+    return f"{100 * run.accuracy:.2f} ± {100 * run.ci95:.2f}"
+
+
+def _overlap(a: Run, b: Run) -> bool:
+    (low_a, high_a), (low_b, high_b) = a.interval, b.interval
+    return low_a <= high_b and low_b <= high_a
+
+
+_SORTED = "Test accuracy, %"
+_TEXTS = ("Run", "Learner", "Test tasks")
+
+
+def _columns(runs: Sequence[Run]) -> list[_Column]:
+    ends = [end for run in runs for end in run.interval]
+    low, high = min(ends), max(ends)
+
+    def number(name: str, show: Callable[[float], str], title: str) -> _Column:
+        def cell(run: Run) -> str:
+            value = run.result[name]
+            return _MISSING if value is None else show(value)
+
+        return _Column(title, cell, lambda run: run.result[name])
+
+    columns = [_Column("Run", attrgetter("name"), attrgetter("name"))]
+    if any(run.name != run.config.algorithm for run in runs):
+        learner = attrgetter("config.algorithm")
+        columns.append(_Column("Learner", learner, learner))
+    if len(set(map(task_of, runs))) > 1:
+        columns.append(_Column("Test tasks", task_of, task_of))
+    return [
+        *columns,
+        _Column(
+            _SORTED,
+            lambda run: join(_bar(run, low, high), _accuracy(run)),
+            attrgetter("accuracy"),
+        ),
+        number("pixel_centroid_accuracy", _percent, "Raw pixels, %"),
+        number("train_seconds", format_duration, "Training"),
+        number("train_steps", "{:,.0f}".format, "Steps"),
+        number("images_per_second", "{:,.0f}".format, "Images/s"),
+        number("peak_memory_mb", _megabytes, "Peak memory"),
+        number("step_memory_mb", _megabytes, "Step memory"),
+        number("parameters", "{:,.0f}".format, "Parameters"),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _megabytes(value: float) -> str:
+    return format_bytes(1e6 * value)
+
+
+def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
+    cells = []
+    for column in columns:
+        value, shown, is_run = (
+            column.value(run),
+            column.cell(run),
+            column.title == "Run",
+        )
+        cells.append(
+            element(
+                "th" if is_run else "td",
+                run_label(shown, number) if is_run else shown,
+                scope="row" if is_run else None,
+                data_value="" if value is None else value,
+                class_="text" if column.title in _TEXTS else None,
+            )
+        )
+    return element("tr", *cells)
+
+
+def _bar(run: Run, low: float, high: float) -> Markup:
+    """The interval as a line, on the same scale for all rows."""
+    width = (high - low) or 1.0
+
+    def place(value: float) -> str:
+        return f"{4 + (_WIDTH - 8) * (value - low) / width:.1f}"
+
+    (start, end), middle = run.interval, _HEIGHT / 2
+    line = {"y1": middle, "y2": middle}
+    return element(
+        "svg",
+        element("line", x1=0, x2=_WIDTH, class_="rail", **line),
+        element("line", x1=place(start), x2=place(end), class_="span", **line),
+        element("circle", cx=place((start + end) / 2), cy=middle, r=3.5),
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+        class_="interval",
+        aria_hidden="true",
+    )
+
+
+def configurations(runs: Sequence[Run]) -> Markup:
+    """The options of all runs side by side; the script hides those that are alike."""
+    head = [element("th", "Option", scope="col", class_="text")]
+    head += [
+        element("th", run_label(run.name, number), scope="col", class_="text")
+        for number, run in enumerate(runs)
+    ]
+    found = compare_options(runs)
+    rows = [_option_row(*row) for row in found]
+    if len(runs) < 2:
+        return table("Options of the run", head, rows, class_="options")
+    different = sum(differs for *_, differs in found)
+    control = element(
+        "label",
+        element("input", type="checkbox", id="only-differences", checked=True),
+        f"Only the {different} of {len(found)} options that differ",
+        class_="check scripted",
+    )
+    return join(control, table("Options of the runs", head, rows, class_="options"))
+
+
+def compare_options(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
+    """Name, values and whether they differ, of each option and of what made the runs.
+
+    An option that a run's learner does not have is missing there.
+    """
+    options = [_options(run) for run in runs]
+    names = dict.fromkeys(name for each in options for name in each)
+    found = []
+    for name in sorted(
+        names, key=lambda name: _SECTIONS.index(name.rpartition(".")[0])
+    ):
+        values = [each.get(name, _MISSING) for each in options]
+        found.append((name, values, len(set(values)) > 1))
+    return found
+
+
+_SECTIONS = ("", "learner", "data", "model", "train", "evaluation", "made by")
+
+
+def _options(run: Run) -> dict[str, str]:
+    config = json.loads(to_json(run.config))
+    flat = {"algorithm": config.pop("algorithm")}
+    for section, values in config.items():
+        flat |= {f"{section}.{name}": _text(value) for name, value in values.items()}
+    return flat | {f"made by.{name}": _text(value) for name, value in run.made.items()}
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = "none" if value is None else text
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _option_row(name: str, values: Sequence[str], differs: bool) -> Markup:
+    section, _, option = name.rpartition(".")
+    mark = element("span", "differs", class_="mark") if differs else None
+    prefix = f"{section} " if section == _SECTIONS[-1] else f"{section}."
+    shown = element("span", prefix, class_="section") if section else None
+    return element(
+        "tr",
+        element("th", join(shown, option, mark), scope="row", class_="text"),
+        *(element("td", element("code", value)) for value in values),
+        class_="differs" if differs else "alike",
+    )
