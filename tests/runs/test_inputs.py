@@ -11,7 +11,6 @@ from metabridge.config import (
     Config,
     EvaluationConfig,
     MTLConfig,
-    ResolvedConfig,
     TrainConfig,
     resolve,
 )
@@ -21,8 +20,8 @@ from metabridge.types import TaskShape
 from tests import toy
 
 
-def key_data(config: ResolvedConfig) -> dict[str, tuple[int, ...]]:
-    keys = dataclasses.asdict(inputs.make_keys(config))
+def key_data(config: Config) -> dict[str, tuple[int, ...]]:
+    keys = dataclasses.asdict(inputs.make_keys(resolve(config)))
     return {
         name: tuple(np.asarray(jax.random.key_data(k)).tolist())
         for name, k in keys.items()

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from metabridge.config import (
     ResolvedConfig,
     ResolvedTrain,
+    TrainConfig,
     images_per_step,
 )
 from metabridge.evaluation import Score
