@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from metabridge.data import augment, episodes
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.learners import Learner
 from metabridge.runs.metrics import read_metrics
 from metabridge.types import Examples, TaskShape, Variables
@@ -24,12 +24,7 @@ _QUERIES_SHOWN = 8
 
 
 def learning_curves(run_dir: Path, output: Path) -> None:
-    """Training loss by step, and training and validation accuracy by time.
-
-    Args:
-      run_dir: a run folder with ``config.json`` and ``metrics.jsonl``.
-      output: the picture to write, its format by its ending.
-    """
+    """Training loss by step, and training and validation accuracy by time."""
     records = list(read_metrics(run_dir, "train"))
     validations = list(read_metrics(run_dir, "validation"))
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -78,16 +73,7 @@ def test_task(
     key: Key[Array, ""],
     output: Path,
 ) -> None:
-    """One test task: support, queries, and what the adapted learner says of them.
-
-    Args:
-      learner: adapts to the support.
-      variables: what it has learned.
-      dataset: the task is drawn from its test split.
-      shape: ways, shots and queries.
-      key: settles the task.
-      output: the picture to write.
-    """
+    """One test task: support, queries, and the predictions of the adapted learner."""
     split = dataset.test
     drawn = episodes.sample_episode(
         key,
@@ -111,15 +97,11 @@ def test_task(
     labels = episodes.labels(shape.ways, shape.shots)
     scores = scores_of(variables, Examples(inputs(support), labels), inputs(query))
     confidence = np.asarray(jax.nn.softmax(scores)).reshape(*query.shape, -1)
-    _draw_task(
-        split.images, split.class_names, np.asarray(drawn.classes), support, query,
-        confidence, output,
-    )  # fmt: skip
+    _draw_task(split, np.asarray(drawn.classes), support, query, confidence, output)
 
 
 def _draw_task(
-    images: np.ndarray,
-    class_names: tuple[str, ...],
+    split: Split,
     classes: np.ndarray,
     support: np.ndarray,
     query: np.ndarray,
@@ -141,23 +123,22 @@ def _draw_task(
     for way in range(ways):
         name = grid[way][0]
         name.axis("off")
-        title = class_names[classes[way]].split("/")[-1].replace("_", " ")
+        title = split.class_names[classes[way]].split("/")[-1].replace("_", " ")
         title = title.replace("$", r"\$")  # begins no formula
         name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
         for column in range(shots):
-            _show(grid[way][1 + column], images[support[way, column]])
+            _show(grid[way][1 + column], split.images[support[way, column]])
         for column in range(queries):
             axes = grid[way][1 + shots + column]
-            _show(axes, images[query[way, column]])
-            said = int(confidence[way, column].argmax())
-            colour = RIGHT if said == way else WRONG
-            sure = confidence[way, column, said]
-            mark = "" if said == way else "✗ "
-            axes.set_xlabel(f"{mark}{said + 1} ({sure:.0%})", color=colour, fontsize=8)
+            _show(axes, split.images[query[way, column]])
+            chosen = int(confidence[way, column].argmax())
+            colour, mark = (RIGHT, "") if chosen == way else (WRONG, "✗ ")
+            text = f"{mark}{chosen + 1} ({confidence[way, column, chosen]:.0%})"
+            axes.set_xlabel(text, color=colour, fontsize=8)
             for spine in axes.spines.values():
                 spine.set(visible=True, color=colour, linewidth=2.5)
-    said_what = "query, with the predicted class and its probability"
-    for column, title in ((1, "support"), (1 + shots, said_what)):
+    of_queries = "query, with the predicted class and its probability"
+    for column, title in ((1, "support"), (1 + shots, of_queries)):
         text = grid[0][column].annotate(
             title, (0, 1), xytext=(0, 6), xycoords="axes fraction",
             textcoords="offset points",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from metabridge.learners import (
     FrozenBody,
@@ -146,21 +147,24 @@ def _check_steps(learner: Learner, start: State, batch: Task) -> State:
 
     key = jax.random.key(0)
     first, averaged = step(key, start, batch)
-    _check_state(first, start, 1)
     _require_finite(averaged, "the result of `gradient`")
     _require(
         any(np.any(leaf) for leaf in jax.tree.leaves(averaged.gradient)),
         "the gradient of a learner that has just begun is zero",
     )
-    _require_finite(first, "the state after a step")
     _require(
         _equal((first, averaged), step(key, start, batch)),
         "`gradient` must give the same for the same arguments",
     )
     second, _ = step(jax.random.key(1), first, batch)
     _require(traces == 1, "a second step compiles anew: some type becomes another")
-    _check_state(second, first, 2)
-    _require_finite(second, "the state after a step")
+    for number, before, state in ((1, start, first), (2, first, second)):
+        _require(
+            _specs(state) == _specs(before),
+            "a step must keep the structure, shapes and types of the state",
+        )
+        _require(int(state.step) == number, "a step must add 1 to `State.step`")
+        _require_finite(state, "the state after a step")
     if learner.separable_over_tasks:
         _check_separable(learner, key, start, batch, averaged)
     return second
@@ -182,14 +186,6 @@ def _check_gradients(averaged: Gradients, state: State) -> None:
             value.shape == () and value.dtype == jnp.float32,
             f"`{name}` must be a float32 scalar, not {value.dtype}{value.shape}",
         )
-
-
-def _check_state(state: State, before: State, steps: int) -> None:
-    _require(
-        _specs(state) == _specs(before),
-        "a step must keep the structure, shapes and types of the state",
-    )
-    _require(int(state.step) == steps, "a step must add 1 to `State.step`")
 
 
 def _check_separable(
@@ -215,23 +211,17 @@ def _check_derivative(learner: Learner, start: State, batch: Task) -> None:
             lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x,
             (start, batch),
         )
-        keys = keys_of_tasks(jax.random.key(0), _TASKS)
-        gradient = jax.jit(learner.gradient)
-        generator = np.random.default_rng(0)
-        direction = jax.tree.map(
-            lambda leaf: jnp.asarray(generator.normal(size=leaf.shape)), start.params
-        )
+        flat, unravel = ravel_pytree(start.params)
+        direction = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))
 
-        def loss(size: float) -> float:
-            moved = jax.tree.map(lambda p, d: p + size * d, start.params, direction)
-            return float(gradient(keys, start._replace(params=moved), batch).loss)
+        @jax.jit
+        def gradient_at(size: float) -> Gradients:
+            moved = start._replace(params=unravel(flat + size * direction))
+            keys = keys_of_tasks(jax.random.key(0), _TASKS)
+            return learner.gradient(keys, moved, batch)
 
-        size = 1e-6
-        measured = (loss(size) - loss(-size)) / (2 * size)
-        products = jax.tree.map(
-            jnp.vdot, gradient(keys, start, batch).gradient, direction
-        )
-        given = float(sum(jax.tree.leaves(products)))
+        measured = float(gradient_at(1e-6).loss - gradient_at(-1e-6).loss) / 2e-6
+        given = float(ravel_pytree(gradient_at(0.0).gradient)[0] @ direction)
     _require(
         abs(given - measured) <= _DERIVATIVE * max(abs(given), abs(measured)),
         f"along a random direction the gradient gives {given:.6g}, but central "

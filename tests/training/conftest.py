@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import pytest
 
-from metabridge.config import Config
+from metabridge.config import ResolvedConfig, resolve
 from tests import toy
 from tests.once import build_once
 
@@ -17,14 +17,14 @@ class Run(NamedTuple):
     """A run that went through, what it was told and what it returned."""
 
     folder: Path
-    config: Config
+    config: ResolvedConfig
     result: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
 def whole(images: Path, shared_dir: Path) -> Run:
     """Six steps on fixed tasks, in one go."""
-    config = toy.config(images, learner=toy.FIXED_TASKS)
+    config = resolve(toy.config(images, learner=toy.FIXED_TASKS))
     folder = build_once(shared_dir, "whole", lambda new: toy.train_run(config, new))
     result = json.loads((folder / "result.json").read_text())
     return Run(folder, config, result | {"run_dir": str(folder)})

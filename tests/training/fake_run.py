@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metabridge.config import Config, resolve
+from metabridge.config import ResolvedConfig, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
@@ -38,7 +38,7 @@ class FakeRun:
     """A run in a folder, to be trained as often as wanted."""
 
     folder: Path
-    config: Config
+    config: ResolvedConfig
     loss: Loss = lambda step, rate: 1.0
     update: Loss = lambda step, rate: 1.0
     """Factor on the update of a step."""

@@ -23,10 +23,10 @@ import optax
 
 from metabridge import build
 from metabridge.config import (
-    Config,
     GradientBasedConfig,
     ModelConfig,
     MTLConfig,
+    ResolvedConfig,
     resolve,
 )
 from metabridge.data import episodes
@@ -43,7 +43,7 @@ COLLECTIVE = rf"= .*? ({NAMES})(?:-start)?\("
 TASKS = 8
 
 
-def configured(name: str, body: str) -> Config:
+def configured(name: str, body: str) -> ResolvedConfig:
     """A learner on toy tasks; "mtl batch" shares the statistics of its tasks."""
     name, _, option = name.partition(" ")
     options: Any = OPTIONS[name]()

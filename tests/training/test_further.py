@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from metabridge.config import Config, from_json, resolve
+from metabridge.config import ResolvedConfig, from_json, resolve
 from metabridge.runs.metrics import read_metrics
 from metabridge.training import RunError, further, train
 from metabridge.training.verify import verify
@@ -20,7 +20,7 @@ from tests.training.conftest import Run
 from tests.training.test_train import restored
 
 
-def longer(config: Config, **options: object) -> Config:
+def longer(config: ResolvedConfig, **options: object) -> ResolvedConfig:
     """The same, resolved, with other training options."""
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, **options)
@@ -66,6 +66,7 @@ def test_without_a_schedule_it_is_as_if_it_had_been_trained_for_as_many(
     images: Path, tmp_path: Path
 ) -> None:
     config = toy.config(images, learner=toy.FIXED_TASKS, schedule="constant")
+    config = resolve(config)
     train(longer(config, steps=4), tmp_path / "stages")
     train(config, tmp_path / "stages", resume=True)
     train(config, tmp_path / "straight")

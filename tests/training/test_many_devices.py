@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.own import OPTIONS
 from tests.training.processes import free_port, last_lines, started
 
 pytestmark = pytest.mark.extended
@@ -104,7 +105,6 @@ from metabridge import train
 from metabridge.runs.metrics import MetricsWriter
 from tests import toy
 from tests.training.test_train import restored
-from tests.own import OPTIONS
 
 config, folder = toy.config(Path(sys.argv[1]), devices=None), Path(sys.argv[2])
 then = int(sys.argv[3])

@@ -27,9 +27,10 @@ from metabridge.training.step import (
     Images,
     RunSteps,
     compile_step,
+    count_steps,
     make_sampler,
     place_images,
-    steps_for_minutes,
+    time_step,
 )
 from tests import toy
 
@@ -49,11 +50,11 @@ def test_steps_that_fit_a_time_leave_the_state_alone(
         return state, Info(*[jnp.zeros(count)] * 3)
 
     state = State({"w": jnp.ones(2)}, {}, {}, jnp.zeros((), jnp.int32))
-    rest = run_steps, state, jax.random.key(0)
-    train = TrainConfig(minutes=0.01, log_every=8)
-    assert steps_for_minutes(train, *rest) == 150  # of 4 ms
+    train = resolve(Config(train=TrainConfig(minutes=0.01, log_every=8))).train
+    seconds = time_step(train, run_steps, state, jax.random.key(0))
+    assert count_steps(0.01, seconds) == 150  # of 4 ms
     assert all(given.params["w"] is not state.params["w"] for given in seen)
-    assert steps_for_minutes(dataclasses.replace(train, minutes=1e-9), *rest) == 1
+    assert count_steps(1e-9, seconds) == 1
 
 
 def made(

@@ -12,9 +12,9 @@ import pytest
 
 from metabridge import build
 from metabridge.config import (
-    Config,
     LearnerOptions,
     MTLConfig,
+    ResolvedConfig,
     RFSConfig,
     resolve,
     with_data_dir,
@@ -37,7 +37,7 @@ from tests import toy
 train_module = importlib.import_module("metabridge.training.train")
 
 
-def write_teacher(config: Config, folder: Path) -> Variables:
+def write_teacher(config: ResolvedConfig, folder: Path) -> Variables:
     """A run of RFS that has not learned anything yet, but has a checkpoint."""
     dataset = load_data(config)
     run_folder.open_run(folder, config, resume=False)
@@ -50,7 +50,7 @@ def write_teacher(config: Config, folder: Path) -> Variables:
     return variables_of(state)
 
 
-def taught_by(folder: Path, config: Config, **options) -> Config:
+def taught_by(folder: Path, config: ResolvedConfig, **options) -> ResolvedConfig:
     learner = dataclasses.replace(config.learner, teacher=folder, **options)
     return dataclasses.replace(config, learner=learner)
 

@@ -38,12 +38,6 @@ def evaluator(
     """Makes the function that scores a learner on tasks of a split.
 
     It holds the split on the device and what is compiled for it, so make it once.
-
-    Args:
-      learner: what is evaluated.
-      dataset: whose normalisation holds.
-      split: where the tasks come from.
-      shape: ways, shots and queries; at least 1 query.
     """
     on_images = image_evaluator(learner, dataset, split, shape)
     if learner.frozen_body is None:
@@ -71,17 +65,9 @@ def best_head(
     key: Key[Array, ""],
     num_tasks: int,
 ) -> int:
-    """The index of the head that scores best on the features of a learner's body.
+    """The index of the head that scores best on the features of a frozen body.
 
-    Args:
-      learner: with a `frozen_body`.
-      heads: to choose from.
-      dataset: whose normalisation holds.
-      split: where the tasks come from, the same ones for every head.
-      shape: ways, shots and queries.
-      variables: parameters and statistics of the learner.
-      key: PRNG key of the tasks.
-      num_tasks: their number.
+    All heads meet the same tasks.
     """
     assert learner.frozen_body is not None
     features = _embedder(learner.frozen_body, dataset, split)(variables)
@@ -160,13 +146,8 @@ def bank_evaluator(
 ) -> BankEvaluate:
     """Makes the function that scores a head on features computed beforehand.
 
-    Args:
-      classes: the rows of each class in the features.
-      head_of: the head that is fitted on the support features of every task, given
-        what was learned.
-      shape: ways, shots and queries.
-      max_size: the largest of `classes.size`.
-      task_batch: tasks solved at once on a device.
+    `max_size` is the largest of `classes.size`; `head_of` gives the head from what was
+    learned; `task_batch` tasks are solved at once on a device.
     """
 
     def task_accuracy(
@@ -229,14 +210,7 @@ def in_batches(
     """`function` of rows, `size` of them at a time, each process its share of them.
 
     The last batch is filled up with the first rows, so that one shape is compiled.
-
-    Args:
-      function: of ``[size, ...]``.
-      rows: ``[N, ...]``; NumPy's, perhaps memory-mapped, are sent a batch at a time.
-      size: of a batch.
-
-    Returns:
-      The results of all batches, ``[N, ...]``.
+    NumPy's rows, perhaps memory-mapped, are sent a batch at a time.
     """
     results, own = [], hosts.share(rows.shape[0])
     # A process without a row takes part all the same.

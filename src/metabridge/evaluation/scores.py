@@ -28,11 +28,7 @@ Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 
 
 def score(accuracies: np.ndarray) -> Score:
-    """The mean and interval of one accuracy a task.
-
-    Args:
-      accuracies: ``[T]``, each in [0, 1], T at least 2.
-    """
+    """The mean and interval of one accuracy a task, ``[T]`` with T at least 2."""
     error = accuracies.std(ddof=1) / math.sqrt(len(accuracies))
     return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
 

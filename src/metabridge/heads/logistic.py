@@ -100,18 +100,8 @@ def solve(
     The solution that scikit-learn's `LogisticRegression(C=C)` approaches as its `tol`
     goes to 0. Not differentiable in reverse mode (it stops when it has converged).
 
-    Args:
-      features: of the support.
-      labels: in [0, ways).
-      ways: number of classes.
-      C: positive.
-      intercept: fit b, not regularised; otherwise it is zero.
-      tolerance: of the gradient's norm, relative to that of the weights if above 1.
-      max_newton_steps: stop after so many steps whatever the residual.
-      max_cg_steps: of each step.
-
-    Returns:
-      The classifier and the convergence.
+    Without `intercept` b is zero; with it, it is not regularised. The tolerance is of
+    the gradient's norm, relative to that of the weights if above 1.
     """
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     space = _space(features)

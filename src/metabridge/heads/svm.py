@@ -69,18 +69,10 @@ def solve(
     No intercept: `LinearSVC(C=C, multi_class="crammer_singer", fit_intercept=False)` of
     scikit-learn. Differentiable once in the features, in reverse mode, implicitly.
 
-    Args:
-      features: X.
-      labels: in [0, ways).
-      ways: number of classes, at least 2.
-      C: positive.
-      dual_penalty: added to the diagonal of ``X X^T``. The published code of MetaOptNet
-        has 1, which matters only to short features; 0 is the machine above.
-      num_steps: of the interior point method, at most; at least 1. It stops when
-        there is nothing to gain in the precision of the features.
-
-    Returns:
-      The classifier, its bias zero, and the convergence.
+    The bias is zero. `dual_penalty` is added to the diagonal of ``X X^T``: the code of
+    MetaOptNet has 1, which matters only to short features; 0 is the machine above. The
+    interior point method takes at most `num_steps`, and stops when there is
+    nothing to gain in the precision of the features.
 
     Raises:
       ValueError: one class, or an option out of range.

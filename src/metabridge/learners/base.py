@@ -144,13 +144,7 @@ class Learner(NamedTuple):
     def step(
         self, key: Key[Array, ""], state: State, batch: Task
     ) -> tuple[State, Info]:
-        """Takes one optimisation step on a batch of T tasks.
-
-        Args:
-          key: for what is random in the step; see `keys_of_tasks`.
-          state: from `init` or the step before.
-          batch: a leading axis T on every field.
-        """
+        """Takes one optimisation step on T tasks, a leading axis of every field."""
         keys = keys_of_tasks(key, batch.classes.shape[0])
         return self.update(state, self.gradient(keys, state, batch))
 
@@ -197,9 +191,7 @@ def average_over_tasks(task_loss: TaskLoss, *, in_turn: bool | None = None) -> G
     On a CPU tasks take turns: `vmap` would turn a convolution whose weights a task has
     for its own into a grouped one, for which XLA's CPU backend takes twice as long.
 
-    Args:
-      task_loss: differentiable in its parameters.
-      in_turn: take the gradient of one task after another. Default: on a CPU.
+    `in_turn` takes the gradient of one task after another. Default: on a CPU.
     """
     of_task = jax.value_and_grad(task_loss, has_aux=True)
 
@@ -229,10 +221,10 @@ def as_gradient(value_and_gradient: Callable[..., Any]) -> Gradient:
     """Makes a `Gradient` of what `jax.value_and_grad(..., has_aux=True)` returns."""
 
     def gradient(keys: Key[Array, "T"], state: State, batch: Task) -> Gradients:
-        (loss, (accuracy, stats)), slope = value_and_gradient(
+        (loss, (accuracy, stats)), of_params = value_and_gradient(
             state.params, state.batch_stats, keys, batch
         )
-        return Gradients(loss, accuracy, stats, slope)
+        return Gradients(loss, accuracy, stats, of_params)
 
     return gradient
 

@@ -123,13 +123,9 @@ def make_feature_gradient(
     The support and query of a task pass the body together, so that batch normalisation
     sees both. Losses are taken of all tasks at once; see also `average_over_tasks`.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      feature_loss: differentiable in the head and the features.
-      views: what else passes the body with the inputs of a task; its features come to
-        the loss behind theirs.
-      together: pass all tasks as one batch, whose statistics they share.
-      in_turn: pass one task after another. Default: on a CPU.
+    The features of `views` come to the loss behind those of the inputs. `together`
+    passes all tasks as one batch, whose statistics they share; `in_turn` one task after
+    another, the default on a CPU.
     """
 
     def features_of(

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from metabridge.learners.body import make_embed, merge
 from metabridge.learners.episodic import check_positive
-from metabridge.learners.joint import Objective, cross_entropy
+from metabridge.learners.joint import Objective
+from metabridge.learners.losses import cross_entropy
 from metabridge.types import Params, Task, Variables
 
 
@@ -29,13 +30,9 @@ def distil(
     It is ``(1 - distillation) cross_entropy + distillation temperature^2 KL(teacher ||
     scores)``, the logits of both divided by the temperature in the divergence.
 
-    Args:
-      objective: whose scores are taught; its parameters are the teacher's, too.
-      model: the body.
-      teacher: variables of the same learner; used in inference mode, and a constant of
-        the compiled step. None leaves the objective as it is.
-      distillation: share of the teacher, in [0, 1].
-      temperature: positive.
+    The teacher has the parameters of the same learner on the same `model`; it is used
+    in inference mode, and is a constant of the compiled step. None leaves the objective
+    as it is.
 
     Raises:
       ValueError: an option out of range; in `init_head`, a teacher with other heads.
@@ -64,8 +61,8 @@ def distil(
         logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
     ) -> Float[Array, ""]:
         features = embed(teacher, merge(task).inputs)
-        taught = objective.scores(teacher_head, features, task) / temperature
-        divergence = kl_divergence(taught, logits / temperature)
+        of_teacher = objective.scores(teacher_head, features, task) / temperature
+        divergence = kl_divergence(of_teacher, logits / temperature)
         loss = cross_entropy(logits, labels)
         return (1 - distillation) * loss + distillation * temperature**2 * divergence
 

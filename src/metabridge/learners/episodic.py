@@ -23,6 +23,7 @@ from metabridge.learners.body import (
     make_feature_gradient,
     make_init,
 )
+from metabridge.learners.losses import accuracy
 from metabridge.types import Params, Task, Variables
 
 Scores = Callable[..., Float[Array, "Q ways"]]
@@ -43,15 +44,9 @@ def train_through_head(
 ) -> Learner:
     """Makes a learner of a body for a head that is fitted on the support.
 
-    Args:
-      name: for messages.
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of body and scalars.
-      head: differentiable in the features.
-      init: initial values of scalars that are learned with the body.
-      change: ``change(scalars, features)`` before the head.
-      rescale: ``rescale(scalars, logits)`` behind the head, in the loss alone.
-      label_smoothing: as for `query_loss`.
+    `init` has the initial values of scalars that are learned with the body. They may
+    ``change(scalars, features)`` before the head, and ``rescale(scalars, logits)``
+    behind it, in the loss alone.
     """
 
     def changed(scalars: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
@@ -93,13 +88,8 @@ def train_through_head(
 def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
     """Makes the cross-entropy of the query, given the support.
 
-    Args:
-      scores: differentiable in the head's parameters and in both features.
-      label_smoothing: share of a label that is spread over all ways, in [0, 1).
-
-    Returns:
-      ``feature_loss(head, features, task)``. It raises ValueError for a task without
-      support or query.
+    `label_smoothing` is the share of a label that is spread over all ways, in [0, 1).
+    The loss raises ValueError for a task without support or query.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
@@ -122,8 +112,7 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
         targets = jax.nn.one_hot(task.query.labels, ways, dtype=logits.dtype)
         targets = optax.smooth_labels(targets, label_smoothing)
         loss = optax.softmax_cross_entropy(logits, targets).mean()
-        right = logits.argmax(-1).astype(jnp.int32) == task.query.labels
-        return loss, right.mean(dtype=jnp.float32)
+        return loss, accuracy(logits, task.query.labels)
 
     return feature_loss
 

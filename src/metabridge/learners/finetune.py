@@ -21,6 +21,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import Learner, MovingBody
 from metabridge.learners.body import make_embed
 from metabridge.learners.episodic import check_positive
+from metabridge.learners.losses import cross_entropy
 from metabridge.types import Examples, Params, Variables
 
 
@@ -47,13 +48,8 @@ def finetune(
     Adam follows the cross-entropy of the whole support. Batch normalisation keeps the
     running statistics, so that no example depends on another. Training is as it was.
 
-    Args:
-      learner: anything whose ``params["body"]`` are those of `model`.
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      num_steps: gradient steps; at least 0, with which this is the nearest class mean
-        by cosine.
-      learning_rate: Adam's; positive.
-      logit_scale: factor on the logits (an inverse temperature); positive.
+    `model` is the body of the learner. With 0 steps this is the nearest class mean by
+    cosine. `logit_scale` is a factor on the logits (an inverse temperature).
 
     Raises:
       ValueError: an option out of range.
@@ -79,9 +75,7 @@ def finetune(
 
         def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
             scores = logits(Tuned(*trained, variables["batch_stats"]), inputs)
-            return optax.softmax_cross_entropy_with_integer_labels(
-                scores, labels
-            ).mean()
+            return cross_entropy(scores, labels)
 
         def step(carry: Any, _: None) -> tuple[Any, None]:
             trained, state = carry

@@ -93,16 +93,8 @@ def implicit_gradient(
 ) -> Params:
     """Solves ``(I + H / proximity) x = cotangent``, H the Hessian of `loss_fn`.
 
-    Args:
-      loss_fn: twice differentiable.
-      params: where the Hessian is taken.
-      cotangent: shaped as `params`.
-      proximity: positive.
-      cg_steps: the solution is exact after as many as there are parameters, up to
-        rounding, if the system is positive definite.
-
-    Returns:
-      x, shaped as `params`. Not differentiable in reverse mode on accelerators.
+    Exact, up to rounding, after as many `cg_steps` as there are parameters, if the
+    system is positive definite. Not differentiable in reverse mode on accelerators.
     """
     # The Hessian is symmetric: its product with a vector is a pullback of the gradient,
     # whose forward pass is computed once for all steps.

@@ -132,16 +132,9 @@ def run(
     convolutions inside a loop on one thread there. More would compile for minutes; they
     are a `lax.scan`, as are all steps elsewhere and those to be recomputed.
 
-    Args:
-      loop: layers, rates and their limits.
-      loss_fn: loss of the parameters and the number of the step.
-      params: ``{"body": ..., "head": ...}``.
-      rates: from `init_rates`, as the outer loop learned them.
-      steps: number of steps; `loop.steps` unless given.
-
-    Returns:
-      The parameters, of which `loop.layers` are adapted, and the trace; see `poison`
-      for a loop that diverges.
+    `rates` are from `init_rates`, as the outer loop learned them; `steps` are
+    `loop.steps` unless given. Returns the trace, too; see `poison` for a loop that
+    diverges.
     """
     steps = loop.steps if steps is None else steps
     start = take_adapted(loop, params)

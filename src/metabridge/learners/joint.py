@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.learners.body import InitHead, Views, merge
+from metabridge.learners.losses import accuracy, cross_entropy
 from metabridge.types import Params, Task
 
 Scores = Callable[[Params, Float[Array, "N D"], Task], Float[Array, "N classes"]]
@@ -22,20 +22,12 @@ LossOf = Callable[[Float[Array, "N classes"], Int[Array, "N"], Task], Float[Arra
 """``loss_of(logits, labels, task)``: loss of one task."""
 
 
-def cross_entropy(
-    logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task | None = None
-) -> Float[Array, ""]:
-    """Mean cross-entropy over examples."""
-    del task
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-
 class Objective(NamedTuple):
     """The loss of a head on one task's features, which wrappers extend."""
 
     init_head: InitHead
     scores: Scores
-    loss_of: LossOf = cross_entropy
+    loss_of: LossOf = lambda logits, labels, _: cross_entropy(logits, labels)
     views: Views | None = None
     """Further inputs made from those of a task."""
     views_loss: Callable[[Params, Float[Array, "M D"]], Float[Array, ""]] | None = None
@@ -51,8 +43,7 @@ class Objective(NamedTuple):
         loss = self.loss_of(logits, labels, task)
         if self.views_loss is not None:
             loss = loss + self.views_loss(head, further)
-        right = logits.argmax(-1).astype(jnp.int32) == labels
-        return loss, right.mean(dtype=jnp.float32)
+        return loss, accuracy(logits, labels)
 
 
 def scale_by_parameter(objective: Objective, start: float) -> Objective:

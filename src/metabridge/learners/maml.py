@@ -93,25 +93,12 @@ def descend_adapted_loss(
 ) -> Learner:
     """Makes a learner that descends the loss of each task after adaptation to it.
 
-    Args:
-      name: for messages.
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of everything that is meta-learned.
-      layers: layers that adapt: "all" (MAML), "head" (ANIL) or "body" (BOIL).
-      ways: classes of every task; the head has as many.
-      inner_lr: step size of adaptation, positive.
-      inner_steps: steps of adaptation in training, at least 0.
-      test_steps: steps of adaptation to an unseen task; `inner_steps` unless given.
-      first_order: see `InnerLoop`.
-      rates: see `InnerLoop`.
-      batch_norm: see `network`.
-      max_inner_grad_norm: norm to which inner gradients are clipped.
-      rematerialise: see `InnerLoop`.
-      joint: adapt to support and query together, and evaluate on both: the joint
-        training of Wang et al., ICML 2021 (https://arxiv.org/abs/2106.09017).
-      zero_head: adapt from a head of zeros, so that no class is favoured before it has
-        been seen (Kao, Chiu, Chen. MAML is a noisy contrastive learner. ICLR 2022,
-        https://arxiv.org/abs/2106.15367). The first step leaves the body as it is.
+    `layers` adapt: "all" (MAML), "head" (ANIL) or "body" (BOIL). The head has as many
+    classes as every task, `ways`. The other options are those of `InnerLoop` and of
+    `Network`: `joint` is the joint training of Wang et al., ICML 2021
+    (https://arxiv.org/abs/2106.09017); with `zero_head` no class is favoured before it
+    has been seen (Kao, Chiu, Chen. MAML is a noisy contrastive learner. ICLR 2022,
+    https://arxiv.org/abs/2106.15367), and the first step leaves the body as it is.
 
     Returns:
       The learner. Its parameters are ``{"body": ..., "head": {"linear": ..., "rates":

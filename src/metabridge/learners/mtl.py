@@ -19,7 +19,6 @@ a learned scale, `distillation` and `rotation` the rest.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -38,6 +37,7 @@ from metabridge.learners.body import (
 from metabridge.learners.distillation import distil
 from metabridge.learners.episodic import check_positive
 from metabridge.learners.joint import Objective, scale_by_parameter
+from metabridge.learners.losses import draw_weights
 from metabridge.learners.rotation import add_rotation
 from metabridge.types import Params, Task, Variables
 
@@ -77,28 +77,12 @@ def mtl(
 ) -> Learner:
     """Multi-task learning of a body with heads of their own for the training tasks.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of body and heads.
-      heads: `class_table` or `task_heads`; or the name of heads made of the next four.
-      ways: classes of a training task.
-      num_classes: of the training split; with rotations, four times as many.
-      num_tasks: size of the fixed set of training tasks, of heads that have one.
-      init_scale: of the heads' initial weights.
-      head: fitted on unseen tasks; logistic regression with C = 3, the paper's, unless
-        given.
-      feature_norm: scale features to unit length in training. At test time they always
-        are, as in the published code.
-      logit_scale: factor on the training logits (an inverse temperature). The published
-        code has 1.
-      row_norm: scale the rows of the heads to unit length in training.
-      learn_scale: learn the factor on the logits, from `logit_scale` on.
-      statistics: of batch normalisation in training: each task's own, or those of all
-        tasks of a step together.
-      rotation_weight: weight of the loss of `rotation`; 0 leaves it out.
-      teacher: variables of an earlier run of this learner on this model; see `distil`.
-      distillation: share of the loss that the teacher has.
-      temperature: of the distillation.
+    `heads` come from `class_table` or `task_heads`, or are named, with `num_classes`
+    (of the training split; with rotations, four times as many) or `ways` for their
+    shape. `head` is fitted on unit-norm features of unseen tasks: logistic regression
+    with C = 3, the paper's, unless given. `teacher` holds the variables of an earlier
+    run of this learner on this model; see `distil`. The other options are those of
+    `MTLConfig`.
 
     Returns:
       The learner. Its head's parameters are ``rows``, and ``log_scale`` and
@@ -151,15 +135,13 @@ def class_table(num_classes: int, *, init_scale: float = 1.0) -> TrainingHeads:
 
     The paper's practical algorithm: classes that meet in many tasks share one row.
 
-    Args:
-      num_classes: rows of the table; with rotations, four times the classes.
-      init_scale: of the rows, which are uniform in ``+-init_scale / sqrt(D)``. The
-        published code has ``sqrt(num_classes / ways)``, which stalls learning on
-        Omniglot's hundreds of classes.
+    Rows are uniform in ``+-init_scale / sqrt(D)``. The published code's `init_scale` is
+    ``sqrt(num_classes / ways)``, which stalls learning on Omniglot's hundreds of
+    classes.
     """
 
     def init(key: Key[Array, ""], dimension: int) -> Params:
-        return _uniform(key, (num_classes, dimension), init_scale)
+        return draw_weights(key, (num_classes, dimension), dimension, init_scale)
 
     def select(
         heads: Params, classes: Int[Array, "ways"], task_id: Int[Array, ""]
@@ -175,19 +157,16 @@ def task_heads(
 ) -> TrainingHeads:
     """A head per task over a fixed set of training tasks: the paper's formulation.
 
-    Args:
-      num_tasks: tasks in the set; the `task_id` of a batch names those it holds.
-      ways: classes of a task.
-      shared_init: start all heads alike, as the closeness theorem has it, or draw
-        each on its own.
-      init_scale: of the rows, which are uniform in ``+-init_scale / sqrt(D)``.
+    The `task_id` of a batch names the tasks that it holds. All heads start alike, as
+    the closeness theorem has it, or with `shared_init` false each on its own; see
+    `class_table` for `init_scale`.
     """
 
     def init(key: Key[Array, ""], dimension: int) -> Params:
         if shared_init:
-            one = _uniform(key, (1, ways, dimension), init_scale)
+            one = draw_weights(key, (1, ways, dimension), dimension, init_scale)
             return jnp.broadcast_to(one, (num_tasks, ways, dimension))
-        return _uniform(key, (num_tasks, ways, dimension), init_scale)
+        return draw_weights(key, (num_tasks, ways, dimension), dimension, init_scale)
 
     def select(
         heads: Params, classes: Int[Array, "ways"], task_id: Int[Array, ""]
@@ -212,8 +191,3 @@ def _make_heads(
         return task_heads(num_tasks, ways, shared_init=shared, init_scale=init_scale)
     missing = "num_classes" if name == "class_table" else "ways"
     raise ValueError(f"`heads` is {name!r}: pass `{missing}`, too")
-
-
-def _uniform(key: Key[Array, ""], shape: tuple[int, ...], scale: float):
-    bound = scale / shape[-1] ** 0.5
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

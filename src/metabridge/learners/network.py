@@ -36,6 +36,7 @@ from metabridge.learners.base import (
 )
 from metabridge.learners.body import make_embed, make_init, merge, train_features
 from metabridge.learners.inner_loop import InnerLoop, Trace
+from metabridge.learners.losses import accuracy, cross_entropy, draw_weights
 from metabridge.types import Examples, Params, Task, Variables
 
 BatchNorm = Literal["batch", "running"]
@@ -144,21 +145,13 @@ def adapt(
 ) -> tuple[Params, Trace]:
     """Runs the inner loop on one task, whichever layers it adapts.
 
-    Args:
-      net: whose loop is run.
-      params: what is meta-learned.
-      features_of: a pass of the body, or features computed before where it stays.
-      labels: labels of these features.
-      steps: of the loop.
-
-    Returns:
-      The task's parameters, and the trace, which keeps the running statistics.
+    Returns the task's parameters, and the trace, which keeps the running statistics.
     """
 
     def loss_fn(task_params: Params, number: Int[Array, ""]):
         features, stats = features_of(task_params["body"], number)
         logits = _logits(task_params["head"], features)
-        return _cross_entropy(logits, labels), stats
+        return cross_entropy(logits, labels), stats
 
     rates = params["head"].get("rates")
     start = net.take_start(params)
@@ -187,8 +180,9 @@ def adapted_head_loss(
     adapted, trace = adapt(
         net, params, lambda *_: (support, None), inner.labels, net.loop.steps
     )
-    loss, accuracy = _evaluate(adapted["head"], query, outer.labels)
-    return inner_loop.poison(loss, trace), (accuracy, stats)
+    logits = _logits(adapted["head"], query)
+    loss = inner_loop.poison(cross_entropy(logits, outer.labels), trace)
+    return loss, (accuracy(logits, outer.labels), stats)
 
 
 def adapted_body_loss(
@@ -229,8 +223,8 @@ def evaluate(
     features, stats = train_features(
         net.model, task_params["body"], batch_stats, examples.inputs, key
     )
-    loss, accuracy = _evaluate(task_params["head"], features, examples.labels)
-    return loss, (accuracy, stats)
+    logits, labels = _logits(task_params["head"], features), examples.labels
+    return cross_entropy(logits, labels), (accuracy(logits, labels), stats)
 
 
 def finish(loss: Float[Array, ""], rest: Any, trace: Trace) -> Evaluation:
@@ -238,17 +232,15 @@ def finish(loss: Float[Array, ""], rest: Any, trace: Trace) -> Evaluation:
 
     The first pass is that of the unadapted body.
     """
-    accuracy, stats = rest
+    right, stats = rest
     if len(trace.losses):
         stats = jax.tree.map(lambda leaf: leaf[0], trace.kept)
-    return inner_loop.poison(loss, trace), (accuracy, stats)
+    return inner_loop.poison(loss, trace), (right, stats)
 
 
 def _make_init(net: Network, optimizer: optax.GradientTransformation) -> Init:
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
-        bound = dimension**-0.5
-        shape = dimension, net.ways
-        weights = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        weights = draw_weights(key, (dimension, net.ways), dimension)
         return {"linear": {"weights": weights, "bias": jnp.zeros(net.ways)}}
 
     init_without_rates = make_init(net.model, optax.identity(), init_head)
@@ -323,19 +315,5 @@ def _test_features(
     return jnp.asarray(features)
 
 
-def _evaluate(
-    head: Params, features: Float[Array, "N D"], labels: Int[Array, "N"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    logits = _logits(head, features)
-    right = logits.argmax(-1).astype(labels.dtype) == labels
-    return _cross_entropy(logits, labels), right.mean(dtype=jnp.float32)
-
-
 def _logits(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
     return features @ head["weights"] + head["bias"][None]
-
-
-def _cross_entropy(
-    logits: Float[Array, "N ways"], labels: Int[Array, "N"]
-) -> Float[Array, ""]:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()

@@ -56,10 +56,7 @@ def replace_gradient(
 ) -> Float[Array, ""]:
     """Returns the loss, whose gradient in `params` is then the given one.
 
-    Args:
-      params: at which `gradient` was computed.
-      loss: what is reported; nothing flows back through it.
-      gradient: shaped as `params`; nothing flows back through it.
+    Nothing flows back through `loss` and `gradient`.
     """
     del params, gradient
     return loss

@@ -11,8 +11,6 @@ the whole batch. That images come a task at a time, evenly over its classes, is 
 difference to drawing them on their own.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -26,6 +24,7 @@ from metabridge.learners.base import FrozenBody, Gradients, Learner, State
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init
 from metabridge.learners.distillation import distil
 from metabridge.learners.joint import Objective
+from metabridge.learners.losses import draw_weights
 from metabridge.types import Examples, Params, Task, Variables
 
 
@@ -41,15 +40,10 @@ def rfs(
 ) -> Learner:
     """Learns a body by classification of all training classes.
 
-    Args:
-      model: the body, ``[N, *X]`` to ``[N, D]``, called with `train`.
-      optimizer: an optax optimizer of body and classifier.
-      num_classes: of the training split; with rotations, four times as many.
-      head: fitted on unit-norm features of unseen tasks; logistic regression with
-        C = 1, the paper's, unless given.
-      teacher: variables of an earlier run of this learner on this model; see `distil`.
-      distillation: share of the loss that the teacher has, the paper's.
-      temperature: of the distillation, the paper's.
+    `num_classes` are those of the training split; with rotations, four times as many.
+    `head` is fitted on unit-norm features of unseen tasks: logistic regression with
+    C = 1, the paper's, unless given. `teacher` holds the variables of an earlier run of
+    this learner on this model; see `distil`.
 
     Returns:
       The learner. Its head's parameters are ``kernel`` ``[D, num_classes]`` and
@@ -63,12 +57,9 @@ def rfs(
 
     def init_head(key: Key[Array, ""], dimension: int) -> Params:
         key_kernel, key_bias = jax.random.split(key)
-        draw = functools.partial(
-            jax.random.uniform, minval=-(dimension**-0.5), maxval=dimension**-0.5
-        )
         return {
-            "kernel": draw(key_kernel, (dimension, num_classes)),
-            "bias": draw(key_bias, (num_classes,)),
+            "kernel": draw_weights(key_kernel, (dimension, num_classes), dimension),
+            "bias": draw_weights(key_bias, (num_classes,), dimension),
         }
 
     def scores(
@@ -96,13 +87,9 @@ def rfs(
 
 
 def merge_images(batch: Task) -> Task:
-    """Merges all images of T tasks into the support of one, labelled by class.
+    """Merges all images of T tasks into the support ``[1, T * (S + Q), *X]`` of one.
 
-    Args:
-      batch: T tasks.
-
-    Returns:
-      One task with a leading axis of 1: support ``[1, T * (S + Q), *X]``, no query.
+    They are labelled by class, and there is no query.
     """
 
     def classes_of(labels: Int[Array, "T n"]) -> Int[Array, "T n"]:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from metabridge.learners.joint import Objective, cross_entropy
+from metabridge.learners.joint import Objective
+from metabridge.learners.losses import cross_entropy, draw_weights
 from metabridge.types import Params
 
 _TURNS = 4
@@ -50,8 +51,7 @@ def turn(images: Float[Array, "N H W c"]) -> Float[Array, "N H W c"]:
 
 def init(key: Key[Array, ""], dimension: int) -> Params:
     """Initialises a linear classifier of turns."""
-    bound = dimension**-0.5
-    kernel = jax.random.uniform(key, (dimension, _TURNS), minval=-bound, maxval=bound)
+    kernel = draw_weights(key, (dimension, _TURNS), dimension)
     return {"kernel": kernel, "bias": jnp.zeros(_TURNS)}
 
 

@@ -51,11 +51,8 @@ def over_tasks(
 ) -> Callable[..., Any]:
     """A function of all tasks, from one of the tasks of a device; see `jax.shard_map`.
 
-    Args:
-      function: called on each device.
-      mesh: devices that divide the tasks.
-      in_specs: `TASKS` or `REPLICATED` for each argument, or a pytree of them.
-      out_specs: likewise for the result. What is `REPLICATED` must be so: see `mean`.
+    `in_specs` has `TASKS` or `REPLICATED` for each argument, or a pytree of them,
+    `out_specs` for the result. What is `REPLICATED` must be so: see `mean`.
     """
     return jax.shard_map(
         function,
@@ -102,12 +99,8 @@ def one_copy(leaf: Any) -> Any:
 def over_rows(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles ``function(*shared, rows)`` for the devices of this process.
 
-    Args:
-      function: of any rows ``[N, ...]``, to results ``[N, ...]``, each row by itself.
-
-    Returns:
-      The same for a number of rows that the devices divide, and shared arguments as
-      `to_local` puts them.
+    It maps each of the rows ``[N, ...]`` by itself; the devices divide N. The shared
+    arguments are as `to_local` puts them.
     """
     mesh = local_mesh()
     if mesh.size == 1:

@@ -36,11 +36,7 @@ class RunError(ValueError):
 
 
 def choose(config: Config) -> Path:
-    """A folder under ``runs/`` named for the run, with a number if it is taken.
-
-    Raises:
-      ValueError: several processes, each of which would choose its own.
-    """
+    """A folder under ``runs/`` named for the run, with a number if it is taken."""
     if jax.process_count() > 1:
         raise ValueError(
             "a run of several processes needs `run_dir`, a folder that all of them "
@@ -69,8 +65,7 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
       The configuration, with the steps that were timed when its run started.
 
     Raises:
-      RunError: the folder holds a run and `resume` is false; or it is true and the
-        run has another configuration, the differences being named.
+      RunError: it holds a run and is not to `resume`, or one of another configuration.
     """
     if not (folder / "config.json").exists():
         if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
@@ -122,11 +117,7 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume.
-
-    Raises:
-      RunError: the folder cannot serve, as `check_run` says.
-    """
+    """Makes the folder of a new run, or checks that of one to resume."""
     check_run(folder, config, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
@@ -181,11 +172,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def finished(folder: Path, config: ResolvedConfig) -> dict[str, Any] | None:
-    """The result of a finished run, with its folder; None if it is not finished.
-
-    Raises:
-      RunError: the run has another configuration.
-    """
+    """The result of a finished run, with its folder; None if it is not finished."""
     if not (folder / "result.json").is_file():
         return None
     check_run(folder, config, resume=True)
@@ -196,11 +183,7 @@ def finished(folder: Path, config: ResolvedConfig) -> dict[str, Any] | None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The contents of ``result.json`` of a finished run.
-
-    Raises:
-      RunError: there is none, or it is damaged.
-    """
+    """The contents of ``result.json`` of a finished run."""
     path = folder / "result.json"
     if not path.is_file():
         raise RunError(f"{folder} holds no result yet: finish it with --resume")
@@ -214,11 +197,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> ResolvedConfig:
-    """The configuration of a run.
-
-    Raises:
-      RunError: no run there, or its configuration is damaged.
-    """
+    """The configuration of a run."""
     path = folder / "config.json"
     if not path.is_file():
         raise RunError(f"{folder} holds no run: there is no {path}")

@@ -72,16 +72,7 @@ def load_data(config: ResolvedConfig) -> Dataset:
 def load_data_of_run(
     config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
 ) -> tuple[ResolvedConfig, Dataset]:
-    """The data of an earlier run, and its configuration with the place of the data.
-
-    Args:
-      config: of the run.
-      data_dir: where its data is now; see `with_data_dir`. None: as recorded.
-
-    Raises:
-      ValueError: as `load_dataset`.
-      FileNotFoundError: the data is not there.
-    """
+    """The data of an earlier run, and its configuration with the place of the data."""
     config = with_data_dir(config, data_dir)
     try:
         return config, load_data(config)

@@ -48,13 +48,7 @@ class Logger(Protocol):
 
 
 def find_loggers(given: Sequence[str | Logger]) -> list[Logger]:
-    """Makes loggers from their names, and takes a user's own as they are.
-
-    Raises:
-      ValueError: an unknown name.
-      TypeError: neither a name nor a logger.
-      ImportError: the package of one is missing; how to install it.
-    """
+    """Makes loggers from their names, and takes a user's own as they are."""
     return [_find_logger(entry) for entry in dict.fromkeys(given)]
 
 

@@ -18,7 +18,7 @@ from metabridge.data.stream import TaskStream
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.parallel.mesh import replicate
 from metabridge.precision import in_32_bits
-from metabridge.runs.inputs import check_shapes, make_keys, resolve_with_data
+from metabridge.runs import inputs
 from metabridge.training.guards import disk
 from metabridge.training.step import (
     compile_step,
@@ -38,20 +38,17 @@ def dry_run(config: Config) -> dict[str, Any]:
 
     Nothing is written but the dataset's cache, if that is not there yet.
 
-    Args:
-      config: what would be run.
-
     Returns:
       ``"config"``, resolved; counts, times in seconds and sizes in megabytes.
 
     Raises:
       ValueError: what `train` would refuse, memory included; not the run folder.
     """
-    config, dataset = resolve_with_data(config)
-    check_shapes(config, dataset)
+    config, dataset = inputs.resolve_with_data(config)
+    inputs.check_shapes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
-    keys = make_keys(config)
+    keys = inputs.make_keys(config)
     sampler = make_sampler(config, dataset, keys)
     with place_images(config, dataset, sampler, keys, mesh) as images:
         key = replicate(keys.train, mesh)
@@ -59,12 +56,10 @@ def dry_run(config: Config) -> dict[str, Any]:
         run_steps, costs = compile_step(
             config, learner, sampler, mesh, state, images, key
         )
-        at_most = config.train.log_every
-        seconds = time_step(run_steps, state, key, at_most=at_most)
+        seconds = time_step(config.train, run_steps, state, key)
     give_back_host_memory()
-    minutes = config.train.minutes
-    if minutes is not None and not config.train.steps:
-        steps = count_steps(minutes, seconds)
+    if config.train.minutes is not None and not config.train.steps:
+        steps = count_steps(config.train.minutes, seconds)
         config = dataclasses.replace(config, train=with_steps(config.train, steps))
     checkpoint, needed = disk.checkpoint_bytes(state)
     num_images = images_per_step(config.train)

@@ -61,10 +61,6 @@ def begin(folder: Path, config: ResolvedConfig) -> None:
     """Makes a finished run one of more steps, and prints what its schedule does.
 
     A kill in between leaves a folder of which `is_further` says the same again.
-
-    Args:
-      folder: of the run, locked.
-      config: of the run, for more steps.
     """
     saved = run_folder.read_config(folder).train
     before, earlier = saved.steps, stages(folder)

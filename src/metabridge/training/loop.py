@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from metabridge.config import (
     ResolvedConfig,
     ResolvedTrain,
+    TrainConfig,
     images_per_step,
 )
 from metabridge.evaluation import Score
@@ -50,16 +51,8 @@ def fit(
 ) -> Progress:
     """Trains to the last step, or until validation no longer improves.
 
-    Args:
-      train_state: where the run stands; donated to the first step.
-      config: of the run.
-      mesh: devices of the state.
-      take_steps: takes a few steps.
-      validate: scores what was learned.
-      restore: the newest checkpoint, or the start, to go back to after divergence.
-      checkpoints: of the run.
-      records: of the run.
-      stop_asked: tells whether a signal has asked to stop.
+    The state is donated to the first step. After divergence `restore` gives the newest
+    checkpoint, or the start. `stop_asked` tells whether a signal has asked to stop.
 
     Raises:
       DivergenceError: the run diverged and no rollback was left.
@@ -121,7 +114,7 @@ def _with_length(state: State, train: ResolvedTrain, mesh: Mesh) -> State:
 
 
 def plateau_rule(
-    train: ResolvedTrain,
+    train: TrainConfig,
 ) -> tuple[optax.GradientTransformationExtraArgs, Any]:
     """Optax's plateau rule, updated once a validation, and its state."""
     rule = optax.contrib.reduce_on_plateau(factor=0.1, patience=train.patience)

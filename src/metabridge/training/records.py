@@ -14,14 +14,7 @@ from metabridge.training.guards.divergence import DivergenceError
 
 
 class Records:
-    """The records of a run, on the first process alone.
-
-    Args:
-      run_dir: folder of the run.
-      loggers: of the run, open.
-      steps: of the whole run.
-      done: steps taken before.
-    """
+    """The records of a run of so many steps, on the first process alone."""
 
     def __init__(self, run_dir: Path, loggers: Loggers, steps: int, done: int) -> None:
         first = hosts.is_first()

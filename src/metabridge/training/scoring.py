@@ -49,17 +49,7 @@ def load_run(
     evaluation: Mapping[str, Any] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> LoadedRun:
-    """Loads the configuration, data and learner of a run.
-
-    Args:
-      run_dir: folder of the run.
-      evaluation: fields of `EvaluationConfig` that differ from the run's.
-      data_dir: where the dataset is, if not where the run found it; of
-        ``folder:PATH`` the folder of images.
-
-    Raises:
-      ValueError: no run there, or tasks that the data does not hold.
-    """
+    """Loads the configuration, data and learner of a run; see `evaluate_run`."""
     folder = expanded(run_dir)
     config = run_folder.read_config(folder)
     changed = dataclasses.replace(config.evaluation, **(evaluation or {}))
@@ -70,11 +60,7 @@ def load_run(
 
 
 def restore(run: LoadedRun, *, best: bool = True) -> TrainState:
-    """The best checkpoint of a run, or its newest.
-
-    Raises:
-      RunError: there is none yet, or none that is whole.
-    """
+    """The best checkpoint of a run, or its newest."""
     # Only its shapes count; one program compiles sooner than every operation.
     init = jax.jit(run.learner.init)
     state = init(inputs.make_keys(run.config).init, example_of(run.dataset))
@@ -133,13 +119,7 @@ def write_result(
 ) -> dict[str, Any]:
     """Scores the best checkpoint on the test tasks; writes result and figures.
 
-    Args:
-      run: that was trained.
-      progress: at the end of training.
-      costs: further numbers for the result.
-
-    Returns:
-      The result, and the folder.
+    `progress` is that at the end of training; `costs` are further numbers.
     """
     folder, config, dataset, _ = run
     best = restore(run)

@@ -18,9 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import (
-    ResolvedConfig,
-)
+from metabridge.config import ResolvedConfig, ResolvedTrain
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -152,21 +150,11 @@ def compile_step(
     *,
     on_device: bool | None = None,
 ) -> tuple[RunSteps, dict[str, float]]:
-    """Compiles the steps of a run; of state and key only shape and placement matter.
+    """Compiles the steps of a run, and measures their costs in time and memory.
 
-    Args:
-      config: of the run; its `log_every` is the most steps of one call.
-      learner: whose step it is.
-      sampler: of its tasks.
-      mesh: devices that share them.
-      state: as it will be trained.
-      images: of the training split.
-      key: PRNG key, folded with the step number.
-      on_device: loop over the steps of a call on the device. Default: unless on a CPU
-        or streamed.
-
-    Returns:
-      ``(run_steps, costs)``, the costs in time and memory.
+    One call takes `log_every` steps at most. Of state and key only shape and placement
+    matter. `on_device` loops over the steps of a call on the device; that is the
+    default unless on a CPU or streamed.
 
     Raises:
       ValueError: a step needs more memory than its device has.
@@ -192,15 +180,8 @@ def _source(images: Images, number: int) -> episodes.ImageBank | episodes.TaskIm
     return images.step(number) if isinstance(images, TaskStream) else images
 
 
-def _run_each(
-    step: jax.stages.Compiled,
-    images: Images,
-    state: State,
-    key: Key[Array, ""],
-    first: int,
-    count: int,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[State, Info]:
+def _run_each(step, images, state, key, first, count, stop=None) -> tuple[State, Info]:
+    """`RunSteps`, a call of `step` each."""
     # An accelerator computes one step while the next one is sent to it. The virtual
     # devices of a CPU lack the threads for two at once, and would wait for ever.
     ahead = 1 if jax.default_backend() == "cpu" else 2
@@ -215,16 +196,9 @@ def _run_each(
     return state, jax.tree.map(lambda *values: np.stack(values), *on_host)
 
 
-def _run_loop(
-    loop: jax.stages.Compiled,
-    images: Images,
-    state: State,
-    key: Key[Array, ""],
-    first: int,
-    count: int,
-    stop: Callable[[], bool] | None = None,
-) -> tuple[State, Info]:
-    del stop  # it is looked at between calls
+def _run_loop(loop, images, state, key, first, count, stop=None) -> tuple[State, Info]:
+    """`RunSteps` in one call of `loop`; `stop` is looked at between calls."""
+    del stop
     state, infos = loop(state, images, key, np.int32(first), np.int32(count))
     return state, jax.tree.map(lambda v: v[:count], jax.device_get(infos))
 
@@ -276,22 +250,12 @@ def make_take_steps(
 
 
 def time_step(
-    run_steps: RunSteps,
-    state: State,
-    key: Key[Array, ""],
-    *,
-    at_most: int,
-    at_least: float = _TIMED_SECONDS,
+    train: ResolvedTrain, run_steps: RunSteps, state: State, key: Key[Array, ""]
 ) -> float:
-    """Seconds of a step, timed over more and more steps on a copy of the state.
-
-    Args:
-      run_steps: from `compile_step`, as the rest is for it.
-      state: where the steps begin; it is not touched.
-      key: PRNG key, folded with the step number.
-      at_most: steps of one call.
-      at_least: seconds that the timed steps have to take together.
-    """
+    """Seconds of a step: of more and more, on a copy of the state, until they last."""
+    at_most, at_least = train.log_every, _TIMED_SECONDS
+    if train.minutes is not None:
+        at_least = min(at_least, 6.0 * train.minutes)
     state = jax.tree.map(jnp.copy, state)
     state, _ = run_steps(state, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
@@ -304,21 +268,8 @@ def time_step(
     return seconds / number
 
 
-def steps_for_minutes(
-    minutes: float,
-    run_steps: RunSteps,
-    state: State,
-    key: Key[Array, ""],
-    *,
-    at_most: int,
-) -> int:
-    """The number of steps that a time holds, as the first process times them."""
-    at_least = min(_TIMED_SECONDS, 6.0 * minutes)
-    seconds = time_step(run_steps, state, key, at_most=at_most, at_least=at_least)
-    return hosts.of_first(count_steps(minutes, seconds))
-
-
 def count_steps(minutes: float, seconds_per_step: float) -> int:
-    """The number of steps that a time holds, at least 1."""
+    """The number of steps that a time holds, at least 1, as the first process says."""
     # Not cut off: rounding must not cost the last step.
-    return max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)
+    steps = max(int(60.0 * minutes / seconds_per_step + 1e-6), 1)
+    return hosts.of_first(steps)

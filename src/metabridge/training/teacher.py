@@ -30,9 +30,7 @@ _TASKS = (
 def load_teacher(config: ResolvedConfig, dataset: Dataset) -> Variables | None:
     """The best checkpoint of the run named as the teacher; None if none is named.
 
-    Args:
-      config: the resolved configuration of the student.
-      dataset: its data, which is the teacher's too.
+    The dataset is that of student and teacher.
 
     Raises:
       ValueError: the folder holds no run of the same learner on the same model and

@@ -19,13 +19,7 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.runs.inputs import (
-    check_shapes,
-    make_keys,
-    resolve_for_data,
-    resolve_with_data,
-    test_shape,
-)
+from metabridge.runs import inputs
 from metabridge.runs.loggers import Logger, Loggers, find_loggers
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints
@@ -35,10 +29,11 @@ from metabridge.training.records import Records
 from metabridge.training.scoring import LoadedRun, write_result
 from metabridge.training.step import (
     compile_step,
+    count_steps,
     make_sampler,
     make_take_steps,
     place_images,
-    steps_for_minutes,
+    time_step,
 )
 from metabridge.training.teacher import load_teacher
 from metabridge.untrusted import expanded
@@ -79,18 +74,18 @@ def train(
     folder = None if run_dir is None else expanded(run_dir)
     more = False
     if resume and folder is not None and (folder / "config.json").is_file():
-        known = resolve_for_data(config)
+        known = inputs.resolve_for_data(config)
         # Only steps that the user gives: a recipe's are no wish to train further.
         more = config.train.steps is not None and further.is_further(folder, known)
         result = None if more else run_folder.finished(folder, known)
         if result is not None:
             return result
 
-    config, dataset = resolve_with_data(config)
-    check_shapes(config, dataset)
+    config, dataset = inputs.resolve_with_data(config)
+    inputs.check_shapes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
-    keys = make_keys(config)
+    keys = inputs.make_keys(config)
 
     folder = run_folder.choose(config) if folder is None else folder
     if not more:
@@ -113,11 +108,9 @@ def train(
             run_steps, costs = compile_step(
                 config, learner, sampler, mesh, state, images, key
             )
-            minutes, at_most = config.train.minutes, config.train.log_every
-            if minutes is not None and not config.train.steps:
-                steps = steps_for_minutes(
-                    minutes, run_steps, state, key, at_most=at_most
-                )
+            if config.train.minutes is not None and not config.train.steps:
+                seconds = time_step(config.train, run_steps, state, key)
+                steps = count_steps(config.train.minutes, seconds)
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)
 
@@ -135,9 +128,8 @@ def train(
             done = train_state.progress.step
             records = Records(folder, run_loggers, config.train.steps, done)
             closing.callback(records.close)
-            evaluate = evaluator(
-                learner, dataset, dataset.validation, test_shape(config)
-            )
+            shape = inputs.test_shape(config)
+            evaluate = evaluator(learner, dataset, dataset.validation, shape)
             progress = fit(
                 train_state,
                 config,
@@ -161,11 +153,7 @@ def train(
 
 
 def choose_mesh(config: ResolvedConfig) -> Mesh:
-    """The devices that share the tasks of a step.
-
-    Raises:
-      ValueError: they have no arithmetic for the precision, or cannot share the tasks.
-    """
+    """The devices that share the tasks of a step."""
     build.check_precision(config.model, jax.devices()[0])
     counts = jax.device_count(), jax.process_count()
     return mesh_of(build.num_devices(config.train, *counts))

@@ -90,11 +90,7 @@ def make_record(train_state: TrainState, *, validated: bool) -> dict[str, Any]:
 
 
 def read(checkpoint: Path) -> Record:
-    """The record of a checkpoint.
-
-    Raises:
-      DamageError: there is none, or it is not what was saved.
-    """
+    """The record of a checkpoint."""
     if not checkpoint.is_dir():
         raise DamageError("it is not a folder", lost=True)
     try:
@@ -114,11 +110,7 @@ def read(checkpoint: Path) -> Record:
 
 
 def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters in a checkpoint, by path.
-
-    Raises:
-      DamageError: they cannot be read.
-    """
+    """Shapes of the parameters in a checkpoint, by path."""
     try:
         with ocp.StandardCheckpointer() as reader:
             return shapes_of(_metadata(reader, checkpoint)["state"]["params"])

@@ -52,10 +52,8 @@ class Checkpoints:
         One of the same step that is there already stays, unless only this one has its
         validation. Those of later steps, which a run that went back has left, go.
 
-        Args:
-          train_state: what is saved.
-          validated: whether its `validation_accuracy` is that of this very state; if
-            not, the checkpoint is never the best one.
+        One whose `validation_accuracy` is not that of this very state is not
+        `validated`, and never the best.
 
         Raises:
           OSError: this one or the one before could not be written.
@@ -87,13 +85,9 @@ class Checkpoints:
     ) -> TrainState | None:
         """The newest good checkpoint, or the best; None if there is none at all.
 
-        A damaged one is left out with a warning. Open for writing, it is moved aside,
-        so that its step can be saved again.
-
-        Args:
-          state: an example of the structure, shapes and placement to restore.
-          plateau: likewise.
-          best: take the one of the highest validation accuracy.
+        State and plateau are examples of the structure, shapes and placement. A damaged
+        checkpoint is left out with a warning. Open for writing, it is moved aside, so
+        that its step can be saved again.
 
         Raises:
           ValueError: it holds parameters of other shapes, the first of which is named.
@@ -121,11 +115,7 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Returns when everything saved is on the disk.
-
-        Raises:
-          OSError: it could not be written.
-        """
+        """Returns when everything saved is on the disk."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -133,11 +123,7 @@ class Checkpoints:
         self._writing = None
 
     def close(self) -> None:
-        """Waits until everything saved is on the disk, and ends.
-
-        Raises:
-          OSError: the last checkpoint could not be written.
-        """
+        """Waits until everything saved is on the disk, and ends."""
         try:
             self._manager.close()
         except Exception as error:
@@ -188,12 +174,7 @@ class Checkpoints:
         return sorted(accuracies, key=lambda s: (accuracies[s], s), reverse=True)
 
     def _read(self, step: int, state: State, plateau: Any) -> TrainState:
-        """A checkpoint, checked.
-
-        Raises:
-          DamageError: it is not what was saved.
-          ValueError: it is, but of another model.
-        """
+        """A checkpoint, checked."""
         checkpoint = self._folder / str(step)
         found = record.read(checkpoint)
         if found.progress.step != step:

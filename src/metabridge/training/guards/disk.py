@@ -25,10 +25,6 @@ def check_space(folder: Path, tree: Any) -> None:
     The retained checkpoints and the one that is being written have to fit, with 64 MB
     for the rest of the run; what is in the folder already counts as theirs.
 
-    Args:
-      folder: of the checkpoints; it need not exist yet.
-      tree: arrays of a checkpoint, for their size.
-
     Raises:
       OSError: too little room, or no permission; what is there and what to change.
     """

@@ -22,8 +22,7 @@ class DivergenceError(FloatingPointError):
 def summary(info: Info) -> dict[str, float]:
     """Means over the steps since the last record, and the largest of what may spike.
 
-    Args:
-      info: metrics of these steps, each field ``[steps]``, on the host.
+    Each field of `info` is ``[steps]``, on the host.
     """
     values = {name: np.asarray(value) for name, value in info._asdict().items()}
     means = {name: float(value.mean()) for name, value in values.items()}
@@ -41,17 +40,12 @@ def check_steps(
 ) -> float:
     """Refuses steps that have diverged.
 
-    Args:
-      info: metrics of the steps, as for `summary`.
-      before: steps taken before these.
-      learner: whose options the advice names.
-      spike: a loss so many times the usual one has diverged; None for NaN and infinity
-        only.
-      usual: the result of an earlier call; None at the start.
+    A loss of `spike` times the usual one has; without `spike`, only NaN and infinity.
 
     Returns:
-      The usual loss after these steps: their mean, where a step counts a fiftieth less
-      than the one after it. It does not depend on how the steps are grouped.
+      The usual loss after these steps, from that before them: their mean, where a step
+      counts a fiftieth less than the one after it. It does not depend on how the steps
+      are grouped.
 
     Raises:
       DivergenceError: a loss or gradient among them is not finite, or a loss spikes;
@@ -87,7 +81,7 @@ def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None
 def _error(found: str, learner: LearnerOptions) -> DivergenceError:
     advice = "Lower --learning-rate, pass --max-grad-norm, or look at the inputs"
     if learner.inner_loop:
-        rate = getattr(learner, "inner_lr", None)
+        rate = getattr(learner, "inner_lr", "?")
         advice = (
             f"The inner loop may have diverged: its `inner_lr` is {rate}. "
             "Lower --inner-lr or pass --max-inner-grad-norm; or lower --learning-rate"

@@ -10,9 +10,7 @@ from metabridge.units import format_bytes
 def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
     """Refuses a step that the device cannot hold, before it is run.
 
-    Args:
-      compiled: the step; its arguments are on the device already.
-      learner: whose options the advice names.
+    Its arguments are on the device already.
 
     Returns:
       The step's arguments, results and temporaries, in megabytes.
