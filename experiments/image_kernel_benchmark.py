@@ -26,11 +26,11 @@ import jax
 import numpy as np
 import tyro
 
-import theory
 from experiments.measuring import peak_gigabytes
+from metabridge import theory
 from metabridge.data.registry import load_dataset
-from theory.architectures import Pooling
-from theory.kernels import float64
+from metabridge.theory.kernels.evaluate import float64
+from metabridge.theory.kernels.stax import Pooling
 
 
 @dataclasses.dataclass(frozen=True)

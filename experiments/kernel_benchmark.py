@@ -22,7 +22,6 @@ import jax
 import numpy as np
 import tyro
 
-import theory
 from experiments.measuring import (
     QUERIES,
     SHOTS,
@@ -31,10 +30,11 @@ from experiments.measuring import (
     separate_tasks,
     sphere,
 )
+from metabridge import theory
 from metabridge.comparison.run import in_a_process
 from metabridge.data import load_dataset
+from metabridge.theory.closeness import image_tasks
 from metabridge.types import TaskShape
-from theory import image_tasks
 
 Part = Literal["matrix", "agreement", "scaling"]
 

@@ -5,7 +5,7 @@ import resource
 import numpy as np
 from jaxtyping import Float
 
-import theory
+from metabridge import theory
 
 WAYS, SHOTS, QUERIES = 5, 5, 15
 """Of the tasks that are trained on; each has 100 points."""

@@ -29,10 +29,9 @@ import jax
 import numpy as np
 import tyro
 
-import theory
 from experiments.arguments import check_lists, check_numbers, check_output
 from experiments.measuring import sphere
-from metabridge import build
+from metabridge import build, theory
 from metabridge.config import Config as RunConfig
 from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
 from metabridge.data.dataset import Dataset, Split

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-import theory
 from experiments.measuring import peak_gigabytes, separate_tasks, sphere
+from metabridge import theory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import theory
 from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.config import Config
 from experiments.ntk_benchmark.data import Source
+from metabridge import theory
 from metabridge.evaluation import score
-from theory import named, streaming
-from theory.closeness import closeness_of, on_positions
-from theory.kernels import evaluate
-from theory.trained import train_pair
+from metabridge.theory.closeness.compare import closeness_of, on_positions
+from metabridge.theory.finite.train_pair import train_pair
+from metabridge.theory.kernels import registry
+from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.predictors import streaming
 
 UNTRAINED = "adaptation alone"
 MTL = "MTL, queries"
@@ -30,7 +31,7 @@ class KernelChoice(NamedTuple):
     """A kernel of the table, and how many tasks it can afford."""
 
     title: str
-    architecture: named.Name
+    architecture: registry.Name
     depth: int
     layers: int
     """Layers below the output, by which the tangent kernel grows."""
@@ -128,7 +129,7 @@ def _measure(
     config = source.config
     train = source.train(choice.tasks, **choice.images)
     unseen = source.unseen(count, block=block, **choice.images)
-    kernel = named.kernel(
+    kernel = registry.kernel(
         choice.architecture, choice.depth, pool_stride=config.pool_stride
     )
     points, at = on_positions(train)

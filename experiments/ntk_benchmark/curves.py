@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-import theory
 from experiments.ntk_benchmark.accuracy import accuracy_of
 from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.data import Source
-from theory.sweep import depth_sweeps
-from theory.trained import train_pair
+from metabridge import theory
+from metabridge.theory.closeness.sweep import depth_sweeps
+from metabridge.theory.finite.train_pair import train_pair
 
 FIELDS = (
     "agreement",

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-import theory
 from experiments.ntk_benchmark.config import Config
+from metabridge import theory
 from metabridge.data.dataset import Dataset
+from metabridge.theory.closeness import image_tasks
 from metabridge.types import TaskShape
-from theory import image_tasks
 
 TRAIN, UNSEEN = 0, 1
 _DIMENSIONS = 20

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import theory
 from experiments.ntk_benchmark.cells import Cells
 from experiments.ntk_benchmark.data import (
     ATTRIBUTES,
@@ -14,6 +13,7 @@ from experiments.ntk_benchmark.data import (
     tanh_tasks,
     with_attributes,
 )
+from metabridge import theory
 
 
 class Condition(NamedTuple):

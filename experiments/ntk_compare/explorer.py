@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-import theory
 from experiments.ntk_compare import tasks
 from experiments.ntk_compare.config import Config
-from theory.closeness import closeness_of
+from metabridge import theory
+from metabridge.theory.closeness.compare import closeness_of
 
 SHOTS = (1, 2, 5, 10)
 """Support points of every task, seen and unseen."""

@@ -16,7 +16,7 @@ from experiments.presentation.plots import (
     slope_text,
     tidy,
 )
-from theory.finite_width import Widths
+from metabridge.theory.finite.width_study import Widths
 
 _ERROR_TICKS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 MTL_COLOUR, GBML_COLOUR = COLOURS[0], COLOURS[1]

@@ -8,14 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import theory
 from experiments.ntk_compare import figures, study, tasks
 from experiments.ntk_compare.config import Config
 from experiments.ntk_compare.explorer import explorer
+from metabridge import theory
 from metabridge.data.dataset import Dataset
 from metabridge.evaluation import Score
-from theory import image_tasks
-from theory.finite_width import Widths, kernel_errors, prediction_errors
+from metabridge.theory.closeness import image_tasks
+from metabridge.theory.finite.width_study import (
+    Widths,
+    kernel_errors,
+    prediction_errors,
+)
 
 _SETS = 5
 """Synthetic training sets that the depth study averages over."""

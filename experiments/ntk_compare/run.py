@@ -10,8 +10,8 @@ from experiments.ntk_compare.measure import TRAIN, Results, draw_images, measure
 from experiments.presentation import page, table
 from experiments.presentation.numbers import write_json
 from metabridge.data import load_dataset
-from theory import image_tasks
-from theory.finite_width import Widths
+from metabridge.theory.closeness import image_tasks
+from metabridge.theory.finite.width_study import Widths
 
 
 def run(config: Config) -> Path:

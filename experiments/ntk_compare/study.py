@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-import theory
+from metabridge import theory
 from metabridge.evaluation import Score, score
-from theory.mtl import TrainOn
+from metabridge.theory.predictors.mtl import TrainOn
 
 FITTED_FROM = 64
 """Depths from here on give the slopes."""

@@ -4,7 +4,7 @@ from experiments.ntk_compare.study import DepthStudy
 from experiments.presentation.plots import number, slope_text
 from experiments.presentation.table import Table, short
 from metabridge.evaluation import Score
-from theory.finite_width import Widths
+from metabridge.theory.finite.width_study import Widths
 
 
 def gaps(study: DepthStudy, title: str, *, relative: bool) -> Table:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-import theory
 from experiments.ntk_compare.config import Config
+from metabridge import theory
+from metabridge.theory.closeness.image_tasks import on_sphere
 from metabridge.types import TaskShape
-from theory.image_tasks import on_sphere
 
 _DIMENSIONS = 20
 

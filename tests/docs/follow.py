@@ -55,7 +55,7 @@ def _metabridge(arguments: list[str]) -> None:
         mock.patch("metabridge.training.train", _train),
         mock.patch("metabridge.training.dry_run.dry_run", _train),
         mock.patch("metabridge.comparison.compare", _compare),
-        mock.patch("theory.command._draw", side_effect=_Begun),
+        mock.patch("metabridge.theory.command._draw", side_effect=_Begun),
         mock.patch("metabridge.parallel.hosts.connect", _connect),
     ):
         try:

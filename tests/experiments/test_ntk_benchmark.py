@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import theory
 from experiments.ntk_benchmark import accuracy, curves, failures
 from experiments.ntk_benchmark.__main__ import main
 from experiments.ntk_benchmark.cells import Cells, blocks
 from experiments.ntk_benchmark.config import Config, check, resolved
 from experiments.ntk_benchmark.data import Source, with_attributes
+from metabridge import theory
 from metabridge.data import load_dataset
 from tests.experiments.refused import assert_help_names, assert_refused
 

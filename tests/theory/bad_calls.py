@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import theory
+from metabridge import theory
 
 
 class Case(NamedTuple):

@@ -4,7 +4,8 @@
 
 import numpy as np
 
-import theory
+from metabridge import theory
+from metabridge.theory.kernels import registry
 from tests.theory.bad_calls import (
     Case,
     fresh,
@@ -20,7 +21,6 @@ from tests.theory.bad_calls import (
     without_neural_tangents,
     x,
 )
-from theory import named
 
 CASES = {
     "negative depth": Case(
@@ -83,7 +83,7 @@ CASES = {
         lambda: theory.residual(0), "ValueError", ("`blocks`", "at least 1")
     ),
     "unknown architecture": Case(
-        lambda: named.kernel("transformer", 2),
+        lambda: registry.kernel("transformer", 2),
         "ValueError",
         ("'transformer'", "fully_connected, convolutional"),
     ),

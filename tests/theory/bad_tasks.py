@@ -4,7 +4,8 @@
 
 import numpy as np
 
-import theory
+from metabridge import theory
+from metabridge.theory.solvers import dense
 from tests.theory.bad_calls import (
     Case,
     fresh,
@@ -18,7 +19,6 @@ from tests.theory.bad_calls import (
     tasks,
     x,
 )
-from theory import linalg
 
 CASES = {
     "numbers of tasks": Case(
@@ -181,14 +181,14 @@ CASES = {
         ("float32", "solves need float64"),
     ),
     "float32 solve": Case(
-        lambda: linalg.evolve(
+        lambda: dense.evolve(
             np.eye(3, dtype=np.float32), np.ones((3, 1)), time=1.0, names=str
         ),
         "TypeError",
         ("`matrix` is float32",),
     ),
     "float32 eigenbasis": Case(
-        lambda: linalg.eigenbasis(
+        lambda: dense.eigenbasis(
             np.eye(3, dtype=np.float32), names=str, invertible=False
         ),
         "TypeError",

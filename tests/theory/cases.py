@@ -2,9 +2,9 @@
 
 import numpy as np
 
-import theory
+from metabridge import theory
+from metabridge.theory.types import Array, KernelFn
 from tests.theory import reference
-from theory.types import Array, KernelFn
 
 # Our inner loop beside the reference's.
 LOOPS = {

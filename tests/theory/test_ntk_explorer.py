@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import theory
 from experiments.ntk_compare import tasks
 from experiments.ntk_compare.config import Config
 from experiments.ntk_compare.explorer import SHOTS, UNSEEN, explorer
+from metabridge import theory
 
 pytestmark = pytest.mark.extended
 CONFIG = Config(depths=(3, 1), times=(0.1, 0.0))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import theory
+from metabridge import theory
 
 _ROOT = Path(__file__).parents[2]
 
