@@ -1,7 +1,7 @@
 """Will MTL match meta-learning on these tasks? Both at infinite width, on tasks given.
 
 `diagnose` trains both predictors on a user's own tasks and compares them on unseen
-ones; `metabridge.theory.closeness.verdict` says in words what comes out.
+ones; `verdict` says in words what comes out.
 
 References:
   Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient

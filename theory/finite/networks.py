@@ -1,7 +1,7 @@
 """Finite networks: a Flax MLP in the NTK parametrisation with a linear head, float32.
 
 What they compute for multi-task learning and for ANIL, the tangent kernels of that, and
-training by gradient descent. `metabridge.theory.finite.width_study` compares them with their limit.
+training by gradient descent. `width_study` compares them with their limit.
 """
 
 import functools

@@ -53,7 +53,7 @@ def device_tile(
     x2: Num[np.ndarray, "M *X"] | None,
     placement: Placement,
 ) -> Kernels:
-    """Both kernels in the type of the inputs; call it inside `metabridge.theory.kernels.evaluate.float64`.
+    """Both kernels in the type of the inputs; call it inside `float64`.
 
     Returns:
       NumPy arrays ``[N, M]``.

@@ -3,7 +3,7 @@
 The textbook recursion follows the correlation, which reaches ``1 - O(1/L^2)`` after L
 layers; in float32 all digits that matter are gone by depth 100. This one follows what
 is left, ``delta = 1 - rho``, and the angle ``theta = 2 asin(sqrt(delta / 2))``. A layer
-is (`metabridge.theory.kernels.arc_cosine`)
+is (`arc_cosine`)
 
     delta <- delta - (sin theta - theta cos theta) / pi
     Theta <- Sigma + Theta (pi - theta) / pi,    Sigma = m (1 - delta)

@@ -1,6 +1,6 @@
 """Kernels of deep ReLU networks at the edge of chaos, exact at any depth.
 
-One layer after another, by the angle between two inputs: `metabridge.theory.kernels.recursion`.
+One layer after another, by the angle between two inputs: `recursion`.
 
 References:
   Cho, Saul. Kernel methods for deep learning. NeurIPS 2009.

@@ -1,6 +1,6 @@
 """Kernels of any heads: a matrix out of its tiles, or products with them.
 
-What `metabridge.theory.solvers.task_system` cannot say, correlated and class-indexed heads, is met a tile at a
+What `task_system` cannot say, correlated and class-indexed heads, is met a tile at a
 time here, made anew in every iteration and forgotten; held are a few vectors and the
 Cholesky factors of the tasks' own blocks, which precondition.
 """

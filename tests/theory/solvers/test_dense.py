@@ -80,7 +80,7 @@ def test_the_advised_jitter_works() -> None:
 
 
 def test_large_matrices_are_not_diagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linalg, "_DIAGNOSE_UP_TO", 5)
+    monkeypatch.setattr(dense, "_DIAGNOSE_UP_TO", 5)
     with pytest.raises(theory.SingularKernelError, match="of 8 rows is singular"):
         dense.evolve(
             _kernel(7, 8, rank=4), np.ones((8, 1)), time=np.inf, names=str,

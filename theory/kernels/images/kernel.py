@@ -1,6 +1,6 @@
 """The kernel of a network on images: how its matrix is cut into pieces.
 
-`metabridge.theory.kernels.images.pixels` has the recursion. Here a matrix is cut into blocks, whose shape is
+`pixels` has the recursion. Here a matrix is cut into blocks, whose shape is
 compiled once, and blocks into steps of as many pairs of images as a cache holds.
 """
 

@@ -5,7 +5,7 @@ For a pixel p of one image and p' of another a layer needs the variances ``q(p)`
 
     D(p, p') = (q + q') / 2 - cov = E (u - v)^2 / 2
 
-by activations, and by preactivations as ``delta = 1 - rho`` of `metabridge.theory.kernels.arc_cosine`,
+by activations, and by preactivations as ``delta = 1 - rho`` of `arc_cosine`,
 
     delta = (D - (sqrt(q) - sqrt(q'))^2 / 2) / sqrt(q q')
 
@@ -21,7 +21,7 @@ adds ``w q / 2`` to D. A ReLU gives
     Theta <- Theta overlap(delta) / 2.
 
 Neighbours have the same displacement p' - p, so that each can be followed on its own
-(`metabridge.theory.kernels.images.displacements`); flattening needs only the pairs of equal pixels.
+(`displacements`); flattening needs only the pairs of equal pixels.
 
 References:
   Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
