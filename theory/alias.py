@@ -7,6 +7,14 @@ import warnings
 
 from metabridge import theory
 
+_MOVED = {
+    "finite_width": "finite.width_study",
+    "image_tasks": "closeness.image_tasks",
+    "named": "kernels.registry",
+    "trained": "finite.train_pair",
+}
+"""Documented modules that have another name now."""
+
 
 def install() -> None:
     """Make ``theory`` and its submodules the modules of `metabridge.theory`."""
@@ -21,3 +29,7 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if f"{name}.".startswith("metabridge.theory."):
             sys.modules[name.removeprefix("metabridge.")] = module
+    for old, new in _MOVED.items():
+        module = sys.modules[f"metabridge.theory.{new}"]
+        sys.modules[f"theory.{old}"] = module
+        setattr(theory, old, module)
