@@ -1,4 +1,4 @@
-"""Tiles of kernels on one device or several: rows of a tile are spread over a mesh."""
+"""Tiles of kernels, their rows sharded over one device or several."""
 
 import functools
 from collections.abc import Sequence
@@ -15,11 +15,7 @@ Devices = Sequence[jax.Device] | None
 
 
 class Placement:
-    """Where the rows of tiles go.
-
-    Args:
-      devices: None for all there are.
-    """
+    """Devices that the rows of tiles are sharded over; None for all there are."""
 
     def __init__(self, devices: Devices = None) -> None:
         chosen = list(jax.devices() if devices is None else devices)
@@ -28,18 +24,18 @@ class Placement:
         self.count = len(chosen)
         mesh = Mesh(np.asarray(chosen), ("rows",))
         self._rows = NamedSharding(mesh, PartitionSpec("rows"))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._replicated = NamedSharding(mesh, PartitionSpec())
 
-    def rows(self, x: Num[np.ndarray, "N *X"]) -> Num[jax.Array, "P *X"]:
-        """Spread by rows, with rows of zeros added until they divide evenly."""
+    def shard(self, x: Num[np.ndarray, "N *X"]) -> Num[jax.Array, "P *X"]:
+        """Shard the rows, padded by rows of zeros until they divide evenly."""
         missing = -len(x) % self.count
         if missing:
             x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
         return jax.device_put(x, self._rows)
 
-    def everywhere(self, x: Num[np.ndarray, "..."]) -> Num[jax.Array, "..."]:
-        """A copy on each device."""
-        return jax.device_put(x, self._everywhere)
+    def replicate(self, x: Num[np.ndarray, "..."]) -> Num[jax.Array, "..."]:
+        """Copy to each device."""
+        return jax.device_put(x, self._replicated)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -53,13 +49,9 @@ def device_tile(
     x2: Num[np.ndarray, "M *X"] | None,
     placement: Placement,
 ) -> Kernels:
-    """Both kernels in the type of the inputs; call it inside `float64`.
-
-    Returns:
-      NumPy arrays ``[N, M]``.
-    """
-    first = placement.rows(x1)
-    second = None if x2 is None else placement.everywhere(x2)
+    """Both kernels ``[N, M]`` in the type of the inputs; call it inside `float64`."""
+    first = placement.shard(x1)
+    second = None if x2 is None else placement.replicate(x2)
     rows, columns = len(x1), len(x1 if x2 is None else x2)
     return Kernels(
         *(np.asarray(part)[:rows, :columns] for part in _tile(kernel, first, second))

@@ -1,4 +1,4 @@
-"""Evaluating kernel functions in float64, whatever the caller's settings."""
+"""Evaluation of kernel functions in float64, whatever the caller's settings."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _LARGE = 2**18
 
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
-    """Float64 and JAX's usual promotion inside, the caller's settings after."""
+    """Switch to float64 and JAX's usual promotion, and back to the caller's settings."""
     with (
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),
@@ -26,15 +26,7 @@ def float64() -> Iterator[None]:
 
 
 def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
-    """Both kernels as NumPy arrays, checked.
-
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      x1: inputs ``[N, *X]``.
-      x2: inputs ``[M, *X]``; None means `x1`.
-
-    Returns:
-      Kernels ``[N, M]`` in float64.
+    """Both kernels ``[N, M]`` as checked NumPy arrays in float64.
 
     Raises:
       TypeError: the kernel returns something else than `Kernels` in float64.
@@ -56,13 +48,11 @@ def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
             f"{type(result).__name__}; wrap a neural-tangents kernel function in "
             "theory.from_stax"
         )
-    expected = (len(x1), columns)
-    return Kernels(
-        _checked("nngp", result.nngp, expected), _checked("ntk", result.ntk, expected)
-    )
+    parts = result._asdict().items()
+    return Kernels(*(_check(name, part, (len(x1), columns)) for name, part in parts))
 
 
-def _checked(name: str, kernel: Array, shape: tuple[int, int]) -> np.ndarray:
+def _check(name: str, kernel: Array, shape: tuple[int, int]) -> np.ndarray:
     array = np.asarray(kernel)
     if array.shape != shape:
         raise ValueError(f"the {name} kernel must be {shape}, but is {array.shape}")
@@ -80,15 +70,37 @@ def _checked(name: str, kernel: Array, shape: tuple[int, int]) -> np.ndarray:
     return array
 
 
-def precomputed(kernels: Kernels) -> KernelFn:
-    """A kernel on positions: inputs are ``[N, 1]`` rows of a kernel matrix.
+def fill_blocks(
+    kernel: KernelFn, x1: Array, x2: Array | None, size: int, size2: int | None = None
+) -> Kernels:
+    """Both kernels from blocks of `size` rows and `size2` columns.
 
-    Args:
-      kernels: float64 ``[P, P]`` over all P points.
-
-    Returns:
-      A kernel of integer inputs.
+    Where `x2` is None, only blocks on and below the diagonal are evaluated.
     """
+    other, size2, symmetric = x1 if x2 is None else x2, size2 or size, x2 is None
+    kernels = Kernels(*(np.zeros((len(x1), len(other))) for _ in range(2)))
+    for row in range(0, len(x1), size):
+        for column in range(0, row + 1 if symmetric else len(other), size2):
+            same = symmetric and row == column
+            tiles = kernel(x1[row:][:size], None if same else other[column:][:size2])
+            for whole, tile in zip(kernels, map(np.asarray, tiles), strict=True):
+                tile = mirror_lower(tile) if same else tile
+                whole[row:, column:][: tile.shape[0], : tile.shape[1]] = tile
+                if symmetric:
+                    whole[column:, row:][: tile.shape[1], : tile.shape[0]] = tile.T
+    return kernels
+
+
+def mirror_lower(tile: np.ndarray) -> np.ndarray:
+    """A symmetric matrix of what is on and below the diagonal.
+
+    A product of a matrix with itself may be rounded differently on both sides.
+    """
+    return np.tril(tile) + np.tril(tile, -1).T
+
+
+def precomputed(kernels: Kernels) -> KernelFn:
+    """A kernel of integer inputs ``[N, 1]``, the rows of given kernel matrices."""
     nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
 
     def kernel(

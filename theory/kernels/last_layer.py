@@ -1,10 +1,10 @@
-"""The last layer of a neural-tangents network, which decides what its Sigma is.
+"""Faults of the last layer of a neural-tangents network.
 
 ``Sigma`` is the last layer's part of ``Theta`` if the output is linear in weights drawn
-from N(0, 1): the NTK parametrisation. The two kernels do not tell: in the standard
-parametrisation that part is the number of hidden units times as large, and what is left
-of Theta is a covariance all the same. So the layers are looked at, which a kernel
-function of `neural_tangents.stax` holds in its closure, with their options.
+from N(0, 1): the NTK parametrisation. The two kernels do not show it: in the standard
+parametrisation that part is the number of hidden units times as large, and the rest of
+Theta is a covariance all the same. So the layers and their options are read from the
+closure of a `neural_tangents.stax` kernel function.
 """
 
 import functools
@@ -36,25 +36,25 @@ _Row = list[_Layer | _Branches]
 """Layers one after another."""
 
 
-def fault(kernel_fn: Any) -> str | None:
-    """What keeps Sigma from being the last layer's part of Theta.
+def find_fault(kernel_fn: Any) -> str | None:
+    """The reason why Sigma is not the last layer's part of Theta.
 
     Args:
       kernel_fn: third part of a `stax` layer, or a function that calls one.
 
     Returns:
-      A clause about the network; None if nothing does, or no `stax` layers are found.
+      A clause about the network; None without a fault, or if no layers are found.
     """
     row = _parse(kernel_fn)
-    return _fault(row) if _weighs(row) else None
+    return _find_fault(row) if _has_weights(row) else None
 
 
-def _fault(row: _Row) -> str | None:
+def _find_fault(row: _Row) -> str | None:
     for layer in reversed(row):
         if isinstance(layer, _Branches):
-            if not all(map(_weighs, layer.rows)):
+            if not all(map(_has_weights, layer.rows)):
                 return "a branch without weights goes around its last layer"
-            return next(filter(None, map(_fault, layer.rows)), None)
+            return next(filter(None, map(_find_fault, layer.rows)), None)
         if layer.parametrisation == "ntk":
             return None
         if layer.parametrisation is not None:
@@ -67,10 +67,9 @@ def _fault(row: _Row) -> str | None:
     return None
 
 
-def _weighs(row: _Row) -> bool:
-    """Whether any of the layers has weights."""
+def _has_weights(row: _Row) -> bool:
     return any(
-        any(map(_weighs, layer.rows))
+        any(map(_has_weights, layer.rows))
         if isinstance(layer, _Branches)
         else layer.parametrisation is not None
         for layer in row
@@ -78,8 +77,8 @@ def _weighs(row: _Row) -> bool:
 
 
 def _parse(function: Any) -> _Row:
-    """The layers of a kernel function, as far as its closure tells."""
-    for inner in _reached(function):
+    """The layers of a kernel function, read from its closure."""
+    for inner in _called_functions(function):
         variables = _variables(inner)
         if "parameterization" in variables:
             name = inner.__qualname__.split(".")[0].lstrip("_")
@@ -92,8 +91,8 @@ def _parse(function: Any) -> _Row:
     return [_Layer(getattr(function, "__name__", "an unknown layer"), None)]
 
 
-def _reached(function: Any) -> Iterator[types.FunctionType]:
-    """The functions that a kernel function calls, itself first."""
+def _called_functions(function: Any) -> Iterator[types.FunctionType]:
+    """The kernel function itself, then those that it calls."""
     waiting, seen = [function], set()
     while waiting:
         function = waiting.pop(0)

@@ -1,9 +1,8 @@
-"""Architectures by name, for command lines: one table says what each name stands for.
+"""Architectures by name, for command lines.
 
 All have ``W_std = last_W_std = sqrt(2)``, and no biases unless they are asked for.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 from metabridge.theory.kernels.images.networks import relu_convolutional, relu_residual
@@ -14,13 +13,11 @@ Name = Literal["fully_connected", "convolutional", "convolutional_pooled", "resi
 
 
 class Architecture(NamedTuple):
-    """What a name stands for."""
+    """A named architecture."""
 
     summary: str
     flat: bool
-    """Whether it takes images flattened."""
-    make: Callable[[int, int, float], KernelFn]
-    """From its depth, the stride of the pixels that pooling averages, and `b_std`."""
+    """Takes images flattened."""
 
 
 def kernel(
@@ -31,8 +28,8 @@ def kernel(
     Args:
       name: one of `ARCHITECTURES`.
       depth: hidden layers, convolutions or residual blocks, at least 1.
-      pool_stride: "convolutional_pooled" averages the pixels of every so manieth row
-        and column.
+      pool_stride: "convolutional_pooled" averages the pixels of every
+        `pool_stride`-th row and column.
       b_std: scale of the biases; "fully_connected" has one in its output too.
 
     Raises:
@@ -44,40 +41,25 @@ def kernel(
         )
     if depth < 1:
         raise ValueError(f"`depth` must be at least 1, but is {depth}")
-    return ARCHITECTURES[name].make(depth, pool_stride, b_std)
-
-
-def _fully_connected(depth: int, _: int, b_std: float) -> KernelFn:
-    return relu_network(depth, last_W_std=2.0**0.5, b_std=b_std)
-
-
-def _convolutional(depth: int, _: int, b_std: float) -> KernelFn:
-    return relu_convolutional(depth, last_W_std=2.0**0.5, b_std=b_std)
-
-
-def _pooled(depth: int, stride: int, b_std: float) -> KernelFn:
-    # In float64 three times as long, and pooling is long enough.
+    last = 2.0**0.5
+    if name == "fully_connected":
+        return relu_network(depth, last_W_std=last, b_std=b_std)
+    if name == "convolutional":
+        return relu_convolutional(depth, last_W_std=last, b_std=b_std)
+    if name == "residual":
+        return relu_residual(depth, last_W_std=last, b_std=b_std)
+    # Float64 takes three times as long.
     return relu_convolutional(
-        depth,
-        pooling="global_average",
-        pool_stride=stride,
-        b_std=b_std,
-        last_W_std=2.0**0.5,
-        dtype="float32",
-    )
-
-
-def _residual(blocks: int, _: int, b_std: float) -> KernelFn:
-    return relu_residual(blocks, layer="conv", last_W_std=2.0**0.5, b_std=b_std)
+        depth, pooling="global_average", pool_stride=pool_stride, b_std=b_std,
+        last_W_std=last, dtype="float32",
+    )  # fmt: skip
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "fully_connected": Architecture("hidden layers", True, _fully_connected),
-    "convolutional": Architecture(
-        "convolutions, then flattened", False, _convolutional
-    ),
+    "fully_connected": Architecture("hidden layers", True),
+    "convolutional": Architecture("convolutions, then flattened", False),
     "convolutional_pooled": Architecture(
-        "convolutions, then averaged over pixels", False, _pooled
+        "convolutions, then averaged over pixels", False
     ),
-    "residual": Architecture("residual blocks of convolutions", False, _residual),
+    "residual": Architecture("residual blocks of convolutions", False),
 }

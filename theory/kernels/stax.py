@@ -1,8 +1,7 @@
-"""Kernels of architectures that neural-tangents knows how to compute.
+"""Kernels of architectures that neural-tangents computes.
 
-`relu_network` needs no neural-tangents; everything here does, and imports it when a
-kernel is first asked for. All networks end in one linear output in the NTK
-parametrisation: that is what makes ``Sigma`` the last layer's part of ``Theta``.
+It is imported when a kernel is first asked for. All networks end in one linear output
+in the NTK parametrisation: that makes ``Sigma`` the last layer's part of ``Theta``.
 
 References:
   Novak et al. Neural Tangents: Fast and easy infinite neural networks in Python. ICLR
@@ -11,6 +10,7 @@ References:
     https://arxiv.org/abs/1904.11955 (convolutions, pooling).
 """
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from metabridge.theory.kernels import last_layer
-from metabridge.theory.kernels.evaluate import float64
+from metabridge.theory.kernels.evaluate import fill_blocks, float64
 from metabridge.theory.kernels.neural_tangents import neural_tangents
 from metabridge.theory.types import Array, KernelFn, Kernels, check_whole
 
@@ -44,13 +44,12 @@ def from_stax(
       kernel_fn: third part of what a `neural_tangents.stax` layer returns. The last
         layer must be ``Dense(1)`` in the NTK parametrisation, the default; sums of such
         layers and averages of their outputs will do too.
-      name: what to call the architecture in an error.
+      name: the architecture's name in an error.
       block: evaluate at most so many inputs against as many at a time; pooled
         convolutions need ``(H W)^2`` numbers a pair of images.
 
     Returns:
-      ``kernel(x1, x2=None) -> Kernels`` in float64; inputs ``[N, *X]`` as the network
-      takes them.
+      A kernel of inputs ``[N, *X]`` as the network takes them.
 
     Raises:
       NoTangentKernelError: the network does not end as it must, or, when the kernel is
@@ -63,19 +62,18 @@ def from_stax(
         )
     if block is not None and block < 1:
         raise ValueError(f"`block` must be at least 1, but is {block}")
-    fault = last_layer.fault(kernel_fn)
+    fault = last_layer.find_fault(kernel_fn)
     if fault is not None:
         raise NoTangentKernelError(_not_linear(name, fault))
+    call = functools.partial(_call, kernel_fn, name)
 
     def kernel(x1: Array, x2: Array | None = None) -> Kernels:
         first = np.asarray(x1, np.float64)
         second = None if x2 is None else np.asarray(x2, np.float64)
         with float64():
-            if block is None:
-                return _checked(_both(kernel_fn, name, first, second), name, second)
-            return _checked(
-                _in_blocks(kernel_fn, name, first, second, block), name, second
-            )
+            # On equal inputs, given once, neural-tangents is exact on the diagonal.
+            kernels = fill_blocks(call, first, second, block) if block else None
+            return _check(kernels or call(first, second), name, symmetric=x2 is None)
 
     return kernel
 
@@ -138,10 +136,8 @@ def convolutional(
     stax = neural_tangents().stax
     layers: list[Any] = []
     for _ in range(depth):
-        layers += [
-            _conv(stax, filter_size, W_std, b_std),
-            _activation(stax, activation),
-        ]
+        conv = _conv(stax, filter_size, W_std, b_std)
+        layers += [conv, _activation(stax, activation)]
     return from_stax(
         stax.serial(*layers, _pooling(stax, pooling), stax.Dense(1))[2],
         name=f"convolutional(depth={depth}, pooling={pooling!r})",
@@ -179,26 +175,17 @@ def residual(
     if layer not in ("dense", "conv"):
         raise ValueError(f"unknown layer {layer!r}; known are 'dense', 'conv'")
     stax = neural_tangents().stax
-    dense = layer == "dense"
-
-    def linear() -> Any:
-        if dense:
-            return stax.Dense(1, W_std, b_std)
-        return _conv(stax, filter_size, W_std, b_std)
-
-    layers = [stax.Flatten(), linear()] if dense else [linear()]
-    for _ in range(blocks):
-        branch = [_activation(stax, activation), linear()] * 2
-        layers += [
-            stax.FanOut(2),
-            stax.parallel(stax.serial(*branch), stax.Identity()),
-            stax.FanInSum(),
-        ]
-    layers.append(_activation(stax, activation))
-    if not dense:
-        layers.append(_pooling(stax, pooling))
+    act = _activation(stax, activation)
+    if layer == "dense":
+        first, last = [stax.Flatten()], [act]
+        linear = stax.Dense(1, W_std, b_std)
+    else:
+        first, last = [], [act, _pooling(stax, pooling)]
+        linear = _conv(stax, filter_size, W_std, b_std)
+    branches = stax.parallel(stax.serial(*[act, linear] * 2), stax.Identity())
+    repeated = [stax.FanOut(2), branches, stax.FanInSum()] * blocks
     kernel = from_stax(
-        stax.serial(*layers, stax.Dense(1))[2],
+        stax.serial(*first, linear, *repeated, *last, stax.Dense(1))[2],
         name=f"residual(blocks={blocks}, layer={layer!r})",
         block=block,
     )
@@ -231,7 +218,7 @@ def _pooling(stax: Any, pooling: Pooling) -> Any:
     return stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool()
 
 
-def _both(
+def _call(
     kernel_fn: Callable[..., Any], name: str, x1: np.ndarray, x2: np.ndarray | None
 ) -> Kernels:
     """Both kernels, or an error that names the architecture."""
@@ -254,37 +241,14 @@ def _both(
     return Kernels(nngp, ntk)
 
 
-def _in_blocks(
-    kernel_fn: Callable[..., Any],
-    name: str,
-    x1: np.ndarray,
-    x2: np.ndarray | None,
-    block: int,
-) -> Kernels:
-    other = x1 if x2 is None else x2
-    kernels = Kernels(*(np.zeros((len(x1), len(other))) for _ in range(2)))
-    for row in range(0, len(x1), block):
-        for column in range(0, len(other), block):
-            if x2 is None and column > row:
-                continue
-            # Equal inputs take another path in neural-tangents, the exact one.
-            right = None if x2 is None and row == column else other[column:][:block]
-            part = _both(kernel_fn, name, x1[row:][:block], right)
-            for whole, tile in zip(kernels, part, strict=True):
-                whole[row:, column:][: tile.shape[0], : tile.shape[1]] = tile
-                if x2 is None:
-                    whole[column:, row:][: tile.shape[1], : tile.shape[0]] = tile.T
-    return kernels
-
-
-def _checked(kernels: Kernels, name: str, x2: np.ndarray | None) -> Kernels:
-    """Kernels that are numbers, of a network whose last layer is linear."""
+def _check(kernels: Kernels, name: str, *, symmetric: bool) -> Kernels:
+    """Check that kernels are finite and of a network whose last layer is linear."""
     if not all(np.isfinite(kernel).all() for kernel in kernels):
         raise NoTangentKernelError(
             f"{name} has no finite tangent kernel on these inputs"
         )
     nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
-    if x2 is None and not _may_be_covariance(ntk - nngp, ntk):
+    if symmetric and not _may_be_covariance(ntk - nngp, ntk):
         raise NoTangentKernelError(_not_linear(name, "Sigma is no part of its Theta"))
     return kernels
 
@@ -297,7 +261,7 @@ def _not_linear(name: str, fault: str) -> str:
 
 
 def _may_be_covariance(body: np.ndarray, whole: np.ndarray) -> bool:
-    """Whether each pair of points satisfies Cauchy and Schwarz, up to round-off."""
+    """Test the Cauchy-Schwarz inequality on each pair of points, up to round-off."""
     # neural-tangents loses half the digits on the diagonal.
     slack = 1e-6 * np.diagonal(whole).max(initial=0.0)
     variance = np.diagonal(body) + slack
