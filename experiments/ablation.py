@@ -31,6 +31,7 @@ from metabridge.config import (
     resolve,
     with_images,
 )
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.training.scoring import evaluate_run
 
@@ -164,7 +165,7 @@ def _scored(run_dir: Path, evaluation: dict[str, Any], options: Options) -> dict
     if not path.is_file():
         # Not here: this process would keep device memory from the next training.
         scores = in_a_process(_score, run_dir, evaluation | {"tasks": options.tasks})
-        run_folder.write_json(path, scores)
+        write_json(path, scores)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -210,7 +211,7 @@ def main(options: Options) -> None:
     """Trains, prints the table, and writes it."""
     found = run(options)
     text = table(found)
-    run_folder.write_json(_folder(options) / "ablation.json", found)
+    write_json(_folder(options) / "ablation.json", found)
     (_folder(options) / "ablation.md").write_text(text, encoding="utf-8")
     print(text)
 

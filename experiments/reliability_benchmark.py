@@ -37,6 +37,7 @@ from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.episodes import image_bank
 from metabridge.data.sampler import example_of
+from metabridge.files import write_json
 from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import folder as run_folder
 from metabridge.training import scoring, setup
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, run in _bodies(config).items():
                 found = overhead(config, *run, Path(scratch) / name)
                 _show(results, f"checkpoints, {name}", found)
-    run_folder.write_json(config.output_dir / "results.json", results)
+    write_json(config.output_dir / "results.json", results)
 
 
 def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:

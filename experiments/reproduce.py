@@ -31,6 +31,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from experiments import recipes
 from metabridge.comparison.run import train_in_a_process
 from metabridge.config import Config, ModelConfig, resolve
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 
 Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
@@ -358,7 +359,7 @@ def main(options: Options) -> None:
     else:
         text = efficiency_table(found, options)
         efficiency_figure(found, options, options.folder / "efficiency.png")
-    run_folder.write_json(options.folder / f"{options.table}.json", found)
+    write_json(options.folder / f"{options.table}.json", found)
     (options.folder / f"{options.table}.md").write_text(text, encoding="utf-8")
     print(text)
     if failed := [job for job in found["jobs"] if job.get("error")]:

@@ -28,7 +28,7 @@ import tyro
 from experiments.arguments import check_numbers, check_output
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
-from metabridge.runs import folder as run_folder
+from metabridge.files import write_json
 from metabridge.training.scoring import evaluate_run
 from metabridge.training.train import train
 
@@ -141,7 +141,7 @@ def main(options: Options) -> dict[str, Any]:
         found["minutes"] = (time.monotonic() - since) / 60
         found["resident_mb"] = sizes
         found["growth"] = growth(sizes) if len(sizes) >= 5 else None
-        run_folder.write_json(options.output_dir / "soak.json", found)
+        write_json(options.output_dir / "soak.json", found)
 
     {"one": one_run, "many": many_runs}[options.runs](options, record)
     print(

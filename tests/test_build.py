@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from metabridge import build
@@ -94,109 +93,6 @@ def test_half_precision_needs_its_hardware(device: Any, has: bool) -> None:
         build.check_precision(config, device)
     with pytest.raises(ValueError, match="MLP computes in float32"):
         build.check_precision(dataclasses.replace(config, model="mlp"), device)
-
-
-def updates(config: TrainConfig, gradients: list[float], start: float) -> list[float]:
-    """A parameter after each step along given gradients."""
-    rule = build.optimizer(config)
-    params = jnp.asarray(start)
-    state = rule.init(params)
-    path = []
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes counts and numbers
-        for gradient in gradients:
-            change, state = rule.update(jnp.asarray(gradient), state, params)
-            params = params + jnp.asarray(change)
-            path.append(float(params))
-    return path
-
-
-def test_sgd_has_nesterov_momentum_and_decoupled_weight_decay() -> None:
-    config = TrainConfig(
-        optimizer="sgd", schedule="constant", learning_rate=0.1, weight_decay=0.5
-    )
-    w, velocity, expected = 2.0, 0.0, []
-    for gradient in (1.0, -2.0, 0.5):
-        velocity = gradient + 0.9 * velocity
-        w -= 0.1 * (gradient + 0.9 * velocity + 0.5 * w)
-        expected.append(w)
-    np.testing.assert_allclose(updates(config, [1.0, -2.0, 0.5], 2.0), expected, 1e-5)
-
-
-def test_adam_equals_its_equations() -> None:
-    config = TrainConfig(optimizer="adam", schedule="constant", learning_rate=0.1)
-    w, m, v, expected = 1.0, 0.0, 0.0, []
-    for t, gradient in enumerate((1.0, -2.0, 0.5), start=1):
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        expected.append(w)
-    np.testing.assert_allclose(updates(config, [1.0, -2.0, 0.5], 1.0), expected, 1e-4)
-
-
-def test_radam_equals_its_equations() -> None:
-    # Liu et al. (2020), algorithm 2: plain momentum until the variance is tractable,
-    # which optax takes to be from a length of the average of 5 on.
-    config = TrainConfig(schedule="constant", learning_rate=0.1)
-    gradients = [1.0, -2.0, 0.5, 0.3, 0.2, -0.7, 0.9, 1.1]
-    w, m, v, expected = 1.0, 0.0, 0.0, []
-    longest = 2 / (1 - 0.999) - 1
-    for t, gradient in enumerate(gradients, start=1):
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        length = longest - 2 * t * 0.999**t / (1 - 0.999**t)
-        step = m / (1 - 0.9**t)
-        if length >= 5:
-            rectified = (length - 4) * (length - 2) * longest
-            rectified /= (longest - 4) * (longest - 2) * length
-            step *= np.sqrt(rectified) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        w -= 0.1 * step
-        expected.append(w)
-    np.testing.assert_allclose(updates(config, gradients, 1.0), expected, 1e-4)
-
-
-def test_staircase_drops_at_shares_of_the_steps() -> None:
-    config = TrainConfig(
-        optimizer="sgd",
-        learning_rate=1.0,
-        steps=10,
-        schedule="staircase",
-        drops=((0.25, 0.1), (0.55, 0.01)),
-    )
-    path = updates(config, [1.0, *[0.0] * 9], 0.0)
-    # Momentum alone moves the parameter: 0.9^t of the first gradient, times the rate.
-    moves = -np.diff([0.0, *path]) / [1.9, *(0.9 ** np.arange(2, 11))]
-    expected = [1.0] * 3 + [0.1] * 3 + [0.01] * 4
-    np.testing.assert_allclose(moves, expected, rtol=1e-4)
-
-
-def test_cosine_falls_to_zero_at_the_last_step() -> None:
-    config = TrainConfig(optimizer="sgd", learning_rate=0.1, steps=4)
-    path = updates(config, [0.0] * 4 + [1.0] * 2, 1.0)
-    assert path[3:] == [1.0, 1.0, 1.0]
-    first = updates(config, [1.0], 0.0)[0]
-    np.testing.assert_allclose(first, -0.1 * 1.9, rtol=1e-5)
-
-
-def test_cosine_of_any_length_is_compiled_once_and_equals_optax() -> None:
-    rule = build.optimizer(TrainConfig(optimizer="sgd", learning_rate=0.1))
-    params = jnp.zeros(())
-    update = jax.jit(rule.update)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes counts and numbers
-        for steps in (3, 7):
-            expected = optax.cosine_decay_schedule(0.1, steps)
-            state = optax.tree.set(rule.init(params), decay_steps=jnp.float32(steps))
-            velocity = 0.0
-            for step in range(steps + 2):
-                change, state = update(jnp.ones(()), state, params)
-                velocity = 1.0 + 0.9 * velocity
-                rate = -change / (1.0 + 0.9 * velocity)
-                np.testing.assert_allclose(rate, expected(step), rtol=1e-5, atol=1e-8)
-    assert update._cache_size() == 1  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("schedule", ["plateau", "constant"])
-def test_other_schedules_keep_their_rate_within_reach(schedule) -> None:
-    rule = build.optimizer(TrainConfig(schedule=schedule, learning_rate=0.25))
-    state = rule.init(jnp.zeros(2))
-    assert float(state.hyperparams["learning_rate"]) == 0.25  # type: ignore[union-attr]
 
 
 def test_heads_and_their_numbers() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from metabridge.runs.folder import write_json
+from metabridge.files import write_json
 
 VERSION = 1
 """Raise it where a change here changes the results."""

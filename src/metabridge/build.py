@@ -24,7 +24,7 @@ from metabridge.config import (
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
 from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
-from metabridge.optimizers import averaged
+from metabridge.optimizers import make_optimizer
 from metabridge.types import Variables
 
 _T = TypeVar("_T", int, float)
@@ -96,47 +96,6 @@ def check_precision(config: ModelConfig, device: Device) -> None:
         )
 
 
-def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer; its state holds the learning rate, for the plateau rule to change,
-    and `decay_steps`, so that one compiled step serves any number of steps."""
-
-    def make(learning_rate: Any, decay_steps: Any) -> optax.GradientTransformation:
-        # Schedules of optax would have their length compiled in.
-        def cosine(count: Any) -> Any:
-            done = jnp.minimum(count / decay_steps, 1.0)
-            return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-
-        def staircase(count: Any) -> Any:
-            factor = jnp.ones(())
-            for share, dropped in config.drops:
-                factor = jnp.where(count >= share * decay_steps, dropped, factor)
-            return learning_rate * factor
-
-        schedules = {"cosine": cosine, "staircase": staircase}
-
-        if config.optimizer == "sgd":
-            rule = optax.trace(decay=0.9, nesterov=True)
-        elif config.optimizer == "adam":
-            rule = optax.scale_by_adam()
-        else:
-            rule = optax.scale_by_radam()
-        chain = optax.chain(
-            rule,
-            optax.add_decayed_weights(config.weight_decay),
-            optax.scale_by_learning_rate(schedules.get(config.schedule, learning_rate)),
-        )
-        if config.max_grad_norm is not None:
-            chain = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), chain)
-        if not config.average:
-            return chain
-        return averaged(chain, jnp.floor((1.0 - config.average) * decay_steps))
-
-    return optax.inject_hyperparams(make)(
-        learning_rate=_known(config.learning_rate),
-        decay_steps=float(config.steps or 1),  # open until timed, with `minutes`
-    )
-
-
 def head(config: EvaluationConfig) -> heads.Head | None:
     """The head fitted on frozen features; None for an adaptation of another kind."""
     if config.head == "logistic":
@@ -184,7 +143,7 @@ def _trained(
     config: Config, shapes: Shapes, body: nn.Module, teacher: Variables | None
 ) -> learners.Learner:
     """The learner as it is trained, with the adaptation it has by itself."""
-    rule = optimizer(config.train)
+    rule = make_optimizer(config.train)
     ways = _known(config.train.train_ways)
     rows = shapes.num_classes * (4 if config.data.rotations else 1)
     options = config.learner

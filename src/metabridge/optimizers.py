@@ -1,9 +1,10 @@
-"""Averages of the parameters on their way, often better than where the way ends.
+"""The optimizer of a configuration: rule, schedule, averages of the parameters.
 
-Izmailov, Podoprikhin, Garipov, Vetrov, Wilson. Averaging weights leads to wider optima
-and better generalization. UAI 2018, https://arxiv.org/abs/1803.05407. They compute the
-running statistics of batch normalisation anew for the average; here those of the last
-steps serve, which are near where the learning rate has become small.
+Averages are those of Izmailov, Podoprikhin, Garipov, Vetrov, Wilson. Averaging weights
+leads to wider optima and better generalization. UAI 2018,
+https://arxiv.org/abs/1803.05407. They compute the running statistics of batch
+normalisation anew for the average; here those of the last steps serve, which are near
+where the learning rate has become small.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +15,54 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
+from metabridge.config import TrainConfig
 from metabridge.types import Params
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of a resolved configuration.
+
+    Its state holds the learning rate, for the plateau rule to change, and
+    `decay_steps`, so that one compiled step serves any number of steps.
+    """
+    if config.learning_rate is None:
+        raise ValueError("the configuration is not resolved: call `config.resolve`")
+
+    def make(learning_rate: Any, decay_steps: Any) -> optax.GradientTransformation:
+        # Schedules of optax would have their length compiled in.
+        def cosine(count: Any) -> Any:
+            done = jnp.minimum(count / decay_steps, 1.0)
+            return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
+        def staircase(count: Any) -> Any:
+            factor = jnp.ones(())
+            for share, dropped in config.drops:
+                factor = jnp.where(count >= share * decay_steps, dropped, factor)
+            return learning_rate * factor
+
+        schedules = {"cosine": cosine, "staircase": staircase}
+
+        if config.optimizer == "sgd":
+            rule = optax.trace(decay=0.9, nesterov=True)
+        elif config.optimizer == "adam":
+            rule = optax.scale_by_adam()
+        else:
+            rule = optax.scale_by_radam()
+        chain = optax.chain(
+            rule,
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_learning_rate(schedules.get(config.schedule, learning_rate)),
+        )
+        if config.max_grad_norm is not None:
+            chain = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), chain)
+        if not config.average:
+            return chain
+        return averaged(chain, jnp.floor((1.0 - config.average) * decay_steps))
+
+    return optax.inject_hyperparams(make)(
+        learning_rate=config.learning_rate,
+        decay_steps=float(config.steps or 1),  # open until timed, with `minutes`
+    )
 
 
 class AveragedState(NamedTuple):

@@ -113,5 +113,5 @@ def test_a_support_beyond_the_memory_is_refused(
     body = bodies.body("maml", DATA)
     images = checked(DATA.test.images[:6], DATA.image_shape)
     labels = np.arange(6, dtype=np.int32) % 3
-    with pytest.raises(ValueError, match=r"GB of memory, but .* pass fewer images"):
+    with pytest.raises(ValueError, match=r"kB of memory, but .* pass fewer images"):
         adaptation_of(body, body.config.evaluation).fit(images, labels, 3)

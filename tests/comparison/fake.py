@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metabridge.config import Config, with_steps
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter
 
@@ -35,4 +36,4 @@ def finished_run(folder: Path, config: Config, *accuracies: float) -> None:
         "peak_memory_mb": 1234.0,
         "step_memory_mb": 56.0,
     }
-    run_folder.write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)

@@ -6,6 +6,7 @@ from typing import Any
 
 from metabridge.config import Config, DataConfig, resolve, with_steps
 from metabridge.config.sections import TrainConfig
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter
 
@@ -36,7 +37,7 @@ def finished(folder: Path, accuracy: float = 0.6, **changes: Any) -> Path:
         "parameters": 52176, "peak_memory_mb": 1047.0, "step_memory_mb": 55.0,
         "provenance": {"command": "metabridge train mtl", "devices": ["cpu", "cpu"]},
     } | changes  # fmt: skip
-    run_folder.write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)
     return folder
 
 

@@ -16,8 +16,8 @@ from metabridge.report import numbers
         (numbers.duration(99.9), "99.9 s"),
         (numbers.duration(99.96), "1.7 min"),
         (numbers.duration(7200.0), "2.0 h"),
-        (numbers.megabytes(55.4), "55 MB"),
-        (numbers.megabytes(999.6), "1.00 GB"),
+        (numbers.megabytes(55.4), "55.4 MB"),
+        (numbers.megabytes(999.6), "1 GB"),
         (numbers.count(52176.0), "52,176"),
     ],
 )

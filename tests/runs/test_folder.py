@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from metabridge.config import Config, DataConfig, resolve
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.training import RunError
 
@@ -91,7 +92,7 @@ def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
 def test_a_finished_run_has_its_result(tmp_path: Path) -> None:
     run_folder.open_run(tmp_path, CONFIG, resume=False)
     assert run_folder.finished(tmp_path, CONFIG) is None
-    run_folder.write_json(tmp_path / "result.json", {"accuracy": 0.5})
+    write_json(tmp_path / "result.json", {"accuracy": 0.5})
     expected = {"accuracy": 0.5, "run_dir": str(tmp_path)}
     assert run_folder.finished(tmp_path, CONFIG) == expected
     other = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, seed=3))
@@ -163,9 +164,9 @@ def test_names_of_new_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    run_folder.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        run_folder.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
 
 

@@ -22,7 +22,7 @@ from metabridge.runs.loggers import (
 from metabridge.training import DivergenceError, Logger, train
 from tests import toy
 
-loop = importlib.import_module("metabridge.training.train")
+train_module = importlib.import_module("metabridge.training.train")
 
 
 class Own:
@@ -131,7 +131,7 @@ def test_a_run_that_fails_says_so(
     def diverged(plan: Any, state: Any) -> None:
         raise DivergenceError("lost")
 
-    monkeypatch.setattr(loop, "fit", diverged)
+    monkeypatch.setattr(train_module, "fit", diverged)
     own = Own()
     with pytest.raises(DivergenceError):
         train(toy.config(images), tmp_path / "run", loggers=[own])

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metabridge import build
 from metabridge.config import Config, resolve
 from metabridge.data.episodes import image_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
+from metabridge.optimizers import make_optimizer
 from metabridge.parallel.mesh import everywhere, mesh_of
 from metabridge.training import setup
 from metabridge.training.checkpoint.store import Checkpoints, Progress
@@ -79,7 +79,7 @@ class FakeRun:
 
     def _start(self) -> State:
         params = {"body": {"w": jnp.zeros(3)}, "head": jnp.zeros(1)}
-        optimizer = build.optimizer(self.config.train).init(params)
+        optimizer = make_optimizer(self.config.train).init(params)
         return State(params, {}, optimizer, jnp.asarray(0, jnp.int32))
 
     def _run_steps(

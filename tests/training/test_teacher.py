@@ -21,6 +21,7 @@ from metabridge.config import (
 )
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import Score
+from metabridge.files import write_json
 from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
@@ -31,7 +32,7 @@ from metabridge.training.teacher import teacher_of
 from metabridge.types import Variables
 from tests import toy
 
-loop = importlib.import_module("metabridge.training.train")
+train_module = importlib.import_module("metabridge.training.train")
 
 
 def write_teacher(config: Config, folder: Path) -> Variables:
@@ -66,8 +67,10 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     chex.assert_trees_all_equal(loaded, variables)
     assert teacher_of(config, setup.load(config)) is None
     # The seeds are the same, so the student starts as its teacher, where it rests.
-    monkeypatch.setattr(loop, "finish", lambda *_: {})
-    monkeypatch.setattr(loop, "evaluator", lambda *_: lambda *_: Score(0.5, 0.1, 20))
+    monkeypatch.setattr(train_module, "finish", lambda *_: {})
+    monkeypatch.setattr(
+        train_module, "evaluator", lambda *_: lambda *_: Score(0.5, 0.1, 20)
+    )
     train(student, tmp_path / "student")
     losses = [record["loss"] for record in read_metrics(tmp_path / "student", "train")]
     np.testing.assert_allclose(losses, 0.0, atol=1e-5)
@@ -106,7 +109,7 @@ def test_a_teacher_of_another_model_or_other_classes_is_refused(
     moved = with_data_dir(student, tmp_path / "moved")
     with pytest.raises(RunError, match=r"data\.dataset is .*moved' here"):
         teacher_of(moved, setup.load(moved))
-    run_folder.write_json(folder / "result.json", made_by)
+    write_json(folder / "result.json", made_by)
     assert teacher_of(moved, setup.load(moved)) is not None
     shutil.rmtree(images / "train" / "train_7")
     with pytest.raises(ValueError, match=r"holds \(8,\) for .*bias.* take \(7,\)"):

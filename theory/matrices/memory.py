@@ -3,6 +3,7 @@
 import numpy as np
 
 from metabridge.parallel import devices
+from metabridge.units import format_bytes
 
 _SHARE = 0.8
 """Of the free memory that matrices may take; the rest is for tiles and their like."""
@@ -33,8 +34,8 @@ def check_matrices(
     needed, free = _bytes(count, shape, dtype), devices.free_host_bytes()
     fits = (_SHARE * free / _bytes(count, (1, 1), dtype)) ** 0.5
     raise ValueError(
-        f"{what} {list(shape)} in {dtype} would take {needed / 1e9:.3g} GB, but "
-        f"{free / 1e9:.3g} GB are free, enough for {int(fits)} points; {advice}"
+        f"{what} {list(shape)} in {dtype} would take {format_bytes(needed)}, but "
+        f"{format_bytes(free)} are free, enough for {int(fits)} points; {advice}"
     )
 
 

@@ -7,7 +7,6 @@ on the disk; ``kernel.json`` says what is computed.
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,9 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from metabridge.data.arrays import map_file
+from metabridge.files import PARTIAL, write_json
 from metabridge.theory.types import Kernels
+from metabridge.units import format_bytes
 from metabridge.untrusted import quoted, read_json, shown
 
 _FORMAT = 1
@@ -168,15 +169,13 @@ class Store:
                 path.unlink(missing_ok=True)
             raise OSError(
                 f"two kernel matrices {list(self._shape)} in {self._dtype} need "
-                f"{needed / 1e9:.3g} GB in {self.folder}, but {free / 1e9:.3g} GB are "
-                "free there; pass another folder or fewer points"
+                f"{format_bytes(needed)} in {self.folder}, but {format_bytes(free)} "
+                "are free there; pass another folder or fewer points"
                 + (", or dtype='float32'" if self._dtype == "float64" else "")
             ) from error
         self._journal.truncate(0)
-        text = json.dumps(self._description | {"probe": self._probe}, indent=2)
-        partial = self.folder / "kernel.json.partial"
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(self.folder / "kernel.json")
+        description = self._description | {"probe": self._probe}
+        write_json(self.folder / "kernel.json", description)
         return maps
 
     def _check(self) -> None:
@@ -219,7 +218,7 @@ class Store:
         return done
 
 
-_OURS = {*_FILES, "tiles", "kernel.json", "kernel.json.partial"}
+_OURS = {*_FILES, "tiles", "kernel.json", f"kernel.json{PARTIAL}"}
 
 
 def _agree(theirs: Any, ours: Any) -> bool:

@@ -23,6 +23,7 @@ from metabridge.learners import Learner
 from metabridge.parallel import devices
 from metabridge.training.guards.memory import needed_bytes
 from metabridge.types import Examples
+from metabridge.units import format_bytes
 
 BATCH = 512
 """Images to score at once, at most."""
@@ -150,8 +151,8 @@ def _checked(function_of: Callable[[int], Callable[..., Any]]) -> Callable[..., 
         free = devices.free_bytes()
         if needed - held > free:
             raise ValueError(
-                f"adapting to these images needs {needed / 1e9:.3g} GB of memory, but "
-                f"{free / 1e9:.3g} GB are free: pass fewer images, or another `head` "
+                f"adapting to these images needs {format_bytes(needed)} of memory, but "
+                f"{format_bytes(free)} are free: pass fewer images, or another `head` "
                 "(centroid needs the least)"
             )
         return program

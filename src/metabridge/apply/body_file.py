@@ -8,7 +8,6 @@ names, shapes and types are those that the configuration in it gives.
 import dataclasses
 import json
 import math
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from metabridge.apply.body import Body, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import Config, check, from_json, to_json
 from metabridge.data.reading import MAX_PIXELS
+from metabridge.files import write_bytes
 from metabridge.parallel import devices
 from metabridge.precision import in_32_bits
 from metabridge.types import Variables
@@ -53,12 +53,8 @@ def write(path: Path, body: Body) -> None:
         "about": body.about,
     }
     arrays = {k: np.asarray(v, order="C") for k, v in _named(body.variables).items()}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:  # `save_file` would let nobody else read it
-        file.write(save(arrays, metadata={_ENTRY: json.dumps(header)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    # `save_file` would let nobody else read it.
+    write_bytes(path, save(arrays, metadata={_ENTRY: json.dumps(header)}))
 
 
 @in_32_bits

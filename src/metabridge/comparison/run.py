@@ -21,6 +21,7 @@ from metabridge.config import (
     import_own,
     with_images,
 )
+from metabridge.files import write_json
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
 from metabridge.training import setup, train
@@ -76,7 +77,7 @@ def compare(
         print(f"{number} of {len(configs)}: {name}", flush=True)
         errors[name] = None if finished else train_in_a_process(planned, run_dir)
     found = {"title": _title(configs, images), **summary(folder, errors)}
-    run_folder.write_json(folder / "compare.json", found)
+    write_json(folder / "compare.json", found)
     (folder / "compare.md").write_text(table(found), encoding="utf-8")
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}

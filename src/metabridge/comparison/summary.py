@@ -7,6 +7,7 @@ from typing import Any
 
 from metabridge.runs.folder import read_result
 from metabridge.runs.metrics import read_metrics
+from metabridge.units import format_bytes, format_duration
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
@@ -90,25 +91,21 @@ def _cells(run: dict[str, Any]) -> list[str]:
     return [
         run["algorithm"],
         f"{100 * run['accuracy']:.2f} ± {100 * run['ci95']:.2f}",
-        _time(run["train_seconds"]),
+        format_duration(run["train_seconds"]),
         f"{run['train_steps']}",
         f"{run['images_per_second']:.0f}",
         f"{run['ms_per_step']:.3g}",
-        _time(run["compile_seconds"]),
-        f"{run['peak_memory_mb'] / 1e3:.2f} GB",
-        f"{run['step_memory_mb']:.0f} MB",
+        format_duration(run["compile_seconds"]),
+        format_bytes(1e6 * run["peak_memory_mb"]),
+        format_bytes(1e6 * run["step_memory_mb"]),
         f"{100 * run['best_validation']:.2f}",
-        _time(run["seconds_to_best"]),
-        _reference_time(run),
+        format_duration(run["seconds_to_best"]),
+        _referenceformat_duration(run),
     ]
 
 
-def _reference_time(run: dict[str, Any]) -> str:
+def _referenceformat_duration(run: dict[str, Any]) -> str:
     if run["reference_seconds"] is None:
         return "never"
     share = run["reference_seconds"] / run["seconds_to_best"]
-    return f"{_time(run['reference_seconds'])} ({share:.2g}x)"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{format_duration(run['reference_seconds'])} ({share:.2g}x)"

@@ -15,6 +15,7 @@ import numpy as np
 from metabridge.data import picture
 from metabridge.data.reading import LimitError, Reading
 from metabridge.parallel import devices
+from metabridge.units import format_bytes
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ def _check_memory(shape: tuple[int, ...]) -> None:
     if needed > free:
         raise ValueError(
             f"{shape[0]:,} images of {_text(shape[1:3])} pixels take "
-            f"{needed / 1e9:.3g} GB decoded, but {free / 1e9:.3g} GB of memory are "
+            f"{format_bytes(needed)} decoded, but {format_bytes(free)} of memory are "
             "free; pass a smaller `image_size`"
         )
 

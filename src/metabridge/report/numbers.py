@@ -3,6 +3,8 @@
 import math
 from typing import TypeGuard
 
+from metabridge.units import format_bytes, format_duration
+
 MISSING = "–"
 """In the place of a number that is not known."""
 
@@ -14,20 +16,12 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 def duration(seconds: float | None) -> str:
     """Seconds, minutes or hours."""
-    if not known(seconds):
-        return MISSING
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
-    if seconds < 5970:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+    return MISSING if not known(seconds) else format_duration(seconds)
 
 
 def megabytes(value: float | None) -> str:
     """Megabytes or gigabytes."""
-    if not known(value):
-        return MISSING
-    return f"{value:.0f} MB" if value < 999.5 else f"{value / 1e3:.2f} GB"
+    return MISSING if not known(value) else format_bytes(1e6 * value)
 
 
 def count(value: float | None) -> str:

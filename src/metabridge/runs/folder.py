@@ -19,6 +19,7 @@ from typing import Any
 
 from metabridge import config as configs
 from metabridge.config import Config
+from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
 from metabridge.untrusted import read_json, read_text
 
@@ -266,35 +267,9 @@ def peak_memory_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a file whole or not at all."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    It is on the disk under another name before it gets its own.
-    """
-    partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-_PARTIAL = ".partial"
-
-
 def _is_leftover(path: Path) -> bool:
     """What a start that was killed can leave in a folder that holds no run yet."""
-    return path.name == _LOCK or path.name.endswith(_PARTIAL)
+    return path.name == _LOCK or path.name.endswith(PARTIAL)
 
 
 def _is_same(path: Path, descriptor: int) -> bool:

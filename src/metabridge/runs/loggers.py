@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from metabridge.config import Config
+from metabridge.files import write_json
 from metabridge.parallel import hosts
-from metabridge.runs import folder as run_folder
 from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
@@ -200,7 +200,7 @@ def _read_id(run_dir: Path, name: str) -> str | None:
 
 
 def _write_id(run_dir: Path, name: str, value: str) -> None:
-    run_folder.write_json(run_dir / _IDS, {**_ids(run_dir), name: value})
+    write_json(run_dir / _IDS, {**_ids(run_dir), name: value})
 
 
 def _ids(run_dir: Path) -> dict[str, Any]:

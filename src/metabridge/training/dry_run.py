@@ -14,6 +14,7 @@ from metabridge.precision import in_32_bits
 from metabridge.training.assembly import parts_of, start_of, step_of
 from metabridge.training.guards import disk
 from metabridge.training.step import seconds_per_step, steps_of
+from metabridge.units import format_bytes, format_duration
 
 
 @in_32_bits
@@ -70,8 +71,6 @@ def dry_run(config: Config) -> dict[str, Any]:
 
 def summary(report: dict[str, Any]) -> str:
     """The numbers of a report, a line each."""
-    hours, seconds = divmod(round(report["train_seconds"]), 3600)
-    time = f"{hours} h {seconds // 60} min" if hours else f"{seconds} s"
     source = "streamed" if report["streamed"] else "on the device"
     return "\n".join(
         [
@@ -79,13 +78,14 @@ def summary(report: dict[str, Any]) -> str:
             f"images of a step   {report['images_per_step']:,}, {source}",
             f"steps              {report['steps']:,}",
             f"devices            {report['devices']}",
-            f"memory of a step   {report['step_memory_mb']:,.1f} MB",
-            f"a checkpoint       {report['checkpoint_mb']:,.1f} MB; the run needs "
-            f"{report['disk_mb']:,.1f} MB of disk",
+            f"memory of a step   {format_bytes(1e6 * report['step_memory_mb'])}",
+            f"a checkpoint       {format_bytes(1e6 * report['checkpoint_mb'])}; "
+            f"the run needs {format_bytes(1e6 * report['disk_mb'])} of disk",
             f"compilation        {report['compile_seconds']:.1f} s",
             f"a step             {1e3 * report['step_seconds']:.1f} ms, "
             f"{report['images_per_second']:.0f} images/s",
-            f"training           about {time}, without validations and the test",
+            f"training           about {format_duration(report['train_seconds'])}, "
+            "without validations and the test",
             "nothing was written: leave out --dry-run to train",
         ]
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metabridge.config import Config, TrainConfig, to_json
+from metabridge.files import write_json, write_text
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import read_metrics
@@ -67,11 +68,11 @@ def begin(folder: Path, config: Config) -> None:
     if not any(stage["steps"] == before for stage in earlier):
         stage = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
         values = run_folder.provenance() | {"stages": [*earlier, stage]}
-        run_folder.write_json(folder / "provenance.json", values)
+        write_json(folder / "provenance.json", values)
     result = folder / "result.json"
     if result.is_file():
         result.replace(_kept_result(folder, before))
-    run_folder.write_text(folder / "config.json", to_json(config))
+    write_text(folder / "config.json", to_json(config))
     print(
         f"{folder} has been trained for {before} steps and goes on to "
         f"{config.train.steps}: {_schedule(before, config.train)}",

@@ -126,7 +126,7 @@ def fit(plan: Plan, state: State) -> Progress:
 
 
 def for_steps(state: State, config: TrainConfig, mesh: Mesh) -> State:
-    """A state whose schedule ends at the last step; see `build.optimizer`."""
+    """A state whose schedule ends at the last step; see `optimizers.make_optimizer`."""
     decay_steps = everywhere(jnp.asarray(config.steps, jnp.float32), mesh)
     optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
     return state._replace(optimizer=optimizer)

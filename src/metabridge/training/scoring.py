@@ -22,6 +22,7 @@ from metabridge.config import (
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import best_head, evaluator, pixel_score
+from metabridge.files import write_json
 from metabridge.learners import Learner, State, variables_of
 from metabridge.output import check_output
 from metabridge.parallel import hosts
@@ -80,7 +81,7 @@ def evaluate_run(
     result = test(config, dataset, learner, variables, split)
     result |= {"best_step": best.step, "seed": config.train.seed}
     if file is not None:
-        run_folder.write_json(file, result)
+        write_json(file, result)
     give_back_host_memory()
     return result
 
@@ -177,7 +178,7 @@ def finish(
             run_dir / "test_task.png",
         )
         # The last file: a run that has it is finished.
-        run_folder.write_json(run_dir / "result.json", result)
+        write_json(run_dir / "result.json", result)
     return result | {"run_dir": str(run_dir)}
 
 

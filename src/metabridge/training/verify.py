@@ -13,6 +13,7 @@ import numpy as np
 from metabridge import build
 from metabridge.config import Config, to_json
 from metabridge.data.dataset import Dataset
+from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
@@ -98,7 +99,7 @@ def verify(
         "checks": [check._asdict() for check in checks],
     }
     if file is not None:
-        run_folder.write_json(file, report)
+        write_json(file, report)
     return report
 
 

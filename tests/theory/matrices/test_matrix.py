@@ -234,7 +234,7 @@ def test_a_full_disk_is_met_before_the_start(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match=r"need .* GB in .* are free there"):
+    with pytest.raises(OSError, match=r"need .* kB in .* are free there"):
         theory.kernel_matrix(KERNEL, _x(9), folder=tmp_path)
     assert not list(tmp_path.glob("*.npy"))
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from metabridge.parallel import hosts
-from metabridge.units import shortened
+from metabridge.units import format_bytes, shortened
 
 RETAINED = 3
 """Checkpoints that are kept: the newest two and the best."""
@@ -49,9 +49,10 @@ def check_space(folder: Path, tree: Any) -> None:
     free, held = float(shutil.disk_usage(place).free), _size(folder)
     if free + held < needed:
         raise OSError(
-            f"checkpoints need {_mb(needed)} in {folder} ({RETAINED + 1} of {_mb(one)} "
-            f"and {_mb(_RESERVE)} for the rest), but {_mb(free)} are free there"
-            + (f" and {_mb(held)} theirs already" if held else "")
+            f"checkpoints need {format_bytes(needed)} in {folder} ({RETAINED + 1} of "
+            f"{format_bytes(one)} and {format_bytes(_RESERVE)} for the rest), but "
+            f"{format_bytes(free)} are free there"
+            + (f" and {format_bytes(held)} theirs already" if held else "")
             + ": free some space, or pass a --run-dir on another disk"
         )
 
@@ -70,7 +71,7 @@ def not_saved(folder: Path, step: int, error: BaseException) -> OSError:
     free = float(shutil.disk_usage(folder).free)
     return OSError(
         f"checkpoint {step} could not be saved in {folder} ({shortened(error)}); "
-        f"{kept}. {_mb(free)} are free there: free some space, and run "
+        f"{kept}. {format_bytes(free)} are free there: free some space, and run "
         "the same command again with --resume"
     )
 
@@ -81,7 +82,3 @@ def _size(folder: Path) -> float:
     for root, _, names in os.walk(folder):
         sizes += [Path(root, name).lstat().st_size for name in names]
     return float(sum(sizes))
-
-
-def _mb(size: float) -> str:
-    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"

@@ -4,6 +4,7 @@ import jax
 
 from metabridge.config import GradientBasedConfig, LearnerConfig
 from metabridge.parallel import devices
+from metabridge.units import format_bytes
 
 
 def check_fits(compiled: jax.stages.Compiled, learner: LearnerConfig) -> float:
@@ -23,8 +24,8 @@ def check_fits(compiled: jax.stages.Compiled, learner: LearnerConfig) -> float:
     there = held + devices.free_bytes()
     if needed > there:
         raise ValueError(
-            f"a training step needs {needed / 1e9:.3g} GB of memory, but there are "
-            f"{there / 1e9:.3g} GB; {_advice(learner)}"
+            f"a training step needs {format_bytes(needed)} of memory, but there are "
+            f"{format_bytes(there)}; {_advice(learner)}"
         )
     return needed / 1e6
 
