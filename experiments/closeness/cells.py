@@ -1,4 +1,4 @@
-"""Cells of a study, each a file: a run that was killed goes on where it stood."""
+"""Results of a study in files, so that a run that was killed goes on where it stood."""
 
 import dataclasses
 import json
@@ -18,12 +18,7 @@ BLOCK = 250
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """The finished cells of a folder.
-
-    Attributes:
-      folder: of their files.
-      seconds: how long each cell took that was asked for, now or in an earlier run.
-    """
+    """The finished cells of a folder, and the seconds that each of them took."""
 
     folder: Path
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
