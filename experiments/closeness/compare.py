@@ -1,190 +1,313 @@
-"""The numbers: gaps against depth and time, accuracies, finite networks."""
+"""MTL and GBML on unseen tasks: gaps by depth, accuracies, finite networks."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 import theory
-from metabridge.evaluation import Score, score
-from theory.mtl import TrainOn
+from experiments.closeness import data, figures, tables
+from experiments.closeness.config import Compare
+from experiments.closeness.data import Source
+from experiments.closeness.explorer import explore
+from experiments.closeness.tables import Table
+from metabridge.evaluation import score
+from theory import image_tasks
+from theory.finite_width import Widths, kernel_errors, prediction_errors
 
+TITLE = "Multi-task learning and meta-learning, infinitely wide"
 FITTED_FROM = 64
 """Depths from here on give the slopes."""
-
 BESIDE = 1e-2
 """Time of the inner loops of MAML and BOIL, over the depth, in the depth study."""
+_SETS = 5
+"""Synthetic training sets that the depth study averages over."""
+_TRAIN, _TEST = 8, 20
+_IMAGE_TASKS = 8
+_CURVE_DEPTHS = (1, 10, 100)
+_CURVE_TIME = 1.0
+"""Time of training, over the depth, in the one-dimensional picture."""
+_KERNEL_DEPTHS = (1, 30)
+_FEW, _MANY = 0, 2
+"""Added to the seed of the image tasks of the depth study, and of the accuracies."""
 
-JOINT = "MTL joint vs ANIL, time 0"
-MAML = "MTL vs MAML, time 0.01 / depth"
-BOIL = "MTL vs BOIL, time 0.01 / depth"
-APART = "MTL vs MAML, each its own adaptation"
-
-
-class Gap(NamedTuple):
-    """Averages over the unseen tasks; see `theory.Closeness`."""
-
-    gap: float
-    relative_gap: float
-    transfer: float
-
-
-class Column(NamedTuple):
-    """Averages over the unseen tasks and the training sets, by depth."""
-
-    gap: list[float]
-    relative_gap: list[float]
-    transfer: list[float]
-    gap_slope: float
-    relative_slope: float
+Pair = tuple[theory.Tasks, theory.Tasks]
+"""Training tasks and unseen ones."""
 
 
-@dataclasses.dataclass(frozen=True)
-class DepthStudy:
-    """How far MTL and GBML are apart, by depth.
-
-    Attributes:
-      depths: hidden layers.
-      times: of ANIL's inner loop.
-      anil: MTL on queries against ANIL, one column a time.
-      others: further comparisons by name.
-      constant: the least c with ``gap <= c (time + 1 / depth)`` for all of `anil`.
-    """
-
-    depths: tuple[int, ...]
-    times: tuple[float, ...]
-    anil: list[Column]
-    others: dict[str, Column]
-    constant: float
-
-    def bound(self, depth: int, time: float) -> float:
-        """``c (time + 1 / depth)``."""
-        return self.constant * (time + 1.0 / depth)
-
-
-def depth_study(
-    pairs: Sequence[tuple[theory.Tasks, theory.Tasks]],
-    *,
-    depths: Sequence[int],
-    times: Sequence[float],
-    adaptation_time: float,
-    last_W_std: float,
-) -> DepthStudy:
-    """Sweeps ReLU networks over depths.
-
-    Args:
-      pairs: training tasks, and unseen ones.
-      depths: hidden layers.
-      times: of ANIL's inner loop in training.
-      adaptation_time: of the head's flow on an unseen task, on both sides.
-      last_W_std: scale of the output layer.
-    """
-    depths, times = sorted(depths), sorted(times)
-    cells: dict[str | float, list[list[Gap]]] = {}
-    for tasks, test_tasks in pairs:
-        points, train, test = theory.at_positions(tasks, test_tasks)
-        kernels = theory.iterate_depths(points, depths=depths, last_W_std=last_W_std)
-        for row, (depth, kernel) in enumerate(zip(depths, kernels, strict=True)):
-            compared = _compared(
-                theory.precomputed(kernel), train, test, depth, times, adaptation_time
-            )
-            for name, gap in compared.items():
-                cells.setdefault(name, [[] for _ in depths])[row].append(gap)
-    columns = {name: _column(depths, column) for name, column in cells.items()}
-    anil = [columns.pop(time) for time in times]
-    rates = [
-        gap / (time + 1.0 / depth)
-        for column, time in zip(anil, times, strict=True)
-        for gap, depth in zip(column.gap, depths, strict=True)
-    ]
-    others = {str(name): column for name, column in columns.items()}
-    return DepthStudy(tuple(depths), tuple(times), anil, others, max(rates))
-
-
-def _compared(
-    kernel: theory.KernelFn,
-    train: theory.Tasks,
-    test: theory.Tasks,
-    depth: int,
-    times: Sequence[float],
-    adaptation_time: float,
-) -> dict[str | float, Gap]:
-    """Each comparison at one depth; ANIL's under its time."""
-    flow = theory.gradient_flow
-    head = flow("head", time=adaptation_time)
-    every = flow("all", time=adaptation_time / depth)
-
-    def compare(inner: theory.Inner, train_on: TrainOn = "query") -> Gap:
-        closeness = theory.compare(
-            kernel, train, test, inner=inner, adaptation=head, train_on=train_on
+def prepare(source: Source[Compare]) -> dict[int, Pair]:
+    """Image tasks of both sizes, before any work."""
+    image_tasks.check(source.dataset, source.shape())
+    sizes = {_FEW: (_IMAGE_TASKS, _IMAGE_TASKS)}
+    sizes[_MANY] = (source.config.tasks, 2 * source.config.tasks)
+    return {
+        more: (
+            source.train(train, seed=source.config.seed + more),
+            source.unseen(unseen, seed=source.config.seed + more + 1),
         )
-        return Gap(*closeness[:3])
-
-    result: dict[str | float, Gap] = {
-        time: compare(flow("head", time=time)) for time in times
+        for more, (train, unseen) in sizes.items()
     }
-    result[JOINT] = compare(flow("head", time=0.0), "joint")
-    result[MAML] = compare(flow("all", time=BESIDE / depth))
-    result[BOIL] = compare(flow("body", time=BESIDE / depth))
-    apart = theory.compare(
-        kernel, train, test, inner=every, adaptation=head, gbml_adaptation=every
-    )
-    return result | {APART: Gap(*apart[:3])}
 
 
-def _column(depths: Sequence[int], cells: list[list[Gap]]) -> Column:
-    def mean(field: str) -> list[float]:
-        return [float(np.mean([getattr(c, field) for c in row])) for row in cells]
+def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
+    """All numbers, as results.json holds them, and the seconds that they took."""
+    config = source.config
+    found: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "gaps, synthetic tasks"):
+        found["synthetic"] = depth_study(config, _synthetic(config))
+    with _timed(seconds, f"gaps, {config.dataset}"):
+        found["images"] = depth_study(config, [images[_FEW]])
+    with _timed(seconds, f"accuracies, {config.dataset}"):
+        found["accuracies"] = {
+            str(time): accuracies(*images[_MANY], depth=config.accuracy_depth, time=time)
+            for time in (config.adaptation_time, math.inf)
+        }
+    widths: dict[str, Any] = {
+        "widths": sorted(config.widths), "draws": config.draws, "seed": config.seed,
+    }  # fmt: skip
+    rng = np.random.default_rng([config.seed, _SETS])
+    few, unseen = data.tanh_tasks(rng, 3), data.tanh_tasks(rng, 8)
+    with _timed(seconds, "finite networks, kernels"):
+        found["kernel_widths"] = _as_dict(kernel_errors(few, **widths))
+    with _timed(seconds, "finite networks, training"):
+        found["prediction_widths"] = _as_dict(prediction_errors(few, unseen, **widths))
+    with _timed(seconds, "curves of the explorer"):
+        found["explorer"] = explore(config, until=_CURVE_TIME)
+    return found | {"seconds": seconds}
 
-    gap, relative = mean("gap"), mean("relative_gap")
-    return Column(
-        gap, relative, mean("transfer"), _slope(depths, gap), _slope(depths, relative)
-    )
+
+def depth_study(config: Compare, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Gaps of ReLU networks by depth, averaged over pairs of task sets.
+
+    Returns:
+      The ``"anil"`` column of each time, the columns of ``"others"`` by name, and the
+      ``"bound"`` of ANIL's gap by depth and time, with its constant.
+    """
+    depths, times = sorted(config.depths), sorted(config.times)
+    cells: dict[Any, list[list[theory.Closeness]]] = {}
+    for train, test in pairs:
+        points, seen, unseen = theory.at_positions(train, test)
+        kernels = theory.iterate_depths(points, depths=depths, last_W_std=2**0.5)
+        for row, kernel in enumerate(map(theory.precomputed, kernels)):
+            for name, options in _comparisons(config, depths[row]).items():
+                close = theory.compare(kernel, seen, unseen, **options)
+                cells.setdefault(name, [[] for _ in depths])[row].append(close)
+    anil = _sweep(depths, {time: cells.pop(time) for time in times})
+    others = {name: _sweep(depths, {0.0: cell}) for name, cell in cells.items()}
+    return {
+        "depths": depths,
+        "times": times,
+        "anil": [_column(anil, index) for index in range(len(times))],
+        "others": {name: _column(sweep, 0) for name, sweep in others.items()},
+        "bound_constant": anil.bound_constant,
+        "bound": anil.bound.tolist(),
+    }
 
 
-def _slope(depths: Sequence[int], values: Sequence[float]) -> float:
-    deep = np.asarray(depths) >= FITTED_FROM
-    return theory.fit_slope(np.asarray(depths)[deep], np.asarray(values)[deep])
+def _comparisons(config: Compare, depth: int) -> dict[Any, dict[str, Any]]:
+    """Options of `theory.compare` at a depth; those of ANIL under its time."""
+    flow = theory.gradient_flow
+    head = flow("head", time=config.adaptation_time)
+    every = flow("all", time=config.adaptation_time / depth)
+    brief = BESIDE / depth
+    options: dict[Any, dict[str, Any]] = {
+        time: {"inner": flow("head", time=time)} for time in config.times
+    }
+    options |= {
+        "MTL joint vs ANIL, time 0": {
+            "inner": flow("head", time=0.0), "train_on": "joint",
+        },
+        f"MTL vs MAML, time {BESIDE:g} / depth": {"inner": flow("all", time=brief)},
+        f"MTL vs BOIL, time {BESIDE:g} / depth": {"inner": flow("body", time=brief)},
+        "MTL vs MAML, each its own adaptation": {
+            "inner": every, "gbml_adaptation": every,
+        },
+    }  # fmt: skip
+    return {name: {"adaptation": head, **own} for name, own in options.items()}
+
+
+def _sweep(
+    depths: Sequence[int], cells: dict[float, list[list[theory.Closeness]]]
+) -> theory.DepthSweep:
+    """Cells by time and depth, averaged over the pairs of task sets."""
+    rows = [
+        tuple(_mean(column[row]) for column in cells.values())
+        for row in range(len(depths))
+    ]
+    return theory.DepthSweep(tuple(depths), tuple(cells), tuple(rows), FITTED_FROM)
+
+
+def _mean(found: Sequence[theory.Closeness]) -> theory.Closeness:
+    names = ("gap", "relative_gap", "transfer")
+    means = {n: float(np.mean([getattr(one, n) for one in found])) for n in names}
+    return found[0]._replace(**means)
+
+
+def _column(sweep: theory.DepthSweep, index: int) -> dict[str, Any]:
+    """One time of a sweep, by depth, with its slopes."""
+    return {
+        "gap": sweep.gap[:, index].tolist(),
+        "relative_gap": sweep.relative_gap[:, index].tolist(),
+        "transfer": sweep.transfer[:, index].tolist(),
+        "gap_slope": float(sweep.gap_slopes[index]),
+        "relative_slope": float(sweep.relative_slopes[index]),
+    }
 
 
 def accuracies(
-    tasks: theory.Tasks,
-    test_tasks: theory.Tasks,
-    labels: np.ndarray,
-    *,
-    depth: int,
-    time: float,
-) -> dict[str, Score]:
+    train: theory.Tasks, test: theory.Tasks, *, depth: int, time: float
+) -> dict[str, dict[str, Any]]:
     """Accuracy on unseen tasks of every method, at infinite width.
 
     Args:
-      tasks: training tasks on one-hot labels.
-      test_tasks: unseen tasks.
-      labels: of the queries of each, the same for all.
+      train: training tasks on one-hot labels.
+      test: unseen tasks.
       depth: hidden layers.
       time: of the head's flow; that of the body and of all layers is over the depth.
     """
-    kernel, train, test = theory.relu_network(depth), tasks, test_tasks
-    flow = theory.gradient_flow
-    head, body = flow("head", time=time), flow("body", time=time / depth)
-    every = flow("all", time=time / depth)
-    arguments = (test.support_x, test.support_y, test.query_x)
-    methods: dict[str, Callable[[], theory.Predictor]] = {
-        "MTL, joint": lambda: theory.mtl_predictor(kernel, train, train_on="joint"),
-        "MTL, queries": lambda: theory.mtl_predictor(kernel, train),
-        "MTL, independent heads": lambda: theory.mtl_predictor(
-            kernel, train, heads="independent"
-        ),
-        "ANIL": lambda: theory.gbml_predictor(kernel, train, inner=head),
-        "MAML": lambda: theory.gbml_predictor(kernel, train, inner=every),
-        "BOIL": lambda: theory.gbml_predictor(kernel, train, inner=body),
+    kernel, flow = theory.relu_network(depth), theory.gradient_flow
+    head = flow("head", time=time)
+    mtl: dict[str, dict[str, Any]] = {
+        "MTL, joint": {"train_on": "joint"},
+        "MTL, queries": {},
+        "MTL, independent heads": {"heads": "independent"},
     }
-    result = {}
-    for name, make in methods.items():
-        predictor = make()
-        adaptation = predictor.inner or head
-        scores = np.asarray(predictor(*arguments, adaptation=adaptation))
-        correct = (scores.argmax(-1) == labels[None]).mean(1)
-        result[name] = score(correct)
-    return result
+    gbml = {
+        "ANIL": head,
+        "MAML": flow("all", time=time / depth),
+        "BOIL": flow("body", time=time / depth),
+    }
+    found = {}
+    for name in (*mtl, *gbml):
+        if name in mtl:
+            predictor = theory.mtl_predictor(kernel, train, **mtl[name])
+        else:
+            predictor = theory.gbml_predictor(kernel, train, inner=gbml[name])
+        predicted = predictor(
+            test.support_x, test.support_y, test.query_x,
+            adaptation=predictor.inner or head,
+        )  # fmt: skip
+        found[name] = score(tables.correct(test, list(predicted)))._asdict()
+    return found
+
+
+def make_tables(config: Compare, found: dict[str, Any]) -> dict[str, Table]:
+    """All tables by the name that the page has for them."""
+    images = f"{config.ways}-way {config.shots}-shot tasks of {config.dataset}"
+    made = {}
+    for prefix, own, tasks in (
+        ("", found["synthetic"], "synthetic tasks"),
+        ("image-", found["images"], images),
+    ):
+        anil = dict(zip(tables.times(own["times"]), own["anil"], strict=True))
+        for name, columns, field, title in (
+            ("gap", anil, "gap", "Gap of MTL and ANIL"),
+            ("relative", anil, "relative_gap", "Relative gap"),
+            ("others", own["others"], "gap", "Gap in other comparisons"),
+        ):
+            made[prefix + name] = tables.by_depth(
+                f"{title}, {tasks}", own["depths"], columns, field
+            )
+    made["bound"] = tables.bound(found["synthetic"])
+    made["accuracy"] = tables.methods(
+        f"Accuracy on {2 * config.tasks} unseen {images}, "
+        f"{config.accuracy_depth} hidden layers, with 95 % interval",
+        {f"time {tables.number(float(t))}": c for t, c in found["accuracies"].items()},
+        tables.accuracy,
+    )
+    for name, what in (
+        ("kernel", "the tangent kernel of finite networks"),
+        ("prediction", "the predictions of trained finite networks"),
+    ):
+        made[f"{name}-widths"] = tables.errors_by_width(
+            f"Relative error of {what}", found[f"{name}_widths"]
+        )
+    return made
+
+
+def make_figures(
+    source: Source[Compare], found: dict[str, Any]
+) -> dict[str, figures.Figure]:
+    """All figures by the name of their file."""
+    fitted = f"(slopes over L ≥ {FITTED_FROM})"
+    synthetic, images = found["synthetic"], found["images"]
+    (training, _), *_ = _synthetic(source.config)
+    return {
+        "gap-synthetic": figures.gaps_by_depth(synthetic, f"Synthetic tasks {fitted}"),
+        "gap-images": figures.gaps_by_depth(images, f"Image tasks {fitted}"),
+        "gap-time": figures.gaps_by_time(synthetic, "Synthetic tasks"),
+        "predictions": figures.predictions(_curves(source.config)),
+        "kernels": figures.kernels(_matrices(training), _TRAIN),
+        "finite-width": figures.finite_width(
+            {
+                "tangent kernel at initialisation": found["kernel_widths"],
+                "prediction after training": found["prediction_widths"],
+            }
+        ),
+    }
+
+
+def _synthetic(config: Compare) -> list[Pair]:
+    draws = [np.random.default_rng([config.seed, index]) for index in range(_SETS)]
+    return [
+        (data.tanh_tasks(rng, _TRAIN), data.tanh_tasks(rng, _TEST)) for rng in draws
+    ]
+
+
+def _curves(config: Compare) -> list[figures.Curve]:
+    """Both predictors on an unseen one-dimensional task, at a few depths."""
+    rng = np.random.default_rng([config.seed, _SETS + 1])
+    train, _ = data.sinusoids(rng, _TRAIN)
+    test, shapes = data.sinusoids(rng, 1)
+    angles = np.linspace(-np.pi, np.pi, 201)
+    support, labels = np.asarray(test.support_x)[0], np.asarray(test.support_y)[0]
+    inner = theory.gradient_flow("head", time=0.1)
+    adaptation = theory.gradient_flow("head", time=config.adaptation_time)
+    curves = []
+    for depth in _CURVE_DEPTHS:
+        kernel = theory.relu_network(depth, last_W_std=2**0.5)
+        # To the end, training would follow every contradiction between its tasks.
+        until = _CURVE_TIME / depth
+        mtl, gbml = (
+            np.asarray(p(support, labels, data.circle(angles), adaptation=adaptation))
+            for p in (
+                theory.mtl_predictor(kernel, train, time=until),
+                theory.gbml_predictor(kernel, train, inner=inner, time=until),
+            )
+        )
+        layers = "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
+        points = np.arctan2(support[:, 1], support[:, 0]), labels[:, 0]
+        target = data.sinusoid(shapes[0], angles)
+        curves.append(
+            figures.Curve(layers, angles, target, *points, mtl[:, 0], gbml[:, 0])
+        )
+    return curves
+
+
+def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:
+    """Kernels of MTL and ANIL on the training queries."""
+    matrices = {}
+    inner = theory.gradient_flow("head", time=0.1)
+    for depth in _KERNEL_DEPTHS:
+        kernel = theory.relu_network(depth, last_W_std=2**0.5)
+        matrices[f"MTL, L = {depth}"] = theory.mtl_kernel(kernel, training)
+        matrices[f"ANIL, λτ = 0.1, L = {depth}"] = theory.gbml_kernel(
+            kernel, training, inner=inner
+        )
+    return matrices
+
+
+def _as_dict(result: Widths) -> dict[str, Any]:
+    errors = {name: table.tolist() for name, table in result.errors.items()}
+    return {"widths": result.widths, "errors": errors, "slopes": result.slopes}
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start

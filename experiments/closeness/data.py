@@ -1,63 +1,61 @@
-"""The tasks of the benchmark, drawn anew from the seed wherever they are needed."""
+"""Tasks of the study: images drawn anew from the seed, and synthetic ones."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 import theory
-from experiments.ntk_benchmark.config import Config
+from experiments.closeness.config import Benchmark, Config
 from metabridge.data.dataset import Dataset
 from metabridge.types import TaskShape
 from theory import image_tasks
 
-TRAIN, UNSEEN = 0, 1
 _DIMENSIONS = 20
+Form = TypeVar("Form", bound=Config)
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A dataset, and the shape of its tasks.
-
-    Attributes:
-      dataset: with its images.
-      config: of the benchmark.
-    """
+class Source(Generic[Form]):
+    """A dataset with its images, and the options that say how tasks are drawn."""
 
     dataset: Dataset
-    config: Config
+    config: Form
 
     def shape(self, shots: int | None = None) -> TaskShape:
-        """Of a task."""
+        """Shape of a task."""
         given = self.config.shots if shots is None else shots
         return TaskShape(self.config.ways, given, self.config.queries)
 
     def settings(self) -> dict[str, Any]:
-        """What every cell depends on."""
+        """Options that every cell depends on."""
         names = ("dataset", "seed", "ways", "shots", "queries", "adaptation_time")
         return {name: getattr(self.config, name) for name in names}
 
     def train(
-        self, count: int, *, shots: int | None = None, **how: Any
-    ) -> theory.Tasks:
+        self, count: int, *, seed: int | None = None, shots: int | None = None,
+        **how: Any,
+    ) -> theory.Tasks:  # fmt: skip
         """Training tasks, which share no image."""
         return image_tasks.draw(
             self.dataset, self.dataset.train, self.shape(shots), count,
-            [self.config.seed, TRAIN], apart=True, **how,
+            [self.config.seed, 0] if seed is None else seed, apart=True, **how,
         )[0]  # fmt: skip
 
     def unseen(
-        self, count: int, *, block: int = 0, shots: int | None = None, **how: Any
-    ) -> theory.Tasks:
+        self, count: int, *, block: int = 0, seed: int | None = None,
+        shots: int | None = None, **how: Any,
+    ) -> theory.Tasks:  # fmt: skip
         """Tasks of unseen classes; other blocks are other tasks."""
         return image_tasks.draw(
             self.dataset, self.dataset.test, self.shape(shots), count,
-            [self.config.seed, UNSEEN, block], apart=False, **how,
+            [self.config.seed, 1, block] if seed is None else seed, apart=False, **how,
         )[0]  # fmt: skip
 
 
-def check(source: Source) -> None:
-    """Raises ValueError unless all tasks can be drawn."""
+def check(source: Source[Benchmark]) -> None:
+    """Raises ValueError unless all tasks of the benchmark can be drawn."""
     config, dataset = source.config, source.dataset
     image_tasks.check(dataset, source.shape())
     if "curves" in config.studies:
@@ -72,20 +70,71 @@ def check(source: Source) -> None:
 
 
 def tanh_tasks(
-    rng: np.random.Generator, count: int, *, outputs: int, supports: int, queries: int
-) -> theory.Tasks:
+    rng: np.random.Generator, count: int, *, outputs: int = 1, supports: int = 4,
+    queries: int = 6,
+) -> theory.Tasks:  # fmt: skip
     """``y = tanh(W x / sqrt(d))`` with a standard normal W for each task.
 
     Inputs are directions in 20 dimensions, uniform, times sqrt(20).
     """
-    fields: list[list[np.ndarray]] = [[], [], [], []]
-    for _ in range(count):
+
+    def new_task() -> _Draw:
         weights = rng.standard_normal((_DIMENSIONS, outputs)) / _DIMENSIONS**0.5
-        for place, size in ((0, supports), (2, queries)):
+
+        def draw(size: int) -> tuple[np.ndarray, np.ndarray]:
             x = image_tasks.on_sphere(rng.standard_normal((size, _DIMENSIONS)))
-            fields[place].append(x)
-            fields[place + 1].append(np.tanh(x @ weights))
-    return theory.Tasks(*map(np.stack, fields))
+            return x, np.tanh(x @ weights)
+
+        return draw
+
+    return _stacked(new_task, count, supports, queries)
+
+
+def circle(angles: np.ndarray) -> np.ndarray:
+    """Points of an angle on the circle, with a mean square of 1."""
+    return 2**0.5 * np.stack([np.cos(angles), np.sin(angles)], 1)
+
+
+def sinusoid(shape: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """The target of a task of `sinusoids`."""
+    amplitude, phase, second = shape
+    return amplitude * np.sin(angles + phase) + second * np.sin(2 * angles)
+
+
+def sinusoids(
+    rng: np.random.Generator, count: int, *, supports: int = 5, queries: int = 10
+) -> tuple[theory.Tasks, list[np.ndarray]]:
+    """``y = a sin(angle + phase) + b sin(2 angle)`` on the circle, a task each.
+
+    Returns:
+      The tasks, and ``(a, phase, b)`` of each.
+    """
+    shapes: list[np.ndarray] = []
+
+    def new_task() -> _Draw:
+        shapes.append(np.array([rng.uniform(0.5, 1.5), rng.normal(0.0, 0.6), 0.7]))
+
+        def draw(size: int) -> tuple[np.ndarray, np.ndarray]:
+            angles = rng.uniform(-np.pi, np.pi, size)
+            return circle(angles), sinusoid(shapes[-1], angles)[:, None]
+
+        return draw
+
+    return _stacked(new_task, count, supports, queries), shapes
+
+
+_Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""Draws so many inputs of a task, with their labels."""
+
+
+def _stacked(
+    new_task: Callable[[], _Draw], count: int, supports: int, queries: int
+) -> theory.Tasks:
+    fields = []
+    for _ in range(count):
+        draw = new_task()
+        fields.append([*draw(supports), *draw(queries)])
+    return theory.Tasks(*map(np.stack, zip(*fields, strict=True)))
 
 
 ATTRIBUTES = (
@@ -95,7 +144,7 @@ ATTRIBUTES = (
     "bright inside",
     "contrast",
 )
-"""What an image is said to be most of, in place of its class."""
+"""Labels of an image in place of its class."""
 
 
 def with_attributes(
@@ -109,7 +158,7 @@ def with_attributes(
       train: training tasks with images flattened.
       unseen: unseen tasks likewise.
       shape: of an image.
-      ways: how many of `ATTRIBUTES`.
+      ways: number of `ATTRIBUTES`.
     """
 
     def scores(x: np.ndarray) -> np.ndarray:
