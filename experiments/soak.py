@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.arguments import check_numbers, check_output
+from experiments import arguments
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
 from metabridge.runs import folder as run_folder

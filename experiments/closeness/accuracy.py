@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import theory
-from experiments.ntk_benchmark.cells import Cells, blocks
-from experiments.ntk_benchmark.config import Config
-from experiments.ntk_benchmark.data import Source
+from experiments.closeness.cells import Cells, blocks
+from experiments.closeness.config import Benchmark
+from experiments.closeness.data import Source
+from experiments.closeness.figures import END
+from experiments.closeness.tables import correct
 from metabridge.evaluation import score
 from theory import named, streaming
 from theory.closeness import closeness_of, on_positions
@@ -17,11 +19,8 @@ from theory.trained import train_pair
 
 UNTRAINED = "adaptation alone"
 MTL = "MTL, queries"
-JOINT = "MTL, joint"
-END = ", to the end"
-"""Of methods whose head is adapted to an unseen task for an infinite time."""
 METHODS = (
-    UNTRAINED, MTL, JOINT, "ANIL", "MAML", "R2-D2", UNTRAINED + END, MTL + END,
+    UNTRAINED, MTL, "MTL, joint", "ANIL", "MAML", "R2-D2", UNTRAINED + END, MTL + END,
     "ANIL" + END,
 )  # fmt: skip
 
@@ -37,33 +36,35 @@ class KernelChoice(NamedTuple):
     tasks: int
     test_tasks: int
     images: dict[str, Any]
-    """How its images are drawn."""
+    """Options of the drawing of its images."""
 
 
-def kernels(config: Config) -> dict[str, KernelChoice]:
+def kernels(config: Benchmark) -> dict[str, KernelChoice]:
     """The kernels of the table by the name of their cells."""
-    images = {"flat": False, "side": config.side}
-    few = (config.conv_tasks, config.conv_test_tasks)
+    few = (
+        config.conv_tasks,
+        config.conv_test_tasks,
+        {"flat": False, "side": config.side},
+    )
+    conv = config.conv_depth, config.conv_depth, *few
     return {
         "fully-connected": KernelChoice(
             "fully connected", "fully_connected", config.depth, config.depth,
             config.tasks, config.test_tasks, {},
         ),
         "convolutional": KernelChoice(
-            "convolutional, flattened", "convolutional", config.conv_depth,
-            config.conv_depth, *few, images,
+            "convolutional, flattened", "convolutional", *conv
         ),
         "convolutional-pooled": KernelChoice(
-            "convolutional, pooled", "convolutional_pooled", config.conv_depth,
-            config.conv_depth, *few, images,
+            "convolutional, pooled", "convolutional_pooled", *conv
         ),
         "residual": KernelChoice(
-            "residual", "residual", config.blocks, 2 * config.blocks + 1, *few, images,
+            "residual", "residual", config.blocks, 2 * config.blocks + 1, *few
         ),
     }  # fmt: skip
 
 
-def study(source: Source, cells: Cells) -> dict[str, Any]:
+def study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """The table: ``[kernel][method]``, with the settings of each kernel."""
     found = {}
     for name, choice in kernels(source.config).items():
@@ -98,18 +99,8 @@ def summary(parts: list[dict[str, list[float]]]) -> dict[str, float]:
     return means | {"ci95": whole.ci95, "unseen": whole.tasks}
 
 
-def accuracy_of(tasks: theory.Tasks, predictions: list[np.ndarray]) -> np.ndarray:
-    """Share of the queries of each task that predictions classify correctly."""
-    return np.asarray(
-        [
-            (np.asarray(task.query_y).argmax(1) == scores.argmax(1)).mean()
-            for task, scores in zip(tasks.each(), predictions, strict=True)
-        ]
-    )
-
-
 def _settings(
-    source: Source, choice: KernelChoice, block: int, count: int
+    source: Source[Benchmark], choice: KernelChoice, block: int, count: int
 ) -> dict[str, Any]:
     config = source.config
     return source.settings() | {
@@ -122,34 +113,18 @@ def _settings(
 
 
 def _measure(
-    source: Source, choice: KernelChoice, block: int, count: int
+    source: Source[Benchmark], choice: KernelChoice, block: int, count: int
 ) -> dict[str, dict[str, list[float]]]:
     """Every method on one block of unseen tasks."""
     config = source.config
-    train = source.train(choice.tasks, **choice.images)
     unseen = source.unseen(count, block=block, **choice.images)
     kernel = named.kernel(
         choice.architecture, choice.depth, pool_stride=config.pool_stride
     )
-    points, at = on_positions(train)
-    own = theory.precomputed(evaluate(kernel, points))
-    flow, layers = theory.gradient_flow, choice.layers
-    head = flow("head", time=config.adaptation_time)
-    every = flow("all", time=config.adaptation_time / layers)
-    ridge = theory.ridge("head", penalty=config.penalty)
-    end = flow("head", time=math.inf)
-    mtl = theory.mtl_predictor(own, at)
-    anil = theory.gbml_predictor(own, at, inner=flow("head", time=config.time))
-    # Each method beside MTL with the same adaptation to an unseen task.
-    methods = {
-        MTL: (mtl, head),
-        JOINT: (theory.mtl_predictor(own, at, train_on="joint"), head),
-        "ANIL": (anil, head),
-        "MAML": (_gbml(own, at, flow("all", time=config.time / layers)), every),
-        "R2-D2": (_gbml(own, at, ridge), ridge),
-        MTL + END: (mtl, end),
-        "ANIL" + END: (anil, end),
-    }
+    points, train = on_positions(source.train(choice.tasks, **choice.images))
+    methods = _methods(
+        config, theory.precomputed(evaluate(kernel, points)), train, choice.layers
+    )
     trained = [
         streaming.on_positions(predictor, len(points), adaptation)
         for predictor, adaptation in methods.values()
@@ -159,35 +134,59 @@ def _measure(
         streaming.one_network(kernel), points, [[*trained, *beside]], unseen.each()
     )
     found = {}
-    for index, name in enumerate(methods):
-        ours, theirs = predicted[len(methods) + index], predicted[index]
-        close = closeness_of(ours.predictions, *theirs)
-        found[name] = {
-            "accuracy": accuracy_of(unseen, theirs.predictions).tolist(),
-            "agreement": close.agreements.tolist(),
-            "gap": close.gaps.tolist(),
-            "transfer": close.transfers.tolist(),
-        }
-    for name, title in ((MTL, UNTRAINED), (MTL + END, UNTRAINED + END)):
-        mine = predicted[list(methods).index(name)]
-        alone = [f - g for f, g in zip(*mine, strict=True)]
-        close = closeness_of(mine.predictions, alone, mine.transferred)
-        found[title] = {
-            "accuracy": accuracy_of(unseen, alone).tolist(),
-            "agreement": close.agreements.tolist(),
-            "gap": close.gaps.tolist(),
-            "transfer": [0.0] * count,
-        }
+    for name, one, other in zip(
+        methods, predicted[: len(methods)], predicted[len(methods) :], strict=True
+    ):
+        close = closeness_of(other.predictions, *one)
+        found[name] = _row(unseen, one.predictions, close, close.transfers)
+        if name.startswith(MTL):
+            alone = [f - g for f, g in zip(*one, strict=True)]
+            close = closeness_of(one.predictions, alone, one.transferred)
+            nothing = np.zeros(count)
+            found[name.replace(MTL, UNTRAINED)] = _row(unseen, alone, close, nothing)
     return found
 
 
-def _gbml(
-    kernel: theory.KernelFn, tasks: theory.Tasks, inner: theory.Inner
-) -> theory.Predictor:
-    return theory.gbml_predictor(kernel, tasks, inner=inner)
+def _methods(
+    config: Benchmark, kernel: theory.KernelFn, train: theory.Tasks, layers: int
+) -> dict[str, tuple[theory.Predictor, theory.Inner]]:
+    """Each method with its adaptation to an unseen task."""
+    flow = theory.gradient_flow
+    head = flow("head", time=config.adaptation_time)
+    every = flow("all", time=config.adaptation_time / layers)
+    ridge = theory.ridge("head", penalty=config.penalty)
+    end = flow("head", time=math.inf)
+
+    def gbml(inner: theory.Inner) -> theory.Predictor:
+        return theory.gbml_predictor(kernel, train, inner=inner)
+
+    mtl = theory.mtl_predictor(kernel, train)
+    anil = gbml(flow("head", time=config.time))
+    return {
+        MTL: (mtl, head),
+        "MTL, joint": (theory.mtl_predictor(kernel, train, train_on="joint"), head),
+        "ANIL": (anil, head),
+        "MAML": (gbml(flow("all", time=config.time / layers)), every),
+        "R2-D2": (gbml(ridge), ridge),
+        MTL + END: (mtl, end),
+        "ANIL" + END: (anil, end),
+    }
 
 
-def _finite(source: Source, cells: Cells) -> dict[str, Any]:
+def _row(
+    unseen: theory.Tasks, predictions: list[np.ndarray], close: theory.Closeness,
+    transfers: np.ndarray,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Numbers of a method on each unseen task, beside MTL of the same adaptation."""
+    return {
+        "accuracy": correct(unseen, predictions).tolist(),
+        "agreement": close.agreements.tolist(),
+        "gap": close.gaps.tolist(),
+        "transfer": transfers.tolist(),
+    }
+
+
+def _finite(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """Trained networks of the fully connected architecture on the same tasks."""
     config = source.config
     settings = source.settings() | {
@@ -199,7 +198,7 @@ def _finite(source: Source, cells: Cells) -> dict[str, Any]:
     return cells("accuracy-finite", settings, lambda: _measure_finite(source))
 
 
-def _measure_finite(source: Source) -> dict[str, Any]:
+def _measure_finite(source: Source[Benchmark]) -> dict[str, Any]:
     config = source.config
     train = source.train(config.tasks)
     # Finite networks have last_W_std = 1: all times are twice those of sqrt(2).
@@ -225,7 +224,7 @@ def _measure_finite(source: Source) -> dict[str, Any]:
             ):
                 parts.setdefault(f"{name}, {kind}", []).append(
                     {
-                        "accuracy": accuracy_of(unseen, own).tolist(),
+                        "accuracy": correct(unseen, own).tolist(),
                         "agreement": agreements.tolist(),
                         "with_limit": with_limit.tolist(),
                     }

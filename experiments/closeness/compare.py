@@ -63,7 +63,7 @@ def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
         found["images"] = depth_study(config, [images[_FEW]])
     with _timed(seconds, f"accuracies, {config.dataset}"):
         found["accuracies"] = {
-            str(time): accuracies(*images[_MANY], depth=config.accuracy_depth, time=time)
+            str(time): accuracies(config, *images[_MANY], time)
             for time in (config.adaptation_time, math.inf)
         }
     widths: dict[str, Any] = {
@@ -159,17 +159,14 @@ def _column(sweep: theory.DepthSweep, index: int) -> dict[str, Any]:
 
 
 def accuracies(
-    train: theory.Tasks, test: theory.Tasks, *, depth: int, time: float
+    config: Compare, train: theory.Tasks, test: theory.Tasks, time: float
 ) -> dict[str, dict[str, Any]]:
     """Accuracy on unseen tasks of every method, at infinite width.
 
-    Args:
-      train: training tasks on one-hot labels.
-      test: unseen tasks.
-      depth: hidden layers.
-      time: of the head's flow; that of the body and of all layers is over the depth.
+    The time is that of the head's flow; over the depth, of the body's and all layers'.
     """
-    kernel, flow = theory.relu_network(depth), theory.gradient_flow
+    depth, flow = config.accuracy_depth, theory.gradient_flow
+    kernel = theory.relu_network(depth)
     head = flow("head", time=time)
     mtl: dict[str, dict[str, Any]] = {
         "MTL, joint": {"train_on": "joint"},

@@ -1,4 +1,4 @@
-"""What `metabridge report --theory` draws: both predictors in every setting."""
+"""Curves that `metabridge report --theory` draws: both predictors in every setting."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import theory
-from experiments.ntk_compare import tasks
-from experiments.ntk_compare.config import Config
+from experiments.closeness import data
+from experiments.closeness.config import Compare
 from theory.closeness import closeness_of
 
 SHOTS = (1, 2, 5, 10)
@@ -16,12 +16,12 @@ SHOTS = (1, 2, 5, 10)
 UNSEEN = 2
 """Unseen tasks to choose from."""
 _POINTS = 121
-"""Of a curve; on the circle the last one is the first again."""
+"""Points of a curve; on the circle the last one is the first again."""
 _DIGITS = 5
 _TRAIN, _QUERIES = 8, 10
 
 
-def explorer(config: Config, *, until: float) -> dict[str, Any]:
+def explore(config: Compare, *, until: float) -> dict[str, Any]:
     """MTL and ANIL on unseen tasks of one dimension, in every combination.
 
     The tasks are those of the one-dimensional picture. Fewer shots are the first of
@@ -40,8 +40,8 @@ def explorer(config: Config, *, until: float) -> dict[str, Any]:
     """
     rng = np.random.default_rng([config.seed, 100])
     sizes = {"supports": max(SHOTS), "queries": _QUERIES}
-    train, _ = tasks.sinusoids(rng, _TRAIN, **sizes)
-    test, shapes = tasks.sinusoids(rng, UNSEEN, **sizes)
+    train, _ = data.sinusoids(rng, _TRAIN, **sizes)
+    test, shapes = data.sinusoids(rng, UNSEEN, **sizes)
     angles = np.linspace(-np.pi, np.pi, _POINTS)
     return {
         "depths": sorted(config.depths),
@@ -52,7 +52,7 @@ def explorer(config: Config, *, until: float) -> dict[str, Any]:
         "angles": _rounded(angles),
         "tasks": [
             {
-                "target": _rounded(tasks.sinusoid(shape, angles)),
+                "target": _rounded(data.sinusoid(shape, angles)),
                 "support": _points(test.support_x[index], test.support_y[index]),
                 "query": _points(test.query_x[index], test.query_y[index]),
             }
@@ -63,7 +63,7 @@ def explorer(config: Config, *, until: float) -> dict[str, Any]:
 
 
 def _cells(
-    config: Config, train: theory.Tasks, test: theory.Tasks, angles: np.ndarray,
+    config: Compare, train: theory.Tasks, test: theory.Tasks, angles: np.ndarray,
     until: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """All combinations; the kernel of a depth is made once, for all points."""
@@ -72,7 +72,7 @@ def _cells(
     grid = len(points) + np.arange(len(angles))[:, None]
     both = [np.concatenate([query, grid]) for query in unseen.query_x]
     unseen = dataclasses.replace(unseen, query_x=both, query_y=None)
-    points = np.concatenate([points, tasks.circle(angles)])
+    points = np.concatenate([points, data.circle(angles)])
     depths = sorted(config.depths)
     kernels = theory.iterate_depths(points, depths=depths, last_W_std=2**0.5)
     for row, kernel in enumerate(map(theory.precomputed, kernels)):
@@ -83,7 +83,7 @@ def _cells(
 
 
 def _compared(
-    config: Config, kernel: theory.KernelFn, seen: theory.Tasks, unseen: theory.Tasks,
+    config: Compare, kernel: theory.KernelFn, seen: theory.Tasks, unseen: theory.Tasks,
     *, time: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Both predictors at one depth and number of shots, every time and task."""

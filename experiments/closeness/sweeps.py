@@ -1,5 +1,6 @@
 """Agreement and gaps over depth, inner-loop time, tasks, shots, and width."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 
 import theory
-from experiments.ntk_benchmark.accuracy import accuracy_of
-from experiments.ntk_benchmark.cells import Cells, blocks
-from experiments.ntk_benchmark.data import Source
+from experiments.closeness.cells import Cells, blocks
+from experiments.closeness.config import Benchmark
+from experiments.closeness.data import Source
+from experiments.closeness.tables import correct
 from theory.sweep import depth_sweeps
 from theory.trained import train_pair
 
@@ -23,13 +25,11 @@ FIELDS = (
 )
 SHOT_TASKS = 10
 """Training tasks of the curve over shots, at most."""
-
-
 ADAPTATIONS = ("timed", "end")
 """Of the head to an unseen task: for the time of the configuration, and to the end."""
 
 
-def depth_study(source: Source, cells: Cells) -> dict[str, Any]:
+def depth_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """ANIL and MTL by depth and time of the inner loop, and MAML likewise.
 
     Returns:
@@ -38,21 +38,21 @@ def depth_study(source: Source, cells: Cells) -> dict[str, Any]:
     """
     config = source.config
     sizes = {"anil": config.test_tasks, "maml": config.curve_test_tasks}
-    return {
-        layers: _merge(
-            [
-                _sweep(
-                    source, cells, f"depth-{layers}-{block}", depths=config.depths,
-                    count=count, block=block, maml=layers == "maml",
-                )
-                for block, count in blocks(size)
-            ]
-        )
-        for layers, size in sizes.items()
-    }  # fmt: skip
+
+    def tables(layers: str, size: int) -> dict[str, Any]:
+        parts = [
+            _sweep(
+                source, cells, f"depth-{layers}-{block}", depths=config.depths,
+                count=count, block=block, maml=layers == "maml",
+            )
+            for block, count in blocks(size)
+        ]  # fmt: skip
+        return {name: _mean([part[name] for part in parts]) for name in ADAPTATIONS}
+
+    return {layers: tables(layers, size) for layers, size in sizes.items()}
 
 
-def curve_study(source: Source, cells: Cells) -> dict[str, Any]:
+def curve_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """Over the number of training tasks, and over shots.
 
     Returns:
@@ -60,25 +60,23 @@ def curve_study(source: Source, cells: Cells) -> dict[str, Any]:
       `depth_study`.
     """
     config = source.config
-    common: dict[str, Any] = {
-        "depths": config.curve_depths, "count": config.curve_test_tasks,
-    }  # fmt: skip
+    sweep = functools.partial(
+        _sweep, source, cells, depths=config.curve_depths, count=config.curve_test_tasks
+    )
     few = min(SHOT_TASKS, config.tasks)
     return {
         "tasks": {
-            str(n): _merge([_sweep(source, cells, f"tasks-{n}", tasks=n, **common)])
+            str(n): sweep(name=f"tasks-{n}", tasks=n)
             for n in sorted(config.task_counts)
         },
         "shots": {
-            str(n): _merge(
-                [_sweep(source, cells, f"shots-{n}", tasks=few, shots=n, **common)]
-            )
+            str(n): sweep(name=f"shots-{n}", tasks=few, shots=n)
             for n in sorted(config.shot_counts)
         },
     }
 
 
-def width_study(source: Source, cells: Cells) -> dict[str, Any]:
+def width_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """Trained networks by depth and width, and the limit of the same training time.
 
     Returns:
@@ -105,7 +103,7 @@ def width_study(source: Source, cells: Cells) -> dict[str, Any]:
 
 
 def _sweep(
-    source: Source,
+    source: Source[Benchmark],
     cells: Cells,
     name: str,
     *,
@@ -152,8 +150,8 @@ def _row(unseen: theory.Tasks, close: theory.Closeness) -> dict[str, float]:
         "gap": close.gap,
         "relative_gap": close.relative_gap,
         "transfer": close.transfer,
-        "mtl_accuracy": float(accuracy_of(unseen, close.mtl).mean()),
-        "gbml_accuracy": float(accuracy_of(unseen, close.gbml).mean()),
+        "mtl_accuracy": float(correct(unseen, close.mtl).mean()),
+        "gbml_accuracy": float(correct(unseen, close.gbml).mean()),
     }
 
 
@@ -164,12 +162,8 @@ def _table(unseen: theory.Tasks, sweep: theory.DepthSweep) -> dict[str, Any]:
     return {"depths": sweep.depths, "times": sweep.times, "unseen": count, **table}
 
 
-def _merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the blocks of tables, each weighing as many tasks as it has."""
-    return {name: _mean([part[name] for part in parts]) for name in ADAPTATIONS}
-
-
 def _mean(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over blocks, each weighing as many tasks as it has."""
     weights = np.asarray([part["unseen"] for part in parts], np.float64)
     merged = {
         field: np.average(
@@ -181,7 +175,7 @@ def _mean(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return first | {"unseen": int(weights.sum())} | merged
 
 
-def _trained(source: Source, depth: int, width: int) -> dict[str, Any]:
+def _trained(source: Source[Benchmark], depth: int, width: int) -> dict[str, Any]:
     """A pair of networks on images that are shrunk, and their limit."""
     config = source.config
     train = source.train(config.finite_tasks, side=config.side)
