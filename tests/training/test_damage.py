@@ -17,7 +17,7 @@ from metabridge.training.checkpoint.store import Checkpoints, DamagedError
 from metabridge.training.train import train
 from tests.training.checkpoint.test_store import PLATEAU, filled, kept, progress, state
 from tests.training.conftest import Run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 pytestmark = pytest.mark.extended
 

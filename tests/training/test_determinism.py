@@ -10,7 +10,7 @@ import pytest
 from metabridge.runs.metrics import read_metrics
 from metabridge.training.train import train
 from tests.training.conftest import Run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 MEASURED = ("seconds", "images_per_second")
 

@@ -17,7 +17,7 @@ from metabridge.training import RunError, further, train
 from metabridge.training.verify import verify
 from tests import toy
 from tests.training.conftest import Run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 
 def longer(config: Config, **options: object) -> Config:

@@ -16,7 +16,7 @@ from metabridge.training import DivergenceError, train
 from metabridge.training.guards.preemption import Preempted
 from tests import toy
 from tests.training.fake_run import assert_same_state, fake_run
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 
 def rate(state: State) -> Any:

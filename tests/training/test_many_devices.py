@@ -104,7 +104,7 @@ import jax, numpy as np
 from metabridge import train
 from metabridge.runs.metrics import MetricsWriter
 from tests import toy
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 config, folder = toy.config(Path(sys.argv[1]), devices=None), Path(sys.argv[2])
 then = int(sys.argv[3])

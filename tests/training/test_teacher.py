@@ -1,6 +1,7 @@
 """Distillation from an earlier run: what is loaded, used, refused and not needed."""
 
 import dataclasses
+import importlib
 import shutil
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
 from metabridge.training import RunError, setup, train
-from metabridge.training import train as loop
 from metabridge.training.checkpoint.store import Checkpoints, Progress
 from metabridge.training.scoring import best_variables
 from metabridge.training.teacher import teacher_of
 from metabridge.types import Variables
 from tests import toy
+
+loop = importlib.import_module("metabridge.training.train")
 
 
 def write_teacher(config: Config, folder: Path) -> Variables:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 from metabridge.config import Config
 from metabridge.parallel import hosts
 from metabridge.runs import folder as run_folder
-from metabridge.training.guards.disk import shortened
+from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
 _LOG = logging.getLogger(__name__)

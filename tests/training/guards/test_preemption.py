@@ -16,7 +16,7 @@ from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 from metabridge.training.train import train
 from tests import toy
 from tests.training.processes import started
-from tests.training.test_loop import restored
+from tests.training.test_train import restored
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

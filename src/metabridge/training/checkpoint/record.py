@@ -8,7 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from metabridge.training.checkpoint.integrity import checksum
-from metabridge.training.guards.disk import shortened
+from metabridge.units import shortened
 from metabridge.untrusted import read_json
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from metabridge.parallel import hosts
+from metabridge.units import shortened
 
 RETAINED = 3
 """Checkpoints that are kept: the newest two and the best."""
@@ -72,15 +73,6 @@ def not_saved(folder: Path, step: int, error: BaseException) -> OSError:
         f"{kept}. {_mb(free)} are free there: free some space, and run "
         "the same command again with --resume"
     )
-
-
-def shortened(error: BaseException) -> str:
-    """An error on one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-
-
-_LONGEST = 200
 
 
 def _size(folder: Path) -> float:
