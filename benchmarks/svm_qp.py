@@ -3,7 +3,7 @@
 Arrizabalaga, Tracy, Manchester. qpax, https://github.com/qpax-solver/qpax: a general
 interior point method in JAX, differentiable. It knows nothing of the structure that
 `metabridge.heads.crammer_singer` uses: a Newton step factors a matrix of
-``[S ways, S ways]``. Here it is what that module is compared with, in time and result.
+``[S ways, S ways]``. That module is compared with it, in time and result.
 """
 
 import functools

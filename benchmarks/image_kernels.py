@@ -25,9 +25,9 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
+from experiments.measuring import peak_gigabytes
 
 import theory
-from experiments.measuring import peak_gigabytes
 from metabridge.data.registry import load_dataset
 from theory.architectures import Pooling
 from theory.kernels import float64

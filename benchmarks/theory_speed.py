@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import tyro
+from experiments.measuring import peak_gigabytes, separate_tasks, sphere
 
 import theory
-from experiments.measuring import peak_gigabytes, separate_tasks, sphere
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments import arguments
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
 from metabridge.runs import folder as run_folder

@@ -21,8 +21,6 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-
-import theory
 from experiments.measuring import (
     QUERIES,
     SHOTS,
@@ -31,6 +29,8 @@ from experiments.measuring import (
     separate_tasks,
     sphere,
 )
+
+import theory
 from metabridge.comparison.run import in_a_process
 from metabridge.data import load_dataset
 from metabridge.types import TaskShape

@@ -1,6 +1,4 @@
-"""What benchmarks of the theory share: inputs, tasks, and the peak of the memory."""
-
-import resource
+"""Inputs and tasks of the benchmarks."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,11 +7,6 @@ import theory
 
 WAYS, SHOTS, QUERIES = 5, 5, 15
 """Of the tasks that are trained on; each has 100 points."""
-
-
-def peak_gigabytes() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def sphere(count: int, dimensions: int, *, seed: int = 0) -> Float[np.ndarray, "N D"]:

@@ -28,10 +28,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from experiments.measuring import sphere
 
 import theory
 from experiments.arguments import check_lists, check_numbers, check_output
-from experiments.measuring import sphere
 from metabridge import build
 from metabridge.config import Config as RunConfig
 from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
