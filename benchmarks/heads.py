@@ -14,7 +14,6 @@ contender's error is how much its weights and its gradient differ from those of
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any

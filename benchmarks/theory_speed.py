@@ -1,152 +1,156 @@
-"""Speed and accuracy of the theory package, as its documentation states them.
+"""Speed and accuracy of the depth recursion and of large predictors.
 
-    python -m experiments.theory_benchmark
+    python -m benchmarks.theory_speed
 
-Measures the depth recursion in float32 against float64, the recursion over all depths
-against one neural-tangents kernel a depth, and predictors of 200 tasks of 5 ways, 5
-shots and 15 queries (20,000 points) in float64. Prints each figure and writes
-results/theory-benchmark.json. Times are the best of several runs after a first that
-compiles, but for the large predictors, which run once.
+The depth recursion in float32 against float64, the recursion over all depths against
+one neural-tangents kernel a depth, and predictors of 200 tasks of 5 ways, 5 shots and
+15 queries (20,000 points) in float64, which run once. Writes results/theory-speed.json.
 """
 
 import dataclasses
-import json
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from experiments.measuring import peak_gigabytes, separate_tasks, sphere
 
 import theory
+from benchmarks.harness import Contender, race, report, write
+from benchmarks.inputs import separate_tasks, sphere
+from experiments import arguments
+from experiments.arguments import AtLeast
+
+Size = Annotated[int, AtLeast(1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Measure the speed and accuracy of the theory package."""
+class Options:
+    """Measure the speed and accuracy of the theory."""
 
-    points: int = 500
+    points: Size = 500
     """Inputs of the speed of the recursion."""
-    dimensions: int = 20
+    dimensions: Size = 20
     """Of the inputs, uniform on the sphere."""
     library_depths: tuple[int, ...] = (1, 8, 16, 32, 48, 64)
     """Depths at which neural-tangents is timed; its time for 1..64 is interpolated."""
-    tasks: int = 200
+    tasks: Size = 200
     """Training tasks of the large predictors."""
-    repeats: int = 3
-    """Runs of which the best counts."""
-    output: Path = Path("results/theory-benchmark.json")
+    rounds: Size = 3
+    """Timed rounds of the recursion."""
+    output: Path = Path("results/theory-speed.json")
     """Where to write."""
 
 
-def main() -> None:
-    """Entry point."""
-    config = tyro.cli(Config, prog="python -m experiments.theory_benchmark")
-    if min(config.points, config.dimensions, config.tasks, config.repeats) < 1:
-        raise SystemExit("theory_benchmark: all numbers must be at least 1")
-    results: dict[str, Any] = {"cores": os.cpu_count()}
-    for part in (_accuracy, _all_depths, _against_library, _large):
-        for name, value in part(config).items():
-            print(f"{name:64} {value:.3g}", flush=True)
-            results[name] = value
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def _best(function: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest run, the first not counted."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def _accuracy(config: Config) -> dict[str, float]:
+def accuracy(options: Options) -> dict[str, float]:
     """Largest relative errors of float32 at depth 1000, ours and the library's."""
-    x = sphere(config.points, config.dimensions).astype(np.float32)
+    x = sphere(options.points, options.dimensions).astype(np.float32)
     exact = theory.relu_depths(x.astype(np.float64), depths=[1000])
     ours = theory.relu_depths(x, depths=[1000])
     stax = theory.neural_tangents().stax
     layers = [stax.Dense(1, 2**0.5), stax.Relu()] * 1000 + [stax.Dense(1)]
     # Enough points to see its error, few enough to wait for.
-    few = x[:20]
-    library = stax.serial(*layers)[2](few, None, ("nngp", "ntk"))
-    result = {}
+    library = stax.serial(*layers)[2](x[:20], None, ("nngp", "ntk"))
+    found = {}
     for name in ("nngp", "ntk"):
         expected = getattr(exact, name)[0]
-        error = np.abs(getattr(ours, name)[0] - expected) / np.abs(expected)
-        result[f"float32 error at depth 1000, {name}"] = float(error.max())
-        theirs = np.abs(np.asarray(getattr(library, name)) - expected[:20, :20])
-        result[f"float32 error at depth 1000, {name}, neural-tangents"] = float(
-            (theirs / np.abs(expected[:20, :20])).max()
+        for whose, made in (
+            ("", getattr(ours, name)[0]),
+            (", neural-tangents", np.asarray(getattr(library, name))),
+        ):
+            part = expected[: len(made), : len(made)]
+            error = float((np.abs(made - part) / np.abs(part)).max())
+            found[f"float32 error at depth 1000, {name}{whose}"] = error
+            print(f"float32 error at depth 1000, {name}{whose}: {error:.3g}")
+    return found
+
+
+def recursion(options: Options) -> dict[str, Any]:
+    """Depths in one pass, against a neural-tangents kernel function for each."""
+    sizes = {"points": options.points, "dimensions": options.dimensions}
+    contenders = {
+        f"depths 1..{last} in one pass": Contender(
+            "theory_speed:depths", sizes | {"last": last}
         )
-    return result
+        for last in (64, 1000)
+    } | {
+        f"depth {depth}, one library kernel": Contender(
+            "theory_speed:library_kernel", sizes | {"depth": depth}
+        )
+        for depth in options.library_depths
+    }
+    results = race(contenders, rounds=options.rounds)
+    found = report("depth recursion", results)
+    ours, _, *library = results.values()
+    if len(library) == len(options.library_depths):
+        least = [min(result.seconds) for result in library]
+        total = float(np.interp(range(1, 65), options.library_depths, least).sum())
+        found["depths 1..64, one library kernel each, seconds"] = total
+        found["times as long as ours"] = total / min(ours.seconds)
+        print(f"  one library kernel each of 1..64: {total:.3g} s")
+    return found
 
 
-def _all_depths(config: Config) -> dict[str, float]:
-    """All depths up to 1000: every kernel made, one depth after another."""
-    x = sphere(config.points, config.dimensions)
+def depths(points: int, dimensions: int, last: int) -> Callable[[], None]:
+    """Every kernel made, one depth after another."""
+    x = sphere(points, dimensions)
 
     def run() -> None:
-        for _ in theory.iterate_depths(x, depths=range(1, 1001)):
+        for _ in theory.iterate_depths(x, depths=range(1, last + 1)):
             pass
 
-    return {f"seconds, depths 1..1000, {config.points} points": _best(run, 2)}
+    return run
 
 
-def _against_library(config: Config) -> dict[str, float]:
-    """Depths 1..64 in one pass, against a neural-tangents kernel function for each."""
-    x = sphere(config.points, config.dimensions)
-    depths = range(1, 65)
-    ours = _best(lambda: theory.relu_depths(x, depths=depths), config.repeats)
-    once, again = [], []
-    for depth in config.library_depths:
-        kernel = theory.fully_connected(depth)
-        start = time.perf_counter()
+def library_kernel(points: int, dimensions: int, depth: int) -> Callable[[], None]:
+    """One kernel of neural-tangents."""
+    x, kernel = sphere(points, dimensions), theory.fully_connected(depth)
+
+    def run() -> None:
         kernel(x)
-        once.append(time.perf_counter() - start)
-        again.append(_best(lambda kernel=kernel: kernel(x), 1))
-    total_once = np.interp(depths, config.library_depths, once).sum()
-    total_again = np.interp(depths, config.library_depths, again).sum()
-    return {
-        "seconds, depths 1..64 in one pass": ours,
-        "seconds, depths 1..64, one library kernel each, first call": total_once,
-        "seconds, depths 1..64, one library kernel each, later calls": total_again,
-        "times faster, later calls": total_again / ours,
-        "times faster, first calls": total_once / ours,
-    }
+
+    return run
 
 
-def _large(config: Config) -> dict[str, float]:
-    """Predictors of many tasks in float64, by Cholesky of blocks."""
-    tasks = separate_tasks(config.tasks, 64)
-    kernel = theory.relu_network(3)
-    inner = theory.gradient_flow("head", time=1.0)
-    result = {"points of the large predictors": 100.0 * config.tasks}
-    makers: dict[str, Callable[[], theory.Predictor]] = {
-        "GBML": lambda: theory.gbml_predictor(kernel, tasks, inner=inner),
-        "MTL, joint": lambda: theory.mtl_predictor(kernel, tasks, train_on="joint"),
-    }
-    for name, make in makers.items():
-        start = time.perf_counter()
-        predictor = make()
-        result[f"seconds, {name}"] = time.perf_counter() - start
-        result[f"peak memory so far, GB, {name}"] = peak_gigabytes()
-        if name == "GBML":
-            # Adapted to a training task, it must fit its queries.
-            fitted = predictor(
-                tasks.support_x[:2], tasks.support_y[:2], tasks.query_x[:2]
-            )
-            residual = np.abs(np.asarray(fitted) - tasks.query_y[:2])
-            result["largest residual on training queries, GBML"] = residual.max().item()
-    return result
+def large(options: Options) -> dict[str, Any]:
+    """Predictors of many tasks in float64, by Cholesky of blocks; each made once."""
+    found = {}
+    for name in ("GBML", "MTL, joint"):
+        build = {"name": name, "count": options.tasks}
+        (result,) = race(
+            {name: Contender("theory_speed:predictor", build)}, rounds=0
+        ).values()
+        found[name] = result._asdict()
+        print(
+            f"{name} on {100 * options.tasks} points: {result.ready_seconds:.3g} s, "
+            f"{result.peak_gigabytes:.2g} GB, residual {result.answer}"
+        )
+    return found
+
+
+def predictor(name: str, count: int) -> Callable[[], float | None]:
+    """The predictor; GBML's largest residual on training queries."""
+    tasks, kernel = separate_tasks(count, 64), theory.relu_network(3)
+
+    def run() -> float | None:
+        if name != "GBML":
+            theory.mtl_predictor(kernel, tasks, train_on="joint")
+            return None
+        inner = theory.gradient_flow("head", time=1.0)
+        made = theory.gbml_predictor(kernel, tasks, inner=inner)
+        # Adapted to a training task, it must fit its queries.
+        fitted = made(tasks.support_x[:2], tasks.support_y[:2], tasks.query_x[:2])
+        return float(np.abs(np.asarray(fitted) - tasks.query_y[:2]).max())
+
+    return run
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    arguments.check(options)
+    parts = {"accuracy": accuracy, "recursion": recursion, "large predictors": large}
+    write(options.output, {name: part(options) for name, part in parts.items()})
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options, prog="python -m benchmarks.theory_speed"))

@@ -1,6 +1,9 @@
 """Accuracy, agreement and failures of the closeness on images."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from experiments.closeness import accuracy, data, failures, figures, sweeps, tables
 from experiments.closeness.cells import Cells
@@ -100,37 +103,42 @@ def _until(config: Benchmark) -> dict[str, str]:
 def _depth(config: Benchmark, found: dict[str, Any]) -> dict[str, Table]:
     names = {"anil": "ANIL", "maml": "MAML, time over depth"}
     return {
-        f"{layers} {which} {field}": tables.sweep(
+        f"{layers} {which} {field}": tables.by_depth(own, [field]).table(
             f"{title} of MTL and {names[layers]}, {_until(config)[which]}, "
             f"{own['unseen']} unseen tasks",
-            own, field,
+            field,
         )
         for layers, both in found.items()
         for which, own in both.items()
         for field, title in _FIELDS.items()
-    }  # fmt: skip
+    }
 
 
 def _curves(config: Benchmark, found: dict[str, Any]) -> dict[str, Table]:
     return {
-        f"{what} {which} {field}": tables.sweeps(
-            f"{title} of MTL and ANIL by {words}, {until}",
-            words, {n: each[which] for n, each in found[what].items()}, field,
+        f"{what} {which} {field}": _numbers(found, what, which, [field]).table(
+            f"{title} of MTL and ANIL by {words}, {until}", field
         )
         for what, words in _NUMBERS.items()
         for which, until in _until(config).items()
         for field, title in _FIELDS.items()
-    }  # fmt: skip
+    }
+
+
+def _numbers(
+    found: dict[str, Any], what: str, which: str, fields: Iterable[str]
+) -> tables.Grid:
+    """Tables by the number of tasks or of shots, a row each."""
+    grids = {n: tables.by_depth(own[which], fields) for n, own in found[what].items()}
+    return tables.by_number(_NUMBERS[what], grids)
 
 
 def _widths(config: Benchmark, found: dict[str, Any]) -> dict[str, Table]:
     del config
     titles = {f: f"{_FIELDS[f]} of MTL and ANIL" for f in figures.ALL}
     titles["mtl_accuracy"] = "Accuracy of MTL"
-    return {
-        field: tables.by_width(f"{title}, trained networks", found, field)
-        for field, title in titles.items()
-    }
+    grid = tables.by_width(found, titles)
+    return {f: grid.table(f"{t}, trained networks", f) for f, t in titles.items()}
 
 
 def make_figures(
@@ -146,21 +154,23 @@ def make_figures(
     if "depth" in found:
         for layers, name in _LEARNERS.items():
             for which, own in found["depth"][layers].items():
-                drawn[f"depth-{layers}-{which}"] = figures.lines(
-                    figures.sweep_lines(own),
-                    "hidden layers L",
-                    f"{name} and MTL on {dataset}",
-                )
-        lines = figures.time_lines(found["depth"]["anil"]["timed"])
-        drawn["time"] = figures.lines(lines, "time λτ of the inner loop", both)
-    if "curves" in found:
-        for name, words in _NUMBERS.items():
-            own = {n: each["timed"] for n, each in found["curves"][name].items()}
-            drawn[name] = figures.lines(figures.number_lines(own), words, both)
+                grid = tables.by_depth(own, figures.ALL)
+                title = f"{name} and MTL on {dataset}"
+                drawn[f"depth-{layers}-{which}"] = figures.lines(grid, title)
+        own = found["depth"]["anil"]["timed"]
+        grid = tables.by_depth(own, figures.ALL)
+        grid = grid.transposed("time λτ of the inner loop", own["times"])
+        drawn["time"] = figures.lines(grid, both)
+    for what in _NUMBERS if "curves" in found else ():
+        grid = _numbers(found["curves"], what, "timed", figures.ALL)
+        drawn[what] = figures.lines(grid, both)
     if "widths" in found:
+        grid = tables.by_width(found["widths"], figures.ALL)
+        widths = [float(width) for width in grid.rows[:-1]]
+        values = {f: np.asarray(each) for f, each in grid.values.items()}
         drawn["widths"] = figures.lines(
-            figures.width_lines(found["widths"]),
-            "width",
+            grid._replace(rows=widths, values={f: v[:-1] for f, v in values.items()}),
             f"Trained {both} (dotted: infinite width)",
+            dotted={f: np.broadcast_to(v[-1], v[:-1].shape) for f, v in values.items()},
         )
     return drawn

@@ -200,16 +200,15 @@ def make_tables(config: Compare, found: dict[str, Any]) -> dict[str, Table]:
         ("", found["synthetic"], "synthetic tasks"),
         ("image-", found["images"], images),
     ):
-        anil = dict(zip(tables.times(own["times"]), own["anil"], strict=True))
-        for name, columns, field, title in (
-            ("gap", anil, "gap", "Gap of MTL and ANIL"),
-            ("relative", anil, "relative_gap", "Relative gap"),
-            ("others", own["others"], "gap", "Gap in other comparisons"),
+        for name, key, field, title in (
+            ("gap", "anil", "gap", "Gap of MTL and ANIL"),
+            ("relative", "anil", "relative_gap", "Relative gap"),
+            ("others", "others", "gap", "Gap in other comparisons"),
         ):
-            made[prefix + name] = tables.by_depth(
-                f"{title}, {tasks}", own["depths"], columns, field
-            )
-    made["bound"] = tables.bound(found["synthetic"])
+            slopes = {"slope in L": _slopes(own, key)[field]}
+            grid = _grid(own, key)
+            made[prefix + name] = grid.table(f"{title}, {tasks}", field, slopes)
+    made["bound"] = _bound(found["synthetic"])
     made["accuracy"] = tables.methods(
         f"Accuracy on {2 * config.tasks} unseen {images}, "
         f"{config.accuracy_depth} hidden layers, with 95 % interval",
@@ -220,32 +219,88 @@ def make_tables(config: Compare, found: dict[str, Any]) -> dict[str, Table]:
         ("kernel", "the tangent kernel of finite networks"),
         ("prediction", "the predictions of trained finite networks"),
     ):
-        made[f"{name}-widths"] = tables.errors_by_width(
-            f"Relative error of {what}", found[f"{name}_widths"]
-        )
+        own = found[f"{name}_widths"]
+        slopes = {"slope": map(tables.slope, own["slopes"].values())}
+        title = f"Relative error of {what}"
+        made[f"{name}-widths"] = tables.errors(own).table(title, "error", slopes)
     return made
+
+
+def _grid(study: dict[str, Any], key: str) -> tables.Grid:
+    """The comparisons with ANIL or the others of a depth study."""
+    if key == "others":
+        names, columns = list(study[key]), list(study[key].values())
+    else:
+        names, columns = tables.times(study["times"]), study[key]
+    values = {f: np.transpose([column[f] for column in columns]) for f in figures.GAPS}
+    return tables.Grid(tables.LAYERS, study["depths"], names, values)
+
+
+def _slopes(study: dict[str, Any], key: str) -> dict[str, list[str]]:
+    columns = study[key].values() if key == "others" else study[key]
+    return {
+        "gap": [tables.slope(column["gap_slope"]) for column in columns],
+        "relative_gap": [tables.slope(column["relative_slope"]) for column in columns],
+    }
+
+
+def _bound(study: dict[str, Any]) -> Table:
+    """ANIL's gap beside the bound ``c (time + 1 / depth)``."""
+    grid, short = _grid(study, "anil"), tables.short
+    rows = zip(grid.rows, grid.values["gap"], study["bound"], strict=True)
+    cells = tuple(
+        (str(depth), *(f"{short(g)} ≤ {short(b)}" for g, b in zip(*both, strict=True)))
+        for depth, *both in rows
+    )
+    title = f"Gap ≤ {_note(study)}, synthetic tasks"
+    return Table(title, (grid.corner, *grid.columns), cells)
+
+
+def _note(study: dict[str, Any]) -> str:
+    return f"bound {study['bound_constant']:.2g} (λτ + 1/L)"
 
 
 def make_figures(
     source: Source[Compare], found: dict[str, Any]
 ) -> dict[str, figures.Figure]:
     """All figures by the name of their file."""
-    fitted = f"(slopes over L ≥ {FITTED_FROM})"
-    synthetic, images = found["synthetic"], found["images"]
     (training, _), *_ = _synthetic(source.config)
+    synthetic = found["synthetic"]
+    over_time = _grid(synthetic, "anil").transposed(
+        "time λτ of the inner loop in training", synthetic["times"]
+    )
+    bound = np.transpose(synthetic["bound"])[-len(over_time.rows) :]
+    finite = {
+        "tangent kernel at initialisation": found["kernel_widths"],
+        "prediction after training": found["prediction_widths"],
+    }
     return {
-        "gap-synthetic": figures.gaps_by_depth(synthetic, f"Synthetic tasks {fitted}"),
-        "gap-images": figures.gaps_by_depth(images, f"Image tasks {fitted}"),
-        "gap-time": figures.gaps_by_time(synthetic, "Synthetic tasks"),
+        "gap-synthetic": _by_depth(synthetic, "Synthetic tasks"),
+        "gap-images": _by_depth(found["images"], "Image tasks"),
+        "gap-time": figures.lines(
+            over_time, "Synthetic tasks", fields=figures.GAPS, dotted={"gap": bound},
+            note=_note(synthetic),
+        ),
         "predictions": figures.predictions(_curves(source.config)),
         "kernels": figures.kernels(_matrices(training), _TRAIN),
         "finite-width": figures.finite_width(
-            {
-                "tangent kernel at initialisation": found["kernel_widths"],
-                "prediction after training": found["prediction_widths"],
-            }
+            {title: tables.errors(own) for title, own in finite.items()},
+            {t: [*map(tables.slope, o["slopes"].values())] for t, o in finite.items()},
         ),
+    }  # fmt: skip
+
+
+def _by_depth(study: dict[str, Any], title: str) -> figures.Figure:
+    """Gap and relative gap against depth, a line a time, slopes in the legend."""
+    grid, slopes = _grid(study, "anil"), _slopes(study, "anil")
+    labels = {
+        field: [f"{n}, slope {s}" for n, s in zip(grid.columns, own, strict=True)]
+        for field, own in slopes.items()
     }
+    return figures.lines(
+        grid, f"{title} (slopes over L ≥ {FITTED_FROM})", fields=figures.GAPS,
+        labels=labels, dotted={"gap": study["bound"]}, note=_note(study),
+    )  # fmt: skip
 
 
 def _synthetic(config: Compare) -> list[Pair]:

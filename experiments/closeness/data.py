@@ -8,7 +8,7 @@ import numpy as np
 
 import theory
 from experiments.closeness.config import Benchmark, Config
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.types import TaskShape
 from theory import image_tasks
 
@@ -33,25 +33,21 @@ class Source(Generic[Form]):
         names = ("dataset", "seed", "ways", "shots", "queries", "adaptation_time")
         return {name: getattr(self.config, name) for name in names}
 
-    def train(
-        self, count: int, *, seed: int | None = None, shots: int | None = None,
-        **how: Any,
-    ) -> theory.Tasks:  # fmt: skip
+    def train(self, count: int, **options: Any) -> theory.Tasks:
         """Training tasks, which share no image."""
-        return image_tasks.draw(
-            self.dataset, self.dataset.train, self.shape(shots), count,
-            [self.config.seed, 0] if seed is None else seed, apart=True, **how,
-        )[0]  # fmt: skip
+        options = {"seed": [self.config.seed, 0], **options}
+        return self._draw(self.dataset.train, count, apart=True, **options)
 
-    def unseen(
-        self, count: int, *, block: int = 0, seed: int | None = None,
-        shots: int | None = None, **how: Any,
-    ) -> theory.Tasks:  # fmt: skip
+    def unseen(self, count: int, *, block: int = 0, **options: Any) -> theory.Tasks:
         """Tasks of unseen classes; other blocks are other tasks."""
-        return image_tasks.draw(
-            self.dataset, self.dataset.test, self.shape(shots), count,
-            [self.config.seed, 1, block] if seed is None else seed, apart=False, **how,
-        )[0]  # fmt: skip
+        options = {"seed": [self.config.seed, 1, block], **options}
+        return self._draw(self.dataset.test, count, apart=False, **options)
+
+    def _draw(
+        self, split: Split, count: int, *, shots: int | None = None, **options: Any
+    ) -> theory.Tasks:
+        shape = self.shape(shots)
+        return image_tasks.draw(self.dataset, split, shape, count, **options)[0]
 
 
 def check(source: Source[Benchmark]) -> None:

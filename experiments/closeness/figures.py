@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from experiments.closeness.tables import slope, times
+from experiments.closeness.tables import Grid
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -22,19 +22,6 @@ _NARROW = 50
 """Largest over smallest value up to which an axis has ticks at 1, 2 and 5."""
 END = ", to the end"
 """Of methods whose head is adapted to an unseen task for an infinite time."""
-
-
-class Line(NamedTuple):
-    """A line of every panel."""
-
-    label: str
-    x: Sequence[float]
-    values: Mapping[str, Sequence[float]]
-    """By field, in the panel of that field."""
-    labels: Mapping[str, str] = {}
-    """By field, in place of the label: then each panel has a legend of its own."""
-    dotted: Mapping[str, Sequence[float]] = {}
-    """A bound or limit by field."""
 
 
 class Curve(NamedTuple):
@@ -50,122 +37,40 @@ class Curve(NamedTuple):
 
 
 def lines(
-    found: Sequence[Line], xlabel: str, title: str, *, fields: Mapping[str, str] = ALL,
+    grid: Grid,
+    title: str,
+    *,
+    fields: Mapping[str, str] = ALL,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    dotted: Mapping[str, Any] | None = None,
     note: str = "",
-) -> Figure:  # fmt: skip
-    """Fields against the same thing, side by side.
+) -> Figure:
+    """Fields of a grid over its rows, side by side, a line a column.
 
     Args:
-      found: the lines of every panel.
-      xlabel: what they are over.
+      grid: the numbers.
       title: of the figure.
       fields: name of the vertical axis of each panel, by field.
+      labels: of the lines by field, where a panel is to have a legend of its own.
+      dotted: a bound or limit by field, ``[rows, columns]``.
       note: on the dotted lines, in the legend.
     """
     figure, panels = _panels(len(fields))
     for axes, (field, name) in zip(panels, fields.items(), strict=True):
-        for index, line in enumerate(found):
-            _draw(axes, line, field, index)
-        if note and field in found[0].dotted:
+        _draw(axes, grid, field, labels[field] if labels else grid.columns)
+        for index, values in enumerate(np.transpose((dotted or {}).get(field, []))):
+            axes.plot(grid.rows, values, ":", color=COLOURS[index % 7], linewidth=1)
+        if note and dotted and field in dotted:
             axes.plot([], [], ":", color="0.4", label=note)
-        axes.set(xlabel=xlabel, ylabel=name, xscale="log")
-        axes.minorticks_off()
-        if field == "agreement":
-            axes.axhline(SAME, color="0.4", linestyle=":", linewidth=1)
-        else:
-            _log(axes)
-        ticks = sorted({value for line in found for value in line.x})
-        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
-        if found[0].labels:
+        axes.set_ylabel(name)
+        if labels:
             axes.legend(fontsize=8, frameon=False)
-        _tidy(axes)
-    if not found[0].labels:
-        # The gap's panel, which has the bound.
+    if not labels:
+        # The gap's panel, which has the note.
         legend = panels[list(fields).index("gap")].get_legend_handles_labels()
         figure.legend(*legend, loc="outside right center")
     figure.suptitle(title, fontsize=11)
     return figure
-
-
-def gaps_by_depth(study: Mapping[str, Any], title: str) -> Figure:
-    """Gap and relative gap against depth, a line a time, slopes in the legend."""
-    slopes = {"gap": "gap_slope", "relative_gap": "relative_slope"}
-    found = [
-        Line(
-            name,
-            study["depths"],
-            {field: column[field] for field in GAPS},
-            {f: f"{name}, slope {slope(column[own])}" for f, own in slopes.items()},
-            {"gap": [row[index] for row in study["bound"]]},
-        )
-        for index, (name, column) in enumerate(
-            zip(times(study["times"]), study["anil"], strict=True)
-        )
-    ]
-    return lines(found, "hidden layers L", title, fields=GAPS, note=_note(study))
-
-
-def gaps_by_time(study: Mapping[str, Any], title: str) -> Figure:
-    """Gap and relative gap against the inner loop's time, a line a depth."""
-    kept = [index for index, time in enumerate(study["times"]) if time > 0]
-    found = [
-        Line(
-            f"L = {depth}",
-            [study["times"][i] for i in kept],
-            {f: [study["anil"][i][f][row] for i in kept] for f in GAPS},
-            dotted={"gap": [study["bound"][row][i] for i in kept]},
-        )
-        for row, depth in enumerate(study["depths"])
-    ]
-    name = "time λτ of the inner loop in training"
-    return lines(found, name, title, fields=GAPS, note=_note(study))
-
-
-def _note(study: Mapping[str, Any]) -> str:
-    return f"bound {study['bound_constant']:.2g} (λτ + 1/L)"
-
-
-def sweep_lines(table: Mapping[str, Any]) -> list[Line]:
-    """A line a time of the inner loop, over depth."""
-    return [
-        Line(name, table["depths"], {f: [row[i] for row in table[f]] for f in ALL})
-        for i, name in enumerate(times(table["times"]))
-    ]
-
-
-def time_lines(table: Mapping[str, Any]) -> list[Line]:
-    """A line a depth, over the time of the inner loop, without time 0."""
-    kept = [index for index, time in enumerate(table["times"]) if time > 0]
-    x = [table["times"][index] for index in kept]
-    return [
-        Line(f"L = {depth}", x, {f: [table[f][row][i] for i in kept] for f in ALL})
-        for row, depth in enumerate(table["depths"])
-    ]
-
-
-def number_lines(tables: Mapping[str, Mapping[str, Any]]) -> list[Line]:
-    """A line a depth and time, over tasks or shots."""
-    first = next(iter(tables.values()))
-    return [
-        Line(
-            f"L = {depth}, {name}",
-            [float(each) for each in tables],
-            {f: [table[f][row][column] for table in tables.values()] for f in ALL},
-        )
-        for row, depth in enumerate(first["depths"])
-        for column, name in enumerate(times(first["times"]))
-    ]
-
-
-def width_lines(found: Mapping[str, Any]) -> list[Line]:
-    """A line a depth, over width, with its limit."""
-    made = []
-    for depth, rows in found.items():
-        widths = [width for width in rows if width != "limit"]
-        values = {f: [rows[width][f] for width in widths] for f in ALL}
-        limit = {f: [rows["limit"][f]] * len(widths) for f in ALL}
-        made.append(Line(f"L = {depth}", list(map(float, widths)), values, {}, limit))
-    return made
 
 
 def predictions(curves: Sequence[Curve]) -> Figure:
@@ -211,25 +116,20 @@ def kernels(matrices: Mapping[str, np.ndarray], tasks: int) -> Figure:
     return figure
 
 
-def finite_width(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+def finite_width(
+    results: Mapping[str, Grid], slopes: Mapping[str, Sequence[str]]
+) -> Figure:
     """Errors of finite networks against their width, slopes in the legend."""
     figure, panels = _panels(len(results))
-    for axes, (title, result) in zip(panels, results.items(), strict=True):
-        widths = np.asarray(result["widths"], np.float64)
-        means = {n: np.asarray(each).mean(1) for n, each in result["errors"].items()}
-        for index, (name, errors) in enumerate(means.items()):
-            label = f"{name}, slope {slope(result['slopes'][name])}"
-            _draw(axes, Line(label, widths.tolist(), {"": errors.tolist()}), "", index)
-        first = max(errors[0] for errors in means.values())
+    for axes, (title, grid) in zip(panels, results.items(), strict=True):
+        names = zip(grid.columns, slopes[title], strict=True)
+        _draw(axes, grid, "error", [f"{name}, slope {own}" for name, own in names])
+        widths = np.asarray(grid.rows, np.float64)
+        first = np.max(grid.values["error"][0])
         expected = 1.3 * first * (widths / widths[0]) ** -0.5
         axes.plot(widths, expected, ":", color="0.4", label="slope −0.5")
-        axes.set(xlabel="width", ylabel="relative error", xscale="log")
-        axes.minorticks_off()
-        _log(axes)
-        axes.set_xticks(widths, [f"{width:g}" for width in widths])
-        axes.set_title(title, fontsize=10)
+        axes.set(ylabel="relative error", title=title)
         axes.legend(fontsize=8, frameon=False, loc="lower left")
-        _tidy(axes)
     return figure
 
 
@@ -268,30 +168,28 @@ def _panels(
     return figure, list(figure.subplots(1, count, squeeze=False, sharey=share)[0])
 
 
-def _draw(axes: Axes, line: Line, field: str, index: int) -> None:
-    """A line of the palette with its marker, and its bound or limit."""
-    scale = 100 if field == "agreement" else 1
-    colour = COLOURS[index % 7]
-    axes.plot(
-        line.x, [scale * value for value in line.values[field]],
-        "-" if index < len(COLOURS) else "--", color=colour,
-        marker=MARKERS[index % 7], markersize=4,
-        label=line.labels.get(field, line.label),
-    )  # fmt: skip
-    if field in line.dotted:
-        dotted = [scale * value for value in line.dotted[field]]
-        axes.plot(line.x, dotted, ":", color=colour, linewidth=1)
-
-
-def _log(axes: Axes) -> None:
-    """A logarithmic vertical axis with a number on it."""
-    axes.set_yscale("log")
+def _draw(axes: Axes, grid: Grid, field: str, labels: Sequence[str]) -> None:
+    """A line a column over the rows, which are numbers."""
+    values = np.transpose(grid.values[field])
+    for index, (label, line) in enumerate(zip(labels, values, strict=True)):
+        axes.plot(
+            grid.rows, 100 * line if field == "agreement" else line,
+            "-" if index < len(COLOURS) else "--", color=COLOURS[index % 7],
+            marker=MARKERS[index % 7], markersize=4, label=label,
+        )  # fmt: skip
+    axes.set(xlabel=grid.corner, xscale="log")
+    if field == "agreement":
+        axes.axhline(SAME, color="0.4", linestyle=":", linewidth=1)
+    else:
+        axes.set_yscale("log")
     axes.minorticks_off()
     low, high = axes.get_ylim()
-    if high < _NARROW * low:
+    if field != "agreement" and high < _NARROW * low:
         # Powers of ten alone would leave an axis without a number.
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(grid.rows, [f"{row:g}" for row in grid.rows])
+    _tidy(axes)
 
 
 def _tidy(axes: Axes) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 
 import theory
 
+LAYERS = "hidden layers L"
+
 
 class Table(NamedTuple):
-    """Rows under named columns."""
+    """Rows of text under named columns."""
 
     title: str
     columns: tuple[str, ...]
@@ -94,36 +96,78 @@ def seconds(values: Mapping[str, float]) -> Table:
     return Table("Time", ("part", "seconds"), rows)
 
 
+class Grid(NamedTuple):
+    """Numbers by row and column, of which tables and figures are made."""
+
+    corner: str
+    """Quantity of the rows."""
+    rows: Sequence[Any]
+    columns: Sequence[str]
+    values: Mapping[str, Any]
+    """Each field ``[rows, columns]``."""
+
+    def table(
+        self, title: str, field: str, footer: Mapping[str, Iterable[str]] | None = None
+    ) -> Table:
+        """A field as a table, with further rows of text."""
+        show = (
+            short
+            if "gap" in field
+            else "{:.3f}".format
+            if field == "error"
+            else percent
+        )
+        rows = zip(self.rows, self.values[field], strict=True)
+        show = formats.get(field, percent)
+        cells = {row: [show(value) for value in values] for row, values in rows}
+        return _table(title, self.corner, self.columns, {**cells, **(footer or {})})
+
+    def transposed(self, corner: str, rows: Sequence[float]) -> "Grid":
+        """The grid over its columns, whose numbers are given; those above 0 alone."""
+        kept = np.asarray(rows) > 0
+        turned = {f: np.asarray(each).T[kept] for f, each in self.values.items()}
+        names = [f"L = {row}" for row in self.rows]
+        return Grid(corner, np.asarray(rows)[kept].tolist(), names, turned)
+
+
+def by_depth(table: Mapping[str, Any], fields: Iterable[str]) -> Grid:
+    """Fields of a sweep by depth and time; "accuracy" is that of MTL and of GBML."""
+    columns = times(table["times"])
+    if "accuracy" in fields:
+        # MTL has no time of an inner loop.
+        mtl = np.asarray(table["mtl_accuracy"])[:, :1]
+        both = np.hstack([mtl, table["gbml_accuracy"]])
+        return Grid(LAYERS, table["depths"], ["MTL", *columns], {"accuracy": both})
+    return Grid(LAYERS, table["depths"], columns, {f: table[f] for f in fields})
+
+
+def by_number(corner: str, grids: Mapping[str, Grid]) -> Grid:
+    """Grids by depth side by side, a row each."""
+    first = next(iter(grids.values()))
+    names = [f"L = {row}, {column}" for row in first.rows for column in first.columns]
+    stacked = {f: [np.ravel(g.values[f]) for g in grids.values()] for f in first.values}
+    return Grid(corner, list(map(float, grids)), names, stacked)
+
+
+def by_width(found: Mapping[str, Any], fields: Iterable[str]) -> Grid:
+    """Trained networks by width and depth, with the limit in the last row."""
+    widths = list(next(iter(found.values())))
+    values = {
+        field: [[row[width][field] for row in found.values()] for width in widths]
+        for field in fields
+    }
+    return Grid("width", widths, [f"L = {depth}" for depth in found], values)
+
+
+def errors(result: Mapping[str, Any]) -> Grid:
+    """Mean relative errors of finite networks by width."""
+    means = np.stack([np.mean(each, 1) for each in result["errors"].values()], 1)
+    return Grid("width", result["widths"], list(result["errors"]), {"error": means})
+
+
 def _table(title: str, corner: str, columns: Iterable[str], rows: Mapping) -> Table:
     cells = tuple((str(name), *row) for name, row in rows.items())
     return Table(title, (corner, *columns), cells)
-
-
-def by_depth(
-    title: str, depths: Sequence[int], columns: Mapping[str, Any], field: str
-) -> Table:
-    """A field of comparisons by depth, with slopes."""
-    rows: dict[Any, list[str]] = {
-        depth: [short(column[field][row]) for column in columns.values()]
-        for row, depth in enumerate(depths)
-    }
-    name = "relative_slope" if field == "relative_gap" else "gap_slope"
-    rows["slope in L"] = [slope(column[name]) for column in columns.values()]
-    return _table(title, "L", columns, rows)
-
-
-def bound(study: Mapping[str, Any]) -> Table:
-    """ANIL's gap beside the bound ``c (time + 1 / depth)``."""
-    rows = {
-        depth: [
-            f"{short(column['gap'][row])} ≤ {short(most)}"
-            for column, most in zip(study["anil"], study["bound"][row], strict=True)
-        ]
-        for row, depth in enumerate(study["depths"])
-    }
-    constant = f"{study['bound_constant']:.2g}"
-    title = f"Gap ≤ bound {constant} (λτ + 1/L), synthetic tasks"
-    return _table(title, "L", times(study["times"]), rows)
 
 
 def methods(
@@ -142,17 +186,6 @@ def methods(
     return _table(title, "method", columns, rows | dict(footer or {}))
 
 
-def errors_by_width(title: str, result: Mapping[str, Any]) -> Table:
-    """Mean relative errors of finite networks by width, with slopes."""
-    errors = [np.asarray(values).mean(1) for values in result["errors"].values()]
-    rows: dict[Any, list[str]] = {
-        width: [f"{values[row]:.3f}" for values in errors]
-        for row, width in enumerate(result["widths"])
-    }
-    rows["slope"] = [slope(value) for value in result["slopes"].values()]
-    return _table(title, "width", result["errors"], rows)
-
-
 def trained(title: str, found: Mapping[str, Any]) -> Table:
     """Trained networks, and their limits after the same training time."""
     rows = {}
@@ -167,53 +200,6 @@ def trained(title: str, found: Mapping[str, Any]) -> Table:
         "training residual left",
     )  # fmt: skip
     return _table(title, "network", columns, rows)
-
-
-def sweep(title: str, table: Mapping[str, Any], field: str) -> Table:
-    """A field of a sweep by depth and time; "accuracy" is that of both."""
-    rows = {
-        depth: _cells(table, field, row) for row, depth in enumerate(table["depths"])
-    }
-    return _table(title, "L", _columns(table, field), rows)
-
-
-def sweeps(
-    title: str, corner: str, tables: Mapping[str, Mapping[str, Any]], field: str
-) -> Table:
-    """A field by tasks or shots, a column a depth and time."""
-    first = next(iter(tables.values()))
-    depths = list(enumerate(first["depths"]))
-    columns = [
-        f"L = {d}, {column}" for _, d in depths for column in _columns(first, field)
-    ]
-    rows = {
-        name: [cell for row, _ in depths for cell in _cells(table, field, row)]
-        for name, table in tables.items()
-    }
-    return _table(title, corner, columns, rows)
-
-
-def _columns(table: Mapping[str, Any], field: str) -> list[str]:
-    """Names of what `_cells` gives."""
-    return ["MTL"] * (field == "accuracy") + times(table["times"])
-
-
-def _cells(table: Mapping[str, Any], field: str, row: int) -> list[str]:
-    """A field at one depth for each time; MTL's accuracy has no time."""
-    if field == "accuracy":
-        values = [table["mtl_accuracy"][row][0], *table["gbml_accuracy"][row]]
-        return [percent(value) for value in values]
-    return [_show(field)(value) for value in table[field][row]]
-
-
-def by_width(title: str, found: Mapping[str, Any], field: str) -> Table:
-    """A field of trained networks, by width and depth."""
-    widths = next(iter(found.values()))
-    rows = {
-        width: [_show(field)(row[width][field]) for row in found.values()]
-        for width in widths
-    }
-    return _table(title, "width", [f"L = {depth}" for depth in found], rows)
 
 
 def failures(title: str, found: Mapping[str, Any]) -> Table:
@@ -236,7 +222,3 @@ def failures(title: str, found: Mapping[str, Any]) -> Table:
         "untrained right", "close",
     )  # fmt: skip
     return _table(title, "condition", columns, rows)
-
-
-def _show(field: str) -> Callable[[float | None], str]:
-    return short if "gap" in field else percent
