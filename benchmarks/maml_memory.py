@@ -1,6 +1,6 @@
 """Memory of one second-order MAML step with ResNet-12, from the compiled step.
 
-    python -m experiments.maml_memory [--size 84 --inner-steps 5]
+    python -m benchmarks.maml_memory [--size 84 --inner-steps 5]
 
 Compiles the step for one task without running it, with the inner steps kept and with
 them computed again on the way back (``--rematerialise``), and prints what XLA reserves:
@@ -11,16 +11,13 @@ on an accelerator; how XLA lays out temporaries differs between the two.
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import optax
 import tyro
 
+from benchmarks import ours
 from metabridge.learners import maml
 from metabridge.models import ResNet12
 from metabridge.training.guards.memory import needed_bytes
-from metabridge.types import Examples, Task
-
-_WAYS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,35 +41,20 @@ def gigabytes(options: Options, *, rematerialise: bool) -> float:
     learner = maml(
         ResNet12(),
         optax.adam(1e-3),
-        ways=_WAYS,
+        ways=ours.WAYS,
         inner_lr=0.01,
         inner_steps=options.inner_steps,
         rematerialise=rematerialise,
     )
-
-    def examples(per_class: int) -> Examples:
-        count = _WAYS * per_class
-        shape = (1, count, options.size, options.size, 3)
-        return Examples(
-            jax.ShapeDtypeStruct(shape, jnp.float32),  # pyright: ignore[reportArgumentType]
-            jax.ShapeDtypeStruct((1, count), jnp.int32),  # pyright: ignore[reportArgumentType]
-        )
-
-    task = Task(
-        examples(options.shots),
-        examples(options.queries),
-        jax.ShapeDtypeStruct((1, _WAYS), jnp.int32),  # pyright: ignore[reportArgumentType]
-        jax.ShapeDtypeStruct((1,), jnp.int32),  # pyright: ignore[reportArgumentType]
-    )
+    task = ours.batch(1, options.shots, options.queries, options.size, channels=3)
     key = jax.random.key(0)
-    image = jnp.zeros((1, options.size, options.size, 3))
-    state = jax.eval_shape(learner.init, key, image)
+    state = jax.eval_shape(learner.init, key, task.support.inputs[0])
     step = jax.jit(learner.step, donate_argnums=1)
     return needed_bytes(step.lower(key, state, task).compile())[0] / 1e9
 
 
 def main(options: Options) -> dict[str, float]:
-    """Prints and returns the sizes."""
+    """Print and return the sizes."""
     found = {"rematerialised_gb": gigabytes(options, rematerialise=True)}
     if options.both:
         found["kept_gb"] = gigabytes(options, rematerialise=False)
