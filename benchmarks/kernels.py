@@ -5,11 +5,12 @@
 
 ``matrix``: both kernels of a ReLU network on 20,000 points, against neural-tangents'
 batched kernel. ``recursion``: all depths of 1..64 and of 1..1000 in one pass, against
-one kernel of neural-tangents a depth; the accuracy of float32 at depth 1000. ``images``:
-convolutional networks on CIFAR-FS in float32, compared by the time of a pair of images,
-as neural-tangents gets fewer: ours evaluates the N (N + 1) / 2 pairs in blocks, which
-are rounded up, neural-tangents in square tiles on and below the diagonal, whose pairs
-are all counted; then errors, also those of `pool_stride`. Writes results/kernels.json.
+one kernel of neural-tangents a depth; the accuracy of float32 at depth 1000.
+``images``: convolutional networks on CIFAR-FS in float32, compared by the time of a
+pair of images, as neural-tangents gets fewer: ours evaluates the N (N + 1) / 2 pairs in
+blocks, which are rounded up, neural-tangents in square tiles on and below the diagonal,
+whose pairs are all counted; then errors, also those of `pool_stride`. Writes
+results/kernels.json.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """What kills cost, and what checkpoints cost.
 
-    python -m experiments.reliability_benchmark
-    python -m experiments.reliability_benchmark --quick
+    python -m benchmarks.reliability
+    python -m benchmarks.reliability --quick
 
 Kills training runs at random moments of their time, start-up, checkpoint writing and
 final scoring included, starts the same command again until the run is finished, and
@@ -15,7 +15,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,25 +22,20 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 import tyro
-from benchmarks.inputs import sphere
 
-from experiments.arguments import check_lists, check_numbers, check_output
+from benchmarks import checkpoints
+from benchmarks.inputs import sphere
+from experiments import arguments
+from experiments.arguments import AtLeast
 from metabridge import build, theory
-from metabridge.config import Config as RunConfig
-from metabridge.config import DataConfig, ModelConfig, TrainConfig, resolve
-from metabridge.data.dataset import Dataset, Split
-from metabridge.data.episodes import image_bank
-from metabridge.data.sampler import example_of
-from metabridge.parallel.mesh import mesh_of
+from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.training import scoring, setup
-from metabridge.training.checkpoint.store import Checkpoints, Progress
-from metabridge.training.step import jitted
 
 Part = Literal["training", "kernel", "overhead"]
 
@@ -52,15 +46,15 @@ class Config:
 
     parts: tuple[Part, ...] = ("training", "kernel", "overhead")
     """What to measure."""
-    kills: int = 20
+    kills: Annotated[int, AtLeast(1)] = 20
     """Of training runs, and of the computation of a kernel."""
-    steps: int = 2000
+    steps: Annotated[int, AtLeast(100)] = 2000
     """Of a training run."""
-    points: int = 1500
+    points: Annotated[int, AtLeast(200)] = 1500
     """Of the kernel matrix."""
-    saves: int = 7
+    saves: Annotated[int, AtLeast(1)] = 7
     """Timed checkpoints of each body."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the moments."""
     quick: bool = False
     """Two kills of short runs and small bodies, to see that it works."""
@@ -68,18 +62,13 @@ class Config:
     """Where to write."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = tyro.cli(
-        Config, prog="python -m experiments.reliability_benchmark", args=arguments
-    )
+    config = tyro.cli(Config, prog="python -m benchmarks.reliability", args=given)
     try:
-        check_lists(config, {"parts": None})
-        least = {"kills": 1, "steps": 100, "points": 200, "saves": 1, "seed": 0}
-        check_numbers(config, least)
-        check_output(config.output_dir)
+        arguments.check(config)
     except ValueError as error:
-        print(f"reliability_benchmark: {error}", file=sys.stderr)
+        print(f"reliability: {error}", file=sys.stderr)
         sys.exit(2)
     if config.quick:
         config = dataclasses.replace(config, kills=2, steps=200, points=300, saves=1)
@@ -95,10 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "kernel" in config.parts:
             _show(results, "kernel", killed_kernels(config, Path(scratch)))
         if "overhead" in config.parts:
-            for name, run in _bodies(config).items():
-                found = overhead(config, *run, Path(scratch) / name)
+            bodies = checkpoints.bodies(quick=config.quick)
+            for name, run in bodies.items():
+                found = checkpoints.overhead(*run, Path(scratch) / name, config.saves)
                 _show(results, f"checkpoints, {name}", found)
-    run_folder.write_json(config.output_dir / "results.json", results)
+    write_json(config.output_dir / "results.json", results)
 
 
 def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:
@@ -299,101 +289,6 @@ def _compute(folder: Path, points: int) -> None:
     kernel = theory.relu_network(200)
     x = sphere(points, 20)
     theory.kernel_matrix(kernel, x, tile=128, folder=folder)
-
-
-def _bodies(config: Config) -> dict[str, tuple[RunConfig, Dataset]]:
-    """Recipes whose checkpoints are timed; only the sizes of the images matter."""
-    drawings = RunConfig(
-        data=DataConfig(dataset="glyphs"), model=ModelConfig(model="conv4")
-    )
-    photographs = RunConfig(
-        data=DataConfig(dataset="cifar_fs"), model=ModelConfig(model="resnet12")
-    )
-    if config.quick:
-        small = ModelConfig(model="conv4", width=8)
-        photographs = dataclasses.replace(
-            photographs, model=small, train=TrainConfig(train_ways=5, train_shots=1)
-        )
-        drawings = dataclasses.replace(drawings, model=small)
-    return {
-        "conv4 on glyphs": (resolve(drawings), setup.load(resolve(drawings))),
-        "resnet12 on 32x32": (resolve(photographs), _noise()),
-    }
-
-
-def _noise() -> Dataset:
-    """As CIFAR-FS in all but the pixels and the number of images."""
-    rng = np.random.default_rng(0)
-
-    def split(name: str, classes: int) -> Split:
-        images = rng.integers(0, 256, (classes * 20, 32, 32, 3), np.uint8)
-        labels = np.repeat(np.arange(classes, dtype=np.int32), 20)
-        return Split(images, labels, tuple(f"{name}{c}" for c in range(classes)))
-
-    third = (0.5, 0.5, 0.5)
-    parts = split("train", 64), split("validation", 16), split("test", 20)
-    return Dataset("noise", *parts, third, third)
-
-
-def overhead(
-    config: Config, run: RunConfig, dataset: Dataset, folder: Path
-) -> dict[str, Any]:
-    """What a checkpoint costs: the call, and how much slower steps are behind it."""
-    keys = setup.keys_of(run)
-    learner = build.learner(run, dataset)
-    step = jitted(learner, setup.sampler(run, dataset, keys), run, mesh_of(1))
-    state, bank = (
-        learner.init(keys.init, example_of(dataset)),
-        image_bank(dataset.train),
-    )
-    plateau = setup.plateau_rule(run.train)[1]
-    number = 0
-
-    def steps(seconds: float) -> list[float]:
-        nonlocal state, number
-        times: list[float] = []
-        while len(times) < 3 or sum(times) < seconds:
-            since = time.perf_counter()
-            state, info = step(state, bank, keys.train, np.int32(number))
-            jax.block_until_ready(info)
-            times.append(time.perf_counter() - since)
-            number += 1
-        return times
-
-    steps(0.0)
-    checkpoints = Checkpoints(folder)
-    calls, stalls, plain = [], [], []
-    for _ in range(config.saves):
-        before = statistics.mean(steps(_BEHIND))
-        plain.append(before)
-        since = time.perf_counter()
-        checkpoints.save(Progress(number, 0.0, 0.5, 0.5, 0), state, plateau)
-        calls.append(time.perf_counter() - since)
-        behind = steps(_BEHIND)
-        stalls.append(sum(behind) - len(behind) * before)
-    checkpoints.close()
-    stall = max(statistics.median(stalls), 0.0)  # other work can make it negative
-    one = statistics.median(calls) + stall
-    step_seconds = statistics.median(plain)
-    # At every validation, and by time between them.
-    between = min(
-        (run.train.validate_every or 1) * step_seconds,
-        60 * run.train.checkpoint_minutes,
-    )
-    written = sorted(path for path in folder.iterdir() if path.name.isdigit())
-    size = sum(f.stat().st_size for f in written[-1].rglob("*") if f.is_file())
-    return {
-        "megabytes": size / 1e6,
-        "seconds in the call": statistics.median(calls),
-        "seconds that steps behind it take longer": stall,
-        "seconds of a step": step_seconds,
-        "seconds between checkpoints by default": between,
-        "share of the training time, %": 100 * one / between,
-    }
-
-
-_BEHIND = 2.0
-"""Seconds of steps before and after a checkpoint that are compared."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trains and evaluates for hours, in one process, and watches its memory.
 
-    python -m experiments.soak --minutes 120 [--runs many --output-dir results/soak]
+    python -m benchmarks.soak --minutes 120 [--runs many --output-dir results/soak]
 
 One run (the default) takes steps on the glyphs, validates every 50 of them and writes
 checkpoints, for the whole time. With ``--runs many`` short runs follow one another,
@@ -21,10 +21,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments import arguments
+from experiments.arguments import AtLeast
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerConfig, MTLConfig
 from metabridge.files import write_json
@@ -39,15 +41,15 @@ _LEARNERS: tuple[LearnerConfig, ...] = (MTLConfig(), ANILConfig(inner_steps=2))
 class Options:
     """Train and evaluate for hours, and watch the memory."""
 
-    minutes: float = 120.0
+    minutes: Annotated[float, AtLeast(0)] = 120.0
     """How long."""
     runs: Literal["one", "many"] = "one"
     """One long run, or short ones in turn."""
-    steps: int = 50
+    steps: Annotated[int, AtLeast(1)] = 50
     """Training steps between validations, and of each of many runs."""
-    tasks: int = 200
+    tasks: Annotated[int, AtLeast(2)] = 200
     """Tasks of a validation and a test."""
-    seconds: float = 10.0
+    seconds: Annotated[float, AtLeast(0.01)] = 10.0
     """Between looks at the memory of one run."""
     output_dir: Path = Path("results/soak")
     """Folder for the result."""
@@ -129,8 +131,7 @@ def many_runs(options: Options, record: Callable[[], None]) -> None:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs, prints and returns what `soak.json` holds."""
-    check_numbers(options, {"minutes": 0.0, "steps": 1, "tasks": 2, "seconds": 0.01})
-    check_output(options.output_dir)
+    arguments.check(options)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     since, sizes = time.monotonic(), []
     found: dict[str, Any] = {"runs": options.runs}

@@ -46,7 +46,7 @@ class Options:
     """Its interpreter. Default: that in its .venv."""
     beside: tuple[Literal["torch", "higher"], ...] = ()
     """Other packages."""
-    size: Annotated[int, AtLeast(16)] | None = None
+    size: Annotated[int | None, AtLeast(16)] = None
     """Height and width of the images. Default: 28, or 32 for ResNet-12."""
     channels: Annotated[int, AtLeast(1)] = 1
     """Channels of the images; ResNet-12 has 3."""
@@ -130,8 +130,6 @@ def main(options: Options) -> None:
     arguments.check(options)
     if options.images % 5:
         raise ValueError("`images` must be a multiple of 5")
-    if (options.size or 16) < 16:
-        raise ValueError("`size` must be at least 16")
     write(options.output, {name: measure(name, options) for name in options.only})
 
 

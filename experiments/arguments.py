@@ -16,15 +16,15 @@ class AtLeast:
 def check(config: Any) -> None:
     """Raises ValueError for a bad argument of a command.
 
-    Numbers must reach the `AtLeast` of their field; a list must not be empty or repeat
-    a value; `output_dir` must not be a file.
+    Numbers must reach the `AtLeast` of their field; a list that is given must not be
+    empty or repeat a value; `output_dir` must not be a file.
     """
     for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
         limits = [m for m in getattr(hint, "__metadata__", ()) if type(m) is AtLeast]
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and value != getattr(type(config), name):
             _check_list(name, value)
-        for limit in limits:
+        for limit in limits if value is not None else ():
             _check_numbers(name, value, limit.minimum)
     folder = getattr(config, "output_dir", None)
     if folder is not None and folder.exists() and not folder.is_dir():

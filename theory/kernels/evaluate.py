@@ -16,7 +16,7 @@ _LARGE = 2**18
 
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
-    """Switch to float64 and JAX's usual promotion, and back to the caller's settings."""
+    """Switch to float64 and JAX's usual promotion, and back again."""
     with (
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("standard"),

@@ -1,22 +1,22 @@
 """`python -m experiments.ntk_compare` on a small scale, and what it refuses."""
 
+import functools
 import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from experiments.ntk_compare import study
-from experiments.ntk_compare.__main__ import main
-from experiments.ntk_compare.config import Config, check
-from experiments.presentation import table as tables
+from experiments import arguments
+from experiments.closeness import command, tables
+from experiments.closeness.config import Benchmark, Compare
 from tests.experiments.refused import assert_help_names, assert_refused
 
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
     "--shots", "1", "--queries", "2", "--widths", "64", "--draws", "1",
 )  # fmt: skip
+main = functools.partial(command.main, Compare)
 GLYPHS = pytest.mark.extended
 """They have to be drawn first."""
 
@@ -98,10 +98,13 @@ def test_bad_arguments_are_refused_before_work(
     assert_refused(main, arguments, says, tmp_path / "output", capsys)
 
 
-def test_output_must_not_be_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [Compare, Benchmark])
+def test_output_must_not_be_a_file(
+    form: type[Compare] | type[Benchmark], tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(ValueError, match="not a folder"):
-        check(Config(output_dir=tmp_path / "taken"))
+        arguments.check(form(output_dir=tmp_path / "taken"))
 
 
 def test_help_names_the_options() -> None:
@@ -112,13 +115,7 @@ def test_help_names_the_options() -> None:
     assert_help_names("experiments.ntk_compare", options)
 
 
-def test_slope_needs_two_deep_networks() -> None:
-    assert np.isnan(study._slope([1, 64], [1.0, 1.0]))
-    assert study._slope([1, 64, 128], [9.0, 1.0, 0.5]) == pytest.approx(-1.0)
-
-
 def test_table_forms() -> None:
     table = tables.Table("Title", ("a", "b"), (("1", "<2>"),))
-    assert table.text() == "Title\n  a    b\n  1  <2>"
     assert "<td>&lt;2&gt;</td>" in table.html()
-    assert "| 1 | <2> |" in tables.markdown([table])
+    assert table.markdown() == "**Title**\n\n| a |   b |\n|---|-----|\n| 1 | <2> |"

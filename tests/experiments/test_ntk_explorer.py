@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.ntk_compare import tasks
-from experiments.ntk_compare.config import Config
-from experiments.ntk_compare.explorer import SHOTS, UNSEEN, explorer
+from experiments.closeness import data
+from experiments.closeness.config import Compare
+from experiments.closeness.explorer import SHOTS, UNSEEN, explore
 from metabridge import theory
 
 pytestmark = pytest.mark.extended
-CONFIG = Config(depths=(3, 1), times=(0.1, 0.0))
+CONFIG = Compare(depths=(3, 1), times=(0.1, 0.0))
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return explorer(CONFIG, until=1.0)
+    return explore(CONFIG, until=1.0)
 
 
 def test_every_combination_once(found: dict[str, Any]) -> None:
@@ -31,8 +31,8 @@ def test_every_combination_once(found: dict[str, Any]) -> None:
 
 def test_curves_and_gaps_are_those_of_the_predictors(found: dict[str, Any]) -> None:
     rng = np.random.default_rng([CONFIG.seed, 100])
-    train, _ = tasks.sinusoids(rng, 8, supports=max(SHOTS))
-    test, _ = tasks.sinusoids(rng, UNSEEN, supports=max(SHOTS))
+    train, _ = data.sinusoids(rng, 8, supports=max(SHOTS))
+    test, _ = data.sinusoids(rng, UNSEEN, supports=max(SHOTS))
     shots, depth = 2, 3
 
     def few(given: theory.Tasks) -> theory.Tasks:
@@ -60,7 +60,7 @@ def test_curves_and_gaps_are_those_of_the_predictors(found: dict[str, Any]) -> N
         assert cell["relative_gap"] == pytest.approx(gap / transfer, rel=1e-6)
         curve = mtl(
             test.support_x[task, :shots], test.support_y[task, :shots],
-            tasks.circle(np.asarray(found["angles"])), adaptation=head,
+            data.circle(np.asarray(found["angles"])), adaptation=head,
         )  # fmt: skip
         np.testing.assert_allclose(cell["mtl"], np.asarray(curve)[:, 0], atol=1e-4)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments import maml_memory
-from experiments.maml_memory import Options
+from benchmarks import maml_memory
+from benchmarks.maml_memory import Options
 from metabridge.models import MLP
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments import reliability_benchmark
+from benchmarks import reliability
 from tests.experiments.refused import assert_help_names, assert_refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--kills", "0"], "`kills` must be at least 1"),
-        (["--steps", "10"], "`steps` must be at least 100"),
+        (["--kills", "0"], "`kills` must be finite and at least 1"),
+        (["--steps", "10"], "`steps` must be finite and at least 100"),
         (["--parts"], "`parts` is empty"),
         (["--parts", "kernel", "kernel"], "`parts` has a value twice"),
     ],
@@ -24,19 +24,19 @@ def test_bad_arguments(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main = reliability_benchmark.main
+    main = reliability.main
     assert_refused(main, arguments, says, tmp_path / "out", capsys)
 
 
 @pytest.mark.extended
 def test_help() -> None:
     options = ["--parts", "--kills", "--quick", "--output-dir"]
-    assert_help_names("experiments.reliability_benchmark", options)
+    assert_help_names("benchmarks.reliability", options)
 
 
 @pytest.mark.slow
 def test_runs_that_are_killed_end_as_one_that_is_not(tmp_path: Path) -> None:
-    reliability_benchmark.main(["--quick", "--output-dir", str(tmp_path)])
+    reliability.main(["--quick", "--output-dir", str(tmp_path)])
     found = json.loads((tmp_path / "results.json").read_text())
     training, kernel = found["training"], found["kernel"]
     assert training["kills"] == kernel["kills"] == 2

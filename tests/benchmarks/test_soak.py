@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from experiments import soak
+from benchmarks import soak
 
 
 def test_growth_is_from_the_second_fifth_to_the_last() -> None:
@@ -28,7 +28,7 @@ def test_resident_memory_is_in_megabytes() -> None:
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`minutes` must be at least 0"):
+    with pytest.raises(ValueError, match="`minutes` must be finite and at least 0"):
         soak.main(soak.Options(minutes=-1.0, output_dir=tmp_path))
 
 
