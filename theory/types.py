@@ -124,7 +124,7 @@ class Tasks:
         _check_alike(tasks)
         return tasks
 
-    def _column(self, value: Any) -> Sequence[Any]:
+    def _column(self, value: Any) -> Any:
         if self.single:
             return [value]
         return [None] * len(self.support_y) if value is None else value

@@ -49,7 +49,7 @@ class KernelProducts:
         result = np.zeros(vectors.shape)
         with float64():
             parts = [
-                self.placement.everywhere(vectors[a:b].astype(self.dtype))
+                self.placement.replicate(vectors[a:b].astype(self.dtype))
                 for a, b in itertools.pairwise(edges)
             ]
             for row, part in enumerate(parts):
@@ -73,11 +73,11 @@ class KernelProducts:
         with float64():
             if not isinstance(self.kernel, DeviceKernel):
                 made = np.asarray(evaluate(self.kernel, x1, x2).of(self.layers))
-                return self.placement.rows(made.astype(self.dtype))
-            first = self.placement.rows(x1.astype(self.dtype))
+                return self.placement.shard(made.astype(self.dtype))
+            first = self.placement.shard(x1.astype(self.dtype))
             second = None
             if x2 is not None:
-                second = self.placement.everywhere(x2.astype(self.dtype))
+                second = self.placement.replicate(x2.astype(self.dtype))
             tile = _made(self.kernel, self.layers, first, second)
             # Of a chunk with itself columns are padded, too.
             count = len(self.points[column])
