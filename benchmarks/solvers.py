@@ -1,7 +1,7 @@
 """Training of the infinite-width predictors: time, memory and accuracy by task count.
 
     python -m benchmarks.solvers
-    python -m benchmarks.solvers --parts scaling --dataset cifar_fs --data-dir DATA
+    python -m benchmarks.solvers --parts products --dataset cifar_fs --data-dir DATA
 
 Training by products with the kernel against training by its matrix where both fit;
 MTL and GBML on 200 tasks of 5 ways, 5 shots and 15 queries (20,000 points) by the
