@@ -37,9 +37,9 @@ def relu_convolutional(
       pooling: what stands between the last of them and the output: "flatten" costs
         ``H W`` operations a pair of images and layer, "global_average" ``(H W)^2``.
       pool_stride: sampled pooling: "global_average" takes the mean of the pixels in
-        every `pool_stride`-th row and column only, at ``1 / pool_stride^2`` of the cost. It
-        must divide H and W. This is the exact kernel of that network, and as one
-        positive semi-definite, but only an approximation of global average pooling:
+        every `pool_stride`-th row and column only, at ``1 / pool_stride^2`` of the
+        cost. It must divide H and W. This is the exact kernel of that network, and as
+        one positive semi-definite, but only an approximation of global average pooling:
         the Frobenius norm of the difference in Theta is 0.4 % of it for 2, 6.5 % for 4
         and 33 % for 8 (depth 4, 16 images of CIFAR-FS; measured by ``python -m
         benchmarks.kernels --parts images --data-dir DIR``).
