@@ -21,7 +21,7 @@ def install() -> None:
     warnings.warn(
         "`import theory` is now `from metabridge import theory`; the old name goes "
         "with the next release",
-        FutureWarning,
+        DeprecationWarning,
         stacklevel=3,
     )
     for found in pkgutil.walk_packages(theory.__path__, "metabridge.theory."):

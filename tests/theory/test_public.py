@@ -53,7 +53,7 @@ with warnings.catch_warnings(record=True) as caught:
     import theory
     import theory.kernels.relu
     from theory import image_tasks
-(warning,) = [w for w in caught if w.category is FutureWarning]
+(warning,) = [w for w in caught if w.category is DeprecationWarning]
 assert "from metabridge import theory" in str(warning.message)
 assert warning.filename == "<string>", warning.filename
 from metabridge import theory as new

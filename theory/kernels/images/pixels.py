@@ -158,7 +158,7 @@ def pooled(
 ) -> tuple[Float[jax.Array, "N M"], Float[jax.Array, "N M"]]:
     """Covariance and Theta behind a ReLU, summed over pairs of pixels.
 
-    Of those p in every so manieth row and column only; the displacement must be a
+    Of those p in every `stride`-th row and column only; the displacement must be a
     multiple of the stride too.
     """
     if at is not None:
