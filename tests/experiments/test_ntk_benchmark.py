@@ -85,7 +85,7 @@ def test_page_tables_and_figures(folder: Path) -> None:
         "depth-maml-end", "time", "tasks", "shots", "widths",
     }  # fmt: skip
     tables = (folder / "tables.md").read_text(encoding="utf-8")
-    assert "| independent heads |" in tables
+    assert "| independent heads " in tables
     assert "nan" not in tables.lower()
 
 
