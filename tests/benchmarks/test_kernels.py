@@ -33,5 +33,5 @@ def test_both_solvers_train_the_same_predictors(tmp_path: Path) -> None:
         assert found["agreement"][name]["largest relative difference"] < 1e-6
     products = found["products"]
     assert [products[tasks]["rows"] for tasks in ("2", "4")] == [200, 400]
-    assert products["4"]["residual"] <= 1e-6
+    assert products["4"]["relative_residual"] <= 1e-6
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
