@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.closeness import data, figures, tables
+from experiments.closeness import data, explorer, figures, tables
 from experiments.closeness.config import Compare
 from experiments.closeness.data import Source
-from experiments.closeness.explorer import explore
 from experiments.closeness.tables import Table
 from metabridge import theory
 from metabridge.evaluation import score
@@ -31,9 +30,8 @@ _SETS = 5
 """Synthetic training sets that the depth study averages over."""
 _TRAIN, _TEST = 8, 20
 _IMAGE_TASKS = 8
-_CURVE_DEPTHS = (1, 10, 100)
 _CURVE_TIME = 1.0
-"""Time of training, over the depth, in the one-dimensional picture."""
+"""Time of training, over the depth, on tasks of one dimension."""
 _KERNEL_DEPTHS = (1, 30)
 _FEW, _MANY = 0, 2
 """Added to the seed of the image tasks of the depth study, and of the accuracies."""
@@ -80,7 +78,7 @@ def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
     with _timed(seconds, "finite networks, training"):
         found["prediction_widths"] = _as_dict(prediction_errors(few, unseen, **widths))
     with _timed(seconds, "curves of the explorer"):
-        found["explorer"] = explore(config, until=_CURVE_TIME)
+        found["explorer"] = explorer.explore(config, until=_CURVE_TIME)
     return found | {"seconds": seconds}
 
 
@@ -285,7 +283,9 @@ def make_figures(
             over_time, "Synthetic tasks", fields=figures.GAPS, dotted={"gap": bound},
             note=_note(synthetic),
         ),
-        "predictions": figures.predictions(_curves(source.config)),
+        "predictions": figures.predictions(
+            explorer.curves(source.config, until=_CURVE_TIME)
+        ),
         "kernels": figures.kernels(_matrices(training), _TRAIN),
         "finite-width": figures.finite_width(
             {title: tables.errors(own) for title, own in finite.items()},
@@ -312,36 +312,6 @@ def _synthetic(config: Compare) -> list[Pair]:
     return [
         (data.tanh_tasks(rng, _TRAIN), data.tanh_tasks(rng, _TEST)) for rng in draws
     ]
-
-
-def _curves(config: Compare) -> list[figures.Curve]:
-    """Both predictors on an unseen one-dimensional task, at a few depths."""
-    rng = np.random.default_rng([config.seed, _SETS + 1])
-    train, _ = data.sinusoids(rng, _TRAIN)
-    test, shapes = data.sinusoids(rng, 1)
-    angles = np.linspace(-np.pi, np.pi, 201)
-    support, labels = np.asarray(test.support_x)[0], np.asarray(test.support_y)[0]
-    inner = theory.gradient_flow("head", time=0.1)
-    adaptation = theory.gradient_flow("head", time=config.adaptation_time)
-    curves = []
-    for depth in _CURVE_DEPTHS:
-        kernel = theory.relu_network(depth, last_W_std=2**0.5)
-        # To the end, training would follow every contradiction between its tasks.
-        until = _CURVE_TIME / depth
-        mtl, gbml = (
-            np.asarray(p(support, labels, data.circle(angles), adaptation=adaptation))
-            for p in (
-                theory.mtl_predictor(kernel, train, time=until),
-                theory.gbml_predictor(kernel, train, inner=inner, time=until),
-            )
-        )
-        layers = "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
-        points = np.arctan2(support[:, 1], support[:, 0]), labels[:, 0]
-        target = data.sinusoid(shapes[0], angles)
-        curves.append(
-            figures.Curve(layers, angles, target, *points, mtl[:, 0], gbml[:, 0])
-        )
-    return curves
 
 
 def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:

@@ -1,4 +1,7 @@
-"""Curves that `metabridge report --theory` draws: both predictors in every setting."""
+"""Both predictors on tasks of one dimension: a picture, and all settings.
+
+`metabridge report --theory` draws the latter.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.closeness import data
+from experiments.closeness import data, figures
 from experiments.closeness.config import Compare
 from metabridge import theory
 from metabridge.theory.closeness.compare import closeness_of
@@ -19,6 +22,8 @@ _POINTS = 121
 """Points of a curve; on the circle the last one is the first again."""
 _DIGITS = 5
 _TRAIN, _QUERIES = 8, 10
+_DEPTHS = (1, 10, 100)
+"""Depths of the picture."""
 
 
 def explore(config: Compare, *, until: float) -> dict[str, Any]:
@@ -136,3 +141,32 @@ def _points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
 
 def _rounded(values: np.ndarray) -> list[float]:
     return np.asarray(values).round(_DIGITS).tolist()
+
+
+def curves(config: Compare, *, until: float) -> list[figures.Curve]:
+    """Both predictors on an unseen one-dimensional task, at a few depths."""
+    rng = np.random.default_rng([config.seed, 6])
+    train, _ = data.sinusoids(rng, _TRAIN)
+    test, shapes = data.sinusoids(rng, 1)
+    angles = np.linspace(-np.pi, np.pi, 201)
+    support, labels = np.asarray(test.support_x)[0], np.asarray(test.support_y)[0]
+    inner = theory.gradient_flow("head", time=0.1)
+    adaptation = theory.gradient_flow("head", time=config.adaptation_time)
+    found = []
+    for depth in _DEPTHS:
+        kernel = theory.relu_network(depth, last_W_std=2**0.5)
+        # To the end, training would follow every contradiction between its tasks.
+        mtl, gbml = (
+            np.asarray(p(support, labels, data.circle(angles), adaptation=adaptation))
+            for p in (
+                theory.mtl_predictor(kernel, train, time=until / depth),
+                theory.gbml_predictor(kernel, train, inner=inner, time=until / depth),
+            )
+        )
+        layers = "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
+        points = np.arctan2(support[:, 1], support[:, 0]), labels[:, 0]
+        target = data.sinusoid(shapes[0], angles)
+        found.append(
+            figures.Curve(layers, angles, target, *points, mtl[:, 0], gbml[:, 0])
+        )
+    return found

@@ -1,4 +1,4 @@
-"""`python -m experiments.ntk_benchmark` in its quick form, and what it refuses."""
+"""`python -m experiments.ntk_benchmark` in its quick form."""
 
 import functools
 import json
@@ -14,7 +14,6 @@ from experiments.closeness.config import Benchmark, resolve
 from experiments.closeness.data import Source, with_attributes
 from metabridge import theory
 from metabridge.data import load_dataset
-from tests.experiments.refused import assert_help_names, assert_refused
 
 QUICK = resolve(Benchmark(quick=True))
 main = functools.partial(command.main, Benchmark)
@@ -179,34 +178,6 @@ def test_every_condition_changes_something() -> None:
     assert not changed[0]
     assert all(changed[1:])
     assert all(row["why"].endswith(".") for row in rows.values())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("--dataset", "mnist"), "unknown dataset 'mnist'"),
-        (("--depths", "0", "4"), "`depths`"),
-        (("--times", "-1"), "`times`"),
-        (("--widths", "4", "4"), "twice"),
-        (("--tasks", "1"), "`tasks`"),
-        (("--ways", "1000"), "has 703 classes"),
-        (("--shot-counts", "30"), "images of a class"),
-        (("--side", "64"), "`side`"),
-        (("--dataset", "cifar_fs"), "data_dir"),
-    ],
-)
-def test_bad_arguments_are_refused_before_work(
-    arguments: tuple[str, ...],
-    says: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert_refused(main, arguments, says, tmp_path / "output", capsys)
-
-
-def test_help_names_the_options() -> None:
-    options = ("--dataset", "--test-tasks", "--studies", "--quick", "--depths")
-    assert_help_names("experiments.ntk_benchmark", options)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`python -m experiments.ntk_compare` on a small scale, and what it refuses."""
+"""`python -m experiments.ntk_compare` on a small scale."""
 
 import functools
 import json
@@ -7,18 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import arguments
 from experiments.closeness import command, tables
-from experiments.closeness.config import Benchmark, Compare
-from tests.experiments.refused import assert_help_names, assert_refused
+from experiments.closeness.config import Compare
 
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
     "--shots", "1", "--queries", "2", "--widths", "64", "--draws", "1",
 )  # fmt: skip
 main = functools.partial(command.main, Compare)
-GLYPHS = pytest.mark.extended
-"""They have to be drawn first."""
 
 
 @pytest.fixture(scope="module")
@@ -71,48 +67,6 @@ def test_figures(folder: Path) -> None:
         "gap-synthetic.png", "gap-images.png", "gap-time.png", "predictions.png",
         "kernels.png", "finite-width.png",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("--dataset", "mnist"), "unknown dataset 'mnist'"),
-        (("--depths", "0", "4"), "`depths`"),
-        (("--times", "-1"), "`times`"),
-        (("--times", "nan"), "`times`"),
-        (("--depths", "4", "4"), "twice"),
-        (("--tasks", "1"), "`tasks`"),
-        (("--seed", "-1"), "`seed`"),
-        pytest.param(("--ways", "1000"), "has 703 classes", marks=GLYPHS),
-        pytest.param(("--shots", "30"), "images of a class", marks=GLYPHS),
-        pytest.param(("--tasks", "100000"), "share none", marks=GLYPHS),
-        (("--dataset", "cifar_fs"), "data_dir"),
-    ],
-)
-def test_bad_arguments_are_refused_before_work(
-    arguments: tuple[str, ...],
-    says: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert_refused(main, arguments, says, tmp_path / "output", capsys)
-
-
-@pytest.mark.parametrize("form", [Compare, Benchmark])
-def test_output_must_not_be_a_file(
-    form: type[Compare] | type[Benchmark], tmp_path: Path
-) -> None:
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(ValueError, match="not a folder"):
-        arguments.check(form(output_dir=tmp_path / "taken"))
-
-
-def test_help_names_the_options() -> None:
-    options = (
-        "--dataset", "--data-dir", "--depths", "--times", "--tasks", "--output-dir",
-        "--seed",
-    )  # fmt: skip
-    assert_help_names("experiments.ntk_compare", options)
 
 
 def test_table_forms() -> None:
