@@ -20,6 +20,11 @@ class Case(NamedTuple):
     says: tuple[str, ...]
 
 
+def case(call: Callable[[], Any], *says: str, error: str = "ValueError") -> Case:
+    """A call that must raise an error whose message has these parts."""
+    return Case(call, error, says)
+
+
 def fresh(outputs: int = 2) -> list[np.ndarray]:
     """Supports, their labels, queries, their labels: 3 tasks in 6 dimensions."""
     rng = np.random.default_rng(0)

@@ -15,26 +15,13 @@ from tests.theory.cases import (
     LOOPS,
     as_tasks,
     equal_tasks,
-    sphere,
+    tanh_tasks,
     textbook,
     unequal_tasks,
 )
 
 HEAD = theory.gradient_flow("head", time=1.0)
 DEPTHS = (64, 256, 1024)
-
-
-def _family(seed: int, count: int) -> theory.Tasks:
-    """The setting of the tables: unit-norm inputs, linear-tanh targets."""
-    rng = np.random.default_rng(seed)
-    fields: list[list[np.ndarray]] = [[], [], [], []]
-    for _ in range(count):
-        weights = rng.standard_normal(20)
-        for place, size in ((0, 4), (2, 6)):
-            x = sphere(rng, size, 20)
-            fields[place].append(x)
-            fields[place + 1].append(np.tanh(x @ weights / 20**0.5)[:, None])
-    return theory.Tasks(*map(np.stack, fields))
 
 
 def test_compare_equals_the_reference() -> None:
@@ -229,7 +216,7 @@ def test_inner_loop_as_a_function_of_time_and_depth() -> None:
 def test_slopes_with_depth() -> None:
     """The theorem's rates, in the setting of the tables."""
     sweep = theory.depth_sweep(
-        _family(0, 8), _family(1, 16), depths=DEPTHS, times=(0.0, 0.1, 1.0),
+        tanh_tasks(0, 8), tanh_tasks(1, 16), depths=DEPTHS, times=(0.0, 0.1, 1.0),
         inner=HEAD, adaptation=HEAD, last_W_std=2**0.5,
     )  # fmt: skip
     assert sweep.gap_slopes[0] == pytest.approx(-2, abs=0.15)
@@ -240,7 +227,7 @@ def test_slopes_with_depth() -> None:
 @pytest.mark.parametrize("layers", ["head", "body", "all"])
 def test_gap_falls_with_depth_for_every_inner_loop(layers: theory.Layers) -> None:
     sweep = theory.depth_sweep(
-        _family(2, 8), _family(3, 16), depths=(16, 64, 256), times=(0.01,),
+        tanh_tasks(2, 8), tanh_tasks(3, 16), depths=(16, 64, 256), times=(0.01,),
         inner=lambda time, depth: theory.gradient_flow(
             layers, time=time / (1 if layers == "head" else depth)
         ),
@@ -252,7 +239,7 @@ def test_gap_falls_with_depth_for_every_inner_loop(layers: theory.Layers) -> Non
 
 def test_different_adaptation_does_not_close() -> None:
     """All layers on one side and the head on the other, at every depth."""
-    tasks, test = _family(4, 8), _family(5, 8)
+    tasks, test = tanh_tasks(4, 8), tanh_tasks(5, 8)
     for depth in (16, 256):
         kernel = textbook(depth)
         every = theory.gradient_flow("all", time=1.0 / depth)

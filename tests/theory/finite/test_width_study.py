@@ -5,29 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge import theory
 from metabridge.models.mlp import MLP
 from metabridge.theory.finite import networks
 from metabridge.theory.finite.width_study import kernel_errors, prediction_errors
 from tests.theory import reference
-from tests.theory.cases import equal_tasks, sphere
-
-
-def _tasks(seed: int, count: int = 3) -> theory.Tasks:
-    rng = np.random.default_rng(seed)
-    fields: list[list[np.ndarray]] = [[], [], [], []]
-    for _ in range(count):
-        weights = rng.standard_normal(20)
-        for place, size in ((0, 4), (2, 6)):
-            x = sphere(rng, size, 20)
-            fields[place].append(x)
-            fields[place + 1].append(np.tanh(x @ weights / 20**0.5)[:, None])
-    return theory.Tasks(*map(np.stack, fields))
+from tests.theory.cases import equal_tasks, tanh_tasks
 
 
 @pytest.mark.extended
 def test_kernel_errors_shrink() -> None:
-    result = kernel_errors(_tasks(0, 2), widths=(16, 256), depth=1, draws=3)
+    result = kernel_errors(tanh_tasks(0, 2), widths=(16, 256), depth=1, draws=3)
     for name, errors in result.errors.items():
         small, large = errors.mean(1)
         assert large < small / 2, name
@@ -37,7 +24,7 @@ def test_kernel_errors_shrink() -> None:
 @pytest.mark.slow
 def test_prediction_errors_shrink() -> None:
     result = prediction_errors(
-        _tasks(1, 2), _tasks(2, 2), widths=(16, 512), depth=1, draws=3
+        tanh_tasks(1, 2), tanh_tasks(2, 2), widths=(16, 512), depth=1, draws=3
     )
     for name, errors in result.errors.items():
         small, large = errors.mean(1)
@@ -64,7 +51,7 @@ def test_inner_flow_of_the_network() -> None:
     ],
 )
 def test_contraction_equals_the_jacobian(algorithm: networks.Algorithm) -> None:
-    batch, body = networks.batch_of(_tasks(4, 2)), MLP(8, 2)
+    batch, body = networks.batch_of(tanh_tasks(4, 2)), MLP(8, 2)
     params = networks.initialise(jax.random.key(0), batch, body, shared=True)
     kernel = networks.tangent_kernel(algorithm, body, params, batch, time=0.5)
     jacobian = jax.jacrev(
@@ -80,15 +67,15 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="2 outputs"):
         kernel_errors(equal_tasks(0), widths=(8,))
     with pytest.raises(ValueError, match="`widths`"):
-        kernel_errors(_tasks(0), widths=())
+        kernel_errors(tanh_tasks(0, 3), widths=())
     with pytest.raises(RuntimeError, match="width 8 keeps"):
-        prediction_errors(_tasks(0), _tasks(1), widths=(8,), max_steps=2)
+        prediction_errors(tanh_tasks(0, 3), tanh_tasks(1, 3), widths=(8,), max_steps=2)
 
 
 @pytest.mark.slow
 def test_kernels_in_the_setting_of_the_table() -> None:
     """3 tasks, L = 3: errors of 0.18 at width 256 and 0.07 at 2048, slope -1/2."""
-    result = kernel_errors(_tasks(5), widths=(256, 512, 1024, 2048), draws=3)
+    result = kernel_errors(tanh_tasks(5, 3), widths=(256, 512, 1024, 2048), draws=3)
     for name, errors in result.errors.items():
         assert result.slopes[name] == pytest.approx(-0.5, abs=0.1), name
         assert 0.1 < errors.mean(1)[0] < 0.3, name
@@ -97,6 +84,8 @@ def test_kernels_in_the_setting_of_the_table() -> None:
 
 @pytest.mark.slow
 def test_predictions_of_trained_networks() -> None:
-    result = prediction_errors(_tasks(6), _tasks(7, 8), widths=(64, 256, 1024), draws=8)
+    result = prediction_errors(
+        tanh_tasks(6, 3), tanh_tasks(7, 8), widths=(64, 256, 1024), draws=8
+    )
     for name, slope in result.slopes.items():
         assert slope == pytest.approx(-0.5, abs=0.1), name
