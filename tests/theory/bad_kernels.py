@@ -12,6 +12,7 @@ from tests.theory.bad_calls import (
     head,
     kernel,
     kernel_of_pixels,
+    mtl,
     no_weights,
     nonlinear_last_layer,
     repeated,
@@ -33,7 +34,7 @@ CASES = {
     ),
     "scale of biases in a sweep": case(lambda: sweep(b_std=np.inf), "`b_std`", "inf"),
     "unknown solver": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), solver="lu"),
+        lambda: mtl(solver="lu"),
         "unknown solver 'lu'",
         "conjugate_gradients",
         "theory.Iterative",

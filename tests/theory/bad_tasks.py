@@ -9,10 +9,12 @@ from metabridge.theory.solvers import dense
 from tests.theory.bad_calls import (
     case,
     fresh,
+    gbml,
     head,
     indefinite,
     kernel,
     kernel32,
+    mtl,
     repeated,
     spoilt,
     spoilt_kernel,
@@ -101,22 +103,14 @@ CASES = {
         lambda: theory.mtl_predictor(spoilt_kernel, tasks()), "nngp kernel holds NaN"
     ),
     "NaN in f_0": case(
-        lambda: theory.mtl_predictor(
-            kernel, tasks(), initial=lambda x: np.full((len(x), 2), np.nan)
-        ),
+        lambda: mtl(initial=lambda x: np.full((len(x), 2), np.nan)),
         "`initial` gave NaN",
     ),
     "f_0 of another shape": case(
-        lambda: theory.gbml_predictor(
-            kernel, tasks(), inner=head, initial=lambda x: np.zeros((len(x), 5))
-        ),
-        "`initial` must give",
+        lambda: gbml(initial=lambda x: np.zeros((len(x), 5))), "`initial` must give"
     ),
     "f_0 with heads of their own": case(
-        lambda: theory.mtl_predictor(
-            kernel, tasks(), heads="independent", initial=lambda x: x
-        ),
-        "heads='shared'",
+        lambda: mtl(heads="independent", initial=lambda x: x), "heads='shared'"
     ),
     "repeated query": case(
         lambda: theory.mtl_predictor(kernel, repeated(2)),
@@ -211,51 +205,26 @@ CASES = {
         "diverge",
         "pass lr below",
     ),
-    "negative training time, MTL": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), time=-1.0), "`time`", "-1.0"
-    ),
-    "negative training time, GBML": case(
-        lambda: theory.gbml_predictor(kernel, tasks(), inner=head, time=-1.0),
-        "`time`",
-        "-1.0",
-    ),
-    "negative jitter": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), jitter=-1.0), "`jitter`"
-    ),
+    "negative training time, MTL": case(lambda: mtl(time=-1.0), "`time`", "-1.0"),
+    "negative training time, GBML": case(lambda: gbml(time=-1.0), "`time`", "-1.0"),
+    "negative jitter": case(lambda: mtl(jitter=-1.0), "`jitter`"),
     "no adaptation": case(
         lambda: theory.mtl_predictor(kernel, tasks())(x, x[:, :2], x),
         "adaptation=theory.gradient_flow",
     ),
-    "unknown heads": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), heads="own"),
-        "unknown heads 'own'",
-        "'shared'",
-    ),
-    "unknown train_on": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), train_on="all"),
-        "'query' or 'joint'",
-    ),
+    "unknown heads": case(lambda: mtl(heads="own"), "unknown heads 'own'", "'shared'"),
+    "unknown train_on": case(lambda: mtl(train_on="all"), "'query' or 'joint'"),
     "correlation of another size": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), heads=np.eye(2)),
-        "[3, 3]",
-        "[2, 2]",
+        lambda: mtl(heads=np.eye(2)), "[3, 3]", "[2, 2]"
     ),
     "correlation that is none": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), heads=np.eye(3) * 2),
-        "ones on its diagonal",
+        lambda: mtl(heads=np.eye(3) * 2), "ones on its diagonal"
     ),
     "indefinite correlation": case(
-        lambda: theory.mtl_predictor(
-            kernel,
-            tasks(),
-            heads=np.array([[1, 0.9, -0.9], [0.9, 1, 0.9], [-0.9, 0.9, 1]]),
-        ),
+        lambda: mtl(heads=np.array([[1, 0.9, -0.9], [0.9, 1, 0.9], [-0.9, 0.9, 1]])),
         "positive semi-definite",
     ),
-    "NaN correlation": case(
-        lambda: theory.mtl_predictor(kernel, tasks(), heads=np.full((3, 3), np.nan)),
-        "NaN",
-    ),
+    "NaN correlation": case(lambda: mtl(heads=np.full((3, 3), np.nan)), "NaN"),
     "class out of range": case(
         lambda: theory.class_heads(np.array([[0, 4]]), num_classes=4),
         "[0, 4)",
@@ -294,9 +263,7 @@ CASES = {
         "heads='shared'",
     ),
     "heads of other tasks": case(
-        lambda: theory.mtl_predictor(
-            kernel, tasks(), heads=theory.class_heads(np.array([[0, 1]]))
-        ),
+        lambda: mtl(heads=theory.class_heads(np.array([[0, 1]]))),
         "6 heads",
         "describes 2",
     ),
