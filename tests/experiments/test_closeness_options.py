@@ -11,47 +11,35 @@ from experiments.closeness.config import Benchmark, Compare
 from tests.experiments.refused import assert_help_names, assert_refused
 
 FORMS = pytest.mark.parametrize("form", [Compare, Benchmark])
-GLYPHS = pytest.mark.extended
-"""They have to be drawn first."""
+BAD = [
+    (("--dataset", "mnist"), "unknown dataset 'mnist'"),
+    (("--depths", "0", "4"), "`depths`"),
+    (("--times", "-1"), "`times`"),
+    (("--times", "nan"), "`times`"),
+    (("--widths", "4", "4"), "twice"),
+    (("--tasks", "1"), "`tasks`"),
+    (("--seed", "-1"), "`seed`"),
+    (("--dataset", "cifar_fs"), "data_dir"),
+]
+# The glyphs have to be drawn first.
+UNDRAWABLE = [
+    (Compare, ("--ways", "1000"), "has 703 classes"),
+    (Compare, ("--shots", "30"), "images of a class"),
+    (Compare, ("--tasks", "100000"), "share none"),
+    (Benchmark, ("--ways", "1000"), "has 703 classes"),
+    (Benchmark, ("--shot-counts", "30"), "images of a class"),
+    (Benchmark, ("--side", "64"), "`side`"),
+]
 
 
-@FORMS
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (("--dataset", "mnist"), "unknown dataset 'mnist'"),
-        (("--depths", "0", "4"), "`depths`"),
-        (("--times", "-1"), "`times`"),
-        (("--times", "nan"), "`times`"),
-        (("--widths", "4", "4"), "twice"),
-        (("--tasks", "1"), "`tasks`"),
-        (("--seed", "-1"), "`seed`"),
-        (("--dataset", "cifar_fs"), "data_dir"),
-        pytest.param(("--ways", "1000"), "has 703 classes", marks=GLYPHS),
-        pytest.param(("--shots", "30"), "images of a class", marks=GLYPHS),
-    ],
-)
-def test_bad_options_are_refused_before_work(
-    form: type[Compare | Benchmark],
-    given: tuple[str, ...],
-    says: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    main = functools.partial(command.main, form)
-    assert_refused(main, given, says, tmp_path / "output", capsys)
-
-
-@pytest.mark.extended
 @pytest.mark.parametrize(
     ("form", "given", "says"),
     [
-        (Compare, ("--tasks", "100000"), "share none"),
-        (Benchmark, ("--shot-counts", "30"), "images of a class"),
-        (Benchmark, ("--side", "64"), "`side`"),
+        *((form, *row) for form in (Compare, Benchmark) for row in BAD),
+        *(pytest.param(*row, marks=pytest.mark.extended) for row in UNDRAWABLE),
     ],
 )
-def test_tasks_that_cannot_be_drawn(
+def test_bad_options_are_refused_before_work(
     form: type[Compare | Benchmark],
     given: tuple[str, ...],
     says: str,

@@ -194,7 +194,7 @@ def test_repeated_images_are_named() -> None:
 
 @pytest.mark.slow
 def test_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (Path(__file__).parents[2] / "docs/closeness.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs/closeness.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(example, {})
     printed = capsys.readouterr().out

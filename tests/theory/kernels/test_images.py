@@ -21,7 +21,7 @@ from metabridge.theory.kernels.images.kernel import ImageKernel
 from metabridge.theory.types import KernelFn, Kernels
 from tests.tolerance import assert_close
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 WIDE: dict[str, Any] = {"W_std": 1.3, "b_std": 0.4}
 """Scales other than those of the edge of chaos."""
@@ -37,44 +37,40 @@ def _pooled(depth: int, **options: Any) -> ImageKernel:
     return theory.relu_convolutional(depth, pooling="global_average", **options)
 
 
-CASES: dict[str, tuple[ImageKernel, Callable[[], KernelFn]]] = {
-    "flattened, edge of chaos": (
-        theory.relu_convolutional(3),
-        lambda: theory.convolutional(3),
-    ),
-    "flattened": (
-        theory.relu_convolutional(2, **WIDE),
-        lambda: theory.convolutional(2, **WIDE),
-    ),
-    "filters of a pixel": (
-        theory.relu_convolutional(2, filter_size=1, **WIDE),
-        lambda: theory.convolutional(2, filter_size=1, **WIDE),
-    ),
-    "pooled": (
-        _pooled(2),
-        lambda: theory.convolutional(2, pooling="global_average"),
-    ),
+POOLED: dict[str, Any] = {"pooling": "global_average"}
+_CONV = theory.relu_convolutional, theory.convolutional
+_RESIDUAL = theory.relu_residual, theory.residual
+CASES: dict[str, tuple[tuple[Callable[..., KernelFn], ...], int, dict[str, Any]]] = {
+    "flattened, edge of chaos": (_CONV, 3, {}),
+    "flattened": (_CONV, 2, WIDE),
+    "filters of a pixel": (_CONV, 2, WIDE | {"filter_size": 1}),
+    "pooled": (_CONV, 2, POOLED),
     "pooled, filters larger than the image": (
-        _pooled(2, filter_size=5, **WIDE),
-        lambda: theory.convolutional(
-            2, pooling="global_average", filter_size=5, **WIDE
-        ),
+        _CONV, 2, POOLED | WIDE | {"filter_size": 5},
     ),
-    "residual": (
-        theory.relu_residual(2, **WIDE),
-        lambda: theory.residual(2, layer="conv", **WIDE),
-    ),
-    "residual, pooled": (
-        theory.relu_residual(1, pooling="global_average"),
-        lambda: theory.residual(1, layer="conv", pooling="global_average"),
-    ),
-    "residual, dense": (
-        theory.relu_residual(2, layer="dense", **WIDE),
-        lambda: theory.residual(2, **WIDE),
-    ),
-}
+    "residual": (_RESIDUAL, 2, WIDE | {"layer": "conv"}),
+    "residual, pooled": (_RESIDUAL, 1, POOLED | {"layer": "conv"}),
+    "residual, dense": (_RESIDUAL, 2, WIDE | {"layer": "dense"}),
+}  # fmt: skip
 
 
+def _kernels(name: str) -> list[KernelFn]:
+    """Our kernel of a case, and the library's."""
+    makers, depth, options = CASES[name]
+    return [make(depth, **options) for make in makers]
+
+
+def _kernel(name: str) -> Any:
+    return _kernels(name)[0]
+
+
+BOTH = pytest.mark.parametrize(
+    "name",
+    [
+        "flattened, edge of chaos",
+        pytest.param("pooled", marks=pytest.mark.extended),
+    ],
+)
 TWICE = ("residual, dense", "flattened, edge of chaos")
 """What other tests compare too."""
 
@@ -90,20 +86,14 @@ TWICE = ("residual, dense", "flattened, edge of chaos")
 )
 def test_equals_neural_tangents(name: str) -> None:
     x1, x2 = _images(0), _images(1, 2)
-    kernels, library = CASES[name][0](x1, x2), CASES[name][1]()(x1, x2)
+    kernels, library = (kernel(x1, x2) for kernel in _kernels(name))
     for actual, expected in zip(kernels, library, strict=True):
         assert_close(actual, expected)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "flattened, edge of chaos",
-        pytest.param("pooled", marks=pytest.mark.extended),
-    ],
-)
+@BOTH
 def test_one_set_of_images(name: str) -> None:
-    x, kernel = _images(2), CASES[name][0]
+    x, kernel = _images(2), _kernel(name)
     for square, cross in zip(kernel(x), kernel(x, x.copy()), strict=True):
         np.testing.assert_array_equal(square, square.T)
         assert_close(square, cross, slack=1e-3)
@@ -187,23 +177,17 @@ def test_sampled_pooling_is_the_mean_over_its_grid() -> None:
 @pytest.mark.extended
 @pytest.mark.parametrize("name", ["pooled"])
 def test_positive_semi_definite(name: str) -> None:
-    kernels = CASES[name][0](_images(6, 12))
+    kernels = _kernel(name)(_images(6, 12))
     for kernel in (kernels.nngp, kernels.of("body")):
         assert np.linalg.eigvalsh(kernel)[0] > 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "flattened, edge of chaos",
-        pytest.param("pooled", marks=pytest.mark.extended),
-    ],
-)
+@BOTH
 def test_black_pixels(name: str) -> None:
     """An image without any other has no kernel; a frame of them is no special case."""
     x = _images(7)
     x[0], x[1, :, 1:] = 0.0, 0.0
-    for kernel in CASES[name][0](x):
+    for kernel in _kernel(name)(x):
         assert not kernel[0].any()
         assert np.isfinite(kernel).all()
         assert (kernel[1:, 1:] > 0).all()
@@ -226,7 +210,7 @@ def test_float32(name: str, others: str, bound: float) -> None:
     # Dark images are as exact as others.
     x[::3] *= 1e-3
     x = x.astype(np.float32)
-    double = CASES[name][0]
+    double = _kernel(name)
     single = dataclasses.replace(double, dtype="float32")
     for actual, expected in zip(single(x), double(x), strict=True):
         assert actual.dtype == np.float64
@@ -234,16 +218,10 @@ def test_float32(name: str, others: str, bound: float) -> None:
         assert (np.abs(actual - expected) / scale).max() < bound
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "flattened, edge of chaos",
-        pytest.param("pooled", marks=pytest.mark.extended),
-    ],
-)
+@BOTH
 def test_steps_change_nothing(name: str) -> None:
     x1, x2 = _images(10), _images(11, 2)
-    kernel = CASES[name][0]
+    kernel = _kernel(name)
     # One pair at a time.
     parts = dataclasses.replace(kernel, max_bytes=1)(x1, x2)
     for actual, expected in zip(parts, kernel(x1, x2), strict=True):
@@ -263,7 +241,7 @@ def test_blocks_change_nothing() -> None:
 
 @pytest.mark.extended
 def test_a_tile_in_a_program() -> None:
-    kernel = CASES["pooled"][0]
+    kernel = _kernel("pooled")
     x1, x2 = _images(13).astype(np.float32), _images(14, 2).astype(np.float32)
     traced = []
 
@@ -281,10 +259,8 @@ def test_a_tile_in_a_program() -> None:
 
 
 def test_a_tile_of_one_set() -> None:
-    kernel, x = (
-        CASES["flattened, edge of chaos"][0],
-        jnp.asarray(_images(15), jnp.float32),
-    )
+    kernel = _kernel("flattened, edge of chaos")
+    x = jnp.asarray(_images(15), jnp.float32)
     tile = kernel.tile(x)
     assert_close(tile.ntk, kernel(np.asarray(x)).ntk)
 
@@ -292,7 +268,8 @@ def test_a_tile_of_one_set() -> None:
 @pytest.mark.extended
 def test_rows_over_devices() -> None:
     code = """
-import jax, numpy as np, theory
+import jax, numpy as np
+from metabridge import theory
 from jax.sharding import NamedSharding, PartitionSpec
 mesh = jax.make_mesh((4,), ("rows",))
 x = np.random.default_rng(0).standard_normal((8, 4, 4, 2)).astype(np.float32)

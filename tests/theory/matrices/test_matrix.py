@@ -17,7 +17,7 @@ from metabridge.theory.matrices.storage import Store
 from tests.theory.cases import sphere
 
 KERNEL = theory.relu_network(3)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def _x(seed: int, count: int = 23) -> np.ndarray:
@@ -124,8 +124,9 @@ def test_twenty_kills(tmp_path: Path) -> None:
 
 
 _DEVICES = """
-import json, jax, numpy as np, theory
-from tests.theory.test_matrix import many_tasks, trained
+import json, jax, numpy as np
+from metabridge import theory
+from tests.theory.matrices.test_matrix import many_tasks, trained
 x = np.random.default_rng(0).standard_normal((601, 20))
 kernel, found = theory.relu_network(3), []
 for count in (1, 4):
