@@ -94,7 +94,7 @@ durations: ## print the slowest modules of the last test run [TIER=test]
 	@$(BIN)/python -m tests.durations .pytest_cache/$(TIER).xml
 
 bench: $(VENV)/.dev ## measure the speeds that the documentation states
-	$(BIN)/python -m experiments.benchmark $(ARGS)
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 notebooks: $(VENV)/.dev ## execute the notebooks of the documentation in place
 	$(BIN)/python -m tests.docs.notebooks $(ARGS)
@@ -107,7 +107,7 @@ format: $(VENV)/.dev ## mend style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.dev ## check types in the package, the theory, experiments and tests
+types: $(VENV)/.dev ## check types in the package, the theory, experiments, benchmarks and tests
 	$(BIN)/pyright
 
 docs: $(VENV)/.dev ## build the documentation into site/

@@ -1,51 +1,46 @@
-"""Checks of arguments that experiments share; each error names the argument."""
+"""Checks of the arguments of experiments and benchmarks; errors name the argument."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from pathlib import Path
+import typing
 from typing import Any
 
-from metabridge.data.registry import dataset_names
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """Lower limit of a finite number, or of all numbers of a list; on its field."""
+
+    minimum: float
 
 
-def check_dataset(name: str) -> None:
-    """Raises for a dataset that is not known."""
-    names = dataset_names()
-    if name not in names and not name.startswith("folder:"):
-        raise ValueError(
-            f"unknown dataset {name!r}; the known ones are: {', '.join(names)}"
-        )
+def check(config: Any) -> None:
+    """Raises ValueError for a bad argument of a command.
 
-
-def check_lists(config: Any, least: Mapping[str, float | None]) -> None:
-    """Raises for a list that is empty, repeats a value, or has one out of range.
-
-    Args:
-      config: has the lists.
-      least: the least value of each; None where they are no numbers.
+    Numbers must reach the `AtLeast` of their field; a list that is given must not be
+    empty or repeat a value; `output_dir` must not be a file.
     """
-    for name, minimum in least.items():
-        values = getattr(config, name)
-        if not values:
-            raise ValueError(f"`{name}` is empty: give at least one")
-        if len(set(values)) < len(values):
-            raise ValueError(f"`{name}` has a value twice: {list(values)}")
-        for value in values if minimum is not None else ():
-            if not minimum <= value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be finite and at least {minimum}, but has {value}"
-                )
-
-
-def check_numbers(config: Any, least: Mapping[str, float]) -> None:
-    """Raises for a number below its least value, or infinite."""
-    for name, minimum in least.items():
+    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
-        if not minimum <= value < math.inf:
-            raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-
-
-def check_output(folder: Path) -> None:
-    """Raises unless results can go there."""
-    if folder.exists() and not folder.is_dir():
+        limits = [m for m in getattr(hint, "__metadata__", ()) if type(m) is AtLeast]
+        if isinstance(value, tuple) and value != getattr(type(config), name):
+            _check_list(name, value)
+        for limit in limits if value is not None else ():
+            _check_numbers(name, value, limit.minimum)
+    folder = getattr(config, "output_dir", None)
+    if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"`output_dir` {folder} is not a folder")
+
+
+def _check_list(name: str, values: tuple) -> None:
+    if not values:
+        raise ValueError(f"`{name}` is empty: give at least one")
+    if len(set(values)) < len(values):
+        raise ValueError(f"`{name}` has a value twice: {list(values)}")
+
+
+def _check_numbers(name: str, value: Any, minimum: float) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if not minimum <= number < math.inf:
+            raise ValueError(
+                f"`{name}` must be finite and at least {minimum}, but is {value}"
+            )

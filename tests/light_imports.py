@@ -63,7 +63,7 @@ def cached_dataset() -> None:
 
 @step
 def theory() -> None:
-    import theory  # noqa: F401
+    from metabridge import theory  # noqa: F401
 
 
 def main() -> None:
@@ -75,8 +75,9 @@ def main() -> None:
                 function()
             except SystemExit as stopped:
                 code = stopped.code or 0
-        loaded = sorted({module.split(".")[0] for module in sys.modules})
-        found.append((name, printed.getvalue(), code, loaded))
+        loaded = {module.split(".")[0] for module in sys.modules}
+        loaded |= {"metabridge.theory"} & set(sys.modules)
+        found.append((name, printed.getvalue(), code, sorted(loaded)))
     print(json.dumps(found))
 
 

@@ -54,9 +54,9 @@ def test_nothing_heavy_is_imported(steps: dict[str, Step]) -> None:
     """Only datasets need NumPy, and only the theory, and what trains, JAX."""
     names = list(steps)
     for name in names[: names.index("datasets")]:
-        assert not (HEAVY | {"numpy", "theory"}) & steps[name].loaded, name
+        assert not (HEAVY | {"numpy", "metabridge.theory"}) & steps[name].loaded, name
     for name in ("datasets", "cached_dataset"):
-        assert not (HEAVY | {"theory"}) & steps[name].loaded, name
+        assert not (HEAVY | {"metabridge.theory"}) & steps[name].loaded, name
     with_theory = {"neural_tangents", "tensorflow", "flax", "matplotlib"}
     assert not with_theory & steps["theory"].loaded
 

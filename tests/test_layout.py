@@ -10,6 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
+THEORY = SOURCE / "metabridge" / "theory"  # a link, to the folder at the top
+WINGS = [
+    "types", "kernels", "matrices", "solvers", "predictors", "closeness", "finite",
+    "command",
+]  # fmt: skip
 
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
@@ -68,9 +73,11 @@ def test_imports_point_one_way(path: Path) -> None:
     here = part_of_file(path)
     for name in imported(path):
         top = name.split(".")[0]
-        if (here, name) == ("cli", "theory.command"):
-            continue  # the command, imported when it is called
-        assert top not in ("theory", "experiments", "tests"), f"{path} imports {name}"
+        assert top not in ("theory", "experiments", "benchmarks", "tests"), (
+            f"{path} imports {name}"
+        )
+        # The command line does, when its command is called.
+        assert here == "cli" or not name.startswith("metabridge.theory"), name
         there = part(name)
         if here == "__init__" or there is None or there == here:
             continue
@@ -79,11 +86,26 @@ def test_imports_point_one_way(path: Path) -> None:
         assert level(there) < level(here), f"{path} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted(THEORY.rglob("*.py")), ids=lambda p: str(p.relative_to(THEORY))
+)
+def test_wings_of_the_theory_import_those_below(path: Path) -> None:
+    wing = path.relative_to(THEORY).with_suffix("").parts[0]
+    if wing in ("__init__", "alias"):
+        return
+    for name in imported(path):
+        if name.startswith("metabridge.theory."):
+            there = name.split(".")[2]
+            assert WINGS.index(there) <= WINGS.index(wing), f"{path} imports {name}"
+
+
 def test_imports_of_a_file_are_found(tmp_path: Path) -> None:
     # The checks above would pass on nothing.
     found = set(imported(SOURCE / "metabridge" / "cli.py"))
     assert "metabridge.config.Config" in found
     assert "metabridge.training.train" in found  # inside a function
+    found = set(imported(THEORY / "closeness" / "sweep.py"))
+    assert "metabridge.theory.kernels.relu.iterate_depths" in found
     assert level("data") < level("learners") < level("training")
 
 
@@ -96,8 +118,8 @@ def test_packages_are_the_folders_on_disk() -> None:
         for init in SOURCE.rglob("__init__.py")
     }
     folders |= {
-        ".".join(init.parent.relative_to(ROOT).parts)
-        for init in (ROOT / "theory").rglob("__init__.py")
+        ".".join(init.parent.relative_to(SOURCE).parts)
+        for init in THEORY.rglob("__init__.py")
     }
     assert sorted(listed) == sorted(folders)
     without_init = [
@@ -112,10 +134,9 @@ def test_package_data_exists() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     data = setup["options.package_data"]
-    places = {"metabridge": SOURCE / "metabridge", "theory": ROOT / "theory"}
     for package, patterns in data.items():
         for pattern in patterns.split():
-            assert list(places[package].glob(pattern)), f"{package}: {pattern}"
+            assert list((SOURCE / package).glob(pattern)), f"{package}: {pattern}"
 
 
 def test_every_test_folder_is_a_package() -> None:

@@ -1,46 +1,53 @@
 """Infinite-width predictors of multi-task and gradient-based meta-learning."""
 
-from theory.adaptation import Inner as Inner
-from theory.adaptation import gradient_flow as gradient_flow
-from theory.adaptation import gradient_steps as gradient_steps
-from theory.adaptation import ridge as ridge
-from theory.architectures import NoTangentKernelError as NoTangentKernelError
-from theory.architectures import convolutional as convolutional
-from theory.architectures import from_stax as from_stax
-from theory.architectures import fully_connected as fully_connected
-from theory.architectures import residual as residual
-from theory.closeness import at_positions as at_positions
-from theory.closeness import compare as compare
-from theory.closeness import fit_slope as fit_slope
-from theory.compat import neural_tangents as neural_tangents
-from theory.diagnosis import diagnose as diagnose
-from theory.gbml import gbml_kernel as gbml_kernel
-from theory.gbml import gbml_predictor as gbml_predictor
-from theory.heads import Heads as Heads
-from theory.heads import class_heads as class_heads
-from theory.image_kernel import ImageKernel as ImageKernel
-from theory.images import relu_convolutional as relu_convolutional
-from theory.images import relu_residual as relu_residual
-from theory.kernels import precomputed as precomputed
-from theory.linalg import SingularKernelError as SingularKernelError
-from theory.matrix import kernel_matrix as kernel_matrix
-from theory.mtl import TrainOn as TrainOn
-from theory.mtl import mtl_kernel as mtl_kernel
-from theory.mtl import mtl_predictor as mtl_predictor
-from theory.predictor import Predictor as Predictor
-from theory.reading import Diagnosis as Diagnosis
-from theory.reading import Spectrum as Spectrum
-from theory.relu import iterate_depths as iterate_depths
-from theory.relu import relu_depths as relu_depths
-from theory.relu import relu_network as relu_network
-from theory.solvers import Iterative as Iterative
-from theory.solvers import SolveReport as SolveReport
-from theory.sweep import DepthSweep as DepthSweep
-from theory.sweep import depth_sweep as depth_sweep
-from theory.types import Closeness as Closeness
-from theory.types import DeviceKernel as DeviceKernel
-from theory.types import KernelFn as KernelFn
-from theory.types import Kernels as Kernels
-from theory.types import Layers as Layers
-from theory.types import Tasks as Tasks
-from theory.types import one_hot as one_hot
+from metabridge.theory.closeness.compare import at_positions as at_positions
+from metabridge.theory.closeness.compare import compare as compare
+from metabridge.theory.closeness.compare import fit_slope as fit_slope
+from metabridge.theory.closeness.diagnose import diagnose as diagnose
+from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
+from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
+from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
+from metabridge.theory.closeness.verdict import Spectrum as Spectrum
+from metabridge.theory.kernels.evaluate import precomputed as precomputed
+from metabridge.theory.kernels.images.kernel import ImageKernel as ImageKernel
+from metabridge.theory.kernels.images.networks import (
+    relu_convolutional as relu_convolutional,
+)
+from metabridge.theory.kernels.images.networks import relu_residual as relu_residual
+from metabridge.theory.kernels.neural_tangents import neural_tangents as neural_tangents
+from metabridge.theory.kernels.relu import iterate_depths as iterate_depths
+from metabridge.theory.kernels.relu import relu_depths as relu_depths
+from metabridge.theory.kernels.relu import relu_network as relu_network
+from metabridge.theory.kernels.stax import NoTangentKernelError as NoTangentKernelError
+from metabridge.theory.kernels.stax import convolutional as convolutional
+from metabridge.theory.kernels.stax import from_stax as from_stax
+from metabridge.theory.kernels.stax import fully_connected as fully_connected
+from metabridge.theory.kernels.stax import residual as residual
+from metabridge.theory.matrices.matrix import kernel_matrix as kernel_matrix
+from metabridge.theory.predictors.gbml import gbml_kernel as gbml_kernel
+from metabridge.theory.predictors.gbml import gbml_predictor as gbml_predictor
+from metabridge.theory.predictors.head_correlation import Heads as Heads
+from metabridge.theory.predictors.head_correlation import class_heads as class_heads
+from metabridge.theory.predictors.inner_loop import Inner as Inner
+from metabridge.theory.predictors.inner_loop import gradient_flow as gradient_flow
+from metabridge.theory.predictors.inner_loop import gradient_steps as gradient_steps
+from metabridge.theory.predictors.inner_loop import ridge as ridge
+from metabridge.theory.predictors.mtl import TrainOn as TrainOn
+from metabridge.theory.predictors.mtl import mtl_kernel as mtl_kernel
+from metabridge.theory.predictors.mtl import mtl_predictor as mtl_predictor
+from metabridge.theory.predictors.predictor import Predictor as Predictor
+from metabridge.theory.solvers.dense import SingularKernelError as SingularKernelError
+from metabridge.theory.solvers.solve import Iterative as Iterative
+from metabridge.theory.solvers.solve import SolveReport as SolveReport
+from metabridge.theory.types import Closeness as Closeness
+from metabridge.theory.types import DeviceKernel as DeviceKernel
+from metabridge.theory.types import KernelFn as KernelFn
+from metabridge.theory.types import Kernels as Kernels
+from metabridge.theory.types import Layers as Layers
+from metabridge.theory.types import Tasks as Tasks
+from metabridge.theory.types import one_hot as one_hot
+
+if __name__ == "theory":  # the folder of a checkout, imported by its old name
+    from metabridge.theory import alias
+
+    alias.install()

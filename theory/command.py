@@ -8,13 +8,14 @@ from typing import Any
 
 from metabridge.data import load_dataset
 from metabridge.output import check_output
+from metabridge.theory.closeness import image_tasks
+from metabridge.theory.closeness.diagnose import diagnose
+from metabridge.theory.closeness.verdict import Diagnosis
+from metabridge.theory.kernels import registry
+from metabridge.theory.predictors.inner_loop import gradient_flow
+from metabridge.theory.types import Tasks
 from metabridge.theory_options import TheoryOptions
 from metabridge.types import TaskShape
-from theory import image_tasks, named
-from theory.adaptation import gradient_flow
-from theory.diagnosis import diagnose
-from theory.reading import Diagnosis
-from theory.types import Tasks
 
 
 def run(options: TheoryOptions) -> None:
@@ -25,7 +26,7 @@ def run(options: TheoryOptions) -> None:
       FileNotFoundError: the dataset is not there.
     """
     output = _check(options)
-    kernel = named.kernel(
+    kernel = registry.kernel(
         options.architecture, options.depth, pool_stride=options.pool_stride,
         b_std=options.b_std,
     )  # fmt: skip
@@ -66,7 +67,7 @@ def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
     )  # fmt: skip
     shape = TaskShape(options.ways, options.shots, options.queries)
     image_tasks.check(dataset, shape)
-    flat = named.ARCHITECTURES[options.architecture].flat
+    flat = registry.ARCHITECTURES[options.architecture].flat
 
     def draw(split: Any, count: int, seed: int, *, apart: bool) -> Tasks:
         return image_tasks.draw(

@@ -1,4 +1,4 @@
-"""Value types of the theory: kernels, tasks, and how close two predictors are.
+"""Value types of the theory: kernels, tasks, and the closeness of two predictors.
 
 Everything that leaves the theory is a NumPy array in float64: a JAX array of that type
 turns back into float32 in the first operation of a caller who has not enabled it.
@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 Array = np.ndarray | jax.Array
-"""What callers may hand in."""
+"""Arrays that callers may hand in."""
 
 Layers = Literal["head", "body", "all"]
-"""Which layers a training loop moves, and with it which kernel drives it."""
+"""Layers that a training loop moves, and with them the kernel that drives it."""
 
 LAYERS: tuple[Layers, ...] = ("head", "body", "all")
 
@@ -43,27 +43,24 @@ KernelFn = Callable[..., Kernels]
 
 @runtime_checkable
 class DeviceKernel(Protocol):
-    """A kernel that compiled functions can make, a tile at a time; hashable.
-
-    What has this too is sharded over devices and need not pass through the host.
-    """
+    """A hashable kernel whose tiles compiled functions make, sharded over devices."""
 
     @property
     def dtype(self) -> str:
-        """In which a call computes, "float32" or "float64"; it returns float64."""
+        """Type in which a call computes, "float32" or "float64"."""
         ...
 
     def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
-        """``[N, M]`` in float64, NumPy."""
+        """Kernels ``[N, M]`` in float64, NumPy."""
         ...
 
     def tile(self, x1: jax.Array, x2: jax.Array | None = None) -> Kernels:
-        """``[N, M]`` in the type of the inputs, traceable."""
+        """Kernels ``[N, M]`` in the type of the inputs, traceable."""
         ...
 
 
 class OneTask(NamedTuple):
-    """One task, checked, in NumPy; labels in float64."""
+    """One checked task in NumPy, labels in float64."""
 
     support_x: Num[np.ndarray, "S *X"]
     support_y: Float[np.ndarray, "S K"]
@@ -71,15 +68,14 @@ class OneTask(NamedTuple):
     query_y: Float[np.ndarray, "Q K"] | None
 
     def points(self, *, with_support: bool = True) -> Num[np.ndarray, "N *X"]:
-        """Its queries, then its supports if they are wanted."""
-        if not with_support:
-            return self.query_x
-        return np.concatenate([self.query_x, self.support_x])
+        """The queries, then the supports if they are wanted."""
+        parts = [self.query_x, self.support_x] if with_support else [self.query_x]
+        return np.concatenate(parts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """Tasks with support and query; one task, or T of them.
+    """One task with support and query, or T of them.
 
     T tasks are arrays with a leading axis, or sequences of T arrays where the tasks
     differ in size. One task has no such axis: its labels are ``[S, K]``.
@@ -115,30 +111,27 @@ class Tasks:
 
     def each(self) -> list[OneTask]:
         """The tasks one by one, checked."""
-        fields = (self.support_x, self.support_y, self.query_x, self.query_y)
-        if self.single:
-            columns = [[value] for value in fields]
-        else:
-            count = len(self.support_y)
-            columns = [
-                [None] * count if value is None else list(value) for value in fields
-            ]
-        names = ("support_x", "support_y", "query_x", "query_y")
-        sizes = dict(zip(names, map(len, columns), strict=True))
+        columns = {
+            name: list(self._column(value)) for name, value in vars(self).items()
+        }
+        sizes = {name: len(column) for name, column in columns.items()}
         if len(set(sizes.values())) != 1:
             raise ValueError(f"the fields hold different numbers of tasks: {sizes}")
-        if not columns[0]:
+        if not sizes["support_x"]:
             raise ValueError("there are no tasks: pass at least one")
-        tasks = [
-            _check_task(index, *parts)
-            for index, parts in enumerate(zip(*columns, strict=True))
-        ]
+        parts = enumerate(zip(*columns.values(), strict=True))
+        tasks = [_check_task(index, *fields) for index, fields in parts]
         _check_alike(tasks)
         return tasks
 
+    def _column(self, value: Any) -> Any:
+        if self.single:
+            return [value]
+        return [None] * len(self.support_y) if value is None else value
+
 
 class Closeness(NamedTuple):
-    """How far the predictions of MTL and GBML are apart on unseen tasks.
+    """Distance between the predictions of MTL and GBML on unseen tasks.
 
     Norms are Euclidean over the query outputs of a task, then averaged over tasks.
     """
@@ -148,20 +141,17 @@ class Closeness(NamedTuple):
     relative_gap: float
     """The gap of a task over its transfer, averaged over the tasks."""
     transfer: float
-    """``||[I, -A^] f_GBML||``: what of the prediction came from training at all."""
+    """``||[I, -A^] f_GBML||``: the part of the prediction that training contributed."""
     agreement: float
     """Share of the queries on which both predict the same class, the output with the
     largest value; averaged over the tasks, NaN with one output."""
     gaps: Float[np.ndarray, "T"]
-    """The gap on each test task."""
     transfers: Float[np.ndarray, "T"]
-    """The transfer on each test task."""
     agreements: Float[np.ndarray, "T"]
-    """The agreement on each test task."""
     mtl: list[Float[np.ndarray, "_ K"]]
     """Predictions of MTL on the queries of each test task."""
     gbml: list[Float[np.ndarray, "_ K"]]
-    """Predictions of GBML likewise."""
+    """Predictions of GBML on the same queries."""
 
 
 def one_hot(
@@ -199,14 +189,10 @@ def one_hot(
 def _check_task(
     index: int, support_x: Any, support_y: Any, query_x: Any, query_y: Any
 ) -> OneTask:
-    task = OneTask(
-        np.asarray(support_x),
-        _check_labels(f"`support_y` of task {index}", support_y),
-        np.asarray(query_x),
-        None
-        if query_y is None
-        else _check_labels(f"`query_y` of task {index}", query_y),
-    )
+    support_y = _check_labels(f"`support_y` of task {index}", support_y)
+    if query_y is not None:
+        query_y = _check_labels(f"`query_y` of task {index}", query_y)
+    task = OneTask(np.asarray(support_x), support_y, np.asarray(query_x), query_y)
     for name, x, y in (
         ("support", task.support_x, task.support_y),
         ("query", task.query_x, task.query_y),
@@ -239,7 +225,7 @@ def _check_labels(what: str, labels: Any) -> np.ndarray:
 
 
 def check_whole(name: str, value: int, minimum: int) -> None:
-    """Raises for a number that is not whole, or too small."""
+    """Check that a number is whole and large enough."""
     if int(value) != value or value < minimum:
         raise ValueError(
             f"`{name}` must be a whole number, at least {minimum}, but is {value}"
@@ -247,7 +233,7 @@ def check_whole(name: str, value: int, minimum: int) -> None:
 
 
 def check_inputs(what: str, inputs: np.ndarray) -> None:
-    """Raises unless they are finite numbers ``[N, *X]``."""
+    """Check that inputs are finite numbers ``[N, *X]``."""
     if inputs.ndim < 2:
         raise ValueError(
             f"{what} must be [examples, *features], but has shape {inputs.shape}"

@@ -3,6 +3,7 @@ from . import evaluation as evaluation
 from . import heads as heads
 from . import learners as learners
 from . import models as models
+from . import theory as theory
 from . import training as training
 from . import types as types
 from .apply import Body as Body

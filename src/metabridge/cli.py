@@ -328,7 +328,7 @@ def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
     gap, the same over what training contributed, accuracy, and what it means.
     """
     try:
-        from theory import command
+        from metabridge.theory import command
     except ModuleNotFoundError as error:
         raise ImportError(
             f"the theory needs {error.name}: in the clone of Metabridge, pip install "

@@ -5,7 +5,6 @@ hours: their arguments are parsed by the command itself, and the configuration t
 comes out is completed and checked as it would be before the first step.
 """
 
-import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
@@ -17,9 +16,6 @@ import tyro
 from metabridge import cli
 from metabridge.comparison.run import plan
 from metabridge.config import Config, check, resolve
-
-_NOT_NEEDED = ("higher", "torch", "torch.nn")
-"""Contenders of benchmarks, of the extra `bench`; parsing does without them."""
 
 
 class _Begun(BaseException):
@@ -55,7 +51,7 @@ def _metabridge(arguments: list[str]) -> None:
         mock.patch("metabridge.training.train", _train),
         mock.patch("metabridge.training.dry_run.dry_run", _train),
         mock.patch("metabridge.comparison.compare", _compare),
-        mock.patch("theory.command._draw", side_effect=_Begun),
+        mock.patch("metabridge.theory.command._draw", side_effect=_Begun),
         mock.patch("metabridge.parallel.hosts.connect", _connect),
     ):
         try:
@@ -98,13 +94,11 @@ def _experiment(module: str, arguments: list[str]) -> None:
         parse(options, **settings)
         raise _Begun
 
-    assert module.startswith("experiments.")
+    assert module.startswith(("experiments.", "benchmarks."))
     given = [module, *arguments]
-    absent = [n for n in _NOT_NEEDED if not importlib.util.find_spec(n.split(".")[0])]
     with (
         mock.patch.object(sys, "argv", given),
         mock.patch("tyro.cli", only_parse),
-        mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in absent}),
     ):
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)

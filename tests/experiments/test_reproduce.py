@@ -1,6 +1,7 @@
 """Reproduction: which runs there are, what is made of them, and that they resume."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from metabridge.config import Config, ModelConfig
 
 
 def test_every_published_number_has_a_recipe() -> None:
-    for name, dataset, shots in reproduce.PUBLISHED:
+    for (name, dataset), shots in itertools.product(reproduce.PUBLISHED, (1, 5)):
         assert recipes.recipe(name, dataset, shots).data.dataset == dataset
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metabridge.theory.matrices.storage import Store
+from metabridge.theory.types import Kernels
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated, with_hostile_value
 from tests.fuzz.test_cache import FORGED
-from theory.storage import Store
-from theory.types import Kernels
 
 pytestmark = pytest.mark.extended
 

@@ -161,7 +161,7 @@ def test_a_penalty_of_the_dual_is_one_more_feature_an_example() -> None:
 @pytest.mark.parametrize("name", FIRST)
 def test_weights_and_gradient_equal_those_of_a_general_solver(name: str) -> None:
     pytest.importorskip("qpax", reason="qpax is in the extra `bench`")
-    from experiments.svm_qp import svm_qp
+    from benchmarks.svm_qp import svm_qp
 
     task, C = TASKS[name]
     labels = jnp.asarray(task.labels)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from experiments.soak import resident_mb
+from benchmarks.soak import resident_mb
 from metabridge.parallel import devices
 
 

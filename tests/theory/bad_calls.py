@@ -2,6 +2,7 @@
 
 # pyright: reportArgumentType=false, reportCallIssue=false
 
+import functools
 import importlib.abc
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import theory
+from metabridge import theory
 
 
 class Case(NamedTuple):
@@ -18,6 +19,11 @@ class Case(NamedTuple):
     call: Callable[[], Any]
     error: str
     says: tuple[str, ...]
+
+
+def case(call: Callable[[], Any], *says: str, error: str = "ValueError") -> Case:
+    """A call that must raise an error whose message has these parts."""
+    return Case(call, error, says)
 
 
 def fresh(outputs: int = 2) -> list[np.ndarray]:
@@ -50,6 +56,8 @@ def repeated(index: int) -> theory.Tasks:
 kernel = theory.relu_network(2)
 head = theory.gradient_flow("head", time=1.0)
 x = fresh()[0][0]
+mtl = functools.partial(theory.mtl_predictor, kernel, tasks())
+gbml = functools.partial(theory.gbml_predictor, kernel, tasks(), inner=head)
 
 
 def kernel32(x1: np.ndarray, x2: np.ndarray | None = None) -> theory.Kernels:

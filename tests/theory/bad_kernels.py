@@ -4,13 +4,15 @@
 
 import numpy as np
 
-import theory
+from metabridge import theory
+from metabridge.theory.kernels import registry
 from tests.theory.bad_calls import (
-    Case,
+    case,
     fresh,
     head,
     kernel,
     kernel_of_pixels,
+    mtl,
     no_weights,
     nonlinear_last_layer,
     repeated,
@@ -20,126 +22,101 @@ from tests.theory.bad_calls import (
     without_neural_tangents,
     x,
 )
-from theory import named
 
 CASES = {
-    "negative depth": Case(
-        lambda: theory.relu_network(-1), "ValueError", ("hidden layers", "-1")
+    "negative depth": case(lambda: theory.relu_network(-1), "hidden layers", "-1"),
+    "no depths": case(lambda: theory.relu_depths(x, depths=[]), "empty"),
+    "scale of zero": case(
+        lambda: theory.relu_network(1, last_W_std=0.0), "`last_W_std`"
     ),
-    "no depths": Case(
-        lambda: theory.relu_depths(x, depths=[]), "ValueError", ("empty",)
+    "negative scale of biases": case(
+        lambda: theory.relu_network(1, b_std=-0.1), "`b_std`", "-0.1"
     ),
-    "scale of zero": Case(
-        lambda: theory.relu_network(1, last_W_std=0.0), "ValueError", ("`last_W_std`",)
+    "scale of biases in a sweep": case(lambda: sweep(b_std=np.inf), "`b_std`", "inf"),
+    "unknown solver": case(
+        lambda: mtl(solver="lu"),
+        "unknown solver 'lu'",
+        "conjugate_gradients",
+        "theory.Iterative",
     ),
-    "negative scale of biases": Case(
-        lambda: theory.relu_network(1, b_std=-0.1), "ValueError", ("`b_std`", "-0.1")
+    "unknown type of products": case(
+        lambda: theory.Iterative(dtype="float16"), "float32 or float64", "float16"
     ),
-    "scale of biases in a sweep": Case(
-        lambda: sweep(b_std=np.inf), "ValueError", ("`b_std`", "inf")
+    "unknown type of a matrix": case(
+        lambda: theory.kernel_matrix(kernel, x, dtype="float16"), "float32", "float16"
     ),
-    "unknown solver": Case(
-        lambda: theory.mtl_predictor(kernel, tasks(), solver="lu"),
-        "ValueError",
-        ("unknown solver 'lu'", "conjugate_gradients", "theory.Iterative"),
+    "a matrix of inputs of two shapes": case(
+        lambda: theory.kernel_matrix(kernel, x, x[:, :3]), "differ in shape"
     ),
-    "unknown type of products": Case(
-        lambda: theory.Iterative(dtype="float16"),
-        "ValueError",
-        ("float32 or float64", "float16"),
-    ),
-    "unknown type of a matrix": Case(
-        lambda: theory.kernel_matrix(kernel, x, dtype="float16"),
-        "ValueError",
-        ("float32", "float16"),
-    ),
-    "a matrix of inputs of two shapes": Case(
-        lambda: theory.kernel_matrix(kernel, x, x[:, :3]),
-        "ValueError",
-        ("differ in shape",),
-    ),
-    "a matrix of words": Case(
+    "a matrix of words": case(
         lambda: theory.kernel_matrix(kernel, np.asarray([["a"]])),
-        "TypeError",
-        ("`x1` must hold numbers",),
+        "`x1` must hold numbers",
+        error="TypeError",
     ),
-    "a matrix of nothing": Case(
-        lambda: theory.kernel_matrix(kernel, x[:0]), "ValueError", ("examples",)
+    "a matrix of nothing": case(
+        lambda: theory.kernel_matrix(kernel, x[:0]), "examples"
     ),
-    "unknown activation": Case(
-        lambda: theory.fully_connected(1, activation="tanh"),
-        "ValueError",
-        ("'tanh'", "'relu', 'erf'"),
+    "unknown activation": case(
+        lambda: theory.fully_connected(1, activation="tanh"), "'tanh'", "'relu', 'erf'"
     ),
-    "unknown pooling": Case(
+    "unknown pooling": case(
         lambda: theory.convolutional(1, pooling="max"),
-        "ValueError",
-        ("'max'", "'flatten', 'global_average'"),
+        "'max'",
+        "'flatten', 'global_average'",
     ),
-    "unknown layer": Case(
-        lambda: theory.residual(1, layer="deep"), "ValueError", ("'dense', 'conv'",)
+    "unknown layer": case(lambda: theory.residual(1, layer="deep"), "'dense', 'conv'"),
+    "no blocks": case(lambda: theory.residual(0), "`blocks`", "at least 1"),
+    "unknown architecture": case(
+        lambda: registry.kernel("transformer", 2),
+        "'transformer'",
+        "fully_connected, convolutional",
     ),
-    "no blocks": Case(
-        lambda: theory.residual(0), "ValueError", ("`blocks`", "at least 1")
+    "not a kernel function": case(
+        lambda: theory.from_stax(3), "third of", error="TypeError"
     ),
-    "unknown architecture": Case(
-        lambda: named.kernel("transformer", 2),
-        "ValueError",
-        ("'transformer'", "fully_connected, convolutional"),
-    ),
-    "not a kernel function": Case(
-        lambda: theory.from_stax(3), "TypeError", ("third of",)
-    ),
-    "architecture without an NTK": Case(
+    "architecture without an NTK": case(
         tanh_network,
-        "NoTangentKernelError",
-        ("tanh network has no tangent kernel in closed form",),
+        "tanh network has no tangent kernel in closed form",
+        error="NoTangentKernelError",
     ),
-    "architecture without weights": Case(
+    "architecture without weights": case(
         no_weights,
-        "NoTangentKernelError",
-        ("identity has no tangent kernel", "no weights"),
+        "identity has no tangent kernel",
+        "no weights",
+        error="NoTangentKernelError",
     ),
-    "nonlinear last layer": Case(
+    "nonlinear last layer": case(
         nonlinear_last_layer,
-        "NoTangentKernelError",
-        ("bare does not end in a linear layer",),
+        "bare does not end in a linear layer",
+        error="NoTangentKernelError",
     ),
-    "kernel of pixels": Case(
-        kernel_of_pixels, "NoTangentKernelError", ("pixels", "stax.GlobalAvgPool()")
+    "kernel of pixels": case(
+        kernel_of_pixels, "pixels", "stax.GlobalAvgPool()", error="NoTangentKernelError"
     ),
-    "neural-tangents missing": Case(
-        without_neural_tangents,
-        "ImportError",
-        (".[theory]", "theory.relu_network"),
+    "neural-tangents missing": case(
+        without_neural_tangents, ".[theory]", "theory.relu_network", error="ImportError"
     ),
-    "pooling of images": Case(
+    "pooling of images": case(
         lambda: theory.relu_convolutional(1, pooling="max"),
-        "ValueError",
-        ("unknown pooling 'max'", "'flatten', 'global_average'"),
+        "unknown pooling 'max'",
+        "'flatten', 'global_average'",
     ),
-    "layers of images": Case(
+    "layers of images": case(
         lambda: theory.relu_residual(1, layer="max"),
-        "ValueError",
-        ("unknown layer 'max'", "'conv', 'dense'"),
+        "unknown layer 'max'",
+        "'conv', 'dense'",
     ),
-    "precision of images": Case(
+    "precision of images": case(
         lambda: theory.relu_convolutional(1, dtype="float16"),
-        "ValueError",
-        ("unknown dtype 'float16'", "'float32', 'float64'"),
+        "unknown dtype 'float16'",
+        "'float32', 'float64'",
     ),
-    "inner loop without a time": Case(
-        lambda: sweep(inner=theory.ridge("head", penalty=1.0)),
-        "ValueError",
-        ("no time to vary",),
+    "inner loop without a time": case(
+        lambda: sweep(inner=theory.ridge("head", penalty=1.0)), "no time to vary"
     ),
-    "negative time in a sweep": Case(
-        lambda: sweep(times=[-1.0]), "ValueError", ("-1.0",)
-    ),
-    "no times in a sweep": Case(
-        lambda: sweep(times=[]), "ValueError", ("`times` is empty",)
-    ),
-    "outputs of unseen tasks in a sweep": Case(
+    "negative time in a sweep": case(lambda: sweep(times=[-1.0]), "-1.0"),
+    "no times in a sweep": case(lambda: sweep(times=[]), "`times` is empty"),
+    "outputs of unseen tasks in a sweep": case(
         lambda: theory.depth_sweep(
             tasks(),
             theory.Tasks(*fresh(3)),
@@ -148,15 +125,14 @@ CASES = {
             inner=head,
             adaptation=head,
         ),
-        "ValueError",
-        ("unseen tasks have 3 outputs", "training tasks 2"),
+        "unseen tasks have 3 outputs",
+        "training tasks 2",
     ),
-    "repeated query in a diagnosis": Case(
+    "repeated query in a diagnosis": case(
         lambda: theory.diagnose(repeated(2), tasks()),
-        "SingularKernelError",
-        ("cannot be diagnosed", "query 0 of task 1 and query 3 of task 1"),
+        "cannot be diagnosed",
+        "query 0 of task 1 and query 3 of task 1",
+        error="SingularKernelError",
     ),
-    "negative depth in a sweep": Case(
-        lambda: sweep(depths=[-1]), "ValueError", ("-1",)
-    ),
+    "negative depth in a sweep": case(lambda: sweep(depths=[-1]), "-1"),
 }

@@ -2,48 +2,39 @@
 
 import numpy as np
 
-import theory
+from metabridge import theory
+from metabridge.theory.types import Array, KernelFn
 from tests.theory import reference
-from theory.types import Array, KernelFn
 
-# Our inner loop beside the reference's.
+Pair = tuple[theory.Inner, reference.Loop]
+"""Our inner loop beside the reference's."""
+
+
+def _flow(layers: theory.Layers, time: float) -> Pair:
+    own = theory.gradient_flow(layers, time=time)
+    return own, reference.Loop(layers, "flow", time)
+
+
+def _steps(layers: theory.Layers, lr: float, steps: int) -> Pair:
+    own = theory.gradient_steps(layers, lr=lr, steps=steps)
+    return own, reference.Loop(layers, "steps", lr, steps)
+
+
+def _ridge(layers: theory.Layers, penalty: float) -> Pair:
+    own = theory.ridge(layers, penalty=penalty)
+    return own, reference.Loop(layers, "ridge", penalty)
+
+
 LOOPS = {
-    "ANIL": (
-        theory.gradient_flow("head", time=0.7),
-        reference.Loop("head", "flow", 0.7),
-    ),
-    "ANIL to the end": (
-        theory.gradient_flow("head", time=np.inf),
-        reference.Loop("head", "flow", np.inf),
-    ),
-    "MAML": (
-        theory.gradient_flow("all", time=0.3),
-        reference.Loop("all", "flow", 0.3),
-    ),
-    "BOIL": (
-        theory.gradient_flow("body", time=0.4),
-        reference.Loop("body", "flow", 0.4),
-    ),
-    "MAML, 5 steps": (
-        theory.gradient_steps("all", lr=0.1, steps=5),
-        reference.Loop("all", "steps", 0.1, 5),
-    ),
-    "ANIL, 1 step": (
-        theory.gradient_steps("head", lr=0.5, steps=1),
-        reference.Loop("head", "steps", 0.5, 1),
-    ),
-    "BOIL, 3 large steps": (
-        theory.gradient_steps("body", lr=0.35, steps=3),
-        reference.Loop("body", "steps", 0.35, 3),
-    ),
-    "R2-D2": (
-        theory.ridge("head", penalty=0.2),
-        reference.Loop("head", "ridge", 0.2),
-    ),
-    "iMAML": (
-        theory.ridge("all", penalty=1.5),
-        reference.Loop("all", "ridge", 1.5),
-    ),
+    "ANIL": _flow("head", 0.7),
+    "ANIL to the end": _flow("head", np.inf),
+    "MAML": _flow("all", 0.3),
+    "BOIL": _flow("body", 0.4),
+    "MAML, 5 steps": _steps("all", 0.1, 5),
+    "ANIL, 1 step": _steps("head", 0.5, 1),
+    "BOIL, 3 large steps": _steps("body", 0.35, 3),
+    "R2-D2": _ridge("head", 0.2),
+    "iMAML": _ridge("all", 1.5),
 }
 
 
@@ -65,6 +56,19 @@ def sphere(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Unit vectors times sqrt(size)."""
     x = rng.standard_normal((count, size))
     return x / np.linalg.norm(x, axis=1, keepdims=True) * size**0.5
+
+
+def tanh_tasks(seed: int, count: int) -> theory.Tasks:
+    """The setting of the tables: inputs on a sphere, targets linear behind a tanh."""
+    rng = np.random.default_rng(seed)
+    fields: list[list[np.ndarray]] = [[], [], [], []]
+    for _ in range(count):
+        weights = rng.standard_normal(20)
+        for place, size in ((0, 4), (2, 6)):
+            x = sphere(rng, size, 20)
+            fields[place].append(x)
+            fields[place + 1].append(np.tanh(x @ weights / 20**0.5)[:, None])
+    return theory.Tasks(*map(np.stack, fields))
 
 
 def unequal_tasks(

@@ -1,11 +1,14 @@
 """The public names, what importing them costs, and the example of the documentation."""
 
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import theory
+from metabridge import theory
 
 _ROOT = Path(__file__).parents[2]
 
@@ -41,3 +44,49 @@ def test_every_public_name_is_documented() -> None:
     own = [t for t in things if inspect.isclass(t) or inspect.isfunction(t)]
     assert len(own) > 25
     assert all(thing.__doc__ for thing in own)
+
+
+_ALIAS = """
+import sys, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import theory
+    import theory.kernels.relu
+    from theory import image_tasks
+(warning,) = [w for w in caught if w.category is DeprecationWarning]
+assert "from metabridge import theory" in str(warning.message)
+assert warning.filename == "<string>", warning.filename
+from metabridge import theory as new
+from metabridge.theory.closeness import image_tasks as moved
+assert theory is new and theory.kernels is new.kernels and image_tasks is moved
+assert theory.kernels.relu is sys.modules["metabridge.theory.kernels.relu"]
+assert not new.__spec__.name == "theory"
+"""
+
+
+def _python(code: str, folder: Path) -> None:
+    path = [str(_ROOT / "src"), *filter(None, sys.path)]
+    path = [part for part in path if Path(part) != _ROOT]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_old_name_gives_the_same_modules(checkout: bool, tmp_path: Path) -> None:
+    _python(_ALIAS, _ROOT if checkout else tmp_path)
+
+
+def test_a_users_own_theory_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "theory.py").write_text("raise SystemExit('imported')")
+    command = [
+        "theory", "glyphs", "--ways=2", "--shots=1", "--queries=1", "--tasks=2",
+        "--test-tasks=1", "--depth=1",
+    ]  # fmt: skip
+    _python(f"from metabridge import cli; cli.main({command})", tmp_path)

@@ -1,0 +1,1 @@
+"""Measurements of speed, memory and reliability that the documentation states."""

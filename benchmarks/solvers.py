@@ -1,0 +1,179 @@
+"""Training of the infinite-width predictors: time, memory and accuracy by task count.
+
+    python -m benchmarks.solvers
+    python -m benchmarks.solvers --parts products --dataset cifar_fs --data-dir DATA
+
+Training by products with the kernel against training by its matrix where both fit;
+MTL and GBML on 200 tasks of 5 ways, 5 shots and 15 queries (20,000 points) by the
+matrix, once; and MTL by products alone on up to 1,000 tasks (100,000 points). Writes
+results/solvers/results.json and a picture.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.harness import Contender, race, report, write
+from benchmarks.inputs import QUERIES, SHOTS, WAYS, separate_tasks
+from experiments import arguments
+from experiments.arguments import AtLeast
+from metabridge import theory
+from metabridge.data import load_dataset
+from metabridge.theory.closeness import image_tasks
+from metabridge.types import TaskShape
+
+Part = Literal["agreement", "matrix", "products"]
+Size = Annotated[int, AtLeast(1)]
+_DIMENSIONS, _DEPTH = 64, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Measure the training of infinite-width predictors."""
+
+    parts: tuple[Part, ...] = ("agreement", "matrix", "products")
+    """What to measure."""
+    agreement_tasks: Size = 40
+    """Training tasks of the comparison of both solvers."""
+    matrix_tasks: Size = 200
+    """Training tasks of the predictors by the matrix."""
+    tasks: Annotated[tuple[int, ...], AtLeast(1)] = (20, 50, 100, 200, 500, 1000)
+    """Training tasks by products; each has 100 points."""
+    tolerance: float = 1e-6
+    """Relative residual by products alone."""
+    dataset: str = ""
+    """Draw the tasks from its training split instead, with images that occur in several
+    tasks."""
+    data_dir: Path | None = None
+    """TFDS folder of the dataset."""
+    output_dir: Path = Path("results/solvers")
+    """Where to write."""
+
+
+def train(
+    name: str, count: int, *, time: float | None = None,
+    tolerance: float | None = None, dataset: str = "", data_dir: str | None = None,
+) -> Callable[[], dict[str, Any]]:  # fmt: skip
+    """Training of MTL or GBML on so many tasks, by products if there is a tolerance.
+
+    The answer has the predictions on a task more, and what the solver reports.
+    """
+    *seen, new = _tasks(count + 1, dataset, data_dir).each()
+    tasks = theory.Tasks(*(list(field) for field in zip(*seen, strict=True)))
+    kernel = theory.relu_network(_DEPTH)
+    options: dict[str, Any] = {"time": np.inf if time is None else time}
+    if tolerance is not None:
+        options["solver"] = theory.Iterative(tolerance=tolerance, keep_bytes=4e9)
+
+    def run() -> dict[str, Any]:
+        if name == "MTL":
+            made = theory.mtl_predictor(kernel, tasks, train_on="joint", **options)
+        else:
+            inner = theory.gradient_flow("head", time=1.0)
+            made = theory.gbml_predictor(kernel, tasks, inner=inner, **options)
+        found: dict[str, Any] = {"predictions": made.function(new.query_x).tolist()}
+        return found | (dataclasses.asdict(made.report) if made.report else {})
+
+    return run
+
+
+def _tasks(count: int, dataset: str, data_dir: str | None) -> theory.Tasks:
+    if not dataset:
+        return separate_tasks(count, _DIMENSIONS)
+    images = load_dataset(dataset, data_dir=data_dir)
+    shape = TaskShape(WAYS, SHOTS, QUERIES)
+    return image_tasks.draw(images, images.train, shape, count, seed=0, apart=False)[0]
+
+
+def agreement(options: Options) -> dict[str, Any]:
+    """Predictions after training by products and by a matrix; largest differences."""
+    found = {}
+    for name in ("MTL", "GBML"):
+        for suffix, time in (("", None), (", time 0.01", 0.01)):
+            build = {"name": name, "count": options.agreement_tasks, "time": time}
+            contenders = {
+                "matrix": Contender("solvers:train", build),
+                "products": Contender("solvers:train", build | {"tolerance": 1e-9}),
+            }
+            results = race(contenders, rounds=1)
+            found[name + suffix] = report(f"training, {name}{suffix}", results)
+            one, other = (np.asarray(r.answer["predictions"]) for r in results.values())
+            error = float(np.abs(one - other).max() / np.abs(one).max())
+            found[name + suffix]["largest relative difference"] = error
+            print(f"  largest relative difference: {error:.3g}")
+    return found
+
+
+def by_matrix(options: Options) -> dict[str, Any]:
+    """MTL and GBML on many tasks by Cholesky of blocks, once."""
+    count = options.matrix_tasks
+    return {
+        name: _once(f"{name} by the matrix", {"name": name, "count": count})
+        for name in ("GBML", "MTL")
+    }
+
+
+def by_products(options: Options) -> dict[str, Any]:
+    """MTL trained on queries and supports of many tasks, by products alone, once."""
+    folder = None if options.data_dir is None else str(options.data_dir.absolute())
+    build = {
+        "name": "MTL", "tolerance": options.tolerance, "dataset": options.dataset,
+        "data_dir": folder,
+    }  # fmt: skip
+    found = {
+        str(count): _once("MTL by products", build | {"count": count})
+        for count in options.tasks
+    }
+    draw(found, options.output_dir / "scaling.png")
+    return found
+
+
+def _once(title: str, build: dict[str, Any]) -> dict[str, Any]:
+    (result,) = race({title: Contender("solvers:train", build)}, rounds=0).values()
+    answer = {k: v for k, v in result.answer.items() if k != "predictions"}
+    found = {
+        "peak_gb": result.peak_gigabytes,
+        "seconds": result.ready_seconds,
+        **answer,
+    }
+    print(f"{title}, {build['count']} tasks")
+    for name, value in found.items():
+        print(f"  {name:24} {value}", flush=True)
+    return found
+
+
+def draw(found: dict[str, Any], output: Path) -> None:
+    """Draw time and peak memory against training points."""
+    rows = [each["rows"] for each in found.values()]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.loglog(rows, [each["seconds"] for each in found.values()], "o-")
+    left.set(xlabel="training points", ylabel="seconds", title="Time")
+    right.loglog(rows, [each["peak_gb"] for each in found.values()], "o-", label="here")
+    right.loglog(rows, [8e-9 * n**2 for n in rows], "--", label="one float64 matrix")
+    right.set(xlabel="training points", ylabel="GB", title="Peak memory")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(True, which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=160)
+
+
+def main(options: Options) -> None:
+    """Measure, print and write."""
+    arguments.check(options)
+    parts = {"agreement": agreement, "matrix": by_matrix, "products": by_products}
+    results = {part: parts[part](options) for part in options.parts}
+    write(options.output_dir / "results.json", results)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, prog="python -m benchmarks.solvers"))

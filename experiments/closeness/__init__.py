@@ -1,0 +1,1 @@
+"""Closeness of multi-task and gradient-based meta-learning at infinite width."""

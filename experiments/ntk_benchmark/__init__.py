@@ -1,1 +1,0 @@
-"""Few-shot learning with infinite-width networks: accuracy, agreement, failures."""

@@ -1,1 +1,0 @@
-"""How close multi-task and gradient-based meta-learning are at infinite width."""

@@ -1,1 +1,0 @@
-"""What the experiments on infinite width show their results with."""

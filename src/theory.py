@@ -1,0 +1,5 @@
+"""The old name of `metabridge.theory`."""
+
+from metabridge.theory import alias
+
+alias.install()

@@ -1,0 +1,88 @@
+"""Solves against NumPy, and what becomes of matrices that are nearly singular."""
+
+import numpy as np
+import pytest
+
+from metabridge import theory
+from metabridge.theory.solvers import cholesky, dense
+from tests.theory import reference
+
+
+def _kernel(seed: int, size: int, rank: int | None = None) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    factor = rng.standard_normal((size, rank or size + 3))
+    return factor @ factor.T / size
+
+
+@pytest.mark.parametrize("block", [1, 4, 7, 50])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocked_factor_equals_numpy(block: int, order: str) -> None:
+    K = _kernel(0, 23)
+    expected = np.linalg.cholesky(K)
+    matrix = np.array(np.tril(K), order="F" if order == "F" else "C")
+    cholesky.factorise(matrix, block=block)
+    np.testing.assert_allclose(np.tril(matrix), expected, rtol=1e-9, atol=1e-11)
+    y = np.random.default_rng(1).standard_normal((23, 3))
+    before = y.copy()
+    x = cholesky.solve(matrix, y, block=block)
+    np.testing.assert_allclose(x, np.linalg.solve(K, y), rtol=1e-7, atol=1e-8)
+    np.testing.assert_array_equal(y, before)
+
+
+def test_blocked_factor_needs_a_positive_definite_matrix() -> None:
+    with pytest.raises(np.linalg.LinAlgError):
+        cholesky.factorise(_kernel(2, 12) - 5 * np.eye(12), block=5)
+
+
+@pytest.mark.parametrize("time", [np.inf, 2.0, 1e-9, 0.0])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_evolve_equals_the_reference(time: float, overwrite: bool) -> None:
+    K = _kernel(3, 9)
+    y = np.random.default_rng(4).standard_normal((9, 2))
+    given = np.asfortranarray(np.tril(K))
+    actual = dense.evolve(given, y, time=time, names=str, overwrite=overwrite)
+    expected = reference.trained(K, time) @ y
+    np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
+    if not overwrite:
+        np.testing.assert_array_equal(given, np.tril(K))
+
+
+def test_jitter() -> None:
+    K, y = _kernel(5, 6, rank=3), np.ones((6, 1))
+    actual = dense.evolve(K, y, time=np.inf, names=str, jitter=0.1)
+    expected = np.linalg.solve(K + 0.1 * np.eye(6), y)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
+
+
+def test_singular_matrix_at_a_finite_time() -> None:
+    """Null directions move by the time itself, as the flow does."""
+    K, y = np.diag([2.0, 0.0]), np.ones((2, 1))
+    actual = dense.evolve(K, y, time=3.0, names=str)
+    np.testing.assert_allclose(actual[:, 0], [(1 - np.exp(-6.0)) / 2, 3.0])
+
+
+def test_small_times_do_not_cancel() -> None:
+    values = np.array([1e-12, 1.0, 1e6])
+    np.testing.assert_allclose(
+        dense.flow(values, 1e-9), [1e-9, 1e-9, (1 - np.exp(-1e-3)) / 1e6], rtol=1e-6
+    )
+
+
+def test_the_advised_jitter_works() -> None:
+    K, y = _kernel(6, 8, rank=5), np.ones((8, 1))
+    with pytest.raises(theory.SingularKernelError) as error:
+        dense.evolve(K, y, time=np.inf, names=lambda row: f"point {row}")
+    message = str(error.value)
+    assert "null direction lies on point" in message
+    jitter = float(message.split("jitter=")[1].split(" ")[0])
+    assert 0 < jitter < 1e-9
+    dense.evolve(K, y, time=np.inf, names=str, jitter=jitter)
+
+
+def test_large_matrices_are_not_diagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "_DIAGNOSE_UP_TO", 5)
+    with pytest.raises(theory.SingularKernelError, match="of 8 rows is singular"):
+        dense.evolve(
+            _kernel(7, 8, rank=4), np.ones((8, 1)), time=np.inf, names=str,
+            overwrite=True,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Closeness of MTL and GBML on unseen tasks."""

@@ -1,0 +1,207 @@
+"""Will MTL match meta-learning on these tasks? Both at infinite width, on tasks given.
+
+`diagnose` trains both predictors on a user's own tasks and compares them on unseen
+ones; `verdict` says in words what comes out.
+
+References:
+  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
+    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from metabridge.theory.closeness.compare import closeness_of, on_positions
+from metabridge.theory.closeness.verdict import Diagnosis, Spectrum
+from metabridge.theory.kernels.evaluate import evaluate, precomputed
+from metabridge.theory.kernels.relu import relu_network
+from metabridge.theory.matrices.memory import check_matrices
+from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
+from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
+from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
+from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel, mtl_predictor
+from metabridge.theory.solvers import rank
+from metabridge.theory.solvers.dense import SingularKernelError
+from metabridge.theory.types import Array, KernelFn, Kernels, OneTask, Tasks
+
+_MATRICES = 6
+"""Held at once: both kernels, those of both trainings, and their eigenvalues' work."""
+_REPEATS = 3
+"""Repeated images that an error names."""
+
+
+def diagnose(
+    tasks: Tasks,
+    unseen: Tasks,
+    *,
+    kernel: KernelFn | None = None,
+    depth: int | None = None,
+    inner: Inner | None = None,
+    adaptation: Inner | None = None,
+    gbml_adaptation: Inner | None = None,
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+    jitter: float = 0.0,
+) -> Diagnosis:
+    """Predicts whether MTL will match GBML on these tasks.
+
+    Args:
+      tasks: training tasks.
+      unseen: unseen tasks; with query labels that are classes, see `one_hot`, the
+        accuracy is given too.
+      kernel: of the network; `relu_network` of `depth` with ``last_W_std = sqrt(2)``
+        and without biases by default. Inputs of one dimension need biases: pass
+        ``relu_network(depth, b_std=...)``.
+      depth: hidden layers; 3 where no kernel is given either. With a kernel it is only
+        what 1/L is taken from.
+      inner: GBML's inner loop in training; the head's gradient flow for time 0.1 by
+        default.
+      adaptation: of both on an unseen task; the head's flow for time 1 by default.
+      gbml_adaptation: that of GBML if it is another, see `compare`.
+      heads: of MTL, see `mtl_predictor`.
+      train_on: of MTL.
+      jitter: added to the diagonals of both training kernels.
+
+    Raises:
+      theory.SingularKernelError: images that occur more than once, which are named, or
+        inputs of too few dimensions for the kernel.
+
+    Example:
+      >>> print(theory.diagnose(tasks, unseen, depth=64))
+    """
+    if kernel is None:
+        depth = 3 if depth is None else depth
+        kernel = relu_network(depth, last_W_std=2.0**0.5)
+    if depth is not None and depth < 0:
+        raise ValueError(f"`depth` must be at least 0, but is {depth}")
+    inner = gradient_flow("head", time=0.1) if inner is None else inner
+    adapt = gradient_flow("head", time=1.0) if adaptation is None else adaptation
+    theirs = adapt if gbml_adaptation is None else gbml_adaptation
+    each = unseen.each()
+    points, train = on_positions(tasks)
+    check_matrices(
+        "the kernels of the training points",
+        _MATRICES,
+        (len(points), len(points)),
+        "float64",
+        advice="diagnose fewer tasks or smaller ones",
+    )
+    kernels = evaluate(kernel, points)
+    own = precomputed(kernels)
+    try:
+        with rank.explained(kernel, points):
+            mtl = mtl_predictor(
+                own, train, heads=heads, train_on=train_on, jitter=jitter
+            )
+            gbml = gbml_predictor(own, train, inner=inner, jitter=jitter)
+            trained = [
+                streaming.on_positions(mtl, len(points), adapt),
+                streaming.on_positions(gbml, len(points), theirs),
+            ]
+            (predicted,) = streaming.predict(
+                streaming.one_network(kernel), points, [trained], each
+            )
+    except SingularKernelError as error:
+        raise SingularKernelError(_explain(error, tasks)) from error
+    ours, other = predicted
+    alone = [f - g for f, g in zip(*other, strict=True)]
+    mtl_right, gbml_right, alone_right = (
+        _accuracies(each, predictions)
+        for predictions in (ours.predictions, other.predictions, alone)
+    )
+    return Diagnosis(
+        closeness=closeness_of(ours.predictions, *other),
+        transfer_share=_mean_share(*other),
+        mtl_accuracy=float(mtl_right.mean()),
+        gbml_accuracy=float(gbml_right.mean()),
+        untrained_accuracy=float(alone_right.mean()),
+        interval=max(map(_interval, (mtl_right, gbml_right, alone_right))),
+        mtl_spectrum=_spectrum(
+            mtl_kernel(own, train, heads=heads, train_on=train_on), jitter
+        ),
+        gbml_spectrum=_spectrum(gbml_kernel(own, train, inner=inner), jitter),
+        inner_time=_inner_time(inner, kernels),
+        depth=depth,
+        tasks=len(tasks.each()),
+        unseen=len(each),
+        outputs=each[0].support_y.shape[1],
+    )
+
+
+def _explain(error: SingularKernelError, tasks: Tasks) -> str:
+    """The solver's words, and the images that occur more than once."""
+    names: dict[bytes, str] = {}
+    pairs = []
+    for index, task in enumerate(tasks.each()):
+        for kind, inputs in (("query", task.query_x), ("support", task.support_x)):
+            for place, x in enumerate(inputs):
+                name = f"{kind} {place} of task {index}"
+                first = names.setdefault(x.tobytes(), name)
+                if first != name:
+                    pairs.append(f"{first} and {name}")
+    if not pairs:
+        return f"these tasks cannot be diagnosed: {error}"
+    listed = "; ".join(pairs[:_REPEATS])
+    more = f" and {len(pairs) - _REPEATS} more pairs" if len(pairs) > _REPEATS else ""
+    return (
+        f"these tasks cannot be diagnosed: {error}. Of the training inputs, "
+        f"{len(pairs)} repeat another: {listed}{more}. An input with two "
+        "labels has no function that fits both: let every input be in one task once"
+    )
+
+
+def _accuracies(
+    tasks: Sequence[OneTask], predictions: Sequence[np.ndarray]
+) -> Float[np.ndarray, "T"]:
+    """The accuracy on each task; NaN where there are no class labels."""
+    labels = [task.query_y for task in tasks if task.query_y is not None]
+    if len(labels) < len(tasks) or not _are_classes(np.concatenate(labels)):
+        return np.full(len(tasks), math.nan)
+    return np.asarray(
+        [
+            (y.argmax(1) == f.argmax(1)).mean()
+            for y, f in zip(labels, predictions, strict=True)
+        ]
+    )
+
+
+def _are_classes(labels: Float[np.ndarray, "N K"]) -> bool:
+    """Whether every row has one value at its class and one lower value elsewhere."""
+    if labels.shape[1] < 2:
+        return False
+    high, low = labels.max(), labels.min()
+    classes = np.where(np.eye(labels.shape[1])[labels.argmax(1)] > 0, high, low)
+    return bool(high > low and np.allclose(labels, classes))
+
+
+def _interval(values: np.ndarray) -> float:
+    if len(values) < 2:
+        return math.nan
+    return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _mean_share(
+    predictions: Sequence[np.ndarray], transferred: Sequence[np.ndarray]
+) -> float:
+    whole = np.asarray([np.linalg.norm(each) for each in predictions])
+    part = np.asarray([np.linalg.norm(each) for each in transferred])
+    return float(np.where(part > 0, part / np.where(whole > 0, whole, 1.0), 0.0).mean())
+
+
+def _spectrum(matrix: np.ndarray, jitter: float) -> Spectrum:
+    return Spectrum(np.linalg.eigvalsh(matrix)[::-1] + jitter)
+
+
+def _inner_time(inner: Inner, kernels: Kernels) -> float:
+    """What moves the head as much, to first order, as this loop moves its layers."""
+    time = {
+        "flow": inner.time,
+        "steps": inner.lr * inner.steps,
+        "ridge": 1.0 / inner.penalty if inner.penalty else math.inf,
+    }[inner.loop]
+    sizes = [np.trace(np.asarray(kernels.of(each))) for each in (inner.layers, "head")]
+    return float(time * sizes[0] / sizes[1]) if time else 0.0

@@ -1,0 +1,253 @@
+"""The closeness of MTL and GBML as the network deepens and the inner loop lengthens.
+
+The theorem bounds ``||F_MTL - F_GBML|| <= c (time + 1 / depth)``; a sweep measures both
+sides of it, for networks of all depths in one pass.
+
+References:
+  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
+    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from metabridge.theory.closeness.compare import closeness_of, fit_slope, on_positions
+from metabridge.theory.kernels.evaluate import precomputed
+from metabridge.theory.kernels.relu import iterate_depths, relu_network
+from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.gbml import gbml_predictor
+from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
+from metabridge.theory.predictors.inner_loop import Inner
+from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
+from metabridge.theory.solvers import rank
+from metabridge.theory.types import Array, Closeness, KernelFn, Kernels, Tasks
+
+InnerAt = Inner | Callable[[float, int], Inner]
+"""An inner loop, or one for each time and depth."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthSweep:
+    """Closeness by depth and inner-loop time.
+
+    Attributes:
+      depths: L of them.
+      times: M of them.
+      cells: ``cells[l][m]``, the closeness at depth l and time m.
+      fitted_from: the depths at least this large give the slopes.
+    """
+
+    depths: tuple[int, ...]
+    times: tuple[float, ...]
+    cells: tuple[tuple[Closeness, ...], ...]
+    fitted_from: int
+
+    @property
+    def gap(self) -> Float[np.ndarray, "L M"]:
+        """The gap by depth and time."""
+        return self._table("gap")
+
+    @property
+    def relative_gap(self) -> Float[np.ndarray, "L M"]:
+        """The relative gap by depth and time."""
+        return self._table("relative_gap")
+
+    @property
+    def transfer(self) -> Float[np.ndarray, "L M"]:
+        """The transferred part by depth and time."""
+        return self._table("transfer")
+
+    @property
+    def agreement(self) -> Float[np.ndarray, "L M"]:
+        """The agreement by depth and time."""
+        return self._table("agreement")
+
+    @property
+    def gap_slopes(self) -> Float[np.ndarray, "M"]:
+        """Powers of the depth that the gap follows, one a time."""
+        return self._slopes(self.gap)
+
+    @property
+    def relative_slopes(self) -> Float[np.ndarray, "M"]:
+        """Powers of the depth that the relative gap follows, one a time."""
+        return self._slopes(self.relative_gap)
+
+    @property
+    def bound_constant(self) -> float:
+        """The smallest c for which ``gap <= c (time + 1 / depth)`` in every cell."""
+        return float((self.gap / self._rate()).max())
+
+    @property
+    def bound(self) -> Float[np.ndarray, "L M"]:
+        """``c (time + 1 / depth)`` with that c."""
+        return self.bound_constant * self._rate()
+
+    def _rate(self) -> np.ndarray:
+        depths = np.maximum(np.asarray(self.depths, np.float64), 1.0)
+        return np.asarray(self.times)[None] + 1.0 / depths[:, None]
+
+    def _table(self, field: str) -> np.ndarray:
+        return np.asarray(
+            [[getattr(cell, field) for cell in row] for row in self.cells]
+        )
+
+    def _slopes(self, table: np.ndarray) -> np.ndarray:
+        keep = np.asarray(self.depths) >= self.fitted_from
+        depths = np.asarray(self.depths)[keep]
+        return np.asarray([fit_slope(depths, column[keep]) for column in table.T])
+
+
+def depth_sweep(
+    tasks: Tasks,
+    test_tasks: Tasks,
+    *,
+    depths: Sequence[int],
+    times: Sequence[float],
+    inner: InnerAt,
+    adaptation: InnerAt,
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+    fitted_from: int = 64,
+    last_W_std: float = 1.0,
+    b_std: float = 0.0,
+    jitter: float = 0.0,
+) -> DepthSweep:
+    """`compare` for ReLU networks of several depths, in one pass over the layers.
+
+    Training makes the kernels of the training points once; the unseen tasks then pass
+    in chunks, so that there may be thousands of them.
+
+    Args:
+      tasks: training tasks.
+      test_tasks: one unseen task or several.
+      depths: numbers of hidden layers.
+      times: of the inner loop in training, learning rate times steps.
+      inner: a `gradient_flow`, whose time is replaced by each of `times`; or a function
+        of time and depth. MAML needs the latter, ``lambda time, depth:
+        gradient_flow("all", time=time / depth)``, as its kernel grows like the depth.
+      adaptation: on the unseen task, of both; the same at every time and depth, or a
+        function of both.
+      heads: of MTL, see `mtl_predictor`.
+      train_on: of MTL.
+      fitted_from: the least depth that the slopes are fitted to.
+      last_W_std: of the networks, see `relu_network`.
+      b_std: likewise.
+      jitter: added to the diagonals of both training kernels.
+    """
+    (sweep,) = depth_sweeps(
+        tasks, test_tasks, depths=depths, times=times, inner=inner,
+        adaptations=[adaptation], heads=heads, train_on=train_on,
+        fitted_from=fitted_from, last_W_std=last_W_std, b_std=b_std, jitter=jitter,
+    )  # fmt: skip
+    return sweep
+
+
+def depth_sweeps(
+    tasks: Tasks,
+    test_tasks: Tasks,
+    *,
+    depths: Sequence[int],
+    times: Sequence[float],
+    inner: InnerAt,
+    adaptations: Sequence[InnerAt],
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+    fitted_from: int = 64,
+    last_W_std: float = 1.0,
+    b_std: float = 0.0,
+    jitter: float = 0.0,
+) -> list[DepthSweep]:
+    """A `depth_sweep` for each of several adaptations, in one pass together."""
+    depths, times = sorted(set(depths)), [float(time) for time in times]
+    if not times:
+        raise ValueError("`times` is empty: pass at least one")
+    if isinstance(inner, Inner) and inner.loop != "flow":
+        raise ValueError(
+            f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
+            "gradient_flow, or a function of time and depth"
+        )
+    between = functools.partial(
+        _kernels, depths=depths, last_W_std=last_W_std, b_std=b_std
+    )
+    points, train = on_positions(tasks)
+    trained = []
+    for depth, kernels in zip(depths, between(points, None), strict=True):
+        network = relu_network(depth, last_W_std=last_W_std, b_std=b_std)
+        with rank.explained(network, points):
+            own = _train(
+                precomputed(kernels), train, heads, train_on, jitter,
+                [_at(inner, time, depth, vary=True) for time in times],
+            )  # fmt: skip
+        trained.append(
+            [
+                one.adapting(_at(adaptation, time, depth, vary=False))
+                for time, pair in zip(times, own, strict=True)
+                for adaptation in adaptations
+                for one in pair
+            ]
+        )
+    predicted = streaming.predict(
+        between, points, trained, test_tasks.each(), group=streaming.GROUP
+    )
+    cells = [
+        [
+            closeness_of(mtl.predictions, *gbml)
+            for mtl, gbml in zip(own[::2], own[1::2], strict=True)
+        ]
+        for own in predicted
+    ]
+    count = len(adaptations)
+    return [
+        DepthSweep(
+            tuple(depths),
+            tuple(times),
+            tuple(tuple(row[index::count]) for row in cells),
+            fitted_from,
+        )
+        for index in range(count)
+    ]
+
+
+def _train(
+    kernel: KernelFn,
+    tasks: Tasks,
+    heads: HeadsLike | Heads | Array,
+    train_on: TrainOn,
+    jitter: float,
+    loops: Sequence[Inner],
+) -> list[tuple[streaming.Trained, streaming.Trained]]:
+    """MTL and GBML for each inner loop, on tasks at positions."""
+    each = tasks.each()
+    points = sum(len(task.query_x) + len(task.support_x) for task in each)
+    mtl = mtl_predictor(kernel, tasks, heads=heads, train_on=train_on, jitter=jitter)
+    ours = streaming.on_positions(mtl, points)
+    pairs = []
+    for loop in loops:
+        gbml = gbml_predictor(kernel, tasks, inner=loop, jitter=jitter)
+        pairs.append((ours, streaming.on_positions(gbml, points)))
+    return pairs
+
+
+def _kernels(
+    x1: Array,
+    x2: Array | None,
+    *,
+    depths: Sequence[int],
+    last_W_std: float,
+    b_std: float,
+) -> Iterator[Kernels]:
+    first = np.asarray(x1, np.float64)
+    second = None if x2 is None else np.asarray(x2, np.float64)
+    return iterate_depths(
+        first, second, depths=depths, last_W_std=last_W_std, b_std=b_std
+    )
+
+
+def _at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:
+    if not isinstance(inner, Inner):
+        return inner(time, depth)
+    return dataclasses.replace(inner, time=time) if vary else inner

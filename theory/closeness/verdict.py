@@ -1,0 +1,294 @@
+"""What `diagnose` finds, and the sentences that follow from the numbers.
+
+Each sentence has its rule, each rule its threshold with the reason, in this file.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from metabridge.theory.types import Closeness
+
+SAME = 0.95
+"""Agreement from which on the two are one classifier for most purposes: one query in
+twenty then differs, in a task of 25 queries about one."""
+CLOSE = 0.1
+"""Relative gap up to which the two are close: what they disagree on is then a tenth of
+what training contributed, and 1 % of its square."""
+APART = 0.5
+"""Relative gap from which on they have learned different things: the difference is half
+as large as all that training contributed."""
+NEGLIGIBLE = 0.05
+"""Share of a prediction, by its norm, below which training contributes next to
+nothing: an agreement then says little about training."""
+LOW_RANK = 0.25
+"""Effective dimension over the number of rows below which a kernel sees its training
+points as nearly the same point."""
+ILL_CONDITIONED = 1e10
+"""Condition number from which on float64 leaves six digits or fewer of a solution."""
+_TOP = 5
+"""Eigenvalues whose share of the trace is given."""
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues of a training kernel, and what they come to."""
+
+    eigenvalues: Float[np.ndarray, "N"]
+    """Largest first."""
+
+    @property
+    def top_share(self) -> float:
+        """Share of the trace in the largest eigenvalue."""
+        return float(self.eigenvalues[0] / self.eigenvalues.sum())
+
+    @property
+    def top_shares(self) -> Float[np.ndarray, "_"]:
+        """Shares of the trace in each of the five largest eigenvalues."""
+        return self.eigenvalues[:_TOP] / self.eigenvalues.sum()
+
+    @property
+    def condition(self) -> float:
+        """Largest over smallest eigenvalue; infinite where that is not positive."""
+        smallest = self.eigenvalues[-1]
+        return float(self.eigenvalues[0] / smallest) if smallest > 0 else math.inf
+
+    @property
+    def effective_dimension(self) -> float:
+        """``tr(K (K + c I)^-1)`` with c the mean eigenvalue, ``tr(K) / N``.
+
+        N/2 if all eigenvalues are equal, near 1 if one holds the trace: how many
+        directions the kernel tells apart at its own scale.
+        """
+        values = np.maximum(self.eigenvalues, 0.0)
+        return float((values / (values + values.mean())).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """Whether MTL matches GBML on some tasks; `str` gives the numbers and the reading.
+
+    Attributes:
+      closeness: predictions on the unseen tasks and what sets them apart.
+      transfer_share: norm of what training contributed to GBML's prediction, over that
+        of the prediction; averaged over the unseen tasks.
+      mtl_accuracy: share of the unseen queries that MTL classifies correctly; NaN where
+        their labels are unknown or no classes. So are the next two.
+      gbml_accuracy: of GBML.
+      untrained_accuracy: of the adaptation by itself, ``A^ Y'``: without any training.
+      interval: half the 95 % interval of the largest of these, over the tasks.
+      mtl_spectrum: of MTL's training kernel.
+      gbml_spectrum: of GBML's.
+      inner_time: lambda tau, time of GBML's inner loop; of steps their number times
+        their size, of a ridge one over its penalty: what each moves to first order. Of
+        loops on other layers than the head, times the ratio of the traces of their
+        kernel and the head's, which is about the depth.
+      depth: hidden layers L, or None if only the user knows.
+      tasks: training tasks.
+      unseen: unseen tasks.
+      outputs: of the networks.
+    """
+
+    closeness: Closeness
+    transfer_share: float
+    mtl_accuracy: float
+    gbml_accuracy: float
+    untrained_accuracy: float
+    interval: float
+    mtl_spectrum: Spectrum
+    gbml_spectrum: Spectrum
+    inner_time: float
+    depth: int | None
+    tasks: int
+    unseen: int
+    outputs: int
+
+    @property
+    def gap(self) -> float:
+        """``||F_MTL - F_GBML||``, see `Closeness`."""
+        return self.closeness.gap
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap over the transfer."""
+        return self.closeness.relative_gap
+
+    @property
+    def transfer(self) -> float:
+        """``||[I, -A^] f_GBML||``."""
+        return self.closeness.transfer
+
+    @property
+    def agreement(self) -> float:
+        """Share of the queries on which both name one class; NaN with one output."""
+        return self.closeness.agreement
+
+    @property
+    def close(self) -> bool:
+        """Whether MTL can stand in for GBML: `SAME` agreement or a `CLOSE` gap."""
+        return self.relative_gap <= CLOSE or self.agreement >= SAME
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """What the numbers say, in sentences."""
+        return (
+            _verdict(self),
+            *_transfer(self),
+            *_accuracy(self),
+            _theorem(self),
+            *_kernels(self),
+        )
+
+    def as_dict(self) -> dict[str, float | int | list[float] | list[str] | None]:
+        """The numbers and the reading, for JSON: NaN and infinity become None."""
+        values = {
+            name: getattr(self, name)
+            for name in (
+                "gap", "relative_gap", "agreement", "transfer", "transfer_share",
+                "mtl_accuracy", "gbml_accuracy", "untrained_accuracy", "interval",
+                "inner_time", "depth", "tasks", "unseen", "close",
+            )
+        }  # fmt: skip
+        for name in ("mtl", "gbml"):
+            spectrum = getattr(self, f"{name}_spectrum")
+            for field in ("effective_dimension", "condition"):
+                values[f"{name}_{field}"] = getattr(spectrum, field)
+            values[f"{name}_top_shares"] = spectrum.top_shares.tolist()
+            values[f"{name}_rows"] = len(spectrum.eigenvalues)
+        clean = {
+            name: None if isinstance(v, float) and not math.isfinite(v) else v
+            for name, v in values.items()
+        }
+        return clean | {"reading": list(self.reading)}
+
+    def __str__(self) -> str:
+        lines = [f"{name:34} {value}" for name, value in _rows(self)]
+        return "\n".join([*lines, "", *self.reading])
+
+
+def _verdict(found: Diagnosis) -> str:
+    relative = f"{_percent(found.relative_gap)} of what training contributed"
+    agreement = f"they name the same class on {_percent(found.agreement)} of queries"
+    if math.isnan(found.agreement):
+        agreement = f"their predictions are {found.gap:.2g} apart"
+    if found.relative_gap <= CLOSE:
+        return f"MTL can stand in for GBML: they differ by {relative}, {agreement}."
+    if found.agreement >= SAME:
+        return (
+            f"As classifiers MTL and GBML are one: {agreement}; but what they learned "
+            f"differs, by {relative}."
+        )
+    if found.relative_gap >= APART:
+        return f"MTL cannot stand in for GBML: they differ by {relative}, {agreement}."
+    return f"MTL comes near GBML: they differ by {relative}, {agreement}."
+
+
+def _transfer(found: Diagnosis) -> list[str]:
+    if found.transfer_share >= NEGLIGIBLE:
+        return []
+    return [
+        f"Training contributes {_percent(found.transfer_share)} of a prediction, the "
+        "adaptation on the support the rest: any two ways of training agree here."
+    ]
+
+
+def _accuracy(found: Diagnosis) -> list[str]:
+    if math.isnan(found.mtl_accuracy):
+        return []
+    best = max(found.mtl_accuracy, found.gbml_accuracy)
+    difference = best - found.untrained_accuracy
+    margin = 0.0 if math.isnan(found.interval) else found.interval
+    if best <= 1.0 / found.outputs + margin:
+        return [
+            f"Neither is better than chance, {_percent(1.0 / found.outputs)}, while "
+            f"adapting without any training has {_percent(found.untrained_accuracy)}: "
+            "that they agree is then no use. Adapt to an unseen task for longer, or "
+            "take a shallower network."
+        ]
+    without = f"adapting without any training has {_percent(found.untrained_accuracy)}"
+    with_it = (
+        f"MTL {_percent(found.mtl_accuracy)}, GBML {_percent(found.gbml_accuracy)}"
+    )
+    if difference > margin:
+        return [f"Training helps: accuracy of {with_it}, while {without}."]
+    if difference < -margin:
+        return [
+            f"Training harms: {without}, {with_it}. What these tasks share is of no "
+            "use to a network that learns no features."
+        ]
+    return [f"Training changes little: {without}, {with_it}."]
+
+
+def _theorem(found: Diagnosis) -> str:
+    time = f"λτ = {found.inner_time:.3g}"
+    if found.depth is None:
+        return f"The bound grows with the inner loop's {time} and falls with depth."
+    rate = 1.0 / max(found.depth, 1)
+    sizes = f"{time} and 1/L = {rate:.3g}"
+    if found.inner_time > rate:
+        return (
+            f"Of the two terms of the bound, {sizes}, the inner loop weighs more: a "
+            "shorter one brings the two closer, more depth alone does less."
+        )
+    return (
+        f"Of the two terms of the bound, {sizes}, the depth weighs more: a deeper "
+        "network brings the two closer, a shorter inner loop does less."
+    )
+
+
+def _kernels(found: Diagnosis) -> list[str]:
+    said = []
+    for name, spectrum in (("MTL", found.mtl_spectrum), ("GBML", found.gbml_spectrum)):
+        rows, dimension = len(spectrum.eigenvalues), spectrum.effective_dimension
+        if dimension < LOW_RANK * rows:
+            said.append(
+                f"The kernel of {name} tells {dimension:.3g} directions apart among "
+                f"its {rows} rows: it sees the training points as nearly the same."
+            )
+        if spectrum.condition > ILL_CONDITIONED:
+            said.append(
+                f"The kernel of {name} has condition number {spectrum.condition:.1g}: "
+                "round-off shows in its predictions; a jitter would help."
+            )
+    return said
+
+
+def _rows(found: Diagnosis) -> list[tuple[str, str]]:
+    rows = [
+        ("training tasks, unseen tasks", f"{found.tasks}, {found.unseen}"),
+        ("gap ||F_MTL - F_GBML||", f"{found.gap:.3g}"),
+        ("relative gap", f"{found.relative_gap:.3g}"),
+    ]
+    if not math.isnan(found.agreement):
+        rows.append(("same predicted class", _percent(found.agreement)))
+    rows.append(
+        ("transfer, share of a prediction",
+         f"{found.transfer:.3g}, {_percent(found.transfer_share)}")
+    )  # fmt: skip
+    if not math.isnan(found.mtl_accuracy):
+        margin = "" if math.isnan(found.interval) else f" ± {_percent(found.interval)}"
+        rows += [
+            ("accuracy of MTL", _percent(found.mtl_accuracy) + margin),
+            ("accuracy of GBML", _percent(found.gbml_accuracy) + margin),
+            ("accuracy without training", _percent(found.untrained_accuracy) + margin),
+        ]
+    for name, spectrum in (("MTL", found.mtl_spectrum), ("GBML", found.gbml_spectrum)):
+        rows += [
+            (
+                f"{name} kernel: effective dimension",
+                f"{spectrum.effective_dimension:.3g} of {len(spectrum.eigenvalues)}",
+            ),
+            (
+                f"{name} kernel: largest eigenvalues",
+                ", ".join(_percent(share) for share in spectrum.top_shares),
+            ),
+            (f"{name} kernel: condition number", f"{spectrum.condition:.2g}"),
+        ]
+    depth = "unknown" if found.depth is None else f"{1 / max(found.depth, 1):.3g}"
+    return [*rows, ("λτ, 1/L", f"{found.inner_time:.3g}, {depth}")]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

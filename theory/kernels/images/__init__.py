@@ -1,0 +1,1 @@
+"""Kernels of convolutional ReLU networks on images."""

@@ -1,0 +1,270 @@
+"""Kernels of architectures that neural-tangents computes.
+
+It is imported when a kernel is first asked for. All networks end in one linear output
+in the NTK parametrisation: that makes ``Sigma`` the last layer's part of ``Theta``.
+
+References:
+  Novak et al. Neural Tangents: Fast and easy infinite neural networks in Python. ICLR
+    2020, https://arxiv.org/abs/1912.02803.
+  Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
+    https://arxiv.org/abs/1904.11955 (convolutions, pooling).
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from metabridge.theory.kernels import last_layer
+from metabridge.theory.kernels.evaluate import fill_blocks, float64
+from metabridge.theory.kernels.neural_tangents import neural_tangents
+from metabridge.theory.types import Array, KernelFn, Kernels, check_whole
+
+Activation = Literal["relu", "erf"]
+Pooling = Literal["flatten", "global_average"]
+
+
+class NoTangentKernelError(ValueError):
+    """An architecture has no tangent kernel, or none with a linear last layer."""
+
+
+def from_stax(
+    kernel_fn: Callable[..., Any],
+    *,
+    name: str = "this architecture",
+    block: int | None = None,
+) -> KernelFn:
+    """A kernel out of a neural-tangents kernel function.
+
+    Get `stax` through ``theory.neural_tangents().stax``, which works on current JAX.
+
+    Args:
+      kernel_fn: third part of what a `neural_tangents.stax` layer returns. The last
+        layer must be ``Dense(1)`` in the NTK parametrisation, the default; sums of such
+        layers and averages of their outputs will do too.
+      name: the architecture's name in an error.
+      block: evaluate at most so many inputs against as many at a time; pooled
+        convolutions need ``(H W)^2`` numbers a pair of images.
+
+    Returns:
+      A kernel of inputs ``[N, *X]`` as the network takes them.
+
+    Raises:
+      NoTangentKernelError: the network does not end as it must, or, when the kernel is
+        evaluated, it has none.
+    """
+    if not callable(kernel_fn):
+        raise TypeError(
+            "`kernel_fn` must be a neural-tangents kernel function, the third of "
+            f"(init_fn, apply_fn, kernel_fn), but is a {type(kernel_fn).__name__}"
+        )
+    if block is not None and block < 1:
+        raise ValueError(f"`block` must be at least 1, but is {block}")
+    fault = last_layer.find_fault(kernel_fn)
+    if fault is not None:
+        raise NoTangentKernelError(_not_linear(name, fault))
+    call = functools.partial(_call, kernel_fn, name)
+
+    def kernel(x1: Array, x2: Array | None = None) -> Kernels:
+        first = np.asarray(x1, np.float64)
+        second = None if x2 is None else np.asarray(x2, np.float64)
+        with float64():
+            # On equal inputs, given once, neural-tangents is exact on the diagonal.
+            kernels = fill_blocks(call, first, second, block) if block else None
+            return _check(kernels or call(first, second), name, symmetric=x2 is None)
+
+    return kernel
+
+
+def fully_connected(
+    depth: int,
+    *,
+    activation: Activation = "relu",
+    W_std: float = 2.0**0.5,
+    b_std: float = 0.0,
+    last_W_std: float = 1.0,
+) -> KernelFn:
+    """A fully connected network; inputs of any shape are flattened.
+
+    Args:
+      depth: hidden layers, at least 0.
+      activation: "relu" or "erf".
+      W_std: scale of the weights of the hidden layers.
+      b_std: scale of all biases, at least 0.
+      last_W_std: scale of the output layer's weights.
+
+    Raises:
+      ImportError: neural-tangents is not installed.
+    """
+    check_whole("depth", depth, 0)
+    stax = neural_tangents().stax
+    layers: list[Any] = [stax.Flatten()]
+    for _ in range(depth):
+        layers += [stax.Dense(1, W_std, b_std), _activation(stax, activation)]
+    layers.append(stax.Dense(1, last_W_std, b_std))
+    return from_stax(
+        stax.serial(*layers)[2],
+        name=f"fully_connected(depth={depth}, activation={activation!r})",
+    )
+
+
+def convolutional(
+    depth: int,
+    *,
+    pooling: Pooling = "flatten",
+    activation: Activation = "relu",
+    filter_size: int = 3,
+    W_std: float = 2.0**0.5,
+    b_std: float = 0.0,
+    block: int | None = None,
+) -> KernelFn:
+    """Convolutions of stride 1 with "SAME" padding; inputs are images [N, H, W, c].
+
+    Args:
+      depth: convolutional layers, at least 1.
+      pooling: what stands between the last of them and the output: "flatten", which is
+        cheap, or "global_average".
+      activation: "relu" or "erf".
+      filter_size: side of the filters.
+      W_std: scale of the weights.
+      b_std: scale of the biases.
+      block: see `from_stax`.
+    """
+    check_whole("depth", depth, 1)
+    stax = neural_tangents().stax
+    layers: list[Any] = []
+    for _ in range(depth):
+        conv = _conv(stax, filter_size, W_std, b_std)
+        layers += [conv, _activation(stax, activation)]
+    return from_stax(
+        stax.serial(*layers, _pooling(stax, pooling), stax.Dense(1))[2],
+        name=f"convolutional(depth={depth}, pooling={pooling!r})",
+        block=block,
+    )
+
+
+def residual(
+    blocks: int,
+    *,
+    layer: Literal["dense", "conv"] = "dense",
+    pooling: Pooling = "flatten",
+    activation: Activation = "relu",
+    filter_size: int = 3,
+    W_std: float = 2.0**0.5,
+    b_std: float = 0.0,
+    block: int | None = None,
+) -> KernelFn:
+    """A layer, then residual blocks ``x + layer(act(layer(act(x))))``.
+
+    He, Zhang, Ren, Sun. Identity mappings in deep residual networks. ECCV 2016,
+    https://arxiv.org/abs/1603.05027, without its normalisation.
+
+    Args:
+      blocks: residual blocks, at least 1.
+      layer: "dense" takes inputs of any shape, "conv" images ``[N, H, W, c]``.
+      pooling: of "conv", see `convolutional`.
+      activation: "relu" or "erf".
+      filter_size: of "conv".
+      W_std: scale of the weights.
+      b_std: scale of the biases.
+      block: see `from_stax`.
+    """
+    check_whole("blocks", blocks, 1)
+    if layer not in ("dense", "conv"):
+        raise ValueError(f"unknown layer {layer!r}; known are 'dense', 'conv'")
+    stax = neural_tangents().stax
+    act = _activation(stax, activation)
+    if layer == "dense":
+        first, last = [stax.Flatten()], [act]
+        linear = stax.Dense(1, W_std, b_std)
+    else:
+        first, last = [], [act, _pooling(stax, pooling)]
+        linear = _conv(stax, filter_size, W_std, b_std)
+    branches = stax.parallel(stax.serial(*[act, linear] * 2), stax.Identity())
+    repeated = [stax.FanOut(2), branches, stax.FanInSum()] * blocks
+    kernel = from_stax(
+        stax.serial(*first, linear, *repeated, *last, stax.Dense(1))[2],
+        name=f"residual(blocks={blocks}, layer={layer!r})",
+        block=block,
+    )
+
+    def quiet(x1: Array, x2: Array | None = None) -> Kernels:
+        with warnings.catch_warnings():
+            # Asks for a layer in each branch; ours has one before the branches.
+            warnings.filterwarnings("ignore", message="`FanIn` layers assume")
+            return kernel(x1, x2)
+
+    return quiet
+
+
+def _conv(stax: Any, filter_size: int, W_std: float, b_std: float) -> Any:
+    check_whole("filter_size", filter_size, 1)
+    return stax.Conv(1, (filter_size,) * 2, padding="SAME", W_std=W_std, b_std=b_std)
+
+
+def _activation(stax: Any, activation: Activation) -> Any:
+    if activation not in get_args(Activation):
+        raise ValueError(f"unknown activation {activation!r}; known are 'relu', 'erf'")
+    return stax.Relu() if activation == "relu" else stax.Erf()
+
+
+def _pooling(stax: Any, pooling: Pooling) -> Any:
+    if pooling not in get_args(Pooling):
+        raise ValueError(
+            f"unknown pooling {pooling!r}; known are 'flatten', 'global_average'"
+        )
+    return stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool()
+
+
+def _call(
+    kernel_fn: Callable[..., Any], name: str, x1: np.ndarray, x2: np.ndarray | None
+) -> Kernels:
+    """Both kernels, or an error that names the architecture."""
+    try:
+        result = kernel_fn(x1, x2, ("nngp", "ntk"))
+    except NotImplementedError as error:
+        raise NoTangentKernelError(
+            f"{name} has no tangent kernel in closed form: neural-tangents does not "
+            f"implement one of its layers ({error or 'no details given'})"
+        ) from error
+    nngp, ntk = np.asarray(result.nngp), np.asarray(result.ntk)
+    if not ntk.ndim:
+        raise NoTangentKernelError(f"{name} has no tangent kernel: it has no weights")
+    expected = (len(x1), len(x1 if x2 is None else x2))
+    if ntk.shape != expected or nngp.shape != expected:
+        raise NoTangentKernelError(
+            f"{name} gives kernels {list(ntk.shape)} for {expected} inputs: end it in "
+            "stax.Flatten() or stax.GlobalAvgPool(), then stax.Dense(1)"
+        )
+    return Kernels(nngp, ntk)
+
+
+def _check(kernels: Kernels, name: str, *, symmetric: bool) -> Kernels:
+    """Check that kernels are finite and of a network whose last layer is linear."""
+    if not all(np.isfinite(kernel).all() for kernel in kernels):
+        raise NoTangentKernelError(
+            f"{name} has no finite tangent kernel on these inputs"
+        )
+    nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
+    if symmetric and not _may_be_covariance(ntk - nngp, ntk):
+        raise NoTangentKernelError(_not_linear(name, "Sigma is no part of its Theta"))
+    return kernels
+
+
+def _not_linear(name: str, fault: str) -> str:
+    return (
+        f"{name} does not end in a linear layer of the NTK parametrisation: {fault}. "
+        "End it in stax.Dense(1), without `parameterization`"
+    )
+
+
+def _may_be_covariance(body: np.ndarray, whole: np.ndarray) -> bool:
+    """Test the Cauchy-Schwarz inequality on each pair of points, up to round-off."""
+    # neural-tangents loses half the digits on the diagonal.
+    slack = 1e-6 * np.diagonal(whole).max(initial=0.0)
+    variance = np.diagonal(body) + slack
+    return bool(
+        (variance >= 0).all() and (body**2 <= np.outer(variance, variance)).all()
+    )

@@ -1,0 +1,1 @@
+"""Kernel matrices of many points: tiles, files, products."""

@@ -1,0 +1,207 @@
+"""Kernel matrices of many points: in tiles, over all devices, resumable on disk.
+
+Tiles below the diagonal of a symmetric matrix are computed once and mirrored. In a
+folder the matrices are memory-mapped ``.npy`` files that any program can open, beside a
+journal of the tiles that are finished: a computation that was killed goes on where it
+was, and gives the same bytes as one that was not.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+from jaxtyping import Num
+from tqdm import tqdm
+
+from metabridge.theory.kernels.devices import Devices, Placement, device_tile
+from metabridge.theory.kernels.evaluate import evaluate, float64
+from metabridge.theory.matrices.memory import check_matrices
+from metabridge.theory.matrices.storage import Store
+from metabridge.theory.matrices.tiles import TILE
+from metabridge.theory.types import Array, DeviceKernel, KernelFn, Kernels, check_inputs
+
+DType = Literal["float32", "float64"]
+_STRIP = 64
+_FLUSH_EVERY = 10.0
+"""Seconds of work that a killed computation may lose, besides the tile in hand."""
+
+
+def kernel_matrix(
+    kernel: KernelFn,
+    x1: Num[Array, "N *X"],
+    x2: Num[Array, "M *X"] | None = None,
+    *,
+    dtype: DType = "float64",
+    folder: Path | str | None = None,
+    name: str = "",
+    tile: int = TILE,
+    devices: Devices = None,
+    progress: bool = False,
+) -> Kernels:
+    """Both kernels between many points.
+
+    Args:
+      kernel: ``kernel(x1, x2=None) -> Kernels``. A `theory.DeviceKernel`, as
+        `relu_network` is, computes in `dtype` and over all devices; another computes in
+        float64 and is rounded.
+      x1: inputs ``[N, *X]``.
+      x2: inputs ``[M, *X]``; None means `x1`, and half the work.
+      dtype: of the result. Solves need float64; float32 halves memory and time.
+      folder: where to keep the matrices; None for memory. Without its files there, or
+        with those of the same computation, finished or not.
+      name: of the kernel in the folder, for one that does not say by its `repr`.
+      tile: rows and columns computed at a time.
+      devices: to compute on; None for all.
+      progress: show a bar with the time left.
+
+    Returns:
+      Kernels ``[N, M]``: arrays, or read-only memory maps of the files in `folder`.
+
+    Raises:
+      ValueError: bad arguments, more than the memory holds, or a folder with something
+        else in it; before anything is computed.
+      OSError: the disk is too small, before anything is computed.
+    """
+    if dtype not in get_args(DType):
+        raise ValueError(f"`dtype` must be 'float32' or 'float64', not {dtype!r}")
+    if tile < 1:
+        raise ValueError(f"`tile` must be at least 1, but is {tile}")
+    first = _inputs("x1", x1)
+    second = None if x2 is None else _inputs("x2", x2)
+    if second is not None and first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"the inputs differ in shape: {first.shape[1:]} and {second.shape[1:]}"
+        )
+    shape = (len(first), len(first if second is None else second))
+    if folder is None:
+        advice = "pass folder=... to keep them on disk"
+        if dtype == "float64":
+            advice += ", or dtype='float32'"
+        check_matrices("two kernel matrices", 2, shape, dtype, advice=advice)
+        result = Kernels(np.empty(shape, dtype), np.empty(shape, dtype))
+        for rows, columns, part in _tiles(
+            kernel, first, second, dtype, tile, devices, progress, set()
+        ):
+            _write(result, rows, columns, part, symmetric=second is None)
+        return result
+    probe = evaluate(kernel, first[:3], (first if second is None else second)[:2])
+    with Store(
+        Path(folder), shape, dtype, tile=tile, symmetric=second is None,
+        inputs=(first, second), name=name or _name(kernel), probe=probe,
+    ) as store:  # fmt: skip
+        waiting: list[tuple[int, int]] = []
+        flushed = time.monotonic()
+        try:
+            for rows, columns, part in _tiles(
+                kernel, first, second, dtype, tile, devices, progress, store.done
+            ):
+                _write(store.kernels, rows, columns, part, symmetric=second is None)
+                waiting.append((rows.start, columns.start))
+                if time.monotonic() - flushed > _FLUSH_EVERY:
+                    store.finish(waiting)
+                    waiting, flushed = [], time.monotonic()
+        finally:  # an interruption loses nothing that was written
+            store.finish(waiting)
+        return store.opened()
+
+
+def _tiles(
+    kernel: KernelFn,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    dtype: DType,
+    size: int,
+    devices: Devices,
+    progress: bool,
+    done: set[tuple[int, int]],
+) -> Iterator[tuple[slice, slice, Kernels]]:
+    """What is not done yet; on and below the diagonal where `x2` is None."""
+    other = x1 if x2 is None else x2
+    corners = [
+        (row, column)
+        for row in range(0, len(x1), size)
+        for column in range(0, row + 1 if x2 is None else len(other), size)
+    ]
+    left = [corner for corner in corners if corner not in done]
+    placement = Placement(devices)
+
+    def make(row: int, column: int) -> tuple[slice, slice, Kernels]:
+        rows = slice(row, min(row + size, len(x1)))
+        columns = slice(column, min(column + size, len(other)))
+        right = None if x2 is None and row == column else other[columns]
+        return rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+
+    tiles = _one_ahead(make, left)
+    yield from tqdm(tiles, "kernel", unit="tile", total=len(left), disable=not progress)
+
+
+_T = TypeVar("_T")
+
+
+def _one_ahead(
+    make: Callable[[int, int], _T], corners: Sequence[tuple[int, int]]
+) -> Iterator[_T]:
+    """What is made of each, the next being made while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[_T]] = deque()
+        for corner in corners:
+            waiting.append(pool.submit(make, *corner))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _one(
+    kernel: KernelFn,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    dtype: DType,
+    placement: Placement,
+) -> Kernels:
+    if not isinstance(kernel, DeviceKernel):
+        return Kernels(*(part.astype(dtype) for part in evaluate(kernel, x1, x2)))
+    with float64():
+        second = None if x2 is None else x2.astype(dtype)
+        result = device_tile(kernel, x1.astype(dtype), second, placement)
+    for part in result:
+        if not np.isfinite(part).all():
+            raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
+    return result
+
+
+def _write(
+    whole: Kernels, rows: slice, columns: slice, part: Kernels, *, symmetric: bool
+) -> None:
+    def one(target: Array, source: Array) -> None:
+        target, source = np.asarray(target), np.asarray(source)
+        if symmetric and rows == columns:
+            # A product of a matrix with itself may round differently on both sides.
+            source = np.tril(source) + np.tril(source, -1).T
+        target[rows, columns] = source
+        if symmetric and rows != columns:
+            # In strips that stay in the cache.
+            for start in range(0, len(source), _STRIP):
+                strip = source[start : start + _STRIP]
+                first = rows.start + start
+                target[columns, first : first + len(strip)] = strip.T
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, whole, part))
+
+
+def _inputs(what: str, x: Array) -> np.ndarray:
+    array = np.asarray(x)
+    check_inputs(f"`{what}`", array)
+    if not len(array):
+        raise ValueError(f"`{what}` holds no examples")
+    return array
+
+
+def _name(kernel: KernelFn) -> str:
+    """What tells a kernel from others; its values do too, see `Store`."""
+    return repr(kernel) if isinstance(kernel, DeviceKernel) else ""

@@ -1,0 +1,229 @@
+"""Inner loops that are linear in the predictions, as operators.
+
+Adapting on a support ``(X', Y')`` changes the predictions at any Z to
+``f(Z) + A (Y' - f(X'))`` with ``A = K(Z, X') g(K(X', X'))``. The layers that adapt
+choose K, the loop chooses g, a function of the eigenvalues of K. The loss is
+``1/2 ||f - y||^2`` summed over the support, and time is learning rate times steps.
+
+References:
+  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
+    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.solvers import dense, rank
+from metabridge.theory.types import LAYERS, KernelFn, Kernels, Layers, OneTask
+
+Loop = Literal["flow", "steps", "ridge"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """An inner loop; made by `gradient_flow`, `gradient_steps` or `ridge`.
+
+    Attributes:
+      layers: which layers adapt.
+      loop: how they adapt.
+      time: of the flow, in learning rate times steps, up to infinity.
+      lr: of the steps.
+      steps: how many.
+      penalty: of the ridge.
+    """
+
+    layers: Layers
+    loop: Loop
+    time: float = 0.0
+    lr: float = 0.0
+    steps: int = 0
+    penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.layers not in LAYERS:
+            raise ValueError(
+                f"unknown layers {self.layers!r}; known are {', '.join(LAYERS)}"
+            )
+        assert self.loop in get_args(Loop)
+        for name in ("time", "lr", "steps", "penalty"):
+            value = getattr(self, name)
+            if math.isnan(value) or value < 0:
+                raise ValueError(f"`{name}` must be at least 0, but is {value}")
+
+    @property
+    def idle(self) -> bool:
+        """Whether this loop changes nothing."""
+        return {
+            "flow": self.time == 0,
+            "steps": self.lr * self.steps == 0,
+            "ridge": self.penalty == math.inf,
+        }[self.loop]
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether this loop fits the support exactly, which needs an inverse."""
+        return {
+            "flow": self.time == math.inf,
+            "steps": False,
+            "ridge": self.penalty == 0,
+        }[self.loop]
+
+
+def gradient_flow(layers: Layers, *, time: float) -> Inner:
+    """Gradient flow: ANIL ("head"), BOIL ("body") or MAML ("all").
+
+    ``g(K) = K^-1 (I - exp(-time K))``.
+
+    Args:
+      layers: "head", "body" or "all".
+      time: learning rate times steps, from 0 (no adaptation) to infinity
+        (interpolation of the support).
+
+    References:
+      Raghu, Raghu, Bengio, Vinyals (ANIL). ICLR 2020, https://arxiv.org/abs/1909.09157.
+      Oh, Yoo, Kim, Yun (BOIL). ICLR 2021, https://arxiv.org/abs/2008.08882.
+      Finn, Abbeel, Levine (MAML). ICML 2017, https://arxiv.org/abs/1703.03400.
+    """
+    return Inner(layers, "flow", time=float(time))
+
+
+def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
+    """Plain gradient steps: ``g(K) = K^-1 (I - (I - lr K)^steps)``.
+
+    Args:
+      layers: "head", "body" or "all".
+      lr: step size, at most 2 over the largest eigenvalue of any support's kernel, or
+        the steps diverge; what evaluates the loop raises ValueError then.
+      steps: how many.
+    """
+    if steps != int(steps):
+        raise ValueError(f"`steps` must be a whole number, but is {steps}")
+    return Inner(layers, "steps", lr=float(lr), steps=int(steps))
+
+
+def ridge(layers: Layers, *, penalty: float) -> Inner:
+    """The ridge or proximal solution: ``g(K) = (K + penalty I)^-1``.
+
+    With "head" this is R2-D2 and the ridge form of MetaOptNet, which adapt from the
+    meta-learned head and not, as the papers do, from zero; with "all" it is iMAML.
+
+    Args:
+      layers: "head", "body" or "all".
+      penalty: minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; 0 interpolates.
+
+    References:
+      Bertinetto, Henriques, Torr, Vedaldi (R2-D2). ICLR 2019,
+        https://arxiv.org/abs/1805.08136.
+      Lee, Maji, Ravichandran, Soatto (MetaOptNet). CVPR 2019,
+        https://arxiv.org/abs/1904.03758.
+      Rajeswaran, Finn, Kakade, Levine (iMAML). NeurIPS 2019,
+        https://arxiv.org/abs/1909.04630.
+    """
+    return Inner(layers, "ridge", penalty=float(penalty))
+
+
+def operator(
+    inner: Inner, query_support: Kernels, support_support: Kernels, *, what: str
+) -> Float[np.ndarray, "Q S"]:
+    """``A = K(X, X') g(K(X', X'))`` for one task.
+
+    Args:
+      inner: the loop.
+      query_support: kernels ``[Q, S]``.
+      support_support: kernels ``[S, S]``.
+      what: names the support in an error, e.g. "the support of task 3".
+
+    Raises:
+      theory.SingularKernelError: the loop interpolates and the kernel is singular.
+      ValueError: gradient steps that diverge.
+    """
+    cross = np.asarray(query_support.of(inner.layers))
+    if inner.idle or not cross.shape[1]:
+        return np.zeros(cross.shape)
+    matrix = np.asarray(support_support.of(inner.layers))
+    # An inner loop has no jitter.
+    remedy = "pass a kernel that is positive semi-definite"
+    if inner.interpolates:
+        finite = {"flow": "adapt for a finite time", "ridge": "pass a penalty above 0"}
+        remedy = finite[inner.loop]
+    values, vectors = dense.eigenbasis(
+        matrix,
+        names=lambda row: f"{what}, example {row}",
+        invertible=inner.interpolates,
+        remedy=remedy,
+    )
+    _check_rate(inner, float(values[-1]), what)
+    return (cross @ vectors * _g(inner, values)) @ vectors.T
+
+
+def check_rates(inner: Inner, supports: Sequence[Kernels], *, what: str) -> None:
+    """Raises unless gradient steps converge on every support.
+
+    `operator` checks one support; here the limit is that of all of them.
+
+    Args:
+      inner: the loop; nothing is done for others than gradient steps.
+      supports: kernels ``[S, S]`` of each task.
+      what: names the supports in an error, e.g. "the support of task".
+    """
+    if inner.loop != "steps" or inner.idle:
+        return
+    largest = [
+        float(np.linalg.eigvalsh(kernels.of(inner.layers))[-1])
+        for kernels in supports
+        if len(kernels.nngp)
+    ]
+    if largest:
+        worst = int(np.argmax(largest))
+        _check_rate(inner, largest[worst], f"{what} {worst}")
+
+
+def _check_rate(inner: Inner, largest: float, what: str) -> None:
+    """Raises for steps that make the residual along an eigenvector grow."""
+    # Round-off in the eigenvalue must not refuse the limit itself.
+    if inner.loop != "steps" or inner.lr * largest <= 2.0 * (1.0 + 1e-12):
+        return
+    limit = 2.0 / largest
+    raise ValueError(
+        f"the learning rate of the gradient steps is too large: `lr` is {inner.lr:g}, "
+        f"but on {what} they diverge above 2 / (largest eigenvalue of its kernel) = "
+        f"2 / {largest:.4g} = {limit:.4g}; pass lr below {limit:.4g}"
+    )
+
+
+def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
+    """G at the eigenvalues, which are at least 0; its limit where they are 0."""
+    if inner.loop == "ridge":
+        return 1.0 / (values + inner.penalty)
+    if inner.loop == "flow":
+        return dense.flow(values, inner.time)
+    lr, steps = inner.lr, inner.steps
+    shrink = lr * values
+    # I - (1 - shrink)^steps, without cancellation where shrink is small.
+    moved = np.where(
+        shrink < 0.5,
+        -np.expm1(steps * np.log1p(-np.minimum(shrink, 0.5))),
+        1.0 - (1.0 - shrink) ** steps,
+    )
+    return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
+
+
+def operator_on(
+    kernel: KernelFn, inner: Inner, task: OneTask, *, index: int
+) -> Float[np.ndarray, "Q S"]:
+    """The operator of an unseen task, from its inputs."""
+    if inner.idle or not len(task.support_x):
+        return np.zeros((len(task.query_x), len(task.support_x)))
+    with rank.explained(kernel, task.support_x, layers=inner.layers):
+        return operator(
+            inner,
+            evaluate(kernel, task.query_x, task.support_x),
+            evaluate(kernel, task.support_x),
+            what=f"the support of unseen task {index}",
+        )

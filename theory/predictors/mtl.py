@@ -1,0 +1,279 @@
+"""Multi-task learning at infinite width: one body, heads for each task.
+
+Output o of a training sample is a unit, a (task, output) pair; with Sigma the kernel of
+the head and Theta that of all layers, gradient flow on ``1/2 ||f - Y||^2``, summed over
+all samples, is kernel regression with
+
+    K[(x, o), (x', o')] = delta(o, o') Sigma + C[o, o'] (Theta - Sigma)
+    f(Z) = f_0(Z) + c (Theta - Sigma)(Z, x) K^-1 (I - exp(-time K)) (Y - f_0)
+
+for a new head whose initial weights have the correlations c with those trained.
+
+References:
+  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
+    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017. The
+    paper has the shared initialisation; the general C is ours.
+"""
+
+import functools
+import itertools
+import math
+import time as clock
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.head_correlation import (
+    Heads,
+    HeadsLike,
+    groups,
+    resolve,
+)
+from metabridge.theory.predictors.predictor import (
+    Initial,
+    Predictor,
+    initial_values,
+    require_queries,
+)
+from metabridge.theory.solvers import dense, rank, tiled
+from metabridge.theory.solvers.names import point_name, point_names
+from metabridge.theory.solvers.solve import Solver, choose, direct, solve
+from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
+from metabridge.theory.types import Array, KernelFn, OneTask, Tasks
+
+TrainOn = Literal["query", "joint"]
+
+
+def mtl_predictor(
+    kernel: KernelFn,
+    tasks: Tasks,
+    *,
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+    time: float = math.inf,
+    initial: Initial | None = None,
+    jitter: float = 0.0,
+    solver: Solver = "auto",
+) -> Predictor:
+    """Trains an infinitely wide network with one head per task by gradient flow.
+
+    Args:
+      kernel: ``kernel(x1, x2=None) -> Kernels``.
+      tasks: training tasks.
+      heads: "shared" or "independent" initialisation, a correlation ``[T, T]`` or
+        ``[T, K, T, K]``, or `class_heads`.
+      train_on: the queries alone, as GBML is judged on, or "joint" with the supports.
+      time: learning rate times steps; infinity by default.
+      initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
+        Only with shared heads, where all heads begin as the same function.
+      jitter: added to the diagonal of the kernel matrices.
+      solver: "cholesky" holds a matrix over all rows; "conjugate_gradients", or
+        `theory.Iterative` with its options, meets the kernel in products alone (with
+        heads that are not shared: to infinity only, and the kernel is made anew in each
+        iteration); "auto" is the former while it fits into memory.
+
+    Returns:
+      A predictor of unseen tasks; its calls say how they adapt.
+
+    Raises:
+      theory.SingularKernelError: a kernel matrix has no inverse but needs one.
+    """
+    dense.check_time(time)
+    each = tasks.each()
+    require_queries(each)
+    if initial is not None and not (isinstance(heads, str) and heads == "shared"):
+        raise ValueError("`initial` needs heads='shared': others start differently")
+    outputs = each[0].support_y.shape[1]
+    start = clock.monotonic()
+    joint = _joint(train_on)
+    inputs = [task.points(with_support=joint) for task in each]
+    shared = isinstance(heads, str) and heads == "shared"
+    options = choose(solver, sum(map(len, inputs)), structured=shared)
+    points = np.concatenate(inputs)
+    residual = _labels(each, train_on) - initial_values(initial, points, each)
+    if shared and options is not None:
+        system = _system(kernel, inputs, jitter)
+        names = point_names(each, with_support=joint)
+        with rank.explained(kernel, points):
+            solved, report = solve(
+                system, residual, time=time, names=names, options=options
+            )
+        return Predictor(
+            kernel, "body", system.points, system.scatter(solved), initial, None, report
+        )
+    resolved = resolve(heads, len(each), outputs)
+    chunks = tiles.chunk(each, with_support=_joint(train_on))
+    of_task = _points_of_tasks(chunks)
+    coefficients = np.zeros(residual.shape)
+    for components in groups(resolved):
+        if not resolved.new[:, np.concatenate(components)].any():
+            continue
+        rows = _rows(chunks, components[0], outputs)
+        targets = [_targets(residual, of_task, units) for units in components]
+        with rank.explained(kernel, points):
+            solved = tiled.evolve(
+                functools.partial(_tiles, kernel, rows, resolved),
+                _blocks(rows),
+                np.stack(targets, 1),
+                time=time,
+                names=_names(each, rows, outputs),
+                jitter=jitter,
+                options=options,
+            )
+        for units, column in zip(components, solved.T, strict=True):
+            row = 0
+            for u in units:
+                mine = of_task[u // outputs]
+                own = column[row : row + len(mine)]
+                coefficients[mine] += np.outer(own, resolved.new[:, u])
+                row += len(mine)
+    report = direct(len(points), start) if options is None else None
+    return Predictor(kernel, "body", points, coefficients, initial, None, report)
+
+
+def mtl_kernel(
+    kernel: KernelFn,
+    tasks: Tasks,
+    *,
+    heads: HeadsLike | Heads | Array = "shared",
+    train_on: TrainOn = "query",
+) -> Float[np.ndarray, "N N"]:
+    """The kernel of multi-task learning on its training samples.
+
+    Returns:
+      Symmetric. With heads that differ between tasks alone (all but `class_heads` and a
+      correlation ``[T, K, T, K]``) a row a point, for any one output: the tasks one
+      after another, in each the queries and then, if joint, the supports. Otherwise a
+      row a (task, output, point), in this order.
+    """
+    each = tasks.each()
+    outputs = each[0].support_y.shape[1]
+    between_tasks = not isinstance(heads, Heads) and (
+        isinstance(heads, str) or np.ndim(heads) == 2
+    )
+    resolved = resolve(heads, len(each), outputs)
+    units = np.arange(0, len(each) * outputs, outputs if between_tasks else 1)
+    chunks = tiles.chunk(each, with_support=_joint(train_on))
+    rows = _rows(chunks, units, outputs)
+    size = rows[-1].place.stop
+    return tiles.mirror(tiles.fill(size, _tiles(kernel, rows, resolved)))
+
+
+def _joint(train_on: TrainOn) -> bool:
+    if train_on not in ("query", "joint"):
+        raise ValueError(f"`train_on` must be 'query' or 'joint', not {train_on!r}")
+    return train_on == "joint"
+
+
+def _system(
+    kernel: KernelFn, inputs: Sequence[np.ndarray], jitter: float
+) -> TaskSystem:
+    """Shared heads in products: the head's kernel within tasks, the body's anywhere."""
+    own = within_tasks(kernel, inputs)
+    points, index = distinct(inputs)
+    diagonal = tuple(
+        np.asarray(kernels.nngp) + jitter * np.eye(len(kernels.nngp)) for kernels in own
+    )
+    blocks = tuple(
+        head + np.asarray(kernels.of("body"))
+        for head, kernels in zip(diagonal, own, strict=True)
+    )
+    return TaskSystem(kernel, "body", points, tuple(index), None, diagonal, blocks)
+
+
+def _labels(tasks: Sequence[OneTask], train_on: TrainOn) -> np.ndarray:
+    """Labels of all points, in their order."""
+    labels = []
+    for task in tasks:
+        labels += [task.query_y, task.support_y] if _joint(train_on) else [task.query_y]
+    return np.concatenate(labels)
+
+
+def _points_of_tasks(chunks: Sequence[tiles.Chunk]) -> list[np.ndarray]:
+    """The rows of each task among all points."""
+    of_point = np.concatenate([chunk.task_of_point for chunk in chunks])
+    return [np.flatnonzero(of_point == task) for task in range(of_point[-1] + 1)]
+
+
+def _targets(
+    residual: np.ndarray, of_task: Sequence[np.ndarray], units: np.ndarray
+) -> np.ndarray:
+    """What each (unit, point) is to learn."""
+    outputs = residual.shape[1]
+    return np.concatenate([residual[of_task[u // outputs], u % outputs] for u in units])
+
+
+class _Rows(NamedTuple):
+    """The rows of a matrix over (unit, point) that come from one chunk."""
+
+    inputs: np.ndarray
+    """Inputs of the points that occur, each once."""
+    point: np.ndarray
+    """The input of each row."""
+    unit: np.ndarray
+    """The unit of each row."""
+    place: slice
+    """Where they stand in the matrix."""
+
+
+def _rows(
+    chunks: Sequence[tiles.Chunk], units: np.ndarray, outputs: int
+) -> list[_Rows]:
+    """The rows of a matrix over some ascending units, by chunk where there are any."""
+    result, start = [], 0
+    for chunk in chunks:
+        own = [
+            (np.flatnonzero(chunk.task_of_point == u // outputs), u)
+            for u in units
+            if chunk.spans[0].task <= u // outputs <= chunk.spans[-1].task
+        ]
+        if not own:
+            continue
+        used, point = np.unique(
+            np.concatenate([points for points, _ in own]), return_inverse=True
+        )
+        unit = np.repeat([u for _, u in own], [len(points) for points, _ in own])
+        place = slice(start, start + len(point))
+        result.append(_Rows(chunk.inputs[used], point, unit, place))
+        start = place.stop
+    return result
+
+
+def _blocks(rows: Sequence[_Rows]) -> list[slice]:
+    """The rows of each unit."""
+    units = np.concatenate([own.unit for own in rows])
+    edges = [0, *(np.flatnonzero(np.diff(units)) + 1).tolist(), len(units)]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def _tiles(
+    kernel: KernelFn, rows: Sequence[_Rows], heads: Heads
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """``delta(o, o') Sigma + C[o, o'] (Theta - Sigma)``, on and below its diagonal."""
+    for index, rows1 in enumerate(rows):
+        for rows2 in rows[: index + 1]:
+            other = None if rows2 is rows1 else rows2.inputs
+            kernels = evaluate(kernel, rows1.inputs, other)
+            head, body = map(np.asarray, (kernels.of("head"), kernels.of("body")))
+            points = np.ix_(rows1.point, rows2.point)
+            units = np.ix_(rows1.unit, rows2.unit)
+            tile = heads.correlation[units] * body[points]
+            tile += np.where(heads.same[units], head[points], 0.0)
+            yield rows1.place, rows2.place, tile
+
+
+def _names(
+    tasks: Sequence[OneTask], rows: Sequence[_Rows], outputs: int
+) -> dense.Names:
+    """Names of the rows of a matrix over (unit, point)."""
+    units = np.concatenate([own.unit for own in rows])
+
+    def name(row: int) -> str:
+        first = int(np.flatnonzero(units == units[row])[0])
+        return point_name(tasks, int(units[row]) // outputs, row - first)
+
+    return name

@@ -1,0 +1,176 @@
+"""What both kinds of training end in: a function, and its adaptation to a new task."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.matrices.tiles import TILE
+from metabridge.theory.predictors.inner_loop import Inner, operator_on
+from metabridge.theory.solvers.solve import SolveReport
+from metabridge.theory.types import Array, KernelFn, Layers, OneTask, Tasks
+
+Initial = Callable[[np.ndarray], Array]
+"""``f_0``: a function of inputs ``[N, *X]`` to outputs ``[N, K]``."""
+
+Predictions = Float[np.ndarray, "..."] | list[Float[np.ndarray, "..."]]
+"""``[Q, K]`` of one task, ``[T, Q, K]`` of several, a list if they differ in size."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network after training, ``f(Z) = f_0(Z) + K(Z, points) coefficients``.
+
+    Made by `mtl_predictor` and `gbml_predictor`; call it on unseen tasks.
+
+    Attributes:
+      kernel: of the network.
+      layers: whose kernel K is.
+      points: training inputs ``[N, *X]``.
+      coefficients: ``[N, K]``.
+      initial: ``f_0``, or None for 0.
+      inner: the adaptation used where a call names none.
+      report: how the system of training was solved.
+    """
+
+    kernel: KernelFn
+    layers: Layers
+    points: Num[np.ndarray, "N *X"]
+    coefficients: Float[np.ndarray, "N K"]
+    initial: Initial | None = None
+    inner: Inner | None = None
+    report: SolveReport | None = None
+
+    def __call__(
+        self,
+        support_x: Array | Sequence[Array],
+        support_y: Array | Sequence[Array],
+        query_x: Array | Sequence[Array],
+        *,
+        adaptation: Inner | None = None,
+    ) -> Predictions:
+        """Predictions on unseen tasks, ``A^ Y' + [I, -A^] f([X; X'])``.
+
+        Args:
+          support_x: ``[S, *X]``, ``[T, S, *X]`` or a sequence of T arrays.
+          support_y: ``[S, K]``, ``[T, S, K]`` or a sequence of T arrays.
+          query_x: ``[Q, *X]``, ``[T, Q, *X]`` or a sequence of T arrays.
+          adaptation: the test-time inner loop.
+
+        Returns:
+          ``[Q, K]``, ``[T, Q, K]``, or a list of ``[Q, K]`` if tasks differ in size.
+
+        Raises:
+          ValueError: shapes that do not fit, or no adaptation.
+        """
+        tasks = Tasks(support_x, support_y, query_x)
+        results = [
+            adapted + A @ task.support_y
+            for task, (A, adapted) in self._adapted(tasks, adaptation)
+        ]
+        return _gather(tasks, results)
+
+    def transferred(
+        self, tasks: Tasks, *, adaptation: Inner | None = None
+    ) -> list[Float[np.ndarray, "_ K"]]:
+        """``[I, -A^] f([X; X'])``: the part of a prediction that training gave."""
+        return [adapted for _, (_, adapted) in self._adapted(tasks, adaptation)]
+
+    def function(self, inputs: Num[Array, "N *X"]) -> Float[np.ndarray, "N K"]:
+        """``f(Z)``, before adaptation.
+
+        Args:
+          inputs: Z, ``[N, *X]``.
+        """
+        inputs = np.asarray(inputs)
+        if inputs.shape[1:] != self.points.shape[1:]:
+            features = ", ".join(map(str, self.points.shape[1:]))
+            raise ValueError(
+                f"inputs must be [examples, {features}] as in training, but have shape "
+                f"{inputs.shape}"
+            )
+        outputs = self.coefficients.shape[1]
+        values = np.zeros((len(inputs), outputs))
+        if self.initial is not None:
+            values += _initial_values(self.initial, inputs, outputs)
+        if not self.coefficients.any():
+            return values
+        for row in range(0, len(inputs), TILE):
+            for column in range(0, len(self.points), TILE):
+                kernels = evaluate(
+                    self.kernel,
+                    inputs[row : row + TILE],
+                    self.points[column : column + TILE],
+                )
+                values[row : row + TILE] += (
+                    kernels.of(self.layers) @ self.coefficients[column : column + TILE]
+                )
+        return values
+
+    def _adapted(
+        self, tasks: Tasks, adaptation: Inner | None
+    ) -> list[tuple[OneTask, tuple[np.ndarray, np.ndarray]]]:
+        """Each task with its operator A^ and ``[I, -A^] f``."""
+        inner = self.inner if adaptation is None else adaptation
+        if inner is None:
+            raise ValueError(
+                "say how a new task is adapted to, for example "
+                "adaptation=theory.gradient_flow('head', time=1.0)"
+            )
+        each = tasks.each()
+        outputs = self.coefficients.shape[1]
+        if each[0].support_y.shape[1] != outputs:
+            raise ValueError(
+                f"`support_y` has {each[0].support_y.shape[1]} outputs, but the "
+                f"predictor was trained with {outputs}"
+            )
+        # One call for all inputs: kernels are fastest on large blocks.
+        inputs = [task.points() for task in each]
+        values = self.function(np.concatenate(inputs))
+        parts = np.split(values, np.cumsum([len(x) for x in inputs])[:-1])
+        results = []
+        for index, (task, part) in enumerate(zip(each, parts, strict=True)):
+            A = operator_on(self.kernel, inner, task, index=index)
+            queries = len(task.query_x)
+            results.append((task, (A, part[:queries] - A @ part[queries:])))
+        return results
+
+
+def initial_values(
+    initial: Initial | None, inputs: np.ndarray, tasks: Sequence[OneTask]
+) -> Float[np.ndarray, "N K"]:
+    """``f_0`` at inputs, checked; zeros where it is None."""
+    outputs = tasks[0].support_y.shape[1]
+    if initial is None:
+        return np.zeros((len(inputs), outputs))
+    return _initial_values(initial, inputs, outputs)
+
+
+def _initial_values(
+    initial: Initial, inputs: np.ndarray, outputs: int
+) -> Float[np.ndarray, "N K"]:
+    values = np.asarray(initial(inputs), np.float64)
+    if values.shape != (len(inputs), outputs):
+        raise ValueError(
+            f"`initial` must give [{len(inputs)}, {outputs}] for {len(inputs)} inputs, "
+            f"but gave {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("`initial` gave NaN or infinity")
+    return values
+
+
+def require_queries(tasks: Sequence[OneTask]) -> None:
+    """Raises unless every task has query labels."""
+    for index, task in enumerate(tasks):
+        if task.query_y is None:
+            raise ValueError(f"task {index} has no `query_y`, which training needs")
+
+
+def _gather(tasks: Tasks, results: list[np.ndarray]) -> Predictions:
+    if tasks.single:
+        return results[0]
+    same = len({result.shape for result in results}) == 1
+    return np.stack(results) if same else results

@@ -1,0 +1,1 @@
+"""Solutions of the linear systems of training."""

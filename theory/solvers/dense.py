@@ -1,0 +1,201 @@
+"""Solves in float64, with errors that say what makes a kernel singular.
+
+``evolve`` is all that outer training needs: ``K^-1 (I - exp(-time K)) r`` by Cholesky
+at infinite time and in the eigenbasis at a finite one. No inverse is ever formed.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from metabridge.theory.solvers import cholesky
+
+Names = Callable[[int], str]
+"""What to call a row of a matrix in an error, e.g. "task 3, query 0"."""
+
+_EPSILON = float(np.finfo(np.float64).eps)
+_DIAGNOSE_UP_TO = 4000
+"""Rows up to which an error is worth an eigendecomposition."""
+
+
+class SingularKernelError(ValueError):
+    """A kernel that must be inverted is singular or indefinite."""
+
+
+def evolve(
+    matrix: Float[np.ndarray, "N N"],
+    residual: Float[np.ndarray, "N K"],
+    *,
+    time: float,
+    names: Names,
+    jitter: float = 0.0,
+    overwrite: bool = False,
+) -> Float[np.ndarray, "N K"]:
+    """``K^-1 (I - exp(-time K)) residual``, the coefficients after gradient flow.
+
+    Args:
+      matrix: symmetric, positive definite at infinite time and semi-definite at a
+        finite one; only its lower triangle is read.
+      residual: labels minus the initial predictions.
+      time: learning rate times steps, at least 0, up to infinity.
+      names: what to call a row in an error.
+      jitter: added to the diagonal, in the units of the kernel.
+      overwrite: let `matrix` be destroyed, which saves its size in memory.
+
+    Raises:
+      TypeError: an array that is not float64.
+      ValueError: a negative time or jitter.
+      SingularKernelError: see above.
+    """
+    check_float64(matrix=matrix, residual=residual)
+    check_time(time)
+    if not jitter >= 0:
+        raise ValueError(f"`jitter` must be at least 0, but is {jitter}")
+    if not len(matrix) or time == 0:
+        return np.zeros(residual.shape)
+    if jitter:
+        matrix = matrix if overwrite else matrix.copy(order="F")
+        matrix[np.diag_indices_from(matrix)] += jitter
+    if time == math.inf:
+        return _solve(matrix, residual, names=names, overwrite=overwrite)
+    values, vectors = eigenbasis(
+        matrix, names=names, invertible=False, overwrite=overwrite
+    )
+    return vectors @ (flow(values, time)[:, None] * (vectors.T @ residual))
+
+
+def flow(values: Float[np.ndarray, "N"], time: float) -> Float[np.ndarray, "N"]:
+    """``(1 - exp(-time s)) / s`` for eigenvalues s >= 0, and its limit at s = 0."""
+    if time == math.inf:
+        return 1.0 / values
+    positive = values > 0
+    safe = np.where(positive, values, 1.0)
+    return np.where(positive, -np.expm1(-time * safe) / safe, time)
+
+
+def eigenbasis(
+    matrix: Float[np.ndarray, "N N"],
+    *,
+    names: Names,
+    invertible: bool,
+    overwrite: bool = False,
+    remedy: str | None = None,
+) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N N"]]:
+    """Eigenvalues, at least 0, and eigenvectors of a positive semi-definite matrix.
+
+    Args:
+      matrix: symmetric; only its lower triangle is read.
+      names: what to call a row in an error.
+      invertible: refuse eigenvalues of zero too.
+      overwrite: let `matrix` be destroyed.
+      remedy: what an error advises; a jitter by default.
+
+    Raises:
+      TypeError: the matrix is not float64.
+      SingularKernelError: the matrix has an eigenvalue below zero by more than
+        round-off, or `invertible` and it has one that is zero up to round-off.
+    """
+    check_float64(matrix=matrix)
+    diagonal = matrix.diagonal().copy()
+    values, vectors = scipy.linalg.eigh(
+        matrix, overwrite_a=overwrite, driver="evd", check_finite=False
+    )
+    roundoff = _roundoff(len(matrix), float(values[-1]))
+    if values[0] < -roundoff or (invertible and values[0] <= roundoff):
+        duplicates = [] if overwrite else _duplicates(matrix, diagonal)
+        raise SingularKernelError(_explain(values, vectors, duplicates, names, remedy))
+    return np.maximum(values, 0.0), vectors
+
+
+def check_float64(**arrays: np.ndarray) -> None:
+    """Raises for an array of another type than float64, whose solves would be noise."""
+    for name, array in arrays.items():
+        if array.dtype != np.float64:
+            raise TypeError(
+                f"`{name}` is {array.dtype}, but solves need float64: kernels of deep "
+                "networks are nearly singular; compute the kernel in float64, as "
+                "casting it afterwards does not bring the lost digits back"
+            )
+
+
+def check_time(time: float) -> None:
+    """Raises unless a training time is in [0, infinity]."""
+    if math.isnan(time) or time < 0:
+        raise ValueError(
+            f"`time` is learning rate x steps and must be at least 0, but is {time}"
+        )
+
+
+def _solve(
+    matrix: np.ndarray, residual: np.ndarray, *, names: Names, overwrite: bool
+) -> np.ndarray:
+    small = len(matrix) <= _DIAGNOSE_UP_TO
+    kept = matrix.copy() if overwrite and small else matrix
+    factor = matrix if overwrite else matrix.copy(order="F")
+    try:
+        cholesky.factorise(factor)
+        positive = True
+    except np.linalg.LinAlgError:
+        positive = False
+    if positive and not _rank_deficient(factor):
+        return cholesky.solve(factor, residual)
+    if not small:
+        raise SingularKernelError(
+            f"the kernel matrix of {len(matrix)} rows is singular or indefinite; look "
+            "for inputs that occur twice, or pass a larger jitter"
+        )
+    values, vectors = scipy.linalg.eigh(kept, check_finite=False)
+    duplicates = _duplicates(kept, kept.diagonal())
+    raise SingularKernelError(_explain(values, vectors, duplicates, names, None))
+
+
+def _rank_deficient(factor: np.ndarray) -> bool:
+    """Whether the pivots span more than float64 resolves."""
+    pivots = np.diagonal(factor) ** 2
+    return bool(pivots.min() <= _roundoff(len(factor), float(pivots.max())))
+
+
+def _roundoff(rows: int, largest: float) -> float:
+    return rows * _EPSILON * max(largest, 0.0)
+
+
+def _duplicates(
+    matrix: np.ndarray, diagonal: np.ndarray, limit: int = 3
+) -> list[tuple[int, int]]:
+    """Pairs of rows that stand for the same function value."""
+    lower = np.tril(matrix, -1)
+    distance = diagonal[:, None] + diagonal[None] - 2.0 * (lower + lower.T)
+    scale = np.maximum(diagonal[:, None], diagonal[None])
+    same = np.argwhere(np.tril(distance <= 1e-10 * scale, -1))
+    return [(int(second), int(first)) for first, second in same[:limit]]
+
+
+def _explain(
+    values: np.ndarray,
+    vectors: np.ndarray,
+    duplicates: list[tuple[int, int]],
+    names: Names,
+    remedy: str | None,
+) -> str:
+    smallest, largest = float(values[0]), float(values[-1])
+    roundoff = _roundoff(len(values), largest)
+    kind = "indefinite" if smallest < -roundoff else "singular"
+    jitter = 10 * max(-smallest, 0.0) + 100 * roundoff
+    if duplicates:
+        cause = "; ".join(
+            f"{names(first)} and {names(second)} coincide"
+            for first, second in duplicates
+        )
+    else:
+        heaviest = np.argsort(-np.abs(vectors[:, 0]), kind="stable")[:3]
+        cause = "its null direction lies on " + "; ".join(
+            names(int(row)) for row in heaviest
+        )
+    remedy = remedy or f"pass jitter={jitter:.1g}"
+    return (
+        f"the kernel matrix of {len(values)} rows is {kind}: eigenvalues from "
+        f"{smallest:.3g} to {largest:.3g}; {cause}; remove one of them, or {remedy}"
+    )

@@ -1,0 +1,214 @@
+"""The linear system of training, in the form that both kinds of learning share.
+
+Both MTL with a shared initialisation and GBML solve
+
+    M = D + G K G^T
+
+with the kernel K of the different inputs of all tasks, and D and G block-diagonal, a
+block a task: for MTL D is the head's kernel within a task and G repeats inputs; for
+GBML D is zero and G is ``B = [I, -A]``. K, the only large part, is met in products, in
+which an input that occurs in many tasks counts once.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+from jaxtyping import Float, Int, Num
+
+from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.solvers.dense import Names, SingularKernelError
+from metabridge.theory.solvers.krylov import Multiply
+from metabridge.theory.solvers.pivoted_cholesky import pivoted_cholesky
+from metabridge.theory.types import KernelFn, Kernels, Layers
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskSystem:
+    """``D + G K G^T`` over the rows of all tasks.
+
+    Attributes:
+      kernel: ``kernel(x1, x2=None) -> Kernels``.
+      layers: whose kernel K is.
+      points: the U different inputs.
+      index: which of them the points of each task are.
+      maps: block of G of each task, ``[rows, points]``; None where it is the identity.
+      diagonal: block of D of each task, ``[rows, rows]``.
+      own: block of the whole system of each task, ``[rows, rows]``.
+    """
+
+    kernel: KernelFn
+    layers: Layers
+    points: Num[np.ndarray, "U *X"]
+    index: tuple[Int[np.ndarray, "_"], ...]
+    maps: tuple[Float[np.ndarray, "_ _"], ...] | None
+    diagonal: tuple[Float[np.ndarray, "_ _"], ...]
+    own: tuple[Float[np.ndarray, "_ _"], ...]
+
+    @property
+    def rows(self) -> list[slice]:
+        """The rows of each task."""
+        edges = np.cumsum([0, *map(len, self.own)]).tolist()
+        return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+    @property
+    def size(self) -> int:
+        """Rows of the system."""
+        return sum(map(len, self.own))
+
+    def gather(self, values: Float[np.ndarray, "U K"]) -> Float[np.ndarray, "N K"]:
+        """``G values``, from different inputs to rows."""
+        if self.maps is None:
+            return np.concatenate([values[index] for index in self.index])
+        pairs = zip(self.maps, self.index, strict=True)
+        return np.concatenate([G @ values[index] for G, index in pairs])
+
+    def scatter(self, values: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "U K"]:
+        """``G^T values``, from rows to different inputs."""
+        parts = [values[rows] for rows in self.rows]
+        if self.maps is not None:
+            parts = [G.T @ part for G, part in zip(self.maps, parts, strict=True)]
+        where = np.concatenate(self.index)
+        repeats = scipy.sparse.csr_array(
+            (np.ones(len(where)), (where, np.arange(len(where)))),
+            shape=(len(self.points), len(where)),
+        )
+        return repeats @ np.concatenate(parts)
+
+    def multiply(self, products: Multiply) -> Multiply:
+        """Products of the system, given those of K."""
+
+        def times(vectors: np.ndarray) -> np.ndarray:
+            result = self.gather(products(self.scatter(vectors)))
+            for rows, block in zip(self.rows, self.diagonal, strict=True):
+                result[rows] += block @ vectors[rows]
+            return result
+
+        return times
+
+    @property
+    def least_eigenvalue(self) -> float:
+        """What the eigenvalues of the system are at least: those of D."""
+        return min(float(np.linalg.eigvalsh(block)[0]) for block in self.diagonal)
+
+
+def distinct(
+    inputs: Sequence[Num[np.ndarray, "_ *X"]],
+) -> tuple[Num[np.ndarray, "U *X"], list[Int[np.ndarray, "_"]]]:
+    """The different inputs, in the order of their first occurrence.
+
+    Args:
+      inputs: of each task.
+
+    Returns:
+      The inputs, and for each task which of them its own are.
+    """
+    seen: dict[bytes, int] = {}
+    first, index = [], []
+    for task in inputs:
+        own = []
+        for x in np.ascontiguousarray(task):
+            key = hashlib.blake2b(x.tobytes(), digest_size=16).digest()
+            if key not in seen:
+                seen[key] = len(first)
+                first.append(x)
+            own.append(seen[key])
+        index.append(np.asarray(own, np.int64))
+    return np.stack(first), index
+
+
+def within_tasks(
+    kernel: KernelFn, inputs: Sequence[Num[np.ndarray, "_ *X"]], *, group: int = 256
+) -> list[Kernels]:
+    """Both kernels within each task, of several small tasks at a time.
+
+    Args:
+      kernel: ``kernel(x1, x2=None) -> Kernels``.
+      inputs: of each task.
+      group: points evaluated together, unless one task has more.
+    """
+    result: list[Kernels] = []
+    waiting: list[np.ndarray] = []
+
+    def evaluate_waiting() -> None:
+        edges = np.cumsum([0, *map(len, waiting)]).tolist()
+        whole = evaluate(kernel, np.concatenate(waiting))
+        for a, b in itertools.pairwise(edges):
+            result.append(Kernels(*(np.array(part[a:b, a:b]) for part in whole)))
+        waiting.clear()
+
+    for task in inputs:
+        if waiting and sum(map(len, waiting)) + len(task) > group:
+            evaluate_waiting()
+        waiting.append(task)
+    evaluate_waiting()
+    return result
+
+
+def preconditioner(
+    system: TaskSystem, *, rank: int, names: Names, seed: int = 0
+) -> Multiply:
+    """The inverse of the blocks of the tasks plus a low rank, which is near the system.
+
+    With ``K ~ F F^T`` and ``R = G F`` it is ``blocks + R R^T``, whose diagonal blocks
+    are those of the system itself; inverted by Woodbury's formula.
+
+    Args:
+      system: to be solved.
+      rank: of the kernel's approximation.
+      names: what to call a row in an error.
+      seed: of the approximation.
+
+    Raises:
+      theory.SingularKernelError: the block of a task is singular.
+    """
+    R = system.gather(
+        pivoted_cholesky(
+            system.kernel, system.points, layers=system.layers, rank=rank, seed=seed
+        )
+    )
+    factors = [
+        _factor(own, R[rows], rows, names)
+        for own, rows in zip(system.own, system.rows, strict=True)
+    ]
+
+    def by_task(values: np.ndarray) -> np.ndarray:
+        result = np.empty(values.shape)
+        for rows, factor in zip(system.rows, factors, strict=True):
+            result[rows] = scipy.linalg.cho_solve(
+                (factor, True), values[rows], check_finite=False
+            )
+        return result
+
+    E = by_task(R)
+    corner = R.T @ E
+    corner[np.diag_indices_from(corner)] += 1.0
+    inner = scipy.linalg.cho_factor(corner, lower=True, check_finite=False)
+    del R
+
+    def apply(values: np.ndarray) -> np.ndarray:
+        return by_task(values) - E @ scipy.linalg.cho_solve(inner, E.T @ values)
+
+    return apply
+
+
+def _factor(own: np.ndarray, R: np.ndarray, rows: slice, names: Names) -> np.ndarray:
+    """Cholesky factor of a task's block without what the low rank has of it."""
+    floor = 1e-10 * np.trace(own) / len(own) * np.eye(len(own))
+    try:
+        scipy.linalg.cholesky(
+            own - 1e-12 * np.trace(own) * np.eye(len(own)), lower=True
+        )
+    except np.linalg.LinAlgError as error:
+        raise SingularKernelError(
+            "the kernel of one task is singular, from "
+            f"{names(rows.start)} to {names(rows.stop - 1)}; pass a jitter"
+        ) from error
+    try:
+        return scipy.linalg.cholesky(own - R @ R.T + floor, lower=True)
+    except np.linalg.LinAlgError:  # round-off; the whole block serves nearly as well
+        return scipy.linalg.cholesky(own, lower=True)
