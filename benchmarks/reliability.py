@@ -37,6 +37,7 @@ from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import scoring
+from metabridge.training.checkpoint import digest
 
 Part = Literal["training", "kernel", "overhead"]
 

@@ -53,8 +53,9 @@ class Options:
 
 
 def evaluation(options: Options) -> dict[str, Any]:
-    """5-way 5-shot 15-query logistic regression on unit-norm features of 640
-    dimensions: ours on all tasks at once, scikit-learn's task by task.
+    """5-way 5-shot 15-query logistic regression on unit-norm features, 640 of them.
+
+    Ours fits all tasks at once, scikit-learn's task by task.
     """
     contenders = {
         "ours": Contender("speed:evaluate"),
@@ -143,8 +144,9 @@ def load(name: str, data_dir: str | None, cache_dir: str) -> Callable[[], None]:
 
 
 def step(options: Options) -> dict[str, Any]:
-    """A training step of each dataset's recipe, Conv4-64, and the drawing and
-    augmenting of its batch alone.
+    """A training step of each dataset's recipe, Conv4-64.
+
+    And the drawing and augmenting of its batch alone.
     """
     found = {}
     for name, where in _datasets(options).items():

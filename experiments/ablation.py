@@ -27,6 +27,7 @@ from metabridge.config import (
     EvaluationConfig,
     ModelConfig,
     MTLConfig,
+    ResolvedConfig,
     TrainConfig,
     resolve,
     with_images,
@@ -103,7 +104,7 @@ ROWS: Mapping[str, Change] = {
 }
 
 
-def config_of(row: str, seed: int, options: Options) -> Config:
+def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
     """The configuration of a row.
 
     Raises:
@@ -117,7 +118,7 @@ def config_of(row: str, seed: int, options: Options) -> Config:
         EvaluationConfig(shots=options.shots, tasks=options.tasks),
     )
     changed = resolve(ROWS[row](base))
-    open_pauses = dataclasses.replace(changed.train, validate_every=None)
+    open_pauses = dataclasses.replace(changed.train, validate_every=0)
     train = with_images(open_pauses, options.images)
     config = dataclasses.replace(changed, train=train)
     if row in _TEACHERS:

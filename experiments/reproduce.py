@@ -31,7 +31,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments import recipes
 from metabridge.comparison.run import train_in_a_process
-from metabridge.config import Config, ModelConfig, resolve
+from metabridge.config import ModelConfig, ResolvedConfig, resolve
 from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 
@@ -139,7 +139,7 @@ def jobs(options: Options) -> list[Job]:
     ]
 
 
-def config_of(job: Job, options: Options) -> Config:
+def config_of(job: Job, options: Options) -> ResolvedConfig:
     """The configuration of a run.
 
     Raises:

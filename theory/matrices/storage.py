@@ -122,8 +122,9 @@ class Store:
             )
 
     def _map(self, file: str, mode: Literal["r", "r+"]) -> np.ndarray:
-        """One of the matrices. A forged shape would enlarge the file: it is looked at
-        before anything is written.
+        """One of the matrices.
+
+        A forged shape would enlarge the file: it is checked before anything is written.
         """
         path = self.folder / file
         found = map_file(path)
