@@ -59,7 +59,8 @@ def lines(
     for axes, (field, name) in zip(panels, fields.items(), strict=True):
         _draw(axes, grid, field, labels[field] if labels else grid.columns)
         for index, values in enumerate(np.transpose((dotted or {}).get(field, []))):
-            axes.plot(grid.rows, values, ":", color=COLOURS[index % 7], linewidth=1)
+            shown = _shown(field, values)
+            axes.plot(grid.rows, shown, ":", color=COLOURS[index % 7], linewidth=1)
         if note and dotted and field in dotted:
             axes.plot([], [], ":", color="0.4", label=note)
         axes.set_ylabel(name)
@@ -173,7 +174,7 @@ def _draw(axes: Axes, grid: Grid, field: str, labels: Sequence[str]) -> None:
     values = np.transpose(grid.values[field])
     for index, (label, line) in enumerate(zip(labels, values, strict=True)):
         axes.plot(
-            grid.rows, 100 * line if field == "agreement" else line,
+            grid.rows, _shown(field, line),
             "-" if index < len(COLOURS) else "--", color=COLOURS[index % 7],
             marker=MARKERS[index % 7], markersize=4, label=label,
         )  # fmt: skip
@@ -190,6 +191,10 @@ def _draw(axes: Axes, grid: Grid, field: str, labels: Sequence[str]) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(grid.rows, [f"{row:g}" for row in grid.rows])
     _tidy(axes)
+
+
+def _shown(field: str, values: np.ndarray) -> np.ndarray:
+    return 100 * values if field == "agreement" else values
 
 
 def _tidy(axes: Axes) -> None:

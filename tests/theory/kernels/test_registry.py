@@ -6,32 +6,23 @@ import pytest
 from metabridge import theory
 from metabridge.theory.kernels import registry
 
+POOL = "global_average"
+NAMES = {
+    "fully_connected": lambda: theory.fully_connected(2),
+    "convolutional": lambda: theory.convolutional(2),
+    "convolutional_pooled": lambda: theory.convolutional(2, pooling=POOL),
+    "residual": lambda: theory.residual(2, layer="conv"),
+}
 
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("fully_connected", lambda: theory.fully_connected(2)),
-        pytest.param(
-            "convolutional",
-            lambda: theory.convolutional(2),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "convolutional_pooled",
-            lambda: theory.convolutional(2, pooling="global_average"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "residual",
-            lambda: theory.residual(2, layer="conv"),
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_names(name: registry.Name, make: type) -> None:
+
+SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in [*NAMES][1:])
+
+
+@pytest.mark.parametrize("name", ["fully_connected", *SLOW])
+def test_names(name: registry.Name) -> None:
     """As neural-tangents has them, with ``last_W_std = sqrt(2)`` in place of 1."""
     x = np.random.default_rng(0).standard_normal((3, 4, 4, 2))
-    actual, expected = registry.kernel(name, 2)(x), make()(x)
+    actual, expected = registry.kernel(name, 2)(x), NAMES[name]()(x)
     for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, 2.0 * theirs, rtol=1e-5)
     assert registry.ARCHITECTURES[name].flat == (name == "fully_connected")
