@@ -57,7 +57,8 @@ class Options:
 
 def evaluation(options: Options) -> dict[str, float]:
     """5-way 5-shot 15-query logistic regression on unit-norm features of 640
-    dimensions: ours on all tasks at once, scikit-learn's task by task."""
+    dimensions: ours on all tasks at once, scikit-learn's task by task.
+    """
     del options
     shape, classes, per_class, num_tasks = TaskShape(5, 5, 15), 20, 600, 2000
     rng = np.random.default_rng(0)
@@ -127,7 +128,8 @@ def warm_load(options: Options) -> dict[str, float]:
 
 def step(options: Options) -> dict[str, float]:
     """Milliseconds of a training step of each dataset's recipe, Conv4-64, and of
-    drawing and augmenting its batch alone."""
+    drawing and augmenting its batch alone.
+    """
     found = {}
     for name, data_dir in _datasets(options):
         config = resolve(

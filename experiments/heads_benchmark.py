@@ -141,7 +141,7 @@ def worst_residual(options: Options) -> float:
 
 
 def compare(options: Options) -> Iterator[tuple[str, dict[str, float]]]:
-    """qpax and ours: times, and how far they are off."""
+    """Qpax and ours: times, and how far they are off."""
     from experiments.svm_qp import svm_qp
 
     tight = svm_qp(0.1, tolerance=1e-12, relaxation=1e-14)

@@ -1,4 +1,4 @@
-"""One process that takes ever heavier steps and says what each has imported.
+"""One process that takes ever heavier steps and lists the modules after each.
 
 ``python -m tests.light_imports CACHE`` prints JSON: for each step its name, what it
 printed, its exit code and the modules that are loaded after it.

@@ -1,4 +1,4 @@
-"""What is built once in a test run, by whichever of its processes needs it first."""
+"""Folders built once in a test run, by the first of its processes that needs them."""
 
 import fcntl
 import shutil

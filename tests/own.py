@@ -1,4 +1,4 @@
-"""A learner that is not of the library; what a test registers is forgotten."""
+"""A user's own learner, and a fixture that removes what a test has registered."""
 
 import dataclasses
 from collections.abc import Iterator

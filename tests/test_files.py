@@ -1,3 +1,5 @@
+"""Whole files, written at once."""
+
 from pathlib import Path
 
 import pytest

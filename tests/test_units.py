@@ -1,3 +1,5 @@
+"""Sizes and durations as text."""
+
 import pytest
 
 from metabridge.units import format_bytes, format_duration, shortened

@@ -1,4 +1,4 @@
-"""How far two routes to one number may differ, by dtype: the only table of it.
+"""Tolerances of two routes to one number, by dtype: the only table of them.
 
 The entries are some ten roundings of values near 1. A test that needs more says why and
 passes `slack`, the factor by which it is looser.

@@ -198,7 +198,7 @@ def _check_rate(inner: Inner, largest: float, what: str) -> None:
 
 
 def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
-    """g at the eigenvalues, which are at least 0; its limit where they are 0."""
+    """G at the eigenvalues, which are at least 0; its limit where they are 0."""
     if inner.loop == "ridge":
         return 1.0 / (values + inner.penalty)
     if inner.loop == "flow":

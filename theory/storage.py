@@ -123,7 +123,8 @@ class Store:
 
     def _map(self, file: str, mode: Literal["r", "r+"]) -> np.ndarray:
         """One of the matrices. A forged shape would enlarge the file: it is looked at
-        before anything is written."""
+        before anything is written.
+        """
         path = self.folder / file
         found = map_file(path)
         if found.shape != self._shape or found.dtype != np.dtype(self._dtype):

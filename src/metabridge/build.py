@@ -41,6 +41,7 @@ class Shapes(NamedTuple):
 
 
 def shapes_of(dataset: Dataset) -> Shapes:
+    """The shapes of a dataset."""
     return Shapes(dataset.image_shape, dataset.train.num_classes)
 
 

@@ -32,8 +32,11 @@ def is_safe(text: str) -> bool:
 
 
 def shown(name: object) -> str:
-    """Format a path or name for a message: as it is, or quoted with what is unsafe
-    escaped, and shortened where it is very long."""
+    """Format a path or name for a message.
+
+    It stays as it is, or is quoted with what is unsafe escaped, and is shortened where
+    it is very long.
+    """
     text = _shortened(str(name))
     return text if is_safe(text) else f"'{_escaped(text)}'"
 

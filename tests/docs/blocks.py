@@ -22,7 +22,7 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """All of a page, in their order."""
+    """Yields the code blocks of a page, in their order."""
     text = page.read_text(encoding="utf-8")
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start(2)) + 1

@@ -1,4 +1,4 @@
-"""Does what a recorded command says: all of it if that is short, else up to the work.
+"""Follow a recorded command: to its end if that is short, else up to the work.
 
 Training, comparisons, the theory of a dataset and the experiments take minutes to
 hours: their arguments are parsed by the command itself, and the configuration that
@@ -19,7 +19,7 @@ from metabridge.comparison.run import plan
 from metabridge.config import Config, check, resolve
 
 _NOT_NEEDED = ("higher", "torch", "torch.nn")
-"""What benchmarks measure us against, of the extra `bench`; parsing does without."""
+"""Contenders of benchmarks, of the extra `bench`; parsing does without them."""
 
 
 class _Begun(BaseException):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _LAUNCHERS = {"srun": 1, "ssh": -1, "gcloud": -1}
-"""What starts a command elsewhere, and from which argument on the command stands."""
+"""Programs that start a command elsewhere, and its first argument's place."""
 _RECORDED = ("metabridge", "python", "pip", "scontrol", *_LAUNCHERS)
 _RECORDER = """#!{python}
 import json, os, sys
@@ -29,11 +29,11 @@ _ENVIRONMENT = {
     "DATA": "DATA", "RUNS": "runs", "SHARED": "shared", "PROJECT": ".", "POD": "pod",
     "SLURM_ARRAY_TASK_ID": "4", "SLURM_JOB_ID": "1",
 }  # fmt: skip
-"""What a user has set, or a scheduler."""
+"""Variables that a user or a scheduler has set."""
 
 
 def commands(script: str, folder: Path) -> Iterator[list[str]]:
-    """What a script calls, in its order, as lists of arguments.
+    """Yields the commands that a script calls, in their order, as lists of arguments.
 
     Args:
       script: for bash.

@@ -1,4 +1,4 @@
-"""What a reader has who comes to a page: a run, images with labels, a dataset."""
+"""What a page takes for granted: a run, images with labels, a dataset."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What the fuzzing of all loaders shares: mutations, limits and what is measured.
+"""Mutations, limits and measurements, shared by the fuzzing of all loaders.
 
 Every loader is given `count` inputs: 150 by `make test-all`, 10,000 by
 `make test-slow`. All inputs follow from a fixed seed. An input may be accepted or
@@ -43,7 +43,7 @@ class TookTooLongError(BaseException):
 
 
 class Report(NamedTuple):
-    """What came of the inputs."""
+    """Outcome of the inputs."""
 
     accepted: int
     refused: int

@@ -22,7 +22,7 @@ def problem(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def dense(kernel, diagonals, right, excess) -> tuple[np.ndarray, np.ndarray]:
-    """a and v by one matrix; an infinite diagonal keeps its unknown at 0."""
+    """A and v by one matrix; an infinite diagonal keeps its unknown at 0."""
     size = right.size
     matrix = np.zeros((size + EXAMPLES, size + EXAMPLES))
     coupling = np.kron(np.ones((WAYS, 1)), np.eye(EXAMPLES))

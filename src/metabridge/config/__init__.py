@@ -31,15 +31,15 @@ from metabridge.config.places import with_absolute_paths as with_absolute_paths
 from metabridge.config.places import with_data_dir as with_data_dir
 from metabridge.config.places import with_paths as with_paths
 from metabridge.config.registration import register as register
-from metabridge.config.run import Config as Config
-from metabridge.config.run import ResolvedConfig as ResolvedConfig
 from metabridge.config.run import check as check
 from metabridge.config.run import head_names as head_names
 from metabridge.config.run import resolve as resolve
+from metabridge.config.sections import Config as Config
 from metabridge.config.sections import DataConfig as DataConfig
 from metabridge.config.sections import EvaluationConfig as EvaluationConfig
 from metabridge.config.sections import HeadName as HeadName
 from metabridge.config.sections import ModelConfig as ModelConfig
+from metabridge.config.sections import ResolvedConfig as ResolvedConfig
 from metabridge.config.sections import ResolvedData as ResolvedData
 from metabridge.config.sections import ResolvedEvaluation as ResolvedEvaluation
 from metabridge.config.sections import ResolvedModel as ResolvedModel

@@ -16,7 +16,7 @@ from metabridge.config.fields import (
 )
 
 if TYPE_CHECKING:
-    from metabridge.config.run import Config
+    from metabridge.config.sections import Config
 
 Tasks = Annotated[int, Range(1, 1_000_000)]
 

@@ -4,18 +4,19 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from metabridge.config.sections import Config
 from metabridge.untrusted import expanded
 
 if TYPE_CHECKING:
-    from metabridge.config.run import Config
+    from metabridge.config.sections import Config
 
 FOLDER = "folder:"
 """What the name of a dataset begins with that is the user's own images."""
 
 _Section = TypeVar("_Section")
-_Config = TypeVar("_Config", bound="Config")
+_Config = TypeVar("_Config", bound=Config)
 
 
 def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _Config:
@@ -45,8 +46,10 @@ def with_absolute_paths(config: _Config) -> _Config:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """An absolute path without ``~`` and ``..``; links stay, but for those before
-    ``..``, which decide what that is."""
+    """An absolute path without ``~`` and ``..``.
+
+    Links stay, but for those before ``..``, which decide what that is.
+    """
     found = expanded(path).absolute()
     return found.resolve() if ".." in found.parts else found
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.options import check_options
-from metabridge.config.run import Config
+from metabridge.config.sections import Config
 from metabridge.config.serialise import from_json, to_json
 from metabridge.registry import LEARNERS
 

@@ -9,57 +9,19 @@ from typing import Any
 
 from metabridge.config.budget import check_budget, with_images, with_steps
 from metabridge.config.fields import Count, hints_of, typed, typed_fields
-from metabridge.config.learners import LearnerOptions, MTLConfig
+from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import (
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
+    Config,
+    ResolvedConfig,
     ResolvedData,
     ResolvedEvaluation,
     ResolvedModel,
     ResolvedTrain,
     TrainConfig,
 )
-from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
+from metabridge.registry import BODIES, DATASETS, HEADS
 from metabridge.untrusted import quoted
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything that makes a run what it is."""
-
-    learner: LearnerOptions = dataclasses.field(default_factory=MTLConfig)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
-
-    @property
-    def algorithm(self) -> str:
-        """Name of the learner.
-
-        Raises:
-          ValueError: options of a learner of your own that is not registered.
-        """
-        for name, entry in LEARNERS.items():
-            if type(self.learner) is entry.traits:
-                return name
-        raise ValueError(
-            f"{type(self.learner).__name__} are options of no known learner: call "
-            "`metabridge.register` where they are defined"
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ResolvedConfig(Config):
-    """A `Config` that `resolve` has completed and checked."""
-
-    data: ResolvedData = dataclasses.field()
-    model: ResolvedModel = dataclasses.field()
-    train: ResolvedTrain = dataclasses.field()
-    evaluation: ResolvedEvaluation = dataclasses.field()
-
 
 _RESOLVED = {
     "data": ResolvedData,

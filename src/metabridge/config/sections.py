@@ -1,4 +1,4 @@
-"""Options of a run whatever its learner: data, model, training and evaluation."""
+"""Options of a run: its learner, data, model, training and evaluation."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -15,6 +15,8 @@ from metabridge.config.fields import (
     Seed,
     ShareBelowOne,
 )
+from metabridge.config.learners import LearnerOptions, MTLConfig
+from metabridge.registry import LEARNERS
 
 Classes = Annotated[int, Range(2, 1_000_000)]
 Examples = Annotated[int, Range(1, 1_000_000)]
@@ -217,3 +219,39 @@ class ResolvedEvaluation(EvaluationConfig):
     """`EvaluationConfig` with nothing left open that a run needs."""
 
     head: HeadName = dataclasses.field()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that makes a run what it is."""
+
+    learner: LearnerOptions = dataclasses.field(default_factory=MTLConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the learner.
+
+        Raises:
+          ValueError: options of a learner of your own that is not registered.
+        """
+        for name, entry in LEARNERS.items():
+            if type(self.learner) is entry.traits:
+                return name
+        raise ValueError(
+            f"{type(self.learner).__name__} are options of no known learner: call "
+            "`metabridge.register` where they are defined"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(Config):
+    """A `Config` that `resolve` has completed and checked."""
+
+    data: ResolvedData = dataclasses.field()
+    model: ResolvedModel = dataclasses.field()
+    train: ResolvedTrain = dataclasses.field()
+    evaluation: ResolvedEvaluation = dataclasses.field()

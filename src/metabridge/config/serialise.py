@@ -5,11 +5,13 @@ import json
 from typing import Any
 
 from metabridge.config.fields import hints_of, typed
-from metabridge.config.run import Config, ResolvedConfig, check
+from metabridge.config.run import check
 from metabridge.config.sections import (
+    Config,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
+    ResolvedConfig,
     TrainConfig,
 )
 from metabridge.registry import LEARNERS

@@ -34,8 +34,10 @@ class ImageBank(NamedTuple):
 
 
 class TaskImages(NamedTuple):
-    """The images of tasks drawn on the host, in the order of their episodes: in place
-    of a bank that the device cannot hold."""
+    """The images of tasks drawn on the host, in the order of their episodes.
+
+    They take the place of a bank that the device cannot hold.
+    """
 
     support: UInt8[Array, "*T S H W channels"]
     query: UInt8[Array, "*T Q H W channels"]

@@ -220,8 +220,10 @@ def _guarded(
     skip_corrupt: bool | None,
     is_resized: bool = True,
 ) -> _Result | None:
-    """Open an image and return `use(image)`; any failure becomes a ValueError, or
-    with `skip_corrupt` a warning and None."""
+    """Open an image and return `use(image)`.
+
+    Any failure becomes a ValueError, or with `skip_corrupt` a warning and None.
+    """
     try:
         with _opened(source, reading, is_resized) as image:
             return use(image)

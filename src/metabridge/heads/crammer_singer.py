@@ -55,8 +55,10 @@ def solve(
     targets: Float[Array, "S ways"],
     num_steps: int | Int[Array, ""],
 ) -> Solution:
-    """The dual after `num_steps` of the interior point method, or fewer if that is
-    enough, and a linear system or more."""
+    """The dual after the interior point method and a linear system or more.
+
+    The method takes `num_steps`, or fewer if that is enough.
+    """
     slack, multipliers = _interior_point(kernel, targets, num_steps)
     # One of the two is zero at the solution, and the other of their own scale. The
     # largest entry of a row is at least 1 / ways there.
@@ -103,8 +105,11 @@ def _interior_point(
     targets: Float[Array, "S ways"],
     num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "S ways"], Float[Array, "S ways"]]:
-    """B and its multipliers after Mehrotra's predictor and corrector, `num_steps`
-    times, or fewer: past the precision of the numbers there is nothing to gain."""
+    """B and its multipliers after steps of Mehrotra's predictor and corrector.
+
+    `num_steps` of them, or fewer: past the precision of the numbers there is nothing to
+    gain.
+    """
     # Multipliers are of the size of the margin, B and A of that of 1 / K if below 1.
     goal = 0.01 * jnp.finfo(kernel.dtype).eps / jnp.maximum(1.0, scale(kernel))
 
@@ -195,8 +200,11 @@ def _residual(
 
 
 def _simplex(points: Float[Array, "S ways"]) -> Float[Array, "S ways"]:
-    """The nearest point of the unit simplex to each row (Duchi, Shalev-Shwartz, Singer,
-    Chandra. Efficient projections onto the l1-ball. ICML 2008, algorithm 1)."""
+    """The nearest point of the unit simplex to each row.
+
+    Duchi, Shalev-Shwartz, Singer, Chandra. Efficient projections onto the l1-ball. ICML
+    2008, algorithm 1.
+    """
     ordered = -jnp.sort(-points, axis=1)
     counts = jnp.arange(1, points.shape[1] + 1, dtype=points.dtype)[None]
     levels = (jnp.cumsum(ordered, 1) - 1.0) / counts

@@ -84,10 +84,10 @@ def free_solve(
     right: Float[Array, "S ways"],
     excess: Float[Array, "S"],
 ) -> tuple[Float[Array, "S ways"], Float[Array, "S"]]:
-    """Solves ``K a_k + v = right_k`` among the free entries of class k, where the other
-    entries of a_k are 0, for all k, with ``sum_k a_k = -excess``.
+    """Solve ``K a_k + v = right_k`` among the free entries of all classes k.
 
-    By iterative refinement: the factors are those of K and a little more.
+    The other entries of a_k are 0, and ``sum_k a_k = -excess``. By iterative
+    refinement: the factors are those of K and a little more.
 
     Returns:
       a ``[S, ways]`` and v ``[S]``.

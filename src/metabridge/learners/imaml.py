@@ -43,7 +43,7 @@ def imaml(
     max_inner_grad_norm: float | None = IMAMLConfig.max_inner_grad_norm,
     joint: bool = IMAMLConfig.joint,
 ) -> Learner:
-    """iMAML of body and head.
+    """IMAML of body and head.
 
     Options are as for `maml`, and besides `proximity`, the paper's lambda: weight of
     half the squared distance to the start; `cg_steps` of conjugate gradients, 0 of

@@ -105,8 +105,10 @@ def check(loop: InnerLoop) -> None:
 
 
 def init_rates(loop: InnerLoop, params: Params) -> Params | None:
-    """Makes learned rates, ``[steps]`` or shaped as the adapted part of one task's
-    `params`; None if the rate is fixed."""
+    """Make learned rates; None if the rate is fixed.
+
+    They are ``[steps]``, or shaped as the adapted part of one task's `params`.
+    """
     if loop.rates == "fixed":
         return None
     if loop.rates == "per_step":

@@ -228,8 +228,10 @@ def evaluate(
 
 
 def finish(loss: Float[Array, ""], rest: Any, trace: Trace) -> Evaluation:
-    """Replaces the running statistics by those after the first pass of the loop, the
-    unadapted body's, and the loss by NaN where the loop diverged."""
+    """Take the statistics of the first pass; make the loss NaN where the loop diverged.
+
+    The first pass is that of the unadapted body.
+    """
     right, stats = rest
     if len(trace.losses):
         stats = jax.tree.map(lambda leaf: leaf[0], trace.kept)

@@ -68,8 +68,10 @@ class Conv4R2D2(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Computes features as `Conv4` does: 8,192 of 32x32 pixels,
-        ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]``."""
+        """Compute features as `Conv4` does: 8,192 of 32x32 pixels.
+
+        ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]`` in all.
+        """
         x, maps = images, []
         for width in self.widths:
             x = pooled_block(

@@ -55,8 +55,10 @@ def inference_conv(
     padding: Any = "SAME",
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """Convolves for inference: differentiable in forward mode too, but no faster in
-    reverse mode than JAX makes it."""
+    """Convolve for inference.
+
+    Differentiable in forward mode too, but no faster in reverse mode than JAX makes it.
+    """
     if _is_ours(window_strides, padding, kernel, kw):
         return _same(inputs, kernel)
     return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
@@ -86,8 +88,10 @@ def kernel_gradient(
     cotangent: Float[Array, "N H W E"],
     example: Float[Array, "a b D E"],
 ) -> Float[Array, "a b D E"]:
-    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel, of which
-    `example` has the shape."""
+    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel.
+
+    `example` has the shape of the kernel.
+    """
     count, height, width, _ = inputs.shape
     if _by_winograd(inputs, example):
         return winograd.kernel_gradient(inputs, cotangent)
@@ -151,8 +155,11 @@ def _by_winograd(
 def _is_ours(
     strides: Any, padding: Any, kernel: Float[Array, "a b D E"], options: dict[str, Any]
 ) -> bool:
-    """Keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
-    group."""
+    """Tell whether a convolution is one of those computed here.
+
+    It keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
+    group.
+    """
     numbers = options.get("dimension_numbers")
     factors = {
         *(options.get("lhs_dilation") or ()),

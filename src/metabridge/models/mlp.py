@@ -60,8 +60,10 @@ class MLP(nn.Module):
     def __call__(
         self, inputs: Float[Array, "N *X"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Computes features ``[N, width]`` of inputs of any shape, which are flattened;
-        `train`, which other bodies need, changes nothing."""
+        """Compute features ``[N, width]`` of inputs of any shape, which are flattened.
+
+        `train`, which other bodies need, changes nothing.
+        """
         del train
         x = inputs.reshape(inputs.shape[0], -1)
         for _ in range(self.depth):

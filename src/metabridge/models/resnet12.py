@@ -49,8 +49,9 @@ class ResNet12(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Computes features, ``[N, widths[-1]]``; without `average_pool`
-        ``[N, (H // 16) * (W // 16) * widths[-1]]``.
+        """Compute features ``[N, widths[-1]]``.
+
+        Without `average_pool` they are ``[N, (H // 16) * (W // 16) * widths[-1]]``.
 
         Args:
           images: normalised, ``[N, H, W, channels]``, H and W at least 16.

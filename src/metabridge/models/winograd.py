@@ -28,8 +28,12 @@ _WORK = 1.5e9
 
 
 def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Decides whether it is so much faster than XLA's convolution on a CPU that it
-    pays, for inputs ``(N, H, W, D)`` and a kernel ``(height, width, D, E)``."""
+    """Tell whether it is faster than XLA's convolution on a CPU by enough.
+
+    Args:
+      inputs_shape: ``(N, H, W, D)``.
+      kernel_shape: ``(height, width, D, E)``.
+    """
     count, height, width, _ = inputs_shape
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
     return (

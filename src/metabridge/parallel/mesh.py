@@ -42,6 +42,7 @@ def _mesh(devices: Sequence[Any]) -> Mesh:
 
 
 def sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
+    """The sharding of an array over a mesh."""
     return NamedSharding(mesh, spec)
 
 

@@ -36,6 +36,7 @@ class Keys:
 
 
 def make_keys(config: ResolvedConfig) -> Keys:
+    """The PRNG keys of a run, from its two seeds."""
     key_init, key_train, key_tasks = jax.random.split(
         jax.random.key(config.train.seed), 3
     )
@@ -46,10 +47,12 @@ def make_keys(config: ResolvedConfig) -> Keys:
 
 
 def train_shape(config: ResolvedTrain) -> TaskShape:
+    """The shape of a training task."""
     return TaskShape(config.train_ways, config.train_shots, config.train_queries)
 
 
 def test_shape(config: ResolvedConfig) -> TaskShape:
+    """The shape of a test task."""
     evaluation = config.evaluation
     return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
 

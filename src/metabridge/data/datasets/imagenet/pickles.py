@@ -128,8 +128,10 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
 
 
 def _bytes(file: Any) -> bytes:
-    """A PNG file as bytes, text of Python 2 or an array; of anything else nothing,
-    which is then named as an image that cannot be read."""
+    """A PNG file given as bytes, text of Python 2 or an array.
+
+    Of anything else nothing, which is then named as an image that cannot be read.
+    """
     if isinstance(file, str):
         return file.encode("latin1", "replace")
     if isinstance(file, np.ndarray) and file.dtype == np.uint8:
@@ -148,8 +150,10 @@ def _image_array(split: str, path: Path, labels: Path) -> Images:
 
 
 def _array_in_archive(path: Path, count: int, labels: Path) -> np.ndarray:
-    """The array `images` of an archive, after a look at its header: a small archive
-    may hold, or promise, more than fits in memory."""
+    """The array `images` of an archive, after a check of its header.
+
+    A small archive may hold, or promise, more than fits in memory.
+    """
     wanted = (count, SIDE, SIDE, 3)
     try:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:

@@ -58,8 +58,11 @@ def load_arrays(path: Path) -> Any:
 
 
 class _Bounded:
-    """A file of which no more is asked than it has: a pickle says how much it holds,
-    and the memory for that would be taken before it turned out to be a lie."""
+    """A file of which no more is read at once than it has.
+
+    A pickle says how much it holds, and the memory for that would be taken before it
+    turned out to be a lie.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
