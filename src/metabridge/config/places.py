@@ -9,9 +9,6 @@ from typing import Any, TypeVar
 from metabridge.config.sections import Config
 from metabridge.untrusted import expanded
 
-if TYPE_CHECKING:
-    from metabridge.config.sections import Config
-
 FOLDER = "folder:"
 """What the name of a dataset begins with that is the user's own images."""
 

@@ -80,7 +80,7 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     if jax.process_count() == 1:
         return flags
     gathered = np.asarray(multihost_utils.process_allgather(np.asarray(flags)))
-    return tuple(np.any(gathered, axis=0).tolist())
+    return tuple(bool(gathered[:, place].any()) for place in range(len(flags)))
 
 
 def share(rows: int) -> slice:
