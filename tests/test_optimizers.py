@@ -1,12 +1,14 @@
 """Rules and schedules against their equations, means of parameters against NumPy's."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from metabridge.config import TrainConfig
+from metabridge.config import Config, ResolvedTrain, TrainConfig, resolve
 from metabridge.optimizers import averaged, averaged_params, make_optimizer
 from tests.tolerance import assert_close
 
@@ -60,7 +62,11 @@ def test_parameters_are_needed() -> None:
         rule.update(START, rule.init(START))
 
 
-def updates(config: TrainConfig, gradients: list[float], start: float) -> list[float]:
+def train_config(**options: Any) -> ResolvedTrain:
+    return resolve(Config(train=TrainConfig(**options))).train
+
+
+def updates(config: ResolvedTrain, gradients: list[float], start: float) -> list[float]:
     """A parameter after each step along given gradients."""
     rule = make_optimizer(config)
     params = jnp.asarray(start)
@@ -75,7 +81,7 @@ def updates(config: TrainConfig, gradients: list[float], start: float) -> list[f
 
 
 def test_sgd_has_nesterov_momentum_and_decoupled_weight_decay() -> None:
-    config = TrainConfig(
+    config = train_config(
         optimizer="sgd", schedule="constant", learning_rate=0.1, weight_decay=0.5
     )
     w, velocity, expected = 2.0, 0.0, []
@@ -87,7 +93,7 @@ def test_sgd_has_nesterov_momentum_and_decoupled_weight_decay() -> None:
 
 
 def test_adam_equals_its_equations() -> None:
-    config = TrainConfig(optimizer="adam", schedule="constant", learning_rate=0.1)
+    config = train_config(optimizer="adam", schedule="constant", learning_rate=0.1)
     w, m, v, expected = 1.0, 0.0, 0.0, []
     for t, gradient in enumerate((1.0, -2.0, 0.5), start=1):
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
@@ -99,7 +105,7 @@ def test_adam_equals_its_equations() -> None:
 def test_radam_equals_its_equations() -> None:
     # Liu et al. (2020), algorithm 2: plain momentum until the variance is tractable,
     # which optax takes to be from a length of the average of 5 on.
-    config = TrainConfig(schedule="constant", learning_rate=0.1)
+    config = train_config(schedule="constant", learning_rate=0.1)
     gradients = [1.0, -2.0, 0.5, 0.3, 0.2, -0.7, 0.9, 1.1]
     w, m, v, expected = 1.0, 0.0, 0.0, []
     longest = 2 / (1 - 0.999) - 1
@@ -117,7 +123,7 @@ def test_radam_equals_its_equations() -> None:
 
 
 def test_staircase_drops_at_shares_of_the_steps() -> None:
-    config = TrainConfig(
+    config = train_config(
         optimizer="sgd",
         learning_rate=1.0,
         steps=10,
@@ -132,7 +138,7 @@ def test_staircase_drops_at_shares_of_the_steps() -> None:
 
 
 def test_cosine_falls_to_zero_at_the_last_step() -> None:
-    config = TrainConfig(optimizer="sgd", learning_rate=0.1, steps=4)
+    config = train_config(optimizer="sgd", learning_rate=0.1, steps=4)
     path = updates(config, [0.0] * 4 + [1.0] * 2, 1.0)
     assert path[3:] == [1.0, 1.0, 1.0]
     first = updates(config, [1.0], 0.0)[0]
@@ -140,7 +146,7 @@ def test_cosine_falls_to_zero_at_the_last_step() -> None:
 
 
 def test_cosine_of_any_length_is_compiled_once_and_equals_optax() -> None:
-    rule = make_optimizer(TrainConfig(optimizer="sgd", learning_rate=0.1))
+    rule = make_optimizer(train_config(optimizer="sgd", learning_rate=0.1))
     params = jnp.zeros(())
     update = jax.jit(rule.update)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes counts and numbers
@@ -158,6 +164,6 @@ def test_cosine_of_any_length_is_compiled_once_and_equals_optax() -> None:
 
 @pytest.mark.parametrize("schedule", ["plateau", "constant"])
 def test_other_schedules_keep_their_rate_within_reach(schedule) -> None:
-    rule = make_optimizer(TrainConfig(schedule=schedule, learning_rate=0.25))
+    rule = make_optimizer(train_config(schedule=schedule, learning_rate=0.25))
     state = rule.init(jnp.zeros(2))
     assert float(state.hyperparams["learning_rate"]) == 0.25  # type: ignore[union-attr]

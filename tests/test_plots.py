@@ -14,6 +14,7 @@ from PIL import Image
 
 from metabridge import heads, plots
 from metabridge.config import Config, TrainConfig, resolve, to_json
+from metabridge.data import Split
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.runs.metrics import MetricsWriter
@@ -117,8 +118,11 @@ def test_many_shots_and_queries_are_cut_and_drawings_are_dark_ink(
     support = np.tile(np.arange(7), (2, 1))
     query = np.tile(np.arange(11), (2, 1))
     plots._draw_task(
-        images.reshape(-1, 4, 4, 1),
-        ("GREEK/alpha", "b_c"),
+        Split(
+            images.reshape(-1, 4, 4, 1),
+            np.repeat(np.arange(2, dtype=np.int32), 12),
+            ("GREEK/alpha", "b_c"),
+        ),
         np.array([1, 0]),
         support,
         query,

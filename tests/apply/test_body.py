@@ -13,7 +13,7 @@ from PIL import Image
 from metabridge import build
 from metabridge.apply import body as bodies
 from metabridge.apply.body import from_run
-from metabridge.config import Config, EvaluationConfig, ModelConfig
+from metabridge.config import Config, EvaluationConfig, resolve
 from metabridge.learners import variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
@@ -47,12 +47,10 @@ def test_features_are_those_of_the_learner(run: Path) -> None:
 
 
 def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
-    config = Config(
-        model=ModelConfig(), evaluation=EvaluationConfig(head="ridge", tune_head=True)
-    )
+    config = resolve(Config(evaluation=EvaluationConfig(head="ridge", tune_head=True)))
     kept = bodies.with_chosen_weight(config, {"penalty": 0.03, "accuracy": 0.5})
     assert (kept.evaluation.penalty, kept.evaluation.tune_head) == (0.03, False)
-    fixed = dataclasses.replace(config, evaluation=EvaluationConfig(head="ridge"))
+    fixed = resolve(Config(evaluation=EvaluationConfig(head="ridge")))
     assert bodies.with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
 
 

@@ -23,6 +23,7 @@ from metabridge.config import (
     TrainConfig,
     images_per_step,
     register,
+    resolve,
     with_steps,
 )
 from metabridge.training import RunError
@@ -135,7 +136,7 @@ def die(config: Config, run_dir: Path) -> None:
 
 def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_train", die)
-    reason = run.train_in_a_process(Config(), Path("x"))
+    reason = run.train_in_a_process(resolve(Config()), Path("x"))
     assert reason == "the process was killed; perhaps the machine's memory ran out"
 
 
@@ -178,7 +179,7 @@ def test_a_process_of_its_own_trains(images: Path, tmp_path: Path) -> None:
 
 def test_the_reason_of_a_failure(images: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    reason = run._train(toy.config(images), tmp_path)
+    reason = run._train(resolve(toy.config(images)), tmp_path)
     assert reason is not None
     assert reason.startswith("RunError: ")
 
