@@ -191,12 +191,11 @@ def _check_gradients(averaged: Gradients, state: State) -> None:
 def _check_separable(
     learner: Learner, key: jax.Array, start: State, batch: Task, averaged: Gradients
 ) -> None:
-    gradient = jax.jit(learner.gradient)
-    keys = keys_of_tasks(key, _TASKS)
+    gradient, given = jax.jit(learner.gradient), (keys_of_tasks(key, _TASKS), batch)
     of_tasks = []
     for n in range(_TASKS):
-        task = jax.tree.map(lambda leaf, n=n: leaf[n : n + 1], batch)
-        of_tasks.append(gradient(keys[n : n + 1], start, task))
+        keys, task = jax.tree.map(lambda leaf, n=n: leaf[n : n + 1], given)
+        of_tasks.append(gradient(keys, start, task))
     expected = jax.tree.map(lambda *leaves: sum(leaves) / _TASKS, *of_tasks)
     _require(
         _distance(averaged.gradient, expected.gradient) < _FLOAT32,
@@ -231,10 +230,7 @@ def _check_derivative(learner: Learner, start: State, batch: Task) -> None:
 
 def _check_adaptation(learner: Learner, state: State, batch: Task, ways: int) -> None:
     variables = variables_of(state)
-    support, query = (
-        Examples(part.inputs[0], part.labels[0])
-        for part in (batch.support, batch.query)
-    )
+    support, query, *_ = jax.tree.map(lambda leaf: leaf[0], batch)
 
     @jax.jit
     def score(variables: Any, support: Examples, inputs: jax.Array) -> jax.Array:
@@ -254,9 +250,8 @@ def _check_adaptation(learner: Learner, state: State, batch: Task, ways: int) ->
     )
     if learner.frozen_body is not None:
         embed = jax.jit(learner.frozen_body.embed)
-        together, alone = (
-            embed(variables, x) for x in (query.inputs, query.inputs[:1])
-        )
+        alone = embed(variables, query.inputs[:1])
+        together = embed(variables, query.inputs)
         _require(
             together.ndim == 2 and _distance(together[:1], alone) < _FLOAT32,
             "features [N, D] of `FrozenBody.embed` must not depend on the other inputs "

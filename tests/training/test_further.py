@@ -126,11 +126,11 @@ def test_one_that_would_stop_at_once_needs_more_patience(whole: Run, run: Path) 
 
 
 def test_the_steps_of_a_recipe_are_no_wish_to_train_further(
-    whole: Run, run: Path
+    images: Path, run: Path
 ) -> None:
-    unsaid = dataclasses.replace(whole.config.train, steps=None)
+    config = toy.config(images, learner=toy.FIXED_TASKS, steps=None)
     with pytest.raises(RunError, match=r"train\.steps was 6"):
-        train(dataclasses.replace(whole.config, train=unsaid), run, resume=True)
+        train(config, run, resume=True)
     assert (run / "result.json").exists()
 
 

@@ -182,8 +182,12 @@ def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
         ),
         ("train", {"train_shots": 8}, r"8 shots and 1 queries, 9 images"),
         ("train", {"devices": 3}, r"`devices` is 3, .*divide `tasks_per_step` \(4\)"),
-        ("model", {"model": "conv4"}, r"conv4 .* needs 16x16 .*has 8x8"),
-        ("data", {"dataset": "mnist"}, r"unknown dataset 'mnist'; .*glyphs, omniglot"),
+        ("model", {"model": "conv4"}, r"conv4 needs 16x16 .*has 8x8"),
+        (
+            "data",
+            {"dataset": "mnist"},
+            r"unknown dataset 'mnist'; known .*glyphs, .*omniglot",
+        ),
         ("data", {"dataset": "folder:/no/such"}, r"/no/such"),
     ],
 )

@@ -119,8 +119,11 @@ def implicit_gradient(
     # Started from the solution for a Hessian of zero.
     r = jax.tree.map(lambda a, b: a - b, cotangent, system(cotangent))
     carry = (cotangent, r, r, _dot(r, r))
-    unroll = jax.default_backend() == "cpu"
-    return jax.lax.scan(step, carry, length=cg_steps, unroll=unroll)[0][0]
+    if jax.default_backend() != "cpu":
+        return jax.lax.scan(step, carry, length=cg_steps)[0][0]
+    for _ in range(cg_steps):
+        carry, _ = step(carry, None)
+    return carry[0]
 
 
 def _dot(a: Params, b: Params) -> Float[Array, ""]:

@@ -1,6 +1,8 @@
 """Checks that a finished run is reproduced: its data, its checkpoint, its numbers."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from metabridge.config import ResolvedConfig
+from metabridge.config import ResolvedConfig, from_json, to_json
 from metabridge.files import write_json
 from metabridge.learners import variables_of
 from metabridge.output import check_output
@@ -141,7 +143,8 @@ def _compare(name: str, recorded: Any, found: Any) -> Check:
 def _check_config(recorded: dict[str, Any] | None, config: ResolvedConfig) -> Check:
     if recorded is None:
         return Check("configuration", "unknown", "", "")
-    # Options that are newer than the result have their defaults.
+    with contextlib.suppress(ValueError):  # options may have had other names
+        recorded = json.loads(to_json(from_json(json.dumps(recorded))))
     before, now = run_folder.flatten(recorded), run_folder.flat_options(config)
     changed = [name for name, value in before.items() if now.get(name) != value]
     pairs = (
