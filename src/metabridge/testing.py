@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
 from metabridge.learners import (
     FrozenBody,
@@ -156,15 +157,10 @@ def _check_steps(learner: Learner, start: State, batch: Task) -> State:
         _equal((first, averaged), step(key, start, batch)),
         "`gradient` must give the same for the same arguments",
     )
+    _check_state(first, start, 1)
     second, _ = step(jax.random.key(1), first, batch)
     _require(traces == 1, "a second step compiles anew: some type becomes another")
-    for number, before, state in ((1, start, first), (2, first, second)):
-        _require(
-            _specs(state) == _specs(before),
-            "a step must keep the structure, shapes and types of the state",
-        )
-        _require(int(state.step) == number, "a step must add 1 to `State.step`")
-        _require_finite(state, "the state after a step")
+    _check_state(second, first, 2)
     if learner.separable_over_tasks:
         _check_separable(learner, key, start, batch, averaged)
     return second
@@ -186,6 +182,15 @@ def _check_gradients(averaged: Gradients, state: State) -> None:
             value.shape == () and value.dtype == jnp.float32,
             f"`{name}` must be a float32 scalar, not {value.dtype}{value.shape}",
         )
+
+
+def _check_state(state: State, before: State, steps: int) -> None:
+    _require(
+        _specs(state) == _specs(before),
+        "a step must keep the structure, shapes and types of the state",
+    )
+    _require(int(state.step) == steps, "a step must add 1 to `State.step`")
+    _require_finite(state, "the state after a step")
 
 
 def _check_separable(
@@ -214,7 +219,7 @@ def _check_derivative(learner: Learner, start: State, batch: Task) -> None:
         direction = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))
 
         @jax.jit
-        def gradient_at(size: float) -> Gradients:
+        def gradient_at(size: ArrayLike) -> Gradients:
             moved = start._replace(params=unravel(flat + size * direction))
             keys = keys_of_tasks(jax.random.key(0), _TASKS)
             return learner.gradient(keys, moved, batch)

@@ -124,7 +124,9 @@ def test_runs_of_earlier_versions_have_relative_paths(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     now = resolve(Config(data=DataConfig(dataset="folder:birds")))
-    before = dataclasses.replace(now, data=DataConfig(**before_places(now)))
+    before = dataclasses.replace(
+        now, data=dataclasses.replace(now.data, **before_places(now))
+    )
     run_folder.open_run(tmp_path / "run", before, resume=False)
     assert run_folder.check_run(tmp_path / "run", now, resume=True) == before
     # What it returned is checked again when the folder is opened.
@@ -161,7 +163,8 @@ def test_names_of_new_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert folder == Path("runs/mtl-glyphs-5way-5shot-seed0")
     folder.mkdir(parents=True)
     assert run_folder.choose(CONFIG).name == "mtl-glyphs-5way-5shot-seed0-2"
-    own = dataclasses.replace(CONFIG, data=DataConfig(dataset="folder:/a/birds/"))
+    data = dataclasses.replace(CONFIG.data, dataset="folder:/a/birds/")
+    own = dataclasses.replace(CONFIG, data=data)
     assert run_folder.choose(own).name == "mtl-birds-5way-5shot-seed0"
 
 
