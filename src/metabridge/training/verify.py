@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from metabridge.config import ResolvedConfig, from_json, to_json
+from metabridge.config import ResolvedConfig, from_json
 from metabridge.files import write_json
 from metabridge.learners import variables_of
 from metabridge.output import check_output
@@ -143,9 +143,9 @@ def _compare(name: str, recorded: Any, found: Any) -> Check:
 def _check_config(recorded: dict[str, Any] | None, config: ResolvedConfig) -> Check:
     if recorded is None:
         return Check("configuration", "unknown", "", "")
-    with contextlib.suppress(ValueError):  # options may have had other names
-        recorded = json.loads(to_json(from_json(json.dumps(recorded))))
     before, now = run_folder.flatten(recorded), run_folder.flat_options(config)
+    with contextlib.suppress(ValueError):  # options may have had other names
+        before = run_folder.flat_options(from_json(json.dumps(recorded)))
     changed = [name for name, value in before.items() if now.get(name) != value]
     pairs = (
         ", ".join(f"{name}={values.get(name)!r}" for name in changed)
