@@ -8,6 +8,7 @@ from typing import Any
 
 from metabridge.data import load_dataset
 from metabridge.output import check_output
+from metabridge.runs.inputs import options_of_data
 from metabridge.theory.closeness import image_tasks
 from metabridge.theory.closeness.diagnose import diagnose
 from metabridge.theory.closeness.verdict import Diagnosis
@@ -60,11 +61,8 @@ def _check(options: TheoryOptions) -> Path | None:
 
 def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
     dataset = load_dataset(
-        options.dataset, data_dir=options.data_dir, download=options.download,
-        image_size=options.image_size, skip_corrupt=options.skip_corrupt,
-        background=options.background, white_level=options.white_level,
-        max_pixels=options.max_pixels, allow_duplicates=options.allow_duplicates,
-    )  # fmt: skip
+        options.dataset, download=options.download, **options_of_data(options)
+    )
     shape = TaskShape(options.ways, options.shots, options.queries)
     image_tasks.check(dataset, shape)
     flat = registry.ARCHITECTURES[options.architecture].flat

@@ -45,6 +45,6 @@ def config(dataset: str, shots: int, learner: LearnerOptions = _MAML) -> Config:
             validation_tasks=200,
         ),
         evaluation=EvaluationConfig(
-            ways=5, shots=shots, tasks=2000, head="own", test_steps=10
+            ways=5, shots=shots, tasks=2000, head="learner", test_steps=10
         ),
     )

@@ -45,5 +45,5 @@ def config(dataset: str, shots: int) -> Config:
             validate_every=2000,
             validation_tasks=500,
         ),
-        evaluation=EvaluationConfig(ways=5, shots=shots, tasks=2000, head="own"),
+        evaluation=EvaluationConfig(ways=5, shots=shots, tasks=2000, head="learner"),
     )

@@ -76,7 +76,7 @@ class Registry(Mapping[str, Entry]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: Any) -> Entry:
         """The entry of a name; one that ends in ":" stands for all it begins.
 
         Raises:

@@ -30,7 +30,7 @@ DATA = bodies.dataset()
     ],
 )
 def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
-    head = "centroid" if algorithm in ("mtl", "rfs") else "own"
+    head = "centroid" if algorithm in ("mtl", "rfs") else "learner"
     body = bodies.body(algorithm, DATA, model=model, head=head)
     body = body.with_about(licence="MIT")
     path = tmp_path / "body.safetensors"

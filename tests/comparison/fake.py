@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from metabridge.config import Config, resolve, with_steps
+from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter
@@ -16,7 +16,8 @@ def finished_run(folder: Path, config: Config, *accuracies: float) -> None:
 
     Its test accuracy is the last of them.
     """
-    config = resolve(config)
+    if not isinstance(config, ResolvedConfig):
+        config = resolve(config)
     if not config.train.steps:
         config = replace(config, train=with_steps(config.train, 50))
     run_folder.open_run(folder, config, resume=True)

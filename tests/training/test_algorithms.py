@@ -44,7 +44,7 @@ def test_every_algorithm_trains_and_is_scored(name: str, tmp_path: Path) -> None
     with jax.numpy_dtype_promotion("standard"):  # optax's RAdam is not strict
         result = train(configured(name, folder), tmp_path / "run")
     assert result["algorithm"] == name
-    assert result["head"] == ("logistic" if name in ONLY_A_BODY else "own")
+    assert result["head"] == ("logistic" if name in ONLY_A_BODY else "learner")
     assert result["tasks"] == 12
     assert 0 <= result["accuracy"] <= 1
     written = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -42,7 +42,7 @@ def test_it_trains_resumes_and_is_scored_verified_applied(
     metabridge.register("scaled", ScaledConfig, scaled)
     run = tmp_path / "run"
     result = train(configured(images), run)
-    assert (result["algorithm"], result["head"]) == ("scaled", "own")
+    assert (result["algorithm"], result["head"]) == ("scaled", "learner")
     assert json.loads((run / "config.json").read_text())["learner"] == {
         "init_scale": 2.0
     }

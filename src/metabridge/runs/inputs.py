@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import jax
 from jaxtyping import Array, Key
@@ -59,14 +60,18 @@ def test_shape(config: ResolvedConfig) -> TaskShape:
 
 def load_data(config: ResolvedConfig) -> Dataset:
     """The dataset of a configuration."""
-    given = {
-        field.name: getattr(config.data, field.name)
-        for field in dataclasses.fields(config.data)
-        if field.name not in _NOT_OF_LOADING
-    }
+    return load_dataset(config.data.dataset, **options_of_data(config.data))
+
+
+def options_of_data(config: DataConfig) -> dict[str, Any]:
+    """Options of `load_dataset` that differ from their defaults."""
     defaults = dataclasses.asdict(DataConfig())
-    changed = {name: v for name, v in given.items() if v != defaults[name]}
-    return load_dataset(config.data.dataset, **changed)
+    given = {name: getattr(config, name) for name in defaults}
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in _NOT_OF_LOADING and value != defaults[name]
+    }
 
 
 def load_data_of_run(
