@@ -28,8 +28,11 @@ def saved(image: Image.Image, kind: str, **options: Any) -> images.Encoded:
 
 
 def decoded(source: images.Source, channels: int = 3, **options: Any) -> np.ndarray:
-    with images._opened(source, Reading(**options), True) as image:
-        return picture.pixels_of(image, None, channels, Reading(**options))
+    def use(image: Any) -> np.ndarray:
+        return picture.pixels_of(image, None, channels, reading)
+
+    reading = Reading(**options)
+    return images._guarded(use, reading, None, source)
 
 
 def held(image: Image.Image) -> images.Held:

@@ -9,6 +9,7 @@ reader never sees half a dataset.
 """
 
 import contextlib
+import fcntl
 import functools
 import json
 import logging
@@ -20,7 +21,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,9 @@ def load_or_build(
 ) -> Dataset:
     """Open the dataset cached under `key`, or build it and cache it.
 
+    Its arrays are memory-mapped read-only. Unchanged files cost one sequential read for
+    the checksum.
+
     Args:
       key: name of the dataset's folder in the cache, a plain file name.
       fingerprint: JSON values that change when the result of `build` would.
@@ -93,10 +97,6 @@ def load_or_build(
         the cache. Arrays that it maps to files there (`np.lib.format.open_memmap`)
         become those of the cache: for datasets larger than the memory.
       cache_dir: see `cache_root`.
-
-    Returns:
-      The dataset, its arrays memory-mapped read-only. Unchanged files cost one
-      sequential read for the checksum.
     """
     root = cache_root(cache_dir)
     fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
@@ -112,10 +112,10 @@ def load_or_build(
             "`cache_dir` or set METABRIDGE_CACHE to a folder that can"
         ) from error
     with lock:
-        if _take(lock):
-            # Left by a process that died: nobody else writes while we hold the lock.
-            for leftover in root.glob(f".{key}.tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        # Left by a process that died: nobody else writes while we hold the lock.
+        for leftover in root.glob(f".{key}.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         return _build_locked(folder, fingerprint, build)
 
 
@@ -125,14 +125,13 @@ def _build_locked(
     """Build `folder` unless another process did while this one waited."""
     try:
         return _open(folder, fingerprint)
-    # As text: a log that is kept would keep the error, and so the files, open.
-    except _StaleError as reason:
-        text = str(reason)
-        _LOG.info("cache %s is out of date (%s): rebuilding it", folder, text)
     except _UnusableError as reason:
-        text = str(reason)
+        # As text: a log that is kept would keep the error, and so the files, open.
+        text, stale = str(reason), isinstance(reason, _StaleError)
+        level = logging.INFO if stale else logging.WARNING
+        state = "out of date" if stale else "damaged"
         if folder.exists():
-            _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, text)
+            _LOG.log(level, "cache %s is %s (%s): rebuilding it", folder, state, text)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
         scratch = temporary / "scratch"
@@ -152,25 +151,25 @@ def _build_locked(
 
 
 def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
-    manifest: dict[str, Any] = {
-        "format": _FORMAT,
-        "fingerprint": fingerprint,
-        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
-        "class_names": {},
-        "files": {},
-    }
+    files = {}
     for name, split in dataset.splits():
-        manifest["class_names"][name] = list(split.class_names)
         for field in ("images", "labels"):
             path = folder / f"{name}.{field}.npy"
             array = getattr(split, field)
             _save(path, array, folder / "scratch")
-            manifest["files"][path.name] = {
+            files[path.name] = {
                 "shape": list(array.shape),
                 "dtype": str(array.dtype),
                 "bytes": path.stat().st_size,
                 "crc32": _crc32(path),
             }
+    manifest = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
+        "class_names": {name: split.class_names for name, split in dataset.splits()},
+        "files": files,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
@@ -193,17 +192,13 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             raise _StaleError(f"format {quoted(manifest['format'])}, not {_FORMAT}")
         if manifest["fingerprint"] != fingerprint:
             raise _StaleError("its source or options changed")
-        splits: dict[str, Any] = {
-            name: Split(
-                _array(folder, f"{name}.images.npy", manifest),
-                _array(folder, f"{name}.labels.npy", manifest),
-                tuple(manifest["class_names"][name]),
-            )
-            for name in SPLITS
-        }
-        about = {key: manifest["dataset"][key] for key in _ABOUT}
-        about |= {key: tuple(about[key]) for key in ("mean", "std")}
-        return Dataset(**about, **splits)
+        made: dict[str, Any] = {key: manifest["dataset"][key] for key in _ABOUT}
+        made |= {key: tuple(made[key]) for key in ("mean", "std")}
+        for name in SPLITS:
+            images = _array(folder, f"{name}.images.npy", manifest)
+            labels = _array(folder, f"{name}.labels.npy", manifest)
+            made[name] = Split(images, labels, tuple(manifest["class_names"][name]))
+        return Dataset(**made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _UnusableError(f"{type(error).__name__}: {shown(error)}") from error
 
@@ -230,17 +225,3 @@ def _crc32(path: Path) -> int:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return checksum
-
-
-def _take(lock: TextIO) -> bool:
-    """Wait for an exclusive lock on a file, which ends when the file is closed.
-
-    False where there are no such locks (on Windows): two processes may then both build,
-    and the one that finishes last wins.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return True

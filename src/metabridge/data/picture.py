@@ -64,13 +64,8 @@ def opened(
 ) -> Iterator[Any]:
     """Open a file as a Pillow image, reading only its header.
 
-    Args:
-      source: path, or file in memory.
-      reading: its limit is held.
-      is_resized: whether a JPEG above the limit may be decoded at reduced size.
-
-    Raises:
-      Exception: LimitError for too many pixels, or whatever Pillow raises.
+    A JPEG file above the limit of pixels is decoded at reduced size if it `is_resized`
+    later. LimitError for too many pixels; else whatever Pillow raises.
     """
     from PIL import Image, JpegImagePlugin
 
@@ -116,14 +111,8 @@ def pixels_of(
 ) -> np.ndarray:
     """Pixels of a Pillow image, uint8 ``[H, W, channels]``; the image is not changed.
 
-    Args:
-      image: opened, decoded or not.
-      size: ``(H, W)`` to resize to (Lanczos); None leaves it as large as it is.
-      channels: 1 or 3; None takes 1 for a grey image.
-      reading: options.
-
-    Raises:
-      Exception: LimitError for values beyond white, or whatever Pillow raises.
+    `size` ``(H, W)`` is resized to (Lanczos), `channels` are 1 or 3; None keeps those
+    of the image. LimitError for values beyond white; else whatever Pillow raises.
     """
     from PIL import Image
 
@@ -141,10 +130,7 @@ def pixels_of(
 
 
 def image_of(array: np.ndarray) -> Any:
-    """A Pillow image of uint8 ``[H, W]`` or ``[H, W, c]``.
-
-    Channels are 1 to 4: grey, grey and alpha, colour, colour and alpha.
-    """
+    """A Pillow image of uint8 ``[H, W]`` or ``[H, W, c]``, with or without alpha."""
     from PIL import Image
 
     grey = array.ndim == 3 and array.shape[-1] == 1
@@ -161,13 +147,11 @@ def scaled(values: np.ndarray, white: float) -> np.ndarray:
 def _check_pixels(
     image: Any, most: int, limit: int, *, is_resized: bool = True
 ) -> None:
-    if image.width * image.height <= most:
-        return
-    problem = f"it is {image.height} x {image.width}; the limit is {limit:,} pixels"
-    if most > limit:
-        problem += f", {MAX_REDUCED} times as many of a JPEG file that is resized"
-    option = "max_pixels" if is_resized else "image_size"
-    raise LimitError(problem, option)
+    if image.width * image.height > most:
+        problem = f"it is {image.height} x {image.width}; the limit is {limit:,} pixels"
+        if most > limit:
+            problem += f", {MAX_REDUCED} times as many of a JPEG file that is resized"
+        raise LimitError(problem, "max_pixels" if is_resized else "image_size")
 
 
 def _check_scans(file: Any, image: Any, max_pixels: int) -> None:
@@ -230,16 +214,14 @@ def _orientation(image: Any) -> int:
 def _upright(image: Any) -> Any:
     from PIL.Image import Transpose
 
-    turn = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    names = (
+        "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270",
+        "TRANSVERSE", "ROTATE_90",
+    )  # fmt: skip
+    orientation = _orientation(image)
+    if orientation == 1:
+        return image
+    return image.transpose(Transpose[names[orientation - 2]])
 
 
 def _eight_bits(image: Any, reading: Reading) -> Any:
@@ -288,8 +270,7 @@ def _opaque(image: Any, colour: tuple[int, int, int]) -> Any:
     if image.mode == "La":  # Pillow makes only this of it
         image = image.convert("LA")
     image = image.convert("LA" if grey else "RGBA")
-    canvas = Image.new(
-        "L" if grey else "RGB", image.size, colour[0] if grey else colour
-    )
+    mode, ground = ("L", colour[0]) if grey else ("RGB", colour)
+    canvas = Image.new(mode, image.size, ground)
     canvas.paste(image.convert(canvas.mode), mask=image.getchannel("A"))
     return canvas

@@ -42,9 +42,7 @@ class Reading:
             )
         if self.max_pixels < 1:
             raise ValueError(f"`max_pixels` is {self.max_pixels}, but must be positive")
-        white = self.white_level
-        if white is None:
-            return
+        white = 1 if self.white_level is None else self.white_level
         if isinstance(white, bool) or not isinstance(white, int | float):
             raise TypeError(f"`white_level` must be a number, not {quoted(white)}")
         if not 0 < white < math.inf:
@@ -59,9 +57,11 @@ class Reading:
 
     def changed(self) -> dict[str, Any]:
         """The options that are not at their default, by name."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = dataclasses.asdict(self)
-        return {name: v for name, v in given.items() if v != defaults[name]}
+        return {name: v for name, v in given.items() if v != getattr(Reading, name)}
+
+
+DEFAULT = Reading()
 
 
 @functools.cache

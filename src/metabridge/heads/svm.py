@@ -27,7 +27,6 @@ from jaxtyping import Array, Float, Int
 
 from metabridge.heads import crammer_singer
 from metabridge.heads.base import Head, Linear
-from metabridge.heads.newton_system import free_solve
 
 
 class Info(NamedTuple):
@@ -64,7 +63,7 @@ def solve(
     dual_penalty: float = 0.0,
     num_steps: int = 20,
 ) -> tuple[Linear, Info]:
-    """Minimises ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
+    """Minimise ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
 
     No intercept: `LinearSVC(C=C, multi_class="crammer_singer", fit_intercept=False)` of
     scikit-learn. Differentiable once in the features, in reverse mode, implicitly.
@@ -73,9 +72,6 @@ def solve(
     MetaOptNet has 1, which matters only to short features; 0 is the machine above. The
     interior point method takes at most `num_steps`, and stops when there is
     nothing to gain in the precision of the features.
-
-    Raises:
-      ValueError: one class, or an option out of range.
     """
     if ways < 2:
         raise ValueError(
@@ -86,8 +82,7 @@ def solve(
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     gram = features @ features.T
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
-    solved: Any = _solve_dual(C * (gram + diagonal), targets, num_steps)
-    dual, residual = solved
+    dual, residual = _solve_dual(C * (gram + diagonal), targets, num_steps)
     weights = C * (features.T @ dual)
     return Linear(weights, jnp.zeros(ways, features.dtype)), Info(residual)
 
@@ -102,7 +97,7 @@ def _check(C: float, dual_penalty: float, num_steps: int) -> None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> Any:
+def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> tuple[Any, Any]:
     """The solution A, and its residual, which counts as a constant."""
     return _solve_forward(kernel, targets, num_steps)[0]
 
@@ -112,10 +107,11 @@ def _solve_forward(kernel: Any, targets: Any, num_steps: int) -> Any:
     return solution[:2], (kernel, solution.dual, solution.factors)
 
 
-def _solve_backward(num_steps: int, saved, cotangents):
-    del num_steps
+def _solve_backward(_: int, saved: Any, cotangents: Any) -> Any:
     kernel, dual, factors = saved
-    change, _ = free_solve(kernel, factors, cotangents[0], jnp.zeros_like(dual[:, 0]))
+    change, _ = crammer_singer.free_solve(
+        kernel, factors, cotangents[0], jnp.zeros_like(dual[:, 0])
+    )
     return -change @ dual.T, jnp.zeros_like(dual)
 
 

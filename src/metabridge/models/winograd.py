@@ -28,12 +28,7 @@ _WORK = 1.5e9
 
 
 def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Tell whether it is faster than XLA's convolution on a CPU by enough.
-
-    Args:
-      inputs_shape: ``(N, H, W, D)``.
-      kernel_shape: ``(height, width, D, E)``.
-    """
+    """Tell whether it is faster than XLA's convolution on a CPU by enough."""
     count, height, width, _ = inputs_shape
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
     return (
@@ -47,7 +42,7 @@ def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) 
 def convolve(
     inputs: Float[Array, "N H W D"], kernel: Float[Array, "3 3 D E"]
 ) -> Float[Array, "N H W E"]:
-    """Convolves with stride 1, keeping the size."""
+    """Convolve with stride 1, keeping the size."""
     count, height, width, _ = inputs.shape
     products = [
         x @ k for x, k in zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)

@@ -42,17 +42,14 @@ class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         spec = SPECS[self.name]
         names = sorted(name for split in SPLITS for name in spec.classes[split])
+        features = {
+            "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=names),
+            "file_name": tfds.features.Text(),
+        }
         return self.dataset_info_from_configs(
             description=self.__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIDE, SIDE, 3), encoding_format="png"
-                    ),
-                    "label": tfds.features.ClassLabel(names=names),
-                    "file_name": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://www.image-net.org",
         )

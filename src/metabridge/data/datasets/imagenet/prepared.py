@@ -33,7 +33,7 @@ def _form(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
     @functools.cache
     def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
         # Reads every record, 140 GB of ImageNet: once for all splits.
-        records = tfds_source.Records(source, stored, as_stored=("image",))
+        records = tfds_source.Records(source, stored)
         return records, _rows_by_class(source, records)
 
     def open_split(split: str) -> Images:
@@ -52,12 +52,8 @@ def _form(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
                 written[part] = images.decode(files, out[part], *options)
             return written
 
-        wanted = {
-            name: rows[name][: spec.per_class]
-            for name in spec.classes[split]
-            if name in rows
-        }
-        return Images(wanted, decode)
+        names = [name for name in spec.classes[split] if name in rows]
+        return Images({name: rows[name][: spec.per_class] for name in names}, decode)
 
     text = f"{source.name} in {shown(source.folder)}"
     return Form(text, {"form": source.name, **source.fingerprint}, open_split)
