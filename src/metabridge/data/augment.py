@@ -67,17 +67,13 @@ def _natural(key: Key[Array, ""], image: Image) -> Image:
 def _crop_flip(key: Key[Array, ""], image: Image) -> Image:
     """Crop after padding by an eighth of 32 pixels (a tenth of 84), flip at random."""
     key_crop, key_flip = jax.random.split(key)
-    image = _crop(key_crop, image)
-    flip = jax.random.bernoulli(key_flip, jnp.asarray(0.5, jnp.float32))
-    return jnp.where(flip, image[:, ::-1], image)
-
-
-def _crop(key: Key[Array, ""], image: Image) -> Image:
     padding = 8 if image.shape[0] >= 64 else 4
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-    corner = jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32)
+    corner = jax.random.randint(key_crop, (2,), 0, 2 * padding + 1, jnp.int32)
     zero = jnp.zeros((), corner.dtype)
-    return jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
+    image = jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
+    flip = jax.random.bernoulli(key_flip, jnp.asarray(0.5, jnp.float32))
+    return jnp.where(flip, image[:, ::-1], image)
 
 
 def _jitter(key: Key[Array, ""], image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:

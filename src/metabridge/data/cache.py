@@ -132,37 +132,30 @@ def _build_locked(
         state = "out of date" if stale else "damaged"
         if folder.exists():
             _LOG.log(level, "cache %s is %s (%s): rebuilding it", folder, state, text)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
-    try:
-        scratch = temporary / "scratch"
+    prefix = f".{folder.name}.tmp-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
+        scratch, made = Path(temporary) / "scratch", Path(temporary) / "made"
         scratch.mkdir()
-        _write(temporary, build(scratch), fingerprint)
-        shutil.rmtree(scratch)
+        made.mkdir(mode=0o755)
+        _write(made, scratch, build(scratch), fingerprint)
         if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
         elif os.path.lexists(folder):
             folder.unlink()
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        made.rename(folder)
     return _open(folder, fingerprint)
 
 
-def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
+def _write(
+    folder: Path, scratch: Path, dataset: Dataset, fingerprint: dict[str, Any]
+) -> None:
     files = {}
     for name, split in dataset.splits():
         for field in ("images", "labels"):
             path = folder / f"{name}.{field}.npy"
             array = getattr(split, field)
-            _save(path, array, folder / "scratch")
-            files[path.name] = {
-                "shape": list(array.shape),
-                "dtype": str(array.dtype),
-                "bytes": path.stat().st_size,
-                "crc32": _crc32(path),
-            }
+            _save(path, array, scratch)
+            files[path.name] = _describe(path, array)
     manifest = {
         "format": _FORMAT,
         "fingerprint": fingerprint,
@@ -205,23 +198,24 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
 
 def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
     expected = manifest["files"][file_name]
-    path = folder / file_name
-    array = map_file(path)
-    size = path.stat().st_size
-    if size != expected["bytes"]:
-        raise _UnusableError(
-            f"{file_name} has {size} bytes, not {quoted(expected['bytes'])}"
-        )
-    if _crc32(path) != expected["crc32"]:
-        raise _UnusableError(f"the checksum of {file_name} differs")
-    if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
-        raise _UnusableError(f"{file_name} holds {array.dtype} {array.shape}")
+    array = map_file(folder / file_name)
+    for key, value in _describe(folder / file_name, array).items():
+        if value != expected[key]:
+            raise _UnusableError(
+                f"`{key}` of {file_name} is {value}, not {quoted(expected[key])}"
+            )
     return array
 
 
-def _crc32(path: Path) -> int:
+def _describe(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Describe a file as the manifest does."""
     checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
-    return checksum
+    return {
+        "bytes": path.stat().st_size,
+        "crc32": checksum,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+    }

@@ -51,14 +51,15 @@ def check_count(name: str, count: int, where: str, beside: str = "") -> None:
         )
 
 
-def shared_class(splits: Mapping[str, Iterable[str]]) -> tuple[str, str, str] | None:
-    """The first class that two splits share, and their names; None without any."""
+def check_disjoint(splits: Mapping[str, Iterable[str]], where: str) -> None:
+    """Refuse a class that two splits share."""
     seen: dict[str, str] = {}
-    for split, names in splits.items():
-        for name in names:
-            if seen.setdefault(name, split) != split:
-                return name, seen[name], split
-    return None
+    for split, name in ((s, name) for s, names in splits.items() for name in names):
+        if seen.setdefault(name, split) != split:
+            raise ValueError(
+                f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of "
+                f"{where}; splits share no class"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,34 +77,34 @@ class Split:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        images, labels, names = self.images, self.labels, self.class_names
+        shape = list(images.shape)
+        if images.ndim != 4 or images.dtype != np.uint8:
             raise TypeError(
                 "`images` must be uint8 [N, H, W, channels], but they are "
-                f"{self.images.dtype} {list(self.images.shape)}"
+                f"{images.dtype} {shape}"
             )
-        if self.images.shape[-1] not in (1, 3):
-            raise ValueError(
-                f"`images` must have 1 or 3 channels, not {self.images.shape[-1]}"
-            )
-        if 0 in self.images.shape:
-            raise ValueError(f"`images` are empty: {list(self.images.shape)}")
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int32:
+        if shape[-1] not in (1, 3):
+            raise ValueError(f"`images` must have 1 or 3 channels, not {shape[-1]}")
+        if 0 in shape:
+            raise ValueError(f"`images` are empty: {shape}")
+        if labels.shape != images.shape[:1] or labels.dtype != np.int32:
             raise TypeError(
-                f"`labels` must be int32 [{len(self.images)}], but they are "
-                f"{self.labels.dtype} {list(self.labels.shape)}"
+                f"`labels` must be int32 [{shape[0]}], but they are {labels.dtype} "
+                f"{list(labels.shape)}"
             )
-        for name in self.class_names:
+        for name in names:
             check_class_name(name)
-        if len(set(self.class_names)) != len(self.class_names):
+        if len(set(names)) != len(names):
             raise ValueError("`class_names` holds a name twice")
-        present = np.unique(self.labels)
-        if not np.array_equal(present, np.arange(self.num_classes)):
+        present = np.unique(labels)
+        if not np.array_equal(present, np.arange(len(names))):
             raise ValueError(
-                f"`labels` must use each of 0..{self.num_classes - 1} (one for each "
-                f"of the {self.num_classes} class names), but they use "
-                f"{len(present)} values from {present[:1]} to {present[-1:]}"
+                f"`labels` must use each of 0..{len(names) - 1} (one for each of the "
+                f"{len(names)} class names), but they use {len(present)} values from "
+                f"{present[:1]} to {present[-1:]}"
             )
-        if np.any(np.diff(self.labels) < 0):
+        if np.any(np.diff(labels) < 0):
             raise ValueError("`labels` must ascend: sort the images by class")
 
     @property
@@ -143,11 +144,7 @@ class Dataset:
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
         names = {name: split.class_names for name, split in self.splits()}
-        if shared := shared_class(names):
-            raise ValueError(
-                f"class {shared[0]!r} of {self.name!r} is in split {shared[1]!r} and "
-                f"in {shared[2]!r}; splits share no class"
-            )
+        check_disjoint(names, repr(self.name))
         channels = self.image_shape[-1]
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"`mean` and `std` need {channels} values, one a channel")

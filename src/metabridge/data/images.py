@@ -23,8 +23,6 @@ _LOG = logging.getLogger(__name__)
 MAX_SIDE = 1024
 """Limit of `image_size`."""
 
-_BLOCK = 4096  # of what waits for a thread
-
 
 def checked_size(image_size: Any) -> tuple[int, int] | None:
     """Check `image_size`, an integer, two of them or None: ``(H, W)`` or None."""
@@ -99,7 +97,13 @@ def read(
             )
     channels = 1 if all(is_grey for _, _, is_grey in found) else 3
     shape = (len(files), *chosen, channels)
-    _check_memory(shape)
+    needed, free = math.prod(shape), devices.free_host_bytes()
+    if needed > free:
+        raise ValueError(
+            f"{len(files):,} images of {_text(chosen)} pixels take "
+            f"{format_bytes(needed)} decoded, but {format_bytes(free)} of memory are "
+            "free; pass a smaller `image_size`"
+        )
     pixels = np.empty(shape, np.uint8)
     kept = decode(files, pixels, skip_corrupt=skip_corrupt, reading=reading)
     return (pixels if kept.all() else pixels[kept]), kept
@@ -135,12 +139,8 @@ def decode(
             out[row] = pixels
         return pixels is not None
 
-    written = np.zeros(len(sources), bool)
     with _pool() as pool:
-        for start in range(0, len(sources), _BLOCK):
-            rows = range(start, min(start + _BLOCK, len(sources)))
-            written[rows.start : rows.stop] = list(pool.map(one, rows))
-    return written
+        return np.asarray(list(pool.map(one, range(len(sources)))), bool)
 
 
 def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
@@ -151,16 +151,6 @@ def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
         return picture.pixels_of(image, None, None, how)
 
     return _guarded(pixels_of, how, None, source, is_resized=False)
-
-
-def _check_memory(shape: tuple[int, ...]) -> None:
-    needed, free = math.prod(shape), devices.free_host_bytes()
-    if needed > free:
-        raise ValueError(
-            f"{shape[0]:,} images of {_text(shape[1:3])} pixels take "
-            f"{format_bytes(needed)} decoded, but {format_bytes(free)} of memory are "
-            "free; pass a smaller `image_size`"
-        )
 
 
 def _pool() -> ThreadPoolExecutor:

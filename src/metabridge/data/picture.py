@@ -81,7 +81,14 @@ def opened(
             most = reading.max_pixels * (MAX_REDUCED if is_resized else 1)
             _check_pixels(image, most, reading.max_pixels, is_resized=is_resized)
             _check_scans(file, image, reading.max_pixels)
-            stack.enter_context(_reduced(image, reading.max_pixels))
+            pixels = image.width * image.height
+            if pixels > reading.max_pixels:
+                # Decoded at the largest size below. Only one such image is open at a
+                # time: the coefficients of a progressive one are in memory whole.
+                stack.enter_context(_LARGE)
+                factor = 2 if pixels <= 4 * reading.max_pixels else 4
+                width, height = image.width // factor, image.height // factor
+                image.draft(None, (max(width, 1), max(height, 1)))
         else:
             try:
                 opened = Image.open(source, formats=tuple(sorted(_formats())))
@@ -181,23 +188,6 @@ def _markers(content: bytes) -> Iterator[int]:
             return
         yield code
         place += max(int.from_bytes(content[place : place + 2], "big"), 2)
-
-
-@contextlib.contextmanager
-def _reduced(image: Any, max_pixels: int) -> Iterator[None]:
-    """Have a JPEG above the limit decoded at the largest size that is below it.
-
-    Only one such image is open at a time: the coefficients of a progressive one are
-    kept in memory whole.
-    """
-    width, height = image.size
-    if width * height <= max_pixels:
-        yield
-        return
-    factor = 2 if width * height <= 4 * max_pixels else 4
-    with _LARGE:
-        image.draft(None, (max(width // factor, 1), max(height // factor, 1)))
-        yield
 
 
 def _orientation(image: Any) -> int:

@@ -48,8 +48,8 @@ class TaskStream:
     """The images of every step, those of the next ones on their way.
 
     Args:
-      split: what the tasks are drawn from; its images are memory-mapped.
-      sampler: what draws them.
+      split: source of the images, memory-mapped.
+      sampler: of the tasks.
       key: PRNG key, folded with the step number.
       num_tasks: tasks of a step.
       mesh: devices that share the tasks; a process reads the images of its own
@@ -71,9 +71,7 @@ class TaskStream:
             _Steps, split, sampler, num_tasks, self._tasks
         )
         self._classes = replicate(episodes.class_index(split), mesh)
-        self._source = self._source_of(key)
-        self._next = 0
-        self._steps = self._from(0)  # a generator: it reads when it is asked
+        self._start(key)
         _import_grain()
 
     def step(self, number: int) -> TaskImages:
@@ -87,8 +85,11 @@ class TaskStream:
     def draw_by(self, key: Key[Array, ""]) -> None:
         """Replace the key that is folded with the step number."""
         self._steps.close()
-        self._source = self._source_of(key)
-        self._steps, self._next = self._from(0), 0
+        self._start(key)
+
+    def _start(self, key: Key[Array, ""]) -> None:
+        self._source, self._next = self._source_of(key), 0
+        self._steps = self._from(0)  # a generator: it reads when it is asked
 
     def close(self) -> None:
         """Read no further."""

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,11 +66,11 @@ def find(
     raise FileNotFoundError(_how_to_prepare(name, root))
 
 
-class Records(Sequence[dict[str, Any]]):
+class Records:
     """Examples of a split ("train", or "train+test"), in file order, read as needed.
 
-    An index gives an example, a list of them a list. A file that cannot be read is a
-    ValueError. An `image` is the bytes of its file.
+    Rows give a list of them. A file that cannot be read is a ValueError. An `image` is
+    the bytes of its file.
     """
 
     def __init__(self, source: Source, split: str) -> None:
@@ -85,11 +85,9 @@ class Records(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, rows: Iterable[int]) -> list[dict[str, Any]]:
         with damage_of(self._source):
-            if isinstance(index, int):
-                return self._records[index]
-            return self._records.__getitems__(list(index))
+            return self._records.__getitems__(list(rows))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self), _BATCH):

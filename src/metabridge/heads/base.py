@@ -33,13 +33,14 @@ def logits(classifier: Linear, features: Float[Array, "Q D"]) -> Float[Array, "Q
 
 
 class Head(NamedTuple):
-    """A rule that turns the features of a support set into a classifier."""
+    """A rule that turns the features of a support set into a classifier.
+
+    It is `Linear`, or the pytree that `logits` takes.
+    """
 
     name: str
     fit: Fit
-    """Returns a classifier: `Linear`, or the pytree that `logits` takes."""
     logits: Scores = logits
-    """Scores by the classifier; a linear one unless given."""
 
 
 def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:

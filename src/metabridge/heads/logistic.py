@@ -79,8 +79,8 @@ class _Problem(NamedTuple):
     def gradient(self, point: _Point) -> tuple[_Point, Rows]:
         """The gradient and the probabilities at a point."""
         probabilities = jax.nn.softmax(point.scores + point.bias[None])
-        slope, bias = self.derivative(point, probabilities - self.targets)
-        return _Point(slope, self.scores_of(slope), bias), probabilities
+        weights, bias = self.derivative(point, probabilities - self.targets)
+        return _Point(weights, self.scores_of(weights), bias), probabilities
 
 
 def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
@@ -94,9 +94,7 @@ def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
     if not C > 0:
         raise ValueError(f"`C` must be positive, but it is {C}")
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Linear:
+    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
 
     return Head("logistic", fit)

@@ -5,12 +5,8 @@ machines. JMLR 2001, https://www.jmlr.org/papers/v2/crammer01a.html. A head insi
 training since Lee, Maji, Ravichandran, Soatto. Meta-learning with differentiable convex
 optimization. CVPR 2019, https://arxiv.org/abs/1904.03758, equations 7 to 9.
 
-With ``W = C X^T A`` the dual has S * ways unknowns, however wide the features are:
-
-    minimise  <A, K A> / 2 - <A, Y>,  K = C (X X^T + dual_penalty),
-    subject to  A <= Y  and  A 1 = 0,
-
-where Y holds the labels one-hot; `metabridge.heads.crammer_singer` solves it.
+With ``W = C X^T A`` the dual has S * ways unknowns, however wide the features are.
+`metabridge.heads.crammer_singer` solves it for ``K = C (X X^T + dual_penalty)``.
 
 The derivative is the implicit one. Where an entry of ``Y - A`` is zero it stays so; the
 other equations ``K A + v 1^T = Y``, with ``A 1 = 0``, are linear, and with P their
@@ -46,9 +42,7 @@ def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
     """
     _check(C, 0.0, num_steps)
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Linear:
+    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         return solve(features, labels, ways=ways, C=C, num_steps=num_steps)[0]
 
     return Head("svm", fit)

@@ -74,15 +74,8 @@ def layers(
         momentum=body.momentum,
         dtype=body.dtype,
     )
-    convolve = conv if train else inference_conv
-    convolution = functools.partial(
-        nn.Conv,
-        use_bias=False,
-        dtype=body.dtype,
-        conv_general_dilated=convolve,
-        **options,
-    )
-    return convolution, norm
+    options |= {"conv_general_dilated": conv if train else inference_conv}
+    return functools.partial(nn.Conv, use_bias=False, dtype=body.dtype, **options), norm
 
 
 def _same(inputs: Maps, kernel: Kernel) -> Outputs:
@@ -128,27 +121,21 @@ def _flipped(kernel: Kernel) -> Float[Array, "a b E D"]:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _same_forward(inputs: Any, kernel: Any):
-    return same(inputs, kernel), (inputs, kernel)
-
-
 def _same_backward(saved: Any, cotangent: Any):
     inputs, kernel = saved
     return same(cotangent, _flipped(kernel)), kernel_gradient(inputs, cotangent, kernel)
 
 
-def _kernel_gradient_forward(inputs: Any, cotangent: Any, example: Any):
-    return kernel_gradient(inputs, cotangent, example), (inputs, cotangent)
-
-
 def _kernel_gradient_backward(saved: Any, change: Any):
-    inputs, cotangent = saved
+    inputs, cotangent, _ = saved
     by_inputs = same(cotangent, _flipped(change))
     return by_inputs, same(inputs, change), jnp.zeros_like(change)
 
 
-same.defvjp(_same_forward, _same_backward)
-kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+same.defvjp(lambda *saved: (same(*saved), saved), _same_backward)
+kernel_gradient.defvjp(
+    lambda *saved: (kernel_gradient(*saved), saved), _kernel_gradient_backward
+)
 
 
 def _by_winograd(inputs: Maps, kernel: Kernel) -> bool:

@@ -15,8 +15,6 @@ from jaxtyping import Array, Float
 class DropBlock(nn.Module):
     """Zero random square blocks of every feature map, and rescale the rest.
 
-    Block size 1 is dropout of single values with the same bookkeeping.
-
     The rate ramps up linearly over `ramp_steps` training calls, counted in the
     ``batch_stats`` collection.
 

@@ -30,11 +30,9 @@ class ResNet12(nn.Module):
       block_size: DropBlock's block in the last two stages (5 for 84x84 pixels, 2 for
         32x32); the first two drop single values.
       ramp_steps: training calls until the full drop rate.
-      momentum: share of the old value in the running statistics.
       average_pool: average the last map, as the paper does; otherwise flatten it, as
         Lee et al. do.
-      dtype: of the computation; parameters, statistics and features keep theirs.
-        Default: that of the images.
+      momentum, dtype: see `Conv4`.
     """
 
     widths: tuple[int, int, int, int] = (64, 160, 320, 640)

@@ -32,9 +32,9 @@ from metabridge.data.dataset import (
     Split,
     check_class_name,
     check_count,
+    check_disjoint,
     pixel_statistics,
     run_labels,
-    shared_class,
 )
 from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.registry import register_dataset
@@ -261,10 +261,8 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
     test = len(order) - max(1, round(0.2 * len(order)))
     validation = test - max(1, round(0.16 * len(order)))
     parts = order[:validation], order[validation:test], order[test:]
-    return {
-        split: {name: found[name] for name in sorted(part)}
-        for split, part in zip(SPLITS, parts, strict=True)
-    }
+    parts = ({name: found[name] for name in sorted(part)} for part in parts)
+    return dict(zip(SPLITS, parts, strict=True))
 
 
 def _checked(splits: dict[str, Classes], where: str) -> dict[str, Classes]:
@@ -272,11 +270,7 @@ def _checked(splits: dict[str, Classes], where: str) -> dict[str, Classes]:
         raise ValueError(
             f"split {empty[0]!r} of {where} is empty; give it at least one class"
         )
-    if shared := shared_class(splits):
-        raise ValueError(
-            f"class {quoted(shared[0])} is in {shared[1]!r} and in {shared[2]!r} of "
-            f"{where}; splits share no class"
-        )
+    check_disjoint(splits, where)
     return splits
 
 

@@ -103,10 +103,8 @@ class Faces:
         font = self._font(face, size)
         left, top, right, bottom = font.getbbox(character)
         margin = 2 + size // 8  # the box above is of the advance; ink may leave it
-        width, height = (
-            int(side) + 2 * margin for side in (right - left, bottom - top)
-        )
-        canvas = Image.new("L", (width, height))
+        sides = int(right - left) + 2 * margin, int(bottom - top) + 2 * margin
+        canvas = Image.new("L", sides)
         place = margin - left, margin - top
         ImageDraw.Draw(canvas).text(place, character, fill=255, font=font)
         box = canvas.getbbox()
@@ -136,10 +134,9 @@ def find_letters(faces: Faces) -> dict[str, list[Letter]]:
                 if face in letter.faces
             }
             if any(
-                np.any(
-                    seen[face][: len(limits[face])] @ look > np.float32(limits[face])
-                )
+                np.any(seen[face][: len(limit)] @ look > np.float32(limit))
                 for face, look in looks.items()
+                for limit in [limits[face]]
             ):
                 continue
             kept[split].append(letter)

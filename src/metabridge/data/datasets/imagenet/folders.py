@@ -46,7 +46,6 @@ def find(spec: Spec, root: Path) -> Form | None:
 
 def find_lists(spec: Spec, root: Path) -> Form | None:
     """Find the images that ``train.csv``, ``val.csv`` and ``test.csv`` name, if any."""
-    del spec
     folder = root / "images"
     lists = class_folders.find_lists(root) if folder.is_dir() else {}
     if not lists:

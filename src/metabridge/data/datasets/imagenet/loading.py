@@ -27,13 +27,6 @@ _VERSION = 2  # raise when a change here changes the arrays
 _MEAN = (0.4721, 0.4533, 0.4100)
 _STD = (0.2772, 0.2677, 0.2845)
 _WORDNET_ID = re.compile(r"n\d{8}")
-_FINDERS = (
-    prepared.find,
-    pickles.find,
-    folders.find_lists,
-    folders.find,
-    prepared.find_imagenet,
-)
 
 
 def load(
@@ -65,8 +58,9 @@ def load(
 def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
     """Find the first of the forms that is in `data_dir`; default as in TFDS."""
     root = Path(os.path.realpath(tfds_source.default_root(data_dir)))
-    for finder in _FINDERS:
-        form = finder(spec, root)
+    lists, classes = folders.find_lists, folders.find
+    for look in prepared.find, pickles.find, lists, classes, prepared.find_imagenet:
+        form = look(spec, root)
         if form is not None:
             return form
     inside = root / spec.name

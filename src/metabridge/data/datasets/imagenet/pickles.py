@@ -1,24 +1,19 @@
 """The pickles in which mini-ImageNet and tiered-ImageNet are passed around.
 
-====================================================  =================================
-files, ``{}`` a split (train, val, test)              what is in them
-====================================================  =================================
-``mini-imagenet-cache-{}.pkl`` (or ``.pickle``)       ``image_data`` uint8
-                                                      ``[N, 84, 84, 3]``, ``class_dict``
-                                                      class to rows (Ren et al.)
-``miniImageNet_category_split_{}.pickle``             ``data`` uint8 ``[N, 84, 84, 3]``,
-(train is ``train_phase_train``)                      ``labels`` ``[N]``, perhaps
-                                                      ``catname2label`` (Lee et al.)
-``{}_images_png.pkl`` and ``{}_labels.pkl``           a list of PNG files, and
-                                                      ``label_specific`` ``[N]`` (Ren
-                                                      et al., tiered-ImageNet)
-``{}_images.npz`` and ``{}_labels.pkl``               ``images`` uint8
-                                                      ``[N, 84, 84, 3]``, and ``labels``
-                                                      or ``label_specific`` (Lee et al.)
-====================================================  =================================
+``{}`` stands for a split (train, val, test):
 
-Nothing in a pickle is run; see `unpickle`. What Ren et al.'s code writes to an archive
-has blue before red, as OpenCV reads images; it is told by its colours and turned.
+- ``mini-imagenet-cache-{}.pkl``: ``image_data`` uint8 ``[N, 84, 84, 3]`` and
+  ``class_dict``, class to rows (Ren et al.);
+- ``miniImageNet_category_split_{}.pickle`` (train is ``train_phase_train``): ``data``
+  of that shape, ``labels`` ``[N]``, perhaps ``catname2label`` (Lee et al.);
+- ``{}_images_png.pkl`` and ``{}_labels.pkl``: a list of PNG files, and
+  ``label_specific`` ``[N]`` (Ren et al., tiered-ImageNet);
+- ``{}_images.npz`` and ``{}_labels.pkl``: ``images`` of that shape, and ``labels`` or
+  ``label_specific`` (Lee et al.).
+
+Endings are ``.pkl`` or ``.pickle``. Nothing in a pickle is run; see `unpickle`. What
+Ren et al.'s code writes to an archive has blue before red, as OpenCV reads images; it
+is told by its colours and turned.
 """
 
 import contextlib
@@ -73,10 +68,9 @@ def _named(name: str, split: str) -> str:
 def _files(root: Path, names: Sequence[str], split: str) -> list[Path]:
     """The files of a split, one a name; none if one is missing."""
     paths = [root / _named(name, split) for name in names]
-    for number, path in enumerate(paths):
-        other = path.with_suffix(_OTHER[path.suffix])
-        paths[number] = path if path.is_file() else other
-    return paths if all(path.is_file() for path in paths) else []
+    others = [path.with_suffix(_OTHER[path.suffix]) for path in paths]
+    found = [p if p.is_file() else q for p, q in zip(paths, others, strict=True)]
+    return found if all(path.is_file() for path in found) else []
 
 
 def _cache(_: str, path: Path) -> Images:
@@ -115,10 +109,8 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
         return found
 
     def decode(rows: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
-        sources = [
-            images.Encoded(f"{row} of {shown(path)}", _bytes(files()[row]))
-            for row in rows
-        ]
+        contents = ((row, _bytes(files()[row])) for row in rows)
+        sources = [images.Encoded(f"{n} of {shown(path)}", c) for n, c in contents]
         return images.decode(sources, out, *options)
 
     return Images(rows, decode)
@@ -138,12 +130,8 @@ def _bytes(file: Any) -> bytes:
 
 def _image_array(split: str, path: Path, labels: Path) -> Images:
     rows, count = _labelled(split, labels)
-    return _images(
-        rows,
-        functools.cache(
-            lambda: _red_first(_array_in_archive(path, count, labels), path)
-        ),
-    )
+    read = functools.partial(_array_in_archive, path, count, labels)
+    return _images(rows, functools.cache(lambda: _red_first(read(), path)))
 
 
 def _array_in_archive(path: Path, count: int, labels: Path) -> np.ndarray:
@@ -243,8 +231,8 @@ def _labelled(split: str, path: Path) -> tuple[dict[str, list[int]], int]:
     content = content if isinstance(content, dict) else {"labels": content}
     labels = _flat(content.get("label_specific", content.get("labels")))
     texts = content.get("label_specific_str")
-    texts = texts if isinstance(texts, list) else []
-    names = {n: text for n, text in enumerate(texts) if isinstance(text, str)}
+    pairs = enumerate(texts) if isinstance(texts, list) else ()
+    names = {n: text for n, text in pairs if isinstance(text, str)}
     return _by_label(split, labels, names, labels.size, path), labels.size
 
 

@@ -3,10 +3,8 @@
 Whatever the file holds, no code of its choice runs, memory and time stay in proportion
 to its size, and what cannot be read is a ValueError.
 
-As the documentation of `pickle` advises, `find_class` has an allow-list. It gives only
-functions of this module, which rebuild arrays, types and scalars of checked parts:
-NumPy's own take what they are given, and a forged type makes them read bytes as
-pointers.
+`find_class` has an allow-list of functions of this module, which rebuild arrays, types
+and scalars of checked parts: a forged type makes NumPy's own read bytes as pointers.
 
 `pickle.Unpickler`, written in C, does not suffice for the rest. It hashes any key of a
 dict (a tuple of tuples, each twice in the next, takes forever), enlarges its memo to
@@ -215,10 +213,6 @@ class _ArrayUnpickler(_Unpickler):
         self._left -= sys.getsizeof(made) + getattr(made, "nbytes", 0)
         _check(self._left >= 0, "it makes more than a file of its size can hold")
 
-    def _reduce(self) -> None:
-        # Calls what `find_class` gave; nothing else can be called.
-        self._make(_Unpickler.load_reduce)
-
     def _build(self) -> None:
         # Of anything else attributes would be set, our own functions' among them.
         if type(self.stack[-2]) not in (_Array, _Type):
@@ -230,10 +224,6 @@ class _ArrayUnpickler(_Unpickler):
         self.append({})
         self._set(items)
 
-    def _setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
-
     def _set(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
             self._refuse()
@@ -241,10 +231,11 @@ class _ArrayUnpickler(_Unpickler):
             self.stack[-1][_key(key)] = value
 
     _REPLACED: ClassVar = {
-        pickle.REDUCE: _reduce,
+        # Calls what `find_class` gave; nothing else can be called.
+        pickle.REDUCE: lambda self: self._make(_Unpickler.load_reduce),
         pickle.BUILD: _build,
         pickle.DICT: _dict,
-        pickle.SETITEM: _setitem,
+        pickle.SETITEM: lambda self: self._set([self.stack.pop(-2), self.stack.pop()]),
         pickle.SETITEMS: lambda self: self._set(self.pop_mark()),
         # A bytearray as bytes: it would be allocated before its content is read.
         pickle.BYTEARRAY8: _Unpickler.load_binbytes8,
