@@ -80,7 +80,6 @@ def test_a_step_alone_is_not_enough() -> None:
     assert float(few.residual) > 1e-3 > float(enough.residual)
 
 
-# The system of a Newton step against the dense system of all its unknowns.
 EXAMPLES, WAYS, DIMENSION = 7, 3, 12
 
 

@@ -1,11 +1,9 @@
 """A cache of decoded datasets: memory-mapped arrays, checked on load.
 
 One folder per dataset (its `key`) holds two ``.npy`` files a split and
-``manifest.json``, which records the shape, dtype, size and CRC-32 of each file and
-the fingerprint of what they were made from. A folder that fails any check, or
-whose fingerprint differs, is built again. Folders appear by renaming a finished
-temporary one, and a lock file lets one process build while the others wait, so a
-reader never sees half a dataset.
+``manifest.json``, which describes each file and has the fingerprint of what they were
+made from. A folder that fails any check is built again. Folders appear by renaming a
+finished temporary one, and a lock file lets one process build while the others wait.
 """
 
 import contextlib

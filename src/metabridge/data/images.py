@@ -146,10 +146,9 @@ def decode(
 def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
     """Decode an image as large as it is: ``[H, W, 1]`` if greyscale, else ``3``."""
     how = Reading(max_pixels=max_pixels)
-
-    def pixels_of(image: Any) -> np.ndarray:
-        return picture.pixels_of(image, None, None, how)
-
+    pixels_of = functools.partial(
+        picture.pixels_of, size=None, channels=None, reading=how
+    )
     return _guarded(pixels_of, how, None, source, is_resized=False)
 
 

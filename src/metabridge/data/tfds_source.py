@@ -1,10 +1,9 @@
 """Prepared TensorFlow Datasets, read without TensorFlow.
 
 `tfds.data_source` gives random access to the array_record format and needs no
-TensorFlow; tfrecord does, and is refused with the line that prepares the other.
-TFDS is imported only to read or prepare: finding a prepared dataset and its
-fingerprint takes none, so a warm cache opens without it. Preparing a dataset, which
-is done once, does need TensorFlow, and a module that TFDS 4.9 fails to declare.
+TensorFlow; tfrecord does, and is refused with the line that prepares the other. TFDS is
+imported only to read or prepare, so a warm cache opens without it. Preparing a dataset
+does need TensorFlow, and a module that TFDS 4.9 fails to declare.
 
 The folder may come from a stranger. TFDS imports the modules that ``features.json``
 names, so these are looked at first; and it opens images of any format, some of which

@@ -76,7 +76,8 @@ def solve(
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     gram = features @ features.T
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
-    dual, residual = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    solved: Any = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    dual, residual = solved
     weights = C * (features.T @ dual)
     return Linear(weights, jnp.zeros(ways, features.dtype)), Info(residual)
 
@@ -103,9 +104,8 @@ def _solve_forward(kernel: Any, targets: Any, num_steps: int) -> Any:
 
 def _solve_backward(_: int, saved: Any, cotangents: Any) -> Any:
     kernel, dual, factors = saved
-    change, _ = crammer_singer.free_solve(
-        kernel, factors, cotangents[0], jnp.zeros_like(dual[:, 0])
-    )
+    no_excess = jnp.zeros_like(dual[:, 0])
+    change = crammer_singer.free_solve(kernel, factors, cotangents[0], no_excess)[0]
     return -change @ dual.T, jnp.zeros_like(dual)
 
 

@@ -134,7 +134,7 @@ def find_letters(faces: Faces) -> dict[str, list[Letter]]:
                 if face in letter.faces
             }
             if any(
-                np.any(seen[face][: len(limit)] @ look > np.float32(limit))
+                np.any(seen[face][: len(limit)] @ look > np.asarray(limit, np.float32))
                 for face, look in looks.items()
                 for limit in [limits[face]]
             ):
