@@ -25,8 +25,7 @@ each_task = pytest.mark.parametrize(
     "name",
     [
         "10-shot-6d",
-        pytest.param("5-shot-64d", marks=pytest.mark.extended),
-        pytest.param("5-shot-2560d", marks=pytest.mark.extended),
+        *(pytest.param(f"5-shot-{d}d", marks=pytest.mark.extended) for d in (64, 2560)),
     ],
 )
 
