@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def put_a_pickle(folder: Path) -> None:
     np.save(path, np.array([print], dtype=object), allow_pickle=True)
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = manifest["files"][path.name]
-    entry["bytes"], entry["crc32"] = path.stat().st_size, cache._crc32(path)
+    entry["bytes"], entry["crc32"] = path.stat().st_size, crc32(path.read_bytes())
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -1,5 +1,6 @@
 """One image to pixels: modes, orientation, transparency and bit depths."""
 
+import functools
 import io
 import struct
 from pathlib import Path
@@ -28,8 +29,9 @@ def saved(image: Image.Image, kind: str, **options: Any) -> images.Encoded:
 
 
 def decoded(source: images.Source, channels: int = 3, **options: Any) -> np.ndarray:
-    with images._opened(source, Reading(**options), True) as image:
-        return picture.pixels_of(image, None, channels, Reading(**options))
+    reading = Reading(**options)
+    use = functools.partial(picture.pixels_of, size=None, channels=channels)
+    return images._guarded(lambda x: use(x, reading=reading), reading, None, source)
 
 
 def held(image: Image.Image) -> images.Held:

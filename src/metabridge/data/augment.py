@@ -27,21 +27,14 @@ def normalise(
     images: UInt8[Array, "N H W channels"], mean: Sequence[float], std: Sequence[float]
 ) -> Images:
     """``(images / 255 - mean) / std`` as float32, channel by channel."""
-    scaled = images.astype(jnp.float32) / 255.0
-    return _standardise(scaled, mean, std)
+    return _standardise(images.astype(jnp.float32) / 255.0, mean, std)
 
 
 def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augment:
     """The augmentation of a name, one of `AUGMENTATIONS`.
 
-    Args:
-      name: of the augmentation.
-      mean: per channel, of pixels in [0, 1].
-      std: likewise.
-
-    Returns:
-      ``augment(key, images)``: uint8 ``[N, H, W, channels]`` to normalised float32 of
-      the same shape, every image changed independently.
+    ``augment(key, images)`` changes every image independently, and normalises by the
+    mean and the standard deviation of each channel of pixels in [0, 1].
     """
     if name not in AUGMENTATIONS:
         raise ValueError(
@@ -60,9 +53,8 @@ def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augm
 
 
 def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) -> Images:
-    mean_array = jnp.asarray(mean, jnp.float32).reshape(1, 1, 1, -1)
-    std_array = jnp.asarray(std, jnp.float32).reshape(1, 1, 1, -1)
-    return (pixels - mean_array) / std_array
+    mean_row, std_row = jnp.asarray([mean, std], jnp.float32)[:, None, None, None]
+    return (pixels - mean_row) / std_row
 
 
 def _natural(key: Key[Array, ""], image: Image) -> Image:
@@ -75,17 +67,13 @@ def _natural(key: Key[Array, ""], image: Image) -> Image:
 def _crop_flip(key: Key[Array, ""], image: Image) -> Image:
     """Crop after padding by an eighth of 32 pixels (a tenth of 84), flip at random."""
     key_crop, key_flip = jax.random.split(key)
-    image = _crop(key_crop, image)
-    flip = jax.random.bernoulli(key_flip, jnp.asarray(0.5, jnp.float32))
-    return jnp.where(flip, image[:, ::-1], image)
-
-
-def _crop(key: Key[Array, ""], image: Image) -> Image:
     padding = 8 if image.shape[0] >= 64 else 4
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-    corner = jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32)
+    corner = jax.random.randint(key_crop, (2,), 0, 2 * padding + 1, jnp.int32)
     zero = jnp.zeros((), corner.dtype)
-    return jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
+    image = jax.lax.dynamic_slice(padded, (corner[0], corner[1], zero), image.shape)
+    flip = jax.random.bernoulli(key_flip, jnp.asarray(0.5, jnp.float32))
+    return jnp.where(flip, image[:, ::-1], image)
 
 
 def _jitter(key: Key[Array, ""], image: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
@@ -152,11 +140,8 @@ def _bilinear(
     row, column = corner.astype(jnp.int32)
     stride = width + 3
     total = jnp.zeros((source.shape[1], channels), image.dtype)
-    for down in (0, 1):
-        for right in (0, 1):
-            weight = (row_weight if down else 1.0 - row_weight) * (
-                column_weight if right else 1.0 - column_weight
-            )
+    for down, by_row in enumerate((1.0 - row_weight, row_weight)):
+        for right, by_column in enumerate((1.0 - column_weight, column_weight)):
             value = padded[(row + down) * stride + column + right]
-            total = total + weight[:, None] * value
+            total = total + (by_row * by_column)[:, None] * value
     return total

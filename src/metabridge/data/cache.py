@@ -1,14 +1,13 @@
 """A cache of decoded datasets: memory-mapped arrays, checked on load.
 
 One folder per dataset (its `key`) holds two ``.npy`` files a split and
-``manifest.json``, which records the shape, dtype, size and CRC-32 of each file and
-the fingerprint of what they were made from. A folder that fails any check, or
-whose fingerprint differs, is built again. Folders appear by renaming a finished
-temporary one, and a lock file lets one process build while the others wait, so a
-reader never sees half a dataset.
+``manifest.json``, which describes each file and has the fingerprint of what they were
+made from. A folder that fails any check is built again. Folders appear by renaming a
+finished temporary one, and a lock file lets one process build while the others wait.
 """
 
 import contextlib
+import fcntl
 import functools
 import json
 import logging
@@ -20,7 +19,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +85,9 @@ def load_or_build(
 ) -> Dataset:
     """Open the dataset cached under `key`, or build it and cache it.
 
+    Its arrays are memory-mapped read-only. Unchanged files cost one sequential read for
+    the checksum.
+
     Args:
       key: name of the dataset's folder in the cache, a plain file name.
       fingerprint: JSON values that change when the result of `build` would.
@@ -93,10 +95,6 @@ def load_or_build(
         the cache. Arrays that it maps to files there (`np.lib.format.open_memmap`)
         become those of the cache: for datasets larger than the memory.
       cache_dir: see `cache_root`.
-
-    Returns:
-      The dataset, its arrays memory-mapped read-only. Unchanged files cost one
-      sequential read for the checksum.
     """
     root = cache_root(cache_dir)
     fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
@@ -112,10 +110,10 @@ def load_or_build(
             "`cache_dir` or set METABRIDGE_CACHE to a folder that can"
         ) from error
     with lock:
-        if _take(lock):
-            # Left by a process that died: nobody else writes while we hold the lock.
-            for leftover in root.glob(f".{key}.tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        # Left by a process that died: nobody else writes while we hold the lock.
+        for leftover in root.glob(f".{key}.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         return _build_locked(folder, fingerprint, build)
 
 
@@ -125,52 +123,44 @@ def _build_locked(
     """Build `folder` unless another process did while this one waited."""
     try:
         return _open(folder, fingerprint)
-    # As text: a log that is kept would keep the error, and so the files, open.
-    except _StaleError as reason:
-        text = str(reason)
-        _LOG.info("cache %s is out of date (%s): rebuilding it", folder, text)
     except _UnusableError as reason:
-        text = str(reason)
+        # As text: a log that is kept would keep the error, and so the files, open.
+        text, stale = str(reason), isinstance(reason, _StaleError)
+        level = logging.INFO if stale else logging.WARNING
+        state = "out of date" if stale else "damaged"
         if folder.exists():
-            _LOG.warning("cache %s is damaged (%s): rebuilding it", folder, text)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
-    try:
-        scratch = temporary / "scratch"
+            _LOG.log(level, "cache %s is %s (%s): rebuilding it", folder, state, text)
+    prefix = f".{folder.name}.tmp-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
+        scratch, made = Path(temporary) / "scratch", Path(temporary) / "made"
         scratch.mkdir()
-        _write(temporary, build(scratch), fingerprint)
-        shutil.rmtree(scratch)
+        made.mkdir(mode=0o755)
+        _write(made, scratch, build(scratch), fingerprint)
         if folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
         elif os.path.lexists(folder):
             folder.unlink()
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        made.rename(folder)
     return _open(folder, fingerprint)
 
 
-def _write(folder: Path, dataset: Dataset, fingerprint: dict[str, Any]) -> None:
-    manifest: dict[str, Any] = {
-        "format": _FORMAT,
-        "fingerprint": fingerprint,
-        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
-        "class_names": {},
-        "files": {},
-    }
+def _write(
+    folder: Path, scratch: Path, dataset: Dataset, fingerprint: dict[str, Any]
+) -> None:
+    files = {}
     for name, split in dataset.splits():
-        manifest["class_names"][name] = list(split.class_names)
         for field in ("images", "labels"):
             path = folder / f"{name}.{field}.npy"
             array = getattr(split, field)
-            _save(path, array, folder / "scratch")
-            manifest["files"][path.name] = {
-                "shape": list(array.shape),
-                "dtype": str(array.dtype),
-                "bytes": path.stat().st_size,
-                "crc32": _crc32(path),
-            }
+            _save(path, array, scratch)
+            files[path.name] = _describe(path, array)
+    manifest = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "dataset": {key: getattr(dataset, key) for key in _ABOUT},
+        "class_names": {name: split.class_names for name, split in dataset.splits()},
+        "files": files,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
@@ -193,54 +183,37 @@ def _open(folder: Path, fingerprint: dict[str, Any]) -> Dataset:
             raise _StaleError(f"format {quoted(manifest['format'])}, not {_FORMAT}")
         if manifest["fingerprint"] != fingerprint:
             raise _StaleError("its source or options changed")
-        splits: dict[str, Any] = {
-            name: Split(
-                _array(folder, f"{name}.images.npy", manifest),
-                _array(folder, f"{name}.labels.npy", manifest),
-                tuple(manifest["class_names"][name]),
-            )
-            for name in SPLITS
-        }
-        about = {key: manifest["dataset"][key] for key in _ABOUT}
-        about |= {key: tuple(about[key]) for key in ("mean", "std")}
-        return Dataset(**about, **splits)
+        made: dict[str, Any] = {key: manifest["dataset"][key] for key in _ABOUT}
+        made |= {key: tuple(made[key]) for key in ("mean", "std")}
+        for name in SPLITS:
+            images = _array(folder, f"{name}.images.npy", manifest)
+            labels = _array(folder, f"{name}.labels.npy", manifest)
+            made[name] = Split(images, labels, tuple(manifest["class_names"][name]))
+        return Dataset(**made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _UnusableError(f"{type(error).__name__}: {shown(error)}") from error
 
 
 def _array(folder: Path, file_name: str, manifest: dict[str, Any]) -> np.ndarray:
     expected = manifest["files"][file_name]
-    path = folder / file_name
-    array = map_file(path)
-    size = path.stat().st_size
-    if size != expected["bytes"]:
-        raise _UnusableError(
-            f"{file_name} has {size} bytes, not {quoted(expected['bytes'])}"
-        )
-    if _crc32(path) != expected["crc32"]:
-        raise _UnusableError(f"the checksum of {file_name} differs")
-    if list(array.shape) != expected["shape"] or str(array.dtype) != expected["dtype"]:
-        raise _UnusableError(f"{file_name} holds {array.dtype} {array.shape}")
+    array = map_file(folder / file_name)
+    for key, value in _describe(folder / file_name, array).items():
+        if value != expected[key]:
+            raise _UnusableError(
+                f"`{key}` of {file_name} is {value}, not {quoted(expected[key])}"
+            )
     return array
 
 
-def _crc32(path: Path) -> int:
+def _describe(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Describe a file as the manifest does."""
     checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
-    return checksum
-
-
-def _take(lock: TextIO) -> bool:
-    """Wait for an exclusive lock on a file, which ends when the file is closed.
-
-    False where there are no such locks (on Windows): two processes may then both build,
-    and the one that finishes last wins.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return True
+    return {
+        "bytes": path.stat().st_size,
+        "crc32": checksum,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+    }

@@ -11,11 +11,13 @@ LibFewShot and FEAT. Lists are beside the images, or in a folder ``split`` there
 
 import collections
 import csv
+import functools
 import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from metabridge.data import picture
 from metabridge.untrusted import composed, is_safe, quoted, read_text, shown
@@ -41,9 +43,7 @@ SPLIT_NAMES = {
 def find(root: Path, base: Path) -> Classes:
     """Find the classes in `base` and their image files, both sorted by name.
 
-    Args:
-      root: the folder that nothing may lead out of: a link that does is a ValueError.
-      base: where the class folders are, in `root` or itself.
+    No link in them may lead out of `root`.
     """
     found: Classes = {}
     for folder in subfolders(root, base):
@@ -56,24 +56,16 @@ def find(root: Path, base: Path) -> Classes:
     return found
 
 
-def image_files(root: Path, folder: Path) -> list[Path]:
+def image_files(root: Path | None, folder: Path) -> list[Path]:
     """The files in a folder that have an ending that is read, sorted."""
     read = picture.endings()
-    return [
-        file
-        for file in _visible(root, folder)
-        if file.suffix.lower() in read and file.is_file()
-    ]
+    files = (p for p in _visible(root, folder) if p.suffix.lower() in read)
+    return [file for file in files if file.is_file()]
 
 
 def subfolders(root: Path, folder: Path) -> list[Path]:
     """The folders in a folder, sorted; none if there is no such folder."""
     return [p for p in _visible(root, folder) if p.is_dir()] if folder.is_dir() else []
-
-
-def is_visible(name: str) -> bool:
-    """Tell whether a file or folder is neither hidden nor of an operating system."""
-    return not name.startswith(".") and name not in _OF_SYSTEMS
 
 
 def warn_of_others(root: Path, files: Iterable[Path]) -> None:
@@ -125,11 +117,13 @@ def check_inside(root: Path, path: Path) -> None:
         )
 
 
-def _visible(root: Path, folder: Path) -> Iterator[Path]:
+def _visible(root: Path | None, folder: Path) -> Iterator[Path]:
     """The files and folders in a folder that are not passed over, sorted."""
-    for path in sorted(p for p in folder.iterdir() if is_visible(p.name)):
-        check_inside(root, path)
-        yield path
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and path.name not in _OF_SYSTEMS:
+            if root is not None:
+                check_inside(root, path)
+            yield path
 
 
 def find_lists(root: Path) -> dict[str, Path]:
@@ -156,12 +150,10 @@ def find_lists(root: Path) -> dict[str, Path]:
 def read_list(path: Path, folders: Sequence[Path]) -> Classes:
     """Read the image files that a list names, by class, sorted by class.
 
-    Args:
-      path: of the list.
-      folders: an image is in one of them, or in a folder there named as its class.
+    An image is in one of the folders, or in a folder there named as its class.
     """
     classes: Classes = {}
-    names = _Names()
+    inside = functools.partial(_inside, functools.cache(_composed_names))
     for number, line in _lines(path):
         if not line or (number == 1 and line == ["filename", "label"]):
             continue
@@ -171,9 +163,9 @@ def read_list(path: Path, folders: Sequence[Path]) -> Classes:
                 f"separated by a comma, but it is {quoted(','.join(line))}"
             )
         name, class_name = line
-        places = [p for f in folders for p in (f, names.inside(f, class_name))]
-        inside = (names.inside(place, name) for place in places)
-        image = next((place for place in inside if place.is_file()), None)
+        places = [p for f in folders for p in (f, inside(f, class_name))]
+        images = (inside(place, name) for place in places)
+        image = next((image for image in images if image.is_file()), None)
         if image is None:
             raise ValueError(
                 f"{shown(path)} names {shown(name)} of class {shown(class_name)}, "
@@ -183,21 +175,17 @@ def read_list(path: Path, folders: Sequence[Path]) -> Classes:
     return dict(sorted(classes.items()))
 
 
-class _Names:
-    """Paths by names that may be composed otherwise than on the disk."""
+def _inside(composed_names: Any, folder: Path, name: str) -> Path:
+    """The path in a folder under a name that may be composed otherwise on the disk."""
+    path = folder / name
+    if name.isascii() or path.exists():
+        return path
+    return composed_names(folder).get(composed(name), path)
 
-    def __init__(self) -> None:
-        self._known: dict[Path, dict[str, Path]] = {}
 
-    def inside(self, folder: Path, name: str) -> Path:
-        """The path in a folder under a name; the plain path if there is none."""
-        path = folder / name
-        if name.isascii() or path.exists():
-            return path
-        if folder not in self._known:
-            found = folder.iterdir() if folder.is_dir() else ()
-            self._known[folder] = {composed(p.name): p for p in found}
-        return self._known[folder].get(composed(name), path)
+def _composed_names(folder: Path) -> dict[str, Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {composed(path.name): path for path in found}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

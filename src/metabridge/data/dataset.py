@@ -2,8 +2,10 @@
 
 import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 
 import numpy as np
 
@@ -31,6 +33,13 @@ def check_class_name(name: object) -> None:
         )
 
 
+def class_lists(name: str) -> dict[str, list[str]]:
+    """Class names of each split of a dataset, from the lists in the package."""
+    path = resources.files("metabridge.data") / "splits" / f"{name}.json"
+    lists = json.loads(path.read_text(encoding="utf-8"))
+    return {split: lists[split] for split in SPLITS}
+
+
 def check_count(name: str, count: int, where: str, beside: str = "") -> None:
     """Refuse a class with fewer than two images."""
     if count < 2:
@@ -40,6 +49,17 @@ def check_count(name: str, count: int, where: str, beside: str = "") -> None:
             + "; a few-shot class needs at least 2, one to learn from and one to be "
             "tested on: add some, or leave the class out"
         )
+
+
+def check_disjoint(splits: Mapping[str, Iterable[str]], where: str) -> None:
+    """Refuse a class that two splits share."""
+    seen: dict[str, str] = {}
+    for split, name in ((s, name) for s, names in splits.items() for name in names):
+        if seen.setdefault(name, split) != split:
+            raise ValueError(
+                f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of "
+                f"{where}; splits share no class"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,34 +77,34 @@ class Split:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+        images, labels, names = self.images, self.labels, self.class_names
+        shape = list(images.shape)
+        if images.ndim != 4 or images.dtype != np.uint8:
             raise TypeError(
                 "`images` must be uint8 [N, H, W, channels], but they are "
-                f"{self.images.dtype} {list(self.images.shape)}"
+                f"{images.dtype} {shape}"
             )
-        if self.images.shape[-1] not in (1, 3):
-            raise ValueError(
-                f"`images` must have 1 or 3 channels, not {self.images.shape[-1]}"
-            )
-        if 0 in self.images.shape:
-            raise ValueError(f"`images` are empty: {list(self.images.shape)}")
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int32:
+        if shape[-1] not in (1, 3):
+            raise ValueError(f"`images` must have 1 or 3 channels, not {shape[-1]}")
+        if 0 in shape:
+            raise ValueError(f"`images` are empty: {shape}")
+        if labels.shape != images.shape[:1] or labels.dtype != np.int32:
             raise TypeError(
-                f"`labels` must be int32 [{len(self.images)}], but they are "
-                f"{self.labels.dtype} {list(self.labels.shape)}"
+                f"`labels` must be int32 [{shape[0]}], but they are {labels.dtype} "
+                f"{list(labels.shape)}"
             )
-        for name in self.class_names:
+        for name in names:
             check_class_name(name)
-        if len(set(self.class_names)) != len(self.class_names):
+        if len(set(names)) != len(names):
             raise ValueError("`class_names` holds a name twice")
-        present = np.unique(self.labels)
-        if not np.array_equal(present, np.arange(self.num_classes)):
+        present = np.unique(labels)
+        if not np.array_equal(present, np.arange(len(names))):
             raise ValueError(
-                f"`labels` must use each of 0..{self.num_classes - 1} (one for each "
-                f"of the {self.num_classes} class names), but they use "
-                f"{len(present)} values from {present[:1]} to {present[-1:]}"
+                f"`labels` must use each of 0..{len(names) - 1} (one for each of the "
+                f"{len(names)} class names), but they use {len(present)} values from "
+                f"{present[:1]} to {present[-1:]}"
             )
-        if np.any(np.diff(self.labels) < 0):
+        if np.any(np.diff(labels) < 0):
             raise ValueError("`labels` must ascend: sort the images by class")
 
     @property
@@ -105,8 +125,7 @@ class Dataset:
       name: the name it was loaded by.
       train, validation, test: classes to learn a body on, to select models on, and
         unseen ones to report on.
-      mean: per channel, of pixels scaled to [0, 1]; images are normalised with it.
-      std: likewise.
+      mean, std: per channel, of pixels scaled to [0, 1], to normalise images.
       augmentation: the default of its training images, one of `AUGMENTATIONS`.
     """
 
@@ -124,15 +143,8 @@ class Dataset:
         shapes = {name: split.images.shape[1:] for name, split in self.splits()}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
-        seen: dict[str, str] = {}
-        for name, split in self.splits():
-            for class_name in split.class_names:
-                if class_name in seen:
-                    raise ValueError(
-                        f"class {class_name!r} of {self.name!r} is in split "
-                        f"{seen[class_name]!r} and in {name!r}; splits share no class"
-                    )
-                seen[class_name] = name
+        names = {name: split.class_names for name, split in self.splits()}
+        check_disjoint(names, repr(self.name))
         channels = self.image_shape[-1]
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"`mean` and `std` need {channels} values, one a channel")
@@ -181,9 +193,8 @@ class Dataset:
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 images scaled to [0, 1].
 
-    They are exact sums, from the histogram of each channel, rounded to four places so
-    that they print. A constant channel gets the std of one grey level, so that dividing
-    by it stays safe.
+    They are rounded to four places. A constant channel gets the std of one grey level,
+    so that dividing by it stays safe.
     """
     values = np.arange(256) / 255.0
     means, stds = [], []
@@ -205,16 +216,11 @@ def run_labels(lengths: Sequence[int]) -> np.ndarray:
 def sorted_split(
     images: np.ndarray, labels: np.ndarray, class_names: dict[int, str]
 ) -> Split:
-    """Group images by class, in the order of `class_names`.
+    """Group images by class, in the order of `class_names`, which are of each label.
 
-    Args:
-      images: uint8 ``[N, H, W, channels]``; those of one class keep their order.
-      labels: int ``[N]``; images whose label is not in `class_names` are left out.
-      class_names: name of each wanted label; its order gives the new labels.
+    Images of one class keep their order, those of other labels are left out.
     """
     rows = [np.flatnonzero(labels == label) for label in class_names]
-    return Split(
-        images=images[np.concatenate(rows)],
-        labels=run_labels([len(found) for found in rows]),
-        class_names=tuple(class_names.values()),
-    )
+    lengths = [len(found) for found in rows]
+    names = tuple(class_names.values())
+    return Split(images[np.concatenate(rows)], run_labels(lengths), names)

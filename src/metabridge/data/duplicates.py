@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from metabridge.data import picture
 from metabridge.data.class_folders import Classes
@@ -21,12 +20,7 @@ from metabridge.untrusted import shown
 _LOG = logging.getLogger(__name__)
 
 
-class _Place(NamedTuple):
-    split: str
-    class_name: str
-    file: Path
-
-
+_Place = tuple[str, str, Path]  # split, class and file
 _Pair = tuple[_Place, _Place]
 
 
@@ -35,32 +29,26 @@ def check(
 ) -> None:
     """Log, in one line, how many files are copies; refuse copies across splits.
 
-    Args:
-      splits: the files of each class of each split.
-      root: the folder of all, to shorten names.
-      reading: options with which images are opened.
-      allow: log copies across splits, too.
+    With `allow`, log these, too. Names are shortened by the folder `root`.
     """
-    same, between, across = list[_Pair](), list[_Pair](), list[_Pair]()
+    kinds = collections.defaultdict[str, list[_Pair]](list)
     for one, two in _copies(splits, reading):
-        if one.split != two.split:
-            across.append((one, two))
-        else:
-            (same if one.class_name == two.class_name else between).append((one, two))
-    if across and not allow:
+        elsewhere = "their class" if one[1] == two[1] else "other classes"
+        kinds[elsewhere if one[0] == two[0] else "other splits"].append((one, two))
+    if (across := kinds["other splits"]) and not allow:
         raise ValueError(
             f"{_counted(across, root)} in another split: unseen classes are to be "
             "tested on unseen images. Remove them, or pass `allow_duplicates` to keep "
             "them"
         )
-    kinds = (same, "their class"), (between, "other classes"), (across, "other splits")
-    texts = [f"{_counted(pairs, root)} in {where}" for pairs, where in kinds if pairs]
+    order = ("their class", "other classes", "other splits")
+    texts = [f"{_counted(kinds[k], root)} in {k}" for k in order if kinds[k]]
     if texts:
         _LOG.warning("%s", "; ".join(texts))
 
 
 def _counted(pairs: list[_Pair], root: Path) -> str:
-    first, second = (shown(place.file.relative_to(root)) for place in pairs[0])
+    first, second = (shown(file.relative_to(root)) for _, _, file in pairs[0])
     return (
         f"{len(pairs):,} image file(s) are copies, byte for byte, of others "
         f"({second} of {first})"
@@ -73,19 +61,16 @@ def _copies(splits: Mapping[str, Classes], reading: Reading) -> Iterable[_Pair]:
     for split, classes in splits.items():
         for name, files in classes.items():
             for file in files:
-                by_length[file.stat().st_size].append(_Place(split, name, file))
+                by_length[file.stat().st_size].append((split, name, file))
     for places in by_length.values():
         by_content = collections.defaultdict[bytes, list[_Place]](list)
         for place in places if places[1:] else ():
-            by_content[_digest(place.file)].append(place)
+            with place[2].open("rb") as content:
+                digest = hashlib.file_digest(content, "blake2b").digest()
+            by_content[digest].append(place)
         for first, *others in by_content.values():
-            if others and _shows_something(first.file, reading):
+            if others and _shows_something(first[2], reading):
                 yield from ((first, other) for other in others)
-
-
-def _digest(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "blake2b").digest()
 
 
 def _shows_something(file: Path, reading: Reading) -> bool:

@@ -18,12 +18,10 @@ from metabridge.types import TaskShape
 
 
 class ClassIndex(NamedTuple):
-    """The place of each class in an array sorted by class."""
+    """The first row and the size of each class in an array sorted by class."""
 
     first: Int[Array, "C"]
-    """Row of the first example of each class."""
     size: Int[Array, "C"]
-    """Number of examples of each class."""
 
 
 class ImageBank(NamedTuple):
@@ -42,7 +40,6 @@ class TaskImages(NamedTuple):
     support: UInt8[Array, "*T S H W channels"]
     query: UInt8[Array, "*T Q H W channels"]
     classes: ClassIndex
-    """Class index of the split that the tasks are drawn from."""
 
 
 class Episode(NamedTuple):
@@ -51,9 +48,7 @@ class Episode(NamedTuple):
     classes: Int[Array, "ways"]
     """Classes of the task; with rotations, class + C * quarter turns."""
     support: Int[Array, "ways shots"]
-    """Rows of the support examples."""
     query: Int[Array, "ways queries"]
-    """Rows of the query examples, none of them in the support."""
     turns: Int[Array, "ways"]
     """Quarter turns that make each class what it is; 0 without rotations."""
 
@@ -80,12 +75,8 @@ def check_shape(
 ) -> None:
     """Raise a ValueError unless tasks of this shape can be drawn from this split.
 
-    Args:
-      shape: ways >= 2, shots >= 1, queries >= 0.
-      split: where the tasks are to come from.
-      what: name of the split in an error, e.g. "split 'test' of 'fc100'".
-      rotations: whether quarter turns of a class count as classes.
-      prefix: of the names of the options that an error names, e.g. "train_".
+    An error calls the split `what`, e.g. "split 'test' of 'fc100'", and gives options
+    the prefix, e.g. "train_". With `rotations` quarter turns of a class are classes.
     """
     ways, shots, queries = (prefix + name for name in TaskShape._fields)
     if shape.ways < 2:
@@ -123,12 +114,12 @@ def sample_episode(
     rotations: bool = False,
     chosen: Int[Array, "ways"] | None = None,
 ) -> Episode:
-    """Draw one task.
+    """Draw one task of a shape that `check_shape` has let pass.
 
     Args:
       key: PRNG key of the task.
-      classes: of the split, C of them.
-      shape: ways, shots and queries; check it first with `check_shape`.
+      classes: of the split.
+      shape: ways, shots and queries.
       max_size: the largest of `classes.size`, a static number.
       rotations: let each quarter turn of a class count as a class of its own, as is
         customary on Omniglot (Santoro et al., ICML 2016).

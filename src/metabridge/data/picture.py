@@ -64,13 +64,8 @@ def opened(
 ) -> Iterator[Any]:
     """Open a file as a Pillow image, reading only its header.
 
-    Args:
-      source: path, or file in memory.
-      reading: its limit is held.
-      is_resized: whether a JPEG above the limit may be decoded at reduced size.
-
-    Raises:
-      Exception: LimitError for too many pixels, or whatever Pillow raises.
+    A JPEG file above the limit of pixels is decoded at reduced size if it `is_resized`
+    later. LimitError for too many pixels; else whatever Pillow raises.
     """
     from PIL import Image, JpegImagePlugin
 
@@ -86,7 +81,14 @@ def opened(
             most = reading.max_pixels * (MAX_REDUCED if is_resized else 1)
             _check_pixels(image, most, reading.max_pixels, is_resized=is_resized)
             _check_scans(file, image, reading.max_pixels)
-            stack.enter_context(_reduced(image, reading.max_pixels))
+            pixels = image.width * image.height
+            if pixels > reading.max_pixels:
+                # Decoded at the largest size below. Only one such image is open at a
+                # time: the coefficients of a progressive one are in memory whole.
+                stack.enter_context(_LARGE)
+                factor = 2 if pixels <= 4 * reading.max_pixels else 4
+                width, height = image.width // factor, image.height // factor
+                image.draft(None, (max(width, 1), max(height, 1)))
         else:
             try:
                 opened = Image.open(source, formats=tuple(sorted(_formats())))
@@ -116,14 +118,8 @@ def pixels_of(
 ) -> np.ndarray:
     """Pixels of a Pillow image, uint8 ``[H, W, channels]``; the image is not changed.
 
-    Args:
-      image: opened, decoded or not.
-      size: ``(H, W)`` to resize to (Lanczos); None leaves it as large as it is.
-      channels: 1 or 3; None takes 1 for a grey image.
-      reading: options.
-
-    Raises:
-      Exception: LimitError for values beyond white, or whatever Pillow raises.
+    `size` ``(H, W)`` is resized to (Lanczos), `channels` are 1 or 3; None keeps those
+    of the image. LimitError for values beyond white; else whatever Pillow raises.
     """
     from PIL import Image
 
@@ -141,10 +137,7 @@ def pixels_of(
 
 
 def image_of(array: np.ndarray) -> Any:
-    """A Pillow image of uint8 ``[H, W]`` or ``[H, W, c]``.
-
-    Channels are 1 to 4: grey, grey and alpha, colour, colour and alpha.
-    """
+    """A Pillow image of uint8 ``[H, W]`` or ``[H, W, c]``, with or without alpha."""
     from PIL import Image
 
     grey = array.ndim == 3 and array.shape[-1] == 1
@@ -161,13 +154,11 @@ def scaled(values: np.ndarray, white: float) -> np.ndarray:
 def _check_pixels(
     image: Any, most: int, limit: int, *, is_resized: bool = True
 ) -> None:
-    if image.width * image.height <= most:
-        return
-    problem = f"it is {image.height} x {image.width}; the limit is {limit:,} pixels"
-    if most > limit:
-        problem += f", {MAX_REDUCED} times as many of a JPEG file that is resized"
-    option = "max_pixels" if is_resized else "image_size"
-    raise LimitError(problem, option)
+    if image.width * image.height > most:
+        problem = f"it is {image.height} x {image.width}; the limit is {limit:,} pixels"
+        if most > limit:
+            problem += f", {MAX_REDUCED} times as many of a JPEG file that is resized"
+        raise LimitError(problem, "max_pixels" if is_resized else "image_size")
 
 
 def _check_scans(file: Any, image: Any, max_pixels: int) -> None:
@@ -199,23 +190,6 @@ def _markers(content: bytes) -> Iterator[int]:
         place += max(int.from_bytes(content[place : place + 2], "big"), 2)
 
 
-@contextlib.contextmanager
-def _reduced(image: Any, max_pixels: int) -> Iterator[None]:
-    """Have a JPEG above the limit decoded at the largest size that is below it.
-
-    Only one such image is open at a time: the coefficients of a progressive one are
-    kept in memory whole.
-    """
-    width, height = image.size
-    if width * height <= max_pixels:
-        yield
-        return
-    factor = 2 if width * height <= 4 * max_pixels else 4
-    with _LARGE:
-        image.draft(None, (max(width // factor, 1), max(height // factor, 1)))
-        yield
-
-
 def _orientation(image: Any) -> int:
     if image.format == "TIFF":
         return 1  # Pillow turns it as it is decoded, and its size says so before
@@ -230,16 +204,14 @@ def _orientation(image: Any) -> int:
 def _upright(image: Any) -> Any:
     from PIL.Image import Transpose
 
-    turn = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    names = (
+        "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270",
+        "TRANSVERSE", "ROTATE_90",
+    )  # fmt: skip
+    orientation = _orientation(image)
+    if orientation == 1:
+        return image
+    return image.transpose(Transpose[names[orientation - 2]])
 
 
 def _eight_bits(image: Any, reading: Reading) -> Any:
@@ -288,8 +260,7 @@ def _opaque(image: Any, colour: tuple[int, int, int]) -> Any:
     if image.mode == "La":  # Pillow makes only this of it
         image = image.convert("LA")
     image = image.convert("LA" if grey else "RGBA")
-    canvas = Image.new(
-        "L" if grey else "RGB", image.size, colour[0] if grey else colour
-    )
+    mode, ground = ("L", colour[0]) if grey else ("RGB", colour)
+    canvas = Image.new(mode, image.size, ground)
     canvas.paste(image.convert(canvas.mode), mask=image.getchannel("A"))
     return canvas

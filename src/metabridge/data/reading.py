@@ -36,15 +36,12 @@ class Reading:
     def __post_init__(self) -> None:
         if not isinstance(self.background, str):
             raise TypeError(f"`background` must be text, not {quoted(self.background)}")
-        if type(self.max_pixels) is not int:
-            raise TypeError(
-                f"`max_pixels` must be an integer, not {quoted(self.max_pixels)}"
-            )
-        if self.max_pixels < 1:
-            raise ValueError(f"`max_pixels` is {self.max_pixels}, but must be positive")
-        white = self.white_level
-        if white is None:
-            return
+        most, white = self.max_pixels, self.white_level
+        if type(most) is not int:
+            raise TypeError(f"`max_pixels` must be an integer, not {quoted(most)}")
+        if most < 1:
+            raise ValueError(f"`max_pixels` is {most}, but must be positive")
+        white = 1 if white is None else white
         if isinstance(white, bool) or not isinstance(white, int | float):
             raise TypeError(f"`white_level` must be a number, not {quoted(white)}")
         if not 0 < white < math.inf:
@@ -59,9 +56,11 @@ class Reading:
 
     def changed(self) -> dict[str, Any]:
         """The options that are not at their default, by name."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = dataclasses.asdict(self)
-        return {name: v for name, v in given.items() if v != defaults[name]}
+        return {name: v for name, v in given.items() if v != getattr(Reading, name)}
+
+
+DEFAULT = Reading()
 
 
 @functools.cache

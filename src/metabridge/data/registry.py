@@ -12,16 +12,12 @@ from metabridge.registry import DATASETS, Entry
 
 
 class Description(NamedTuple):
-    """A line of `metabridge datasets`."""
+    """A line of `metabridge datasets`; the options are those of `load_dataset`."""
 
     name: str
-    """The name that `load_dataset` takes."""
     summary: str
-    """One line."""
     needs_data_dir: bool
-    """It is read from data that the user has."""
     options: tuple[str, ...]
-    """The options of `load_dataset` that it takes."""
 
 
 def describe() -> tuple[Description, ...]:
@@ -38,12 +34,14 @@ def describe() -> tuple[Description, ...]:
 
 
 def dataset_names() -> tuple[str, ...]:
-    """The names that `load_dataset` knows; "folder:PATH" stands for any path."""
+    """Names that `load_dataset` knows; "folder:PATH" stands for any path."""
     return tuple(description.name for description in describe())
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
     """Load a dataset by name, from the cache where it can.
+
+    Its arrays are memory-mapped and read-only.
 
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
@@ -51,18 +49,14 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         None count as not given where there is no such option. Built-in loaders take
         `cache_dir`, where decoded arrays are kept (default: $METABRIDGE_CACHE or
         ``~/.cache/metabridge``), `data_dir`, where the user's data is, `download`,
-        `seed`, `image_size`, `skip_corrupt`, `allow_duplicates`, and `background`,
-        `white_level` and `max_pixels` of `metabridge.data.reading.Reading`.
-
-    Returns:
-      The dataset; its arrays are memory-mapped and read-only.
+        `seed`, `image_size`, `skip_corrupt` (leave out, with a warning, images that
+        cannot be read), `allow_duplicates` (keep image files that are in two splits),
+        and `background`, `white_level` and `max_pixels` of
+        `metabridge.data.reading.Reading`.
 
     Raises:
-      ValueError: an unknown name, an option that `name` does not take, or data that
-        does not make a few-shot dataset.
-      FileNotFoundError: the data is not there; says where it was looked for and how
-        to make it.
-      TypeError: an argument of the wrong type.
+      ValueError: an option that `name` does not take, or data that makes no dataset.
+      FileNotFoundError: the data is not there; says how to make it.
 
     Example:
       >>> dataset = load_dataset("cifar_fs", data_dir="~/tensorflow_datasets")
@@ -80,6 +74,5 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
 
 def _options(entry: Entry) -> tuple[str, ...]:
-    """The options of a dataset's loader; a path that its name ends in is none."""
     names = tuple(inspect.signature(entry.load()).parameters)
-    return names[entry.name.endswith(":") :]
+    return names[entry.name.endswith(":") :]  # without the path in the name

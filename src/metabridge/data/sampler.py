@@ -18,7 +18,6 @@ class Sampler:
     """A sampler of training tasks; its methods are pure functions of a key."""
 
     shape: TaskShape
-    """Ways, shots and queries."""
     max_size: int
     """Images of the largest class."""
     change: augment.Augment
@@ -42,10 +41,7 @@ class Sampler:
     ) -> tuple[Episode, Int[Array, ""]]:
         """Draw the rows of a task, and its number in the fixed set or -1.
 
-        Args:
-          key: PRNG key of the task.
-          classes: of the split.
-          number: of the task among all that are drawn; `balanced` needs it.
+        `number` is that of the task among all that are drawn; `balanced` needs it.
         """
         key_task, _, _ = jax.random.split(key, 3)
         task_id = jnp.asarray(-1, jnp.int32)
@@ -82,10 +78,7 @@ class Sampler:
     ) -> Task:
         """Draw one task, its images augmented and normalised.
 
-        Args:
-          key: PRNG key of the task.
-          source: all images, or those that `draw` finds for this key.
-          number: see `draw`.
+        The source has all images, or those that `draw` finds for this key.
         """
         _, key_support, key_query = jax.random.split(key, 3)
         drawn, task_id = self.draw(key, source.classes, number)
@@ -94,24 +87,21 @@ class Sampler:
         else:
             support = source.images[drawn.support.reshape(-1)]
             query = source.images[drawn.query.reshape(-1)]
-        return Task(
-            self._examples(key_support, support, drawn),
-            self._examples(key_query, query, drawn),
-            drawn.classes,
-            task_id,
-        )
+        support = self._examples(key_support, support, drawn)
+        query = self._examples(key_query, query, drawn)
+        return Task(support, query, drawn.classes, task_id)
 
     def _examples(
         self, key: Key[Array, ""], images: UInt8[Array, "N H W c"], drawn: Episode
     ) -> Examples:
         per_class = images.shape[0] // self.shape.ways
-        if self.rotations:
-            images = _quarter_turns(images, jnp.repeat(drawn.turns, per_class))
-        if not per_class:
-            return Examples(
-                jnp.zeros(images.shape, jnp.float32), jnp.zeros(0, jnp.int32)
-            )
         labels = episodes.labels(self.shape.ways, per_class)
+        if not per_class:
+            return Examples(jnp.zeros(images.shape, jnp.float32), labels)
+        if self.rotations:
+            turns = jnp.repeat(drawn.turns, per_class)[:, None, None, None]
+            turned = [jnp.rot90(images, k, (1, 2)) for k in range(4)]
+            images = jnp.select([turns == k for k in range(4)], turned)
         return Examples(self.change(key, images), labels)
 
 
@@ -120,23 +110,12 @@ def task_sampler(
 ) -> Sampler:
     """The sampler of a dataset's training split.
 
-    Args:
-      dataset: its training split is what the tasks are drawn from.
-      shape: ways, shots and queries.
-      augmentation: a name that `augment.augmentation` knows.
-      **options: `rotations`, `num_tasks`, `tasks_key` and `balanced` of `Sampler`.
+    `augmentation` is a name that `augment.augmentation` knows; `options` are
+    `rotations`, `num_tasks`, `tasks_key` and `balanced` of `Sampler`.
     """
     change = augment.augmentation(augmentation, dataset.mean, dataset.std)
     max_size = int(dataset.train.images_per_class.max())
     return Sampler(shape, max_size, change, **options)
-
-
-def _quarter_turns(
-    images: UInt8[Array, "N H W c"], turns: Int[Array, "N"]
-) -> UInt8[Array, "N H W c"]:
-    turned = [jnp.rot90(images, k, (1, 2)) for k in range(4)]
-    which = [(turns == k)[:, None, None, None] for k in range(4)]
-    return jnp.select(which, turned)
 
 
 def example_of(dataset: Dataset) -> Float[Array, "1 H W c"]:

@@ -24,17 +24,12 @@ from metabridge.data.sampler import Sampler
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import TASKS, mesh_of, replicate, sharding
 
-_THREADS = 4
-_AHEAD_ON_HOST = 16
 _AHEAD_ON_DEVICE = 2
 _ENDLESS = 2**31 - 1
 
 
 def is_wanted(split: Split, stream: bool | None) -> bool:
-    """Tell whether to stream a training split.
-
-    By default (None) where it would take more than half of the device's free memory.
-    """
+    """Whether to stream: by default if it takes half of the device's free memory."""
     if stream is not None:
         return stream
     return split.images.nbytes > devices.free_bytes() / 2
@@ -53,8 +48,8 @@ class TaskStream:
     """The images of every step, those of the next ones on their way.
 
     Args:
-      split: what the tasks are drawn from; its images are memory-mapped.
-      sampler: what draws them.
+      split: source of the images, memory-mapped.
+      sampler: of the tasks.
       key: PRNG key, folded with the step number.
       num_tasks: tasks of a step.
       mesh: devices that share the tasks; a process reads the images of its own
@@ -72,13 +67,11 @@ class TaskStream:
     ) -> None:
         mesh = mesh_of(1) if mesh is None else mesh
         self._tasks = sharding(mesh, TASKS)
-        self._source_of = lambda key: _Steps(
-            split, sampler, key, num_tasks, self._tasks
+        self._source_of = functools.partial(
+            _Steps, split, sampler, num_tasks, self._tasks
         )
-        self._source = self._source_of(key)
         self._classes = replicate(episodes.class_index(split), mesh)
-        self._next = 0
-        self._steps = self._from(0)  # a generator: it reads when it is asked
+        self._start(key)
         _import_grain()
 
     def step(self, number: int) -> TaskImages:
@@ -92,8 +85,11 @@ class TaskStream:
     def draw_by(self, key: Key[Array, ""]) -> None:
         """Replace the key that is folded with the step number."""
         self._steps.close()
-        self._source = self._source_of(key)
-        self._steps, self._next = self._from(0), 0
+        self._start(key)
+
+    def _start(self, key: Key[Array, ""]) -> None:
+        self._source, self._next = self._source_of(key), 0
+        self._steps = self._from(0)  # a generator: it reads when it is asked
 
     def close(self) -> None:
         """Read no further."""
@@ -101,9 +97,7 @@ class TaskStream:
 
     def _from(self, first: int) -> Generator[TaskImages]:
         grain = _import_grain()
-        options = grain.ReadOptions(
-            num_threads=_THREADS, prefetch_buffer_size=_AHEAD_ON_HOST
-        )
+        options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=16)
         steps = grain.MapDataset.source(self._source).slice(slice(first, None))
         place = functools.partial(jax.make_array_from_process_local_data, self._tasks)
         sent: deque[TaskImages] = deque()
@@ -125,9 +119,9 @@ class _Steps:
         self,
         split: Split,
         sampler: Sampler,
-        key: Key[Array, ""],
         num_tasks: int,
         tasks: NamedSharding,
+        key: Key[Array, ""],
     ) -> None:
         self._images = split.images
         # The devices of a process follow one another in a mesh, and so do their tasks.
@@ -144,18 +138,18 @@ class _Steps:
             ) from error
         with jax.default_device(self._host):
             index = jax.tree.map(np.asarray, episodes.class_index(split))
-            bits = np.asarray(jax.random.key_data(key))
-            impl = jax.random.key_impl(key)
+        bits = np.asarray(jax.random.key_data(key))
+        impl = jax.random.key_impl(key)
 
-            @jax.jit
-            def rows(number: Array) -> tuple[Array, Array]:
-                own_key = jax.random.wrap_key_data(jnp.asarray(bits), impl=impl)
-                keys, numbers, _ = task_keys(own_key, number, num_tasks)
-                classes = jax.tree.map(jnp.asarray, index)
-                draw = jax.vmap(sampler.draw, in_axes=(0, None, 0))
-                drawn, _ = draw(keys, classes, numbers)
-                flat = (num_tasks, -1)
-                return drawn.support.reshape(flat), drawn.query.reshape(flat)
+        @jax.jit
+        def rows(number: Array) -> tuple[Array, Array]:
+            own_key = jax.random.wrap_key_data(jnp.asarray(bits), impl=impl)
+            keys, numbers, _ = task_keys(own_key, number, num_tasks)
+            classes = jax.tree.map(jnp.asarray, index)
+            draw = jax.vmap(sampler.draw, in_axes=(0, None, 0))
+            drawn, _ = draw(keys, classes, numbers)
+            flat = (num_tasks, -1)
+            return drawn.support.reshape(flat), drawn.query.reshape(flat)
 
         self._rows = rows
 

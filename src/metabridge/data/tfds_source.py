@@ -1,10 +1,9 @@
 """Prepared TensorFlow Datasets, read without TensorFlow.
 
 `tfds.data_source` gives random access to the array_record format and needs no
-TensorFlow; tfrecord does, and is refused with the line that prepares the other.
-TFDS is imported only to read or prepare: finding a prepared dataset and its
-fingerprint takes none, so a warm cache opens without it. Preparing a dataset, which
-is done once, does need TensorFlow, and a module that TFDS 4.9 fails to declare.
+TensorFlow; tfrecord does, and is refused with the line that prepares the other. TFDS is
+imported only to read or prepare, so a warm cache opens without it. Preparing a dataset
+does need TensorFlow, and a module that TFDS 4.9 fails to declare.
 
 The folder may come from a stranger. TFDS imports the modules that ``features.json``
 names, so these are looked at first; and it opens images of any format, some of which
@@ -16,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +32,10 @@ _PREPARE_NEEDS = "pip install tensorflow importlib_resources"
 
 
 class Source(NamedTuple):
-    """A prepared dataset on disk."""
+    """A prepared dataset on disk: its TFDS name and the folder of one version."""
 
     name: str
-    """Its TFDS name."""
     folder: Path
-    """The folder of one version, which holds ``dataset_info.json``."""
     fingerprint: dict[str, Any]
     """Version, hash of the description, and names and sizes of the data files."""
 
@@ -54,60 +51,42 @@ def find(
 ) -> Source:
     """Find the newest version of `name` that is prepared as array_record.
 
-    Args:
-      name: TFDS name without a config, for example "cifar100".
-      data_dir: folder that holds ``NAME/VERSION/``; see `default_root`.
-      download: download and prepare it there if it is missing.
-
-    Raises:
-      FileNotFoundError: not prepared there (and `download` is off), prepared in
-        another format only, or data files are missing.
-      ValueError: its description is damaged.
-      ModuleNotFoundError: it must be prepared and TFDS is not installed.
+    `name` has no config, for example "cifar100"; `data_dir` holds ``NAME/VERSION/``.
+    With `download` it is prepared there if it is missing.
     """
     root = default_root(data_dir)
-    source = _newest(name, root)
-    if source is None and download:
+    for attempt in range(2):
+        for folder, info in reversed(_versions(root / name)):
+            if info["fileFormat"] == "array_record":
+                return Source(name, folder, _fingerprint(name, folder, info))
+        if not download or attempt:
+            break
         _prepare(name, root)
-        source = _newest(name, root)
-    if source is None:
-        raise FileNotFoundError(_how_to_prepare(name, root))
-    return source
+    raise FileNotFoundError(_how_to_prepare(name, root))
 
 
-class Records(Sequence[dict[str, Any]]):
-    """Examples of a prepared dataset, in file order, read where they are asked for.
+class Records:
+    """Examples of a split ("train", or "train+test"), in file order, read as needed.
 
-    An index gives an example, a list of them a list. A file that cannot be read is a
-    ValueError.
-
-    Args:
-      source: the dataset.
-      split: "train", or "train+test".
-      as_stored: images to leave as the bytes of their files.
+    Rows give a list of them. A file that cannot be read is a ValueError. An `image` is
+    the bytes of its file.
     """
 
-    def __init__(
-        self, source: Source, split: str, *, as_stored: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, source: Source, split: str) -> None:
         _check_features(source.folder / "features.json")
         tfds = _import_tfds()
         self._source = source
         with damage_of(source):
             builder = tfds.builder_from_directory(str(source.folder))
-            self._records = builder.as_data_source(
-                split=split,
-                decoders={name: tfds.decode.SkipDecoding() for name in as_stored},
-            )
+            decoders = {"image": tfds.decode.SkipDecoding()}
+            self._records = builder.as_data_source(split=split, decoders=decoders)
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, rows: Iterable[int]) -> list[dict[str, Any]]:
         with damage_of(self._source):
-            if isinstance(index, int):
-                return self._records[index]
-            return self._records.__getitems__(list(index))
+            return self._records.__getitems__(list(rows))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for start in range(0, len(self), _BATCH):
@@ -131,12 +110,12 @@ def damage_of(source: Source) -> Iterator[None]:
 
 
 def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
-    """Read the examples of a split ("train", or "train+test"), in file order.
+    """Read the `Records` of a split with their `image` decoded.
 
-    Their `image`, of up to 512x512 pixels, is decoded: uint8 ``[H, W, 1]`` if it is
-    greyscale, else ``[H, W, 3]``.
+    It has up to 512x512 pixels: uint8 ``[H, W, 1]`` if it is greyscale, else
+    ``[H, W, 3]``.
     """
-    for row, record in enumerate(Records(source, split, as_stored=("image",))):
+    for row, record in enumerate(Records(source, split)):
         with damage_of(source):
             file = images.Encoded(f"{row} of {split!r}", record["image"])
             image = images.decode_alone(file, max_pixels=_MAX_PIXELS)
@@ -152,21 +131,12 @@ def class_names(source: Source, feature: str) -> list[str]:
         return read_text(path).split()
 
 
-def _newest(name: str, root: Path) -> Source | None:
-    for folder, info in reversed(_versions(root / name)):
-        if info["fileFormat"] == "array_record":
-            return Source(name, folder, _fingerprint(name, folder, info))
-    return None
-
-
 def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Prepared versions below `folder` with their descriptions, oldest first."""
-    found = [
-        ([int(number) for number in path.parent.name.split(".")], path)
-        for path in folder.glob("*/dataset_info.json")
-        if _VERSION.fullmatch(path.parent.name)
-    ]
-    return [(path.parent, _description(path)) for _, path in sorted(found)]
+    found = (path.parent for path in folder.glob("*/dataset_info.json"))
+    versions = [path for path in found if _VERSION.fullmatch(path.name)]
+    versions.sort(key=lambda path: ([int(n) for n in path.name.split(".")], path))
+    return [(path, _description(path / "dataset_info.json")) for path in versions]
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -176,19 +146,15 @@ def _description(path: Path) -> dict[str, Any]:
         raise ValueError(f"{shown(path)} is no object; prepare it again")
     info.setdefault("fileFormat", "tfrecord")  # as files from before the field
     splits = info.setdefault("splits", [])
-    if not isinstance(splits, list) or not all(map(_is_split, splits)):
-        raise ValueError(f"the splits in {shown(path)} are damaged; prepare it again")
-    return info
-
-
-def _is_split(split: Any) -> bool:
-    """Tell whether a split has a plain name and the lengths of its files."""
-    return (
+    if not isinstance(splits, list) or not all(
         isinstance(split, dict)
         and isinstance(split.get("name"), str)
-        and re.fullmatch(r"\w+", split["name"]) is not None
+        and re.fullmatch(r"\w+", split["name"])
         and isinstance(split.get("shardLengths"), list)
-    )
+        for split in splits
+    ):
+        raise ValueError(f"the splits in {shown(path)} are damaged; prepare it again")
+    return info
 
 
 def _check_features(path: Path) -> None:
@@ -196,9 +162,8 @@ def _check_features(path: Path) -> None:
     waiting = [read_json(path)]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, list):
-            waiting += value
         if not isinstance(value, dict):
+            waiting += value if isinstance(value, list) else ()
             continue
         waiting += value.values()
         dtype = value.get("dtype", "uint8")
@@ -262,19 +227,15 @@ def _prepare_line(name: str, root: Path) -> str:
 
 
 def _how_to_prepare(name: str, root: Path) -> str:
-    if found := _versions(root / name):
-        formats = ", ".join(
-            f"{shown(path)} ({shown(info['fileFormat'])})" for path, info in found
-        )
-        problem = (
-            f"{name!r} is prepared in {shown(root)}, but in no format that can be read "
-            f"without TensorFlow: {formats}; array_record is needed"
-        )
-    else:
-        problem = (
-            f"{name!r} is not prepared: looked for "
-            f"{shown(root / name / 'VERSION' / 'dataset_info.json')}"
-        )
+    found = _versions(root / name)
+    formats = (f"{shown(path)} ({shown(info['fileFormat'])})" for path, info in found)
+    problem = (
+        f"{name!r} is prepared in {shown(root)}, but in no format that can be read "
+        f"without TensorFlow: {', '.join(formats)}; array_record is needed"
+    )
+    if not found:
+        place = shown(root / name / "VERSION" / "dataset_info.json")
+        problem = f"{name!r} is not prepared: looked for {place}"
         if not root.is_dir():
             problem += f" (there is no folder {shown(root)})"
     return (

@@ -7,7 +7,7 @@ learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080, equation 1 and section
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from metabridge.heads.base import Head, unit_norm
 
@@ -34,9 +34,7 @@ def attention(scale: float = 10.0) -> Head:
     if not scale > 0:
         raise ValueError(f"`scale` must be positive, but it is {scale}")
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Memory:
+    def fit(features: Array, labels: Array, *, ways: int) -> Memory:
         members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
         return Memory(unit_norm(features), members)
 

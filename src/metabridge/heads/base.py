@@ -16,7 +16,7 @@ class Linear(NamedTuple):
 
 
 class Fit(Protocol):
-    """Fits a classifier of `ways` classes on ``[S, D]`` features of a support set."""
+    """Fit a classifier of `ways` classes on ``[S, D]`` features of a support set."""
 
     def __call__(
         self, features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
@@ -28,21 +28,22 @@ Scores = Callable[[Any, Float[Array, "Q D"]], Float[Array, "Q ways"]]
 
 
 def logits(classifier: Linear, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
-    """Scores query features by a linear classifier, ``[Q, ways]``."""
+    """Score query features by a linear classifier."""
     return features @ classifier.weights + classifier.bias[None]
 
 
 class Head(NamedTuple):
-    """A rule that turns the features of a support set into a classifier."""
+    """A rule that turns the features of a support set into a classifier.
+
+    It is `Linear`, or the pytree that `logits` takes.
+    """
 
     name: str
     fit: Fit
-    """Returns a classifier: `Linear`, or the pytree that `logits` takes."""
     logits: Scores = logits
-    """Scores by the classifier; a linear one unless given."""
 
 
 def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """Scales features to unit length; zero stays zero, with a zero gradient."""
+    """Scale features to unit length; zero stays zero, with a zero gradient."""
     square = jnp.square(features).sum(-1, keepdims=True)
     return features * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

@@ -22,7 +22,7 @@ def centroid() -> Head:
 
 
 def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Linear:
-    """Fits class means; at least one example of each class, labels in [0, ways)."""
+    """Fit class means; at least one example of each class, labels in [0, ways)."""
     members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     centroids = members.T @ features / members.sum(0)[:, None]
     return Linear(2.0 * centroids.T, -jnp.square(centroids).sum(1))

@@ -25,6 +25,8 @@ from jaxtyping import Array, Bool, Float, Int
 from metabridge.heads.base import Head, Linear
 
 _HALVINGS = 8
+Rows = Float[Array, "S ways"]
+Coefficients = Float[Array, "M ways"]  # A or W
 
 
 class Info(NamedTuple):
@@ -34,35 +36,51 @@ class Info(NamedTuple):
     """Norm of the gradient. As the objective is 1-strongly convex in the weights, they
     are off by at most this."""
     newton_steps: Int[Array, ""]
-    """Steps taken."""
 
 
 class _Point(NamedTuple):
     """A point (A or W, and b), or a direction, with the scores it gives."""
 
-    coefficients: Float[Array, "M ways"]
-    scores: Float[Array, "S ways"]
+    coefficients: Coefficients
+    scores: Rows
     """``G A`` or ``X W``, without the bias."""
     bias: Float[Array, "ways"]
 
 
-class _Space(NamedTuple):
-    """Where the problem is solved: dual, M = S, or primal, M = D."""
+class _Problem(NamedTuple):
+    """The objective over A, in the dual (M = S), or over W, in the primal (M = D)."""
 
-    scores_of: Callable[[Float[Array, "M ways"]], Float[Array, "S ways"]]
-    """``G A`` or ``X W``."""
-    pull_back: Callable[[Float[Array, "S ways"]], Float[Array, "M ways"]]
-    """From derivatives by scores to coordinates."""
-    weights_of: Callable[[Float[Array, "M ways"]], Float[Array, "D ways"]]
+    targets: Rows
+    C: float
+    intercept: bool
     dual: bool
+    scores_of: Callable[[Coefficients], Rows]
+    """``G A`` or ``X W``."""
+    pull_back: Callable[[Rows], Coefficients]
+    """Derivatives by A or W from those by scores."""
+    weights_of: Callable[[Coefficients], Float[Array, "D ways"]]
+
+    def covector(self, a: _Point) -> Float[Array, "_ ways"]:
+        """Its product with the coefficients of a point is that of the weights."""
+        return a.scores if self.dual else a.coefficients
 
     def inner(self, a: _Point, b: _Point) -> Float[Array, ""]:
-        """Of weights and biases."""
-        other = b.scores if self.dual else b.coefficients
-        return (a.coefficients * other).sum() + (a.bias * b.bias).sum()
+        """Inner product of weights and biases."""
+        return (a.coefficients * self.covector(b)).sum() + (a.bias * b.bias).sum()
 
-    def norm(self, a: _Point) -> Float[Array, ""]:
-        return jnp.sqrt(jnp.maximum(self.inner(a, a), 0.0))
+    def derivative(
+        self, point: _Point, by_scores: Rows
+    ) -> tuple[Coefficients, Float[Array, "ways"]]:
+        """Derivatives of norm and loss by coefficients and bias."""
+        by_scores = self.C * _centred(by_scores)
+        bias = by_scores.sum(0) if self.intercept else jnp.zeros_like(point.bias)
+        return point.coefficients + self.pull_back(by_scores), bias
+
+    def gradient(self, point: _Point) -> tuple[_Point, Rows]:
+        """The gradient and the probabilities at a point."""
+        probabilities = jax.nn.softmax(point.scores + point.bias[None])
+        weights, bias = self.derivative(point, probabilities - self.targets)
+        return _Point(weights, self.scores_of(weights), bias), probabilities
 
 
 def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
@@ -76,9 +94,7 @@ def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
     if not C > 0:
         raise ValueError(f"`C` must be positive, but it is {C}")
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Linear:
+    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
 
     return Head("logistic", fit)
@@ -95,7 +111,7 @@ def solve(
     max_newton_steps: int = 30,
     max_cg_steps: int = 50,
 ) -> tuple[Linear, Info]:
-    """Minimises ``||W||^2 / 2 + C sum_i cross_entropy(x_i W + b, y_i)``.
+    """Minimise ``||W||^2 / 2 + C sum_i cross_entropy(x_i W + b, y_i)``.
 
     The solution that scikit-learn's `LogisticRegression(C=C)` approaches as its `tol`
     goes to 0. Not differentiable in reverse mode (it stops when it has converged).
@@ -104,62 +120,53 @@ def solve(
     the gradient's norm, relative to that of the weights if above 1.
     """
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
-    space = _space(features)
-
-    def gradient(point: _Point) -> tuple[_Point, Float[Array, "S ways"]]:
-        probabilities = jax.nn.softmax(point.scores + point.bias[None])
-        errors = C * _centred(probabilities - targets)
-        slope = point.coefficients + space.pull_back(errors)
-        bias = errors.sum(0) if intercept else jnp.zeros_like(point.bias)
-        return _Point(slope, space.scores_of(slope), bias), probabilities
-
+    problem = _problem(features, targets, C, intercept)
     # Below this the gradient is rounding error.
     noise = 2 * C * jnp.finfo(features.dtype).eps * jnp.linalg.norm(features)
 
+    def norm(point: _Point) -> Float[Array, ""]:
+        return jnp.sqrt(jnp.maximum(problem.inner(point, point), 0.0))
+
     def goal_at(point: _Point) -> Float[Array, ""]:
-        return jnp.square(tolerance * jnp.maximum(1.0, space.norm(point)) + noise)
+        return jnp.square(tolerance * jnp.maximum(1.0, norm(point)) + noise)
 
     def newton_step(carry):
-        point, (slope, probabilities), steps, _ = carry
-        direction = _newton_direction(
-            space,
-            slope,
-            probabilities,
-            C=C,
-            intercept=intercept,
-            goal=0.01 * goal_at(point),
-            max_steps=max_cg_steps,
-        )
-        point, moved = _line_search(space, point, slope, direction, targets, C)
-        return point, gradient(point), steps + 1, moved
+        point, (gradient, probabilities), steps, _ = carry
+        goal = 0.01 * goal_at(point)
+        direction = _direction(problem, gradient, probabilities, goal, max_cg_steps)
+        point, moved = _line_search(problem, point, gradient, direction)
+        return point, problem.gradient(point), steps + 1, moved
 
     def unconverged(carry):
-        point, (slope, _), steps, moved = carry
-        far = space.inner(slope, slope) > goal_at(point)
+        point, (gradient, _), steps, moved = carry
+        far = problem.inner(gradient, gradient) > goal_at(point)
         return far & moved & (steps < max_newton_steps)
 
-    nothing = space.pull_back(jnp.zeros_like(targets))
     zeros = jnp.zeros_like(targets)
-    start = _Point(nothing, zeros, jnp.zeros(ways, features.dtype))
-    point, (slope, _), steps, _ = jax.lax.while_loop(
+    start = _Point(problem.pull_back(zeros), zeros, jnp.zeros(ways, features.dtype))
+    point, (gradient, _), steps, _ = jax.lax.while_loop(
         unconverged,
         newton_step,
-        (start, gradient(start), jnp.zeros((), jnp.int32), jnp.ones((), bool)),
+        (start, problem.gradient(start), jnp.zeros((), jnp.int32), jnp.ones((), bool)),
     )
-    classifier = Linear(space.weights_of(point.coefficients), point.bias)
-    return classifier, Info(space.norm(slope), steps)
+    classifier = Linear(problem.weights_of(point.coefficients), point.bias)
+    return classifier, Info(norm(gradient), steps)
 
 
-def _space(features: Float[Array, "S D"]) -> _Space:
+def _problem(
+    features: Float[Array, "S D"], targets: Rows, C: float, intercept: bool
+) -> _Problem:
     """The cheaper one: multiplying by G costs S*S, through X and X^T 2*S*D."""
-    num_examples, dimension = features.shape
     # The transpose is written out first: XLA on a CPU multiplies batches of small
     # matrices four times faster than batches of a matrix and its own transpose.
     transposed = jax.lax.optimization_barrier(features.T)
-    if num_examples <= 2 * dimension:
+    dual = len(features) <= 2 * features.shape[1]
+    if dual:
         gram = features @ transposed
-        return _Space(lambda A: gram @ A, lambda E: E, lambda A: transposed @ A, True)
-    return _Space(lambda W: features @ W, lambda E: transposed @ E, lambda W: W, False)
+        maps = lambda A: gram @ A, lambda E: E, lambda A: transposed @ A
+    else:
+        maps = lambda W: features @ W, lambda E: transposed @ E, lambda W: W
+    return _Problem(targets, C, intercept, dual, *maps)
 
 
 def _centred(rows: Float[Array, "*S ways"]) -> Float[Array, "*S ways"]:
@@ -175,36 +182,26 @@ def _axpy(scale: Float[Array, ""], x: _Point, y: _Point) -> _Point:
     return jax.tree.map(lambda a, b: scale * a + b, x, y)
 
 
-def _newton_direction(
-    space: _Space,
-    slope: _Point,
-    probabilities: Float[Array, "S ways"],
-    *,
-    C: float,
-    intercept: bool,
+def _direction(
+    problem: _Problem,
+    gradient: _Point,
+    probabilities: Rows,
     goal: Float[Array, ""],
     max_steps: int,
 ) -> _Point:
-    """Solves ``Hessian direction = -slope`` by conjugate gradients, inexactly.
+    """Solve ``Hessian direction = -gradient`` by conjugate gradients, inexactly.
 
-    To `goal`, a squared norm, or to the forcing term min(0.1, sqrt of the slope's
+    To `goal`, a squared norm, or to the forcing term min(0.1, sqrt of the gradient's
     norm), which keeps the convergence of Newton's method superlinear (Nocedal and
     Wright, Numerical Optimization, 7.1).
     """
 
-    def hessian(p: _Point) -> tuple[Float[Array, "M ways"], Float[Array, "ways"]]:
-        scores = p.scores + p.bias[None]
-        weighted = probabilities * scores
-        curved = weighted - probabilities * weighted.sum(-1, keepdims=True)
-        curved = C * _centred(curved)
-        bias = curved.sum(0) if intercept else jnp.zeros_like(p.bias)
-        return p.coefficients + space.pull_back(curved), bias
-
     def cg_step(carry):
         x, r, p, rr, steps = carry
-        coefficients, bias = hessian(p)
-        other = p.scores if space.dual else p.coefficients
-        curvature = (other * coefficients).sum() + (p.bias * bias).sum()
+        weighted = probabilities * (p.scores + p.bias[None])
+        curved = weighted - probabilities * weighted.sum(-1, keepdims=True)
+        coefficients, bias = problem.derivative(p, curved)
+        curvature = (problem.covector(p) * coefficients).sum() + (p.bias * bias).sum()
         # Rounding alone can leave a direction without curvature; it is not followed.
         some = curvature > 0
         alpha = jnp.where(some, rr / jnp.where(some, curvature, 1.0), 0.0)
@@ -213,40 +210,32 @@ def _newton_direction(
         # The residual's bias is centred here, where it is carried, since XLA would
         # merge the mean with the sum over examples and miss what that rounds.
         bias = _centred(r.bias) - alpha * bias
-        r = _Point(coefficients, space.scores_of(coefficients), bias)
-        rr_next = jnp.maximum(space.inner(r, r), 0.0)
+        r = _Point(coefficients, problem.scores_of(coefficients), bias)
+        rr_next = jnp.maximum(problem.inner(r, r), 0.0)
         p = _axpy(rr_next / jnp.maximum(rr, jnp.finfo(rr.dtype).tiny), p, r)
         return x, r, p, jnp.where(some, rr_next, 0.0), steps + 1
 
-    residual = jax.tree.map(jnp.negative, slope)
+    residual = jax.tree.map(jnp.negative, gradient)
     residual = residual._replace(bias=_centred(residual.bias))
-    rr = jnp.maximum(space.inner(residual, residual), 0.0)
+    rr = jnp.maximum(problem.inner(residual, residual), 0.0)
     goal = jnp.maximum(goal, rr * jnp.minimum(0.01, jnp.sqrt(rr)))
-
-    def unconverged(carry):
-        return (carry[3] > goal) & (carry[4] < max_steps)
-
-    nothing = jax.tree.map(jnp.zeros_like, slope)
+    nothing = jax.tree.map(jnp.zeros_like, gradient)
     start = (nothing, residual, residual, rr, jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(unconverged, cg_step, start)[0]
+    return jax.lax.while_loop(
+        lambda carry: (carry[3] > goal) & (carry[4] < max_steps), cg_step, start
+    )[0]
 
 
 def _line_search(
-    space: _Space,
-    point: _Point,
-    slope: _Point,
-    direction: _Point,
-    targets: Float[Array, "S ways"],
-    C: float,
+    problem: _Problem, point: _Point, gradient: _Point, direction: _Point
 ) -> tuple[_Point, Bool[Array, ""]]:
     """The first of the steps 1, 1/2, 1/4, ... that lowers the loss enough, if any.
 
     Scores are linear in the step, so none needs a product. Enough is Armijo's
-    condition, but for the rounding of the loss.
-
-    Returns:
-      The new point, and whether it is one: at the end of its digits the method stays.
+    condition, but for the rounding of the loss. Returns the point, and whether it is a
+    new one: at the end of its digits the method stays.
     """
+    targets = problem.targets
     sizes = 0.5 ** jnp.arange(_HALVINGS, dtype=targets.dtype)
     sizes = jnp.concatenate([jnp.zeros(1, targets.dtype), sizes])
     scores = point.scores + point.bias[None]
@@ -255,15 +244,14 @@ def _line_search(
     # Against the true class's score first, which keeps the digits of small losses.
     margins = moved - (moved * targets[None]).sum(-1, keepdims=True)
     entropy = jax.nn.logsumexp(margins, -1).sum(-1)
-    own = point.scores if space.dual else point.coefficients
-    change_own = direction.scores if space.dual else direction.coefficients
-    cross = (change_own * point.coefficients).sum()
-    square = (change_own * direction.coefficients).sum()
-    losses = C * entropy + sizes * cross + 0.5 * jnp.square(sizes) * square
-    norm = 0.5 * (point.coefficients * own).sum()
+    covector = problem.covector(direction)
+    cross = (covector * point.coefficients).sum()
+    square = (covector * direction.coefficients).sum()
+    losses = problem.C * entropy + sizes * cross + 0.5 * jnp.square(sizes) * square
+    norm = 0.5 * (point.coefficients * problem.covector(point)).sum()
     rounding = 8 * jnp.finfo(losses.dtype).eps * (jnp.abs(losses[0]) + norm)
-    wanted = losses[0] + 1e-4 * sizes[1:] * space.inner(slope, direction) + rounding
-    enough = losses[1:] <= wanted
+    wanted = losses[0] + 1e-4 * sizes[1:] * problem.inner(gradient, direction)
+    enough = losses[1:] <= wanted + rounding
     found = enough.any()
     size = sizes[1:][jnp.argmax(enough)]
     # Not a product with 0, as the direction may not be finite.

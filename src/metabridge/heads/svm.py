@@ -5,12 +5,8 @@ machines. JMLR 2001, https://www.jmlr.org/papers/v2/crammer01a.html. A head insi
 training since Lee, Maji, Ravichandran, Soatto. Meta-learning with differentiable convex
 optimization. CVPR 2019, https://arxiv.org/abs/1904.03758, equations 7 to 9.
 
-With ``W = C X^T A`` the dual has S * ways unknowns, however wide the features are:
-
-    minimise  <A, K A> / 2 - <A, Y>,  K = C (X X^T + dual_penalty),
-    subject to  A <= Y  and  A 1 = 0,
-
-where Y holds the labels one-hot; `metabridge.heads.crammer_singer` solves it.
+With ``W = C X^T A`` the dual has S * ways unknowns, however wide the features are.
+`metabridge.heads.crammer_singer` solves it for ``K = C (X X^T + dual_penalty)``.
 
 The derivative is the implicit one. Where an entry of ``Y - A`` is zero it stays so; the
 other equations ``K A + v 1^T = Y``, with ``A 1 = 0``, are linear, and with P their
@@ -27,7 +23,6 @@ from jaxtyping import Array, Float, Int
 
 from metabridge.heads import crammer_singer
 from metabridge.heads.base import Head, Linear
-from metabridge.heads.newton_system import free_solve
 
 
 class Info(NamedTuple):
@@ -47,9 +42,7 @@ def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
     """
     _check(C, 0.0, num_steps)
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Linear:
+    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         return solve(features, labels, ways=ways, C=C, num_steps=num_steps)[0]
 
     return Head("svm", fit)
@@ -64,7 +57,7 @@ def solve(
     dual_penalty: float = 0.0,
     num_steps: int = 20,
 ) -> tuple[Linear, Info]:
-    """Minimises ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
+    """Minimise ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
 
     No intercept: `LinearSVC(C=C, multi_class="crammer_singer", fit_intercept=False)` of
     scikit-learn. Differentiable once in the features, in reverse mode, implicitly.
@@ -73,9 +66,6 @@ def solve(
     MetaOptNet has 1, which matters only to short features; 0 is the machine above. The
     interior point method takes at most `num_steps`, and stops when there is
     nothing to gain in the precision of the features.
-
-    Raises:
-      ValueError: one class, or an option out of range.
     """
     if ways < 2:
         raise ValueError(
@@ -102,7 +92,7 @@ def _check(C: float, dual_penalty: float, num_steps: int) -> None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> Any:
+def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> tuple[Any, Any]:
     """The solution A, and its residual, which counts as a constant."""
     return _solve_forward(kernel, targets, num_steps)[0]
 
@@ -112,10 +102,10 @@ def _solve_forward(kernel: Any, targets: Any, num_steps: int) -> Any:
     return solution[:2], (kernel, solution.dual, solution.factors)
 
 
-def _solve_backward(num_steps: int, saved, cotangents):
-    del num_steps
+def _solve_backward(_: int, saved: Any, cotangents: Any) -> Any:
     kernel, dual, factors = saved
-    change, _ = free_solve(kernel, factors, cotangents[0], jnp.zeros_like(dual[:, 0]))
+    no_excess = jnp.zeros_like(dual[:, 0])
+    change = crammer_singer.free_solve(kernel, factors, cotangents[0], no_excess)[0]
     return -change @ dual.T, jnp.zeros_like(dual)
 
 

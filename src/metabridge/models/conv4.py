@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from metabridge.models.convolution import conv, inference_conv
+from metabridge.models.convolution import layers
 from metabridge.models.pooling import max_pool
 
 
@@ -33,23 +33,18 @@ class Conv4(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Computes features: 256 of 32x32 pixels at width 64, 64 of 28x28.
+        """Compute ``(H // 16) * (W // 16) * width`` features.
 
-        Args:
-          images: normalised, ``[N, H, W, channels]``, H and W at least 16.
-          train: normalise with the statistics of these images, and update the
-            running ones in ``batch_stats``; otherwise use the running ones.
+        256 of 32x32 pixels at width 64, 64 of 28x28.
 
-        Returns:
-          ``[N, (H // 16) * (W // 16) * width]``.
+        H and W are at least 16. `train` normalises with the statistics of these images,
+        and updates the running ones in ``batch_stats``.
         """
+        conv, norm = layers(self, train)
         x = images
         for _ in range(4):
-            x = nn.relu(
-                pooled_block(
-                    x, self.width, train=train, momentum=self.momentum, dtype=self.dtype
-                )
-            )
+            # Before the activation, which rises: the same on a quarter of the work.
+            x = nn.relu(max_pool(norm()(conv(self.width, (3, 3))(x))))
         return x.reshape(x.shape[0], -1).astype(images.dtype)
 
 
@@ -72,36 +67,11 @@ class Conv4R2D2(nn.Module):
 
         ``(H // 8) * (W // 8) * widths[2] + (H // 16) * (W // 16) * widths[3]`` in all.
         """
+        conv, norm = layers(self, train)
         x, maps = images, []
         for width in self.widths:
-            x = pooled_block(
-                x, width, train=train, momentum=self.momentum, dtype=self.dtype
-            )
+            x = max_pool(norm()(conv(width, (3, 3))(x)))
             x = nn.leaky_relu(x, negative_slope=0.1)
             maps.append(x)
         flat = [part.reshape(part.shape[0], -1) for part in maps[-2:]]
         return jnp.concatenate(flat, axis=1).astype(images.dtype)
-
-
-def pooled_block(
-    x: Float[Array, "N H W D"],
-    width: int,
-    *,
-    train: bool,
-    momentum: float,
-    dtype: DTypeLike | None,
-) -> Float[Array, "N h w E"]:
-    """Applies a 3x3 convolution, batch normalisation and 2x2 max pooling.
-
-    In the call of a module. An activation that rises monotonically comes after it: the
-    same values on a quarter of the work.
-    """
-    x = nn.Conv(
-        width,
-        (3, 3),
-        use_bias=False,
-        dtype=dtype,
-        conv_general_dilated=conv if train else inference_conv,
-    )(x)
-    norm = nn.BatchNorm(use_running_average=not train, momentum=momentum, dtype=dtype)
-    return max_pool(norm(x))

@@ -15,14 +15,21 @@ in both and has the first two for derivatives. Reverse mode of any order works, 
 mode does not; `inference_conv` is for where it is needed. Other backends use JAX's own.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
 
 from metabridge.models import winograd
+
+Maps = Float[Array, "N H W D"]
+Outputs = Float[Array, "N H W E"]
+Kernel = Float[Array, "a b D E"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _NHWC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # the same as Flax writes it
@@ -32,41 +39,46 @@ _GROUP_PIXELS = 2000
 
 
 def conv(
-    inputs: Float[Array, "N H W D"],
-    kernel: Float[Array, "a b D E"],
+    inputs: Maps,
+    kernel: Kernel,
     window_strides: Any = (1, 1),
     padding: Any = "SAME",
+    *,
+    inference: bool = False,
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """Convolves as `jax.lax.conv_general_dilated`, for `nn.Conv`, with its arguments.
+    """Convolve as `jax.lax.conv_general_dilated`, for `nn.Conv`, with its arguments.
 
     Equal to it up to rounding, derivatives in reverse mode included. On a CPU,
-    convolutions of stride 1 that keep the size go the faster way, others JAX's.
+    convolutions of stride 1 that keep the size go the faster way, others JAX's. For
+    `inference`, derivatives are JAX's, in forward mode too.
     """
     if _is_ours(window_strides, padding, kernel, kw):
-        return same(inputs, kernel)
+        return (_same if inference else same)(inputs, kernel)
     return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
 
 
-def inference_conv(
-    inputs: Float[Array, "N H W D"],
-    kernel: Float[Array, "a b D E"],
-    window_strides: Any = (1, 1),
-    padding: Any = "SAME",
-    **kw: Any,
-) -> Float[Array, "N h w E"]:
-    """Convolve for inference.
+inference_conv = functools.partial(conv, inference=True)
 
-    Differentiable in forward mode too, but no faster in reverse mode than JAX makes it.
+
+def layers(
+    body: Any, train: bool, **options: Any
+) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
+    """Convolution without bias and batch normalisation as a body's options have them.
+
+    The body has `momentum` and `dtype`; `options` are more of `nn.Conv`.
     """
-    if _is_ours(window_strides, padding, kernel, kw):
-        return _same(inputs, kernel)
-    return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
+    norm = functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=body.momentum,
+        dtype=body.dtype,
+    )
+    options |= {"conv_general_dilated": conv if train else inference_conv}
+    return functools.partial(nn.Conv, use_bias=False, dtype=body.dtype, **options), norm
 
 
-def _same(
-    inputs: Float[Array, "N H W D"], kernel: Float[Array, "a b D E"]
-) -> Float[Array, "N H W E"]:
+def _same(inputs: Maps, kernel: Kernel) -> Outputs:
     if _by_winograd(inputs, kernel):
         return winograd.convolve(inputs, kernel)
     return jax.lax.conv_general_dilated(
@@ -75,19 +87,13 @@ def _same(
 
 
 @jax.custom_vjp
-def same(
-    inputs: Float[Array, "N H W D"], kernel: Float[Array, "a b D E"]
-) -> Float[Array, "N H W E"]:
+def same(inputs: Maps, kernel: Kernel) -> Outputs:
     """Convolution of stride 1 that keeps the size, of kernels of odd sides."""
     return _same(inputs, kernel)
 
 
 @jax.custom_vjp
-def kernel_gradient(
-    inputs: Float[Array, "N H W D"],
-    cotangent: Float[Array, "N H W E"],
-    example: Float[Array, "a b D E"],
-) -> Float[Array, "a b D E"]:
+def kernel_gradient(inputs: Maps, cotangent: Outputs, example: Kernel) -> Kernel:
     """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel.
 
     `example` has the shape of the kernel.
@@ -99,27 +105,20 @@ def kernel_gradient(
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
 
-    def of_group(x: Float[Array, "n H W D"], y: Float[Array, "n H W E"]):
-        # Images stand for channels, and channels for images.
-        return jax.lax.conv_general_dilated(
-            x, y, (1, 1), edges, dimension_numbers=("CHWN", "IHWO", "HWNC")
-        )
-
-    groups = zip(
-        jnp.array_split(inputs, num_groups),
-        jnp.array_split(cotangent, num_groups),
-        strict=True,
+    # Images stand for channels, and channels for images.
+    of_group = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding=edges,
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
     )
-    gradients = [of_group(x, y) for x, y in groups]
+    groups = (jnp.array_split(x, num_groups) for x in (inputs, cotangent))
+    gradients = [of_group(x, y) for x, y in zip(*groups, strict=True)]
     return gradients[0] if num_groups == 1 else jnp.stack(gradients).sum(0)
 
 
-def _flipped(kernel: Float[Array, "a b D E"]) -> Float[Array, "a b E D"]:
+def _flipped(kernel: Kernel) -> Float[Array, "a b E D"]:
     return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
-def _same_forward(inputs: Any, kernel: Any):
-    return same(inputs, kernel), (inputs, kernel)
 
 
 def _same_backward(saved: Any, cotangent: Any):
@@ -127,39 +126,28 @@ def _same_backward(saved: Any, cotangent: Any):
     return same(cotangent, _flipped(kernel)), kernel_gradient(inputs, cotangent, kernel)
 
 
-def _kernel_gradient_forward(inputs: Any, cotangent: Any, example: Any):
-    return kernel_gradient(inputs, cotangent, example), (inputs, cotangent)
-
-
 def _kernel_gradient_backward(saved: Any, change: Any):
-    inputs, cotangent = saved
-    return (
-        same(cotangent, _flipped(change)),
-        same(inputs, change),
-        jnp.zeros_like(change),
-    )
+    inputs, cotangent, _ = saved
+    by_inputs = same(cotangent, _flipped(change))
+    return by_inputs, same(inputs, change), jnp.zeros_like(change)
 
 
-same.defvjp(_same_forward, _same_backward)
-kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+same.defvjp(lambda *saved: (same(*saved), saved), _same_backward)
+kernel_gradient.defvjp(
+    lambda *saved: (kernel_gradient(*saved), saved), _kernel_gradient_backward
+)
 
 
-def _by_winograd(
-    inputs: Float[Array, "N H W D"], kernel: Float[Array, "a b D E"]
-) -> bool:
-    """Not in half precision, in which sums of sums would lose too much."""
+def _by_winograd(inputs: Maps, kernel: Kernel) -> bool:
+    # Not in half precision, in which sums of sums would lose too much.
     precise = inputs.dtype in (jnp.float32, jnp.float64)
     return precise and winograd.is_worthwhile(inputs.shape, kernel.shape)
 
 
 def _is_ours(
-    strides: Any, padding: Any, kernel: Float[Array, "a b D E"], options: dict[str, Any]
+    strides: Any, padding: Any, kernel: Kernel, options: dict[str, Any]
 ) -> bool:
-    """Tell whether a convolution is one of those computed here.
-
-    It keeps the size, with a kernel of odd sides, on a CPU; NHWC, not dilated, in one
-    group.
-    """
+    """Tell whether it keeps the size, on a CPU; NHWC, not dilated, in one group."""
     numbers = options.get("dimension_numbers")
     factors = {
         *(options.get("lhs_dilation") or ()),

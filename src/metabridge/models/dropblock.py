@@ -4,6 +4,8 @@ Ghiasi, Lin, Le. DropBlock: A regularization method for convolutional networks. 
 2018, https://arxiv.org/abs/1810.12890.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,9 +13,7 @@ from jaxtyping import Array, Float
 
 
 class DropBlock(nn.Module):
-    """Zeroes random square blocks of every feature map, and rescales the rest.
-
-    Block size 1 is dropout of single values with the same bookkeeping.
+    """Zero random square blocks of every feature map, and rescale the rest.
 
     The rate ramps up linearly over `ramp_steps` training calls, counted in the
     ``batch_stats`` collection.
@@ -51,10 +51,7 @@ class DropBlock(nn.Module):
         grow = size - 1
         padded = jnp.pad(seeds, ((0, 0), (grow, grow), (grow, grow), (0, 0)))
         dropped = jnp.zeros(x.shape, bool)
-        for row in range(size):
-            for column in range(size):
-                dropped |= padded[
-                    :, row : row + x.shape[1], column : column + x.shape[2]
-                ]
+        for row, column in itertools.product(range(size), repeat=2):
+            dropped |= padded[:, row : row + x.shape[1], column : column + x.shape[2]]
         kept = jnp.maximum((~dropped).sum(dtype=wide), 1.0)
         return jnp.where(dropped, 0, x * (dropped.size / kept).astype(x.dtype))

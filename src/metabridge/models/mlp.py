@@ -43,9 +43,6 @@ class MLP(nn.Module):
     standard normal weights on them is the last NTK layer with ``W_std = 1``.
 
     Attributes:
-      width: units a layer.
-      depth: hidden layers, at least 1.
-      activation: elementwise nonlinearity.
       W_std: scale of the weights.
       b_std: scale of the biases.
     """

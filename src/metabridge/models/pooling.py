@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "N H W D"]) -> Float[Array, "N h w D"]:
-    """Pools by 2x2 maxima of stride 2; an odd last row or column is dropped.
+    """Pool by 2x2 maxima of stride 2; an odd last row or column is dropped.
 
     Two strided maxima rather than `reduce_window`, whose gradient is several times
     slower on a CPU. Values that are equally large share the gradient.

@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from metabridge.models import convolution
+from metabridge.models.convolution import layers
 from metabridge.models.dropblock import DropBlock
 from metabridge.models.pooling import max_pool
 
@@ -30,11 +30,9 @@ class ResNet12(nn.Module):
       block_size: DropBlock's block in the last two stages (5 for 84x84 pixels, 2 for
         32x32); the first two drop single values.
       ramp_steps: training calls until the full drop rate.
-      momentum: share of the old value in the running statistics.
       average_pool: average the last map, as the paper does; otherwise flatten it, as
         Lee et al. do.
-      dtype: of the computation; parameters, statistics and features keep theirs.
-        Default: that of the images.
+      momentum, dtype: see `Conv4`.
     """
 
     widths: tuple[int, int, int, int] = (64, 160, 320, 640)
@@ -49,30 +47,14 @@ class ResNet12(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Compute features ``[N, widths[-1]]``.
+        """Compute ``widths[-1]`` features.
 
-        Without `average_pool` they are ``[N, (H // 16) * (W // 16) * widths[-1]]``.
+        Without `average_pool` they are ``(H // 16) * (W // 16) * widths[-1]``.
 
-        Args:
-          images: normalised, ``[N, H, W, channels]``, H and W at least 16.
-          train: normalise with the statistics of these images and drop values (needs
-            a ``dropout`` key in `rngs`); otherwise use the running statistics.
+        H and W are at least 16. `train` normalises with the statistics of these images
+        and drops values (needs a ``dropout`` key in `rngs`).
         """
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.momentum,
-            dtype=self.dtype,
-        )
-        conv = functools.partial(
-            nn.Conv,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=_kernel_init,
-            conv_general_dilated=convolution.conv
-            if train
-            else convolution.inference_conv,
-        )
+        conv, norm = layers(self, train, kernel_init=_kernel_init)
         x = images
         for stage, width in enumerate(self.widths):
             shortcut = norm()(conv(width, (1, 1))(x))
@@ -97,10 +79,9 @@ def resnet12(
 ) -> ResNet12:
     """A `ResNet12` of the options of a run, for images of this height."""
     # The paper's blocks: 5 pixels of the last maps of 84x84 images, 2 of 32x32.
-    block_size = 5 if image_size >= 64 else 2
     return ResNet12(
         drop_rate=drop_rate,
-        block_size=block_size,
+        block_size=5 if image_size >= 64 else 2,
         ramp_steps=drop_ramp,
         average_pool=average_pool,
         dtype=dtype,

@@ -28,12 +28,7 @@ _WORK = 1.5e9
 
 
 def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Tell whether it is faster than XLA's convolution on a CPU by enough.
-
-    Args:
-      inputs_shape: ``(N, H, W, D)``.
-      kernel_shape: ``(height, width, D, E)``.
-    """
+    """Tell whether it is faster than XLA's convolution on a CPU by enough."""
     count, height, width, _ = inputs_shape
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
     return (
@@ -47,11 +42,10 @@ def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) 
 def convolve(
     inputs: Float[Array, "N H W D"], kernel: Float[Array, "3 3 D E"]
 ) -> Float[Array, "N H W E"]:
-    """Convolves with stride 1, keeping the size."""
+    """Convolve with stride 1, keeping the size."""
     count, height, width, _ = inputs.shape
-    products = [
-        x @ k for x, k in zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
-    ]
+    pairs = zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
+    products = [x @ k for x, k in pairs]
     blocks = count, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]
     grid = _grid([product.reshape(blocks) for product in products])
     columns = [_outputs(column) for column in zip(*grid, strict=True)]
@@ -65,10 +59,8 @@ def kernel_gradient(
     inputs: Float[Array, "N H W D"], cotangent: Float[Array, "N H W E"]
 ) -> Float[Array, "3 3 D E"]:
     """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
-    products = [
-        x.T @ y
-        for x, y in zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
-    ]
+    pairs = zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
+    products = [x.T @ y for x, y in pairs]
     columns = [_taps(column) for column in zip(*_grid(products), strict=True)]
     rows = [_taps(row) for row in zip(*columns, strict=True)]
     return jnp.stack([jnp.stack(row) for row in rows])
@@ -91,13 +83,12 @@ def _of_inputs(inputs: Float[Array, "N H W D"]) -> list[Float[Array, "blocks D"]
 
 
 def _of_kernel(kernel: Float[Array, "3 3 D E"]) -> list[Float[Array, "D E"]]:
-    def change(taps: Sequence[Array]) -> Sequence[Array]:
+    def change(taps: Array) -> Sequence[Array]:
         a, b, c = taps
         outer, middle = 0.5 * (a + c), 0.5 * b
         return a, outer + middle, outer - middle, c
 
-    rows = change([kernel[0], kernel[1], kernel[2]])
-    return [x for row in rows for x in change([row[0], row[1], row[2]])]
+    return [x for row in change(kernel) for x in change(row)]
 
 
 def _of_cotangent(cotangent: Float[Array, "N H W E"]) -> list[Float[Array, "blocks E"]]:

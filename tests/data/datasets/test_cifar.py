@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from metabridge.data import SPLITS, Dataset, load_dataset, tfds_source
+from metabridge.data.dataset import class_lists
 from metabridge.data.datasets import cifar
 
 CLASSES = {"cifar_fs": (64, 16, 20), "fc100": (60, 20, 20)}
@@ -21,13 +22,13 @@ def test_sizes_and_classes(name: str, request: pytest.FixtureRequest) -> None:
     assert tuple(s.num_classes for _, s in dataset.splits()) == CLASSES[name]
     for _, split in dataset.splits():
         assert set(split.images_per_class.tolist()) == {600}
-    listed = cifar.split_classes(name)
+    listed = class_lists(name)
     assert {n: list(s.class_names) for n, s in dataset.splits()} == listed
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_lists_divide_the_hundred_classes(name: str) -> None:
-    listed = cifar.split_classes(name)
+    listed = class_lists(name)
     assert tuple(len(listed[split]) for split in SPLITS) == CLASSES[name]
     assert len({c for split in SPLITS for c in listed[split]}) == 100
 
@@ -76,7 +77,7 @@ def test_warm_cache_is_ready_in_two_seconds(
 
 def test_missing_images_are_noticed(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(100), 600)[:-1]
-    classes = cifar.split_classes("cifar_fs")
+    classes = class_lists("cifar_fs")
     names = sorted(name for split in classes.values() for name in split)
     source = tfds_source.Source("cifar100", tmp_path, {})
     cifar._check_counts(np.append(labels, 99), names, classes, source)

@@ -10,14 +10,12 @@ Both use all 600 images of a class, from CIFAR-100's training and test files.
 """
 
 import functools
-import json
 import os
-from importlib import resources
 
 import numpy as np
 
 from metabridge.data import cache, tfds_source
-from metabridge.data.dataset import SPLITS, Dataset, sorted_split
+from metabridge.data.dataset import Dataset, class_lists, sorted_split
 from metabridge.registry import register_dataset
 from metabridge.untrusted import shown
 
@@ -34,16 +32,9 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Load "cifar_fs" or "fc100": 32x32x3 images, 600 of each of 100 classes.
-
-    Args:
-      name: "cifar_fs" or "fc100".
-      data_dir: TFDS folder that holds ``cifar100/``.
-      cache_dir: see `metabridge.data.cache.cache_root`.
-      download: download CIFAR-100 into `data_dir` if it is not there.
-    """
+    """Load "cifar_fs" or "fc100" from TFDS's ``cifar100``, 600 images a class."""
     source = tfds_source.find("cifar100", data_dir, download=download)
-    classes = split_classes(name)
+    classes = class_lists(name)
     return cache.load_or_build(
         f"{name}-{source.folder.name}",
         {"source": source.fingerprint, "classes": classes},
@@ -52,17 +43,10 @@ def load(
     )
 
 
-def split_classes(name: str) -> dict[str, list[str]]:
-    """Class names of each split, from the class lists that the package carries."""
-    path = resources.files("metabridge.data") / "splits" / f"{name}.json"
-    lists = json.loads(path.read_text(encoding="utf-8"))
-    return {split: lists[split] for split in SPLITS}
-
-
 def _build(
     name: str, source: tfds_source.Source, classes: dict[str, list[str]]
 ) -> Dataset:
-    images, labels = [], []
+    images, found = [], []
     for example in tfds_source.read(source, "train+test"):
         if example["image"].shape != (32, 32, 3):
             raise ValueError(
@@ -71,45 +55,43 @@ def _build(
             )
         images.append(example["image"])
         with tfds_source.damage_of(source):
-            labels.append(int(example["label"]))
-    label_names = tfds_source.class_names(source, "label")
-    _check_counts(np.asarray(labels), label_names, classes, source)
+            found.append(int(example["label"]))
+    names, labels = tfds_source.class_names(source, "label"), np.asarray(found)
+    _check_counts(labels, names, classes, source)
     stacked = np.stack(images)
     splits = {
         split: sorted_split(
-            stacked,
-            np.asarray(labels),
-            {label_names.index(class_name): class_name for class_name in names},
+            stacked, labels, {names.index(name): name for name in wanted}
         )
-        for split, names in classes.items()
+        for split, wanted in classes.items()
     }
     return Dataset(name=name, mean=_MEAN, std=_STD, augmentation="natural", **splits)
 
 
 def _check_counts(
     labels: np.ndarray,
-    label_names: list[str],
+    names: list[str],
     classes: dict[str, list[str]],
     source: tfds_source.Source,
 ) -> None:
-    wanted = sorted(name for names in classes.values() for name in names)
-    if wanted != sorted(label_names):
+    place = shown(source.folder)
+    wanted = sorted(name for listed in classes.values() for name in listed)
+    if wanted != sorted(names):
         raise ValueError(
-            f"{shown(source.folder)} names {len(label_names)} classes, which are not "
-            f"the {len(wanted)} of CIFAR-100 that the class lists divide"
+            f"{place} names {len(names)} classes, which are not the {len(wanted)} of "
+            "CIFAR-100 that the class lists divide"
         )
-    if not all(0 <= label < len(label_names) for label in labels.tolist()):
+    if not np.isin(labels, range(len(names))).all():
         raise ValueError(
-            f"{shown(source.folder)} holds labels that none of its {len(label_names)} "
-            "classes has"
+            f"{place} holds labels that none of its {len(names)} classes has"
         )
-    counts = np.bincount(labels, minlength=len(label_names))
-    if np.any(counts != _IMAGES_PER_CLASS):
-        worst = int(np.argmax(np.abs(counts - _IMAGES_PER_CLASS)))
+    counts = np.bincount(labels, minlength=len(names))
+    worst = int(np.argmax(np.abs(counts - _IMAGES_PER_CLASS)))
+    if counts[worst] != _IMAGES_PER_CLASS:
         raise ValueError(
-            f"CIFAR-100 in {shown(source.folder)} must hold {_IMAGES_PER_CLASS} images "
-            f"of each class, but it holds {counts[worst]} of {label_names[worst]!r}; "
-            "delete the folder and prepare it again"
+            f"CIFAR-100 in {place} must hold {_IMAGES_PER_CLASS} images of each class, "
+            f"but it holds {counts[worst]} of {names[worst]!r}; delete the folder and "
+            "prepare it again"
         )
 
 

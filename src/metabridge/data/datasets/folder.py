@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from metabridge.data.dataset import (
     Split,
     check_class_name,
     check_count,
+    check_disjoint,
     pixel_statistics,
     run_labels,
 )
@@ -53,29 +55,16 @@ def load(
     max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
 ) -> Dataset:
-    """Load a folder of class folders.
+    """Load a folder of class folders, in a layout of those above.
 
     Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. What becomes of
     orientation, transparency and more bits than eight, `metabridge.data.picture` says.
-
-    Args:
-      path: the folder; see the module's docstring for what it may look like.
-      image_size: side, or ``(H, W)``, to resize to with antialiasing; the aspect
-        ratio is not kept. None needs files of one size.
-      cache_dir: see `metabridge.data.cache.cache_root`.
-      skip_corrupt: leave out, with a warning, images that cannot be read.
-      background: see `Reading`, like the next two.
-      white_level: value that becomes white.
-      max_pixels: limit of an image.
-      allow_duplicates: keep image files that are in two splits.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-      ValueError: the folder, its split file or an image does not make a dataset;
-        the message names the file.
+    `image_size` is a side, or ``(H, W)``, to resize to with antialiasing; the aspect
+    ratio is not kept. None needs files of one size.
     """
     size = images.checked_size(image_size)
     how = Reading(background, white_level, max_pixels)
+    flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
@@ -105,8 +94,7 @@ def load(
             "size": size,
             "files": _listing_hash(root, splits),
             **how.changed(),
-            **({"skip_corrupt": True} if skip_corrupt else {}),
-            **({"allow_duplicates": True} if allow_duplicates else {}),
+            **{name: True for name, value in flags.items() if value},
         },
         build,
         cache_dir=cache_dir,
@@ -119,9 +107,7 @@ def find_splits(root: Path) -> dict[str, Classes]:
     split_file = root / "split.json"
     split_folders = _split_folders(root)
     lists = class_folders.find_lists(root)
-    for path in (split_file, *lists.values()):
-        class_folders.check_inside(root, path.parent)
-        class_folders.check_inside(root, path)
+    _check_inside(root, (split_file, *lists.values()))
     ways = {
         f"split folders ({', '.join(p.name for p in split_folders)})": split_folders,
         f"lists ({', '.join(p.name for p in lists.values())})": lists,
@@ -145,14 +131,19 @@ def find_splits(root: Path) -> dict[str, Classes]:
         else:
             splits = _from_names(found, base)
     bases = (root, root / "images", *split_folders)
-    for classes in splits.values():
-        for name, files in classes.items():
-            check_class_name(name)
-            if len(files) < 2:
-                folders = [base / name for base in bases if (base / name).is_dir()]
-                beside = class_folders.others(root, folders, set(files))
-                check_count(name, len(files), shown(root), beside)
+    for name, files in (pair for found in splits.values() for pair in found.items()):
+        check_class_name(name)
+        if len(files) < 2:
+            folders = [base / name for base in bases if (base / name).is_dir()]
+            beside = class_folders.others(root, folders, set(files))
+            check_count(name, len(files), shown(root), beside)
     return splits
+
+
+def _check_inside(root: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
+        class_folders.check_inside(root, path.parent)
+        class_folders.check_inside(root, path)
 
 
 def _files(splits: dict[str, Classes]) -> list[Path]:
@@ -168,16 +159,16 @@ def _build(
     pixels, kept = images.read(
         _files(splits), size, skip_corrupt=skip_corrupt, reading=reading
     )
-    made, start, row = {}, 0, 0
+    made = {}
     for split, classes in splits.items():
         lengths = []
         for name, found in classes.items():
-            lengths.append(int(kept[row : row + len(found)].sum()))
+            lengths.append(int(kept[: len(found)].sum()))
             check_count(name, lengths[-1], "what could be read")
-            row += len(found)
-        stop = start + sum(lengths)
-        made[split] = Split(pixels[start:stop], run_labels(lengths), tuple(classes))
-        start = stop
+            kept = kept[len(found) :]
+        count = sum(lengths)
+        made[split] = Split(pixels[:count], run_labels(lengths), tuple(classes))
+        pixels = pixels[count:]
     mean, std = pixel_statistics(made["train"].images)
     return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
 
@@ -210,18 +201,14 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
             "val"
         )
     splits = {split: class_folders.find(root, by_split[split]) for split in SPLITS}
-    _check_splits(splits, shown(root))
-    return splits
+    return _checked(splits, shown(root))
 
 
 def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
     folders = [folder for folder in (root / "images", root) if folder.is_dir()]
     splits = {split: class_folders.read_list(lists[split], folders) for split in SPLITS}
-    for file in _files(splits):
-        class_folders.check_inside(root, file.parent)
-        class_folders.check_inside(root, file)
-    _check_splits(splits, f"the lists in {shown(lists['train'].parent)}")
-    return splits
+    _check_inside(root, _files(splits))
+    return _checked(splits, f"the lists in {shown(lists['train'].parent)}")
 
 
 def _from_split_file(
@@ -253,10 +240,9 @@ def _from_split_file(
                 + _some(found)
             )
         splits[split] = {name: found[name] for name in sorted(set(there))}
-    _check_splits(splits, shown(split_file))
     if unused := set(found) - set().union(*splits.values()):
         _LOG.info("%s leaves out %d classes", shown(split_file), len(unused))
-    return splits
+    return _checked(splits, shown(split_file))
 
 
 def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
@@ -275,32 +261,22 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
     test = len(order) - max(1, round(0.2 * len(order)))
     validation = test - max(1, round(0.16 * len(order)))
     parts = order[:validation], order[validation:test], order[test:]
-    return {
-        split: {name: found[name] for name in sorted(part)}
-        for split, part in zip(SPLITS, parts, strict=True)
-    }
+    parts = ({name: found[name] for name in sorted(part)} for part in parts)
+    return dict(zip(SPLITS, parts, strict=True))
 
 
-def _check_splits(splits: dict[str, Classes], where: str) -> None:
-    seen: dict[str, str] = {}
-    for split, classes in splits.items():
-        if not classes:
-            raise ValueError(
-                f"split {split!r} of {where} is empty; give it at least one class"
-            )
-        for name in classes:
-            if name in seen:
-                raise ValueError(
-                    f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of "
-                    f"{where}; splits share no class"
-                )
-            seen[name] = split
+def _checked(splits: dict[str, Classes], where: str) -> dict[str, Classes]:
+    if empty := [split for split in splits if not splits[split]]:
+        raise ValueError(
+            f"split {empty[0]!r} of {where} is empty; give it at least one class"
+        )
+    check_disjoint(splits, where)
+    return splits
 
 
 def _some(found: Classes) -> str:
-    names = sorted(found)
-    some = ", ".join(quoted(name) for name in names[:5]) or "none"
-    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
+    some = ", ".join(quoted(name) for name in sorted(found)[:5]) or "none"
+    return some if len(found) <= 5 else f"{some} and {len(found) - 5} more"
 
 
 register_dataset(

@@ -6,6 +6,7 @@ affine map and elastic distortion; whole scripts are held out. The drawings depe
 `seed` alone, given the versions of the libraries that render.
 """
 
+import math
 import os
 import unicodedata
 from importlib import metadata
@@ -39,16 +40,10 @@ _ELASTIC_GRID = 5
 _STROKE = (-0.25, 0.7)  # added to half the width of a stroke
 
 
-def load(
-    *,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> Dataset:
+def load(*, seed: int = 0, cache_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Load the glyphs, drawing them on first use: 28x28x1, ink 255 on 0.
 
-    Args:
-      seed: of the drawings, at least 0; the classes and their splits are fixed.
-      cache_dir: see `metabridge.data.cache.cache_root`.
+    `seed` is of the drawings; the classes and their splits are fixed.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"`seed` must be an integer, not {seed!r}")
@@ -75,6 +70,8 @@ def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
     The random numbers come from `seed` and the letter's code point, so a letter's
     drawings do not depend on which others are drawn.
     """
+    from scipy import ndimage
+
     generator = np.random.default_rng([seed, ord(letter.character)])
     chosen = _choose(generator, len(letter.faces))
     y, x = _source_points(generator)
@@ -85,7 +82,9 @@ def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
     for face in np.unique(chosen):
         rows = chosen == face
         distance = _signed_distance(faces.render(letter.character, letter.faces[face]))
-        values[rows] = _sample(distance, y[rows], x[rows]) / ratio
+        places = [y[rows], x[rows]]
+        sampled = ndimage.map_coordinates(distance, places, order=1, mode="nearest")
+        values[rows] = sampled / ratio
     # The share of a pixel that a straight edge at that distance covers.
     cover = np.clip(values + half_widths[:, None, None] + 0.5, 0.0, 1.0)
     return np.round(255 * cover).astype(np.uint8)[..., None]
@@ -105,14 +104,12 @@ def _build(seed: int) -> Dataset:
 
 def _choose(generator: np.random.Generator, num_faces: int) -> np.ndarray:
     """A face for each drawing: each as often as the others, to within one."""
-    rounds = -(-IMAGES_PER_CLASS // num_faces)
+    rounds = math.ceil(IMAGES_PER_CLASS / num_faces)
     order = [generator.permutation(num_faces) for _ in range(rounds)]
     return np.concatenate(order)[:IMAGES_PER_CLASS]
 
 
-def _source_points(
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+def _source_points(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the rendered letter for each output pixel: ``[20, 28, 28]``.
 
     They are output coordinates about the centre, displaced by a smooth random field,
@@ -130,25 +127,18 @@ def _source_points(
     stretch = np.stack([scale * aspect, zero, zero, scale / aspect], -1)
     inverse = np.linalg.inv(rotation @ slant @ stretch.reshape(count, 2, 2))
 
-    nodes = generator.normal(
-        0.0, _ELASTIC_STD, (2, count, _ELASTIC_GRID, _ELASTIC_GRID)
-    )
-    spread = _interpolation(_SIZE, _ELASTIC_GRID)
+    nodes = generator.normal(0, _ELASTIC_STD, (2, count, _ELASTIC_GRID, _ELASTIC_GRID))
+    # Weights of a smooth curve through equidistant nodes.
+    position = np.linspace(0.0, _ELASTIC_GRID - 1, _SIZE)[:, None]
+    bumps = np.exp(-0.5 * ((position - np.arange(_ELASTIC_GRID)) / 0.6) ** 2)
+    spread = bumps / bumps.sum(1, keepdims=True)
     shift = generator.uniform(-_SHIFT, _SHIFT, (2, count, 1, 1))
     axis = np.arange(_SIZE) - (_SIZE - 1) / 2
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"))[:, None]
     points = grid + shift + spread @ nodes @ spread.T
-    ratio = SIDE / _SIZE
-    mapped = np.einsum("nij,jnhw->inhw", inverse, points) * ratio
+    mapped = np.einsum("nij,jnhw->inhw", inverse, points) * (SIDE / _SIZE)
     mapped += (SIDE - 1) / 2
     return mapped[0], mapped[1]
-
-
-def _interpolation(size: int, nodes: int) -> np.ndarray:
-    """Weights ``[size, nodes]`` of a smooth curve through equidistant nodes."""
-    position = np.linspace(0.0, nodes - 1, size)[:, None]
-    bumps = np.exp(-0.5 * ((position - np.arange(nodes)) / 0.6) ** 2)
-    return bumps / bumps.sum(1, keepdims=True)
 
 
 def _signed_distance(picture: np.ndarray) -> np.ndarray:
@@ -160,13 +150,6 @@ def _signed_distance(picture: np.ndarray) -> np.ndarray:
     to_ink: Any = ndimage.distance_transform_edt(~inside)
     # The edge lies half a pixel from the centres on both of its sides.
     return np.where(inside, to_paper - 0.5, 0.5 - to_ink).astype(np.float32)
-
-
-def _sample(field: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Bilinear values of `field` at points, those outside moved to its border."""
-    from scipy import ndimage
-
-    return ndimage.map_coordinates(field, [y, x], order=1, mode="nearest")
 
 
 register_dataset(

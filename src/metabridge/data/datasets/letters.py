@@ -7,6 +7,7 @@ Latin A, Greek Alpha and Cyrillic A; but also C and c. The first one in the orde
 `SCRIPTS` stays, so that no held-out letter is seen in training under another name.
 """
 
+import functools
 import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ class Faces:
         import matplotlib
 
         self._folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        self._fonts: dict[tuple[str, int], Any] = {}
+        self._font = functools.cache(self._open)
 
     def coverage(self) -> dict[str, tuple[str, ...]]:
         """The faces that hold each character."""
@@ -102,35 +103,30 @@ class Faces:
         font = self._font(face, size)
         left, top, right, bottom = font.getbbox(character)
         margin = 2 + size // 8  # the box above is of the advance; ink may leave it
-        canvas = Image.new(
-            "L", (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin)
-        )
-        ImageDraw.Draw(canvas).text(
-            (margin - left, margin - top), character, fill=255, font=font
-        )
+        sides = int(right - left) + 2 * margin, int(bottom - top) + 2 * margin
+        canvas = Image.new("L", sides)
+        place = margin - left, margin - top
+        ImageDraw.Draw(canvas).text(place, character, fill=255, font=font)
         box = canvas.getbbox()
         return np.zeros((0, 0), np.uint8) if box is None else np.array(canvas.crop(box))
 
-    def _font(self, face: str, size: int) -> Any:
+    def _open(self, face: str, size: int) -> Any:
         from PIL import ImageFont
 
-        if (face, size) not in self._fonts:
-            self._fonts[face, size] = ImageFont.truetype(
-                self._folder / f"{face}.ttf",
-                size,
-                layout_engine=ImageFont.Layout.BASIC,
-            )
-        return self._fonts[face, size]
+        file, layout = self._folder / f"{face}.ttf", ImageFont.Layout.BASIC
+        return ImageFont.truetype(file, size, layout_engine=layout)
 
 
 def find_letters(faces: Faces) -> dict[str, list[Letter]]:
     """Find the letters of each split, in the order of `SCRIPTS` and then of Unicode."""
     coverage = faces.coverage()
     kept: dict[str, list[Letter]] = {}
-    elsewhere = {face: _Looks(len(coverage)) for face in _UPRIGHT}
+    # Looks of the letters kept, by face, and the limit that those of each split have.
+    shape = len(coverage), (SIDE // 2) ** 2
+    seen = {face: np.empty(shape, np.float32) for face in _UPRIGHT}
+    limits: dict[str, list[float]] = {face: [] for face in _UPRIGHT}
     for split, scripts in SCRIPTS.items():
         kept[split] = []
-        here = {face: _Looks(len(coverage)) for face in _UPRIGHT}
         for letter in (x for script in scripts for x in _letters(script, coverage)):
             looks = {
                 face: _look(faces.render(letter.character, face))
@@ -138,16 +134,16 @@ def find_letters(faces: Faces) -> dict[str, list[Letter]]:
                 if face in letter.faces
             }
             if any(
-                here[face].hold(look, _ALIKE)
-                or elsewhere[face].hold(look, _ALIKE_ACROSS_SPLITS)
+                np.any(seen[face][: len(limit)] @ look > np.asarray(limit, np.float32))
                 for face, look in looks.items()
+                for limit in [limits[face]]
             ):
                 continue
             kept[split].append(letter)
             for face, look in looks.items():
-                here[face].add(look[None])
-        for face in _UPRIGHT:
-            elsewhere[face].add(here[face].rows)
+                seen[face][len(limits[face])] = look
+                limits[face].append(_ALIKE)
+        limits = {f: [_ALIKE_ACROSS_SPLITS] * len(n) for f, n in limits.items()}
     return kept
 
 
@@ -168,23 +164,3 @@ def _look(picture: np.ndarray) -> np.ndarray:
 
     blurred = ndimage.gaussian_filter(picture.astype(np.float32), 2.0)[::2, ::2]
     return (blurred / max(np.linalg.norm(blurred), 1e-6)).ravel()
-
-
-class _Looks:
-    """Looks in the rows of one array."""
-
-    def __init__(self, most: int) -> None:
-        self._count = 0
-        self._array = np.empty((most, (SIDE // 2) ** 2), np.float32)
-
-    @property
-    def rows(self) -> np.ndarray:
-        return self._array[: self._count]
-
-    def add(self, looks: np.ndarray) -> None:
-        start, self._count = self._count, self._count + len(looks)
-        self._array[start : self._count] = looks
-
-    def hold(self, look: np.ndarray, limit: float) -> bool:
-        """Tell whether the product with any of them is above the limit."""
-        return bool(np.any(self.rows @ look > limit))

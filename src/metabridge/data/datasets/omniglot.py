@@ -33,13 +33,7 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> Dataset:
-    """Load Omniglot as 28x28x1 images with ink 255 on paper 0.
-
-    Args:
-      data_dir: TFDS folder that holds ``omniglot/``.
-      cache_dir: see `metabridge.data.cache.cache_root`.
-      download: download Omniglot into `data_dir` if it is not there.
-    """
+    """Load Omniglot from TFDS as 28x28x1 images with ink 255 on paper 0."""
     source = tfds_source.find("omniglot", data_dir, download=download)
     return cache.load_or_build(
         f"omniglot-{source.folder.name}",
@@ -55,7 +49,7 @@ def load(
 
 
 def ink(image: np.ndarray) -> np.ndarray:
-    """Ink mask of a drawing, whatever decoded it: uint8 ``[H, W]``, 255 where ink is.
+    """Ink mask of a drawing: uint8 ``[H, W]``, 255 where ink is.
 
     The files are 1-bit PNGs with paper 1 and ink 0. Decoders give {0, 1} or
     {0, 255}, so the ink is where the value is 0.
@@ -81,12 +75,10 @@ def resize(image: np.ndarray) -> np.ndarray:
 def _build(source: tfds_source.Source) -> Dataset:
     alphabets = tfds_source.class_names(source, "alphabet")
     images, labels, names = _read(source, "train", alphabets, num_classes=964)
-    held_out = {
-        label: name
-        for label, name in names.items()
-        if name.split("/")[0] in VALIDATION_ALPHABETS
-    }
-    kept = {label: name for label, name in names.items() if label not in held_out}
+    kept, held_out = {}, {}
+    for label, name in names.items():
+        held = name.split("/")[0] in VALIDATION_ALPHABETS
+        (held_out if held else kept)[label] = name
     train = sorted_split(images, labels, kept)
     mean, std = pixel_statistics(train.images)
     return Dataset(

@@ -26,8 +26,6 @@ from metabridge.data.datasets.imagenet import loading
 from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Images
 from metabridge.data.reading import Reading
 
-_AT_ONCE = 500
-
 
 class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The common part of both."""
@@ -42,17 +40,14 @@ class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         spec = SPECS[self.name]
         names = sorted(name for split in SPLITS for name in spec.classes[split])
+        features = {
+            "image": tfds.features.Image(shape=(SIDE, SIDE, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=names),
+            "file_name": tfds.features.Text(),
+        }
         return self.dataset_info_from_configs(
             description=self.__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIDE, SIDE, 3), encoding_format="png"
-                    ),
-                    "label": tfds.features.ClassLabel(names=names),
-                    "file_name": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://www.image-net.org",
         )
@@ -71,13 +66,11 @@ class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, images: Images) -> Iterator[tuple[str, Any]]:
         for name, rows in images.rows.items():
-            for start in range(0, len(rows), _AT_ONCE):
-                part = rows[start : start + _AT_ONCE]
-                pixels = np.empty((len(part), SIDE, SIDE, 3), np.uint8)
-                images.decode(part, pixels, False, Reading())
-                for row, image in enumerate(pixels, start):
-                    key = f"{name}_{row:05d}"
-                    yield key, {"image": image, "label": name, "file_name": key}
+            pixels = np.empty((len(rows), SIDE, SIDE, 3), np.uint8)
+            images.decode(rows, pixels, False, Reading())
+            for row, image in enumerate(pixels):
+                key = f"{name}_{row:05d}"
+                yield key, {"image": image, "label": name, "file_name": key}
 
 
 class MiniImagenet(_FromImageNet):

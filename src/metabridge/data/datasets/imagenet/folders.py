@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from metabridge.data import class_folders, images, picture
+from metabridge.data import class_folders, images
 from metabridge.data.dataset import SPLITS
 from metabridge.data.datasets.imagenet.form import Form, Images, Spec, stamps
 from metabridge.untrusted import shown
@@ -14,10 +15,17 @@ _OF_ALL = ("train", "images", "ILSVRC/Data/CLS-LOC/train", ".")
 
 def find(spec: Spec, root: Path) -> Form | None:
     """Find the class folders in `root`; None if there is not one."""
-    found = {split: _class_folders(spec, root, split) for split in SPLITS}
+    every = [name for names in spec.classes.values() for name in names]
+    complete = [p for p in _OF_ALL if all((root / p / n).is_dir() for n in every)]
+    # ImageNet's own ``val`` has no class folders.
+    found = {
+        split: _class_folders(spec, root, split, complete or places)
+        for split, places in class_folders.SPLIT_NAMES.items()
+    }
     if not any(found.values()):
         # Perhaps a part of ImageNet, of which the message below tells.
-        found = {split: _anywhere(spec, root, split) for split in SPLITS}
+        places = _OF_ALL[::-1]
+        found = {split: _class_folders(spec, root, split, places) for split in SPLITS}
     if not any(found.values()):
         return None
     for split, folders in found.items():
@@ -28,10 +36,11 @@ def find(spec: Spec, root: Path) -> Form | None:
                 f"{split!r}, but {shown(root)} has folders of {len(folders)} of them; "
                 f"missing: {', '.join(missing[:5])}" + (" ..." if missing[5:] else "")
             )
-    files = {
-        split: {name: _image_files(folder, spec) for name, folder in folders.items()}
-        for split, folders in found.items()
-    }
+
+    def first(folder: Path) -> list[Path]:
+        return class_folders.image_files(None, folder)[: spec.per_class]
+
+    files = {s: {n: first(f) for n, f in found[s].items()} for s in SPLITS}
     return _form("folders", f"the class folders in {shown(root)}", files, root)
 
 
@@ -48,42 +57,21 @@ def find_lists(spec: Spec, root: Path) -> Form | None:
     return _form("lists", f"the images that {place} list", files, root)
 
 
-def _class_folders(spec: Spec, root: Path, split: str) -> dict[str, Path]:
-    """The folders of a split's classes; ImageNet's own ``val`` is none of them."""
-    every = [name for names in spec.classes.values() for name in names]
-    shared = [root / place for place in _OF_ALL]
-    complete = [p for p in shared if all((p / name).is_dir() for name in every)]
-    places = complete or [root / place for place in class_folders.SPLIT_NAMES[split]]
-    folders = {
-        name: next((p / name for p in places if (p / name).is_dir()), None)
-        for name in spec.classes[split]
-    }
-    return {name: folder for name, folder in folders.items() if folder is not None}
-
-
-def _anywhere(spec: Spec, root: Path, split: str) -> dict[str, Path]:
-    return {
+def _class_folders(
+    spec: Spec, root: Path, split: str, places: Sequence[str]
+) -> dict[str, Path]:
+    """The folder of each class of a split in the first of the places that has it."""
+    found = {
         name: root / place / name
-        for place in _OF_ALL
+        for place in reversed(places)
         for name in spec.classes[split]
         if (root / place / name).is_dir()
     }
-
-
-def _image_files(folder: Path, spec: Spec) -> list[Path]:
-    read = picture.endings()
-    files = (
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in read
-        and class_folders.is_visible(file.name)
-        and file.is_file()
-    )
-    return sorted(files)[: spec.per_class]
+    return dict(sorted(found.items()))
 
 
 def _form(
-    kind: str, text: str, files: dict[str, dict[str, list[Path]]], root: Path
+    kind: str, text: str, files: dict[str, class_folders.Classes], root: Path
 ) -> Form:
     listed = {
         split: {name: stamps(found, root) for name, found in classes.items()}

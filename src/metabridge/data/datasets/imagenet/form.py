@@ -6,15 +6,13 @@ model for few-shot learning. ICLR 2017. tiered-ImageNet: Ren et al. Meta-learnin
 semi-supervised few-shot classification. ICLR 2018, https://arxiv.org/abs/1803.00676.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metabridge.data.dataset import SPLITS
+from metabridge.data.dataset import SPLITS, class_lists
 from metabridge.data.reading import Reading
 
 SIDE = 84
@@ -34,9 +32,9 @@ class Spec(NamedTuple):
 
 
 def _spec(name: str, per_class: int | None, totals: tuple[int, int, int]) -> Spec:
-    path = resources.files("metabridge.data") / "splits" / f"{name}.json"
-    lists = json.loads(path.read_text(encoding="utf-8"))
-    classes = {split: tuple(sorted(lists[split])) for split in SPLITS}
+    classes = {
+        split: tuple(sorted(names)) for split, names in class_lists(name).items()
+    }
     return Spec(name, per_class, dict(zip(SPLITS, totals, strict=True)), classes)
 
 
@@ -71,8 +69,5 @@ class Form(NamedTuple):
 
 def stamps(files: Iterable[Path], root: Path) -> dict[str, Any]:
     """Size and time of change of files below a folder, for a fingerprint."""
-    found = {}
-    for file in files:
-        stat = file.stat()
-        found[str(file.relative_to(root))] = [stat.st_size, stat.st_mtime_ns]
-    return found
+    stats = {str(file.relative_to(root)): file.stat() for file in files}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}

@@ -26,15 +26,7 @@ _VERSION = 2  # raise when a change here changes the arrays
 # As the code of Lee et al. (2019) and of the paper normalises 84x84 images.
 _MEAN = (0.4721, 0.4533, 0.4100)
 _STD = (0.2772, 0.2677, 0.2845)
-_AT_ONCE = 1000
 _WORDNET_ID = re.compile(r"n\d{8}")
-_FINDERS = (
-    prepared.find,
-    pickles.find,
-    folders.find_lists,
-    folders.find,
-    prepared.find_imagenet,
-)
 
 
 def load(
@@ -49,19 +41,8 @@ def load(
 ) -> Dataset:
     """Load "mini_imagenet" or "tiered_imagenet": 84x84x3 images.
 
-    Args:
-      name: a key of `SPECS`.
-      data_dir: where one of the forms is that this package lists.
-      cache_dir: see `metabridge.data.cache.cache_root`. tiered-ImageNet takes 16.5 GB
-        there.
-      skip_corrupt: leave out, with a warning, images that cannot be read.
-      background: see `Reading`, like the next two.
-      white_level: value that becomes white.
-      max_pixels: limit of an image.
-
-    Raises:
-      FileNotFoundError: none of the forms is in `data_dir`; says where it was looked.
-      ValueError: a wrong number of classes or images, or an image that cannot be read.
+    `data_dir` holds one of the forms that this package lists. tiered-ImageNet takes
+    16.5 GB in the cache.
     """
     how = Reading(background, white_level, max_pixels)
     spec = SPECS[name]
@@ -77,8 +58,9 @@ def load(
 def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
     """Find the first of the forms that is in `data_dir`; default as in TFDS."""
     root = Path(os.path.realpath(tfds_source.default_root(data_dir)))
-    for finder in _FINDERS:
-        form = finder(spec, root)
+    lists, classes = folders.find_lists, folders.find
+    for look in prepared.find, pickles.find, lists, classes, prepared.find_imagenet:
+        form = look(spec, root)
         if form is not None:
             return form
     inside = root / spec.name
@@ -152,23 +134,16 @@ def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -
         # A full disk is an error here; later it would kill the process.
         with file.open("r+b") as allocated:
             os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
-    start, lengths, kept = 0, [], np.zeros(total, bool)
+    start, lengths = 0, list[int]()
     for rows in images.rows.values():
-        stop = start + len(rows)
-        out = pixels[start:stop]
-        kept[start:stop] = images.decode(rows, out, skip_corrupt, reading)
-        lengths.append(int(kept[start:stop].sum()))
-        start = stop
+        out = pixels[start : start + len(rows)]
+        kept = images.decode(rows, out, skip_corrupt, reading)
+        lengths.append(int(kept.sum()))
+        # In place, as memory may not hold all: the next class begins behind this one.
+        if lengths[-1] < len(rows):
+            out[: lengths[-1]] = out[kept]
+        start += lengths[-1]
     for name, length in zip(images.rows, lengths, strict=True):
         check_count(name, length, "what could be read")
-    pixels = pixels if kept.all() else _closed_up(pixels, kept)
+    pixels = pixels if start == total else pixels[:start]
     return Split(pixels, run_labels(lengths), tuple(images.rows))
-
-
-def _closed_up(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The rows kept, moved to the front in place: memory may not hold them."""
-    rows = np.flatnonzero(kept)
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
-        pixels[start : start + len(part)] = pixels[part]
-    return pixels[: len(rows)]

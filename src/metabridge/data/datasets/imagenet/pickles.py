@@ -1,24 +1,19 @@
 """The pickles in which mini-ImageNet and tiered-ImageNet are passed around.
 
-====================================================  =================================
-files, ``{}`` a split (train, val, test)              what is in them
-====================================================  =================================
-``mini-imagenet-cache-{}.pkl`` (or ``.pickle``)       ``image_data`` uint8
-                                                      ``[N, 84, 84, 3]``, ``class_dict``
-                                                      class to rows (Ren et al.)
-``miniImageNet_category_split_{}.pickle``             ``data`` uint8 ``[N, 84, 84, 3]``,
-(train is ``train_phase_train``)                      ``labels`` ``[N]``, perhaps
-                                                      ``catname2label`` (Lee et al.)
-``{}_images_png.pkl`` and ``{}_labels.pkl``           a list of PNG files, and
-                                                      ``label_specific`` ``[N]`` (Ren
-                                                      et al., tiered-ImageNet)
-``{}_images.npz`` and ``{}_labels.pkl``               ``images`` uint8
-                                                      ``[N, 84, 84, 3]``, and ``labels``
-                                                      or ``label_specific`` (Lee et al.)
-====================================================  =================================
+``{}`` stands for a split (train, val, test):
 
-Nothing in a pickle is run; see `unpickle`. What Ren et al.'s code writes to an archive
-has blue before red, as OpenCV reads images; it is told by its colours and turned.
+- ``mini-imagenet-cache-{}.pkl``: ``image_data`` uint8 ``[N, 84, 84, 3]`` and
+  ``class_dict``, class to rows (Ren et al.);
+- ``miniImageNet_category_split_{}.pickle`` (train is ``train_phase_train``): ``data``
+  of that shape, ``labels`` ``[N]``, perhaps ``catname2label`` (Lee et al.);
+- ``{}_images_png.pkl`` and ``{}_labels.pkl``: a list of PNG files, and
+  ``label_specific`` ``[N]`` (Ren et al., tiered-ImageNet);
+- ``{}_images.npz`` and ``{}_labels.pkl``: ``images`` of that shape, and ``labels`` or
+  ``label_specific`` (Lee et al.).
+
+Endings are ``.pkl`` or ``.pickle``. Nothing in a pickle is run; see `unpickle`. What
+Ren et al.'s code writes to an archive has blue before red, as OpenCV reads images; it
+is told by its colours and turned.
 """
 
 import contextlib
@@ -41,12 +36,12 @@ _LOG = logging.getLogger(__name__)
 _MORE_BLUE = 6.0
 _WHOLE = (int, np.integer)
 _SHORT = {"train": "train", "validation": "val", "test": "test"}
-_PHASES = _SHORT | {"train": "train_phase_train"}
+_OTHER = {".pkl": ".pickle", ".pickle": ".pkl", ".npz": ".npz"}
 
 
 def find(spec: Spec, root: Path) -> Form | None:
     """Find the pickles of a dataset in `root`; None if a split has none."""
-    missing = None
+    missing = ""
     for names, opened in _KNOWN[spec.name]:
         files = {split: _files(root, names, split) for split in _SHORT}
         if all(files.values()):
@@ -57,29 +52,25 @@ def find(spec: Spec, root: Path) -> Form | None:
             )
         if any(files.values()):
             split = next(split for split, found in files.items() if not found)
-            wanted = " and ".join(n.format(_short(n, split)) for n in names)
+            wanted = " and ".join(_named(name, split) for name in names)
             missing = f"{shown(root)} holds pickles of {spec.name}, but not {wanted}"
-    if missing is not None:
+    if missing:
         raise ValueError(missing)
     return None
 
 
-def _short(name: str, split: str) -> str:
-    """The word for a split in the name of a file."""
-    return (_PHASES if "category_split" in name else _SHORT)[split]
+def _named(name: str, split: str) -> str:
+    """The name of a split's file."""
+    phase = "category_split" in name and split == "train"
+    return name.format("train_phase_train" if phase else _SHORT[split])
 
 
 def _files(root: Path, names: Sequence[str], split: str) -> list[Path]:
     """The files of a split, one a name; none if one is missing."""
-    found = []
-    for name in names:
-        path = root / name.format(_short(name, split))
-        other = path.with_suffix(".pickle" if path.suffix == ".pkl" else ".pkl")
-        if path.is_file():
-            found.append(path)
-        elif path.suffix != ".npz" and other.is_file():
-            found.append(other)
-    return found if len(found) == len(names) else []
+    paths = [root / _named(name, split) for name in names]
+    others = [path.with_suffix(_OTHER[path.suffix]) for path in paths]
+    found = [p if p.is_file() else q for p, q in zip(paths, others, strict=True)]
+    return found if all(path.is_file() for path in found) else []
 
 
 def _cache(_: str, path: Path) -> Images:
@@ -105,25 +96,23 @@ def _category_split(split: str, path: Path) -> Images:
 
 
 def _png_list(split: str, path: Path, labels: Path) -> Images:
+    rows, count = _labelled(split, labels)
+
     @functools.cache
     def files() -> Any:
         found = load_arrays(path)
-        right = isinstance(found, list)
-        right = right or (isinstance(found, np.ndarray) and found.ndim == 1)
-        if not right or len(found) != count:
+        array = isinstance(found, np.ndarray) and found.ndim == 1
+        if not (array or isinstance(found, list)) or len(found) != count:
             raise ValueError(
                 f"{shown(path)} is no list of {count} PNG files, one a label"
             )
         return found
 
     def decode(rows: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
-        sources = [
-            images.Encoded(f"{row} of {shown(path)}", _bytes(files()[row]))
-            for row in rows
-        ]
+        contents = ((row, _bytes(files()[row])) for row in rows)
+        sources = [images.Encoded(f"{n} of {shown(path)}", c) for n, c in contents]
         return images.decode(sources, out, *options)
 
-    rows, count = _labelled(split, labels)
     return Images(rows, decode)
 
 
@@ -141,12 +130,8 @@ def _bytes(file: Any) -> bytes:
 
 def _image_array(split: str, path: Path, labels: Path) -> Images:
     rows, count = _labelled(split, labels)
-
-    @functools.cache
-    def pixels() -> np.ndarray:
-        return _red_first(_array_in_archive(path, count, labels), path)
-
-    return _images(rows, pixels)
+    read = functools.partial(_array_in_archive, path, count, labels)
+    return _images(rows, functools.cache(lambda: _red_first(read(), path)))
 
 
 def _array_in_archive(path: Path, count: int, labels: Path) -> np.ndarray:
@@ -154,18 +139,14 @@ def _array_in_archive(path: Path, count: int, labels: Path) -> np.ndarray:
 
     A small archive may hold, or promise, more than fits in memory.
     """
-    wanted = (count, SIDE, SIDE, 3)
+    npy, wanted = np.lib.format, (count, SIDE, SIDE, 3)
+    headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         with zipfile.ZipFile(path) as archive, archive.open("images.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, _, kind = read(file)
+            shape, _, kind = headers[npy.read_magic(file)](file)
             if (shape, kind) == (wanted, np.uint8):
                 file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
+                return npy.read_array(file, allow_pickle=False)
     # A damaged archive can raise nearly anything.
     except Exception as error:
         raise ValueError(
@@ -201,13 +182,11 @@ _KNOWN: dict[str, tuple[tuple[tuple[str, ...], Callable[..., Images]], ...]] = {
 
 def _dict(path: Path, *keys: str) -> dict[str, Any]:
     content = load_arrays(path)
-    missing = [
-        key for key in keys if not isinstance(content, dict) or key not in content
-    ]
-    if missing:
-        raise ValueError(
-            f"{shown(path)} has no `{missing[0]}`; a dict with it was expected"
-        )
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            raise ValueError(
+                f"{shown(path)} has no `{key}`; a dict with it was expected"
+            )
     return content
 
 
@@ -234,10 +213,9 @@ def _indices(rows: Any, count: int, path: Path) -> list[int]:
 
 
 def _flat(values: Any) -> np.ndarray:
-    """An array, or what a list of whole numbers is as one.
+    """An array, or a list of integers as one; of anything else one without a shape.
 
-    Of anything else an array of objects without a shape: lists in lists may be without
-    end, each twice in the next.
+    Lists in lists may be without end, each twice in the next.
     """
     if isinstance(values, np.ndarray):
         return np.asarray(values)
@@ -253,8 +231,8 @@ def _labelled(split: str, path: Path) -> tuple[dict[str, list[int]], int]:
     content = content if isinstance(content, dict) else {"labels": content}
     labels = _flat(content.get("label_specific", content.get("labels")))
     texts = content.get("label_specific_str")
-    texts = texts if isinstance(texts, list) else []
-    names = {n: text for n, text in enumerate(texts) if isinstance(text, str)}
+    pairs = enumerate(texts) if isinstance(texts, list) else ()
+    names = {n: text for n, text in pairs if isinstance(text, str)}
     return _by_label(split, labels, names, labels.size, path), labels.size
 
 
@@ -278,8 +256,7 @@ def _by_label(
 
 
 def _images(rows: dict[str, list[int]], pixels: Callable[[], np.ndarray]) -> Images:
-    def copy(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
-        del options  # of reading files
+    def copy(chosen: Sequence[int], out: np.ndarray, *_: Any) -> np.ndarray:
         out[:] = pixels()[list(chosen)]
         return np.ones(len(chosen), bool)
 

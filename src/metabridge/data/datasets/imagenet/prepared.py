@@ -11,8 +11,6 @@ from metabridge.data import images, tfds_source
 from metabridge.data.datasets.imagenet.form import Form, Images, Spec
 from metabridge.untrusted import shown
 
-_AT_ONCE = 2000
-
 
 def find(spec: Spec, root: Path) -> Form | None:
     """Find what `metabridge.data.datasets.imagenet.builders` has prepared, if any."""
@@ -29,38 +27,30 @@ def _form(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
     if not any((root / name).glob("*/dataset_info.json")):  # a folder of other forms
         return None
     source = tfds_source.find(name, root)
+    place = shown(source.folder)
 
     @functools.cache
     def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
         # Reads every record, 140 GB of ImageNet: once for all splits.
-        records = tfds_source.Records(source, stored, as_stored=("image",))
+        records = tfds_source.Records(source, stored)
         return records, _rows_by_class(source, records)
 
     def open_split(split: str) -> Images:
         records, rows = listed(stored or split)
 
         def decode(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
-            written = np.zeros(len(chosen), bool)
-            for start in range(0, len(chosen), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
-                files = [
-                    images.Encoded(f"{row} of {shown(source.folder)}", record["image"])
-                    for row, record in zip(
-                        chosen[part], records[chosen[part]], strict=True
-                    )
-                ]
-                written[part] = images.decode(files, out[part], *options)
-            return written
+            found = zip(chosen, records[chosen], strict=True)
+            files = [images.Encoded(f"{n} of {place}", r["image"]) for n, r in found]
+            return images.decode(files, out, *options)
 
-        wanted = {
-            name: rows[name][: spec.per_class]
-            for name in spec.classes[split]
-            if name in rows
-        }
-        return Images(wanted, decode)
+        names = [name for name in spec.classes[split] if name in rows]
+        return Images({name: rows[name][: spec.per_class] for name in names}, decode)
 
-    text = f"{source.name} in {shown(source.folder)}"
-    return Form(text, {"form": source.name, **source.fingerprint}, open_split)
+    return Form(
+        f"{source.name} in {place}",
+        {"form": source.name, **source.fingerprint},
+        open_split,
+    )
 
 
 def _rows_by_class(

@@ -3,17 +3,14 @@
 Whatever the file holds, no code of its choice runs, memory and time stay in proportion
 to its size, and what cannot be read is a ValueError.
 
-As the documentation of `pickle` advises, `find_class` has an allow-list. It gives only
-functions of this module, which rebuild arrays, types and scalars of checked parts:
-NumPy's own take what they are given, and a forged type makes them read bytes as
-pointers.
+`find_class` has an allow-list of functions of this module, which rebuild arrays, types
+and scalars of checked parts: a forged type makes NumPy's own read bytes as pointers.
 
 `pickle.Unpickler`, written in C, does not suffice for the rest. It hashes any key of a
 dict (a tuple of tuples, each twice in the next, takes forever), enlarges its memo to
 any number that it is told (2^32 takes 64 GB), allocates bytes before it knows that they
 are there, and sets attributes of any object, our own functions' defaults among them.
-`pickle._Unpickler`, the standard library's other one, is written in Python: the few
-operations of which this holds are replaced below.
+`pickle._Unpickler`, in Python, has few operations of which this holds.
 """
 
 import math
@@ -30,7 +27,6 @@ from metabridge.untrusted import quoted, shown
 
 # Booleans, integers, floats, bytes, text, and objects, which must be in a list.
 _CODE = re.compile(r"[biufSUO][0-9]{0,9}|[?BHILQbhilqfd]")
-_ORDERS = ("<", ">", "|", "=")
 # Bytes that may be made for one of the file; some are copied two or three times.
 _MADE_FOR_ONE, _MADE_FOR_NONE = 8, 2**20
 
@@ -57,12 +53,13 @@ def load_arrays(path: Path) -> Any:
         ) from error
 
 
-class _Bounded:
-    """A file of which no more is read at once than it has.
+def _check(holds: Any, problem: str) -> None:
+    if not holds:
+        raise pickle.UnpicklingError(problem)
 
-    A pickle says how much it holds, and the memory for that would be taken before it
-    turned out to be a lie.
-    """
+
+class _Bounded:
+    """A file that gives no memory to content that it only claims to have."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -75,101 +72,21 @@ class _Bounded:
         return content
 
 
-_Unpickler: Any = pickle._Unpickler  # its parts have no types
-
-
-class _ArrayUnpickler(_Unpickler):
-    """The standard library's unpickler with what is dangerous taken out."""
-
-    def __init__(self, file: _Bounded) -> None:
-        super().__init__(file, encoding="latin1")
-        self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = _MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
-        asked = f"{shown(module)}.{shown(name)}"
-        _check(found is not None, f"it asks for {asked}, which arrays do not need")
-        return found
-
-    def _refuse(self) -> None:
-        _check(False, "it makes an object in a way that arrays do not need")
-
-    def _reduce(self) -> None:
-        self.load_reduce()  # calls what `find_class` gave; nothing else can be called
-        self._charge()
-
-    def _build(self) -> None:
-        # Of anything else attributes would be set, our own functions' among them.
-        if type(self.stack[-2]) not in (_Array, _Type):
-            self._refuse()
-        self.load_build()
-        self._charge()
-
-    def _charge(self) -> None:
-        """Refuse making the same part many times over from a note of it."""
-        made = self.stack[-1]
-        self._left -= sys.getsizeof(made) + getattr(made, "nbytes", 0)
-        _check(self._left >= 0, "it makes more than a file of its size can hold")
-
-    def _dict(self) -> None:
-        items = self.pop_mark()
-        self.append({})
-        self._set(items)
-
-    def _setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
-
-    def _setitems(self) -> None:
-        self._set(self.pop_mark())
-
-    def _set(self, items: list[Any]) -> None:
-        if type(self.stack[-1]) is not dict:
-            self._refuse()
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            self.stack[-1][_key(key)] = value
-
-    _REPLACED: ClassVar = {
-        pickle.REDUCE: _reduce,
-        pickle.BUILD: _build,
-        pickle.DICT: _dict,
-        pickle.SETITEM: _setitem,
-        pickle.SETITEMS: _setitems,
-        # A bytearray as bytes: it would be allocated before its content is read.
-        pickle.BYTEARRAY8: _Unpickler.load_binbytes8,
-    }
-    _REFUSED = (
-        pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1,
-        pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS,
-        pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
-    )  # fmt: skip
-    dispatch: ClassVar = (
-        _Unpickler.dispatch
-        | {code[0]: use for code, use in _REPLACED.items()}
-        | dict.fromkeys((code[0] for code in _REFUSED), _refuse)
-    )
-
-
 class _Type:
     """Stand-in for `numpy.dtype`: a code and, set afterwards, the order of bytes."""
 
-    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
-        del align, copy
-        code = _text(code)
+    def __init__(self, code: Any, *_: Any) -> None:
+        code = self._code = _text(code)
         _check(_CODE.fullmatch(code), f"it makes an array of type {quoted(code)}")
-        self._code, self._order = code, "="
+        self.kind = np.dtype(self._code)
+        # Any number of them takes no bytes in the file.
+        _check(self.kind.itemsize, "it makes an array of nothing")
 
     def __setstate__(self, state: Any) -> None:
         plain = isinstance(state, tuple) and state[2:5] == (None, None, None)
         order = _text(state[1]) if plain else ""
-        _check(order in _ORDERS, "it makes an array of a type with parts")
-        self._order = order
-
-    def made(self) -> np.dtype:
-        kind = np.dtype(f"{self._order}{self._code}")
-        # Any number of them takes no bytes in the file.
-        _check(kind.itemsize, "it makes an array of nothing")
-        return kind
+        _check(order in tuple("<>|="), "it makes an array of a type with parts")
+        self.kind = np.dtype(order + self._code)
 
 
 class _Array(np.ndarray):
@@ -177,7 +94,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, content = state
-        kind, count = _made(kind), _count(shape)
+        kind, count = _kind(kind), _count(shape)
         if kind.kind == "O":
             right = isinstance(content, list) and len(content) == count
         else:
@@ -187,7 +104,7 @@ class _Array(np.ndarray):
         super().__setstate__((1, shape, kind, bool(fortran), content))  # pyright: ignore[reportArgumentType]
 
 
-def _ndarray(*arguments: Any) -> None:
+def _ndarray(*_: Any) -> None:
     """Stand-in for NumPy's class, which must not be called: it takes any shape."""
     _check(False, "it calls numpy.ndarray, which no array needs")
 
@@ -200,14 +117,14 @@ def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
 
 
 def _from_buffer(buffer: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    kind, _ = _made(kind), _count(shape)
+    kind, _ = _kind(kind), _count(shape)
     right = kind.kind != "O" and order in ("C", "F")
     _check(right, "it makes an array of another kind")
     return np.frombuffer(_content(buffer), kind).reshape(shape, order=order)
 
 
 def _scalar(kind: Any, content: Any = b"") -> Any:
-    kind = _made(kind)
+    kind = _kind(kind)
     _check(kind.kind != "O", "it makes a scalar of another kind")
     return np.frombuffer(_content(content), kind, 1)[0]
 
@@ -228,26 +145,9 @@ def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     return {_key(key): value for key, value in pairs}
 
 
-_MAKERS: dict[tuple[str, str], Any] = {
-    # What arrays and their scalars are made by, whatever this NumPy calls them.
-    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("numpy", "ndarray"): _ndarray,
-    ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): _ordered_dict,
-}
-
-
-def _check(holds: Any, problem: str) -> None:
-    if not holds:
-        raise pickle.UnpicklingError(problem)
-
-
-def _made(kind: Any) -> np.dtype:
-    _check(type(kind) is _Type, "it makes an array of a type of its own")
-    return kind.made()
+def _kind(made: Any) -> np.dtype:
+    _check(type(made) is _Type, "it makes an array of a type of its own")
+    return made.kind
 
 
 def _count(shape: Any) -> int:
@@ -274,3 +174,79 @@ def _key(key: Any) -> Any:
     right = isinstance(key, str | bytes | int | float | np.generic)
     _check(right, f"it makes a dict with a key of {type(key)}")
     return key
+
+
+_Unpickler: Any = pickle._Unpickler  # its parts have no types
+
+
+class _ArrayUnpickler(_Unpickler):
+    """The standard library's unpickler with what is dangerous taken out."""
+
+    _MAKERS: ClassVar = {
+        # What arrays and their scalars are made by, whatever this NumPy calls them.
+        ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+        ("numpy.core.multiarray", "scalar"): _scalar,
+        ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+        ("numpy", "ndarray"): _ndarray,
+        ("numpy", "dtype"): _Type,
+        ("_codecs", "encode"): _encode,
+        ("collections", "OrderedDict"): _ordered_dict,
+    }
+
+    def __init__(self, file: _Bounded) -> None:
+        super().__init__(file, encoding="latin1")
+        self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
+        asked = f"{shown(module)}.{shown(name)}"
+        _check(found is not None, f"it asks for {asked}, which arrays do not need")
+        return found
+
+    def _refuse(self) -> None:
+        _check(False, "it makes an object in a way that arrays do not need")
+
+    def _make(self, load: Any) -> None:
+        """Refuse making the same part many times over from a note of it."""
+        load(self)
+        made = self.stack[-1]
+        self._left -= sys.getsizeof(made) + getattr(made, "nbytes", 0)
+        _check(self._left >= 0, "it makes more than a file of its size can hold")
+
+    def _build(self) -> None:
+        # Of anything else attributes would be set, our own functions' among them.
+        if type(self.stack[-2]) not in (_Array, _Type):
+            self._refuse()
+        self._make(_Unpickler.load_build)
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set(items)
+
+    def _set(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not dict:
+            self._refuse()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][_key(key)] = value
+
+    _REPLACED: ClassVar = {
+        # Calls what `find_class` gave; nothing else can be called.
+        pickle.REDUCE: lambda self: self._make(_Unpickler.load_reduce),
+        pickle.BUILD: _build,
+        pickle.DICT: _dict,
+        pickle.SETITEM: lambda self: self._set([self.stack.pop(-2), self.stack.pop()]),
+        pickle.SETITEMS: lambda self: self._set(self.pop_mark()),
+        # A bytearray as bytes: it would be allocated before its content is read.
+        pickle.BYTEARRAY8: _Unpickler.load_binbytes8,
+    }
+    _REFUSED = (
+        pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1,
+        pickle.EXT2, pickle.EXT4, pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS,
+        pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+    )  # fmt: skip
+    dispatch: ClassVar = (
+        _Unpickler.dispatch
+        | {code[0]: use for code, use in _REPLACED.items()}
+        | dict.fromkeys((code[0] for code in _REFUSED), _refuse)
+    )
