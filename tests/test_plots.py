@@ -14,6 +14,7 @@ from PIL import Image
 
 from metabridge import heads, plots
 from metabridge.config import Config, TrainConfig, resolve, to_json
+from metabridge.data.dataset import Split
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.runs.metrics import MetricsWriter
@@ -113,12 +114,13 @@ def test_a_test_task_shows_images_and_says_what_was_predicted(
 def test_many_shots_and_queries_are_cut_and_drawings_are_dark_ink(
     tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    images = np.zeros((2, 12, 4, 4, 1), np.uint8)
+    images = np.zeros((24, 4, 4, 1), np.uint8)
+    names = ("GREEK/alpha", "b_c")
+    split = Split(images, np.repeat(np.arange(2, dtype=np.int32), 12), names)
     support = np.tile(np.arange(7), (2, 1))
     query = np.tile(np.arange(11), (2, 1))
     plots._draw_task(
-        images.reshape(-1, 4, 4, 1),
-        ("GREEK/alpha", "b_c"),
+        split,
         np.array([1, 0]),
         support,
         query,

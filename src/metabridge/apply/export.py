@@ -7,6 +7,7 @@ from typing import Any
 from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
 from metabridge.output import check_output
+from metabridge.units import format_accuracy
 from metabridge.untrusted import expanded, is_safe, shown
 
 SUFFIX = ".safetensors"
@@ -111,7 +112,7 @@ def _accuracy(result: dict[str, Any]) -> str:
     if "accuracy" not in result:
         return "not measured"
     return (
-        f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} % "
+        f"{format_accuracy(result['accuracy'], result['ci95'])} % "
         f"({result['ways']}-way {result['shots']}-shot, {result['tasks']} unseen "
         f"tasks, head {result['head']}, 95 % interval)"
     )

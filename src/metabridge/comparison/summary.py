@@ -7,7 +7,7 @@ from typing import Any
 
 from metabridge.runs.folder import read_result
 from metabridge.runs.metrics import read_metrics
-from metabridge.units import format_bytes, format_duration
+from metabridge.units import format_accuracy, format_bytes, format_duration
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
         return [run["algorithm"], f"failed: {reason}", *[""] * 10]
     return [
         run["algorithm"],
-        f"{100 * run['accuracy']:.2f} ± {100 * run['ci95']:.2f}",
+        format_accuracy(run["accuracy"], run["ci95"]),
         format_duration(run["train_seconds"]),
         f"{run['train_steps']}",
         f"{run['images_per_second']:.0f}",

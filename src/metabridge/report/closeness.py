@@ -10,7 +10,7 @@ from typing import Any
 from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.report import markup
-from metabridge.report.markup import Markup, element, join, task_buttons
+from metabridge.report.markup import Markup, fill, task_buttons, text
 from metabridge.untrusted import expanded, quoted, read_json, shown
 
 
@@ -28,42 +28,34 @@ def closeness_report(
     """
     path = check_output(output)
     training_tasks, values = read_explorer(result)
-    controls = join(
-        _slider("depth-slider", "Depth <var>L</var>", values["depths"]),
-        _slider("time-slider", "Inner loop <var>λτ</var>", values["times"]),
-        _slider("shots-slider", "Shots", values["shots"]),
-    )
+    controls = [
+        _slider("depth", "Depth <var>L</var>", values["depths"]),
+        _slider("time", "Inner loop <var>λτ</var>", values["times"]),
+        _slider("shots", "Shots", values["shots"]),
+    ]
     body = string.Template(markup.asset("closeness.html")).substitute(
         training_tasks=training_tasks,
-        controls=controls,
-        tasks=join(*task_buttons(len(values["tasks"]))),
+        controls=text(controls),
+        tasks=text(task_buttons(len(values["tasks"]))),
     )
-    text = markup.page(
+    page = markup.page(
         "Metabridge: closeness of MTL and meta-learning",
         Markup(body),
         values,
         ["chart.js", "closeness.js"],
     )
-    if len(text.encode()) > markup.MAX_BYTES:
+    if len(page.encode()) > markup.MAX_BYTES:
         raise ValueError(
-            f"the page would have {len(text.encode()):,} bytes; the limit is "
+            f"the page would have {len(page.encode()):,} bytes; the limit is "
             f"{markup.MAX_BYTES:,}: compare fewer depths or times"
         )
-    write_text(path, text)
+    write_text(path, page)
     return path
 
 
 def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
     last = len(values) - 1
-    return element(
-        "div",
-        element("label", Markup(title), for_=name),
-        element("output", for_=name, id=f"{name}-value"),
-        element(
-            "input", type="range", id=name, min=0, max=last, step=1, value=last // 2
-        ),
-        class_="slider",
-    )
+    return fill("slider", name=name, title=Markup(title), last=last, middle=last // 2)
 
 
 def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
