@@ -59,8 +59,7 @@ def make_embedder(
     Raises:
       ValueError: the learner has no features apart from its adaptation.
     """
-    embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
-    if embed is None:
+    if (embed := learner.embed) is None:
         raise ValueError(f"{learner.name} has no features apart from its adaptation")
     compiled = jax.jit(lambda variables, images: embed(variables, normalise(images)))
     variables = jax.device_put(variables)

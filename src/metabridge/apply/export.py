@@ -1,6 +1,8 @@
 """Export of a run's body to one file, with a card in Markdown beside it."""
 
 import os
+import string
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -82,30 +84,13 @@ def make_card(body: Body, *, file_name: str) -> str:
         ),
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
-    return f"""# {config.algorithm} on {_cell(data.get("name"))}
-
-A body for few-shot image classification, exported by Metabridge.
-
-| | |
-|---|---|
-{table}
-
-## Use
-
-```python
-import metabridge
-
-classifier = metabridge.FewShotClassifier("{file_name}")
-classifier.fit(images, labels)
-classifier.predict(new_images)
-```
-
-## Limits
-
-The accuracy holds for tasks of unseen classes of the same data. On images of another
-kind it can be much worse: try some that you have labels for. A task's classes are known
-only from its own examples, and mistakes in their labels count.
-"""
+    template = resources.files("metabridge.apply") / "card.md"
+    return string.Template(template.read_text(encoding="utf-8")).substitute(
+        learner=config.algorithm,
+        dataset=_cell(data.get("name")),
+        table=table,
+        file=file_name,
+    )
 
 
 def _accuracy(result: dict[str, Any]) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metabridge.config.fields import Range, typed
 from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.report import markup
 from metabridge.report.markup import Markup, fill, task_buttons, text
-from metabridge.untrusted import expanded, quoted, read_json, shown
+from metabridge.untrusted import expanded, read_json, shown
 
 
 def closeness_report(
@@ -53,6 +54,9 @@ def closeness_report(
     return path
 
 
+_POINTS = tuple[tuple[float, float], ...]
+
+
 def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
     last = len(values) - 1
     return fill("slider", name=name, title=Markup(title), last=last, middle=last // 2)
@@ -86,15 +90,15 @@ def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
 
 
 def _checked(found: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    axes = {name: _numbers(found[name]) for name in ("depths", "times", "shots")}
+    axes = {name: _numbers(found, name) for name in ("depths", "times", "shots")}
     if min(axes["depths"]) <= 0:
         raise ValueError("a depth is not positive")
-    angles = _numbers(found["angles"])
+    angles = _numbers(found, "angles")
     tasks = [
         {
-            "target": _numbers(task["target"], len(angles)),
-            "support": [_numbers(point, 2) for point in task["support"]],
-            "query": [_numbers(point, 2) for point in task["query"]],
+            "target": _numbers(task, "target", len(angles)),
+            "support": typed(_POINTS, task["support"], "support"),
+            "query": typed(_POINTS, task["query"], "query"),
         }
         for task in found["tasks"]
     ]
@@ -107,33 +111,21 @@ def _checked(found: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     if not cells or len(cells) != math.prod(sizes.values()) or len(places) < len(cells):
         raise ValueError("it lacks some combinations of depth, time, shots and task")
     values = {**axes, "angles": angles, "tasks": tasks, "cells": cells}
-    return int(_number(found["training_tasks"])), values
+    return int(typed(float, found["training_tasks"], "training_tasks")), values
 
 
 def _cell(cell: Any, sizes: dict[str, int], points: int) -> dict[str, Any]:
-    if not isinstance(cell, dict):
-        raise ValueError(f"{quoted(cell)} is no combination")
     for name, size in sizes.items():
-        if type(cell[name]) is not int or not 0 <= cell[name] < size:
-            raise ValueError(f"a combination has no such {name}: {quoted(cell[name])}")
+        Range(0, size - 1).check(name, typed(int, cell[name], name))
     return {
         **{name: cell[name] for name in sizes},
-        "gap": _number(cell["gap"]),
-        "relative_gap": _number(cell["relative_gap"]),
-        "mtl": _numbers(cell["mtl"], points),
-        "gbml": _numbers(cell["gbml"], points),
+        **{name: typed(float, cell[name], name) for name in ("gap", "relative_gap")},
+        **{name: _numbers(cell, name, points) for name in ("mtl", "gbml")},
     }
 
 
-def _numbers(values: Any, size: int | None = None) -> list[float]:
-    if not isinstance(values, list) or not values:
-        raise ValueError("a list of numbers is missing")
-    if size is not None and len(values) != size:
-        raise ValueError(f"a list has {len(values)} numbers, but should have {size}")
-    return [_number(value) for value in values]
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{quoted(value)} is not a finite number")
-    return float(value)
+def _numbers(values: Any, name: str, size: int | None = None) -> tuple[float, ...]:
+    found = typed(tuple[float, ...], values[name], name)
+    if not found or size not in (None, len(found)):
+        raise ValueError(f"`{name}` holds {len(found)} numbers, not {size or 'some'}")
+    return found

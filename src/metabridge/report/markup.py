@@ -6,7 +6,6 @@ import hashlib
 import html
 import io
 import json
-import math
 import re
 import string
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ _LARGEST = 84  # pixels a side of an image
 _SMALL = 24  # up to which a lossless image is no larger
 
 # "</script>" would end the block, "<!--" turn what follows into a comment.
-_IN_SCRIPT = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_SAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 class Markup(str):
@@ -118,9 +117,9 @@ def asset(name: str) -> str:
 
 def json_block(identifier: str, value: Any) -> Markup:
     """A value as JSON for scripts; what is no finite number is null."""
-    written = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
-    safe = "".join(_IN_SCRIPT.get(character, character) for character in written)
-    return fill("json", identifier=identifier, json=Markup(safe))
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    written = json.dumps(finite, separators=(",", ":"))
+    return fill("json", identifier=identifier, json=Markup(written.translate(_SAFE)))
 
 
 def _digest(content: str) -> str:
@@ -133,13 +132,3 @@ def _escaped(value: str) -> str:
     if not is_safe(value):
         value = "".join(c if is_safe(c) else "\ufffd" for c in value)
     return html.escape(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -131,8 +131,7 @@ def predict(
 def _features(
     learner: Learner, variables: Variables, dataset: Dataset
 ) -> Float[np.ndarray, "N D"] | None:
-    embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
-    if embed is None:
+    if (embed := learner.embed) is None:
         return None
     normalise = normaliser(dataset)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
-from metabridge.untrusted import expanded, read_json, shown
+from metabridge.untrusted import expanded, shown
 
 Record = dict[str, float]
 
@@ -120,9 +120,7 @@ def _is_finished(folder: Path) -> bool:
 def _read(folder: Path, name: str) -> Run:
     config = run_folder.read_config(folder)
     path = folder / "result.json"
-    result = read_json(path)
-    if not isinstance(result, dict):
-        raise ValueError(f"{shown(path)} is no result: it is not a JSON object")
+    result = run_folder.read_result(folder)
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from metabridge.config import to_json
 from metabridge.report.markup import Markup, fill, run_label
 from metabridge.report.runs import Run, task_of
+from metabridge.runs.folder import flat_options
 from metabridge.units import format_accuracy, format_bytes, format_duration
 
 _MISSING = "–"  # in the place of a value that is not known
@@ -174,11 +174,9 @@ _SECTIONS = ("", "learner", "data", "model", "train", "evaluation", "made by")
 
 
 def _options(run: Run) -> dict[str, str]:
-    config = json.loads(to_json(run.config))
-    flat = {"algorithm": config.pop("algorithm")}
-    for section, values in config.items():
-        flat |= {f"{section}.{name}": _text(value) for name, value in values.items()}
-    return flat | {f"made by.{name}": _text(value) for name, value in run.made.items()}
+    made = {f"made by.{name}": value for name, value in run.made.items()}
+    values = flat_options(run.config) | made
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _text(value: object) -> str:
