@@ -10,10 +10,7 @@ from metabridge.untrusted import expanded, shown
 
 
 def check_output(
-    output: str | os.PathLike[str],
-    name: str = "output",
-    *,
-    make_folder: bool = False,
+    output: str | os.PathLike[str], name: str = "output", *, make_folder: bool = False
 ) -> Path:
     """Check the path of a file before the work whose result goes there.
 

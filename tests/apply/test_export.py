@@ -7,7 +7,7 @@ import pytest
 
 from metabridge import FewShotClassifier, export_body, load_body
 from metabridge.apply.body import from_run
-from metabridge.apply.export import make_card
+from metabridge.apply.body_file import make_card
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from tests.apply import bodies

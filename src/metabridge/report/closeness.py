@@ -16,17 +16,9 @@ from metabridge.untrusted import expanded, read_json, shown
 
 
 def closeness_report(
-    result: str | os.PathLike[str],
-    output: str | os.PathLike[str] = Path("report.html"),
+    result: str | os.PathLike[str], output: str | os.PathLike[str] = Path("report.html")
 ) -> Path:
-    """Write the explorer of a ``results.json`` of ``make ntk-compare``.
-
-    Returns:
-      The page.
-
-    Raises:
-      ValueError: no such result, or a page that cannot be written.
-    """
+    """Write the explorer of a ``results.json`` of ``make ntk-compare``, a page."""
     path = check_output(output)
     training_tasks, values = read_explorer(result)
     controls = [
@@ -63,11 +55,7 @@ def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
 
 
 def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
-    """Read the number of training tasks, and the numbers that the script draws.
-
-    Raises:
-      ValueError: no file, or not what ``make ntk-compare`` writes.
-    """
+    """Read the number of training tasks, and the numbers that the script draws."""
     file = expanded(path)
     if not file.is_file():
         raise ValueError(

@@ -28,11 +28,10 @@ class Confusion(NamedTuple):
 
     def accuracy(self) -> Float[np.ndarray, "C"]:
         """Share of the queries of each class that was right; NaN without any."""
-        with np.errstate(invalid="ignore"):
-            return self.taken.diagonal() / self.possible.diagonal().astype(np.float64)
+        return self.rates().diagonal()
 
     def rates(self) -> Float[np.ndarray, "C C"]:
-        """How often a class was taken for another where it could be."""
+        """Share of a class (row) taken for a class (column) where it could be."""
         with np.errstate(invalid="ignore"):
             return self.taken / self.possible.astype(np.float64)
 

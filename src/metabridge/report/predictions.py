@@ -24,7 +24,7 @@ from metabridge.types import Variables
 from metabridge.untrusted import shown
 
 SHOWN_CLASSES, SHOWN_IMAGES = 8, 24
-"""Of the picture of the features."""
+"""Classes, and images of each, in the picture of the features."""
 _BATCH = 64
 
 
@@ -113,9 +113,6 @@ def predict(
     """Predict tasks of a dataset with the best checkpoint of a run.
 
     Its `config` names the place where the data are now.
-
-    Raises:
-      RunError: there is no checkpoint, or it is damaged.
     """
     config = with_chosen_weight(config, run.result)
     learner = build.learner(config, dataset)

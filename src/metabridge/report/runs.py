@@ -55,11 +55,7 @@ def task_of(run: Run) -> str:
 
 
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Find finished runs: in these folders or one level below, else under ``runs/``.
-
-    Raises:
-      ValueError: no finished run where one is meant, or none at all.
-    """
+    """Find finished runs: in these folders or one level below, else under ``runs/``."""
     if not given:
         found = _within(Path("runs"), depth=2) if Path("runs").is_dir() else []
         if not found:
@@ -88,11 +84,7 @@ def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def read(folders: Sequence[Path]) -> list[Run]:
-    """Read the runs in these folders, as `find` returns them.
-
-    Raises:
-      ValueError: a file that is no configuration, result or record of a run.
-    """
+    """Read the runs in these folders, as `find` returns them."""
     whole = [folder.resolve() for folder in folders]
     names = [folder.name for folder in whole]
     longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]

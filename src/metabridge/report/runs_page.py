@@ -17,7 +17,7 @@ from metabridge.report.task_view import task_data, task_view
 from metabridge.untrusted import expanded
 
 MOST_RUNS = 60
-"""On a page."""
+"""Runs on a page, at most."""
 
 
 @in_32_bits
@@ -42,9 +42,6 @@ def runs_report(
       data_dir: where the data of the runs is, if not where they found it; of
         ``folder:PATH`` the folder of images.
       tell: called with a line of progress for each run.
-
-    Returns:
-      The page.
 
     Raises:
       ValueError: a folder without a finished run, a file in it that is damaged, or a

@@ -91,11 +91,7 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         columns.append(_Column("Test tasks", task_of, task_of))
     return [
         *columns,
-        _Column(
-            _SORTED,
-            lambda run: _interval(run, low, high),
-            attrgetter("accuracy"),
-        ),
+        _Column(_SORTED, lambda run: _interval(run, low, high), attrgetter("accuracy")),
         number("pixel_centroid_accuracy", _percent, "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
