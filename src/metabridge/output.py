@@ -18,10 +18,6 @@ def check_output(
       output: path of the file; one that is there is replaced.
       name: of the argument, for messages.
       make_folder: make the folder of the file if there is none.
-
-    Raises:
-      ValueError: a folder, or a file in a folder that is not there.
-      OSError: a file or folder that cannot be written.
     """
     path = expanded(output)
     folder = path.absolute().parent

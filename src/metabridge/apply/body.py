@@ -33,9 +33,9 @@ class Body:
     """A trained body; it does not change."""
 
     config: ResolvedConfig
-    """Of the run. Its `evaluation` is the default adaptation."""
+    """Configuration of the run; its `evaluation` is the default adaptation."""
     shapes: Shapes
-    """Of its images, and of its classes in training."""
+    """Image shape, and number of classes in training."""
     mean: tuple[float, ...]
     """Per channel, of pixels in [0, 1]; images are normalised with it."""
     std: tuple[float, ...]

@@ -7,13 +7,12 @@ before its names, shapes and types are those that the configuration in it gives.
 
 import dataclasses
 import json
-import math
 import os
 import stat
 import string
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,8 @@ from metabridge import build
 from metabridge.apply.body import Body, from_run, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import ResolvedConfig, resolved_from_json, to_json
+from metabridge.config.fields import Positive, Range, typed
+from metabridge.config.sections import Side
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.files import write_bytes
 from metabridge.output import check_output
@@ -35,10 +36,11 @@ from metabridge.units import format_accuracy
 from metabridge.untrusted import expanded, is_safe, parse_json, quoted, shown
 
 FORMAT = 1
-"""Of the header; a reader refuses a later one."""
+"""Version of the header; a reader refuses a later one."""
 _ENTRY, _SUFFIX = "metabridge", ".safetensors"
 _TYPES = {"float32": "F32", "int32": "I32", "uint32": "U32"}
-_MAX_SIDE, _MAX_CLASSES = 1024, 1_000_000
+_IMAGE_SHAPE = tuple[Side, Side, Literal[1, 3]]
+_Classes = Annotated[int, Range(1, 1_000_000)]
 
 
 def export_body(
@@ -110,7 +112,7 @@ def read(path: Path) -> Body:
     try:
         with safe_open(path, framework="numpy") as file:
             return _read(file)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{shown(path)} is no exported body: {shown(error)}"
         ) from error
@@ -124,8 +126,10 @@ def _read(file: Any) -> Body:
     most = min(config.data.max_pixels, MAX_PIXELS)
     data = dataclasses.replace(config.data, max_pixels=most)
     config = dataclasses.replace(config, data=data)
-    shapes = Shapes(_image_shape(header), _number(header, "num_classes", _MAX_CLASSES))
-    mean, std = (_per_channel(header, name, shapes) for name in ("mean", "std"))
+    shape = typed(_IMAGE_SHAPE, header.get("image_shape"), "image_shape")
+    shapes = Shapes(shape, typed(_Classes, header.get("num_classes"), "num_classes"))
+    mean = typed(tuple[(float,) * shape[2]], header.get("mean"), "mean")
+    std = typed(tuple[(Positive,) * shape[2]], header.get("std"), "std")
     template = _template(config, shapes)
     named = _named(template)
     _check_arrays(file, named)
@@ -150,42 +154,10 @@ def _header(text: str | None) -> dict[str, Any]:
             f"its format is {quoted(header.get('format'))}, but this version reads "
             f"{FORMAT}; install a newer metabridge"
         )
-    for name, kind in {"config": dict, "about": dict, "image_shape": list}.items():
-        if not isinstance(header.get(name), kind):
+    for name in ("config", "about"):
+        if not isinstance(header.get(name), dict):
             raise ValueError(f"`{name}` is {quoted(header.get(name))}")
     return header
-
-
-def _number(header: dict[str, Any], name: str, most: int) -> int:
-    value = header.get(name)
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"`{name}` is {quoted(value)}, but must be in [1, {most}]")
-    return value
-
-
-def _image_shape(header: dict[str, Any]) -> tuple[int, int, int]:
-    shape = header["image_shape"]
-    if (
-        len(shape) != 3
-        or any(type(n) is not int or not 1 <= n <= _MAX_SIDE for n in shape)
-        or shape[2] not in (1, 3)
-    ):
-        raise ValueError(f"`image_shape` is {quoted(shape)}, which is no [H, W, 1 | 3]")
-    return shape[0], shape[1], shape[2]
-
-
-def _per_channel(
-    header: dict[str, Any], name: str, shapes: Shapes
-) -> tuple[float, ...]:
-    values = header.get(name)
-    channels = shapes.image_shape[2]
-    if not isinstance(values, list) or len(values) != channels:
-        raise ValueError(f"`{name}` is {quoted(values)}, not {channels} numbers")
-    if any(type(v) is not float or not math.isfinite(v) for v in values):
-        raise ValueError(f"`{name}` is {quoted(values)}, but must be finite")
-    if name == "std" and min(values) <= 0:
-        raise ValueError(f"`std` is {quoted(values)}, but must be positive")
-    return tuple(values)
 
 
 def _template(config: ResolvedConfig, shapes: Shapes) -> Variables:

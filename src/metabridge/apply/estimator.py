@@ -25,7 +25,7 @@ from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
 _OPTIONS = ("head", "C", "penalty", "finetune_steps", "finetune_rate", "test_steps")
-"""Of the adaptation, as in `EvaluationConfig`."""
+"""Options of the adaptation, as in `EvaluationConfig`."""
 
 
 class NotFittedError(ValueError, AttributeError):

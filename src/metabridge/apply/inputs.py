@@ -30,7 +30,7 @@ class Images:
     shape: tuple[int, int, int]
     """``(H, W, c)`` to convert to."""
     reading: Reading
-    """How the body's training images were read."""
+    """Options by which the body's training images were read."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -63,7 +63,7 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
-    """Where a body is; what is on the disk goes before a name."""
+    """Path of a body; what is on the disk goes before a name."""
     place = expanded(path)
     if place.exists():
         return place

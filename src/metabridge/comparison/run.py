@@ -156,11 +156,7 @@ def train_in_a_process(config: ResolvedConfig, run_dir: Path) -> str | None:
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Call a function in a process of its own, whose device memory ends with it.
-
-    Raises:
-      Preempted: a signal asked this process to stop, and has been handed on.
-    """
+    """Call a function in a process of its own, whose device memory ends with it."""
     context = multiprocessing.get_context("spawn")
     with preemption.forwarded(), ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()

@@ -13,10 +13,7 @@ from metabridge.units import format_accuracy, format_bytes, format_duration
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
     """Results and validations of the runs, and the cost of equal accuracy.
 
-    Args:
-      folder: of the run folders.
-      errors: the algorithms with the reason of a failure. The cost of all is held
-        against the first's, the reference.
+    `errors` has the reason of a failure by algorithm; the first one is the reference.
 
     Returns:
       ``"reference"``, its name; and ``"runs"``, the best test accuracy first, failures

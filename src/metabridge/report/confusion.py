@@ -11,7 +11,7 @@ from metabridge.report.markup import Markup, fill, run_label
 from metabridge.report.predictions import Group
 
 MOST_CLASSES = 15
-"""Of the table by class: the least accurate ones."""
+"""Rows of the table by class: the least accurate ones."""
 MATRIX = 20
 """Classes up to which there is a whole matrix."""
 _MATRICES = 12
@@ -138,7 +138,7 @@ def _class_cell(found: Confusion, row: int, class_names: list[str]) -> Markup:
 def _matrix(
     group: Group, found: Confusion, seen: np.ndarray, number: int, name: str
 ) -> Markup:
-    """How often a class (row) is taken for another (column) in tasks with both."""
+    """Rates of confusion of a class (row) with another (column)."""
     rates = found.rates()
     names = [class_name(group.dataset.test.class_names[c]) for c in seen]
     rows = [

@@ -11,7 +11,7 @@ from metabridge.report.predictions import Group, embedded_rows
 from metabridge.report.runs import Record, Run
 
 MOST_POINTS = 240
-"""Of a curve; of a longer one, records that are spread over it evenly."""
+"""Points of a curve; a longer one is thinned evenly."""
 
 
 def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from metabridge.untrusted import is_safe
 
 MAX_BYTES = 3_000_000
-"""Of a page."""
+"""Bytes of a page, at most."""
 _LARGEST = 84  # pixels a side of an image
 _SMALL = 24  # up to which a lossless image is no larger
 
@@ -102,7 +102,7 @@ def page(title: str, content: Markup, data: Any, scripts: Sequence[str]) -> str:
         style=Markup(style),
         style_digest=_digest(style),
         content=content,
-        data=json_block("report-data", data),
+        data=json_block(data),
         code=Markup(code),
         code_digest=_digest(code),
     )
@@ -115,11 +115,11 @@ def asset(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def json_block(identifier: str, value: Any) -> Markup:
-    """A value as JSON for scripts; what is no finite number is null."""
+def json_block(value: Any) -> Markup:
+    """Write data as JSON for the scripts; what is no finite number is null."""
     finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
     written = json.dumps(finite, separators=(",", ":"))
-    return fill("json", identifier=identifier, json=Markup(written.translate(_SAFE)))
+    return fill("json", json=Markup(written.translate(_SAFE)))
 
 
 def _digest(content: str) -> str:

@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
     confidence: Float[np.ndarray, "T ways queries ways"]
     """Probability of each class of a task, for each of its queries."""
     features: Float[np.ndarray, "N D"] | None
-    """Of the images of `embedded_rows`; None if the body has none to show."""
+    """Features of the images of `embedded_rows`; None if the body has none."""
 
 
 class Group(NamedTuple):

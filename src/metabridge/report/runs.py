@@ -25,7 +25,7 @@ class Run(NamedTuple):
     """One finished run."""
 
     name: str
-    """Of its folder, as messages show it; with that above it where two are alike."""
+    """Name of its folder, preceded by that of the folder above where two are alike."""
     folder: Path
     config: ResolvedConfig
     accuracy: float

@@ -41,14 +41,17 @@ def results_table(runs: Sequence[Run]) -> Markup:
 
 
 def finding(runs: Sequence[Run]) -> Markup | None:
-    """Which run is the most accurate of those with the same test tasks, in words."""
+    """The most accurate run of those with the same test tasks, in words."""
     sentences = []
     for task in dict.fromkeys(map(task_of, runs)):
         those = [run for run in runs if task_of(run) == task]
         if len(those) < 2:
             continue
         best = those[0]
-        near = [run.name for run in those[1:] if _overlap(best, run)]
+        near = [
+            run.name for run in those[1:]
+            if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
+        ]  # fmt: skip
         sentences.append(
             fill(
                 "best",
@@ -60,11 +63,6 @@ def finding(runs: Sequence[Run]) -> Markup | None:
             )
         )  # fmt: skip
     return fill("finding", sentences=sentences) if sentences else None
-
-
-def _overlap(a: Run, b: Run) -> bool:
-    (low_a, high_a), (low_b, high_b) = a.interval, b.interval
-    return low_a <= high_b and low_b <= high_a
 
 
 _SORTED = "Test accuracy, %"
@@ -92,7 +90,7 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
     return [
         *columns,
         _Column(_SORTED, lambda run: _interval(run, low, high), attrgetter("accuracy")),
-        number("pixel_centroid_accuracy", _percent, "Raw pixels, %"),
+        number("pixel_centroid_accuracy", lambda x: f"{100 * x:.1f}", "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
         number("images_per_second", "{:,.0f}".format, "Images/s"),
@@ -100,10 +98,6 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         number("step_memory_mb", _megabytes, "Step memory"),
         number("parameters", "{:,.0f}".format, "Parameters"),
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def _megabytes(value: float) -> str:
