@@ -172,14 +172,13 @@ class FewShotClassifier:
 
     def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
         """The options of the adaptation: those of the run but for what is given."""
-        hints, given = hints_of(EvaluationConfig), {}
-        for name in _OPTIONS:
-            if getattr(self, name) is None:
-                continue
-            try:
-                given[name] = typed(hints[name], getattr(self, name), name)
-            except TypeError as error:
-                raise ValueError(str(error)) from error
+        hints = hints_of(EvaluationConfig)
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            given = {name: typed(hints[name], given[name], name) for name in given}
+        except TypeError as error:
+            raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
         fixed = chosen.head in ("learner", "own") and config.learner.fixed_ways
         trained_ways = config.train.train_ways

@@ -91,13 +91,10 @@ def check_images(
             f"`images` is one image, {type(images).__name__}: pass a list of them"
         )
     rows: Any = images if isinstance(images, list | tuple) else np.asarray(images)
-    if isinstance(rows, np.ndarray):
-        if rows.ndim == 0:
-            raise ValueError(
-                f"`images` is {type(images).__name__}, not a list or an array"
-            )
-        if rows.ndim == 1 and rows.dtype.kind in "OU":
-            rows = list(rows)
+    if isinstance(rows, np.ndarray) and rows.ndim == 0:
+        raise ValueError(f"`images` is {type(images).__name__}, not a list or an array")
+    if isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "OU":
+        rows = list(rows)
     if not len(rows):
         raise ValueError("`images` is empty: pass at least one image")
     if isinstance(rows, np.ndarray):
@@ -222,9 +219,8 @@ def _as_array(classes: list[Any], given: Any) -> np.ndarray:
     """In the type of the labels given; of objects where NumPy has none."""
     if isinstance(given, np.ndarray):
         return np.asarray(classes, given.dtype)
-    for kind in (str, bool, int):
-        if all(type(value) is kind for value in classes):
-            return np.asarray(classes)
+    if {type(value) for value in classes} in ({str}, {bool}, {int}):
+        return np.asarray(classes)
     objects = np.empty(len(classes), object)
     objects[:] = classes
     return objects
