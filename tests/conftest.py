@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # What one test has compiled, no other compiles again, in whatever process. JAX reads
 # these when it is imported, here and in the processes that tests start.
@@ -99,3 +100,19 @@ def _resident_bytes() -> int:
     except OSError:  # not Linux
         return _MOST_BYTES + 1
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures of Matplotlib that are saved while the test runs."""
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def remember(self: Figure, *args: Any, **options: Any) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return figures

@@ -14,7 +14,7 @@ from PIL import Image
 
 from metabridge import heads, plots
 from metabridge.config import Config, TrainConfig, resolve, to_json
-from metabridge.data import Split
+from metabridge.data.dataset import Split
 from metabridge.learners import class_table, mtl, variables_of
 from metabridge.models import MLP
 from metabridge.runs.metrics import MetricsWriter
@@ -22,21 +22,9 @@ from metabridge.types import TaskShape
 from tests import toy
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while the test runs."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def remember(self: Figure, *args, **options) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return figures
-
-
-def test_learning_curves_show_the_records(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_learning_curves_show_the_records(
+    tmp_path: Path, saved_figures: list[Figure]
+) -> None:
     writer = MetricsWriter(tmp_path)
     for step in (10, 20):
         values = {"loss": 4.0 / step, "accuracy": step / 100, "seconds": 6.0 * step}
@@ -50,7 +38,7 @@ def test_learning_curves_show_the_records(tmp_path: Path, drawn: list[Figure]) -
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 300
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-    left, right = drawn[0].axes
+    left, right = saved_figures[0].axes
 
     def shown(line) -> np.ndarray:
         return np.asarray(line.get_xydata(), np.float64)
@@ -69,7 +57,7 @@ def test_learning_curves_show_the_records(tmp_path: Path, drawn: list[Figure]) -
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_test_task_shows_images_and_says_what_was_predicted(
-    tmp_path: Path, drawn: list[Figure], channels: int
+    tmp_path: Path, saved_figures: list[Figure], channels: int
 ) -> None:
     dataset = toy.dataset(channels=channels, spread=150)
     learner = mtl(MLP(8, 1), optax.sgd(0.1), heads=class_table(8), head=heads.ridge())
@@ -80,7 +68,7 @@ def test_a_test_task_shows_images_and_says_what_was_predicted(
     plots.test_task(learner, variables, dataset, shape, jax.random.key(1), output)
     with Image.open(output) as picture:
         assert min(picture.size) > 300
-    grid = np.array(drawn[0].axes).reshape(3, 1 + 2 + 4)
+    grid = np.array(saved_figures[0].axes).reshape(3, 1 + 2 + 4)
     known = {
         image.squeeze().tobytes(): label
         for image, label in zip(dataset.test.images, dataset.test.labels, strict=True)
@@ -112,24 +100,22 @@ def test_a_test_task_shows_images_and_says_what_was_predicted(
 
 
 def test_many_shots_and_queries_are_cut_and_drawings_are_dark_ink(
-    tmp_path: Path, drawn: list[Figure]
+    tmp_path: Path, saved_figures: list[Figure]
 ) -> None:
-    images = np.zeros((2, 12, 4, 4, 1), np.uint8)
+    images = np.zeros((24, 4, 4, 1), np.uint8)
+    names = ("GREEK/alpha", "b_c")
+    split = Split(images, np.repeat(np.arange(2, dtype=np.int32), 12), names)
     support = np.tile(np.arange(7), (2, 1))
     query = np.tile(np.arange(11), (2, 1))
     plots._draw_task(
-        Split(
-            images.reshape(-1, 4, 4, 1),
-            np.repeat(np.arange(2, dtype=np.int32), 12),
-            ("GREEK/alpha", "b_c"),
-        ),
+        split,
         np.array([1, 0]),
         support,
         query,
         np.full((2, 11, 2), 0.5),
         tmp_path / "task.png",
     )
-    grid = np.array(drawn[0].axes).reshape(2, 1 + 5 + 8)
+    grid = np.array(saved_figures[0].axes).reshape(2, 1 + 5 + 8)
     assert grid[0][0].texts[0].get_text() == "1: b c"
     assert grid[1][0].texts[0].get_text() == "2: alpha"
     assert grid[0][1].images[0].get_cmap().name == "gray_r"

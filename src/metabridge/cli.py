@@ -182,16 +182,11 @@ def evaluate(
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
         "test_steps": test_steps, "C": C, "penalty": penalty,
     }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
     # A head that is given takes the place of one that the run would choose.
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
-    result = evaluate_run(
-        run,
-        {name: value for name, value in given.items() if value is not None},
-        split=split,
-        data_dir=data_dir,
-        output=output,
-    )
+    result = evaluate_run(run, given, split=split, data_dir=data_dir, output=output)
     print(result_text(result))
 
 

@@ -10,17 +10,17 @@ PARTIAL = ".partial"
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a JSON object whole or not at all."""
+    """Write a JSON object whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text whole or not at all."""
+    """Write UTF-8 text whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
+    """Write a file whole or not at all.
 
     It is on the disk under another name before it gets its own.
     """

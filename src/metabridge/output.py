@@ -5,14 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from metabridge.units import format_accuracy
 from metabridge.untrusted import expanded, shown
 
 
 def check_output(
-    output: str | os.PathLike[str],
-    name: str = "output",
-    *,
-    make_folder: bool = False,
+    output: str | os.PathLike[str], name: str = "output", *, make_folder: bool = False
 ) -> Path:
     """Check the path of a file before the work whose result goes there.
 
@@ -20,10 +18,6 @@ def check_output(
       output: path of the file; one that is there is replaced.
       name: of the argument, for messages.
       make_folder: make the folder of the file if there is none.
-
-    Raises:
-      ValueError: a folder, or a file in a folder that is not there.
-      OSError: a file or folder that cannot be written.
     """
     path = expanded(output)
     folder = path.absolute().parent
@@ -65,12 +59,15 @@ def result_text(result: dict[str, Any]) -> str:
     """A result of training or evaluation, for the terminal."""
     shape = f"{result['ways']}-way {result['shots']}-shot"
     of = " of validation classes" if result.get("split") == "validation" else ""
+    accuracy = format_accuracy(result["accuracy"], result["ci95"])
+    pixels = format_accuracy(
+        result["pixel_centroid_accuracy"], result["pixel_centroid_ci95"]
+    )
     lines = [
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
         f"{result['tasks']} unseen tasks{of}",
-        f"accuracy                        {_percent(result, 'accuracy', 'ci95')}",
-        "nearest centroid on raw pixels  "
-        + _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
+        f"accuracy                        {accuracy} %",
+        f"nearest centroid on raw pixels  {pixels} %",
     ]
     for name in ("C", "penalty"):
         if name in result:
@@ -82,7 +79,3 @@ def result_text(result: dict[str, Any]) -> str:
     if "run_dir" in result:
         lines.append(f"everything is in {result['run_dir']}")
     return "\n  ".join(lines)
-
-
-def _percent(result: dict, mean: str, interval: str) -> str:
-    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f} %"

@@ -1,22 +1,19 @@
 """Figures of a run: its learning curves, and a test task with its predictions."""
 
-import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
+from metabridge.evaluation.examples import draw_tasks, predict_tasks
 from metabridge.learners import Learner
 from metabridge.runs.metrics import read_metrics
-from metabridge.types import Examples, TaskShape, Variables
+from metabridge.types import TaskShape, Variables
+from metabridge.untrusted import read_json
 
 # Blue and orange of Okabe and Ito's palette, told apart by colour-blind readers.
 RIGHT, WRONG = "#0072B2", "#D55E00"
@@ -24,11 +21,11 @@ _QUERIES_SHOWN = 8
 
 
 def learning_curves(run_dir: Path, output: Path) -> None:
-    """Training loss by step, and training and validation accuracy by time."""
+    """Draw training loss by step, and training and validation accuracy by time."""
+    config = read_json(run_dir / "config.json")
     records = list(read_metrics(run_dir, "train"))
     validations = list(read_metrics(run_dir, "validation"))
     figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot([r["step"] for r in records], [r["loss"] for r in records], color=RIGHT)
     left.set(xlabel="step", ylabel="training loss", title="Loss")
@@ -36,7 +33,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         [r["seconds"] / 60 for r in records],
         [100 * r["accuracy"] for r in records],
         color="0.6",
-        label=f"training tasks, {_ways(run_dir, 'train', 'train_ways')}-way",
+        label=f"training tasks, {config['train']['train_ways']}-way",
     )
     right.errorbar(
         [r["seconds"] / 60 for r in validations],
@@ -46,7 +43,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         marker="o",
         markersize=4,
         capsize=2,
-        label=f"unseen validation tasks, {_ways(run_dir, 'evaluation', 'ways')}-way",
+        label=f"unseen validation tasks, {config['evaluation']['ways']}-way",
     )
     right.set(
         xlabel="training time, minutes",
@@ -60,11 +57,6 @@ def learning_curves(run_dir: Path, output: Path) -> None:
     figure.savefig(output, dpi=120)
 
 
-def _ways(run_dir: Path, section: str, name: str) -> int:
-    config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
-    return config[section][name]
-
-
 def test_task(
     learner: Learner,
     variables: Variables,
@@ -73,31 +65,11 @@ def test_task(
     key: Key[Array, ""],
     output: Path,
 ) -> None:
-    """One test task: support, queries, and the predictions of the adapted learner."""
-    split = dataset.test
-    drawn = episodes.sample_episode(
-        key,
-        episodes.class_index(split),
-        shape,
-        max_size=int(split.images_per_class.max()),
-    )
-    support, query = np.asarray(drawn.support), np.asarray(drawn.query)
-
-    def inputs(rows: np.ndarray) -> jax.Array:
-        images = jnp.asarray(np.asarray(split.images[rows.reshape(-1)]))
-        return augment.normalise(images, dataset.mean, dataset.std)
-
-    @jax.jit  # one program compiles sooner than every operation by itself
-    def scores_of(
-        variables: Variables, support: Examples, query: Float[Array, "Q H W c"]
-    ) -> Float[Array, "Q ways"]:
-        adapted = learner.adapt(variables, support, ways=shape.ways)
-        return learner.logits(adapted, query)
-
-    labels = episodes.labels(shape.ways, shape.shots)
-    scores = scores_of(variables, Examples(inputs(support), labels), inputs(query))
-    confidence = np.asarray(jax.nn.softmax(scores)).reshape(*query.shape, -1)
-    _draw_task(split, np.asarray(drawn.classes), support, query, confidence, output)
+    """Draw a test task: support, queries, and the predictions of the learner."""
+    drawn = draw_tasks(key[None], dataset.test, shape)
+    confidence = predict_tasks(learner, variables, dataset, shape, drawn)
+    classes, support, query = (rows[0] for rows in drawn)
+    _draw_task(dataset.test, classes, support, query, confidence[0], output)
 
 
 def _draw_task(
@@ -108,14 +80,13 @@ def _draw_task(
     confidence: np.ndarray,
     output: Path,
 ) -> None:
-    """A row a class: name, up to five supports, up to eight queries."""
+    """Draw a row for each class: name, up to five supports, up to eight queries."""
     ways, shots = len(classes), min(support.shape[1], 5)
     queries = min(query.shape[1], _QUERIES_SHOWN)
     figure = Figure(
         figsize=(1.1 * (shots + queries) + 2.4, 1.35 * ways + 0.8),
         layout=ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 0.95)),
     )
-    FigureCanvasAgg(figure)
     grid = figure.subplots(
         ways, shots + queries + 1, squeeze=False,
         gridspec_kw={"width_ratios": [1.6] + [1] * (shots + queries)},
@@ -123,8 +94,8 @@ def _draw_task(
     for way in range(ways):
         name = grid[way][0]
         name.axis("off")
-        title = split.class_names[classes[way]].split("/")[-1].replace("_", " ")
-        title = title.replace("$", r"\$")  # begins no formula
+        # A dollar sign in the name of a class begins no formula.
+        title = class_name(split.class_names[classes[way]]).replace("$", r"\$")
         name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
         for column in range(shots):
             _show(grid[way][1 + column], split.images[support[way, column]])
@@ -145,6 +116,11 @@ def _draw_task(
         )  # fmt: skip
         text.set_in_layout(False)  # or its width would widen the column
     figure.savefig(output, dpi=120)
+
+
+def class_name(name: str) -> str:
+    """The last part of a class's name, with spaces."""
+    return name.split("/")[-1].replace("_", " ")
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:

@@ -35,7 +35,7 @@ class TheoryOptions(DataConfig):
     adaptation_time: float = 1.0
     """Time of the adaptation to an unseen task, of both."""
     layers: Literal["head", "body", "all"] = "head"
-    """What the inner loop moves: ANIL's head, BOIL's body or all, as MAML."""
+    """Layers that the inner loop moves: ANIL's head, BOIL's body or all, as MAML."""
     ways: int = 5
     """Classes of a task."""
     shots: int = 5
@@ -53,6 +53,6 @@ class TheoryOptions(DataConfig):
     jitter: float = 0.0
     """Added to the diagonals of the training kernels."""
     seed: int = 0
-    """Of the tasks."""
+    """Seed of the tasks."""
     output: Path | None = None
     """JSON file for the result."""

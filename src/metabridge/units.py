@@ -1,6 +1,11 @@
-"""Sizes and durations as text."""
+"""Numbers and errors as short text."""
 
 _LONGEST = 200
+
+
+def format_accuracy(mean: float, half_width: float) -> str:
+    """A mean in [0, 1] and half the width of its interval, in percent."""
+    return f"{100 * mean:.2f} ± {100 * half_width:.2f}"
 
 
 def format_bytes(size: int | float) -> str:

@@ -1,7 +1,8 @@
-"""Reading what strangers wrote: JSON with limits, files that are files, safe names.
+"""Untrusted files: JSON with limits, files that are files, names safe to print.
 
 A file that somebody else made may be a pipe that never ends, nest so deeply that the
-parser overflows, or have a name that clears the terminal it is printed on.
+parser overflows, or have a name that clears the terminal it is printed on. What is
+wrong with one is a ValueError that names it; OSError where it cannot be read.
 """
 
 import json
@@ -32,11 +33,7 @@ def is_safe(text: str) -> bool:
 
 
 def shown(name: object) -> str:
-    """Format a path or name for a message.
-
-    It stays as it is, or is quoted with what is unsafe escaped, and is shortened where
-    it is very long.
-    """
+    """Format a path or name for a message: quoted if unsafe, shortened if very long."""
     text = _shortened(str(name))
     return text if is_safe(text) else f"'{_escaped(text)}'"
 
@@ -77,11 +74,7 @@ def composed(name: str) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value; an object has each key once.
-
-    Raises:
-      ValueError: not JSON, nested too deeply, a number too long, or a key twice.
-    """
+    """Parse JSON in which an object has each key once."""
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except RecursionError as error:
@@ -98,13 +91,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, UTF-16 or UTF-32, with or without a mark.
-
-    Raises:
-      ValueError: it is a pipe or device, larger than `MAX_JSON`, or of another
-        encoding; the message names the file.
-      OSError: there is none, or it cannot be read.
-    """
+    """Read a file of at most `MAX_JSON` bytes in UTF-8, UTF-16 or UTF-32."""
     about = _check_regular(path)
     if about.st_size > MAX_JSON:
         raise ValueError(
@@ -123,12 +110,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a file.
-
-    Raises:
-      ValueError: as `read_text` and `parse_json`; the message names the file.
-      OSError: there is none, or it cannot be read.
-    """
+    """Read the JSON value in a file, as `read_text` and `parse_json` do."""
     text = read_text(path)
     try:
         return parse_json(text)
@@ -137,12 +119,7 @@ def read_json(path: Path) -> Any:
 
 
 def map_file(path: Path) -> "np.ndarray":
-    """Map the array in a ``.npy`` file read-only.
-
-    Raises:
-      ValueError: it is no such file, or damaged.
-      OSError: there is none, or it cannot be read.
-    """
+    """Map the array in a ``.npy`` file read-only."""
     _check_regular(path)
     import numpy as np
 

@@ -12,9 +12,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from metabridge import FewShotClassifier, export_body, load_body
 from metabridge.apply import Body, body_file, pretrained_bodies
+from metabridge.apply.body import from_run
 from metabridge.config import MTLConfig
 from metabridge.data.reading import MAX_PIXELS
+from metabridge.runs import folder as run_folder
+from metabridge.runs import inputs
 from tests.apply import bodies
 from tests.own import OPTIONS
 
@@ -98,13 +102,13 @@ def parts(tmp_path: Path) -> Parts:
         ("config", None, "`config` is None"),
         ("config", {"algorithm": "forest"}, "unknown learner 'forest'"),
         ("config", {"algorithm": "protonet"}, "`augmentation` is None"),  # not resolved
-        ("image_shape", [16, 16], "no .H, W, 1 | 3."),
-        ("image_shape", [16, 16, 2], "no .H, W, 1 | 3."),
-        ("image_shape", [16, 10**12, 3], "no .H, W, 1 | 3."),
+        ("image_shape", [16, 16], r"`image_shape` is \[16, 16\]"),
+        ("image_shape", [16, 16, 2], "must be one of 1, 3"),
+        ("image_shape", [16, 10**12, 3], "must be at most 1024"),
         ("image_shape", [12, 16, 3], "its configuration takes"),
         ("num_classes", 0, "`num_classes` is 0"),
         ("num_classes", "many", "`num_classes` is 'many'"),
-        ("mean", [0.5], "not 3 numbers"),
+        ("mean", [0.5], r"must be \(a number, a number, a number\)"),
         ("mean", [0.5, float("nan"), 0.5], "must be finite"),
         ("std", [0.5, 0.0, 0.5], "must be positive"),
         ("about", [], "`about` is"),
@@ -228,3 +232,78 @@ def test_a_file_does_not_raise_the_limit_of_pixels(tmp_path: Path) -> None:
         path = tmp_path / f"{given}.safetensors"
         body_file.write(path, dataclasses.replace(body, config=changed))
         assert body_file.read(path).config.data.max_pixels == held
+
+
+def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "body.safetensors"
+    card = export_body(run, file, licence="MIT")
+    assert card == tmp_path / "body.md"
+    body = load_body(file)
+    assert body.about["card"] == card.read_text()
+    assert body.about["licence"] == "MIT"
+    assert file.stat().st_mode == card.stat().st_mode  # others may read both
+    split = inputs.load_data(run_folder.read_config(run)).test
+    images, labels = split.images, split.labels
+    ours, theirs = (
+        FewShotClassifier(place).fit(images[::2], labels[::2]) for place in (file, run)
+    )
+    assert np.array_equal(
+        ours.decision_function(images), theirs.decision_function(images)
+    )
+    export_body(body, tmp_path / "copy.safetensors")
+    assert load_body(tmp_path / "copy.safetensors").about["licence"] == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("name", "licence", "message"),
+    [
+        ("body.pt", None, r"must end in \.safetensors"),
+        ("no/body.safetensors", None, "its folder does not exist"),
+        ("there.safetensors", None, "there already"),
+        ("noted.safetensors", None, "noted.md is there already"),
+        ("bo\ndy.safetensors", None, "can be printed"),
+        ("body.safetensors", "two\nlines", "one line"),
+    ],
+)
+def test_what_is_not_written(
+    run: Path, tmp_path: Path, name: str, licence: str | None, message: str
+) -> None:
+    (tmp_path / "there.safetensors").touch()
+    (tmp_path / "noted.md").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=message):
+        export_body(run, tmp_path / name, licence=licence)
+    with pytest.raises(ValueError, match="holds no run"):
+        export_body(tmp_path, tmp_path / "new.safetensors")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_reader_wants_to_know(run: Path) -> None:
+    body = from_run(run).with_about(licence="CC BY 4.0")
+    text = body_file.make_card(body, file_name="birds.safetensors")
+    result = body.about["result"]
+    assert f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %" in text
+    assert "3-way 2-shot, 40 unseen tasks, head centroid" in text
+    for line in (
+        "# mtl on folder:images",
+        "| body | mlp width 16 |",
+        "| images | 8 x 8, grey |",
+        "| trained on | folder:images, 8 classes |",
+        f"| fingerprint of the data | {body.about['dataset']['fingerprint']} |",
+        "| training | 6 steps, tasks of 4 ways and 2 shots, 4 a step, seed 0 |",
+        "| licence | CC BY 4.0 |",
+        'FewShotClassifier("birds.safetensors")',
+    ):
+        assert line in text
+    assert "metabridge 0" in text
+    assert str(run.parent) not in text
+
+
+def test_a_body_of_which_nothing_is_known() -> None:
+    text = body_file.make_card(
+        bodies.body("maml", bodies.dataset()), file_name="a.safetensors"
+    )
+    assert "| accuracy | not measured |" in text
+    assert "| licence | not stated |" in text
+    hostile = bodies.body("maml", bodies.dataset()).with_about(licence="a|b\x1b[2J")
+    assert "a\\|b\\x1b[2J" in body_file.make_card(hostile, file_name="a.safetensors")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -26,29 +25,15 @@ def run(name: str, number: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while the test runs."""
-    saved: list[Figure] = []
-    save = Figure.savefig
-
-    def remember(self: Figure, *args: Any, **options: Any) -> None:
-        saved.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
-
-
 def test_twelve_algorithms_are_told_apart(
-    tmp_path: Path, figures: list[Figure]
+    tmp_path: Path, saved_figures: list[Figure]
 ) -> None:
     runs = [run(name, number) for number, name in enumerate(OPTIONS)]
     runs.append({"algorithm": "mtl", "error": "diverged"})
     efficiency_curves({"title": "glyphs", "runs": runs}, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 500
-    axes = figures[0].axes[0]
+    axes = saved_figures[0].axes[0]
     assert axes.get_xscale() == "log"
     assert axes.get_title().startswith("glyphs")
     points = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
@@ -59,7 +44,7 @@ def test_twelve_algorithms_are_told_apart(
     styles = {(line.get_color(), line.get_linestyle()) for line in curves}
     assert len(styles) == len(OPTIONS)
     # A label for each, the best on top, none over another.
-    figures[0].draw_without_rendering()
+    saved_figures[0].draw_without_rendering()
     assert axes.texts[0].get_text() == f"{list(OPTIONS)[-1]}  81.0 ± 2.0"
     boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the arrow
     assert len(boxes) == len(OPTIONS)
@@ -67,10 +52,10 @@ def test_twelve_algorithms_are_told_apart(
 
 
 def test_the_marker_at_the_end_has_the_interval_of_the_test(
-    tmp_path: Path, figures: list[Figure]
+    tmp_path: Path, saved_figures: list[Figure]
 ) -> None:
     efficiency_curves({"title": "t", "runs": [run("mtl", 0)]}, tmp_path / "curves.png")
-    axes = figures[0].axes[0]
+    axes = saved_figures[0].axes[0]
     bar = np.asarray(axes.collections[0].get_paths()[0].vertices, np.float64)
     np.testing.assert_allclose(bar, [[60, 68], [60, 72]])
 

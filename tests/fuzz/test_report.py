@@ -82,7 +82,7 @@ def test_changed_explorers(count: int, tmp_path: Path) -> None:
 
 def numbers_only(value: Any) -> None:
     """Fails unless there is nothing but numbers in lists and objects."""
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
             numbers_only(inner)
     else:

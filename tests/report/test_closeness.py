@@ -97,7 +97,7 @@ def test_a_result(tmp_path: Path) -> None:
     path = fake.write_explorer(tmp_path / "results.json", more="ignored")
     training_tasks, values = read_explorer(path)
     assert training_tasks == 8
-    assert values["depths"] == [1, 16]
+    assert values["depths"] == (1, 16)
     assert (len(values["tasks"]), len(values["cells"])) == (2, 16)
     assert "more" not in values
 
@@ -109,15 +109,21 @@ Change = Callable[[dict[str, Any]], Any]
     ("change", "says"),
     [
         (lambda e: e.pop("depths"), "'depths'"),
-        (lambda e: e["depths"].clear(), "a list of numbers is missing"),
+        (lambda e: e["depths"].clear(), "`depths` holds 0 numbers, not some"),
         (lambda e: e["depths"].__setitem__(0, 0), "a depth is not positive"),
-        (lambda e: e["times"].__setitem__(0, "<b>"), "'<b>' is not a finite number"),
+        (lambda e: e["times"].__setitem__(0, "<b>"), r"`times\[0\]` is '<b>'"),
         (lambda e: e["times"].__setitem__(0, 10**400), "no result of"),
         (lambda e: e["cells"].pop(), "lacks some combinations"),
         (lambda e: e["cells"].__setitem__(0, e["cells"][1]), "lacks some"),
-        (lambda e: e["cells"][0].update(depth=2), "no such depth: 2"),
-        (lambda e: e["cells"][0].update(gap=None), "None is not a finite number"),
-        (lambda e: e["cells"][0]["mtl"].pop(), "has 2 numbers, but should have 3"),
+        (
+            lambda e: e["cells"][0].update(depth=2),
+            "`depth` is 2, but must be at most 1",
+        ),
+        (
+            lambda e: e["cells"][0].update(gap=None),
+            "`gap` is None, .* must be a number",
+        ),
+        (lambda e: e["cells"][0]["mtl"].pop(), "`mtl` holds 2 numbers, not 3"),
         (lambda e: e.update(tasks=3), "no result of"),
         (lambda e: e.update(cells=[1]), "no result of"),
     ],

@@ -14,9 +14,8 @@ from PIL import Image
 from metabridge.report.markup import (
     Markup,
     asset,
-    element,
+    fill,
     image_uri,
-    join,
     json_block,
     page,
     text,
@@ -26,8 +25,9 @@ EVIL = "</script><script>alert(1)</script>\"'&<!--\u2028"
 
 
 def test_texts_and_attributes_are_escaped() -> None:
-    assert element("p", EVIL).count("<") == 2
-    made = element("p", "x", title=EVIL)
+    made = fill("item", text=EVIL)
+    assert made.count("<") == 2
+    made = fill("choice", number=EVIL, name="x")
     assert made.count("<") == 2
     assert made.count('"') == 2
     assert text(3) == "3"
@@ -38,23 +38,21 @@ def test_what_no_page_can_hold_is_replaced() -> None:
 
 
 def test_html_stays_html() -> None:
-    inner = element("b", "x")
-    assert element("p", inner, " & ", None, 1) == "<p><b>x</b> &amp; 1</p>"
-    assert isinstance(join(inner, "<"), Markup)
-    assert join(inner, "<") == "<b>x</b>&lt;"
+    inner = fill("item", text="$x")
+    assert inner == "<li>$x</li>"
+    made = fill("missing", items=[inner, " & ", None, 1])
+    assert made == "<ul><li>$x</li> &amp; 1</ul>"
+    assert isinstance(text([inner, "<"]), Markup)
+    assert text([inner, "<"]) == "<li>$x</li>&lt;"
 
 
-def test_attributes() -> None:
-    made = element(
-        "input", class_="a", data_value=0, hidden=True, checked=False, id=None
-    )
-    assert made == '<input class="a" data-value="0" hidden>'
-    with pytest.raises(AssertionError):
-        element("p", **{"on click": "x"})
+def test_a_piece_needs_all_of_its_values() -> None:
+    with pytest.raises(KeyError):
+        fill("choice", number=1)
 
 
 def test_data_cannot_leave_its_block() -> None:
-    block = json_block("d", {"name": EVIL, "none": math.nan, "list": (1, math.inf)})
+    block = json_block({"name": EVIL, "none": math.nan, "list": (1, math.inf)})
     inside = re.fullmatch(r"<script[^>]*>(.*)</script>", block)
     assert inside is not None
     assert not set("<>&\u2028") & set(inside.group(1))
@@ -64,7 +62,7 @@ def test_data_cannot_leave_its_block() -> None:
 
 
 def test_nothing_but_the_scripts_of_the_package_may_run() -> None:
-    whole = page("a < b", element("p", "x"), {}, ["chart.js"])
+    whole = page("a < b", text("x"), {}, ["chart.js"])
     assert whole.startswith("<!doctype html>")
     assert "<title>a &lt; b</title>" in whole
     script = whole.split("<script>")[1].split("</script>")[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from metabridge.data.dataset import Dataset
+from metabridge.evaluation.examples import Drawn, draw_tasks
 from metabridge.report import predictions
 from metabridge.report.predictions import predict_groups
 from metabridge.report.runs import Run, read
@@ -29,8 +30,13 @@ def dataset(runs: list[Run]) -> Dataset:
     return inputs.load_data(runs[0].config)
 
 
+def draw(run: Run, dataset: Dataset, count: int) -> Drawn:
+    keys = jax.random.split(inputs.make_keys(run.config).test, count)
+    return draw_tasks(keys, dataset.test, inputs.test_shape(run.config))
+
+
 def test_tasks_of_the_test(runs: list[Run], dataset: Dataset) -> None:
-    drawn = predictions.draw(runs[0].config, dataset.test, 6)
+    drawn = draw(runs[0], dataset, 6)
     assert drawn.classes.shape == (6, 3)
     assert drawn.support.shape == (6, 3, 2)
     assert drawn.query.shape == (6, 3, 3)
@@ -38,14 +44,14 @@ def test_tasks_of_the_test(runs: list[Run], dataset: Dataset) -> None:
     np.testing.assert_array_equal(
         labels[drawn.query], np.broadcast_to(drawn.classes[..., None], (6, 3, 3))
     )
-    again = predictions.draw(runs[1].config, dataset.test, 6)
+    again = draw(runs[1], dataset, 6)
     np.testing.assert_array_equal(drawn.query, again.query)
 
 
 def test_accuracy_is_that_of_the_evaluation(runs: list[Run], dataset: Dataset) -> None:
     for run in runs:
         number = run.config.evaluation.tasks
-        drawn = predictions.draw(run.config, dataset.test, number)
+        drawn = draw(run, dataset, number)
         found = predictions.predict(run, run.config, dataset, drawn)
         assert found.confidence.shape == (number, 3, 3, 3)
         np.testing.assert_allclose(found.confidence.sum(-1), 1.0, rtol=1e-5)
@@ -58,7 +64,7 @@ def test_features_of_spread_classes(runs: list[Run], dataset: Dataset) -> None:
     classes, rows = predictions.embedded_rows(dataset.test)
     assert classes.tolist() == [0, 1, 2, 3]
     assert len(rows) == 32
-    drawn = predictions.draw(runs[0].config, dataset.test, 1)
+    drawn = draw(runs[0], dataset, 1)
     found = predictions.predict(runs[0], runs[0].config, dataset, drawn)
     assert found.features is not None
     assert found.features.shape == (32, 16)
@@ -66,7 +72,7 @@ def test_features_of_spread_classes(runs: list[Run], dataset: Dataset) -> None:
 
 
 def test_without_checkpoint(runs: list[Run], dataset: Dataset, tmp_path: Path) -> None:
-    drawn = predictions.draw(runs[0].config, dataset.test, 1)
+    drawn = draw(runs[0], dataset, 1)
     run = runs[0]._replace(folder=tmp_path)
     with jax.numpy_dtype_promotion("standard"), pytest.raises(RunError):
         predictions.predict(run, run.config, dataset, drawn)

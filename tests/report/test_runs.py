@@ -64,7 +64,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("{", "is not JSON"),
-        ("[]", "not a JSON object"),
+        ("[]", "it is no JSON object"),
         ('{"ci95": 0.1}', "no number 'accuracy'"),
         ('{"accuracy": "<b>", "ci95": 0.1}', "'accuracy' is not a number"),
         ('{"accuracy": NaN, "ci95": 0.1}', "no number 'accuracy'"),

@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 
-from metabridge.report.predictions import Drawn, Group, Predictions
-from metabridge.report.task_view import class_name, task_data, task_view
+from metabridge.evaluation.examples import Drawn
+from metabridge.plots import class_name
+from metabridge.report.predictions import Group, Predictions
+from metabridge.report.task_view import task_data, task_view
 from tests import toy
 
 

@@ -1,7 +1,7 @@
 """Trained bodies applied to new tasks: load, classify, export."""
 
 from metabridge.apply.body import Body as Body
+from metabridge.apply.body_file import export_body as export_body
 from metabridge.apply.estimator import FewShotClassifier as FewShotClassifier
-from metabridge.apply.export import export_body as export_body
 from metabridge.apply.loading import load_body as load_body
 from metabridge.apply.loading import pretrained_bodies as pretrained_bodies

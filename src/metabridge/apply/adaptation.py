@@ -54,11 +54,7 @@ def make_adaptation(
 def make_embedder(
     learner: Learner, variables: Variables, normalise: Normalise
 ) -> Callable[[Images], np.ndarray]:
-    """Compile the features of images, float32 ``[N, D]``.
-
-    Raises:
-      ValueError: the learner has no features apart from its adaptation.
-    """
+    """Compile the features of images, float32 ``[N, D]``."""
     embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
     if embed is None:
         raise ValueError(f"{learner.name} has no features apart from its adaptation")
@@ -80,9 +76,7 @@ def _fit_head(
     assert learner.frozen_body is not None
     head = learner.frozen_body.head_of(variables)
     features = make_embedder(learner, variables, normalise)
-    fit_head = _within_memory(
-        lambda ways: lambda rows, labels: head.fit(rows, labels, ways=ways)
-    )
+    fit_head = _within_memory(head.fit)
     logits = jax.jit(head.logits)
 
     def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
@@ -99,10 +93,8 @@ def _fit_head(
 def _adapt_body(
     learner: Learner, variables: Variables, normalise: Normalise
 ) -> Adaptation:
-    def adapt(ways: int) -> Callable[..., Any]:
-        return lambda variables, images, labels: learner.adapt(
-            variables, Examples(normalise(images), labels), ways=ways
-        )
+    def adapt(variables: Variables, images: Array, labels: Array, *, ways: int) -> Any:
+        return learner.adapt(variables, Examples(normalise(images), labels), ways=ways)
 
     adapt_all = _within_memory(adapt)
     logits = jax.jit(lambda adapted, rows: learner.logits(adapted, normalise(rows)))
@@ -119,15 +111,16 @@ def _adapt_body(
     return Adaptation(fit, scores)
 
 
-def _within_memory(make: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
+def _within_memory(adapt: Callable[..., Any]) -> Callable[..., Any]:
     """``function(ways, *arrays)``, compiled once a shape, refused beyond the memory."""
+    jitted = jax.jit(adapt, static_argnames="ways")
 
     @functools.lru_cache(maxsize=8)
     def compiled(ways: int, structure: Any, *leaves: Any) -> jax.stages.Compiled:
         arrays = jax.tree.unflatten(
             structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
         )
-        program = jax.jit(make(ways)).lower(*arrays).compile()
+        program = jitted.lower(*arrays, ways=ways).compile()
         needed, held = needed_bytes(program)
         free = devices.free_bytes()
         if needed - held > free:

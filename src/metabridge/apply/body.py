@@ -14,12 +14,7 @@ from metabridge import build
 from metabridge.apply.adaptation import Adaptation, make_adaptation, make_embedder
 from metabridge.apply.inputs import Images, check_images
 from metabridge.build import Shapes
-from metabridge.config import (
-    FOLDER,
-    ResolvedConfig,
-    ResolvedEvaluation,
-    with_paths,
-)
+from metabridge.config import FOLDER, ResolvedConfig, ResolvedEvaluation, with_paths
 from metabridge.data import augment
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
@@ -38,9 +33,9 @@ class Body:
     """A trained body; it does not change."""
 
     config: ResolvedConfig
-    """Of the run. Its `evaluation` is the default adaptation."""
+    """Configuration of the run; its `evaluation` is the default adaptation."""
     shapes: Shapes
-    """Of its images, and of its classes in training."""
+    """Image shape, and number of classes in training."""
     mean: tuple[float, ...]
     """Per channel, of pixels in [0, 1]; images are normalised with it."""
     std: tuple[float, ...]
@@ -56,7 +51,7 @@ class Body:
 
     def learner(self, evaluation: ResolvedEvaluation | None = None) -> Learner:
         """The learner, with an adaptation of another kind if one is given."""
-        chosen = self.config.evaluation if evaluation is None else evaluation
+        chosen = evaluation or self.config.evaluation
         config = dataclasses.replace(self.config, evaluation=chosen)
         return build.learner(config, self.shapes)
 
@@ -70,19 +65,11 @@ class Body:
 
     @in_32_bits
     def embed(self, images: Any) -> np.ndarray:
-        """Features ``[N, D]`` of images, as `FewShotClassifier` takes them.
-
-        Raises:
-          ValueError: images that cannot be used.
-        """
+        """Features ``[N, D]`` of images, as `FewShotClassifier` takes them."""
         return _embedder(self)(self.checked(images))
 
     def checked(self, images: Any) -> Images:
-        """Images of a user, to be read as those of the training were.
-
-        Raises:
-          ValueError: images that cannot be used.
-        """
+        """Check images of a user, to be read as those of the training were."""
         return check_images(images, self.shapes.image_shape, reading_of(self.config))
 
     def _normalise(self, images: Any) -> Any:
@@ -101,18 +88,14 @@ def _embedder(body: Body) -> Callable[[Images], np.ndarray]:
 
 
 def reading_of(config: ResolvedConfig) -> Reading:
-    """The options by which the images of a run were read, checked."""
+    """Options by which the images of a run were read, checked."""
     data = config.data
     return Reading(data.background, data.white_level, data.max_pixels)
 
 
 @in_32_bits
 def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -> Body:
-    """The body in the best checkpoint of a run, normalised as its dataset is.
-
-    Raises:
-      ValueError: no run or checkpoint there, or no dataset.
-    """
+    """The body in the best checkpoint of a run, normalised as its dataset is."""
     _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
     variables = variables_of(restore(run).state)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))

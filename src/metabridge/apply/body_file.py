@@ -1,16 +1,18 @@
-"""A body in one safetensors file, with everything else as JSON in its header.
+"""A body in one safetensors file, with a card in Markdown beside it.
 
-The file holds parameters and batch statistics; the entry ``metabridge`` of its metadata
-holds what rebuilds the learner. Nothing in it is run, and no array is read before its
-names, shapes and types are those that the configuration in it gives.
+The file holds parameters and batch statistics; the JSON entry ``metabridge`` of its
+metadata holds what rebuilds the learner. Nothing in it is run, and no array is read
+before its names, shapes and types are those that the configuration in it gives.
 """
 
 import dataclasses
 import json
-import math
+import os
 import stat
+import string
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +21,68 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from metabridge import build
-from metabridge.apply.body import Body, reading_of, without_paths
+from metabridge.apply.body import Body, from_run, reading_of, without_paths
 from metabridge.build import Shapes
 from metabridge.config import ResolvedConfig, resolved_from_json, to_json
+from metabridge.config.fields import Positive, Range, typed
+from metabridge.config.sections import Side
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.files import write_bytes
+from metabridge.output import check_output
 from metabridge.parallel import devices
 from metabridge.precision import in_32_bits
 from metabridge.types import Variables
-from metabridge.untrusted import parse_json, quoted, shown
+from metabridge.units import format_accuracy
+from metabridge.untrusted import expanded, is_safe, parse_json, quoted, shown
 
 FORMAT = 1
-"""Of the header; a reader refuses a later one."""
-_ENTRY = "metabridge"
+"""Version of the header; a reader refuses a later one."""
+_ENTRY, _SUFFIX = "metabridge", ".safetensors"
 _TYPES = {"float32": "F32", "int32": "I32", "uint32": "U32"}
-_MAX_SIDE, _MAX_CLASSES = 1024, 1_000_000
+_IMAGE_SHAPE = tuple[Side, Side, Literal[1, 3]]
+_Classes = Annotated[int, Range(1, 1_000_000)]
+
+
+def export_body(
+    run: str | os.PathLike[str] | Body,
+    file: str | os.PathLike[str],
+    *,
+    licence: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write the body of a run, and a card in Markdown beside it.
+
+    Args:
+      run: folder of a run, of which the best checkpoint is taken; or a body.
+      file: to write, ``NAME.safetensors``; the card is ``NAME.md``.
+      licence: of the body, for the card. Default: none is stated.
+      data_dir: where the dataset of the run is, if not where the run found it.
+
+    Returns:
+      The card's path.
+    """
+    path = check_output(file, "file")
+    beside = path.with_suffix(".md")
+    _check(path, beside, licence)
+    body = run if isinstance(run, Body) else from_run(expanded(run), data_dir=data_dir)
+    if licence is not None:
+        body = body.with_about(licence=licence)
+    text = make_card(body, file_name=path.name)
+    write(path, body.with_about(card=text))
+    beside.write_text(text, encoding="utf-8")
+    return beside
+
+
+def _check(path: Path, beside: Path, licence: str | None) -> None:
+    if path.suffix != _SUFFIX:
+        raise ValueError(f"`file` is {shown(path)}, but must end in {_SUFFIX}")
+    if not is_safe(path.name) or '"' in path.name:
+        raise ValueError(f"`file` is {shown(path)}: take a name that can be printed")
+    for place in (path, beside):
+        if place.exists():
+            raise ValueError(f"{shown(place)} is there already: choose another name")
+    if licence is not None and not is_safe(licence):
+        raise ValueError("`licence` must be one line that can be printed")
 
 
 def write(path: Path, body: Body) -> None:
@@ -54,12 +103,7 @@ def write(path: Path, body: Body) -> None:
 
 @in_32_bits
 def read(path: Path) -> Body:
-    """The body that `write` wrote; the file is not trusted.
-
-    Raises:
-      ValueError: it is no such file, or not whole; what is wrong with it.
-      OSError: there is none, or it cannot be read.
-    """
+    """The body that `write` wrote; the file is not trusted."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         raise ValueError(f"{shown(path)} is no regular file")
@@ -68,7 +112,7 @@ def read(path: Path) -> Body:
     try:
         with safe_open(path, framework="numpy") as file:
             return _read(file)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{shown(path)} is no exported body: {shown(error)}"
         ) from error
@@ -82,8 +126,10 @@ def _read(file: Any) -> Body:
     most = min(config.data.max_pixels, MAX_PIXELS)
     data = dataclasses.replace(config.data, max_pixels=most)
     config = dataclasses.replace(config, data=data)
-    shapes = Shapes(_image_shape(header), _number(header, "num_classes", _MAX_CLASSES))
-    mean, std = (_per_channel(header, name, shapes) for name in ("mean", "std"))
+    shape = typed(_IMAGE_SHAPE, header.get("image_shape"), "image_shape")
+    shapes = Shapes(shape, typed(_Classes, header.get("num_classes"), "num_classes"))
+    mean = typed(tuple[(float,) * shape[2]], header.get("mean"), "mean")
+    std = typed(tuple[(Positive,) * shape[2]], header.get("std"), "std")
     template = _template(config, shapes)
     named = _named(template)
     _check_arrays(file, named)
@@ -108,42 +154,10 @@ def _header(text: str | None) -> dict[str, Any]:
             f"its format is {quoted(header.get('format'))}, but this version reads "
             f"{FORMAT}; install a newer metabridge"
         )
-    for name, kind in {"config": dict, "about": dict, "image_shape": list}.items():
-        if not isinstance(header.get(name), kind):
+    for name in ("config", "about"):
+        if not isinstance(header.get(name), dict):
             raise ValueError(f"`{name}` is {quoted(header.get(name))}")
     return header
-
-
-def _number(header: dict[str, Any], name: str, most: int) -> int:
-    value = header.get(name)
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"`{name}` is {quoted(value)}, but must be in [1, {most}]")
-    return value
-
-
-def _image_shape(header: dict[str, Any]) -> tuple[int, int, int]:
-    shape = header["image_shape"]
-    if (
-        len(shape) != 3
-        or any(type(n) is not int or not 1 <= n <= _MAX_SIDE for n in shape)
-        or shape[2] not in (1, 3)
-    ):
-        raise ValueError(f"`image_shape` is {quoted(shape)}, which is no [H, W, 1 | 3]")
-    return shape[0], shape[1], shape[2]
-
-
-def _per_channel(
-    header: dict[str, Any], name: str, shapes: Shapes
-) -> tuple[float, ...]:
-    values = header.get(name)
-    channels = shapes.image_shape[2]
-    if not isinstance(values, list) or len(values) != channels:
-        raise ValueError(f"`{name}` is {quoted(values)}, not {channels} numbers")
-    if any(type(v) is not float or not math.isfinite(v) for v in values):
-        raise ValueError(f"`{name}` is {quoted(values)}, but must be finite")
-    if name == "std" and min(values) <= 0:
-        raise ValueError(f"`std` is {quoted(values)}, but must be positive")
-    return tuple(values)
 
 
 def _template(config: ResolvedConfig, shapes: Shapes) -> Variables:
@@ -180,3 +194,50 @@ def _check_arrays(file: Any, wanted: dict[str, Any]) -> None:
                 f"{name} is {kind} {list(shape)}, but its configuration takes "
                 f"{leaf.dtype} {list(leaf.shape)}"
             )
+
+
+def make_card(body: Body, *, file_name: str) -> str:
+    """Markdown that describes a body to people, beside the file of this name."""
+    config, about = body.config, body.about
+    height, width, channels = body.shapes.image_shape
+    model, train = config.model, config.train
+    data = about.get("dataset", {})
+    has_width = model.model in ("conv4", "mlp")
+    rows = {
+        "learner": config.algorithm,
+        "body": f"{model.model} width {model.width}" if has_width else model.model,
+        "parameters": f"{about.get('parameters', 0):,}",
+        "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
+        "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
+        "fingerprint of the data": data.get("fingerprint"),
+        "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
+        f"{train.train_shots} shots, {train.tasks_per_step} a step, seed {train.seed}",
+        "head": config.evaluation.head,
+        "accuracy": _accuracy(about.get("result", {})),
+        "licence": about.get("licence") or "not stated",
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in about.get("versions", {}).items()
+        ),
+    }
+    table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
+    template = resources.files("metabridge.apply") / "card.md"
+    return string.Template(template.read_text(encoding="utf-8")).substitute(
+        learner=config.algorithm,
+        dataset=_cell(data.get("name")),
+        table=table,
+        file=file_name,
+    )
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    if "accuracy" not in result:
+        return "not measured"
+    return (
+        f"{format_accuracy(result['accuracy'], result['ci95'])} % "
+        f"({result['ways']}-way {result['shots']}-shot, {result['tasks']} unseen "
+        f"tasks, head {result['head']}, 95 % interval)"
+    )
+
+
+def _cell(value: object) -> str:
+    return shown(value).replace("|", "\\|")

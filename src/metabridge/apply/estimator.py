@@ -25,7 +25,7 @@ from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
 _OPTIONS = ("head", "C", "penalty", "finetune_steps", "finetune_rate", "test_steps")
-"""Of the adaptation, as in `EvaluationConfig`."""
+"""Options of the adaptation, as in `EvaluationConfig`."""
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -118,11 +118,7 @@ class FewShotClassifier:
         return odds / odds.sum(1, keepdims=True)
 
     def score(self, images: Any, labels: Any, sample_weight: Any = None) -> float:
-        """Share of images classified right; weighted, if weights are given.
-
-        Raises:
-          ValueError: another number of labels than of images.
-        """
+        """Share of images classified right; weighted, if weights are given."""
         predicted = self.predict(images)
         given = list(labels)
         if len(given) != len(predicted):
@@ -138,11 +134,7 @@ class FewShotClassifier:
         return {name: getattr(self, name) for name in _names()}
 
     def set_params(self, **params: Any) -> "FewShotClassifier":
-        """Set options; the next `fit` takes them.
-
-        Raises:
-          ValueError: an unknown option.
-        """
+        """Set options; the next `fit` takes them."""
         for name, value in params.items():
             if name not in _names():
                 raise ValueError(
@@ -179,19 +171,14 @@ class FewShotClassifier:
         return adaptation.scores(self._adapted, source)
 
     def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
-        """The options of the adaptation: those of the run but for what is given.
-
-        Raises:
-          ValueError: an option out of its range, or a head that does not fit.
-        """
-        hints, given = hints_of(EvaluationConfig), {}
-        for name in _OPTIONS:
-            if getattr(self, name) is None:
-                continue
-            try:
-                given[name] = typed(hints[name], getattr(self, name), name)
-            except TypeError as error:
-                raise ValueError(str(error)) from error
+        """The options of the adaptation: those of the run but for what is given."""
+        hints = hints_of(EvaluationConfig)
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            given = {name: typed(hints[name], given[name], name) for name in given}
+        except TypeError as error:
+            raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
         fixed = chosen.head in ("learner", "own") and config.learner.fixed_ways
         trained_ways = config.train.train_ways

@@ -30,17 +30,13 @@ class Images:
     shape: tuple[int, int, int]
     """``(H, W, c)`` to convert to."""
     reading: Reading
-    """How the body's training images were read."""
+    """Options by which the body's training images were read."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Images `start` to `stop`, uint8 ``[N, H, W, c]``.
-
-        Raises:
-          ValueError: a file that is no image, or values out of their range.
-        """
+        """Images `start` to `stop`, uint8 ``[N, H, W, c]``."""
         rows = self.rows[start:stop]
         if isinstance(rows, np.ndarray) and rows.shape[1:] == self.shape:
             return self._as_uint8(rows)  # nothing to resize, all at once
@@ -77,7 +73,7 @@ class Images:
 def check_images(
     images: Any, shape: tuple[int, int, int], reading: Reading | None = None
 ) -> Images:
-    """Check images of a user as far as it costs nothing.
+    """Check images of a user as far as it costs nothing, or raise a ValueError.
 
     Args:
       images: ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1], c
@@ -86,11 +82,8 @@ def check_images(
       shape: ``(H, W, c)`` of the body. Other sizes are resized to it (Lanczos), grey
         images repeated for three channels, and colours made grey (ITU-R 601) for one.
       reading: how files, transparency and 16 bits are read; by default `Reading()`.
-
-    Raises:
-      ValueError: anything else; what was expected and what was given.
     """
-    how = Reading() if reading is None else reading
+    how = reading or Reading()
     if isinstance(images, str | os.PathLike):
         raise ValueError(f"`images` is one path, {str(images)!r}: pass a list of paths")
     if isinstance(images, bytes) or _is_pillow(images):
@@ -98,13 +91,10 @@ def check_images(
             f"`images` is one image, {type(images).__name__}: pass a list of them"
         )
     rows: Any = images if isinstance(images, list | tuple) else np.asarray(images)
-    if isinstance(rows, np.ndarray):
-        if rows.ndim == 0:
-            raise ValueError(
-                f"`images` is {type(images).__name__}, not a list or an array"
-            )
-        if rows.ndim == 1 and rows.dtype.kind in "OU":
-            rows = list(rows)
+    if isinstance(rows, np.ndarray) and rows.ndim == 0:
+        raise ValueError(f"`images` is {type(images).__name__}, not a list or an array")
+    if isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "OU":
+        rows = list(rows)
     if not len(rows):
         raise ValueError("`images` is empty: pass at least one image")
     if isinstance(rows, np.ndarray):
@@ -186,9 +176,6 @@ def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The classes ``[ways]``, ascending, or by their first labels if they have no order;
       and int32 ``codes [N]``, so that ``classes[codes]`` are the labels.
-
-    Raises:
-      ValueError: another number of labels, a missing one, one class, or real numbers.
     """
     if labels is None:
         raise ValueError("fitting requires y to be passed, but the target y is None")
@@ -232,9 +219,8 @@ def _as_array(classes: list[Any], given: Any) -> np.ndarray:
     """In the type of the labels given; of objects where NumPy has none."""
     if isinstance(given, np.ndarray):
         return np.asarray(classes, given.dtype)
-    for kind in (str, bool, int):
-        if all(type(value) is kind for value in classes):
-            return np.asarray(classes)
+    if {type(value) for value in classes} in ({str}, {bool}, {int}):
+        return np.asarray(classes)
     objects = np.empty(len(classes), object)
     objects[:] = classes
     return objects

@@ -25,7 +25,7 @@ def pretrained_bodies() -> dict[str, Path]:
 def load_body(
     path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
 ) -> Body:
-    """The body of a run, of a file that `export_body` wrote, or one that is included.
+    """Load the body of a run, of a file of `export_body`, or one that is included.
 
     A file is not trusted: it is checked before it is used, and nothing in it is run.
 
@@ -50,11 +50,7 @@ def load_body(
 
 
 def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
-    """A body as it is, or loaded; once while what is on the disk stays the same.
-
-    Raises:
-      ValueError: neither a body nor a path, or as `load_body`.
-    """
+    """A body as it is, or loaded; once while what is on the disk stays the same."""
     if isinstance(body, Body):
         return body
     if not isinstance(body, str | os.PathLike):
@@ -67,7 +63,7 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
-    """Where a body is; what is on the disk goes before a name."""
+    """Path of a body; what is on the disk goes before a name."""
     place = expanded(path)
     if place.exists():
         return place

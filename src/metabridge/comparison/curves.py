@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -21,7 +20,6 @@ def efficiency_curves(found: dict[str, Any], output: Path) -> None:
     """Draw the results of `compare`: validation by training time, test at the end."""
     runs = [run for run in found["runs"] if run["error"] is None]
     figure = Figure(figsize=(9.5, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_xscale("log")
     for run in runs:

@@ -14,12 +14,7 @@ from typing import Any, TypeVar
 from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
-from metabridge.config import (
-    Config,
-    LearnerOptions,
-    ResolvedConfig,
-    with_images,
-)
+from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
 from metabridge.registry import LEARNERS, import_plugins
@@ -86,11 +81,7 @@ def compare(
 def plan(
     algorithms: Sequence[str | LearnerOptions], config: Config, images: int | None
 ) -> dict[str, ResolvedConfig]:
-    """The resolved configuration of each algorithm, their budgets equal.
-
-    Raises:
-      ValueError: an unknown or repeated name, or another budget than time or images.
-    """
+    """The resolved configuration of each algorithm, their budgets equal."""
     learners = [_options(algorithm) for algorithm in algorithms]
     names = [Config(learner).algorithm for learner in learners]
     if not names or len(set(names)) < len(names):
@@ -123,10 +114,9 @@ def plan(
 
 
 def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
-    if not isinstance(algorithm, str):
-        options = algorithm
-    else:
-        options = LEARNERS.find(algorithm).traits()
+    options = algorithm
+    if isinstance(options, str):
+        options = LEARNERS.find(options).traits()
     interactive = not hasattr(sys.modules["__main__"], "__file__")
     if interactive and type(options).__module__ == "__main__":
         raise ValueError(
@@ -166,16 +156,9 @@ def train_in_a_process(config: ResolvedConfig, run_dir: Path) -> str | None:
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Call a function in a process of its own, whose device memory ends with it.
-
-    Raises:
-      Preempted: a signal asked this process to stop, and has been handed on.
-    """
+    """Call a function in a process of its own, whose device memory ends with it."""
     context = multiprocessing.get_context("spawn")
-    with (
-        preemption.forwarded(),
-        ProcessPoolExecutor(1, mp_context=context) as pool,
-    ):
+    with preemption.forwarded(), ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 

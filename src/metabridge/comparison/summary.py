@@ -7,16 +7,13 @@ from typing import Any
 
 from metabridge.runs.folder import read_result
 from metabridge.runs.metrics import read_metrics
-from metabridge.units import format_bytes, format_duration
+from metabridge.units import format_accuracy, format_bytes, format_duration
 
 
 def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
     """Results and validations of the runs, and the cost of equal accuracy.
 
-    Args:
-      folder: of the run folders.
-      errors: the algorithms with the reason of a failure. The cost of all is held
-        against the first's, the reference.
+    `errors` has the reason of a failure by algorithm; the first one is the reference.
 
     Returns:
       ``"reference"``, its name; and ``"runs"``, the best test accuracy first, failures
@@ -80,7 +77,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
         return [run["algorithm"], f"failed: {reason}", *[""] * 10]
     return [
         run["algorithm"],
-        f"{100 * run['accuracy']:.2f} ± {100 * run['ci95']:.2f}",
+        format_accuracy(run["accuracy"], run["ci95"]),
         format_duration(run["train_seconds"]),
         f"{run['train_steps']}",
         f"{run['images_per_second']:.0f}",

@@ -7,71 +7,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metabridge.config.fields import Range, typed
 from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.report import markup
-from metabridge.report.markup import Markup, element, join, task_buttons
-from metabridge.untrusted import expanded, quoted, read_json, shown
+from metabridge.report.markup import Markup, fill, task_buttons, text
+from metabridge.untrusted import expanded, read_json, shown
 
 
 def closeness_report(
-    result: str | os.PathLike[str],
-    output: str | os.PathLike[str] = Path("report.html"),
+    result: str | os.PathLike[str], output: str | os.PathLike[str] = Path("report.html")
 ) -> Path:
-    """Write the explorer of a ``results.json`` of ``make ntk-compare``.
-
-    Returns:
-      The page.
-
-    Raises:
-      ValueError: no such result, or a page that cannot be written.
-    """
+    """Write the explorer of a ``results.json`` of ``make ntk-compare``, a page."""
     path = check_output(output)
     training_tasks, values = read_explorer(result)
-    controls = join(
-        _slider("depth-slider", "Depth <var>L</var>", values["depths"]),
-        _slider("time-slider", "Inner loop <var>λτ</var>", values["times"]),
-        _slider("shots-slider", "Shots", values["shots"]),
-    )
+    controls = [
+        _slider("depth", "Depth <var>L</var>", values["depths"]),
+        _slider("time", "Inner loop <var>λτ</var>", values["times"]),
+        _slider("shots", "Shots", values["shots"]),
+    ]
     body = string.Template(markup.asset("closeness.html")).substitute(
         training_tasks=training_tasks,
-        controls=controls,
-        tasks=join(*task_buttons(len(values["tasks"]))),
+        controls=text(controls),
+        tasks=text(task_buttons(len(values["tasks"]))),
     )
-    text = markup.page(
+    page = markup.page(
         "Metabridge: closeness of MTL and meta-learning",
         Markup(body),
         values,
         ["chart.js", "closeness.js"],
     )
-    if len(text.encode()) > markup.MAX_BYTES:
+    if len(page.encode()) > markup.MAX_BYTES:
         raise ValueError(
-            f"the page would have {len(text.encode()):,} bytes; the limit is "
+            f"the page would have {len(page.encode()):,} bytes; the limit is "
             f"{markup.MAX_BYTES:,}: compare fewer depths or times"
         )
-    write_text(path, text)
+    write_text(path, page)
     return path
+
+
+_POINTS = tuple[tuple[float, float], ...]
 
 
 def _slider(name: str, title: str, values: Sequence[float]) -> Markup:
     last = len(values) - 1
-    return element(
-        "div",
-        element("label", Markup(title), for_=name),
-        element("output", for_=name, id=f"{name}-value"),
-        element(
-            "input", type="range", id=name, min=0, max=last, step=1, value=last // 2
-        ),
-        class_="slider",
-    )
+    return fill("slider", name=name, title=Markup(title), last=last, middle=last // 2)
 
 
 def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
-    """Read the number of training tasks, and the numbers that the script draws.
-
-    Raises:
-      ValueError: no file, or not what ``make ntk-compare`` writes.
-    """
+    """Read the number of training tasks, and the numbers that the script draws."""
     file = expanded(path)
     if not file.is_file():
         raise ValueError(
@@ -94,15 +78,15 @@ def read_explorer(path: str | os.PathLike[str]) -> tuple[int, dict[str, Any]]:
 
 
 def _checked(found: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    axes = {name: _numbers(found[name]) for name in ("depths", "times", "shots")}
+    axes = {name: _numbers(found, name) for name in ("depths", "times", "shots")}
     if min(axes["depths"]) <= 0:
         raise ValueError("a depth is not positive")
-    angles = _numbers(found["angles"])
+    angles = _numbers(found, "angles")
     tasks = [
         {
-            "target": _numbers(task["target"], len(angles)),
-            "support": [_numbers(point, 2) for point in task["support"]],
-            "query": [_numbers(point, 2) for point in task["query"]],
+            "target": _numbers(task, "target", len(angles)),
+            "support": typed(_POINTS, task["support"], "support"),
+            "query": typed(_POINTS, task["query"], "query"),
         }
         for task in found["tasks"]
     ]
@@ -115,33 +99,21 @@ def _checked(found: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     if not cells or len(cells) != math.prod(sizes.values()) or len(places) < len(cells):
         raise ValueError("it lacks some combinations of depth, time, shots and task")
     values = {**axes, "angles": angles, "tasks": tasks, "cells": cells}
-    return int(_number(found["training_tasks"])), values
+    return int(typed(float, found["training_tasks"], "training_tasks")), values
 
 
 def _cell(cell: Any, sizes: dict[str, int], points: int) -> dict[str, Any]:
-    if not isinstance(cell, dict):
-        raise ValueError(f"{quoted(cell)} is no combination")
     for name, size in sizes.items():
-        if type(cell[name]) is not int or not 0 <= cell[name] < size:
-            raise ValueError(f"a combination has no such {name}: {quoted(cell[name])}")
+        Range(0, size - 1).check(name, typed(int, cell[name], name))
     return {
         **{name: cell[name] for name in sizes},
-        "gap": _number(cell["gap"]),
-        "relative_gap": _number(cell["relative_gap"]),
-        "mtl": _numbers(cell["mtl"], points),
-        "gbml": _numbers(cell["gbml"], points),
+        **{name: typed(float, cell[name], name) for name in ("gap", "relative_gap")},
+        **{name: _numbers(cell, name, points) for name in ("mtl", "gbml")},
     }
 
 
-def _numbers(values: Any, size: int | None = None) -> list[float]:
-    if not isinstance(values, list) or not values:
-        raise ValueError("a list of numbers is missing")
-    if size is not None and len(values) != size:
-        raise ValueError(f"a list has {len(values)} numbers, but should have {size}")
-    return [_number(value) for value in values]
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{quoted(value)} is not a finite number")
-    return float(value)
+def _numbers(values: Any, name: str, size: int | None = None) -> tuple[float, ...]:
+    found = typed(tuple[float, ...], values[name], name)
+    if not found or size not in (None, len(found)):
+        raise ValueError(f"`{name}` holds {len(found)} numbers, not {size or 'some'}")
+    return found

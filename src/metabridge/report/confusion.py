@@ -6,20 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from metabridge.report.markup import (
-    Markup,
-    element,
-    note,
-    run_label,
-    scrollable,
-    sorting_head,
-    table,
-)
+from metabridge.plots import class_name
+from metabridge.report.markup import Markup, fill, run_label
 from metabridge.report.predictions import Group
-from metabridge.report.task_view import class_name
 
 MOST_CLASSES = 15
-"""Of the table by class: the least accurate ones."""
+"""Rows of the table by class: the least accurate ones."""
 MATRIX = 20
 """Classes up to which there is a whole matrix."""
 _MATRICES = 12
@@ -36,11 +28,10 @@ class Confusion(NamedTuple):
 
     def accuracy(self) -> Float[np.ndarray, "C"]:
         """Share of the queries of each class that was right; NaN without any."""
-        with np.errstate(invalid="ignore"):
-            return self.taken.diagonal() / self.possible.diagonal().astype(np.float64)
+        return self.rates().diagonal()
 
     def rates(self) -> Float[np.ndarray, "C C"]:
-        """How often a class was taken for another where it could be."""
+        """Share of a class (row) taken for a class (column) where it could be."""
         with np.errstate(invalid="ignore"):
             return self.taken / self.possible.astype(np.float64)
 
@@ -88,96 +79,88 @@ def confusion_view(group: Group, names: list[str]) -> Markup:
     possible = next(iter(counts.values())).possible.diagonal()
     seen = np.flatnonzero(possible)
     order = seen[np.argsort(accuracies[:, seen].mean(0), kind="stable")]
-    tasks = len(group.drawn.classes)
-    text = f"{tasks} test tasks, {int(possible.sum()):,} queries of {len(seen)} classes"
+    about = (
+        f"{len(group.drawn.classes)} test tasks, {int(possible.sum()):,} queries of "
+        f"{len(seen)} classes"
+    )
     if len(order) > MOST_CLASSES:
-        text += f"; the {MOST_CLASSES} least accurate ones"
-    parts = [
-        element("h3", group.title),
-        note(f"{text}."),
-        _by_class(group, counts, names, order[:MOST_CLASSES]),
-    ]
+        about += f"; the {MOST_CLASSES} least accurate ones"
+    matrices = []
     if len(seen) <= MATRIX and len(counts) <= _MATRICES:
-        parts += [
+        matrices = [
             _matrix(group, found, seen, number, names[number])
             for number, found in counts.items()
         ]
-    return element("div", *parts, class_="confusions")
+    return fill(
+        "confusions",
+        title=group.title,
+        about=about,
+        table=_by_class(group, counts, names, order[:MOST_CLASSES]),
+        matrices=matrices,
+    )
 
 
 def _by_class(
     group: Group, counts: dict[int, Confusion], names: list[str], order: np.ndarray
 ) -> Markup:
-    class_names = group.dataset.test.class_names
-    head = [sorting_head("Class", class_="text"), sorting_head("Queries")]
-    head += [sorting_head(run_label(names[number], number)) for number in counts]
+    class_names = [class_name(name) for name in group.dataset.test.class_names]
+    head = [
+        fill("sorting_head", title="Class", attributes=Markup(' class="text"')),
+        fill("sorting_head", title="Queries", attributes=None),
+    ]
+    for number in counts:
+        label = run_label(names[number], number)
+        head.append(fill("sorting_head", title=label, attributes=None))
     possible = next(iter(counts.values())).possible.diagonal()
-    rows = []
-    for row in map(int, order):
-        name = class_name(class_names[row])
-        rows.append(
-            element(
-                "tr",
-                element("th", name, scope="row", class_="text", data_value=name),
-                element("td", int(possible[row]), data_value=int(possible[row])),
-                *(_class_cell(found, row, class_names) for found in counts.values()),
-            )
+    rows = [
+        fill(
+            "class_row",
+            name=class_names[row],
+            queries=int(possible[row]),
+            cells=[_class_cell(found, row, class_names) for found in counts.values()],
         )
-    return table(
-        f"Accuracy by class, {group.title}", head, rows, class_="classes sortable"
-    )
+        for row in map(int, order)
+    ]
+    caption = f"Accuracy by class, {group.title}"
+    return fill("table", kind="classes sortable", caption=caption, head=head, rows=rows)
 
 
-def _class_cell(found: Confusion, row: int, class_names: tuple[str, ...]) -> Markup:
+def _class_cell(found: Confusion, row: int, class_names: list[str]) -> Markup:
     share = float(found.accuracy()[row])
-    return element(
-        "td",
-        element("span", f"{100 * share:.0f} %", class_="share"),
-        _mistake(found, row, class_names),
-        data_value=f"{share:.6f}",
-    )
-
-
-def _mistake(found: Confusion, row: int, class_names: tuple[str, ...]) -> Markup:
-    mistake = found.mistaken_for(row)
-    if mistake is None:
-        return element("span", "always right", class_="taken")
-    other, share = mistake
-    return element(
-        "span",
-        f"as {class_name(class_names[other])} {100 * share:.0f}\u00a0%",
-        class_="taken",
+    text = "always right"
+    if mistake := found.mistaken_for(row):
+        text = f"as {class_names[mistake[0]]} {100 * mistake[1]:.0f}\u00a0%"
+    return fill(
+        "class_cell", value=f"{share:.6f}", share=f"{100 * share:.0f}", mistake=text
     )
 
 
 def _matrix(
     group: Group, found: Confusion, seen: np.ndarray, number: int, name: str
 ) -> Markup:
-    """How often a class (row) is taken for another (column) in tasks with both."""
+    """Rates of confusion of a class (row) with another (column)."""
     rates = found.rates()
     names = [class_name(group.dataset.test.class_names[c]) for c in seen]
-    head = [element("td")] + [
-        element("th", element("span", name), scope="col") for name in names
+    rows = [
+        fill(
+            "matrix_row",
+            name=title,
+            cells=[_cell(float(rates[row, c]), own=bool(row == c)) for c in seen],
+        )
+        for row, title in zip(seen, names, strict=True)
     ]
-    rows = []
-    for row, title in zip(seen, names, strict=True):
-        cells = [_cell(float(rates[row, c]), own=bool(row == c)) for c in seen]
-        rows.append(element("tr", element("th", title, scope="row"), *cells))
-    matrix = element(
-        "table",
-        element("caption", "Rows: true class; columns: predicted; % of the queries "
-                "in tasks that had both"),
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_="matrix",
-    )  # fmt: skip
-    summary = element("summary", "Confusion matrix of ", run_label(name, number))
-    title = f"Confusion matrix of {name}, {group.title}"
-    return element("details", summary, scrollable(matrix, title))
+    return fill(
+        "matrix",
+        run=run_label(name, number),
+        name=name,
+        group=group.title,
+        head=[fill("matrix_head", name=title) for title in names],
+        rows=rows,
+    )
 
 
 def _cell(rate: float, *, own: bool) -> Markup:
     if math.isnan(rate):
-        return element("td", "·", class_="none")
+        return fill("matrix_cell", shade="none", rate="·")
     shade = f"{'own' if own else 'other'} h{min(int(10 * rate), 9)}"
-    return element("td", f"{100 * rate:.0f}", class_=shade)
+    return fill("matrix_cell", shade=shade, rate=f"{100 * rate:.0f}")

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from metabridge.plots import class_name
 from metabridge.report.predictions import Group, embedded_rows
 from metabridge.report.runs import Record, Run
-from metabridge.report.task_view import class_name
 
 MOST_POINTS = 240
-"""Of a curve; of a longer one, records that are spread over it evenly."""
+"""Points of a curve; a longer one is thinned evenly."""
 
 
 def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:

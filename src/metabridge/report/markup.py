@@ -1,13 +1,14 @@
 """HTML in which every text is escaped, and a page that needs nothing else."""
 
 import base64
+import functools
 import hashlib
 import html
 import io
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+import string
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,14 +18,12 @@ from PIL import Image, ImageOps
 from metabridge.untrusted import is_safe
 
 MAX_BYTES = 3_000_000
-"""Of a page."""
+"""Bytes of a page, at most."""
 _LARGEST = 84  # pixels a side of an image
 _SMALL = 24  # up to which a lossless image is no larger
 
-_VOID = {"img", "input", "meta", "br"}
-_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
 # "</script>" would end the block, "<!--" turn what follows into a comment.
-_IN_SCRIPT = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_SAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 class Markup(str):
@@ -33,81 +32,39 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(tag: str, *children: object, **attributes: object) -> Markup:
-    """An element, its texts and attributes escaped.
-
-    Of `children`, `Markup` stays as it is, anything else is text, None is nothing. In
-    the names of `attributes` underscores stand for hyphens, a last one for nothing
-    (``class_``); True is an attribute without a value, False and None are none.
-    """
-    opened = f"<{tag}{''.join(_attribute(*pair) for pair in attributes.items())}>"
-    if tag in _VOID:
-        return Markup(opened)
-    return Markup(f"{opened}{join(*children)}</{tag}>")
-
-
-def join(*children: object) -> Markup:
-    """Pieces of HTML and texts, one after the other."""
-    return Markup("".join(text(child) for child in children if child is not None))
+def fill(piece: str, /, **values: object) -> Markup:
+    """Put values, as `text` writes them, into a piece of ``pieces.html``."""
+    return Markup(_pieces()[piece].substitute({k: text(v) for k, v in values.items()}))
 
 
 def text(value: object) -> Markup:
-    """A value as HTML."""
+    """Write a value as HTML: escaped, unless it is `Markup`; lists piece by piece."""
     if isinstance(value, Markup):
         return value
-    return Markup(_escaped(str(value)))
+    if isinstance(value, list):
+        return Markup("".join(map(text, value)))
+    return Markup("" if value is None else _escaped(str(value)))
+
+
+@functools.cache
+def _pieces() -> dict[str, string.Template]:
+    """Templates by the name in the comment above each; line breaks are for reading."""
+    _, *parts = re.split(r"<!-- (\w+) -->", asset("pieces.html"))
+    pieces = (string.Template(part.replace("\n", "")) for part in parts[1::2])
+    return dict(zip(parts[::2], pieces, strict=True))
 
 
 def task_buttons(count: int) -> list[Markup]:
     """A button for each of several tasks, the first of them pressed."""
     return [
-        element(
-            "button",
-            f"Task {number + 1}",
-            type="button",
-            aria_pressed="true" if number == 0 else "false",
-            data_task=number,
-        )
-        for number in range(count)
+        fill("task_button", number=n, name=n + 1, pressed="false" if n else "true")
+        for n in range(count)
     ]
-
-
-def table(
-    caption: str, head: Iterable[Markup], rows: Iterable[Markup], *, class_: str
-) -> Markup:
-    """A table that the keyboard scrolls, too, where it is wider than the page."""
-    content = element(
-        "table",
-        element("caption", caption, class_="hidden-label"),
-        element("thead", element("tr", *head)),
-        element("tbody", *rows),
-        class_=class_,
-    )
-    return scrollable(content, caption)
-
-
-def scrollable(content: Markup, label: str) -> Markup:
-    """Content that may be wider than the page."""
-    return element(
-        "div", content, class_="wide", tabindex="0", role="region", aria_label=label
-    )
-
-
-def sorting_head(title: object, **attributes: object) -> Markup:
-    """The heading of a column, whose button sorts the table."""
-    button = element("button", title, type="button")
-    return element("th", button, scope="col", **attributes)
 
 
 def run_label(name: object, number: int) -> Markup:
     """The name of a run beside its colour."""
-    swatch = element("span", class_=f"swatch c{number % 8}", aria_hidden="true")
-    return element("span", swatch, element("span", name), class_="run")
-
-
-def note(*text: object) -> Markup:
-    """A paragraph that explains what is shown below it."""
-    return element("p", *text, class_="note")
+    return fill("run_label", name=name, colour=number % 8)
 
 
 def image_uri(image: np.ndarray) -> str:
@@ -139,28 +96,16 @@ def page(title: str, content: Markup, data: Any, scripts: Sequence[str]) -> str:
     """
     style = asset("style.css")
     code = "\n".join(asset(name) for name in scripts)
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-        f"script-src '{_digest(code)}'; base-uri 'none'; form-action 'none'"
+    whole = fill(
+        "page",
+        title=title,
+        style=Markup(style),
+        style_digest=_digest(style),
+        content=content,
+        data=json_block(data),
+        code=Markup(code),
+        code_digest=_digest(code),
     )
-    head = join(
-        element("meta", charset="utf-8"),
-        Markup(
-            '<meta http-equiv="Content-Security-Policy" '
-            f'content="{policy.replace(chr(34), "&quot;")}">'
-        ),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", Markup(style)),
-    )
-    body = join(
-        element("a", "Skip to content", href="#content", class_="skip"),
-        content,
-        json_block("report-data", data),
-        element("script", Markup(code)),
-    )
-    whole = element("html", element("head", head), element("body", body), lang="en")
     return f"<!doctype html>\n{whole}\n"
 
 
@@ -170,11 +115,11 @@ def asset(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def json_block(identifier: str, value: Any) -> Markup:
-    """A value as JSON for scripts; what is no finite number is null."""
-    written = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
-    safe = "".join(_IN_SCRIPT.get(character, character) for character in written)
-    return element("script", Markup(safe), type="application/json", id=identifier)
+def json_block(value: Any) -> Markup:
+    """Write data as JSON for the scripts; what is no finite number is null."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    written = json.dumps(finite, separators=(",", ":"))
+    return fill("json", json=Markup(written.translate(_SAFE)))
 
 
 def _digest(content: str) -> str:
@@ -182,26 +127,8 @@ def _digest(content: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
-def _attribute(name: str, value: object) -> str:
-    if value is None or value is False:
-        return ""
-    name = name.rstrip("_").replace("_", "-")
-    assert _NAME.fullmatch(name)
-    return f" {name}" if value is True else f' {name}="{_escaped(str(value))}"'
-
-
 def _escaped(value: str) -> str:
     """Escape a text; what UTF-8 cannot hold or would turn it around is replaced."""
     if not is_safe(value):
         value = "".join(c if is_safe(c) else "\ufffd" for c in value)
     return html.escape(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -7,32 +7,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from metabridge import build
 from metabridge.apply.body import with_chosen_weight
 from metabridge.config import ResolvedConfig, with_data_dir
-from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import in_batches
+from metabridge.evaluation.examples import Drawn, draw_tasks, predict_tasks
+from metabridge.evaluation.images import normaliser
 from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run, task_of
 from metabridge.runs import inputs
 from metabridge.training.scoring import LoadedRun, restore
-from metabridge.types import Examples, TaskShape, Variables
+from metabridge.types import Variables
 from metabridge.untrusted import shown
 
 SHOWN_CLASSES, SHOWN_IMAGES = 8, 24
-"""Of the picture of the features."""
+"""Classes, and images of each, in the picture of the features."""
 _BATCH = 64
-
-
-class Drawn(NamedTuple):
-    """Test tasks, as rows of the test split."""
-
-    classes: Int[np.ndarray, "T ways"]
-    support: Int[np.ndarray, "T ways shots"]
-    query: Int[np.ndarray, "T ways queries"]
 
 
 class Predictions(NamedTuple):
@@ -41,7 +34,7 @@ class Predictions(NamedTuple):
     confidence: Float[np.ndarray, "T ways queries ways"]
     """Probability of each class of a task, for each of its queries."""
     features: Float[np.ndarray, "N D"] | None
-    """Of the images of `embedded_rows`; None if the body has none to show."""
+    """Features of the images of `embedded_rows`; None if the body has none."""
 
 
 class Group(NamedTuple):
@@ -82,7 +75,8 @@ def predict_groups(
         except (ValueError, OSError, ImportError) as error:
             notes.append(f"No example tasks of {title}: {shown(error)}")
             continue
-        drawn = draw(config, dataset.test, num_tasks)
+        keys = jax.random.split(inputs.make_keys(config).test, num_tasks)
+        drawn = draw_tasks(keys, dataset.test, inputs.test_shape(config))
         for number, config in members:
             run = runs[number]
             tell(f"{run.name}: {num_tasks} test tasks")
@@ -105,18 +99,6 @@ def _images_of_tasks(config: ResolvedConfig) -> tuple:
     )  # fmt: skip
 
 
-def draw(config: ResolvedConfig, split: Split, num_tasks: int) -> Drawn:
-    """Tasks of the shape and the seed that a run is tested with."""
-    shape, key = inputs.test_shape(config), inputs.make_keys(config).test
-    index, largest = episodes.class_index(split), int(split.images_per_class.max())
-
-    def one(key: Key[Array, ""]) -> episodes.Episode:
-        return episodes.sample_episode(key, index, shape, max_size=largest)
-
-    drawn = jax.jit(jax.vmap(one))(jax.random.split(key, num_tasks))
-    return Drawn(*map(np.asarray, (drawn.classes, drawn.support, drawn.query)))
-
-
 def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "N"]]:
     """Classes spread over the split, ascending, and rows of their first images."""
     count = min(SHOWN_CLASSES, split.num_classes)
@@ -131,9 +113,6 @@ def predict(
     """Predict tasks of a dataset with the best checkpoint of a run.
 
     Its `config` names the place where the data are now.
-
-    Raises:
-      RunError: there is no checkpoint, or it is damaged.
     """
     config = with_chosen_weight(config, run.result)
     learner = build.learner(config, dataset)
@@ -141,61 +120,23 @@ def predict(
     variables = variables_of(restore(loaded).state)
     shape = inputs.test_shape(config)
     return Predictions(
-        _confidences(learner, variables, dataset, shape, drawn),
+        predict_tasks(learner, variables, dataset, shape, drawn),
         _features(learner, variables, dataset),
     )
-
-
-def _confidences(
-    learner: Learner,
-    variables: Variables,
-    dataset: Dataset,
-    shape: TaskShape,
-    drawn: Drawn,
-) -> Float[np.ndarray, "T ways queries ways"]:
-    labels = episodes.labels(shape.ways, shape.shots)
-
-    @jax.jit
-    def confidence(
-        variables: Variables,
-        support: UInt8[Array, "S H W c"],
-        query: UInt8[Array, "Q H W c"],
-    ) -> Float[Array, "Q ways"]:
-        examples = Examples(_normalised(support, dataset), labels)
-        adapted = learner.adapt(variables, examples, ways=shape.ways)
-        scores = learner.logits(adapted, _normalised(query, dataset))
-        return jax.nn.softmax(scores.astype(jnp.float32))
-
-    def images(rows: Int[np.ndarray, "ways n"]) -> UInt8[Array, "N H W c"]:
-        return jnp.asarray(np.asarray(dataset.test.images[rows.reshape(-1)]))
-
-    found = [
-        confidence(variables, images(support), images(query))
-        for support, query in zip(drawn.support, drawn.query, strict=True)
-    ]
-    return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)
 
 
 def _features(
     learner: Learner, variables: Variables, dataset: Dataset
 ) -> Float[np.ndarray, "N D"] | None:
-    embed = learner.embed
-    if embed is None and learner.frozen_body is not None:
-        embed = learner.frozen_body.embed
-    if embed is None:
+    if (embed := learner.embed) is None:
         return None
+    normalise = normaliser(dataset)
 
     @jax.jit
     def features(
         variables: Variables, images: UInt8[Array, "N H W c"]
     ) -> Float[Array, "N D"]:
-        return embed(variables, _normalised(images, dataset)).astype(jnp.float32)
+        return embed(variables, normalise(images)).astype(jnp.float32)
 
     rows = np.asarray(dataset.test.images[embedded_rows(dataset.test)[1]])
     return np.asarray(in_batches(lambda part: features(variables, part), rows, _BATCH))
-
-
-def _normalised(
-    images: UInt8[Array, "N H W c"], dataset: Dataset
-) -> Float[Array, "N H W c"]:
-    return augment.normalise(images, dataset.mean, dataset.std)

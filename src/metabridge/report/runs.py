@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
-from metabridge.untrusted import expanded, read_json, shown
+from metabridge.untrusted import expanded, shown
 
 Record = dict[str, float]
 
@@ -25,7 +25,7 @@ class Run(NamedTuple):
     """One finished run."""
 
     name: str
-    """Of its folder, as messages show it; with that above it where two are alike."""
+    """Name of its folder, preceded by that of the folder above where two are alike."""
     folder: Path
     config: ResolvedConfig
     accuracy: float
@@ -55,11 +55,7 @@ def task_of(run: Run) -> str:
 
 
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Find finished runs: in these folders or one level below, else under ``runs/``.
-
-    Raises:
-      ValueError: no finished run where one is meant, or none at all.
-    """
+    """Find finished runs: in these folders or one level below, else under ``runs/``."""
     if not given:
         found = _within(Path("runs"), depth=2) if Path("runs").is_dir() else []
         if not found:
@@ -88,11 +84,7 @@ def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def read(folders: Sequence[Path]) -> list[Run]:
-    """Read the runs in these folders, as `find` returns them.
-
-    Raises:
-      ValueError: a file that is no configuration, result or record of a run.
-    """
+    """Read the runs in these folders, as `find` returns them."""
     whole = [folder.resolve() for folder in folders]
     names = [folder.name for folder in whole]
     longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]
@@ -120,9 +112,7 @@ def _is_finished(folder: Path) -> bool:
 def _read(folder: Path, name: str) -> Run:
     config = run_folder.read_config(folder)
     path = folder / "result.json"
-    result = read_json(path)
-    if not isinstance(result, dict):
-        raise ValueError(f"{shown(path)} is no result: it is not a JSON object")
+    result = run_folder.read_result(folder)
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:

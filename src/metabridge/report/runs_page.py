@@ -9,7 +9,7 @@ from metabridge.output import check_output
 from metabridge.precision import in_32_bits
 from metabridge.report import figures, markup, runs
 from metabridge.report.confusion import confusion_view
-from metabridge.report.markup import Markup, element, join, note
+from metabridge.report.markup import fill
 from metabridge.report.predictions import Group, predict_groups
 from metabridge.report.runs import Run, task_of
 from metabridge.report.tables import configurations, finding, results_table
@@ -17,7 +17,7 @@ from metabridge.report.task_view import task_data, task_view
 from metabridge.untrusted import expanded
 
 MOST_RUNS = 60
-"""On a page."""
+"""Runs on a page, at most."""
 
 
 @in_32_bits
@@ -42,9 +42,6 @@ def runs_report(
       data_dir: where the data of the runs is, if not where they found it; of
         ``folder:PATH`` the folder of images.
       tell: called with a line of progress for each run.
-
-    Returns:
-      The page.
 
     Raises:
       ValueError: a folder without a finished run, a file in it that is damaged, or a
@@ -84,108 +81,43 @@ def page_text(
     """The page, without example tasks or classes where there are no `groups`."""
     embeddings = figures.embeddings(groups)
     names = [run.name for run in found]
+    results = fill("results", finding=finding(found), table=results_table(found))
     sections = [
-        ("results", "Results", join(finding(found), _RESULTS, results_table(found))),
-        ("learning", "Learning curves", _figure("curves", _CURVES)),
-        ("efficiency", "Efficiency", _figure("efficiency", _EFFICIENCY)),
+        ("results", "Results", results),
+        ("learning", "Learning curves", fill("learning")),
+        ("efficiency", "Efficiency", fill("efficiency")),
     ]
     if groups and examples:
         views = [
             task_view(group, place, examples, names)
             for place, group in enumerate(groups)
         ]
-        sections.append(("tasks", "Example tasks", join(_TASKS, *views)))
+        sections.append(("tasks", "Example tasks", fill("tasks", views=views)))
     if groups and by_class:
-        tables = [confusion_view(group, names) for group in groups]
-        sections.append(("classes", "By class", join(_CLASSES, *tables)))
+        views = [confusion_view(group, names) for group in groups]
+        sections.append(("classes", "By class", fill("classes", views=views)))
     if embeddings:
-        panels = element("div", class_="panels", id="features-figure")
-        sections.append(("features", "Features", join(_FEATURES, panels)))
+        sections.append(("features", "Features", fill("features")))
     sections.append(("configuration", "Configuration", configurations(found)))
     if notes:
-        items = element("ul", *(element("li", item) for item in notes))
-        sections.append(("missing", "What is missing", items))
+        items = [fill("item", text=note) for note in notes]
+        sections.append(("missing", "What is missing", fill("missing", items=items)))
     data = {
         "runs": figures.curves(found),
         "groups": [task_data(group, examples) for group in groups],
         "embeddings": embeddings,
     }
-    return markup.page(
-        f"Metabridge: {len(found)} run{'s' if len(found) > 1 else ''}",
-        join(_header(found, sections), _main(sections)),
-        data,
-        ["chart.js", "runs.js"],
-    )
-
-
-_Sections = Sequence[tuple[str, str, Markup]]
-"""Identifier, title and content of each."""
-
-
-def _header(found: Sequence[Run], sections: _Sections) -> Markup:
     tasks = list(dict.fromkeys(map(task_of, found)))
-    subtitle = (
-        f"{len(tasks)} kinds of test tasks" if len(tasks) > 2 else "; ".join(tasks)
-    )
-    links = [
-        element("li", element("a", title, href=f"#{name}"))
-        for name, title, _ in sections
-    ]
-    return element(
-        "header",
-        element("p", "Metabridge report", class_="kicker"),
-        element(
-            "h1", found[0].name if len(found) == 1 else f"{len(found)} runs compared"
-        ),
-        element("p", subtitle, class_="subtitle"),
-        element("nav", element("ul", *links), aria_label="Sections"),
-    )
-
-
-def _main(sections: _Sections) -> Markup:
-    parts = [
-        element(
-            "section",
-            element("h2", title, id=f"{name}-title"),
-            content,
-            id=name,
-            aria_labelledby=f"{name}-title",
-        )
-        for name, title, content in sections
-    ]
-    return element("main", *parts, id="content")
-
-
-def _figure(name: str, text: str) -> Markup:
-    return join(
-        note(text),
-        element("div", class_="figure", id=f"{name}-figure"),
-        element("noscript", element("p", "This figure needs JavaScript.")),
-    )
-
-
-_RESULTS = note(
-    "Accuracy on unseen test tasks with its 95 % interval; beside it the nearest "
-    "centroid on raw pixels, which any training has to beat. A click on a heading "
-    "sorts."
-)
-_CURVES = (
-    "Bands are 95 % intervals of the validation accuracy. Click a name to hide a run; "
-    "point at the figure, or move in it with the arrow keys, to read values."
-)
-_EFFICIENCY = (
-    "Lines are validation accuracies, large points the final test accuracies with "
-    "their 95 % intervals. Higher and further left is better."
-)
-_TASKS = note(
-    "Tasks as the runs are tested on: the learner sees the support, and names the "
-    "class of every query. Choose a query to see how sure each run is."
-)
-_CLASSES = note(
-    "How often queries of a test class are right, and which class they are taken for "
-    "most, as a share of the queries in tasks that had both."
-)
-_FEATURES = note(
-    "What the trained body makes of images of test classes it has never seen: the "
-    "first two principal components of its features."
-)
+    content = fill(
+        "runs",
+        heading=names[0] if len(found) == 1 else f"{len(found)} runs compared",
+        subtitle=f"{len(tasks)} kinds of test tasks" if len(tasks) > 2
+        else "; ".join(tasks),
+        links=[fill("link", name=name, title=title) for name, title, _ in sections],
+        sections=[
+            fill("section", name=name, title=title, content=content)
+            for name, title, content in sections
+        ],
+    )  # fmt: skip
+    title = f"Metabridge: {len(found)} run{'s' if len(found) > 1 else ''}"
+    return markup.page(title, content, data, ["chart.js", "runs.js"])

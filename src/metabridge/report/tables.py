@@ -5,20 +5,12 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from metabridge.config import to_json
-from metabridge.report.markup import (
-    Markup,
-    element,
-    join,
-    run_label,
-    sorting_head,
-    table,
-)
+from metabridge.report.markup import Markup, fill, run_label
 from metabridge.report.runs import Run, task_of
-from metabridge.units import format_bytes, format_duration
+from metabridge.runs.folder import flat_options
+from metabridge.units import format_accuracy, format_bytes, format_duration
 
 _MISSING = "–"  # in the place of a value that is not known
-_WIDTH, _HEIGHT = 120, 14
 _LONGEST = 300  # characters of an option
 
 
@@ -33,49 +25,48 @@ def results_table(runs: Sequence[Run]) -> Markup:
     """A row a run, sorted by accuracy; the script sorts by any column."""
     columns = _columns(runs)
     head = [
-        sorting_head(
-            column.title,
-            aria_sort="descending" if column.title == _SORTED else None,
-            class_="text" if column.title in _TEXTS else None,
+        fill(
+            "sorting_head",
+            title=column.title,
+            attributes=[
+                _DESCENDING if column.title == _SORTED else None,
+                _TEXT if column.title in _TEXTS else None,
+            ],
         )
         for column in columns
     ]
     rows = [_row(run, number, columns) for number, run in enumerate(runs)]
-    return table("Results of the runs", head, rows, class_="results sortable")
+    caption = "Results of the runs"
+    return fill("table", kind="results sortable", caption=caption, head=head, rows=rows)
 
 
 def finding(runs: Sequence[Run]) -> Markup | None:
-    """Which run is the most accurate of those with the same test tasks, in words."""
+    """The most accurate run of those with the same test tasks, in words."""
     sentences = []
     for task in dict.fromkeys(map(task_of, runs)):
         those = [run for run in runs if task_of(run) == task]
         if len(those) < 2:
             continue
         best = those[0]
-        near = [run.name for run in those[1:] if _overlap(best, run)]
-        where = "" if len(those) == len(runs) else f"On {task}, "
+        near = [
+            run.name for run in those[1:]
+            if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
+        ]  # fmt: skip
         sentences.append(
-            join(
-                where, element("strong", best.name), " is the most accurate, with ",
-                _accuracy(best), " %. ",
-                f"Its interval overlaps that of {', '.join(near)}. " if near else
-                "No other interval overlaps its own. ",
+            fill(
+                "best",
+                where=None if len(those) == len(runs) else f"On {task}, ",
+                name=best.name,
+                accuracy=format_accuracy(best.accuracy, best.ci95),
+                others=f"Its interval overlaps that of {', '.join(near)}. " if near
+                else "No other interval overlaps its own. ",
             )
         )  # fmt: skip
-    return element("p", *sentences, class_="finding") if sentences else None
-
-
-def _accuracy(run: Run) -> str:
-    """Test accuracy and the half width of its interval, in percent."""
-    return f"{100 * run.accuracy:.2f} ± {100 * run.ci95:.2f}"
-
-
-def _overlap(a: Run, b: Run) -> bool:
-    (low_a, high_a), (low_b, high_b) = a.interval, b.interval
-    return low_a <= high_b and low_b <= high_a
+    return fill("finding", sentences=sentences) if sentences else None
 
 
 _SORTED = "Test accuracy, %"
+_DESCENDING, _TEXT = Markup(' aria-sort="descending"'), Markup(' class="text"')
 _TEXTS = ("Run", "Learner", "Test tasks")
 
 
@@ -98,12 +89,8 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         columns.append(_Column("Test tasks", task_of, task_of))
     return [
         *columns,
-        _Column(
-            _SORTED,
-            lambda run: join(_bar(run, low, high), _accuracy(run)),
-            attrgetter("accuracy"),
-        ),
-        number("pixel_centroid_accuracy", _percent, "Raw pixels, %"),
+        _Column(_SORTED, lambda run: _interval(run, low, high), attrgetter("accuracy")),
+        number("pixel_centroid_accuracy", lambda x: f"{100 * x:.1f}", "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
         number("images_per_second", "{:,.0f}".format, "Images/s"),
@@ -113,73 +100,48 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
     ]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
 def _megabytes(value: float) -> str:
     return format_bytes(1e6 * value)
 
 
 def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
-    cells = []
-    for column in columns:
-        value, shown, is_run = (
-            column.value(run),
-            column.cell(run),
-            column.title == "Run",
-        )
-        cells.append(
-            element(
-                "th" if is_run else "td",
-                run_label(shown, number) if is_run else shown,
-                scope="row" if is_run else None,
-                data_value="" if value is None else value,
-                class_="text" if column.title in _TEXTS else None,
-            )
-        )
-    return element("tr", *cells)
+    cells = [fill("run_cell", value=run.name, shown=run_label(run.name, number))]
+    for column in columns[1:]:
+        kind = _TEXT if column.title in _TEXTS else None
+        value, shown = column.value(run), column.cell(run)
+        cells.append(fill("cell", value=value, shown=shown, attributes=kind))
+    return fill("row", cells=cells)
 
 
-def _bar(run: Run, low: float, high: float) -> Markup:
-    """The interval as a line, on the same scale for all rows."""
+def _interval(run: Run, low: float, high: float) -> Markup:
+    """The interval as a line, on the same scale for all rows, and as text."""
     width = (high - low) or 1.0
 
     def place(value: float) -> str:
-        return f"{4 + (_WIDTH - 8) * (value - low) / width:.1f}"
+        return f"{4 + 112 * (value - low) / width:.1f}"
 
-    (start, end), middle = run.interval, _HEIGHT / 2
-    line = {"y1": middle, "y2": middle}
-    return element(
-        "svg",
-        element("line", x1=0, x2=_WIDTH, class_="rail", **line),
-        element("line", x1=place(start), x2=place(end), class_="span", **line),
-        element("circle", cx=place((start + end) / 2), cy=middle, r=3.5),
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        class_="interval",
-        aria_hidden="true",
+    start, end = run.interval
+    return fill(
+        "interval",
+        start=place(start),
+        end=place(end),
+        middle=place((start + end) / 2),
+        accuracy=format_accuracy(run.accuracy, run.ci95),
     )
 
 
 def configurations(runs: Sequence[Run]) -> Markup:
     """The options of all runs side by side; the script hides those that are alike."""
-    head = [element("th", "Option", scope="col", class_="text")]
-    head += [
-        element("th", run_label(run.name, number), scope="col", class_="text")
-        for number, run in enumerate(runs)
-    ]
+    titles = [run_label(run.name, number) for number, run in enumerate(runs)]
+    head = [fill("option_head", title=title) for title in ("Option", *titles)]
     found = compare_options(runs)
     rows = [_option_row(*row) for row in found]
+    caption = "Options of the run" if len(runs) < 2 else "Options of the runs"
+    table = fill("table", kind="options", caption=caption, head=head, rows=rows)
     if len(runs) < 2:
-        return table("Options of the run", head, rows, class_="options")
+        return table
     different = sum(differs for *_, differs in found)
-    control = element(
-        "label",
-        element("input", type="checkbox", id="only-differences", checked=True),
-        f"Only the {different} of {len(found)} options that differ",
-        class_="check scripted",
-    )
-    return join(control, table("Options of the runs", head, rows, class_="options"))
+    return fill("only_differences", different=different, all=len(found), table=table)
 
 
 def compare_options(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
@@ -202,11 +164,9 @@ _SECTIONS = ("", "learner", "data", "model", "train", "evaluation", "made by")
 
 
 def _options(run: Run) -> dict[str, str]:
-    config = json.loads(to_json(run.config))
-    flat = {"algorithm": config.pop("algorithm")}
-    for section, values in config.items():
-        flat |= {f"{section}.{name}": _text(value) for name, value in values.items()}
-    return flat | {f"made by.{name}": _text(value) for name, value in run.made.items()}
+    made = {f"made by.{name}": value for name, value in run.made.items()}
+    values = flat_options(run.config) | made
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _text(value: object) -> str:
@@ -217,12 +177,12 @@ def _text(value: object) -> str:
 
 def _option_row(name: str, values: Sequence[str], differs: bool) -> Markup:
     section, _, option = name.rpartition(".")
-    mark = element("span", "differs", class_="mark") if differs else None
     prefix = f"{section} " if section == _SECTIONS[-1] else f"{section}."
-    shown = element("span", prefix, class_="section") if section else None
-    return element(
-        "tr",
-        element("th", join(shown, option, mark), scope="row", class_="text"),
-        *(element("td", element("code", value)) for value in values),
-        class_="differs" if differs else "alike",
+    return fill(
+        "option_row",
+        kind="differs" if differs else "alike",
+        section=fill("option_section", section=prefix) if section else None,
+        option=option,
+        mark=fill("option_mark") if differs else None,
+        cells=[fill("option_value", value=value) for value in values],
     )
