@@ -91,7 +91,9 @@ def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_package_that_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "theory", None)
+    monkeypatch.delitem(sys.modules, "metabridge.theory.command", raising=False)
+    monkeypatch.delattr("metabridge.theory.command", raising=False)
+    monkeypatch.setitem(sys.modules, "metabridge.theory.command", None)
     with pytest.raises(SystemExit) as stop:
         cli.main(FAST)
     assert stop.value.code == 2

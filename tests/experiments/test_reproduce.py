@@ -49,7 +49,7 @@ def test_the_recipe_is_what_is_run() -> None:
     recipe = recipes.recipe("mtl", "cifar_fs", 5)
     assert config.learner == recipe.learner
     assert config.model.model == "resnet12"
-    assert config.train == dataclasses.replace(recipe.train, seed=2)
+    assert vars(config.train) == vars(recipe.train) | {"seed": 2}
     assert config.data.data_dir == Path("d").absolute()
 
 
@@ -63,7 +63,7 @@ def test_budgets() -> None:
     assert (config.schedule, config.early_stop) == ("cosine", None)
     timed = dataclasses.replace(options, minutes=8.0, body="conv4")
     config = reproduce.config_of(quarter, timed)
-    assert (config.train.steps, config.train.minutes) == (None, 2.0)
+    assert (config.train.steps, config.train.minutes) == (0, 2.0)
     assert (config.model.model, config.model.width) == ("conv4", 64)
     # With equal times MTL's rate falls as far as the others'.
     main = dataclasses.replace(timed, table="main")
