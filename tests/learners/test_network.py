@@ -129,7 +129,7 @@ def test_the_learners_name_their_options_alike() -> None:
             passed_on if "options" in parameters else set()
         )
     takes = set(inspect.signature(descend_adapted_loss).parameters)
-    settled = {"name", "model", "optimizer", "layers", "ways", "inner_lr"}
+    settled = {"name", "model", "optimizer", "layers", "ways", "inner_lr", "test_steps"}
     assert passed_on == takes - settled
 
 

@@ -90,7 +90,7 @@ def plan(
             "at least"
         )
     given = config.train
-    if given.steps is not None or (images is not None and given.minutes is not None):
+    if given.steps or (images is not None and given.minutes is not None):
         raise ValueError(
             "a comparison gives each algorithm equal `minutes` or equal `images`; "
             "pass one of the two, and no `steps`"
