@@ -97,7 +97,7 @@ def test_reporting_and_comparing_with_text_for_paths(
     assert made == Path(page)
     run = copied("mtl")
     config = read_config(run)
-    budget = dataclasses.replace(config.train, steps=0, validate_every=0)
+    budget = dataclasses.replace(config.train, steps=0)
     found = metabridge.compare(
         [config.learner],
         dataclasses.replace(config, train=budget),
