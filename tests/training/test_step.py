@@ -127,6 +127,11 @@ def test_a_run_for_minutes_compiles_once_and_keeps_its_steps(
     # A resumed run takes these steps, and another time is another run.
     again = run_folder.check_run(folder, resolve(config), resume=True)
     assert again.train.steps == written["steps"]
+    for interrupted in (False, True):  # as a comparison goes on
+        if interrupted:
+            (folder / "result.json").unlink()
+        resumed = train(resolve(config), folder, resume=True)
+        assert resumed["train_steps"] == written["steps"]
     longer = dataclasses.replace(config.train, minutes=0.02)
     with pytest.raises(run_folder.RunError, match=r"minutes was 0\.01, is 0\.02"):
         run_folder.check_run(

@@ -80,9 +80,8 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
         )
     written = read_config(folder)
     saved = configs.with_absolute_paths(written)
-    steps = saved.train.steps
-    if not config.train.steps and steps is not None:
-        timed = configs.with_steps(config.train, steps)
+    if not config.train.steps:  # open until they are timed
+        timed = configs.with_steps(config.train, saved.train.steps)
         config = dataclasses.replace(config, train=timed)
     # Options that are newer than the run have their defaults in it.
     before = flat_options(saved)

@@ -36,7 +36,7 @@ def is_further(folder: Path, config: ResolvedConfig) -> bool:
     """
     saved, steps = run_folder.read_config(folder), config.train.steps
     before = saved.train.steps
-    if steps is None or before is None or steps == before:
+    if steps == before:
         return False
     kept = {name: getattr(saved.train, name) for name in _MAY_CHANGE}
     same = dataclasses.replace(config.train, **kept)

@@ -76,7 +76,7 @@ def train(
     if resume and folder is not None and (folder / "config.json").is_file():
         known = inputs.resolve_for_data(config)
         # Only steps that the user gives: a recipe's are no wish to train further.
-        more = config.train.steps is not None and further.is_further(folder, known)
+        more = bool(config.train.steps) and further.is_further(folder, known)
         result = None if more else run_folder.finished(folder, known)
         if result is not None:
             return result
