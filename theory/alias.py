@@ -8,12 +8,21 @@ import warnings
 from metabridge import theory
 
 _MOVED = {
+    "adaptation": "predictors.inner_loop",
+    "architectures": "kernels.stax",
+    "compat": "kernels.neural_tangents",
+    "diagnosis": "closeness.diagnose",
     "finite_width": "finite.width_study",
-    "image_tasks": "closeness.image_tasks",
+    "heads": "predictors.head_correlation",
+    "image_kernel": "kernels.images.kernel",
+    "images": "kernels.images.networks",
+    "low_rank": "solvers.pivoted_cholesky",
     "named": "kernels.registry",
+    "reading": "closeness.verdict",
+    "system": "solvers.task_system",
     "trained": "finite.train_pair",
 }
-"""Documented modules that have another name now."""
+"""Documented modules of another name now; the others keep theirs, in a folder."""
 
 
 def install() -> None:
@@ -29,7 +38,9 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if f"{name}.".startswith("metabridge.theory."):
             sys.modules[name.removeprefix("metabridge.")] = module
+            sys.modules.setdefault(f"theory.{name.rpartition('.')[2]}", module)
     for old, new in _MOVED.items():
         module = sys.modules[f"metabridge.theory.{new}"]
         sys.modules[f"theory.{old}"] = module
-        setattr(theory, old, module)
+        if not hasattr(theory, old):
+            setattr(theory, old, module)

@@ -164,8 +164,8 @@ def evaluate(
       shots: Support images a class.
       queries: Query images a class.
       tasks: Test tasks.
-      head: The learner's own adaptation, a head fitted on its frozen features, or
-        finetune, which trains body and head.
+      head: learner (its own adaptation), a head on frozen features (logistic, ridge,
+        svm, centroid, attention), or finetune, which trains body and head.
       C: Logistic regression and SVM: weight of the data against the squared weights.
       penalty: Ridge regression: weight of the squared weights.
       tune_head: Choose C or the penalty by accuracy on the validation tasks.

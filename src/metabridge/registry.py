@@ -12,6 +12,7 @@ import os
 import pkgutil
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +29,8 @@ class Entry(NamedTuple):
     traits: Any
     """Properties that the core asks for: the options class of a learner, else one of
     `HeadTraits`, `BodyTraits`, `DatasetTraits`."""
-
-    @property
-    def builtin(self) -> bool:
-        """Whether it belongs to this library."""
-        factory = self.factory
-        module = factory if isinstance(factory, str) else factory.__module__
-        return module.startswith("metabridge.")
+    builtin: bool = False
+    """Whether a module of this library has registered it."""
 
     def load(self) -> Callable[..., Any]:
         """The factory, imported if need be."""
@@ -91,8 +87,14 @@ class Registry(Mapping[str, Entry]):
         for prefix, entry in entries.items():
             if prefix.endswith(":") and name.startswith(prefix):
                 return entry
+        known = ", ".join(f"{n}PATH" if n.endswith(":") else n for n in entries)
         raise ValueError(
-            f"unknown {self.kind} {quoted(name)}; known are {', '.join(entries)}, and "
+            f"unknown {self.kind} {quoted(name)}; known are {known}, and {self.hint()}"
+        )
+
+    def hint(self) -> str:
+        """How entries of the user's own become known, for messages."""
+        return (
             f"your own once `metabridge.{self._function}` has been called (for the "
             "shell commands in a module that --plugin names)"
         )
@@ -103,29 +105,31 @@ class Registry(Mapping[str, Entry]):
         Raises:
           ValueError: no identifier, or the name of a built-in one.
         """
-        if not name.removesuffix(":").isidentifier():
+        identifier = name.removesuffix(":") if self.kind == "dataset" else name
+        if not identifier.isidentifier():
             raise ValueError(f"`name` is {quoted(name)}, but must be an identifier")
-        before = self._all().get(name)
-        if before is not None and before.builtin:
+        builtin = _importing_module().startswith("metabridge.")
+        if not builtin and name in self and self[name].builtin:
             raise ValueError(
                 f"`name` is {name!r}, a built-in {self.kind}: take another"
             )
-        self._entries[name] = Entry(name, factory, traits)
+        self._entries[name] = Entry(name, factory, traits, builtin)
 
     def remove(self, name: str) -> None:
         """Remove a user's own entry, if there is one of the name."""
         self._entries.pop(name, None)
 
     def _all(self) -> dict[str, Entry]:
-        if not self._filled:
-            self._filled = True  # first, as what is imported asks for entries
-            try:
-                importlib.import_module("metabridge.builtins")
-                for module in self._registering_modules():
-                    importlib.import_module(module)
-            except BaseException:
-                self._filled = False
-                raise
+        with _FILLING:  # other threads wait until all are there
+            if not self._filled:
+                self._filled = True  # first, as what is imported asks for entries
+                try:
+                    importlib.import_module("metabridge.builtins")
+                    for module in self._registering_modules():
+                        importlib.import_module(module)
+                except BaseException:
+                    self._filled = False
+                    raise
         return self._entries
 
     def _registering_modules(self) -> Iterator[str]:
@@ -140,6 +144,15 @@ class Registry(Mapping[str, Entry]):
                 yield f"{self._package}.{module.name}"
 
 
+def _importing_module() -> str:
+    """The module at whose top level the call stands, however deep it is by now."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return "" if frame is None else str(frame.f_globals.get("__name__"))
+
+
+_FILLING = threading.RLock()
 LEARNERS = Registry("learner", "metabridge.learners", "register")
 HEADS = Registry("head", "metabridge.heads", "register_head")
 BODIES = Registry("body", "metabridge.models", "register_body")
@@ -208,8 +221,10 @@ def register_head(
       weight: the one of these that `tune_head` chooses by validation, if any.
 
     Raises:
-      ValueError: no identifier, or the name of a built-in head.
+      ValueError: no identifier, the name of a built-in head, or an unknown weight.
     """
+    if weight not in (None, "C", "penalty"):
+        raise ValueError(f"`weight` is {weight!r}, but must be None, C or penalty")
     if name in ("learner", "own", "finetune"):  # adaptations that are no head
         raise ValueError(f"`name` is {name!r}, which is built in: take another")
     HEADS.add(name, factory, HeadTraits(weight))
@@ -266,12 +281,16 @@ def register_dataset(
       summary: one line for `metabridge datasets`.
       needs_data_dir: whether it is read from data that the user has.
       recipe: options of training where the user leaves them open; `NATURAL` for
-        photographs or `DRAWINGS`, perhaps changed.
+        photographs, whose values stand for those left out, or `DRAWINGS`.
 
     Raises:
-      ValueError: no identifier, or the name of a built-in dataset.
+      ValueError: no identifier, the name of a built-in dataset, or an unknown option
+        in the recipe.
     """
-    DATASETS.add(name, loader, DatasetTraits(summary, needs_data_dir, recipe))
+    if unknown := recipe.keys() - (NATURAL.keys() | {"augmentation"}):
+        raise ValueError(f"unknown {sorted(unknown)} in `recipe`")
+    whole = {**NATURAL, **recipe}
+    DATASETS.add(name, loader, DatasetTraits(summary, needs_data_dir, whole))
 
 
 def import_plugins(names: Iterable[str] = ()) -> None:
@@ -291,6 +310,10 @@ def import_plugins(names: Iterable[str] = ()) -> None:
     if any(wanted) and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for name in filter(None, wanted):
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                f"the plug-in {name!r} must be the name of a module, not a path"
+            )
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -298,7 +321,7 @@ def import_plugins(names: Iterable[str] = ()) -> None:
                 raise  # the module is there, but not one that it needs
             raise ValueError(
                 f"there is no plug-in module {name!r} in {os.getcwd()} nor among those "
-                "installed (--plugin, $METABRIDGE_PLUGINS)"
+                "installed (--plugin, $METABRIDGE_PLUGINS, $METABRIDGE_LEARNERS)"
             ) from error
 
 

@@ -17,7 +17,13 @@ from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
-from metabridge.registry import LEARNERS, import_plugins
+from metabridge.registry import (
+    BODIES,
+    DATASETS,
+    HEADS,
+    LEARNERS,
+    import_plugins,
+)
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import train
@@ -83,6 +89,13 @@ def plan(
 ) -> dict[str, ResolvedConfig]:
     """The resolved configuration of each algorithm, their budgets equal."""
     learners = [_options(algorithm) for algorithm in algorithms]
+    for registry, wanted in (
+        (DATASETS, config.data.dataset),
+        (BODIES, config.model.model),
+        (HEADS, config.evaluation.head),
+    ):
+        if wanted is not None and wanted in registry:
+            _check_visible(registry[wanted].factory, wanted)
     names = [Config(learner).algorithm for learner in learners]
     if not names or len(set(names)) < len(names):
         raise ValueError(
@@ -117,14 +130,18 @@ def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
     options = algorithm
     if isinstance(options, str):
         options = LEARNERS.find(options).traits()
-    interactive = not hasattr(sys.modules["__main__"], "__file__")
-    if interactive and type(options).__module__ == "__main__":
-        raise ValueError(
-            f"{type(options).__name__} is defined in a session, which the processes "
-            "of a comparison cannot see: put the learner and its `register` into a "
-            "module and import that"
-        )
+    _check_visible(type(options), type(options).__name__)
     return options
+
+
+def _check_visible(thing: Any, name: str) -> None:
+    """Refuse what is defined in a session."""
+    interactive = not hasattr(sys.modules["__main__"], "__file__")
+    if interactive and getattr(thing, "__module__", "") == "__main__":
+        raise ValueError(
+            f"{name} is defined in a session, which the processes of a comparison "
+            "cannot see: put it and its registration into a module and import that"
+        )
 
 
 def _title(configs: dict[str, ResolvedConfig], images: int | None) -> str:

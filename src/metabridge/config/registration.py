@@ -68,6 +68,12 @@ def _check_options(options: type) -> None:
             f"{options.__name__} must be a frozen dataclass derived from "
             "`LearnerOptions`"
         )
+    fields = {field.name for field in dataclasses.fields(options)}
+    if taken := sorted(fields & vars(LearnerOptions).keys()):
+        raise ValueError(
+            f"fields of {options.__name__} have names of traits or methods of "
+            f"`LearnerOptions` ({', '.join(taken)}): rename them"
+        )
 
 
 def _check_factory(options: type[LearnerOptions], factory: Factory) -> None:

@@ -53,7 +53,7 @@ def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     }
     if classes is not None:
         rotations = _fill(config.data, defaults).rotations
-        known = classes * (4 if rotations else 1)
+        known = max(classes * (4 if rotations else 1), 2)
         defaults["train_ways"] = min(defaults["train_ways"], known)
     defaults |= _defaults_of_learner(config, defaults["learning_rate"])
     check_budget(config.train)
@@ -167,7 +167,8 @@ def _check_head(config: ResolvedConfig) -> None:
     name, head = config.algorithm, config.evaluation.head
     if head not in (known := head_names()):
         raise ValueError(
-            f"`head` is {quoted(head)}, but must be one of {', '.join(known)}"
+            f"`head` is {quoted(head)}, but must be one of {', '.join(known)}, or "
+            + HEADS.hint()
         )
     tuned = [key for key, entry in HEADS.items() if entry.traits.weight]
     if config.evaluation.tune_head and head not in tuned:

@@ -56,6 +56,10 @@ def from_json(text: str) -> Config:
     evaluation = values.get("evaluation")
     if isinstance(evaluation, dict) and evaluation.get("head") == "own":
         evaluation["head"] = "learner"  # its name in version 0.1
+    train = values.get("train")
+    if isinstance(train, dict) and train.get("minutes") is not None:
+        for name in ("steps", "validate_every"):  # 0 while they have not been timed
+            train[name] = train.get(name) or None
     return Config(
         **{
             name: _section(sections[name], value, name)
@@ -71,7 +75,11 @@ def resolved_from_json(text: str) -> ResolvedConfig:
       ValueError: as `from_json` and `check`, or a field left open.
     """
     try:
-        return check(from_json(text))
+        config = from_json(text)
+        train = config.train
+        if train.minutes is not None and train.steps is None:
+            train = dataclasses.replace(train, steps=0, validate_every=0)
+        return check(dataclasses.replace(config, train=train))
     except TypeError as error:
         raise ValueError(str(error)) from error
 

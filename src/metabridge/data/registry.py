@@ -4,9 +4,11 @@ Importing this module imports neither JAX nor an image or dataset library; a loa
 imports what it needs when it has to build something.
 """
 
+import dataclasses
 import inspect
 from typing import Any, NamedTuple
 
+from metabridge.config import DataConfig
 from metabridge.data.dataset import Dataset
 from metabridge.registry import DATASETS, Entry
 
@@ -45,8 +47,8 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
-      **options: those of the dataset, which are the keywords of its loader; False and
-        None count as not given where there is no such option. Built-in loaders take
+      **options: those of the dataset, which are the keywords of its loader; one that
+        only other datasets take may be given at its default. Built-in loaders take
         `cache_dir`, where decoded arrays are kept (default: $METABRIDGE_CACHE or
         ``~/.cache/metabridge``), `data_dir`, where the user's data is, `download`,
         `seed`, `image_size`, `skip_corrupt` (leave out, with a warning, images that
@@ -63,14 +65,18 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     """
     entry = DATASETS.find(name)
     known = _options(entry)
-    given = {k: v for k, v in options.items() if k in known or v not in (None, False)}
+    common = {**dataclasses.asdict(DataConfig()), **_FURTHER}
+    given = {k: v for k, v in options.items() if k in known or v != common.get(k, ...)}
     if unknown := [option for option in given if option not in known]:
-        takes = ", ".join(f"`{option}`" for option in known)
+        takes = ", ".join(f"`{option}`" for option in known) or "no options"
         raise ValueError(
             f"dataset {entry.name!r} does not take `{unknown[0]}`; it takes {takes}"
         )
     rest = (name.removeprefix(entry.name),) if entry.name.endswith(":") else ()
     return entry.load()(*rest, **given)
+
+
+_FURTHER = {"cache_dir": None, "download": False, "seed": 0}
 
 
 def _options(entry: Entry) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import jax
 from jaxtyping import Array, Key
 
 from metabridge.config import (
-    FOLDER,
     Config,
     DataConfig,
     ResolvedConfig,
@@ -19,7 +18,7 @@ from metabridge.config import (
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
-from metabridge.registry import BODIES
+from metabridge.registry import BODIES, DATASETS
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -99,11 +98,13 @@ def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
 def resolve_for_data(config: Config) -> ResolvedConfig:
     """Resolves a configuration for its dataset, loaded only if that matters.
 
-    It does for the user's own images, of which there may be fewer classes than a
-    training task has by default.
+    It does for the user's own images and datasets, of which there may be fewer classes
+    than a training task has by default.
     """
     found = resolve(config)
-    if found.data.dataset.startswith(FOLDER) and found != resolve(config, classes=2):
+    entry = DATASETS.find(found.data.dataset)
+    unknown = entry.name.endswith(":") or not entry.builtin
+    if unknown and found != resolve(config, classes=2):
         return resolve_with_data(config)[0]
     return found
 

@@ -22,6 +22,7 @@ from metabridge.output import check_output
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
+from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.runs.provenance import peak_memory_mb, provenance
@@ -181,7 +182,8 @@ def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
 
 
 def _weight_name(config: ResolvedConfig) -> str:
-    return "penalty" if config.evaluation.head == "ridge" else "C"
+    entry = HEADS.get(config.evaluation.head)
+    return (entry and entry.traits.weight) or "C"
 
 
 def score(

@@ -64,6 +64,7 @@ def load(
     """
     size = images.checked_size(image_size)
     how = Reading(background, white_level, max_pixels)
+    _ = how.colour  # raises for an unknown one
     flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
     root = expanded(path)
     if not str(path) or not root.exists():

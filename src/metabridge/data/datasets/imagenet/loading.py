@@ -45,6 +45,7 @@ def load(
     16.5 GB in the cache.
     """
     how = Reading(background, white_level, max_pixels)
+    _ = how.colour  # raises for an unknown one
     spec = SPECS[name]
     form = find(spec, data_dir)
     return cache.load_or_build(
