@@ -28,7 +28,11 @@ IMAGES = 8
 SIZE = 8
 WAYS, SHOTS, QUERIES = 3, 2, 3
 NUM_CLASSES, NUM_TASKS = 6, 4
-KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+
+
+def keys() -> dict[str, jax.Array]:
+    """Of a body; not made on import, which would start the devices."""
+    return {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 
 
 def write_folder(root: Path) -> Path:
@@ -169,7 +173,7 @@ def images(count: int, size: int, channels: int, *, seed: int = 0) -> np.ndarray
 
 def variables(model: nn.Module, inputs: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     """Random variables of the model's shapes, its counters at 0; compiles nothing."""
-    shapes = jax.eval_shape(model.init, KEYS, jnp.asarray(inputs))
+    shapes = jax.eval_shape(model.init, keys(), jnp.asarray(inputs))
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -189,5 +193,5 @@ def variables(model: nn.Module, inputs: np.ndarray, *, seed: int = 0) -> dict[st
 
 def num_parameters(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Counted without computing anything."""
-    tree = jax.eval_shape(model.init, KEYS, jax.ShapeDtypeStruct(shape, jnp.float32))
+    tree = jax.eval_shape(model.init, keys(), jax.ShapeDtypeStruct(shape, jnp.float32))
     return sum(leaf.size for leaf in jax.tree.leaves(tree["params"]))

@@ -252,6 +252,16 @@ def test_minutes_leave_the_steps_open_until_they_are_timed() -> None:
         configs.resolve(Config(train=TrainConfig(minutes=1.0, steps=3)))
 
 
+def test_open_steps_survive_json() -> None:
+    config = configs.resolve(Config(train=TrainConfig(minutes=1.0)))
+    assert configs.resolved_from_json(configs.to_json(config)) == config
+
+
+def test_a_single_class_is_no_option_out_of_range() -> None:
+    config = Config(data=DataConfig("folder:x"))
+    assert configs.resolve(config, classes=1).train.train_ways == 2
+
+
 def test_an_unresolved_configuration_is_not_complete() -> None:
     with pytest.raises(TypeError, match="`augmentation` is None"):
         configs.check(Config())

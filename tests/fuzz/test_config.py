@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import math
 import random
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from metabridge import config as configs
 from metabridge.config import Config
+from metabridge.config.fields import Range, hints_of
 from metabridge.untrusted import is_safe
 from tests.fuzz.fuzzing import check, each_count, mutated, with_hostile_value
 from tests.own import OPTIONS
@@ -135,6 +137,11 @@ def test_one_field_that_is_any_json_10_000_times() -> None:
 
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
     """All values that a field of this type can have in JSON."""
+    if typing.get_origin(hint) is Annotated:
+        limits = [extra for extra in hint.__metadata__ if isinstance(extra, Range)]
+        return (
+            within(hint.__origin__, limits[0]) if limits else of_type(hint.__origin__)
+        )
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         options = typing.get_args(hint)
         # Text that may be given for a path comes back as a path.
@@ -157,8 +164,17 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
     }[hint]
 
 
+def within(kind: type, limits: Range) -> st.SearchStrategy[Any]:
+    """Numbers of a range, which the JSON of a configuration holds."""
+    if kind is int:
+        return st.integers(int(limits.least), int(limits.most))
+    most = limits.most if math.isfinite(limits.most) else None
+    drawn = st.floats(limits.least, most, allow_nan=False, allow_infinity=False)
+    return drawn.filter(lambda value: value not in limits.without)
+
+
 def section(kind: type) -> st.SearchStrategy[Any]:
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     return st.builds(kind, **{name: of_type(hints[name]) for name in names})
 

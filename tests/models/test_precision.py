@@ -73,7 +73,7 @@ def test_features_are_near_and_of_single_precision(name: str, train: bool) -> No
 @each
 def test_parameters_and_gradients_are_of_single_precision(name: str) -> None:
     shape = jax.ShapeDtypeStruct((12, 16, 16, 3), jnp.float32)
-    variables = jax.eval_shape(BODIES[name][1].init, toy.KEYS, shape)
+    variables = jax.eval_shape(BODIES[name][1].init, toy.keys(), shape)
     (expected, *_), (found, *_) = both(name)
     for leaf in jax.tree.leaves((variables, found)):
         assert leaf.dtype == jnp.float32

@@ -17,7 +17,7 @@ def test_the_last_map_can_be_kept() -> None:
     """2,560 features of 32x32 pixels and 16,000 of 84x84, as MetaOptNet has them."""
     for size, features in ((32, 2_560), (84, 16_000)):
         output = jax.eval_shape(
-            lambda x: ResNet12(average_pool=False).init_with_output(toy.KEYS, x)[0],
+            lambda x: ResNet12(average_pool=False).init_with_output(toy.keys(), x)[0],
             jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
         )
         assert output.shape == (2, features)

@@ -94,7 +94,7 @@ def test_the_shell_commands_know_it_from_its_module(
         monkeypatch.setenv("METABRIDGE_LEARNERS", name)
         with pytest.raises(SystemExit):
             cli.main(["train", "scaled", *options])
-        assert f"names '{name}', and there is no such" in capsys.readouterr().err
+        assert f"there is no plug-in module '{name}'" in capsys.readouterr().err
     (tmp_path / "needy.py").write_text("import what_it_needs\n")
     monkeypatch.setenv("METABRIDGE_LEARNERS", "needy")
     with pytest.raises(SystemExit):

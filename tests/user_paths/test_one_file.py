@@ -24,7 +24,7 @@ ADDED = {
 COMMAND = (
     "train scaled --factor 0.3 --dataset stripes --model shallow --head cosine "
     "--augmentation none --steps 4 --validate-every 4 --validation-tasks 10 --tasks 20 "
-    "--shots 2 --queries 2 --tasks-per-step 2"
+    "--shots 2 --queries 2 --train-queries 2 --tasks-per-step 2"
 )
 
 
