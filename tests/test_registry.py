@@ -66,7 +66,7 @@ def few_classes() -> Dataset:
 )
 def test_built_in_names_are_taken(registry: Registry, name: str) -> None:
     assert registry[name].builtin
-    with pytest.raises(ValueError, match="built-in .*: take another"):
+    with pytest.raises(ValueError, match=r"built-in .*: take another"):
         registry.add(name, lambda: None, None)
 
 

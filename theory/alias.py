@@ -15,6 +15,7 @@ _MOVED = {
     "finite_width": "finite.width_study",
     "heads": "predictors.head_correlation",
     "image_kernel": "kernels.images.kernel",
+    "image_tasks": "closeness.image_tasks",
     "images": "kernels.images.networks",
     "low_rank": "solvers.pivoted_cholesky",
     "named": "kernels.registry",

@@ -64,7 +64,7 @@ def test_descriptions_say_what_is_needed() -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    known = "unknown dataset .cifar.*folder:, glyphs"
+    known = "unknown dataset .cifar.*folder:PATH"
     with pytest.raises(ValueError, match=known):
         load_dataset("cifar")
     with pytest.raises(TypeError):

@@ -66,7 +66,13 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     entry = DATASETS.find(name)
     known = _options(entry)
     common = {**dataclasses.asdict(DataConfig()), **_FURTHER}
-    given = {k: v for k, v in options.items() if k in known or v != common.get(k, ...)}
+    given = {
+        option: value
+        for option, value in options.items()
+        if option in known
+        or option not in common
+        or value not in (None, common[option])
+    }
     if unknown := [option for option in given if option not in known]:
         takes = ", ".join(f"`{option}`" for option in known) or "no options"
         raise ValueError(
