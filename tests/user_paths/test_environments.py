@@ -14,6 +14,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """The locale C without what Python does to make up for it."""
 
 
+@pytest.mark.extended
 def test_in_the_locale_c_and_without_a_home_folder(
     trained: Runs, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_from_another_working_folder(trained: Runs, elsewhere: Path) -> None:
     assert "Example tasks" in (elsewhere / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.extended
 def test_after_the_images_have_moved(
     moved: tuple[Path, Path], elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

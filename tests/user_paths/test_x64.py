@@ -1,6 +1,5 @@
 """JAX in 64 bits, as users of neural-tangents have it: the numbers are those of 32."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.once import build_once
 from tests.user_paths.calls import NUMBERS, classify, features, result
 from tests.user_paths.processes import Call, call, driven
 from tests.user_paths.table import LEARNERS, heads_of, training
 
+pytestmark = pytest.mark.extended
 Runs = Callable[[str], Path]
 INCLUDED = "cifar_fs-conv4"
 QUICK = ("mtl", "protonet")
-"""What the first tier takes, in one process of 64 bits from the environment."""
+"""Tried where the process itself sets 64 bits; all of them in the slow tier."""
 NAMES = [name for name in "abc" for _ in range(3)]
 
 
@@ -47,26 +46,6 @@ def made_with(
     return dict(zip(calls, found, strict=True))
 
 
-@pytest.fixture(
-    scope="module",
-    params=["environment", pytest.param("later", marks=pytest.mark.extended)],
-)
-def mode(request: pytest.FixtureRequest) -> str:
-    """64 bits from the environment, or set by the process itself."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def found(mode: str, trained: Runs, shared_dir: Path) -> dict[str, Any]:
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        made = made_with(QUICK, mode, folder, trained, heads=False)
-        (folder / "named.json").write_text(json.dumps(made))
-
-    folder = build_once(shared_dir, f"x64-{mode}", make)
-    return json.loads((folder / "named.json").read_text())
-
-
 def check_use(found: dict[str, Any], learner: str, run: str) -> None:
     """A run of 32 bits is verified, exported and applied."""
     assert found[f"verify {learner}"] == 0
@@ -89,36 +68,23 @@ def check_features(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("learner", QUICK)
-def test_runs_of_32_bits_are_used(
-    learner: str, trained: Runs, found: dict[str, Any]
-) -> None:
-    check_use(found, learner, str(trained(learner)))
-
-
-@pytest.mark.parametrize("learner", QUICK)
-def test_training_gives_the_numbers_of_32_bits(
-    learner: str, trained: Runs, found: dict[str, Any]
-) -> None:
-    check_training(found, learner, str(trained(learner)))
-
-
-def test_included_bodies(found: dict[str, Any]) -> None:
-    """Their features are those of 32 bits, in which the tests compute them here."""
-    check_features(found["included"], features(INCLUDED))
-    assert found["classify included"] == NAMES
-
-
-@pytest.mark.extended
 @pytest.mark.parametrize(
-    "mode", ["environment", pytest.param("later", marks=pytest.mark.slow)]
+    ("mode", "learners"),
+    [
+        ("environment", tuple(LEARNERS)),
+        ("later", QUICK),
+        pytest.param("later", tuple(LEARNERS), marks=pytest.mark.slow),
+    ],
 )
-def test_every_learner_with_every_head(
-    mode: str, trained: Runs, tmp_path: Path
+def test_the_numbers_are_those_of_32_bits(
+    mode: str, learners: Sequence[str], trained: Runs, tmp_path: Path
 ) -> None:
-    found = made_with(list(LEARNERS), mode, tmp_path, trained, heads=True)
-    for learner in LEARNERS:
+    every = len(learners) == len(LEARNERS)
+    found = made_with(learners, mode, tmp_path, trained, heads=every)
+    for learner in learners:
         check_use(found, learner, str(trained(learner)))
         check_training(found, learner, str(trained(learner)))
     codes = {k: code for k, code in found.items() if k.startswith("evaluate ")}
     assert codes == dict.fromkeys(codes, 0)
+    check_features(found["included"], features(INCLUDED))
+    assert found["classify included"] == NAMES
