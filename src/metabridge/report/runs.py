@@ -110,25 +110,17 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _read(folder: Path, name: str) -> Run:
-    config = run_folder.read_config(folder)
+    config, result = run_folder.read_config(folder), run_folder.read_result(folder)
     path = folder / "result.json"
-    result = run_folder.read_result(folder)
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
-    return Run(
-        name,
-        folder,
-        config,
-        accuracy,
-        ci95,
-        numbers,
-        _records(folder, "train", ("loss", "accuracy")),
-        _records(folder, "validation", ("accuracy", "ci95")),
-        _made(result.get("provenance")),
-    )
+    train = _records(folder, "train", ("loss", "accuracy"))
+    validation = _records(folder, "validation", ("accuracy", "ci95"))
+    made = _made(result.get("provenance"))
+    return Run(name, folder, config, accuracy, ci95, numbers, train, validation, made)
 
 
 def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
@@ -138,19 +130,15 @@ def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
     if type(value) not in (int, float):
         raise ValueError(f"{shown(path)} is no result: {key!r} is not a number")
     try:
-        number = float(value)
+        return float(value) if math.isfinite(value) else None
     except OverflowError:  # an integer of hundreds of digits
-        number = math.inf
-    return number if math.isfinite(number) else None
+        return None
 
 
 def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
     """The records of a kind that have all of these numbers and a time."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for record in read_metrics(folder, kind):
+    path, records = folder / "metrics.jsonl", []
+    for record in read_metrics(folder, kind) if path.exists() else ():
         wanted = ("step", "seconds", *names)
         numbers = {key: _number(record, key, path) for key in wanted}
         whole = {key: value for key, value in numbers.items() if value is not None}

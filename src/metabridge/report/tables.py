@@ -19,20 +19,18 @@ class _Column(NamedTuple):
     cell: Callable[[Run], object]
     value: Callable[[Run], float | str | None]
     """The table is sorted by it."""
+    attributes: Markup | None = None
+    """Of its head."""
+
+
+_DESCENDING, _TEXT = Markup(' aria-sort="descending"'), Markup(' class="text"')
 
 
 def results_table(runs: Sequence[Run]) -> Markup:
     """A row a run, sorted by accuracy; the script sorts by any column."""
     columns = _columns(runs)
     head = [
-        fill(
-            "sorting_head",
-            title=column.title,
-            attributes=[
-                _DESCENDING if column.title == _SORTED else None,
-                _TEXT if column.title in _TEXTS else None,
-            ],
-        )
+        fill("sorting_head", title=column.title, attributes=column.attributes)
         for column in columns
     ]
     rows = [_row(run, number, columns) for number, run in enumerate(runs)]
@@ -65,11 +63,6 @@ def finding(runs: Sequence[Run]) -> Markup | None:
     return fill("finding", sentences=sentences) if sentences else None
 
 
-_SORTED = "Test accuracy, %"
-_DESCENDING, _TEXT = Markup(' aria-sort="descending"'), Markup(' class="text"')
-_TEXTS = ("Run", "Learner", "Test tasks")
-
-
 def _columns(runs: Sequence[Run]) -> list[_Column]:
     ends = [end for run in runs for end in run.interval]
     low, high = min(ends), max(ends)
@@ -81,15 +74,21 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
 
         return _Column(title, cell, lambda run: run.result[name])
 
-    columns = [_Column("Run", attrgetter("name"), attrgetter("name"))]
+    def text(value: Callable[[Run], str], title: str) -> _Column:
+        return _Column(title, value, value, _TEXT)
+
+    def interval(run: Run) -> Markup:
+        return _interval(run, low, high)
+
+    columns = [text(attrgetter("name"), "Run")]
     if any(run.name != run.config.algorithm for run in runs):
-        learner = attrgetter("config.algorithm")
-        columns.append(_Column("Learner", learner, learner))
+        columns.append(text(attrgetter("config.algorithm"), "Learner"))
     if len(set(map(task_of, runs))) > 1:
-        columns.append(_Column("Test tasks", task_of, task_of))
+        columns.append(text(task_of, "Test tasks"))
+    accuracy = attrgetter("accuracy")
     return [
         *columns,
-        _Column(_SORTED, lambda run: _interval(run, low, high), attrgetter("accuracy")),
+        _Column("Test accuracy, %", interval, accuracy, _DESCENDING),
         number("pixel_centroid_accuracy", lambda x: f"{100 * x:.1f}", "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
@@ -107,7 +106,7 @@ def _megabytes(value: float) -> str:
 def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
     cells = [fill("run_cell", value=run.name, shown=run_label(run.name, number))]
     for column in columns[1:]:
-        kind = _TEXT if column.title in _TEXTS else None
+        kind = _TEXT if column.attributes is _TEXT else None
         value, shown = column.value(run), column.cell(run)
         cells.append(fill("cell", value=value, shown=shown, attributes=kind))
     return fill("row", cells=cells)
@@ -115,19 +114,12 @@ def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
 
 def _interval(run: Run, low: float, high: float) -> Markup:
     """The interval as a line, on the same scale for all rows, and as text."""
+    left, right = run.interval
+    ends = {"start": left, "middle": (left + right) / 2, "end": right}
     width = (high - low) or 1.0
-
-    def place(value: float) -> str:
-        return f"{4 + 112 * (value - low) / width:.1f}"
-
-    start, end = run.interval
-    return fill(
-        "interval",
-        start=place(start),
-        end=place(end),
-        middle=place((start + end) / 2),
-        accuracy=format_accuracy(run.accuracy, run.ci95),
-    )
+    places = {k: f"{4 + 112 * (x - low) / width:.1f}" for k, x in ends.items()}
+    accuracy = format_accuracy(run.accuracy, run.ci95)
+    return fill("interval", **places, accuracy=accuracy)
 
 
 def configurations(runs: Sequence[Run]) -> Markup:
@@ -151,13 +143,9 @@ def compare_options(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
     """
     options = [_options(run) for run in runs]
     names = dict.fromkeys(name for each in options for name in each)
-    found = []
-    for name in sorted(
-        names, key=lambda name: _SECTIONS.index(name.rpartition(".")[0])
-    ):
-        values = [each.get(name, _MISSING) for each in options]
-        found.append((name, values, len(set(values)) > 1))
-    return found
+    ordered = sorted(names, key=lambda name: _SECTIONS.index(name.rpartition(".")[0]))
+    rows = ((name, [each.get(name, _MISSING) for each in options]) for name in ordered)
+    return [(name, values, len(set(values)) > 1) for name, values in rows]
 
 
 _SECTIONS = ("", "learner", "data", "model", "train", "evaluation", "made by")
