@@ -48,7 +48,20 @@ def make_adaptation(
     """Compile a learner's adaptation, with a head on frozen features or of the body."""
     if learner.frozen_body is None:
         return _adapt_body(learner, variables, normalise)
-    return _fit_head(learner, variables, normalise)
+    head = learner.frozen_body.head_of(variables)
+    features = make_embedder(learner, variables, normalise)
+    fit_head = _within_memory(head.fit)
+    logits = jax.jit(head.logits)
+
+    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
+        return fit_head(ways, features(images), labels)
+
+    def scores(classifier: Any, images: Images) -> np.ndarray:
+        rows = features(images)
+        parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
+        return _in_batches(functools.partial(logits, classifier), parts, BATCH)
+
+    return Adaptation(fit, scores)
 
 
 def make_embedder(
@@ -67,26 +80,6 @@ def make_embedder(
         return _in_batches(embed_batch, _batches(images, size), size)
 
     return features
-
-
-def _fit_head(
-    learner: Learner, variables: Variables, normalise: Normalise
-) -> Adaptation:
-    assert learner.frozen_body is not None
-    head = learner.frozen_body.head_of(variables)
-    features = make_embedder(learner, variables, normalise)
-    fit_head = _within_memory(head.fit)
-    logits = jax.jit(head.logits)
-
-    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
-        return fit_head(ways, features(images), labels)
-
-    def scores(classifier: Any, images: Images) -> np.ndarray:
-        rows = features(images)
-        parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
-        return _in_batches(functools.partial(logits, classifier), parts, BATCH)
-
-    return Adaptation(fit, scores)
 
 
 def _adapt_body(

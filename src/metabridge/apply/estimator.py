@@ -156,12 +156,6 @@ class FewShotClassifier:
             raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
         if chosen.head in ("learner", "own") and config.learner.fixed_ways:
-            if ways != (trained_ways := config.train.train_ways):
-                raise ValueError(
-                    f"{config.algorithm} has a meta-learned head of {trained_ways} "
-                    f"classes, but the labels have {ways}: pass as many, or fit "
-                    'another head on its features, for example `head="logistic"`'
-                )
             chosen = dataclasses.replace(chosen, ways=ways)
         return check(dataclasses.replace(config, evaluation=chosen)).evaluation
 

@@ -117,8 +117,9 @@ def plan(
 
 
 def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
-    known = isinstance(algorithm, str)
-    options = LEARNERS.find(algorithm).traits() if known else algorithm
+    options = algorithm
+    if isinstance(options, str):
+        options = LEARNERS.find(options).traits()
     _check_visible(type(options), type(options).__name__)
     return options
 

@@ -45,8 +45,7 @@ def register(name: str, options: type[LearnerOptions], factory: Factory) -> None
     before = LEARNERS.get(name)
     if options in (e.traits for e in LEARNERS.values() if e.name != name):
         raise ValueError(f"{options.__name__} are the options of another learner")
-    _check_options(options)
-    _check_factory(options, factory)
+    _check_fields(options, factory)
     check_options(options)
     LEARNERS.add(name, factory, options)
     try:
@@ -58,27 +57,23 @@ def register(name: str, options: type[LearnerOptions], factory: Factory) -> None
         raise
 
 
-def _check_options(options: type) -> None:
+def _check_fields(options: type[LearnerOptions], factory: Factory) -> None:
     derived = issubclass(options, LearnerOptions) and options is not LearnerOptions
     if not derived or "__dataclass_fields__" not in vars(options):
         raise ValueError(
             f"{options.__name__} must be a frozen dataclass derived from "
             "`LearnerOptions`"
         )
-    fields = {field.name for field in dataclasses.fields(options)}
-    if taken := sorted(fields & vars(LearnerOptions).keys()):
+    fields = [field.name for field in dataclasses.fields(options)]
+    if taken := sorted(vars(LearnerOptions).keys() & fields):
         raise ValueError(
             f"fields of {options.__name__} have names of traits or methods of "
             f"`LearnerOptions` ({', '.join(taken)}): rename them"
         )
 
-
-def _check_factory(options: type[LearnerOptions], factory: Factory) -> None:
-    fields = [field.name for field in dataclasses.fields(options)]
+    given = dict.fromkeys(fields)
     try:
-        inspect.signature(factory).bind_partial(
-            "model", "optimizer", **dict.fromkeys(fields)
-        )
+        inspect.signature(factory).bind_partial("model", "optimizer", **given)
     except TypeError as error:
         raise ValueError(
             f"the factory must take a model, an optimizer and the fields of "

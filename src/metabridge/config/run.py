@@ -167,7 +167,8 @@ def _check_head(config: ResolvedConfig) -> None:
     if head == "learner" and config.learner.fixed_ways and ways != train_ways:
         raise ValueError(
             f"{name} meta-learns a head of {train_ways} ways, so it cannot be tested "
-            f"on {ways}; make `train_ways` and `ways` equal, or choose another `head`"
+            f"on {ways}; make `train_ways` and `ways` equal, or choose another `head`, "
+            "for example logistic"
         )
     if config.learner.episodic and not config.train.train_queries:
         raise ValueError(

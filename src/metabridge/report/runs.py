@@ -14,10 +14,9 @@ from metabridge.untrusted import expanded, shown
 Record = dict[str, float]
 
 _NUMBERS = (
-    "accuracy", "ci95", "tasks", "ways", "shots", "queries",
-    "pixel_centroid_accuracy", "pixel_centroid_ci95", "validation_accuracy",
-    "train_seconds", "train_steps", "best_step", "images_per_second", "parameters",
-    "peak_memory_mb", "step_memory_mb", "compile_seconds", "C", "penalty",
+    "accuracy", "ci95", "pixel_centroid_accuracy", "train_seconds", "train_steps",
+    "images_per_second", "parameters", "peak_memory_mb", "step_memory_mb", "C",
+    "penalty",
 )  # fmt: skip
 
 
@@ -33,7 +32,7 @@ class Run(NamedTuple):
     ci95: float
     """Half width of its interval."""
     result: dict[str, float | None]
-    """The numbers of ``result.json``; None for those it lacks."""
+    """Those numbers of ``result.json`` that are shown; None for one it lacks."""
     train: list[Record]
     """Records of training."""
     validation: list[Record]
@@ -57,13 +56,12 @@ def task_of(run: Run) -> str:
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Find finished runs: in these folders or one level below, else under ``runs/``."""
     if not given:
-        found = _within(Path("runs"), depth=2) if Path("runs").is_dir() else []
-        if not found:
-            raise ValueError(
-                "there is no finished run under runs/: name run folders, or train "
-                "with `metabridge train`"
-            )
-        return found
+        if found := _within(Path("runs"), depth=2):
+            return found
+        raise ValueError(
+            "there is no finished run under runs/: name run folders, or train with "
+            "`metabridge train`"
+        )
     found: list[Path] = []
     for folder in map(expanded, given):
         if not folder.is_dir():
@@ -76,8 +74,7 @@ def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
                 f"the run in {shown(folder)} is not finished: there is no result.json; "
                 "go on with `metabridge train ... --resume`"
             )
-        inside = _within(folder, depth=1)
-        if not inside:
+        if not (inside := _within(folder, depth=1)):
             raise ValueError(f"{shown(folder)} holds no finished run")
         found += inside
     return list({folder.resolve(): folder for folder in found}.values())
@@ -97,7 +94,7 @@ def read(folders: Sequence[Path]) -> list[Run]:
 def _within(folder: Path, *, depth: int) -> list[Path]:
     """Finished runs in the folders of a folder, and in theirs."""
     found = []
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
         if _is_finished(inner):
             found.append(inner)
         elif depth > 1:

@@ -42,30 +42,28 @@ def finding(runs: Sequence[Run]) -> Markup | None:
     """The most accurate run of those with the same test tasks, in words."""
     sentences = []
     for task in dict.fromkeys(map(task_of, runs)):
-        those = [run for run in runs if task_of(run) == task]
-        if len(those) < 2:
+        best, *others = (run for run in runs if task_of(run) == task)
+        if not others:
             continue
-        best = those[0]
         near = [
-            run.name for run in those[1:]
+            run.name
+            for run in others
             if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
-        ]  # fmt: skip
-        sentences.append(
-            fill(
-                "best",
-                where=None if len(those) == len(runs) else f"On {task}, ",
-                name=best.name,
-                accuracy=format_accuracy(best.accuracy, best.ci95),
-                others=f"Its interval overlaps that of {', '.join(near)}. " if near
-                else "No other interval overlaps its own. ",
-            )
-        )  # fmt: skip
+        ]
+        said = {
+            "where": None if len(others) + 1 == len(runs) else f"On {task}, ",
+            "accuracy": format_accuracy(best.accuracy, best.ci95),
+            "others": "No other interval overlaps its own. ",
+        }
+        if near:
+            said["others"] = f"Its interval overlaps that of {', '.join(near)}. "
+        sentences.append(fill("best", name=best.name, **said))
     return fill("finding", sentences=sentences) if sentences else None
 
 
 def _columns(runs: Sequence[Run]) -> list[_Column]:
     ends = [end for run in runs for end in run.interval]
-    low, high = min(ends), max(ends)
+    low, width = min(ends), (max(ends) - min(ends)) or 1.0
 
     def number(name: str, show: Callable[[float], str], title: str) -> _Column:
         def cell(run: Run) -> str:
@@ -78,7 +76,12 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         return _Column(title, value, value, _TEXT)
 
     def interval(run: Run) -> Markup:
-        return _interval(run, low, high)
+        """The interval as a line, on the same scale for all rows, and as text."""
+        left, right = run.interval
+        ends = {"start": left, "middle": (left + right) / 2, "end": right}
+        places = {k: f"{4 + 112 * (x - low) / width:.1f}" for k, x in ends.items()}
+        accuracy = format_accuracy(run.accuracy, run.ci95)
+        return fill("interval", **places, accuracy=accuracy)
 
     columns = [text(attrgetter("name"), "Run")]
     if any(run.name != run.config.algorithm for run in runs):
@@ -110,16 +113,6 @@ def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
         value, shown = column.value(run), column.cell(run)
         cells.append(fill("cell", value=value, shown=shown, attributes=kind))
     return fill("row", cells=cells)
-
-
-def _interval(run: Run, low: float, high: float) -> Markup:
-    """The interval as a line, on the same scale for all rows, and as text."""
-    left, right = run.interval
-    ends = {"start": left, "middle": (left + right) / 2, "end": right}
-    width = (high - low) or 1.0
-    places = {k: f"{4 + 112 * (x - low) / width:.1f}" for k, x in ends.items()}
-    accuracy = format_accuracy(run.accuracy, run.ci95)
-    return fill("interval", **places, accuracy=accuracy)
 
 
 def configurations(runs: Sequence[Run]) -> Markup:
