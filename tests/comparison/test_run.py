@@ -105,10 +105,8 @@ def test_runs_go_on_and_failures_are_kept(
     config, folder = shared(images), tmp_path / "all"
     found = metabridge.compare(["maml", "mtl"], config, folder=folder)
     assert started == ["maml", "mtl"]
-    assert [entry["error"] for entry in found["runs"]] == [
-        None,
-        "DivergenceError: too far",
-    ]
+    errors = [entry["error"] for entry in found["runs"]]
+    assert errors == [None, "DivergenceError: too far"]
     assert found["title"].endswith("4-way 2-shot, 1 min of training each")
     assert json.loads((folder / "compare.json").read_text()).items() <= found.items()
     assert "DivergenceError: too far" in (folder / "compare.md").read_text()

@@ -128,12 +128,9 @@ def _typed(config: Config, kind: type[Config] | None = None) -> dict[str, Any]:
 
 
 def _fill(section: Any, defaults: dict[str, Any]) -> Any:
-    open_fields = {
-        field.name: defaults[field.name]
-        for field in dataclasses.fields(section)
-        if field.name in defaults and getattr(section, field.name) is None
-    }
-    return dataclasses.replace(section, **open_fields)
+    """A section whose fields that are None have their defaults, where there is one."""
+    names = [name for name in defaults if getattr(section, name, name) is None]
+    return dataclasses.replace(section, **{name: defaults[name] for name in names})
 
 
 def _check_drops(config: TrainConfig) -> None:
