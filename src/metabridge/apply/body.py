@@ -25,7 +25,7 @@ from metabridge.runs.provenance import environment
 from metabridge.training.scoring import load_run, restore
 from metabridge.types import Variables
 
-_KEPT = 4
+_KEPT = 4  # bodies applied last, for which what is compiled is kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +59,6 @@ class Body:
         """The same with more about it."""
         return dataclasses.replace(self, about={**self.about, **values})
 
-    # What is compiled is kept for the few bodies applied last.
     @functools.lru_cache(maxsize=_KEPT)  # noqa: B019
     def adaptation(self, evaluation: ResolvedEvaluation) -> Adaptation:
         """The adaptation to a task, compiled once for this body and these options."""
@@ -93,8 +92,8 @@ def reading_of(config: ResolvedConfig) -> Reading:
 def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -> Body:
     """The body in the best checkpoint of a run, normalised as its dataset is."""
     _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
-    held = jax.device_get(variables_of(restore(run).state))
-    variables = jax.tree.map(np.asarray, held)
+    variables = variables_of(restore(run).state)
+    variables = jax.tree.map(np.asarray, jax.device_get(variables))
     try:
         result = run_folder.read_result(run_dir)
     except run_folder.RunError:  # the run is not finished
