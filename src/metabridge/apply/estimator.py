@@ -77,7 +77,8 @@ class FewShotClassifier:
 
     def predict(self, images: Any) -> np.ndarray:
         """The label of each image, ``[N]``."""
-        return self.classes_[self._scores(images).argmax(1)]
+        scores = self._scores(images)
+        return self.classes_[scores.argmax(1)]
 
     def decision_function(self, images: Any) -> np.ndarray:
         """Scores ``[N, ways]``; of two classes ``[N]``, positive for the second."""
