@@ -30,9 +30,8 @@ def body(algorithm: str, data: Dataset, *, model: str = "mlp", **evaluation) -> 
             evaluation=EvaluationConfig(**options),
         )
     )
-    config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, rotations=False)
-    )
+    data_options = dataclasses.replace(config.data, rotations=False)
+    config = dataclasses.replace(config, data=data_options)
     learner = build.learner(config, data)
     example = np.zeros((1, *data.image_shape), np.float32)
     with jax.numpy_dtype_promotion("standard"):

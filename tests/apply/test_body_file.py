@@ -53,13 +53,10 @@ def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
 
 def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:
     body = bodies.body("mtl", DATA)
+    places = {"dataset": "folder:/home/me/birds/", "data_dir": Path("/home/me")}
     config = dataclasses.replace(
         body.config,
-        data=dataclasses.replace(
-            body.config.data,
-            dataset="folder:/home/me/birds/",
-            data_dir=Path("/home/me"),
-        ),
+        data=dataclasses.replace(body.config.data, **places),
         learner=MTLConfig(teacher=Path("/home/me/runs/1")),
     )
     path = tmp_path / "body.safetensors"
@@ -247,9 +244,8 @@ def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
     ours, theirs = (
         FewShotClassifier(place).fit(images[::2], labels[::2]) for place in (file, run)
     )
-    assert np.array_equal(
-        ours.decision_function(images), theirs.decision_function(images)
-    )
+    scores = (place.decision_function(images) for place in (ours, theirs))
+    assert np.array_equal(*scores)
     export_body(body, tmp_path / "copy.safetensors")
     assert load_body(tmp_path / "copy.safetensors").about["licence"] == "MIT"
 

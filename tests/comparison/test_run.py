@@ -20,12 +20,14 @@ from metabridge.config import (
     LearnerOptions,
     MAMLConfig,
     MTLConfig,
+    ResolvedConfig,
     TrainConfig,
     images_per_step,
     register,
     resolve,
     with_steps,
 )
+from metabridge.runs.folder import check_run, open_run
 from metabridge.training import RunError
 from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 from tests import toy
@@ -69,12 +71,7 @@ def test_equal_images() -> None:
 @pytest.mark.parametrize(
     ("algorithms", "train", "images", "message"),
     [
-        (
-            ["mtl", "maml++"],
-            {},
-            None,
-            r"unknown learner 'maml\+\+'; known are mtl",
-        ),
+        (["mtl", "maml++"], {}, None, r"unknown learner 'maml\+\+'; known are mtl"),
         (["mtl", "anil", "mtl"], {}, None, "'mtl, anil, mtl', but must be different"),
         (["maml", MAMLConfig(inner_lr=0.25)], {}, None, "'maml, maml', but must be"),
         ([], {}, None, "one at least"),
@@ -108,10 +105,8 @@ def test_runs_go_on_and_failures_are_kept(
     config, folder = shared(images), tmp_path / "all"
     found = metabridge.compare(["maml", "mtl"], config, folder=folder)
     assert started == ["maml", "mtl"]
-    assert [entry["error"] for entry in found["runs"]] == [
-        None,
-        "DivergenceError: too far",
-    ]
+    errors = [entry["error"] for entry in found["runs"]]
+    assert errors == [None, "DivergenceError: too far"]
     assert found["title"].endswith("4-way 2-shot, 1 min of training each")
     assert json.loads((folder / "compare.json").read_text()).items() <= found.items()
     assert "DivergenceError: too far" in (folder / "compare.md").read_text()
@@ -128,6 +123,30 @@ def test_runs_go_on_and_failures_are_kept(
         metabridge.compare(["mtl"], wide, folder=tmp_path / "none")
     assert len(started) == 4
     assert not (tmp_path / "none").exists()
+
+
+def test_a_half_done_comparison_of_equal_times_goes_on(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def pretend(config: ResolvedConfig, run_dir: Path) -> None:
+        started.append(config.algorithm)
+        steps = check_run(run_dir, config, resume=True).train.steps
+        timed = dataclasses.replace(config, train=with_steps(config.train, 50))
+        if not steps and config.algorithm == "maml":  # timed, and interrupted then
+            open_run(run_dir, timed, resume=True)
+            raise Preempted
+        assert steps == (50 if config.algorithm == "maml" else 0)
+        finished_run(run_dir, timed, 0.5)
+
+    monkeypatch.setattr(run, "train_in_a_process", pretend)
+    config, folder = shared(images), tmp_path / "all"
+    with pytest.raises(Preempted):
+        metabridge.compare(["mtl", "maml"], config, folder=folder)
+    found = metabridge.compare(["mtl", "maml"], config, folder=folder)
+    assert started == ["mtl", "maml", "maml"]
+    assert [entry["error"] for entry in found["runs"]] == [None, None]
 
 
 def die(config: Config, run_dir: Path) -> None:

@@ -9,7 +9,8 @@ import tyro
 
 from metabridge import cli
 from metabridge.config import LearnerOptions, MetaOptNetConfig, register
-from metabridge.config.options import SECTIONS, check_options, options_of
+from metabridge.config.registration import check_options, options_of
+from metabridge.config.sections import SECTIONS
 from metabridge.registry import LEARNERS
 from tests.own import OPTIONS, forgotten
 

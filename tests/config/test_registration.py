@@ -125,12 +125,7 @@ class Plain(LearnerOptions):
         ("mine", LearnerOptions, mine, "must be a frozen dataclass derived"),
         ("mine", MineConfig, lambda model, rule: None, "shift, rounds, kind.*'shift'"),
         ("mine", Required, lambda m, o, shift: None, "every field .* needs a default"),
-        (
-            "mine",
-            NoJSON,
-            lambda m, o, table: None,
-            "of type str, but must be frozenset",
-        ),
+        ("mine", NoJSON, lambda m, o, table: None, "but must be frozenset"),
     ],
 )
 def test_what_cannot_serve_is_refused(name, options, factory, message: str) -> None:

@@ -15,6 +15,9 @@ from tests.once import build_once
 
 EVIL = "<img src=x onerror=alert(1)>"
 """The name of a test class."""
+on_screens = pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")]
+)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 from metabridge.report import closeness_report
 from metabridge.report.closeness import read_explorer
 from tests.report import fake
+from tests.report.conftest import on_screens
 
 
 @pytest.fixture
@@ -21,13 +22,11 @@ def page_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@on_screens
 def test_loads_from_disk_and_is_accessible(
     show: Any, page_file: Path, width: int, scheme: str
 ) -> None:
-    shown = show(page_file, width=width, scheme=scheme)
-    shown.assert_sound()
+    show(page_file, width=width, scheme=scheme).assert_sound()
 
 
 @pytest.mark.extended
@@ -115,14 +114,8 @@ Change = Callable[[dict[str, Any]], Any]
         (lambda e: e["times"].__setitem__(0, 10**400), "no result of"),
         (lambda e: e["cells"].pop(), "lacks some combinations"),
         (lambda e: e["cells"].__setitem__(0, e["cells"][1]), "lacks some"),
-        (
-            lambda e: e["cells"][0].update(depth=2),
-            "`depth` is 2, but must be at most 1",
-        ),
-        (
-            lambda e: e["cells"][0].update(gap=None),
-            "`gap` is None, .* must be a number",
-        ),
+        (lambda e: e["cells"][0].update(depth=2), "`depth` is 2, but must be at most"),
+        (lambda e: e["cells"][0].update(gap=None), "`gap` is None, .* be a number"),
         (lambda e: e["cells"][0]["mtl"].pop(), "`mtl` holds 2 numbers, not 3"),
         (lambda e: e.update(tasks=3), "no result of"),
         (lambda e: e.update(cells=[1]), "no result of"),
@@ -137,14 +130,9 @@ def test_what_is_none(change: Change, says: str, tmp_path: Path) -> None:
         read_explorer(path)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"explorer": 1}'])
-def test_an_older_result(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["[]", "{}", '{"explorer": 1}', "{"])
+def test_an_older_result_or_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(ValueError, match="make it anew with `make ntk-compare`"):
-        read_explorer(tmp_path / "results.json")
-
-
-def test_no_file(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match="is not JSON"):
+    says = "is not JSON" if content == "{" else "make it anew with `make ntk-compare`"
+    with pytest.raises(ValueError, match=says):
         read_explorer(tmp_path / "results.json")

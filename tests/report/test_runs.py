@@ -48,7 +48,7 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert run.config.algorithm == "mtl"
     assert run.result["accuracy"] == 0.6
     assert run.result["peak_memory_mb"] is None
-    assert run.result["compile_seconds"] is None
+    assert run.result["penalty"] is None
     assert [record["step"] for record in run.train] == [10, 20, 30]
     assert run.train[1] == {"step": 20, "seconds": 20, "loss": 0.5, "accuracy": 0.2}
     assert len(run.validation) == 3

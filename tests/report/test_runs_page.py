@@ -10,7 +10,7 @@ import pytest
 from metabridge.report import runs_report
 from metabridge.report.runs_page import MOST_RUNS
 from tests.report import fake
-from tests.report.conftest import EVIL
+from tests.report.conftest import EVIL, on_screens
 
 pytestmark = pytest.mark.extended
 
@@ -24,8 +24,7 @@ def page_file(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs_report([trained], output, examples=2, tasks=5)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@on_screens
 def test_loads_from_disk_and_is_accessible(
     show: Any, page_file: Path, width: int, scheme: str
 ) -> None:

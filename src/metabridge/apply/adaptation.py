@@ -48,7 +48,20 @@ def make_adaptation(
     """Compile a learner's adaptation, with a head on frozen features or of the body."""
     if learner.frozen_body is None:
         return _adapt_body(learner, variables, normalise)
-    return _fit_head(learner, variables, normalise)
+    head = learner.frozen_body.head_of(variables)
+    features = make_embedder(learner, variables, normalise)
+    fit_head = _within_memory(head.fit)
+    logits = jax.jit(head.logits)
+
+    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
+        return fit_head(ways, features(images), labels)
+
+    def scores(classifier: Any, images: Images) -> np.ndarray:
+        rows = features(images)
+        parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
+        return _in_batches(functools.partial(logits, classifier), parts, BATCH)
+
+    return Adaptation(fit, scores)
 
 
 def make_embedder(
@@ -63,31 +76,10 @@ def make_embedder(
 
     def features(images: Images) -> np.ndarray:
         size = _batch_size(images)
-        return _in_batches(
-            lambda batch: compiled(variables, batch), _batches(images, size), size
-        )
+        embed_batch = functools.partial(compiled, variables)
+        return _in_batches(embed_batch, _batches(images, size), size)
 
     return features
-
-
-def _fit_head(
-    learner: Learner, variables: Variables, normalise: Normalise
-) -> Adaptation:
-    assert learner.frozen_body is not None
-    head = learner.frozen_body.head_of(variables)
-    features = make_embedder(learner, variables, normalise)
-    fit_head = _within_memory(head.fit)
-    logits = jax.jit(head.logits)
-
-    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
-        return fit_head(ways, features(images), labels)
-
-    def scores(classifier: Any, images: Images) -> np.ndarray:
-        rows = features(images)
-        parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
-        return _in_batches(lambda part: logits(classifier, part), parts, BATCH)
-
-    return Adaptation(fit, scores)
 
 
 def _adapt_body(
@@ -117,9 +109,8 @@ def _within_memory(adapt: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.lru_cache(maxsize=8)
     def compiled(ways: int, structure: Any, *leaves: Any) -> jax.stages.Compiled:
-        arrays = jax.tree.unflatten(
-            structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
-        )
+        shapes = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+        arrays = jax.tree.unflatten(structure, shapes)
         program = jitted.lower(*arrays, ways=ways).compile()
         needed, held = needed_bytes(program)
         free = devices.free_bytes()
@@ -159,12 +150,9 @@ def _in_batches(
     function: Callable[[Array], Array], batches: Iterable[np.ndarray], size: int
 ) -> np.ndarray:
     """Rows of all batches, each filled up so that few shapes are compiled."""
-    return np.concatenate(
-        [np.asarray(function(_padded(batch, size)))[: len(batch)] for batch in batches]
-    )
-
-
-def _padded(rows: np.ndarray, size: int) -> Array:
-    """Rows filled up with copies to a power of two."""
-    wanted = min(1 << (len(rows) - 1).bit_length(), size)
-    return jnp.asarray(rows[np.arange(wanted) % len(rows)])
+    results = []
+    for batch in batches:
+        wanted = min(1 << (len(batch) - 1).bit_length(), size)  # a power of two
+        filled = jnp.asarray(batch[np.arange(wanted) % len(batch)])
+        results.append(np.asarray(function(filled))[: len(batch)])
+    return np.concatenate(results)

@@ -25,7 +25,7 @@ from metabridge.runs.provenance import environment
 from metabridge.training.scoring import load_run, restore
 from metabridge.types import Variables
 
-_KEPT = 4  # bodies with an adaptation, for which what is compiled is kept
+_KEPT = 4  # bodies applied last, for which what is compiled is kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,14 +59,20 @@ class Body:
         """The same with more about it."""
         return dataclasses.replace(self, about={**self.about, **values})
 
+    @functools.lru_cache(maxsize=_KEPT)  # noqa: B019
     def adaptation(self, evaluation: ResolvedEvaluation) -> Adaptation:
         """The adaptation to a task, compiled once for this body and these options."""
-        return _adaptation(self, evaluation)
+        learner = self.learner(evaluation)
+        return make_adaptation(learner, self.variables, self._normalise)
 
     @in_32_bits
     def embed(self, images: Any) -> np.ndarray:
         """Features ``[N, D]`` of images, as `FewShotClassifier` takes them."""
-        return _embedder(self)(self.checked(images))
+        return self._embedder()(self.checked(images))
+
+    @functools.lru_cache(maxsize=_KEPT)  # noqa: B019
+    def _embedder(self) -> Callable[[Images], np.ndarray]:
+        return make_embedder(self.learner(), self.variables, self._normalise)
 
     def checked(self, images: Any) -> Images:
         """Check images of a user, to be read as those of the training were."""
@@ -74,17 +80,6 @@ class Body:
 
     def _normalise(self, images: Any) -> Any:
         return augment.normalise(images, self.mean, self.std)
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _adaptation(body: Body, evaluation: ResolvedEvaluation) -> Adaptation:
-    learner = body.learner(evaluation)
-    return make_adaptation(learner, body.variables, body._normalise)
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _embedder(body: Body) -> Callable[[Images], np.ndarray]:
-    return make_embedder(body.learner(), body.variables, body._normalise)
 
 
 def reading_of(config: ResolvedConfig) -> Reading:
@@ -103,14 +98,9 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
         result = run_folder.read_result(run_dir)
     except run_folder.RunError:  # the run is not finished
         result = {}
-    return Body(
-        with_chosen_weight(config, result),
-        build.shapes_of(dataset),
-        dataset.mean,
-        dataset.std,
-        variables,
-        _about(config, dataset, variables, result),
-    )
+    about = _about(config, dataset, variables, result)
+    config, shapes = with_chosen_weight(config, result), build.shapes_of(dataset)
+    return Body(config, shapes, dataset.mean, dataset.std, variables, about)
 
 
 def without_paths(config: ResolvedConfig) -> ResolvedConfig:
@@ -129,10 +119,7 @@ _RESULT = ("accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "bes
 
 
 def _about(
-    config: ResolvedConfig,
-    dataset: Dataset,
-    variables: Variables,
-    result: dict[str, Any],
+    config: ResolvedConfig, dataset: Dataset, variables: Variables, result: dict
 ) -> dict[str, Any]:
     made_by = result.get("provenance", {})
     fingerprint = made_by.get("dataset", {}).get("fingerprint")
@@ -151,10 +138,9 @@ def with_chosen_weight(
     config: ResolvedConfig, result: Mapping[str, Any]
 ) -> ResolvedConfig:
     """A configuration with the weight of the head that its run chose."""
-    evaluation = config.evaluation
-    if not evaluation.tune_head:
+    if not config.evaluation.tune_head:
         return config
     weights = {name: result.get(name) for name in ("C", "penalty")}
     chosen = {name: value for name, value in weights.items() if value is not None}
-    evaluation = dataclasses.replace(evaluation, tune_head=False, **chosen)
+    evaluation = dataclasses.replace(config.evaluation, tune_head=False, **chosen)
     return dataclasses.replace(config, evaluation=evaluation)

@@ -50,16 +50,13 @@ def export_body(
     licence: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write the body of a run, and a card in Markdown beside it.
+    """Write the body of a run, and a card in Markdown beside it; return its path.
 
     Args:
       run: folder of a run, of which the best checkpoint is taken; or a body.
       file: to write, ``NAME.safetensors``; the card is ``NAME.md``.
       licence: of the body, for the card. Default: none is stated.
       data_dir: where the dataset of the run is, if not where the run found it.
-
-    Returns:
-      The card's path.
     """
     path = check_output(file, "file")
     beside = path.with_suffix(".md")
@@ -133,12 +130,11 @@ def _read(file: Any) -> Body:
     template = _template(config, shapes)
     named = _named(template)
     _check_arrays(file, named)
-    arrays = {name: file.get_tensor(name) for name in named}
-    for name, array in arrays.items():
+    arrays = [file.get_tensor(name) for name in named]
+    for name, array in zip(named, arrays, strict=True):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite")
-    structure = jax.tree.structure(template)
-    variables = jax.tree.unflatten(structure, list(arrays.values()))
+    variables = jax.tree.unflatten(jax.tree.structure(template), arrays)
     return Body(config, shapes, mean, std, variables, header["about"])
 
 
@@ -202,10 +198,11 @@ def make_card(body: Body, *, file_name: str) -> str:
     height, width, channels = body.shapes.image_shape
     model, train = config.model, config.train
     data = about.get("dataset", {})
-    has_width = model.model in ("conv4", "mlp")
+    of_width = f" width {model.width}" if model.model in ("conv4", "mlp") else ""
+    versions = (f"{name} {v}" for name, v in about.get("versions", {}).items())
     rows = {
         "learner": config.algorithm,
-        "body": f"{model.model} width {model.width}" if has_width else model.model,
+        "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}",
         "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
         "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
@@ -215,17 +212,13 @@ def make_card(body: Body, *, file_name: str) -> str:
         "head": config.evaluation.head,
         "accuracy": _accuracy(about.get("result", {})),
         "licence": about.get("licence") or "not stated",
-        "versions": ", ".join(
-            f"{name} {version}" for name, version in about.get("versions", {}).items()
-        ),
+        "versions": ", ".join(versions),
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
     template = resources.files("metabridge.apply") / "card.md"
+    dataset = _cell(data.get("name"))
     return string.Template(template.read_text(encoding="utf-8")).substitute(
-        learner=config.algorithm,
-        dataset=_cell(data.get("name")),
-        table=table,
-        file=file_name,
+        learner=config.algorithm, dataset=dataset, table=table, file=file_name
     )
 
 

@@ -6,7 +6,6 @@ classifier.predict(new_images)
 """
 
 import dataclasses
-import inspect
 import os
 from typing import Any
 
@@ -15,30 +14,29 @@ import numpy as np
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.apply.inputs import encode_labels
-from metabridge.config import (
-    EvaluationConfig,
-    ResolvedConfig,
-    ResolvedEvaluation,
-    check,
-)
+from metabridge.config import ResolvedConfig, ResolvedEvaluation, check
 from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
 
 _OPTIONS = ("head", "C", "penalty", "finetune_steps", "finetune_rate", "test_steps")
-"""Options of the adaptation, as in `EvaluationConfig`."""
+"""Options of the adaptation, as in `metabridge.EvaluationConfig`."""
 
 
 class NotFittedError(ValueError, AttributeError):
     """`fit` has not been called; of the kinds that scikit-learn's error is of."""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class FewShotClassifier:
     """Adapt a trained body to a new task, and classify images.
 
     Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1]
     (rounded to 256 values), or a list of such images of any sizes, of paths, of files
     as bytes, or of Pillow images. They are read, resized and turned grey or to colour
-    as the body's training images were. Labels are anything hashable.
+    as the body's training images were. Labels are anything hashable. What is wrong with
+    an option, images or labels is a ValueError of `fit` or `predict`. Everything is
+    deterministic. `C`, `penalty`, `finetune_steps`, `finetune_rate` and `test_steps`
+    are those of `EvaluationConfig`; by default they are as the run was tested.
 
     Args:
       body: folder of a run, a file that `export_body` wrote, a name of
@@ -46,44 +44,24 @@ class FewShotClassifier:
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
         number of classes; finetune; or learner, its own adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.
-        Default: as the run was tested.
-      C: logistic and svm: weight of the data against the squared weights.
-      penalty: ridge: weight of the squared weights.
-      finetune_steps: steps of Adam.
-      finetune_rate: Adam's learning rate.
-      test_steps: learners with an inner loop: its steps.
       data_dir: where the dataset of the run is, if not where the run found it.
 
     Attributes:
       classes_: labels that were fitted, ``[ways]``, ascending where they have an order.
       body_: the body.
-
-    What is wrong with an option, images or labels is a ValueError of `fit` or
-    `predict`. Everything is deterministic.
     """
 
-    _estimator_type = "classifier"
+    body: str | os.PathLike[str] | Body
+    _: dataclasses.KW_ONLY
+    head: str | None = None
+    C: float | None = None
+    penalty: float | None = None
+    finetune_steps: int | None = None
+    finetune_rate: float | None = None
+    test_steps: int | None = None
+    data_dir: str | os.PathLike[str] | None = None
 
-    def __init__(
-        self,
-        body: str | os.PathLike[str] | Body,
-        *,
-        head: str | None = None,
-        C: float | None = None,
-        penalty: float | None = None,
-        finetune_steps: int | None = None,
-        finetune_rate: float | None = None,
-        test_steps: int | None = None,
-        data_dir: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self.body = body
-        self.head = head
-        self.C = C
-        self.penalty = penalty
-        self.finetune_steps = finetune_steps
-        self.finetune_rate = finetune_rate
-        self.test_steps = test_steps
-        self.data_dir = data_dir
+    _estimator_type = "classifier"
 
     @in_32_bits
     def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
@@ -129,8 +107,7 @@ class FewShotClassifier:
         return float(np.average(right, weights=sample_weight))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The options by name, as scikit-learn wants them."""
-        del deep
+        """The options by name, as scikit-learn wants them; `deep` is ignored."""
         return {name: getattr(self, name) for name in _names()}
 
     def set_params(self, **params: Any) -> "FewShotClassifier":
@@ -166,13 +143,12 @@ class FewShotClassifier:
     def _scores(self, images: Any) -> np.ndarray:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
-        source = self.body_.checked(images)
         adaptation = self.body_.adaptation(self._fitted_evaluation)
-        return adaptation.scores(self._adapted, source)
+        return adaptation.scores(self._adapted, self.body_.checked(images))
 
     def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
         """The options of the adaptation: those of the run but for what is given."""
-        hints = hints_of(EvaluationConfig)
+        hints = hints_of(ResolvedEvaluation)
         options = {name: getattr(self, name) for name in _OPTIONS}
         given = {name: value for name, value in options.items() if value is not None}
         try:
@@ -180,18 +156,10 @@ class FewShotClassifier:
         except TypeError as error:
             raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
-        fixed = chosen.head in ("learner", "own") and config.learner.fixed_ways
-        trained_ways = config.train.train_ways
-        if fixed and ways != trained_ways:
-            raise ValueError(
-                f"{config.algorithm} has a meta-learned head of {trained_ways} "
-                f"classes, but the labels have {ways}: pass as many, or fit another "
-                'head on its features, for example `head="logistic"`'
-            )
-        if fixed:
+        if chosen.head in ("learner", "own") and config.learner.fixed_ways:
             chosen = dataclasses.replace(chosen, ways=ways)
         return check(dataclasses.replace(config, evaluation=chosen)).evaluation
 
 
 def _names() -> list[str]:
-    return list(inspect.signature(FewShotClassifier).parameters)
+    return [field.name for field in dataclasses.fields(FewShotClassifier)]

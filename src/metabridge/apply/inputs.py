@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from metabridge.data import picture
 from metabridge.data.images import Encoded, Held, Source, decode
-from metabridge.data.reading import Reading
+from metabridge.data.reading import DEFAULT, Reading
 from metabridge.untrusted import expanded, shown
 
 _CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, colour, colour and alpha
@@ -71,7 +72,7 @@ class Images:
 
 
 def check_images(
-    images: Any, shape: tuple[int, int, int], reading: Reading | None = None
+    images: Any, shape: tuple[int, int, int], reading: Reading = DEFAULT
 ) -> Images:
     """Check images of a user as far as it costs nothing, or raise a ValueError.
 
@@ -81,12 +82,11 @@ def check_images(
         any sizes, of paths, of image files as bytes, or of Pillow images.
       shape: ``(H, W, c)`` of the body. Other sizes are resized to it (Lanczos), grey
         images repeated for three channels, and colours made grey (ITU-R 601) for one.
-      reading: how files, transparency and 16 bits are read; by default `Reading()`.
+      reading: how files, transparency and 16 bits are read.
     """
-    how = reading or Reading()
     if isinstance(images, str | os.PathLike):
         raise ValueError(f"`images` is one path, {str(images)!r}: pass a list of paths")
-    if isinstance(images, bytes) or _is_pillow(images):
+    if isinstance(images, bytes | Image.Image):
         raise ValueError(
             f"`images` is one image, {type(images).__name__}: pass a list of them"
         )
@@ -99,14 +99,14 @@ def check_images(
         raise ValueError("`images` is empty: pass at least one image")
     if isinstance(rows, np.ndarray):
         _check_array(rows)
-        return Images(rows, shape, how)
-    return Images([_checked_row(row) for row in rows], shape, how)
+        return Images(rows, shape, reading)
+    return Images([_checked_row(row) for row in rows], shape, reading)
 
 
 def _checked_row(row: Any) -> Any:
     if isinstance(row, str | os.PathLike):
         return Path(row)
-    if isinstance(row, bytes) or _is_pillow(row):
+    if isinstance(row, bytes | Image.Image):
         return row
     array = np.asarray(row)
     _check_image(array.shape, array.dtype)
@@ -120,8 +120,7 @@ def _loaded(image: Any, name: str) -> Any:
     """
     try:
         image.load()
-    # Pillow's decoders raise many types on broken data.
-    except Exception as error:
+    except Exception as error:  # of many types on broken data
         raise ValueError(
             f"cannot read image {name}: {shown(error)} ({type(error).__name__})"
         ) from error
@@ -130,17 +129,10 @@ def _loaded(image: Any, name: str) -> Any:
     return image
 
 
-def _is_pillow(row: Any) -> bool:
-    from PIL import Image
-
-    return isinstance(row, Image.Image)
-
-
 def _check_array(rows: np.ndarray) -> None:
     if rows.ndim not in (3, 4):
         raise ValueError(
-            f"`images` must be [N, H, W, c] or [N, H, W], but they are "
-            f"{list(rows.shape)}"
+            f"`images` must be [N, H, W, c] or [N, H, W], not {list(rows.shape)}"
         )
     if rows.ndim == 3 and rows.shape[-1] in _CHANNELS:
         raise ValueError(
@@ -167,11 +159,7 @@ def _check_image(shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Encode labels as classes and their indices.
-
-    Args:
-      labels: anything hashable, a list or ``[N]``; at least two classes.
-      count: of the images, and so of the labels.
+    """Encode labels of `count` images, anything hashable, as classes and their indices.
 
     Returns:
       The classes ``[ways]``, ascending, or by their first labels if they have no order;
@@ -190,8 +178,7 @@ def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     classes: list[Any] = list(dict.fromkeys(values))
     if len(classes) < 2:
         raise ValueError(
-            f"all labels are the one class {classes[0]!r}: a classifier takes two at "
-            "least"
+            f"all labels are the one class {classes[0]!r}, but a classifier takes two"
         )
     with contextlib.suppress(TypeError):  # of several types, or without an order
         classes = sorted(classes)

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from metabridge.apply import body_file
 from metabridge.apply.body import Body, from_run
+from metabridge.apply.body_file import read
 from metabridge.untrusted import expanded, shown
 
 
@@ -31,22 +31,17 @@ def load_body(
 
     Args:
       path: folder of a run, of which the best checkpoint is taken; a file; or, where
-        there is neither, a name of `pretrained_bodies`.
+        there is neither, a name of `pretrained_bodies`. What cannot be used is a
+        ValueError.
       data_dir: where the dataset of the run is, if not where the run found it.
-
-    Raises:
-      ValueError: nothing there that can be used; what is wrong with it.
     """
     place = _place(path)
     if not place.exists():
-        names = ", ".join(pretrained_bodies())
         raise ValueError(
             f"{shown(place)} is neither a run's folder nor a file, nor one of the "
-            f"bodies that are included: {names}"
+            f"bodies that are included: {', '.join(pretrained_bodies())}"
         )
-    if not place.is_dir():
-        return body_file.read(place)
-    return from_run(place, data_dir=data_dir)
+    return from_run(place, data_dir=data_dir) if place.is_dir() else read(place)
 
 
 def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
@@ -65,9 +60,7 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
 def _place(path: str | os.PathLike[str]) -> Path:
     """Path of a body; what is on the disk goes before a name."""
     place = expanded(path)
-    if place.exists():
-        return place
-    return pretrained_bodies().get(str(path), place)
+    return place if place.exists() else pretrained_bodies().get(str(path), place)
 
 
 @functools.lru_cache(maxsize=2)

@@ -51,24 +51,13 @@ def _style(name: str) -> dict[str, Any]:
 
 
 def _curve(axes: Axes, run: dict[str, Any]) -> None:
-    style = _style(run["algorithm"])
-    axes.plot(
-        [record["seconds"] for record in run["validations"]],
-        [100 * record["accuracy"] for record in run["validations"]],
-        **style,
-        markersize=3.5,
-    )
-    axes.errorbar(
-        run["train_seconds"],
-        100 * run["accuracy"],
-        100 * run["ci95"],
-        **style,
-        markersize=8,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        capsize=3,
-        zorder=3,
-    )
+    style, validations = _style(run["algorithm"]), run["validations"]
+    seconds = [record["seconds"] for record in validations]
+    accuracies = [100 * record["accuracy"] for record in validations]
+    axes.plot(seconds, accuracies, **style, markersize=3.5)
+    marker = {"markersize": 8, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    test = (run["train_seconds"], 100 * run["accuracy"], 100 * run["ci95"])
+    axes.errorbar(*test, **style, **marker, capsize=3, zorder=3)
 
 
 def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
@@ -82,13 +71,6 @@ def _labels(axes: Axes, runs: list[dict[str, Any]]) -> None:
         end = (run["train_seconds"], 100 * run["accuracy"])
         place = min(to_axes.transform(end)[1], place - _LABEL_GAP)
         text = f"{run['algorithm']}  {end[1]:.1f} ± {100 * run['ci95']:.1f}"
-        colour = _style(run["algorithm"])["color"]
-        axes.annotate(
-            text,
-            end,
-            (1.05, place),
-            textcoords="axes fraction",
-            color=colour,
-            va="center",
-            arrowprops=arrow | {"color": colour},
-        )
+        colour = {"color": _style(run["algorithm"])["color"]}
+        where = {"xytext": (1.05, place), "textcoords": "axes fraction", "va": "center"}
+        axes.annotate(text, end, **where, **colour, arrowprops=arrow | colour)

@@ -15,15 +15,10 @@ from metabridge import build
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
+from metabridge.config.fields import Range
 from metabridge.files import write_json, write_text
 from metabridge.precision import in_32_bits
-from metabridge.registry import (
-    BODIES,
-    DATASETS,
-    HEADS,
-    LEARNERS,
-    import_plugins,
-)
+from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS, import_plugins
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import train
@@ -50,8 +45,7 @@ def compare(
     Args:
       algorithms: names, or learners' options, of which a name stands for the defaults.
         The cost of all is held against the first's.
-      config: data, model, training and evaluation of all. Its `minutes` are the
-        training time of each, by default 1.
+      config: of all. Its `minutes` are the training time of each, by default 1.
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
         ``efficiency.png``. Default: one under ``runs/`` named for the task.
@@ -61,8 +55,7 @@ def compare(
       under ``"error"``.
 
     Raises:
-      ValueError: anything wrong with the names, the configuration, the data or the
-        folder, before the first training.
+      ValueError: anything wrong, before the first training.
     """
     config = Config() if config is None else config
     configs = plan(algorithms, config, images)
@@ -108,21 +101,18 @@ def plan(
             "a comparison gives each algorithm equal `minutes` or equal `images`; "
             "pass one of the two, and no `steps`"
         )
-    if images is not None and images < 1:
-        raise ValueError(f"`images` is {images}, but must be at least 1")
+    if images is not None:
+        Range(1).check("images", images)
     minutes = 1.0 if given.minutes is None else given.minutes
     timed = dataclasses.replace(given, minutes=minutes)
-    configs = {
-        name: inputs.resolve_for_data(
-            dataclasses.replace(config, learner=learner, train=timed)
-        )
-        for name, learner in zip(names, learners, strict=True)
-    }
-    if images is None:
-        return configs
-    for name, planned in configs.items():
-        counted = with_images(dataclasses.replace(planned.train, minutes=None), images)
-        configs[name] = dataclasses.replace(planned, train=counted)
+    configs = {}
+    for name, learner in zip(names, learners, strict=True):
+        own = dataclasses.replace(config, learner=learner, train=timed)
+        planned = inputs.resolve_for_data(own)
+        if images is not None:
+            train = dataclasses.replace(planned.train, minutes=None)
+            planned = dataclasses.replace(planned, train=with_images(train, images))
+        configs[name] = planned
     return configs
 
 

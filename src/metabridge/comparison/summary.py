@@ -17,10 +17,9 @@ def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
 
     Returns:
       ``"reference"``, its name; and ``"runs"``, the best test accuracy first, failures
-      last: each ``result.json`` with ``"algorithm"``, ``"error"``, ``"ms_per_step"``
-      and ``"validations"``; where it did not fail ``"best_validation"``,
-      ``"seconds_to_best"`` and ``"reference_seconds"``, the training time until the
-      reference's validation accuracy first was as high (None if never).
+      last: each ``result.json`` with what is added here. ``"reference_seconds"`` is the
+      training time until the reference's validation accuracy first was as high as the
+      best of the run; None if it never was.
     """
     runs = [_run(folder / name, name, error) for name, error in errors.items()]
     reference = runs[0]

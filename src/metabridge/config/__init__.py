@@ -7,9 +7,6 @@ filled in by `resolve` with the dataset's recipe; a run folder holds what came o
 import warnings as _warnings
 from typing import Any as _Any
 
-from metabridge.config.budget import images_per_step as images_per_step
-from metabridge.config.budget import with_images as with_images
-from metabridge.config.budget import with_steps as with_steps
 from metabridge.config.learners import ANILConfig as ANILConfig
 from metabridge.config.learners import BOILConfig as BOILConfig
 from metabridge.config.learners import GradientBasedConfig as GradientBasedConfig
@@ -24,16 +21,18 @@ from metabridge.config.learners import ProtoNetConfig as ProtoNetConfig
 from metabridge.config.learners import R2D2Config as R2D2Config
 from metabridge.config.learners import ReptileConfig as ReptileConfig
 from metabridge.config.learners import RFSConfig as RFSConfig
-from metabridge.config.options import RunOptions as RunOptions
-from metabridge.config.options import options_of as options_of
 from metabridge.config.places import FOLDER as FOLDER
 from metabridge.config.places import with_absolute_paths as with_absolute_paths
 from metabridge.config.places import with_data_dir as with_data_dir
 from metabridge.config.places import with_paths as with_paths
+from metabridge.config.registration import options_of as options_of
 from metabridge.config.registration import register as register
 from metabridge.config.run import check as check
 from metabridge.config.run import head_names as head_names
+from metabridge.config.run import images_per_step as images_per_step
 from metabridge.config.run import resolve as resolve
+from metabridge.config.run import with_images as with_images
+from metabridge.config.run import with_steps as with_steps
 from metabridge.config.sections import Config as Config
 from metabridge.config.sections import DataConfig as DataConfig
 from metabridge.config.sections import EvaluationConfig as EvaluationConfig
@@ -44,6 +43,7 @@ from metabridge.config.sections import ResolvedData as ResolvedData
 from metabridge.config.sections import ResolvedEvaluation as ResolvedEvaluation
 from metabridge.config.sections import ResolvedModel as ResolvedModel
 from metabridge.config.sections import ResolvedTrain as ResolvedTrain
+from metabridge.config.sections import RunOptions as RunOptions
 from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json
 from metabridge.config.serialise import resolved_from_json as resolved_from_json

@@ -57,18 +57,13 @@ def hints_of(kind: Any) -> dict[str, Any]:
 
 
 _OTHER = object()  # a value of another type
+_UNIONS = (typing.Union, types.UnionType)
 
 
 def typed_fields(options: Any, kind: type | None = None) -> Any:
-    """A dataclass whose values have the types of their annotations.
+    """A dataclass whose values have the types of their annotations, as `typed` does.
 
-    Args:
-      options: a dataclass.
-      kind: class of the result, which has the same fields. Default: that of `options`.
-
-    Raises:
-      TypeError: a value of another type; the field, what it takes and what was given.
-      ValueError: no choice of a `Literal`, a number out of its range, or no path.
+    It is one of `kind`, if that is given, which has the same fields.
     """
     kind = type(options) if kind is None else kind
     hints = hints_of(kind)
@@ -84,53 +79,36 @@ def typed(hint: Any, value: Any, where: str) -> Any:
     """A value as the type of its field.
 
     Whole numbers are taken for real ones, NumPy's numbers for Python's, text for paths
-    and lists for tuples.
-
-    Args:
-      hint: numbers, text, paths, tuples, `Literal`, None, and unions of them, with a
-        `Range` if they have one.
-      value: what was given.
-      where: the field, for errors.
+    and lists for tuples. The type is one of these, a `Literal`, None or a union of
+    them, with a `Range` if it has one; errors call the field `where`.
 
     Raises:
       TypeError: a value of another type.
       ValueError: no choice of a `Literal`, a number out of its range, or no path.
     """
-    hint, ranges = _unannotated(hint)
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    options = typing.get_args(hint) if union else (hint,)
-    for option in options:
-        found = _as(option, value, where)
-        if found is not _OTHER:
-            for limits in ranges:
-                limits.check(where, found)
-            return found
-    expected = " or ".join(dict.fromkeys(map(_name, options)))
-    choices = [choice for option in options for choice in _choices(option)]
-    if any(type(choice) is type(value) for choice in choices):
-        raise ValueError(f"`{where}` is {quoted(value)}, but must be {expected}")
+    found = _as(hint, value, where)
+    if found is not _OTHER:
+        return found
+    if any(type(choice) is type(value) for choice in _choices(hint)):
+        raise ValueError(f"`{where}` is {quoted(value)}, but must be {_name(hint)}")
     raise TypeError(
         f"`{where}` is {quoted(value)}, of type {type(value).__name__}, but must be "
-        f"{expected}"
+        f"{_name(hint)}"
     )
 
 
-def _unannotated(hint: Any) -> tuple[Any, list[Range]]:
-    """A type without its annotations, and the ranges among them."""
-    if typing.get_origin(hint) is not Annotated:
-        return hint, []
-    extras = hint.__metadata__
-    return hint.__origin__, [extra for extra in extras if isinstance(extra, Range)]
-
-
 def _as(option: Any, value: Any, where: str) -> Any:
-    """The value as one type; `_OTHER` if it is not of that type."""
-    if typing.get_origin(option) is Annotated:
-        option, ranges = _unannotated(option)
-        found = _as(option, value, where)
-        for limits in ranges if found is not _OTHER else ():
-            limits.check(where, found)
+    """The value as a type; `_OTHER` if it is not of that type."""
+    origin, parts = typing.get_origin(option), typing.get_args(option)
+    if origin is Annotated:
+        found = _as(parts[0], value, where)
+        for extra in parts[1:]:
+            if isinstance(extra, Range) and found is not _OTHER:
+                extra.check(where, found)
         return found
+    if origin in _UNIONS:
+        found = (_as(part, value, where) for part in parts)
+        return next((one for one in found if one is not _OTHER), _OTHER)
     if option is type(None):
         return None if value is None else _OTHER
     if option is bool:  # NumPy's has no abstract class
@@ -139,14 +117,11 @@ def _as(option: Any, value: Any, where: str) -> Any:
         return _number(option, value, where)
     if option is Path:
         return _path(value, where) if isinstance(value, str | os.PathLike) else _OTHER
-    if typing.get_origin(option) is Literal:
-        # By type, too: 1 and True are equal.
-        same = (c for c in _choices(option) if type(c) is type(value) and c == value)
+    if origin is Literal:  # by type, too: 1 and True are equal
+        same = (part for part in parts if type(part) is type(value) and part == value)
         return next(same, _OTHER)
-    if typing.get_origin(option) is tuple and isinstance(value, tuple | list):
-        kinds = typing.get_args(option)
-        if kinds[-1] is ...:
-            kinds = (kinds[0],) * len(value)
+    if origin is tuple and isinstance(value, tuple | list):
+        kinds = (parts[0],) * len(value) if parts[-1] is ... else parts
         if len(kinds) != len(value):
             return _OTHER
         pairs = enumerate(zip(kinds, value, strict=True))
@@ -176,22 +151,27 @@ def _path(value: str | os.PathLike[str], where: str) -> Path:
     return path
 
 
-def _choices(option: Any) -> tuple[Any, ...]:
-    option = _unannotated(option)[0]
-    return typing.get_args(option) if typing.get_origin(option) is Literal else ()
+def _choices(hint: Any) -> list[Any]:
+    """What the literals in a type may be."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return list(parts)
+    parts = parts if origin in _UNIONS else parts[:1] if origin is Annotated else ()
+    return [choice for part in parts for choice in _choices(part)]
 
 
-def _name(option: Any) -> str:
-    option = _unannotated(option)[0]
-    if option is type(None):
-        return "None"
-    if choices := _choices(option):
-        return f"one of {', '.join(map(str, choices))}"
-    if option in (Path, str):
-        return "a path" if option is Path else "text"
-    if typing.get_origin(option) is tuple:
-        kinds = typing.get_args(option)
-        return f"({', '.join('...' if k is ... else _name(k) for k in kinds)})"
-    return {int: "a whole number", float: "a number", bool: "True or False"}.get(
-        option, getattr(option, "__name__", str(option))
-    )
+_NAMES: dict[Any, str] = {int: "a whole number", float: "a number", str: "text"}
+_NAMES |= {bool: "True or False", Path: "a path", type(None): "None", ...: "..."}
+
+
+def _name(hint: Any) -> str:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _name(parts[0])
+    if origin in _UNIONS:
+        return " or ".join(dict.fromkeys(map(_name, parts)))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin is tuple:
+        return f"({', '.join(map(_name, parts))})"
+    return _NAMES.get(hint) or getattr(hint, "__name__", str(hint))

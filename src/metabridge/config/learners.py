@@ -53,13 +53,26 @@ class LearnerOptions:
         """Raise ValueError for options that do not go with the rest of a run."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MTLConfig(LearnerOptions):
-    """Multi-task learning: a shared body, a linear head a task, joint training."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistilledConfig(LearnerOptions):
+    """Options that learners have whose training is classification, as MTL's is."""
 
     episodic: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
     distils: ClassVar[bool] = True
+    teacher: PathOption = None
+    """Folder of a run of the same learner to distil from, with the same model, heads
+    and data. Default: none."""
+    distillation: Share = 0.5
+    """Share of the loss that the teacher has, in [0, 1]."""
+    temperature: Positive = 4.0
+    """By which logits are divided for distillation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MTLConfig(DistilledConfig):
+    """Multi-task learning: a shared body, a linear head a task, joint training."""
+
     heads: Literal["class_table", "shared", "independent"] = "class_table"
     """A row per training class, or a head per task of a fixed set of training tasks,
     started alike (shared) or each on its own (independent)."""
@@ -79,13 +92,6 @@ class MTLConfig(LearnerOptions):
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
     rotation_weight: NonNegative = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
-    teacher: PathOption = None
-    """Folder of an MTL run to distil from: the same model, heads and data. Default:
-    none."""
-    distillation: Share = 0.5
-    """Share of the loss that the teacher has, in [0, 1]."""
-    temperature: Positive = 4.0
-    """By which logits are divided for distillation."""
 
     @property
     def fixed_tasks(self) -> int | None:
@@ -121,18 +127,24 @@ class GradientBasedConfig(LearnerOptions):
     """Scale inner gradients down to this norm. Default: never."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MAMLConfig(GradientBasedConfig):
-    """MAML: the inner loop adapts all layers, and is differentiated through."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DifferentiatedConfig(GradientBasedConfig):
+    """Options of learners that differentiate through their inner loop."""
 
     first_order: bool = False
     """Take the inner gradients for constants."""
-    rates: Literal["fixed", "per_step"] = "fixed"
-    """Inner rates: as given, or learned, one a step."""
     rematerialise: bool = False
     """Compute inner steps again on the way back: less memory, more time."""
     joint: bool = False
     """Adapt to and judge on support and query together, without a split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MAMLConfig(DifferentiatedConfig):
+    """MAML: the inner loop adapts all layers, and is differentiated through."""
+
+    rates: Literal["fixed", "per_step"] = "fixed"
+    """Inner rates: as given, or learned, one a step."""
     zero_head: bool = False
     """Adapt from a head of zeros instead of a meta-learned one."""
 
@@ -151,19 +163,13 @@ class BOILConfig(MAMLConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaSGDConfig(GradientBasedConfig):
+class MetaSGDConfig(DifferentiatedConfig):
     """Meta-SGD: MAML with a learned rate for every parameter."""
 
     inner_lr: Positive = 0.01
     """Where the rates of the inner loop start."""
     inner_steps: InnerSteps = 1
     """Inner steps in training."""
-    first_order: bool = False
-    """Take the inner gradients for constants."""
-    rematerialise: bool = False
-    """Compute inner steps again on the way back: less memory, more time."""
-    joint: bool = False
-    """Adapt to and judge on support and query together, without a split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,15 +238,5 @@ class MatchingConfig(LearnerOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class RFSConfig(LearnerOptions):
+class RFSConfig(DistilledConfig):
     """RFS: classification over all training classes, then a head on frozen features."""
-
-    episodic: ClassVar[bool] = False
-    adapts: ClassVar[bool] = False
-    distils: ClassVar[bool] = True
-    teacher: PathOption = None
-    """Folder of an RFS run to distil from: the same model and data. Default: none."""
-    distillation: Share = 0.5
-    """Share of the loss that the teacher has, in [0, 1]."""
-    temperature: Positive = 4.0
-    """By which logits are divided for distillation."""

@@ -17,12 +17,10 @@ _Config = TypeVar("_Config", bound=Config)
 
 
 def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _Config:
-    """A configuration whose data is in another place.
+    """A configuration whose data is in another place, if one is given.
 
-    Args:
-      config: of a run.
-      data_dir: where its data is now: the folder of images of ``folder:PATH``, else
-        what `DataConfig.data_dir` takes. None leaves the configuration as it is.
+    That is the folder of images of ``folder:PATH``, else what `DataConfig.data_dir`
+    takes.
     """
     if data_dir is None:
         return config
@@ -35,11 +33,12 @@ def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _
 
 def with_absolute_paths(config: _Config) -> _Config:
     """A configuration that names the same folders from any working folder."""
-    return dataclasses.replace(
-        config,
-        data=_absolute_paths(config.data),
-        learner=_absolute_paths(config.learner),
-    )
+    learner = with_paths(config.learner, absolute)
+    data = with_paths(config.data, absolute)
+    place = data.dataset.removeprefix(FOLDER)
+    if place and place != data.dataset:
+        data = dataclasses.replace(data, dataset=f"{FOLDER}{absolute(place)}")
+    return dataclasses.replace(config, data=data, learner=learner)
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
@@ -63,14 +62,4 @@ def with_paths(section: _Section, change: Callable[[Path], Path]) -> _Section:
         field.name: changed(getattr(section, field.name))
         for field in dataclasses.fields(section)  # pyright: ignore[reportArgumentType]
     }
-    return dataclasses.replace(section, **values)  # pyright: ignore[reportArgumentType]
-
-
-def _absolute_paths(section: _Section) -> _Section:
-    section = with_paths(section, absolute)
-    dataset = getattr(section, "dataset", "")
-    place = dataset.removeprefix(FOLDER)
-    if not place or place == dataset:
-        return section
-    values: Any = {"dataset": f"{FOLDER}{absolute(place)}"}
     return dataclasses.replace(section, **values)  # pyright: ignore[reportArgumentType]

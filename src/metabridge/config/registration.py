@@ -1,17 +1,14 @@
-"""Learners of your own, known by a name as the built-in ones are.
-
-A configuration then names one, and whatever reads the configuration of a run
-(`evaluate_run`, `FewShotClassifier`, a resumed run, a report) builds it again.
-"""
+"""Learners of your own, known by a name as the built-in ones are."""
 
 import dataclasses
 import inspect
+import typing
 from collections.abc import Callable
 from typing import Any
 
+from metabridge.config.fields import hints_of
 from metabridge.config.learners import LearnerOptions
-from metabridge.config.options import check_options
-from metabridge.config.sections import Config
+from metabridge.config.sections import SECTIONS, Config
 from metabridge.config.serialise import from_json, to_json
 from metabridge.registry import LEARNERS
 
@@ -22,10 +19,11 @@ Factory = Callable[..., Any]
 def register(name: str, options: type[LearnerOptions], factory: Factory) -> None:
     """Register a learner under a name, until the process ends.
 
-    Every process that reads its runs has to call this, so it belongs into the module
-    that defines the learner, which they import; the shell commands import those that
-    ``--plugin`` or ``$METABRIDGE_PLUGINS`` names. The same name again takes the place
-    of the earlier learner.
+    Every process that reads its runs (a resumed run, `evaluate_run`, a report,
+    `FewShotClassifier`) has to call this, so it belongs into the module that defines
+    the learner, which they import; the shell commands import those that ``--plugin`` or
+    ``$METABRIDGE_PLUGINS`` names. The same name again takes the place of the earlier
+    learner.
 
     Args:
       name: of the algorithm, in configurations and results.
@@ -45,11 +43,9 @@ def register(name: str, options: type[LearnerOptions], factory: Factory) -> None
       >>> metabridge.train(Config(learner=MineOptions()))
     """
     before = LEARNERS.get(name)
-    others = (e.traits for e in LEARNERS.values() if e.name != name)
-    if options in others:
+    if options in (e.traits for e in LEARNERS.values() if e.name != name):
         raise ValueError(f"{options.__name__} are the options of another learner")
-    _check_options(options)
-    _check_factory(options, factory)
+    _check_fields(options, factory)
     check_options(options)
     LEARNERS.add(name, factory, options)
     try:
@@ -61,27 +57,23 @@ def register(name: str, options: type[LearnerOptions], factory: Factory) -> None
         raise
 
 
-def _check_options(options: type) -> None:
+def _check_fields(options: type[LearnerOptions], factory: Factory) -> None:
     derived = issubclass(options, LearnerOptions) and options is not LearnerOptions
     if not derived or "__dataclass_fields__" not in vars(options):
         raise ValueError(
             f"{options.__name__} must be a frozen dataclass derived from "
             "`LearnerOptions`"
         )
-    fields = {field.name for field in dataclasses.fields(options)}
-    if taken := sorted(fields & vars(LearnerOptions).keys()):
+    fields = [field.name for field in dataclasses.fields(options)]
+    if taken := sorted(vars(LearnerOptions).keys() & fields):
         raise ValueError(
             f"fields of {options.__name__} have names of traits or methods of "
             f"`LearnerOptions` ({', '.join(taken)}): rename them"
         )
 
-
-def _check_factory(options: type[LearnerOptions], factory: Factory) -> None:
-    fields = [field.name for field in dataclasses.fields(options)]
+    given = dict.fromkeys(fields)
     try:
-        inspect.signature(factory).bind_partial(
-            "model", "optimizer", **dict.fromkeys(fields)
-        )
+        inspect.signature(factory).bind_partial("model", "optimizer", **given)
     except TypeError as error:
         raise ValueError(
             f"the factory must take a model, an optimizer and the fields of "
@@ -102,3 +94,33 @@ def _check_json(options: type[LearnerOptions]) -> None:
             f"a configuration cannot hold {options()}: take numbers, strings, paths, "
             "tuples or Literal"
         )
+
+
+def options_of(kind: type) -> list[tuple[str, str]]:
+    """Options of a dataclass, each with its field: ``("run-dir", "run_dir")``."""
+    hints, options = hints_of(kind), []
+    for field in (field.name for field in dataclasses.fields(kind)):
+        # An annotation with `tyro.conf.arg(name=...)` gives the option another name.
+        extras = typing.get_args(hints[field])[1:]
+        given = (getattr(extra, "name", None) for extra in extras)
+        named = next((name for name in given if isinstance(name, str)), field)
+        name = named.replace("_", "-")
+        options.append((name, field))
+        if getattr(hints[field], "__origin__", hints[field]) is bool:
+            options.append((f"no-{name}", field))
+    return options
+
+
+def check_options(learner: type) -> None:
+    """Raise ValueError for options of a learner that the command line has already."""
+    taken = {"help": "there in every command"}
+    for kind in (*SECTIONS, learner):
+        for option, field in options_of(kind):
+            if kind is learner and option in taken:
+                raise ValueError(
+                    f"`{learner.__name__}.{field}` would be the option --{option} of "
+                    f"`metabridge train`, which is {taken[option]}: rename the field, "
+                    "or give it another option with "
+                    "Annotated[TYPE, tyro.conf.arg(name=NAME)]"
+                )
+            taken[option] = f"`{kind.__name__}.{field}`"

@@ -3,69 +3,64 @@
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from metabridge.config.budget import check_budget, with_images, with_steps
 from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
-from metabridge.config.sections import (
-    Config,
-    ResolvedConfig,
-    ResolvedData,
-    ResolvedEvaluation,
-    ResolvedModel,
-    ResolvedTrain,
-    TrainConfig,
-)
+from metabridge.config.sections import Config, ResolvedConfig, TrainConfig
 from metabridge.registry import BODIES, DATASETS, HEADS
 from metabridge.untrusted import quoted
 
-_RESOLVED = {
-    "data": ResolvedData,
-    "model": ResolvedModel,
-    "train": ResolvedTrain,
-    "evaluation": ResolvedEvaluation,
-}
+_Train = TypeVar("_Train", bound=TrainConfig)
 
 
 def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     """Fill in what the user left open, and check what needs no data.
 
     With `minutes`, `steps` and `validate_every` are 0 until the steps have been timed.
-    Paths become absolute, so that a run finds its data from any working folder.
-
-    Args:
-      config: what to run.
-      classes: of the training split, if it is known; where the user leaves open the
-        classes of a training task, it has no more than these.
+    Paths become absolute, so that a run finds its data from any working folder. A
+    training task whose classes the user leaves open has no more than the `classes` of
+    the training split, if they are known.
 
     Raises:
       TypeError: a value of another type than its field's.
       ValueError: a number out of its range, or an unknown name.
     """
     config = with_absolute_paths(Config(**_typed(config)))
+    learner, train = config.learner, config.train
     defaults = {
         **BODIES.find(config.model.model).traits.defaults,
         **DATASETS.find(config.data.dataset).traits.recipe,
+        "head": "logistic",
     }
     if classes is not None:
         rotations = _fill(config.data, defaults).rotations
         known = max(classes * (4 if rotations else 1), 2)
         defaults["train_ways"] = min(defaults["train_ways"], known)
-    defaults |= _defaults_of_learner(config, defaults["learning_rate"])
-    check_budget(config.train)
-    train = _fill(config.train, defaults)
+    if learner.episodic:
+        defaults |= {
+            "head": "learner",
+            "train_ways": config.evaluation.ways,
+            "train_shots": config.evaluation.shots,
+            "train_queries": 15,
+            "tasks_per_step": 4,
+            "learning_rate": min(defaults["learning_rate"], learner.max_learning_rate),
+        }
+    if train.steps and train.minutes is not None:
+        raise ValueError(
+            f"`steps` is {train.steps} and `minutes` is {train.minutes}, but one "
+            "follows from the other; pass only one of them"
+        )
+    train = _fill(train, defaults)
     if train.minutes is not None:
         train = _fill(train, {"steps": 0, "validate_every": 0})
     elif train.steps is None:
         train = with_images(train, defaults["images"])
     else:
         train = with_steps(train, train.steps)
-    filled = Config(
-        learner=config.learner,
+    filled = dataclasses.replace(
+        config,
         data=_fill(config.data, defaults),
         model=_fill(config.model, defaults),
         train=train,
@@ -74,40 +69,54 @@ def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     return check(filled)
 
 
+def images_per_step(config: TrainConfig) -> int:
+    """Training images of a step of a configuration whose tasks are settled."""
+    counts = (config.tasks_per_step, config.train_ways, config.train_shots)
+    tasks, ways, shots = (count or 0 for count in counts)
+    return tasks * ways * (shots + (config.train_queries or 0))
+
+
+def with_images(config: _Train, images: int) -> _Train:
+    """The same for as many steps as hold so many images, at least 1."""
+    return with_steps(config, max(images // max(images_per_step(config), 1), 1))
+
+
+def with_steps(config: _Train, steps: int) -> _Train:
+    """The same for so many steps, with ten validations unless others are asked for."""
+    validate_every = config.validate_every or max(steps // 10, 1)
+    return dataclasses.replace(config, steps=steps, validate_every=validate_every)
+
+
 def check(config: Config) -> ResolvedConfig:
     """Check the types and ranges of a configuration in which nothing is open.
 
-    Returns:
-      The configuration, each value of the type of its field: 1 as 1.0, text as a path.
+    Each value comes back with the type of its field: 1 as 1.0, text as a path.
 
     Raises:
       TypeError: a value of another type; the field, what it takes and what was given.
       ValueError: a number out of its range, which is named, or options that do not go
         together.
     """
-    resolved = ResolvedConfig(**_typed(config, _RESOLVED))
-    _check_steps(resolved.train)
-    _check_drops(resolved.train)
+    resolved = ResolvedConfig(**_typed(config, ResolvedConfig))
+    train = resolved.train
+    if train.minutes is None or train.steps:  # else open until they are timed
+        for name in ("steps", "validate_every"):
+            typed(Count, getattr(train, name), name)
+    _check_drops(train)
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved
 
 
-def _typed(
-    config: Config, kinds: Mapping[str, type] = MappingProxyType({})
-) -> dict[str, Any]:
-    """The sections, every value of the type of its field.
-
-    Args:
-      config: of a run.
-      kinds: classes that sections are to have instead of their own.
-    """
+def _typed(config: Config, kind: type[Config] | None = None) -> dict[str, Any]:
+    """The sections, every value of the type of its field; those of `kind`, if given."""
     if not isinstance(config.learner, LearnerOptions):
         raise TypeError(
             f"`learner` is {quoted(config.learner)}, but must be the options of one, "
             "for example MTLConfig()"
         )
     config.algorithm  # noqa: B018 - raises for options of no known learner
+    kinds = {} if kind is None else hints_of(kind) | {"learner": None}
     sections = {}
     for name, hint in hints_of(Config).items():
         section = typed(hint, getattr(config, name), name)
@@ -118,35 +127,10 @@ def _typed(
     return sections
 
 
-def _defaults_of_learner(config: Config, learning_rate: float) -> dict[str, Any]:
-    """Values of fields left open that follow from the learner."""
-    learner = config.learner
-    if not learner.episodic:
-        return {"head": "logistic"}
-    return {
-        "head": "learner",
-        "train_ways": config.evaluation.ways,
-        "train_shots": config.evaluation.shots,
-        "train_queries": 15,
-        "tasks_per_step": 4,
-        "learning_rate": min(learning_rate, learner.max_learning_rate),
-    }
-
-
 def _fill(section: Any, defaults: dict[str, Any]) -> Any:
-    open_fields = {
-        field.name: defaults[field.name]
-        for field in dataclasses.fields(section)
-        if field.name in defaults and getattr(section, field.name) is None
-    }
-    return dataclasses.replace(section, **open_fields)
-
-
-def _check_steps(config: ResolvedTrain) -> None:
-    if config.minutes is not None and not config.steps:
-        return  # open until they are timed
-    for name in ("steps", "validate_every"):
-        typed(Count, getattr(config, name), name)
+    """A section whose fields that are None have their defaults, where there is one."""
+    names = [name for name in defaults if getattr(section, name, name) is None]
+    return dataclasses.replace(section, **{name: defaults[name] for name in names})
 
 
 def _check_drops(config: TrainConfig) -> None:
@@ -168,7 +152,7 @@ def _check_head(config: ResolvedConfig) -> None:
     if head not in (known := head_names()):
         raise ValueError(
             f"`head` is {quoted(head)}, but must be one of {', '.join(known)}, or "
-            + HEADS.hint()
+            f"{HEADS.hint()}"
         )
     tuned = [key for key, entry in HEADS.items() if entry.traits.weight]
     if config.evaluation.tune_head and head not in tuned:
@@ -177,19 +161,18 @@ def _check_head(config: ResolvedConfig) -> None:
             f"but `head` is {head}"
         )
     ways, train_ways = config.evaluation.ways, config.train.train_ways
-    adapts = head == "learner"
-    if adapts and config.learner.fixed_ways and ways != train_ways:
+    if head == "learner" and config.learner.fixed_ways and ways != train_ways:
         raise ValueError(
-            f"{name} meta-learns a head of {train_ways} ways, so it "
-            f"cannot be tested on {ways}; make `train_ways` and `ways` equal, or "
-            "choose another `head`"
+            f"{name} meta-learns a head of {train_ways} ways, so it cannot be tested "
+            f"on {ways}; make `train_ways` and `ways` equal, or choose another `head`, "
+            "for example logistic"
         )
     if config.learner.episodic and not config.train.train_queries:
         raise ValueError(
-            f"{name} is evaluated on queries in training, but `train_queries` "
-            "is 0; pass at least 1"
+            f"{name} is evaluated on queries in training, but `train_queries` is 0; "
+            "pass at least 1"
         )
-    if adapts and not config.learner.adapts:
+    if head == "learner" and not config.learner.adapts:
         raise ValueError(f"{name} has no adaptation of its own; choose a `head`")
 
 

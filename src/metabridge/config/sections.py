@@ -1,6 +1,7 @@
 """Options of a run: its learner, data, model, training and evaluation."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -28,6 +29,7 @@ Side = Annotated[int, Range(1, 1024)]
 HeadName = Annotated[str, tyro.conf.arg(metavar="HEAD")]
 BodyName = Annotated[str, tyro.conf.arg(metavar="BODY")]
 DatasetName = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Augmentation = Literal["natural", "crop_flip", "drawing", "none"]
 ImageSize = Annotated[
     Side | tuple[Side, Side] | None, tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")
 ]
@@ -56,7 +58,7 @@ class DataConfig:
     reduced size, other files are refused."""
     allow_duplicates: bool = False
     """Keep image files of a folder that are in two splits."""
-    augmentation: Literal["natural", "crop_flip", "drawing", "none"] | None = None
+    augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
     rotations: bool | None = None
@@ -181,13 +183,41 @@ class EvaluationConfig:
     """Of the validation and test tasks."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where a run is written, and the processes that train it."""
+
+    run_dir: Path | None = None
+    """Folder of the run. Default: a new one under runs/."""
+    resume: bool = False
+    """Go on with the run in that folder, or begin it if there is none. More --steps
+    than it had train a finished run further."""
+    dry_run: bool = False
+    """Print the resolved configuration and what the run would take (memory, disk,
+    time), and stop. Nothing is written."""
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Where records go beside the run folder: Weights & Biases, MLflow."""
+    cluster: bool = False
+    """Train together with the other processes that Slurm, Kubernetes, Open MPI or a TPU
+    pod has started with this command."""
+    coordinator: str | None = None
+    """Host and port of the first of several processes, where none of these has started
+    them."""
+    num_processes: int | None = None
+    """How many there are."""
+    process_id: int | None = None
+    """Which one this is, from 0."""
+
+
+SECTIONS = (DataConfig, ModelConfig, TrainConfig, EvaluationConfig, RunOptions)
+"""What `metabridge train` takes whatever the learner."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedData(DataConfig):
     """`DataConfig` with nothing left open that a run needs."""
 
-    augmentation: Literal["natural", "crop_flip", "drawing", "none"] = (
-        dataclasses.field()
-    )
+    augmentation: Augmentation = dataclasses.field()
     rotations: bool = dataclasses.field()
 
 

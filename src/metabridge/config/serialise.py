@@ -6,14 +6,7 @@ from typing import Any
 
 from metabridge.config.fields import hints_of, typed
 from metabridge.config.run import check
-from metabridge.config.sections import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    ResolvedConfig,
-    TrainConfig,
-)
+from metabridge.config.sections import Config, ResolvedConfig
 from metabridge.registry import LEARNERS
 from metabridge.untrusted import parse_json, quoted
 
@@ -41,15 +34,8 @@ def from_json(text: str) -> Config:
         options = LEARNERS.find(values.pop("algorithm", None)).traits
     except TypeError as error:
         raise ValueError(f"the algorithm of the configuration: {error}") from error
-    sections = {
-        "learner": options,
-        "data": DataConfig,
-        "model": ModelConfig,
-        "train": TrainConfig,
-        "evaluation": EvaluationConfig,
-    }
-    unknown = values.keys() - sections.keys()
-    if unknown:
+    sections = hints_of(Config) | {"learner": options}
+    if unknown := values.keys() - sections.keys():
         raise ValueError(
             f"unknown sections {quoted(sorted(unknown))} in the configuration"
         )
@@ -60,12 +46,8 @@ def from_json(text: str) -> Config:
     if isinstance(train, dict) and train.get("minutes") is not None:
         for name in ("steps", "validate_every"):  # 0 while they have not been timed
             train[name] = train.get(name) or None
-    return Config(
-        **{
-            name: _section(sections[name], value, name)
-            for name, value in values.items()
-        }
-    )
+    found = {name: _section(sections[name], values[name], name) for name in values}
+    return Config(**found)
 
 
 def resolved_from_json(text: str) -> ResolvedConfig:
@@ -88,23 +70,13 @@ def _section(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"section {where!r} of the configuration is not an object")
     hints = hints_of(kind)
-    unknown = values.keys() - hints.keys()
-    if unknown:
+    if unknown := values.keys() - hints.keys():
         raise ValueError(
             f"unknown {quoted(sorted(unknown))} in section {where!r} of the "
             f"configuration; known are {', '.join(hints)}"
         )
-    return kind(
-        **{
-            name: _typed(hints[name], value, f"{where}.{name}")
-            for name, value in values.items()
-        }
-    )
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    """A JSON value as the type of its field; of another type it is bad content."""
     try:
-        return typed(hint, value, where)
-    except TypeError as error:
+        found = {k: typed(hints[k], v, f"{where}.{k}") for k, v in values.items()}
+    except TypeError as error:  # a value of another type is bad content
         raise ValueError(str(error)) from error
+    return kind(**found)

@@ -31,12 +31,8 @@ def closeness_report(
         controls=text(controls),
         tasks=text(task_buttons(len(values["tasks"]))),
     )
-    page = markup.page(
-        "Metabridge: closeness of MTL and meta-learning",
-        Markup(body),
-        values,
-        ["chart.js", "closeness.js"],
-    )
+    title = "Metabridge: closeness of MTL and meta-learning"
+    page = markup.page(title, Markup(body), values, ["chart.js", "closeness.js"])
     if len(page.encode()) > markup.MAX_BYTES:
         raise ValueError(
             f"the page would have {len(page.encode()):,} bytes; the limit is "

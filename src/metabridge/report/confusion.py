@@ -75,54 +75,53 @@ def confusions(group: Group) -> dict[int, Confusion]:
 def confusion_view(group: Group, names: list[str]) -> Markup:
     """A table by class of all runs, and a matrix of each where classes are few."""
     counts = confusions(group)
+    labels = {number: run_label(names[number], number) for number in counts}
+    class_names = [class_name(name) for name in group.dataset.test.class_names]
     accuracies = np.stack([found.accuracy() for found in counts.values()])
-    possible = next(iter(counts.values())).possible.diagonal()
-    seen = np.flatnonzero(possible)
+    queries = next(iter(counts.values())).possible.diagonal()
+    seen = np.flatnonzero(queries)
     order = seen[np.argsort(accuracies[:, seen].mean(0), kind="stable")]
     about = (
-        f"{len(group.drawn.classes)} test tasks, {int(possible.sum()):,} queries of "
+        f"{len(group.drawn.classes)} test tasks, {int(queries.sum()):,} queries of "
         f"{len(seen)} classes"
     )
     if len(order) > MOST_CLASSES:
         about += f"; the {MOST_CLASSES} least accurate ones"
-    matrices = []
-    if len(seen) <= MATRIX and len(counts) <= _MATRICES:
-        matrices = [
-            _matrix(group, found, seen, number, names[number])
-            for number, found in counts.items()
-        ]
-    return fill(
-        "confusions",
-        title=group.title,
-        about=about,
-        table=_by_class(group, counts, names, order[:MOST_CLASSES]),
-        matrices=matrices,
-    )
-
-
-def _by_class(
-    group: Group, counts: dict[int, Confusion], names: list[str], order: np.ndarray
-) -> Markup:
-    class_names = [class_name(name) for name in group.dataset.test.class_names]
+    titles, of_text = ("Class", "Queries", *labels.values()), Markup(' class="text"')
     head = [
-        fill("sorting_head", title="Class", attributes=Markup(' class="text"')),
-        fill("sorting_head", title="Queries", attributes=None),
+        fill("sorting_head", title=title, attributes=None if column else of_text)
+        for column, title in enumerate(titles)
     ]
-    for number in counts:
-        label = run_label(names[number], number)
-        head.append(fill("sorting_head", title=label, attributes=None))
-    possible = next(iter(counts.values())).possible.diagonal()
     rows = [
         fill(
             "class_row",
             name=class_names[row],
-            queries=int(possible[row]),
+            queries=int(queries[row]),
             cells=[_class_cell(found, row, class_names) for found in counts.values()],
         )
-        for row in map(int, order)
+        for row in map(int, order[:MOST_CLASSES])
     ]
     caption = f"Accuracy by class, {group.title}"
-    return fill("table", kind="classes sortable", caption=caption, head=head, rows=rows)
+    kind = "classes sortable"
+    matrices = [
+        fill(
+            "matrix",
+            run=labels[number],
+            name=names[number],
+            group=group.title,
+            head=[fill("matrix_head", name=class_names[c]) for c in seen],
+            rows=_matrix_rows(found.rates(), seen, class_names),
+        )
+        for number, found in counts.items()
+        if len(seen) <= MATRIX and len(counts) <= _MATRICES
+    ]
+    return fill(
+        "confusions",
+        title=group.title,
+        about=about,
+        table=fill("table", kind=kind, caption=caption, head=head, rows=rows),
+        matrices=matrices,
+    )
 
 
 def _class_cell(found: Confusion, row: int, class_names: list[str]) -> Markup:
@@ -135,28 +134,18 @@ def _class_cell(found: Confusion, row: int, class_names: list[str]) -> Markup:
     )
 
 
-def _matrix(
-    group: Group, found: Confusion, seen: np.ndarray, number: int, name: str
-) -> Markup:
+def _matrix_rows(
+    rates: np.ndarray, seen: np.ndarray, class_names: list[str]
+) -> list[Markup]:
     """Rates of confusion of a class (row) with another (column)."""
-    rates = found.rates()
-    names = [class_name(group.dataset.test.class_names[c]) for c in seen]
-    rows = [
+    return [
         fill(
             "matrix_row",
-            name=title,
+            name=class_names[row],
             cells=[_cell(float(rates[row, c]), own=bool(row == c)) for c in seen],
         )
-        for row, title in zip(seen, names, strict=True)
+        for row in seen
     ]
-    return fill(
-        "matrix",
-        run=run_label(name, number),
-        name=name,
-        group=group.title,
-        head=[fill("matrix_head", name=title) for title in names],
-        rows=rows,
-    )
 
 
 def _cell(rate: float, *, own: bool) -> Markup:

@@ -43,7 +43,10 @@ def text(value: object) -> Markup:
         return value
     if isinstance(value, list):
         return Markup("".join(map(text, value)))
-    return Markup("" if value is None else _escaped(str(value)))
+    written = "" if value is None else str(value)
+    if not is_safe(written):  # what UTF-8 cannot hold or would turn it around
+        written = "".join(c if is_safe(c) else "\ufffd" for c in written)
+    return Markup(html.escape(written))
 
 
 @functools.cache
@@ -125,10 +128,3 @@ def json_block(value: Any) -> Markup:
 def _digest(content: str) -> str:
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _escaped(value: str) -> str:
-    """Escape a text; what UTF-8 cannot hold or would turn it around is replaced."""
-    if not is_safe(value):
-        value = "".join(c if is_safe(c) else "\ufffd" for c in value)
-    return html.escape(value)

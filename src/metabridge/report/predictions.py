@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from metabridge import build
 from metabridge.apply.body import with_chosen_weight
@@ -64,8 +64,7 @@ def predict_groups(
     for number, run in enumerate(runs):
         config = with_data_dir(run.config, data_dir)
         sharing.setdefault(_images_of_tasks(config), []).append((number, config))
-    groups: list[Group] = []
-    notes: list[str] = []
+    groups, notes = [], []
     for members in sharing.values():
         first, config = members[0]
         title, found = task_of(runs[first]), {}
@@ -133,9 +132,7 @@ def _features(
     normalise = normaliser(dataset)
 
     @jax.jit
-    def features(
-        variables: Variables, images: UInt8[Array, "N H W c"]
-    ) -> Float[Array, "N D"]:
+    def features(variables: Variables, images: Array) -> Array:
         return embed(variables, normalise(images)).astype(jnp.float32)
 
     rows = np.asarray(dataset.test.images[embedded_rows(dataset.test)[1]])

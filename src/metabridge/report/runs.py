@@ -14,10 +14,9 @@ from metabridge.untrusted import expanded, shown
 Record = dict[str, float]
 
 _NUMBERS = (
-    "accuracy", "ci95", "tasks", "ways", "shots", "queries",
-    "pixel_centroid_accuracy", "pixel_centroid_ci95", "validation_accuracy",
-    "train_seconds", "train_steps", "best_step", "images_per_second", "parameters",
-    "peak_memory_mb", "step_memory_mb", "compile_seconds", "C", "penalty",
+    "accuracy", "ci95", "pixel_centroid_accuracy", "train_seconds", "train_steps",
+    "images_per_second", "parameters", "peak_memory_mb", "step_memory_mb", "C",
+    "penalty",
 )  # fmt: skip
 
 
@@ -33,7 +32,7 @@ class Run(NamedTuple):
     ci95: float
     """Half width of its interval."""
     result: dict[str, float | None]
-    """The numbers of ``result.json``; None for those it lacks."""
+    """Those numbers of ``result.json`` that are shown; None for one it lacks."""
     train: list[Record]
     """Records of training."""
     validation: list[Record]
@@ -57,13 +56,12 @@ def task_of(run: Run) -> str:
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Find finished runs: in these folders or one level below, else under ``runs/``."""
     if not given:
-        found = _within(Path("runs"), depth=2) if Path("runs").is_dir() else []
-        if not found:
-            raise ValueError(
-                "there is no finished run under runs/: name run folders, or train "
-                "with `metabridge train`"
-            )
-        return found
+        if found := _within(Path("runs"), depth=2):
+            return found
+        raise ValueError(
+            "there is no finished run under runs/: name run folders, or train with "
+            "`metabridge train`"
+        )
     found: list[Path] = []
     for folder in map(expanded, given):
         if not folder.is_dir():
@@ -76,8 +74,7 @@ def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
                 f"the run in {shown(folder)} is not finished: there is no result.json; "
                 "go on with `metabridge train ... --resume`"
             )
-        inside = _within(folder, depth=1)
-        if not inside:
+        if not (inside := _within(folder, depth=1)):
             raise ValueError(f"{shown(folder)} holds no finished run")
         found += inside
     return list({folder.resolve(): folder for folder in found}.values())
@@ -97,7 +94,7 @@ def read(folders: Sequence[Path]) -> list[Run]:
 def _within(folder: Path, *, depth: int) -> list[Path]:
     """Finished runs in the folders of a folder, and in theirs."""
     found = []
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
         if _is_finished(inner):
             found.append(inner)
         elif depth > 1:
@@ -110,25 +107,17 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _read(folder: Path, name: str) -> Run:
-    config = run_folder.read_config(folder)
+    config, result = run_folder.read_config(folder), run_folder.read_result(folder)
     path = folder / "result.json"
-    result = run_folder.read_result(folder)
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
-    return Run(
-        name,
-        folder,
-        config,
-        accuracy,
-        ci95,
-        numbers,
-        _records(folder, "train", ("loss", "accuracy")),
-        _records(folder, "validation", ("accuracy", "ci95")),
-        _made(result.get("provenance")),
-    )
+    train = _records(folder, "train", ("loss", "accuracy"))
+    validation = _records(folder, "validation", ("accuracy", "ci95"))
+    made = _made(result.get("provenance"))
+    return Run(name, folder, config, accuracy, ci95, numbers, train, validation, made)
 
 
 def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
@@ -138,19 +127,15 @@ def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
     if type(value) not in (int, float):
         raise ValueError(f"{shown(path)} is no result: {key!r} is not a number")
     try:
-        number = float(value)
+        return float(value) if math.isfinite(value) else None
     except OverflowError:  # an integer of hundreds of digits
-        number = math.inf
-    return number if math.isfinite(number) else None
+        return None
 
 
 def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
     """The records of a kind that have all of these numbers and a time."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for record in read_metrics(folder, kind):
+    path, records = folder / "metrics.jsonl", []
+    for record in read_metrics(folder, kind) if path.exists() else ():
         wanted = ("step", "seconds", *names)
         numbers = {key: _number(record, key, path) for key in wanted}
         whole = {key: value for key, value in numbers.items() if value is not None}

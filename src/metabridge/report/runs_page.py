@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from metabridge.config.fields import Range
 from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
@@ -44,12 +45,10 @@ def runs_report(
       tell: called with a line of progress for each run.
 
     Raises:
-      ValueError: a folder without a finished run, a file in it that is damaged, or a
-        page that cannot be written, before any work.
+      ValueError: no finished run, a damaged file, or a page that cannot be written.
     """
     for name, value in (("examples", examples), ("tasks", tasks)):
-        if value < 0:
-            raise ValueError(f"`{name}` is {value}, but must be at least 0")
+        Range(0).check(name, value)
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
     path = check_output(output)
@@ -88,10 +87,7 @@ def page_text(
         ("efficiency", "Efficiency", fill("efficiency")),
     ]
     if groups and examples:
-        views = [
-            task_view(group, place, examples, names)
-            for place, group in enumerate(groups)
-        ]
+        views = [task_view(g, place, examples, names) for place, g in enumerate(groups)]
         sections.append(("tasks", "Example tasks", fill("tasks", views=views)))
     if groups and by_class:
         views = [confusion_view(group, names) for group in groups]

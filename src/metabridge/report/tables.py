@@ -19,20 +19,18 @@ class _Column(NamedTuple):
     cell: Callable[[Run], object]
     value: Callable[[Run], float | str | None]
     """The table is sorted by it."""
+    attributes: Markup | None = None
+    """Of its head."""
+
+
+_DESCENDING, _TEXT = Markup(' aria-sort="descending"'), Markup(' class="text"')
 
 
 def results_table(runs: Sequence[Run]) -> Markup:
     """A row a run, sorted by accuracy; the script sorts by any column."""
     columns = _columns(runs)
     head = [
-        fill(
-            "sorting_head",
-            title=column.title,
-            attributes=[
-                _DESCENDING if column.title == _SORTED else None,
-                _TEXT if column.title in _TEXTS else None,
-            ],
-        )
+        fill("sorting_head", title=column.title, attributes=column.attributes)
         for column in columns
     ]
     rows = [_row(run, number, columns) for number, run in enumerate(runs)]
@@ -44,35 +42,28 @@ def finding(runs: Sequence[Run]) -> Markup | None:
     """The most accurate run of those with the same test tasks, in words."""
     sentences = []
     for task in dict.fromkeys(map(task_of, runs)):
-        those = [run for run in runs if task_of(run) == task]
-        if len(those) < 2:
+        best, *others = (run for run in runs if task_of(run) == task)
+        if not others:
             continue
-        best = those[0]
         near = [
-            run.name for run in those[1:]
+            run.name
+            for run in others
             if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
-        ]  # fmt: skip
-        sentences.append(
-            fill(
-                "best",
-                where=None if len(those) == len(runs) else f"On {task}, ",
-                name=best.name,
-                accuracy=format_accuracy(best.accuracy, best.ci95),
-                others=f"Its interval overlaps that of {', '.join(near)}. " if near
-                else "No other interval overlaps its own. ",
-            )
-        )  # fmt: skip
+        ]
+        said = {
+            "where": None if len(others) + 1 == len(runs) else f"On {task}, ",
+            "accuracy": format_accuracy(best.accuracy, best.ci95),
+            "others": "No other interval overlaps its own. ",
+        }
+        if near:
+            said["others"] = f"Its interval overlaps that of {', '.join(near)}. "
+        sentences.append(fill("best", name=best.name, **said))
     return fill("finding", sentences=sentences) if sentences else None
-
-
-_SORTED = "Test accuracy, %"
-_DESCENDING, _TEXT = Markup(' aria-sort="descending"'), Markup(' class="text"')
-_TEXTS = ("Run", "Learner", "Test tasks")
 
 
 def _columns(runs: Sequence[Run]) -> list[_Column]:
     ends = [end for run in runs for end in run.interval]
-    low, high = min(ends), max(ends)
+    low, width = min(ends), (max(ends) - min(ends)) or 1.0
 
     def number(name: str, show: Callable[[float], str], title: str) -> _Column:
         def cell(run: Run) -> str:
@@ -81,15 +72,26 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
 
         return _Column(title, cell, lambda run: run.result[name])
 
-    columns = [_Column("Run", attrgetter("name"), attrgetter("name"))]
+    def text(value: Callable[[Run], str], title: str) -> _Column:
+        return _Column(title, value, value, _TEXT)
+
+    def interval(run: Run) -> Markup:
+        """The interval as a line, on the same scale for all rows, and as text."""
+        left, right = run.interval
+        ends = {"start": left, "middle": (left + right) / 2, "end": right}
+        places = {k: f"{4 + 112 * (x - low) / width:.1f}" for k, x in ends.items()}
+        accuracy = format_accuracy(run.accuracy, run.ci95)
+        return fill("interval", **places, accuracy=accuracy)
+
+    columns = [text(attrgetter("name"), "Run")]
     if any(run.name != run.config.algorithm for run in runs):
-        learner = attrgetter("config.algorithm")
-        columns.append(_Column("Learner", learner, learner))
+        columns.append(text(attrgetter("config.algorithm"), "Learner"))
     if len(set(map(task_of, runs))) > 1:
-        columns.append(_Column("Test tasks", task_of, task_of))
+        columns.append(text(task_of, "Test tasks"))
+    accuracy = attrgetter("accuracy")
     return [
         *columns,
-        _Column(_SORTED, lambda run: _interval(run, low, high), attrgetter("accuracy")),
+        _Column("Test accuracy, %", interval, accuracy, _DESCENDING),
         number("pixel_centroid_accuracy", lambda x: f"{100 * x:.1f}", "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
@@ -107,27 +109,10 @@ def _megabytes(value: float) -> str:
 def _row(run: Run, number: int, columns: Sequence[_Column]) -> Markup:
     cells = [fill("run_cell", value=run.name, shown=run_label(run.name, number))]
     for column in columns[1:]:
-        kind = _TEXT if column.title in _TEXTS else None
+        kind = _TEXT if column.attributes is _TEXT else None
         value, shown = column.value(run), column.cell(run)
         cells.append(fill("cell", value=value, shown=shown, attributes=kind))
     return fill("row", cells=cells)
-
-
-def _interval(run: Run, low: float, high: float) -> Markup:
-    """The interval as a line, on the same scale for all rows, and as text."""
-    width = (high - low) or 1.0
-
-    def place(value: float) -> str:
-        return f"{4 + 112 * (value - low) / width:.1f}"
-
-    start, end = run.interval
-    return fill(
-        "interval",
-        start=place(start),
-        end=place(end),
-        middle=place((start + end) / 2),
-        accuracy=format_accuracy(run.accuracy, run.ci95),
-    )
 
 
 def configurations(runs: Sequence[Run]) -> Markup:
@@ -151,13 +136,9 @@ def compare_options(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
     """
     options = [_options(run) for run in runs]
     names = dict.fromkeys(name for each in options for name in each)
-    found = []
-    for name in sorted(
-        names, key=lambda name: _SECTIONS.index(name.rpartition(".")[0])
-    ):
-        values = [each.get(name, _MISSING) for each in options]
-        found.append((name, values, len(set(values)) > 1))
-    return found
+    ordered = sorted(names, key=lambda name: _SECTIONS.index(name.rpartition(".")[0]))
+    rows = ((name, [each.get(name, _MISSING) for each in options]) for name in ordered)
+    return [(name, values, len(set(values)) > 1) for name, values in rows]
 
 
 _SECTIONS = ("", "learner", "data", "model", "train", "evaluation", "made by")

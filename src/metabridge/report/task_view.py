@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from metabridge.plots import class_name
 from metabridge.report.markup import Markup, fill, image_uri, task_buttons
 from metabridge.report.predictions import Group
@@ -44,31 +42,24 @@ def _way(group: Group, task: int, way: int, run: int) -> Markup:
              way=way + 1, name=name)
         for number, row in enumerate(drawn.support[task, way, :SHOTS], start=1)
     ]  # fmt: skip
-    queries = [
-        _query(image_uri(split.images[row]), way, place, name, confidence[place])
-        for place, row in enumerate(drawn.query[task, way, :QUERIES])
-    ]
+    queries = []
+    for place, row in enumerate(drawn.query[task, way, :QUERIES]):
+        predicted = int(confidence[place].argmax())
+        query = fill(
+            "query",
+            source=image_uri(split.images[row]),
+            way=way,
+            way_number=way + 1,
+            place=place,
+            number=place + 1,
+            name=name,
+            outcome="right" if predicted == way else "wrong",
+            mark="" if predicted == way else "✗ ",
+            predicted=predicted + 1,
+            sure=f"{100 * float(confidence[place, predicted]):.0f} %",
+        )
+        queries.append(query)
     return fill("way", number=way + 1, name=name, support=support, queries=queries)
-
-
-def _query(
-    source: str, way: int, place: int, name: str, confidence: np.ndarray
-) -> Markup:
-    predicted = int(confidence.argmax())
-    right = predicted == way
-    return fill(
-        "query",
-        source=source,
-        way=way,
-        way_number=way + 1,
-        place=place,
-        number=place + 1,
-        name=name,
-        outcome="right" if right else "wrong",
-        mark="" if right else "✗ ",
-        predicted=predicted + 1,
-        sure=f"{100 * float(confidence[predicted]):.0f} %",
-    )
 
 
 def task_data(group: Group, examples: int) -> dict[str, Any]:
