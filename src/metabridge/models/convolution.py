@@ -104,16 +104,12 @@ def kernel_gradient(inputs: Maps, cotangent: Outputs, example: Kernel) -> Kernel
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
-
-    # Images stand for channels, and channels for images.
-    of_group = functools.partial(
-        jax.lax.conv_general_dilated,
-        window_strides=(1, 1),
-        padding=edges,
-        dimension_numbers=("CHWN", "IHWO", "HWNC"),
-    )
+    numbers = "CHWN", "IHWO", "HWNC"  # images stand for channels, channels for images
     groups = (jnp.array_split(x, num_groups) for x in (inputs, cotangent))
-    gradients = [of_group(x, y) for x, y in zip(*groups, strict=True)]
+    gradients = [
+        jax.lax.conv_general_dilated(x, y, (1, 1), edges, dimension_numbers=numbers)
+        for x, y in zip(*groups, strict=True)
+    ]
     return gradients[0] if num_groups == 1 else jnp.stack(gradients).sum(0)
 
 
