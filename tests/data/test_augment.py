@@ -67,12 +67,10 @@ def test_crops_and_flips(name: str, channels: int, size: int, padding: int) -> N
             crop = padded[row : row + size, column : column + size]
             crops[crop.tobytes()] = (row, column, False)
             crops[crop[:, ::-1].tobytes()] = (row, column, True)
-    found = np.array([crops[result.tobytes()] for result in results])
-    for place in found[:, :2].T:
-        assert place.min() == 0
-        assert place.max() == 2 * padding
-    assert 70 < found[:, 2].sum() < 130  # of 200; 4 standard deviations are 28
-    assert len(np.unique(found, axis=0)) > 60  # each image draws for itself
+    found = {crops[result.tobytes()] for result in results}
+    assert len(found) > 60  # each image draws for itself
+    rows, columns, _ = zip(*found, strict=True)
+    assert {0, 2 * padding} <= set(rows) & set(columns)
 
 
 def jittered(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -101,10 +99,6 @@ def test_jitter_keeps_what_its_factors_cannot_change() -> None:
     np.testing.assert_allclose(results[..., 0], results[..., 2], atol=1e-6)
     black = changed("natural", np.zeros((5, 16, 16, 3), np.uint8))
     assert not black.any()
-    # Brightness is drawn from [0.6, 1.4], image by image.
-    flat = changed("natural", np.full((300, 24, 24, 3), 100, np.uint8))[:, 12, 12, 0]
-    ratio = flat / (100 / 255)
-    assert len(np.unique(np.round(ratio, 4))) > 200
 
 
 def test_drawing_equals_scipys_bilinear_sampling() -> None:
@@ -228,6 +222,7 @@ def test_brightness_is_drawn_evenly() -> None:
     low, high = np.quantile(ratio, [0.001, 0.999])
     assert 0.4 < low < 0.62
     assert 1.38 < high < 1.7
+    assert len(np.unique(np.round(ratio, 4))) > 1000  # each image draws for itself
     plain = jax.vmap(lambda key: augment._jitter(key, jnp.full((2, 2, 3), 0.4)))
     values = np.asarray(plain(jax.random.split(jax.random.key(3), 4000)))[:, 0, 0, 0]
     assert kstest((values / 0.4 - 0.6) / 0.8, "uniform").pvalue > FALSE_ALARM

@@ -147,8 +147,7 @@ def test_quarter_turns_are_classes_of_their_own() -> None:
         labels[drawn.support], np.repeat((drawn.classes % 4)[..., None], 2, 2)
     )
     assert all(len(set(classes)) == 3 for classes in drawn.classes)
-    counts = np.bincount(drawn.classes.ravel(), minlength=16)
-    assert chisquare(counts).pvalue > 1e-3
+    assert even(np.bincount(drawn.classes.ravel(), minlength=16))
 
 
 def test_the_same_key_draws_the_same_task_and_another_another() -> None:

@@ -96,11 +96,7 @@ def _grey(image: Float[Array, "H W 3"]) -> Float[Array, "H W 1"]:
     return (image * weights[None, None]).sum(-1, keepdims=True)
 
 
-def _blend(
-    image: Float[Array, "H W 3"],
-    other: Float[Array, "..."],
-    factor: Float[Array, ""],
-) -> Float[Array, "H W 3"]:
+def _blend(image: Image, other: Float[Array, "..."], factor: Float[Array, ""]) -> Image:
     return jnp.clip(other + (image - other) * factor, 0.0, 1.0)
 
 
@@ -126,9 +122,7 @@ def _drawing(key: Key[Array, ""], image: Image) -> Image:
     return _bilinear(image, source).reshape(image.shape)
 
 
-def _bilinear(
-    image: Float[Array, "H W channels"], source: Float[Array, "2 P"]
-) -> Float[Array, "P channels"]:
+def _bilinear(image: Image, source: Float[Array, "2 P"]) -> Float[Array, "P channels"]:
     """Values of an image at real positions; 0 outside it."""
     height, width, channels = image.shape
     # A border of zeros answers for everything outside.

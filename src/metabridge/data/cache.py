@@ -46,8 +46,7 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     Where there is no home folder, or one that cannot be written and holds no cache, it
     is a folder of this user among the temporary ones.
     """
-    chosen = cache_dir or os.environ.get("METABRIDGE_CACHE")
-    if chosen:
+    if chosen := cache_dir or os.environ.get("METABRIDGE_CACHE"):
         return expanded(chosen)
     default = expanded("~/.cache/metabridge")
     if default.is_absolute():  # else of a user without a home folder
@@ -65,13 +64,9 @@ def _temporary_root() -> Path:
     root.mkdir(mode=0o700, exist_ok=True)
     about = root.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != user:
-        raise OSError(
-            f"{root} belongs to somebody else: set METABRIDGE_CACHE to your own"
-        )
+        raise OSError(f"{root} belongs to somebody else: set METABRIDGE_CACHE")
     _LOG.warning(
-        "no cache folder can be made in the home folder: datasets are cached in %s; "
-        "set METABRIDGE_CACHE to keep them elsewhere",
-        root,
+        "the home folder takes no files: the cache is %s, or set METABRIDGE_CACHE", root
     )
     return root
 
@@ -85,16 +80,11 @@ def load_or_build(
 ) -> Dataset:
     """Open the dataset cached under `key`, or build it and cache it.
 
-    Its arrays are memory-mapped read-only. Unchanged files cost one sequential read for
-    the checksum.
-
-    Args:
-      key: name of the dataset's folder in the cache, a plain file name.
-      fingerprint: JSON values that change when the result of `build` would.
-      build: makes the dataset; called at most once, with an empty folder on the disk of
-        the cache. Arrays that it maps to files there (`np.lib.format.open_memmap`)
-        become those of the cache: for datasets larger than the memory.
-      cache_dir: see `cache_root`.
+    Its arrays are memory-mapped read-only; a sequential read checks their checksums.
+    The JSON values of `fingerprint` change when the result of `build` would. That is
+    called at most once, with an empty folder on the disk of the cache: arrays that it
+    maps to files there (`np.lib.format.open_memmap`) become those of the cache, for
+    datasets larger than the memory.
     """
     root = cache_root(cache_dir)
     fingerprint = json.loads(json.dumps(fingerprint))  # as it will be read back
@@ -136,10 +126,8 @@ def _build_locked(
         scratch.mkdir()
         made.mkdir(mode=0o755)
         _write(made, scratch, build(scratch), fingerprint)
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
-        elif os.path.lexists(folder):
-            folder.unlink()
+        if os.path.lexists(folder):  # or a link in its place
+            folder.rename(Path(temporary) / "old")
         made.rename(folder)
     return _open(folder, fingerprint)
 
@@ -149,9 +137,8 @@ def _write(
 ) -> None:
     files = {}
     for name, split in dataset.splits():
-        for field in ("images", "labels"):
+        for field, array in (("images", split.images), ("labels", split.labels)):
             path = folder / f"{name}.{field}.npy"
-            array = getattr(split, field)
             _save(path, array, scratch)
             files[path.name] = _describe(path, array)
     manifest = {
@@ -211,9 +198,5 @@ def _describe(path: Path, array: np.ndarray) -> dict[str, Any]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
-    return {
-        "bytes": path.stat().st_size,
-        "crc32": checksum,
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-    }
+    size, shape, kind = path.stat().st_size, list(array.shape), str(array.dtype)
+    return {"bytes": size, "crc32": checksum, "shape": shape, "dtype": kind}

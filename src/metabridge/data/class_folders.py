@@ -1,4 +1,4 @@
-"""Image files by class: class folders on disk, and lists of images by split.
+"""Image files by class: class folders, lists of images by split, copies among them.
 
 A class is a folder of images, ``CLASS/*``, or of a folder, ``ALPHABET/CHARACTER/*``, as
 Omniglot has them; its name is then "ALPHABET/CHARACTER". Hidden files and folders and
@@ -12,14 +12,16 @@ LibFewShot and FEAT. Lists are beside the images, or in a folder ``split`` there
 import collections
 import csv
 import functools
+import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metabridge.data import picture
+from metabridge.data.reading import Reading
 from metabridge.untrusted import composed, is_safe, quoted, read_text, shown
 
 _LOG = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ _OF_SYSTEMS = {
 
 Classes = dict[str, list[Path]]
 """The image files of each class, by class name."""
+_Place = tuple[str, str, Path]  # split, class and file
+_Pair = tuple[_Place, _Place]
 
 SPLIT_NAMES = {
     "train": ("train",),
@@ -71,8 +75,7 @@ def subfolders(root: Path, folder: Path) -> list[Path]:
 def warn_of_others(root: Path, files: Iterable[Path]) -> None:
     """Log, in a line, what is beside image files and is not read."""
     chosen = set(files)
-    text = others(root, sorted({file.parent for file in chosen}), chosen)
-    if text:
+    if text := others(root, sorted({file.parent for file in chosen}), chosen):
         _LOG.warning("passed over in %s: %s", shown(root), text)
 
 
@@ -138,9 +141,8 @@ def find_lists(root: Path) -> dict[str, Path]:
         missing = [split for split in SPLIT_NAMES if split not in found]
         if found and missing:
             raise ValueError(
-                f"{shown(folder)} has lists of images of some splits, but none of "
-                f"split {missing[0]!r}: {SPLIT_NAMES[missing[0]][-1]}.csv is missing; "
-                "add it, or move the lists elsewhere if they are no split"
+                f"{shown(folder)} has lists of images, but none of split "
+                f"{missing[0]!r}: {SPLIT_NAMES[missing[0]][-1]}.csv is missing; add it"
             )
         if found:
             return found
@@ -154,7 +156,11 @@ def read_list(path: Path, folders: Sequence[Path]) -> Classes:
     """
     classes: Classes = {}
     inside = functools.partial(_inside, functools.cache(_composed_names))
-    for number, line in _lines(path):
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path))))
+    except csv.Error as error:
+        raise ValueError(f"{shown(path)} is no list of images: {error}") from error
+    for number, line in enumerate(lines, 1):
         if not line or (number == 1 and line == ["filename", "label"]):
             continue
         if len(line) != 2 or not all(map(_is_name, line)):
@@ -188,14 +194,69 @@ def _composed_names(folder: Path) -> dict[str, Path]:
     return {composed(path.name): path for path in found}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    text = read_text(path)
-    try:
-        yield from enumerate(csv.reader(io.StringIO(text)), 1)
-    except csv.Error as error:
-        raise ValueError(f"{shown(path)} is no list of images: {error}") from error
-
-
 def _is_name(part: str) -> bool:
     """Tell whether text is the name of a file or folder, and leads nowhere else."""
     return Path(part).name == part and part not in ("", ".", "..") and is_safe(part)
+
+
+def check_copies(
+    splits: Mapping[str, Classes], root: Path, reading: Reading, *, allow: bool
+) -> None:
+    """Log, in one line, how many files are copies; refuse copies across splits.
+
+    With `allow`, log these, too. A test on images that training has seen says too
+    little, and a query that is in the support nothing. Files are compared by their
+    bytes, so that an image that was saved again in another form is not found; images of
+    a single colour do not count, as nothing could be known again by them.
+    """
+    kinds = collections.defaultdict[str, list[_Pair]](list)
+    for one, two in _copies(splits, reading):
+        elsewhere = "their class" if one[1] == two[1] else "other classes"
+        kinds[elsewhere if one[0] == two[0] else "other splits"].append((one, two))
+    if (across := kinds["other splits"]) and not allow:
+        raise ValueError(
+            f"{_counted(across, root)} in another split, which is to test on unseen "
+            "images: remove them, or pass `allow_duplicates` to keep them"
+        )
+    order = ("their class", "other classes", "other splits")
+    texts = [f"{_counted(kinds[k], root)} in {k}" for k in order if kinds[k]]
+    if texts:
+        _LOG.warning("%s", "; ".join(texts))
+
+
+def _counted(pairs: list[_Pair], root: Path) -> str:
+    first, second = (shown(file.relative_to(root)) for _, _, file in pairs[0])
+    return (
+        f"{len(pairs):,} image file(s) are copies, byte for byte, of others "
+        f"({second} of {first})"
+    )
+
+
+def _copies(splits: Mapping[str, Classes], reading: Reading) -> Iterable[_Pair]:
+    """Pairs of the first of several files that are the same and each other one."""
+    by_length = collections.defaultdict[int, list[_Place]](list)
+    for split, classes in splits.items():
+        for name, files in classes.items():
+            for file in files:
+                by_length[file.stat().st_size].append((split, name, file))
+    for places in by_length.values():
+        by_content = collections.defaultdict[bytes, list[_Place]](list)
+        for place in places if places[1:] else ():
+            with place[2].open("rb") as content:
+                digest = hashlib.file_digest(content, "blake2b").digest()
+            by_content[digest].append(place)
+        for first, *others in by_content.values():
+            if others and _shows_something(first[2], reading):
+                yield from ((first, other) for other in others)
+
+
+def _shows_something(file: Path, reading: Reading) -> bool:
+    """Tell whether an image can be read and has more than one colour."""
+    try:
+        with picture.opened(file, reading, is_resized=True) as image:
+            extremes = image.getextrema()
+    # Whatever is wrong with it, reading it will say.
+    except Exception:
+        return False
+    bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    return any(low != high for low, high in bands)

@@ -21,15 +21,10 @@ def check_class_name(name: object) -> None:
     """Refuse a name that is empty, too long, or would harm where it is printed."""
     if not isinstance(name, str):
         raise TypeError(f"a class name must be text, not {quoted(name)}")
-    if not 1 <= len(name) <= _LONGEST_NAME:
+    if not 1 <= len(name) <= _LONGEST_NAME or not is_safe(name):
         raise ValueError(
-            f"the class name {quoted(name)} has {len(name)} characters; it must have "
-            f"from 1 to {_LONGEST_NAME}: rename it"
-        )
-    if not is_safe(name):
-        raise ValueError(
-            f"the class name {quoted(name)} has control characters or bytes that are "
-            "no UTF-8: rename it"
+            f"the class name {quoted(name)} must have from 1 to {_LONGEST_NAME} "
+            "characters, no control characters nor bytes that are no UTF-8: rename it"
         )
 
 
@@ -46,8 +41,7 @@ def check_count(name: str, count: int, where: str, beside: str = "") -> None:
         raise ValueError(
             f"class {quoted(name)} in {where} has {count} image(s)"
             + (f" (and {beside})" if beside else "")
-            + "; a few-shot class needs at least 2, one to learn from and one to be "
-            "tested on: add some, or leave the class out"
+            + "; it needs at least 2: add some, or leave the class out"
         )
 
 
@@ -57,8 +51,7 @@ def check_disjoint(splits: Mapping[str, Iterable[str]], where: str) -> None:
     for split, name in ((s, name) for s, names in splits.items() for name in names):
         if seen.setdefault(name, split) != split:
             raise ValueError(
-                f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of "
-                f"{where}; splits share no class"
+                f"class {quoted(name)} is in {seen[name]!r} and in {split!r} of {where}"
             )
 
 
@@ -81,8 +74,7 @@ class Split:
         shape = list(images.shape)
         if images.ndim != 4 or images.dtype != np.uint8:
             raise TypeError(
-                "`images` must be uint8 [N, H, W, channels], but they are "
-                f"{images.dtype} {shape}"
+                f"`images` must be uint8 [N, H, W, c], not {images.dtype} {shape}"
             )
         if shape[-1] not in (1, 3):
             raise ValueError(f"`images` must have 1 or 3 channels, not {shape[-1]}")
@@ -100,9 +92,8 @@ class Split:
         present = np.unique(labels)
         if not np.array_equal(present, np.arange(len(names))):
             raise ValueError(
-                f"`labels` must use each of 0..{len(names) - 1} (one for each of the "
-                f"{len(names)} class names), but they use {len(present)} values from "
-                f"{present[:1]} to {present[-1:]}"
+                f"`labels` must use each of 0..{len(names) - 1}, one a class name, but "
+                f"they use {len(present)} values from {present[:1]} to {present[-1:]}"
             )
         if np.any(np.diff(labels) < 0):
             raise ValueError("`labels` must ascend: sort the images by class")
@@ -143,17 +134,14 @@ class Dataset:
         shapes = {name: split.images.shape[1:] for name, split in self.splits()}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
-        names = {name: split.class_names for name, split in self.splits()}
-        check_disjoint(names, repr(self.name))
+        check_disjoint({n: s.class_names for n, s in self.splits()}, repr(self.name))
         channels = self.image_shape[-1]
-        if len(self.mean) != channels or len(self.std) != channels:
-            raise ValueError(f"`mean` and `std` need {channels} values, one a channel")
-        for name, least in (("mean", -math.inf), ("std", 0.0)):
-            values = getattr(self, name)
-            if not all(isinstance(v, float) and least < v < math.inf for v in values):
+        for values, least in ((self.mean, -math.inf), (self.std, 0.0)):
+            right = (isinstance(v, float) and least < v < math.inf for v in values)
+            if len(values) != channels or not all(right):
                 raise ValueError(
-                    f"`{name}` is {quoted(values)}, but must be finite"
-                    + (" and positive" if name == "std" else "")
+                    f"`mean` is {quoted(self.mean)} and `std` {quoted(self.std)}, but "
+                    f"both need {channels} finite values, one a channel, `std` above 0"
                 )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(
@@ -221,6 +209,5 @@ def sorted_split(
     Images of one class keep their order, those of other labels are left out.
     """
     rows = [np.flatnonzero(labels == label) for label in class_names]
-    lengths = [len(found) for found in rows]
-    names = tuple(class_names.values())
-    return Split(images[np.concatenate(rows)], run_labels(lengths), names)
+    grouped, lengths = images[np.concatenate(rows)], [len(found) for found in rows]
+    return Split(grouped, run_labels(lengths), tuple(class_names.values()))

@@ -80,9 +80,7 @@ def check_shape(
     """
     ways, shots, queries = (prefix + name for name in TaskShape._fields)
     if shape.ways < 2:
-        raise ValueError(
-            f"`{ways}` is {shape.ways}, but a task needs at least 2 classes"
-        )
+        raise ValueError(f"`{ways}` is {shape.ways}, but a task needs at least 2")
     if shape.shots < 1 or shape.queries < 0:
         raise ValueError(
             f"`{shots}` is {shape.shots} and `{queries}` {shape.queries}, but a task "
@@ -116,14 +114,9 @@ def sample_episode(
 ) -> Episode:
     """Draw one task of a shape that `check_shape` has let pass.
 
-    Args:
-      key: PRNG key of the task.
-      classes: of the split.
-      shape: ways, shots and queries.
-      max_size: the largest of `classes.size`, a static number.
-      rotations: let each quarter turn of a class count as a class of its own, as is
-        customary on Omniglot (Santoro et al., ICML 2016).
-      chosen: the classes, if they are settled; drawn by default.
+    `max_size` is the largest of `classes.size`, a static number. With `rotations` each
+    quarter turn of a class counts as a class of its own, as is customary on Omniglot
+    (Santoro et al., ICML 2016). `chosen` are the classes where they are settled.
     """
     key_classes, key_examples = jax.random.split(key)
     num_classes = classes.size.shape[0]

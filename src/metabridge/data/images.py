@@ -69,11 +69,8 @@ def read(
     """Decode image files, at least one, to images of one size.
 
     Without `size` they must have one. `skip_corrupt` logs files that cannot be read
-    instead of raising.
-
-    Returns:
-      ``(pixels, kept)``: uint8 ``[K, H, W, 1]`` if all files are greyscale, else
-      ``[K, H, W, 3]``; and bool ``[N]``, which files they are of.
+    instead of raising. Returns pixels, uint8 ``[K, H, W, 1]`` if all files are
+    greyscale, else ``[K, H, W, 3]``; and which files they are of, bool ``[N]``.
     """
 
     def header(image: Any) -> tuple[tuple[int, int], bool]:
@@ -101,8 +98,7 @@ def read(
     if needed > free:
         raise ValueError(
             f"{len(files):,} images of {_text(chosen)} pixels take "
-            f"{format_bytes(needed)} decoded, but {format_bytes(free)} of memory are "
-            "free; pass a smaller `image_size`"
+            f"{format_bytes(needed)}; {format_bytes(free)} are free; lower `image_size`"
         )
     pixels = np.empty(shape, np.uint8)
     kept = decode(files, pixels, skip_corrupt=skip_corrupt, reading=reading)
@@ -115,18 +111,11 @@ def decode(
     skip_corrupt: bool | None = None,
     reading: Reading = DEFAULT,
 ) -> np.ndarray:
-    """Decode images into an array, resized to its height and width.
+    """Decode images into an array, uint8 ``[N, H, W, channels]``, resized to its sides.
 
-    Args:
-      sources: N images.
-      out: uint8 ``[N, H, W, channels]``, 1 or 3 channels; may be memory-mapped.
-      skip_corrupt: log images that cannot be read, and leave their rows as they are,
-        instead of raising. None also raises, for callers without such an option: the
-        message then does not advise options of reading.
-      reading: options.
-
-    Returns:
-      bool ``[N]``, which rows were written: all of them unless `skip_corrupt`.
+    `skip_corrupt` logs images that cannot be read and leaves their rows as they are,
+    instead of raising. None also raises, for callers without such an option: the
+    message then advises none. Returns which rows were written, bool ``[N]``.
     """
     height, width, channels = out.shape[1:]
 
@@ -146,10 +135,8 @@ def decode(
 def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
     """Decode an image as large as it is: ``[H, W, 1]`` if greyscale, else ``3``."""
     how = Reading(max_pixels=max_pixels)
-    pixels_of = functools.partial(
-        picture.pixels_of, size=None, channels=None, reading=how
-    )
-    return _guarded(pixels_of, how, None, source, is_resized=False)
+    use = functools.partial(picture.pixels_of, size=None, channels=None, reading=how)
+    return _guarded(use, how, None, source, is_resized=False)
 
 
 def _pool() -> ThreadPoolExecutor:
@@ -178,11 +165,9 @@ def _guarded(
         raise
     # Pillow's decoders raise many types on broken data, SyntaxError among them.
     except Exception as error:
-        name = source if isinstance(source, Path) else source.name
-        problem = (
-            f"cannot read the image {shown(name)}: {shown(error)} "
-            f"({type(error).__name__})"
-        )
+        name = shown(source if isinstance(source, Path) else source.name)
+        kind = type(error).__name__
+        problem = f"cannot read the image {name}: {shown(error)} ({kind})"
         # An error of the system is no fault of the image.
         if skip_corrupt and getattr(error, "errno", None) is None:
             _LOG.warning("%s; left out", problem)

@@ -226,8 +226,7 @@ def _eight_bits(image: Any, reading: Reading) -> Any:
     low, high = values.min(), values.max()
     if not (low >= 0 and high < np.inf):
         raise ValueError(
-            f"its values go from {low:g} to {high:g}, but must be finite and not "
-            "negative"
+            f"its values from {low:g} to {high:g} must be finite and not negative"
         )
     if high > white and not reading.white_level:
         raise LimitError(
@@ -245,8 +244,7 @@ def _white_of(image: Any) -> float:
     """Largest value of the bit depth that an image says it has."""
     if image.mode == "F":
         return 1.0
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
     return float(2 ** min(max(int(bits[0]), 1), 16) - 1)
 
 

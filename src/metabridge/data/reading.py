@@ -34,20 +34,17 @@ class Reading:
     half or a quarter of their size, if that is not below it; others are refused."""
 
     def __post_init__(self) -> None:
+        most, white = self.max_pixels, self.white_level
         if not isinstance(self.background, str):
             raise TypeError(f"`background` must be text, not {quoted(self.background)}")
-        most, white = self.max_pixels, self.white_level
         if type(most) is not int:
             raise TypeError(f"`max_pixels` must be an integer, not {quoted(most)}")
         if most < 1:
             raise ValueError(f"`max_pixels` is {most}, but must be positive")
-        white = 1 if white is None else white
-        if isinstance(white, bool) or not isinstance(white, int | float):
+        if isinstance(white, bool) or not isinstance(white, int | float | None):
             raise TypeError(f"`white_level` must be a number, not {quoted(white)}")
-        if not 0 < white < math.inf:
-            raise ValueError(
-                f"`white_level` is {white}, but must be positive and finite"
-            )
+        if white is not None and not 0 < white < math.inf:
+            raise ValueError(f"`white_level` is {white}, but must be finite, above 0")
 
     @property
     def colour(self) -> tuple[int, int, int]:

@@ -108,11 +108,7 @@ class Sampler:
 def task_sampler(
     dataset: Dataset, shape: TaskShape, *, augmentation: str, **options: Any
 ) -> Sampler:
-    """The sampler of a dataset's training split.
-
-    `augmentation` is a name that `augment.augmentation` knows; `options` are
-    `rotations`, `num_tasks`, `tasks_key` and `balanced` of `Sampler`.
-    """
+    """The sampler of a dataset's training split; `options` are fields of `Sampler`."""
     change = augment.augmentation(augmentation, dataset.mean, dataset.std)
     max_size = int(dataset.train.images_per_class.max())
     return Sampler(shape, max_size, change, **options)

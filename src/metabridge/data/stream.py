@@ -47,13 +47,8 @@ def task_keys(
 class TaskStream:
     """The images of every step, those of the next ones on their way.
 
-    Args:
-      split: source of the images, memory-mapped.
-      sampler: of the tasks.
-      key: PRNG key, folded with the step number.
-      num_tasks: tasks of a step.
-      mesh: devices that share the tasks; a process reads the images of its own
-        devices' tasks. Default: the first device.
+    A step has `num_tasks` tasks, by the key folded with its number. The devices of the
+    mesh (default: the first) share them; a process reads the images of its own.
     """
 
     def __init__(
@@ -133,21 +128,18 @@ class _Steps:
             self._host = jax.devices("cpu")[0]
         except RuntimeError as error:
             raise ValueError(
-                "streaming draws tasks on the host, but JAX_PLATFORMS leaves out the "
-                "CPU: add it, as in JAX_PLATFORMS=cuda,cpu"
+                "streaming draws tasks on the CPU: add it, as JAX_PLATFORMS=cuda,cpu"
             ) from error
         with jax.default_device(self._host):
             index = jax.tree.map(np.asarray, episodes.class_index(split))
-        bits = np.asarray(jax.random.key_data(key))
-        impl = jax.random.key_impl(key)
+        bits, impl = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
 
         @jax.jit
         def rows(number: Array) -> tuple[Array, Array]:
             own_key = jax.random.wrap_key_data(jnp.asarray(bits), impl=impl)
             keys, numbers, _ = task_keys(own_key, number, num_tasks)
-            classes = jax.tree.map(jnp.asarray, index)
             draw = jax.vmap(sampler.draw, in_axes=(0, None, 0))
-            drawn, _ = draw(keys, classes, numbers)
+            drawn, _ = draw(keys, jax.tree.map(jnp.asarray, index), numbers)
             flat = (num_tasks, -1)
             return drawn.support.reshape(flat), drawn.query.reshape(flat)
 

@@ -55,14 +55,13 @@ def find(
     With `download` it is prepared there if it is missing.
     """
     root = default_root(data_dir)
-    for attempt in range(2):
-        for folder, info in reversed(_versions(root / name)):
-            if info["fileFormat"] == "array_record":
-                return Source(name, folder, _fingerprint(name, folder, info))
-        if not download or attempt:
-            break
-        _prepare(name, root)
-    raise FileNotFoundError(_how_to_prepare(name, root))
+    for folder, info in reversed(_versions(root / name)):
+        if info["fileFormat"] == "array_record":
+            return Source(name, folder, _fingerprint(name, folder, info))
+    if not download:
+        raise FileNotFoundError(_how_to_prepare(name, root))
+    _prepare(name, root)
+    return find(name, root)
 
 
 class Records:
@@ -124,11 +123,8 @@ def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
 
 def class_names(source: Source, feature: str) -> list[str]:
     """Names of a label feature, from the text file that TFDS keeps beside the data."""
-    path = source.folder / f"{feature}.labels.txt"
-    if not path.is_file():
-        raise FileNotFoundError(f"{shown(path)} (the names of the labels) is missing")
     with damage_of(source):
-        return read_text(path).split()
+        return read_text(source.folder / f"{feature}.labels.txt").split()
 
 
 def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -190,17 +186,13 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
             path = folder / file
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"{shown(path)} is missing, though dataset_info.json beside it "
-                    "lists it; copy the whole folder, or delete it and prepare it "
-                    f"again: {_prepare_line(name, folder.parents[1])}"
+                    f"{shown(path)} is missing; copy the folder whole, or delete and "
+                    f"prepare it again: {_prepare_line(name, folder.parents[1])}"
                 )
             files[file] = path.stat().st_size
-    description = json.dumps(info, sort_keys=True).encode()
-    return {
-        "version": folder.name,
-        "description": hashlib.sha256(description).hexdigest(),
-        "files": files,
-    }
+    text = json.dumps(info, sort_keys=True).encode()
+    description = hashlib.sha256(text).hexdigest()
+    return {"version": folder.name, "description": description, "files": files}
 
 
 def _prepare(name: str, root: Path) -> None:
@@ -227,21 +219,17 @@ def _prepare_line(name: str, root: Path) -> str:
 
 
 def _how_to_prepare(name: str, root: Path) -> str:
-    found = _versions(root / name)
-    formats = (f"{shown(path)} ({shown(info['fileFormat'])})" for path, info in found)
-    problem = (
-        f"{name!r} is prepared in {shown(root)}, but in no format that can be read "
-        f"without TensorFlow: {', '.join(formats)}; array_record is needed"
-    )
-    if not found:
-        place = shown(root / name / "VERSION" / "dataset_info.json")
-        problem = f"{name!r} is not prepared: looked for {place}"
-        if not root.is_dir():
-            problem += f" (there is no folder {shown(root)})"
+    problem = f"looked for {shown(root / name / 'VERSION' / 'dataset_info.json')}"
+    if not root.is_dir():
+        problem += f" (there is no folder {shown(root)})"
+    if found := _versions(root / name):
+        formats = [f"{shown(path)} ({shown(x['fileFormat'])})" for path, x in found]
+        problem = f"array_record is needed, but there is {', '.join(formats)}"
     return (
-        f"{problem}. Pass `data_dir`, the folder that holds {name}/, or prepare it "
-        "once (this downloads it; in Python `load_dataset(..., download=True)` does "
-        f"the same): {_PREPARE_NEEDS} && {_prepare_line(name, root)}"
+        f"{name!r} is not prepared: {problem}. Pass `data_dir`, the folder that holds "
+        f"{name}/, or prepare it once (this downloads it; in Python "
+        "`load_dataset(..., download=True)` does the same): "
+        f"{_PREPARE_NEEDS} && {_prepare_line(name, root)}"
     )
 
 

@@ -18,11 +18,8 @@ from metabridge.models.pooling import max_pool
 class Conv4(nn.Module):
     """Four times convolution 3x3, batch normalisation, ReLU, 2x2 max pooling.
 
-    Attributes:
-      width: channels of every block.
-      momentum: share of the old value in the running statistics.
-      dtype: of the computation; parameters, statistics and features keep theirs.
-        Default: that of the images.
+    `momentum` is the share of the old value in the running statistics, `dtype` that of
+    the computation (default: of the images); what is kept and given has its own.
     """
 
     width: int = 64
@@ -33,9 +30,7 @@ class Conv4(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Compute ``(H // 16) * (W // 16) * width`` features.
-
-        256 of 32x32 pixels at width 64, 64 of 28x28.
+        """Compute ``(H // 16) * (W // 16) * width`` features: 256 of 32x32 pixels.
 
         H and W are at least 16. `train` normalises with the statistics of these images,
         and updates the running ones in ``batch_stats``.
@@ -49,10 +44,9 @@ class Conv4(nn.Module):
 
 
 class Conv4R2D2(nn.Module):
-    """The wider Conv4 of R2-D2, with leaky ReLUs and the features of two blocks.
+    """The wider Conv4 of R2-D2: leaky ReLUs, the last two blocks' features abreast.
 
-    Those of the last two stand side by side. The attributes are as for `Conv4`, but
-    that each block has a width of its own.
+    Options are those of `Conv4`, but that each block has a width of its own.
     """
 
     widths: tuple[int, int, int, int] = (96, 192, 384, 512)
@@ -70,8 +64,7 @@ class Conv4R2D2(nn.Module):
         conv, norm = layers(self, train)
         x, maps = images, []
         for width in self.widths:
-            x = max_pool(norm()(conv(width, (3, 3))(x)))
-            x = nn.leaky_relu(x, negative_slope=0.1)
+            x = nn.leaky_relu(max_pool(norm()(conv(width, (3, 3))(x))), 0.1)
             maps.append(x)
         flat = [part.reshape(part.shape[0], -1) for part in maps[-2:]]
         return jnp.concatenate(flat, axis=1).astype(images.dtype)

@@ -47,11 +47,10 @@ def conv(
     inference: bool = False,
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
-    """Convolve as `jax.lax.conv_general_dilated`, for `nn.Conv`, with its arguments.
+    """Convolve as `jax.lax.conv_general_dilated`, for `nn.Conv`, up to rounding.
 
-    Equal to it up to rounding, derivatives in reverse mode included. On a CPU,
-    convolutions of stride 1 that keep the size go the faster way, others JAX's. For
-    `inference`, derivatives are JAX's, in forward mode too.
+    On a CPU, convolutions of stride 1 that keep the size go the faster way, others
+    JAX's. For `inference`, derivatives are JAX's, in forward mode too.
     """
     if _is_ours(window_strides, padding, kernel, kw):
         return (_same if inference else same)(inputs, kernel)
@@ -104,16 +103,12 @@ def kernel_gradient(inputs: Maps, cotangent: Outputs, example: Kernel) -> Kernel
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
-
-    # Images stand for channels, and channels for images.
-    of_group = functools.partial(
-        jax.lax.conv_general_dilated,
-        window_strides=(1, 1),
-        padding=edges,
-        dimension_numbers=("CHWN", "IHWO", "HWNC"),
-    )
+    numbers = "CHWN", "IHWO", "HWNC"  # images stand for channels, channels for images
     groups = (jnp.array_split(x, num_groups) for x in (inputs, cotangent))
-    gradients = [of_group(x, y) for x, y in zip(*groups, strict=True)]
+    gradients = [
+        jax.lax.conv_general_dilated(x, y, (1, 1), edges, dimension_numbers=numbers)
+        for x, y in zip(*groups, strict=True)
+    ]
     return gradients[0] if num_groups == 1 else jnp.stack(gradients).sum(0)
 
 
@@ -144,20 +139,17 @@ def _by_winograd(inputs: Maps, kernel: Kernel) -> bool:
     return precise and winograd.is_worthwhile(inputs.shape, kernel.shape)
 
 
-def _is_ours(
-    strides: Any, padding: Any, kernel: Kernel, options: dict[str, Any]
-) -> bool:
+def _is_ours(strides: Any, padding: Any, kernel: Kernel, kw: dict[str, Any]) -> bool:
     """Tell whether it keeps the size, on a CPU; NHWC, not dilated, in one group."""
-    numbers = options.get("dimension_numbers")
+    numbers = kw.get("dimension_numbers")
     factors = {
-        *(options.get("lhs_dilation") or ()),
-        *(options.get("rhs_dilation") or ()),
-        options.get("feature_group_count", 1),
-        options.get("batch_group_count", 1),
+        *(kw.get("lhs_dilation") or ()),
+        *(kw.get("rhs_dilation") or ()),
+        kw.get("feature_group_count", 1),
+        kw.get("batch_group_count", 1),
         *strides,
         *(side % 2 for side in kernel.shape[:2]),
     }
     nhwc = numbers is not None and tuple(numbers) in (_LAYOUT, _NHWC)
-    return (
-        jax.default_backend() == "cpu" and padding == "SAME" and nhwc and factors == {1}
-    )
+    on_cpu = jax.default_backend() == "cpu"
+    return on_cpu and padding == "SAME" and nhwc and factors == {1}

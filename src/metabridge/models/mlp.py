@@ -15,10 +15,7 @@ from jaxtyping import Array, Float
 class NTKDense(nn.Module):
     """``W_std / sqrt(fan_in) * x @ W + b_std * b`` with W and b standard normal.
 
-    Attributes:
-      features: outputs.
-      W_std: scale of the weights; sqrt(2) is the edge of chaos for ReLU.
-      b_std: scale of the biases; 0 has none.
+    A `W_std` of sqrt(2) is the edge of chaos for ReLU; a `b_std` of 0 has no biases.
     """
 
     features: int
@@ -41,10 +38,6 @@ class MLP(nn.Module):
 
     The features carry the factor ``1 / sqrt(width)``, so that a linear head with
     standard normal weights on them is the last NTK layer with ``W_std = 1``.
-
-    Attributes:
-      W_std: scale of the weights.
-      b_std: scale of the biases.
     """
 
     width: int = 512

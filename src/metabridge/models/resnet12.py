@@ -27,9 +27,8 @@ class ResNet12(nn.Module):
     Attributes:
       widths: channels of the four stages.
       drop_rate: share of values dropped after each stage in training.
-      block_size: DropBlock's block in the last two stages (5 for 84x84 pixels, 2 for
-        32x32); the first two drop single values.
-      ramp_steps: training calls until the full drop rate.
+      block_size, ramp_steps: of `DropBlock` in the last two stages; the first two drop
+        single values at the full rate from the start.
       average_pool: average the last map, as the paper does; otherwise flatten it, as
         Lee et al. do.
       momentum, dtype: see `Conv4`.
@@ -47,9 +46,7 @@ class ResNet12(nn.Module):
     def __call__(
         self, images: Float[Array, "N H W channels"], *, train: bool = False
     ) -> Float[Array, "N D"]:
-        """Compute ``widths[-1]`` features.
-
-        Without `average_pool` they are ``(H // 16) * (W // 16) * widths[-1]``.
+        """Compute ``widths[-1]`` features, times the pixels of a last map that is kept.
 
         H and W are at least 16. `train` normalises with the statistics of these images
         and drops values (needs a ``dropout`` key in `rngs`).

@@ -13,7 +13,7 @@ The gradient in the kernel is the transpose of all that: as many operations.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +47,7 @@ def convolve(
     pairs = zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
     products = [x @ k for x, k in pairs]
     blocks = count, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]
-    grid = _grid([product.reshape(blocks) for product in products])
-    columns = [_outputs(column) for column in zip(*grid, strict=True)]
-    rows = [_outputs(row) for row in zip(*columns, strict=True)]
+    rows = _along_both(_outputs, [product.reshape(blocks) for product in products])
     whole = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
     whole = whole.reshape(count, 2 * blocks[1], 2 * blocks[2], blocks[3])
     return whole[:, :height, :width]
@@ -60,9 +58,7 @@ def kernel_gradient(
 ) -> Float[Array, "3 3 D E"]:
     """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
     pairs = zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
-    products = [x.T @ y for x, y in pairs]
-    columns = [_taps(column) for column in zip(*_grid(products), strict=True)]
-    rows = [_taps(row) for row in zip(*columns, strict=True)]
+    rows = _along_both(_taps, [x.T @ y for x, y in pairs])
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
@@ -73,10 +69,8 @@ def _of_inputs(inputs: Float[Array, "N H W D"]) -> list[Float[Array, "blocks D"]
 
     def change(x: Array, axis: int) -> Sequence[Array]:
         # Every second of the rows (columns) from the i-th on.
-        number = x.shape[axis] // 2 - 1
-        a, b, c, d = (
-            jax.lax.slice_in_dim(x, i, i + 2 * number - 1, 2, axis) for i in range(4)
-        )
+        end = x.shape[axis] // 2 * 2 - 3
+        a, b, c, d = (jax.lax.slice_in_dim(x, i, i + end, 2, axis) for i in range(4))
         return a - c, b + c, c - b, b - d
 
     return _flat([change(row, 2) for row in change(padded, 1)])
@@ -119,5 +113,9 @@ def _flat(rows: Sequence[Sequence[Array]]) -> list[Array]:
     return [x.reshape(-1, x.shape[-1]) for row in rows for x in row]
 
 
-def _grid(sixteen: Sequence[Array]) -> list[Sequence[Array]]:
-    return [sixteen[4 * i : 4 * i + 4] for i in range(4)]
+def _along_both(
+    change: Callable[[Sequence[Array]], Sequence[Array]], sixteen: Sequence[Array]
+) -> list[Sequence[Array]]:
+    """A change of four numbers along both axes of each block of 4x4."""
+    columns = [change(sixteen[i::4]) for i in range(4)]
+    return [change(row) for row in zip(*columns, strict=True)]

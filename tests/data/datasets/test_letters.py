@@ -6,6 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from metabridge.data import Dataset
 from metabridge.data.datasets import letters
 
 
@@ -15,8 +16,14 @@ def faces() -> letters.Faces:
 
 
 @pytest.fixture(scope="module")
-def found(faces: letters.Faces) -> dict[str, list[letters.Letter]]:
-    return letters.find_letters(faces)
+def found(faces: letters.Faces, glyphs: Dataset) -> dict[str, list[letters.Letter]]:
+    """The letters of the dataset, which has found them already."""
+    coverage, found = faces.coverage(), {}
+    for split, made in glyphs.splits():
+        places = [name.split("/U+") for name in made.class_names]
+        chosen = [(script, chr(int(rest.split()[0], 16))) for script, rest in places]
+        found[split] = [letters.Letter(c, s, coverage[c]) for s, c in chosen]
+    return found
 
 
 @pytest.mark.extended

@@ -20,22 +20,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import cache, class_folders, duplicates, images
+import numpy as np
+
+from metabridge.data import cache, class_folders, dataset, images
 from metabridge.data.class_folders import Classes
-from metabridge.data.dataset import (
-    SPLITS,
-    Dataset,
-    Split,
-    check_class_name,
-    check_count,
-    check_disjoint,
-    pixel_statistics,
-    run_labels,
-)
+from metabridge.data.dataset import SPLITS, Dataset, Split
 from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.registry import register_dataset
 from metabridge.untrusted import composed, expanded, quoted, read_json, shown
@@ -69,26 +62,25 @@ def load(
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
-            f"there is no folder {quoted(str(path))} (looked for "
-            f"{shown(root.absolute())}); "
+            f"there is no folder {quoted(str(path))}: {shown(root.absolute())}; "
             'pass "folder:PATH" with the path of a folder of class folders'
         )
     root = root.resolve()
     if not root.is_dir():
-        raise ValueError(
-            f"{shown(root)} is a file; pass the folder that holds the classes"
-        )
+        raise ValueError(f"{shown(root)} is a file; pass the folder of the classes")
     splits = find_splits(root)
 
     def build(_: Path) -> Dataset:
-        class_folders.warn_of_others(root, _files(splits))
-        duplicates.check(splits, root, how, allow=allow_duplicates)
-        return _build(splits, size, skip_corrupt, how)
+        files = _files(splits)
+        class_folders.warn_of_others(root, files)
+        class_folders.check_copies(splits, root, how, allow=allow_duplicates)
+        found = images.read(files, size, skip_corrupt=skip_corrupt, reading=how)
+        return _build(splits, *found)
 
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
     place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     shape = "native" if size is None else f"{size[0]}x{size[1]}"
-    dataset = cache.load_or_build(
+    loaded = cache.load_or_build(
         f"folder-{slug}-{place}-{shape}",
         {
             "version": _VERSION,
@@ -100,7 +92,7 @@ def load(
         build,
         cache_dir=cache_dir,
     )
-    return dataclasses.replace(dataset, name=f"folder:{path}")
+    return dataclasses.replace(loaded, name=f"folder:{path}")
 
 
 def find_splits(root: Path) -> dict[str, Classes]:
@@ -116,8 +108,7 @@ def find_splits(root: Path) -> dict[str, Classes]:
     }
     if len(given := [way for way, found in ways.items() if found]) > 1:
         raise ValueError(
-            f"{shown(root)} has {' and '.join(given)}, which may say different things: "
-            "leave one, and move the others elsewhere"
+            f"{shown(root)} has {' and '.join(given)}: leave one, move the others away"
         )
     if split_folders:
         splits = _from_split_folders(root, split_folders)
@@ -133,11 +124,11 @@ def find_splits(root: Path) -> dict[str, Classes]:
             splits = _from_names(found, base)
     bases = (root, root / "images", *split_folders)
     for name, files in (pair for found in splits.values() for pair in found.items()):
-        check_class_name(name)
+        dataset.check_class_name(name)
         if len(files) < 2:
             folders = [base / name for base in bases if (base / name).is_dir()]
             beside = class_folders.others(root, folders, set(files))
-            check_count(name, len(files), shown(root), beside)
+            dataset.check_count(name, len(files), shown(root), beside)
     return splits
 
 
@@ -151,27 +142,19 @@ def _files(splits: dict[str, Classes]) -> list[Path]:
     return [f for c in splits.values() for found in c.values() for f in found]
 
 
-def _build(
-    splits: dict[str, Classes],
-    size: tuple[int, int] | None,
-    skip_corrupt: bool,
-    reading: Reading,
-) -> Dataset:
-    pixels, kept = images.read(
-        _files(splits), size, skip_corrupt=skip_corrupt, reading=reading
-    )
+def _build(splits: dict[str, Classes], pixels: np.ndarray, kept: np.ndarray) -> Dataset:
     made = {}
     for split, classes in splits.items():
         lengths = []
         for name, found in classes.items():
             lengths.append(int(kept[: len(found)].sum()))
-            check_count(name, lengths[-1], "what could be read")
+            dataset.check_count(name, lengths[-1], "what could be read")
             kept = kept[len(found) :]
         count = sum(lengths)
-        made[split] = Split(pixels[:count], run_labels(lengths), tuple(classes))
+        made[split] = Split(pixels[:count], dataset.run_labels(lengths), tuple(classes))
         pixels = pixels[count:]
-    mean, std = pixel_statistics(made["train"].images)
-    return Dataset(name="folder", mean=mean, std=std, augmentation="natural", **made)
+    mean, std = dataset.pixel_statistics(made["train"].images)
+    return Dataset("folder", **made, mean=mean, std=std)
 
 
 def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
@@ -197,9 +180,8 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
     by_split = {"validation" if p.name == "val" else p.name: p for p in folders}
     if len(by_split) != len(folders) or set(by_split) != set(SPLITS):
         raise ValueError(
-            f"{shown(root)} has the split folders {sorted(p.name for p in folders)} "
-            "with classes in them, but it needs train, test and one of validation and "
-            "val"
+            f"{shown(root)} has the split folders {sorted(p.name for p in folders)}, "
+            "but it needs train, test and one of validation and val, with classes"
         )
     splits = {split: class_folders.find(root, by_split[split]) for split in SPLITS}
     return _checked(splits, shown(root))
@@ -229,16 +211,13 @@ def _from_split_file(
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(
                 f"{shown(split_file)} must be an object whose {split!r} is a list of "
-                'class folder names: {"train": [...], "validation": [...], '
-                '"test": [...]}'
+                "class folder names, as those of train, validation and test are"
             )
         there = [on_disk(name) for name in names]
         if unknown := [name for name in there if name not in found]:
             raise ValueError(
-                f"{shown(split_file)} puts {quoted(unknown[0])} in {split!r}"
-                + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
-                + f", but {shown(base)} has no such class folder; it has "
-                + _some(found)
+                f"{shown(split_file)} puts {_some(unknown)} in {split!r}, but "
+                f"{shown(base)} has no such class folder; it has {_some(found)}"
             )
         splits[split] = {name: found[name] for name in sorted(set(there))}
     if unused := set(found) - set().union(*splits.values()):
@@ -255,8 +234,7 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
     if len(found) < len(SPLITS):
         raise ValueError(
             f"{shown(base)} has {len(found)} class folder(s); at least 3 are needed, "
-            "one for each of train, validation and test, and a task needs as many as "
-            f"it has ways. Expected {shown(base / 'CLASS' / 'IMAGE.jpg')}"
+            f"one a split, with images such as {shown(base / 'CLASS' / 'IMAGE.jpg')}"
         )
     order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
     test = len(order) - max(1, round(0.2 * len(order)))
@@ -268,16 +246,14 @@ def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
 
 def _checked(splits: dict[str, Classes], where: str) -> dict[str, Classes]:
     if empty := [split for split in splits if not splits[split]]:
-        raise ValueError(
-            f"split {empty[0]!r} of {where} is empty; give it at least one class"
-        )
-    check_disjoint(splits, where)
+        raise ValueError(f"split {empty[0]!r} of {where} is empty: give it a class")
+    dataset.check_disjoint(splits, where)
     return splits
 
 
-def _some(found: Classes) -> str:
-    some = ", ".join(quoted(name) for name in sorted(found)[:5]) or "none"
-    return some if len(found) <= 5 else f"{some} and {len(found) - 5} more"
+def _some(names: Collection[str]) -> str:
+    some = ", ".join(quoted(name) for name in sorted(names)[:5]) or "none"
+    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
 
 
 register_dataset(

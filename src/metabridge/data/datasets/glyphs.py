@@ -16,13 +16,8 @@ import numpy as np
 
 from metabridge.data import cache
 from metabridge.data.dataset import Dataset, Split, pixel_statistics, run_labels
-from metabridge.data.datasets.letters import (
-    SCRIPTS,
-    SIDE,
-    Faces,
-    Letter,
-    find_letters,
-)
+from metabridge.data.datasets import letters
+from metabridge.data.datasets.letters import SIDE
 from metabridge.registry import DRAWINGS, register_dataset
 
 IMAGES_PER_CLASS = 20
@@ -49,22 +44,20 @@ def load(*, seed: int = 0, cache_dir: str | os.PathLike[str] | None = None) -> D
         raise TypeError(f"`seed` must be an integer, not {seed!r}")
     if seed < 0:
         raise ValueError(f"`seed` must be at least 0, not {seed}")
+    libraries = "matplotlib", "numpy", "pillow", "scipy"
     return cache.load_or_build(
         f"glyphs-{_VERSION}-seed{seed}",
         {
-            "scripts": SCRIPTS,
+            "scripts": letters.SCRIPTS,
             "unicode": unicodedata.unidata_version,
-            "libraries": {
-                name: metadata.version(name)
-                for name in ("matplotlib", "numpy", "pillow", "scipy")
-            },
+            "libraries": {name: metadata.version(name) for name in libraries},
         },
         lambda _: _build(int(seed)),
         cache_dir=cache_dir,
     )
 
 
-def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
+def draw(letter: letters.Letter, faces: letters.Faces, *, seed: int) -> np.ndarray:
     """Draw a letter `IMAGES_PER_CLASS` times, uint8 ``[20, 28, 28, 1]``.
 
     The random numbers come from `seed` and the letter's code point, so a letter's
@@ -76,8 +69,7 @@ def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
     chosen = _choose(generator, len(letter.faces))
     y, x = _source_points(generator)
     half_widths = generator.uniform(*_STROKE, size=IMAGES_PER_CLASS)
-    # Pixels of the rendered letter to one of the output.
-    ratio = SIDE / _SIZE
+    ratio = SIDE / _SIZE  # pixels of the rendered letter to one of the output
     values = np.empty((IMAGES_PER_CLASS, _SIZE, _SIZE), np.float32)
     for face in np.unique(chosen):
         rows = chosen == face
@@ -91,15 +83,14 @@ def draw(letter: Letter, faces: Faces, *, seed: int) -> np.ndarray:
 
 
 def _build(seed: int) -> Dataset:
-    faces = Faces()
+    faces = letters.Faces()
     splits = {}
-    for name, found in find_letters(faces).items():
+    for name, found in letters.find_letters(faces).items():
         images = np.concatenate([draw(letter, faces, seed=seed) for letter in found])
         labels = run_labels([IMAGES_PER_CLASS] * len(found))
-        names = tuple(letter.class_name for letter in found)
-        splits[name] = Split(images, labels, names)
+        splits[name] = Split(images, labels, tuple(x.class_name for x in found))
     mean, std = pixel_statistics(splits["train"].images)
-    return Dataset(name="glyphs", mean=mean, std=std, augmentation="drawing", **splits)
+    return Dataset("glyphs", **splits, mean=mean, std=std, augmentation="drawing")
 
 
 def _choose(generator: np.random.Generator, num_faces: int) -> np.ndarray:

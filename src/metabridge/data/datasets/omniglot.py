@@ -35,14 +35,10 @@ def load(
 ) -> Dataset:
     """Load Omniglot from TFDS as 28x28x1 images with ink 255 on paper 0."""
     source = tfds_source.find("omniglot", data_dir, download=download)
+    how = {"validation": VALIDATION_ALPHABETS, "size": _SIZE, "resize": "lanczos"}
     return cache.load_or_build(
         f"omniglot-{source.folder.name}",
-        {
-            "source": source.fingerprint,
-            "validation": VALIDATION_ALPHABETS,
-            "size": _SIZE,
-            "resize": "lanczos",
-        },
+        {"source": source.fingerprint, **how},
         lambda _: _build(source),
         cache_dir=cache_dir,
     )
@@ -57,19 +53,9 @@ def ink(image: np.ndarray) -> np.ndarray:
     plane = image if image.ndim == 2 else image[..., 0]
     if np.any((plane != 0) & (plane != plane.max())):
         raise ValueError(
-            "an Omniglot drawing must have two values, paper and ink, but this one "
-            f"has {len(np.unique(plane))}"
+            f"a drawing needs two values, paper and ink; it has {len(np.unique(plane))}"
         )
     return np.where(plane == 0, 255, 0).astype(np.uint8)
-
-
-def resize(image: np.ndarray) -> np.ndarray:
-    """Shrink an ink mask, uint8 ``[H, W]``, to ``[28, 28]`` with antialiasing."""
-    from PIL import Image
-
-    # Lanczos, as in the code of MAML (Finn et al., 2017); it keeps thin strokes dark.
-    small = Image.fromarray(image).resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
-    return np.asarray(small)
 
 
 def _build(source: tfds_source.Source) -> Dataset:
@@ -79,26 +65,24 @@ def _build(source: tfds_source.Source) -> Dataset:
     for label, name in names.items():
         held = name.split("/")[0] in VALIDATION_ALPHABETS
         (held_out if held else kept)[label] = name
-    train = sorted_split(images, labels, kept)
-    mean, std = pixel_statistics(train.images)
-    return Dataset(
-        name="omniglot",
-        train=train,
-        validation=sorted_split(images, labels, held_out),
-        test=sorted_split(*_read(source, "test", alphabets, num_classes=659)),
-        mean=mean,
-        std=std,
-        augmentation="drawing",
-    )
+    train, validation = (sorted_split(images, labels, n) for n in (kept, held_out))
+    test = sorted_split(*_read(source, "test", alphabets, num_classes=659))
+    statistics = pixel_statistics(train.images)
+    return Dataset("omniglot", train, validation, test, *statistics, "drawing")
 
 
 def _read(
     source: tfds_source.Source, split: str, alphabets: list[str], *, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Images, labels, and the name of each label in alphabetical order."""
+    from PIL import Image
+
     images, labels, names = [], [], {}
     for example in tfds_source.read(source, split):
-        images.append(resize(ink(example["image"])))
+        # Lanczos, as in the code of MAML (Finn et al., 2017); thin strokes stay dark.
+        drawing = Image.fromarray(ink(example["image"]))
+        small = drawing.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)
+        images.append(np.asarray(small))
         with tfds_source.damage_of(source):
             label = int(example["label"])
             labels.append(label)

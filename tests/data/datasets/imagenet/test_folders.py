@@ -51,8 +51,7 @@ def test_imagenets_own_validation_files_are_not_taken(toy: Toy, tmp_path: Path) 
 
 
 def test_the_data_may_move(toy: Toy, tmp_path: Path) -> None:
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x" / "train", split)
+    toys.write_classes(toy, tmp_path / "x" / "train")
     toys.assert_is(load(toy, tmp_path / "x"), toy)
     built = (tmp_path / "cache" / toy.spec.name / "manifest.json").stat().st_mtime_ns
     (tmp_path / "x").rename(tmp_path / "y")
@@ -97,8 +96,7 @@ def test_lists_that_name_other_classes_are_read_again(toy: Toy, tmp_path: Path) 
 
 def test_images_beyond_the_number_of_a_class(toy: Toy, tmp_path: Path) -> None:
     """mini-ImageNet takes the first by name, tiered-ImageNet has them all."""
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     first = tmp_path / "x" / toy.spec.classes["train"][0]
     Image.new("RGB", (500, 375)).save(first / "z.JPEG")
     if toy.spec.per_class is not None:
@@ -111,8 +109,7 @@ def test_images_beyond_the_number_of_a_class(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_missing_classes_are_named(toy: Toy, tmp_path: Path) -> None:
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     gone = toy.spec.classes["validation"][1]
     shutil.rmtree(tmp_path / "x" / gone)
     with pytest.raises(
@@ -123,8 +120,7 @@ def test_missing_classes_are_named(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_a_class_short_of_an_image(toy: Toy, tmp_path: Path) -> None:
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     name = toy.spec.classes["test"][1]
     (tmp_path / "x" / name / f"{name}_2.png").unlink()
     with pytest.raises(ValueError, match=rf"(fewest, 3,|class '{name}' .* has 3)"):
@@ -132,8 +128,7 @@ def test_a_class_short_of_an_image(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_broken_images_are_named_or_left_out(toy: Toy, tmp_path: Path) -> None:
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     name = toy.spec.classes["train"][1]
     file = tmp_path / "x" / name / f"{name}_2.png"
     file.write_bytes(file.read_bytes()[:999])
@@ -153,8 +148,7 @@ def test_broken_images_are_named_or_left_out(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_a_changed_file_is_read_again(toy: Toy, tmp_path: Path) -> None:
-    for split in NAMES:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     toys.assert_is(load(toy, tmp_path / "x"), toy)
     name = toy.spec.classes["test"][0]
     Image.new("RGB", (84, 84)).save(tmp_path / "x" / name / f"{name}_0.png")

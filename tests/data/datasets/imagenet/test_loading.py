@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metabridge.data import SPLITS, load_dataset
+from metabridge.data import load_dataset
 from metabridge.data.datasets.imagenet import SPECS, find
 from tests.data.datasets.imagenet import toys
 from tests.data.datasets.imagenet.toys import Toy
@@ -32,8 +32,7 @@ def test_the_default_is_that_of_tfds(
 
 def test_classes_of_another_split_are_refused(toy: Toy, tmp_path: Path) -> None:
     """Lists that differ from the package's would mix seen classes and unseen ones."""
-    for split in SPLITS:
-        toys.write_classes(toy, tmp_path / "images", split)
+    toys.write_classes(toy, tmp_path / "images")
     listed = {"train": "train", "val": "test", "test": "validation"}
     for short, split in listed.items():
         lines = [
@@ -51,8 +50,7 @@ def test_classes_of_another_split_are_refused(toy: Toy, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("toy", ["mini_imagenet"], indirect=True)
 def test_pickles_come_before_folders(toy: Toy, tmp_path: Path) -> None:
-    for split in SPLITS:
-        toys.write_classes(toy, tmp_path, split)
+    toys.write_classes(toy, tmp_path)
     assert find(toy.spec, tmp_path).text == f"the class folders in {tmp_path}"
     for short in ("train", "val", "test"):
         (tmp_path / f"mini-imagenet-cache-{short}.pkl").touch()

@@ -21,8 +21,7 @@ def prepare(builder, manual_dir: Path) -> None:
 def test_what_the_builders_prepare_is_read_back(toy: Toy, tmp_path: Path) -> None:
     from metabridge.data.datasets.imagenet import builders  # noqa: F401
 
-    for split in SPLITS:
-        toys.write_classes(toy, tmp_path / "x", split)
+    toys.write_classes(toy, tmp_path / "x")
     builder = tfds.builder(
         toy.spec.name, data_dir=tmp_path / "data", file_format="array_record"
     )

@@ -56,9 +56,9 @@ def assert_is(dataset: Dataset, toy: Toy, *, named: bool = True) -> None:
             assert split.class_names == toy.spec.classes[name]
 
 
-def write_classes(toy: Toy, folder: Path, split: str) -> None:
-    """A folder a class of one split, of PNG files."""
-    for name in toy.spec.classes[split]:
+def write_classes(toy: Toy, folder: Path, *splits: str) -> None:
+    """A folder a class of some splits (default: of all), of PNG files."""
+    for name in (n for split in splits or SPLITS for n in toy.spec.classes[split]):
         (folder / name).mkdir(parents=True)
         for row, pixels in enumerate(toy.pixels[name]):
             Image.fromarray(pixels).save(folder / name / f"{name}_{row}.png")

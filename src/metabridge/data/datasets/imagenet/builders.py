@@ -59,8 +59,7 @@ class _FromImageNet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for split, images in found.items():
             if set(images.rows) != set(spec.classes[split]):
                 raise ValueError(
-                    f"{form.text} does not name its classes by WordNet ids, which is "
-                    "what the labels are made of"
+                    f"{form.text} does not name its classes by WordNet ids"
                 )
         return {split: self._generate_examples(found[split]) for split in SPLITS}
 

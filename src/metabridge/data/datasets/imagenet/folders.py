@@ -1,11 +1,15 @@
-"""Class folders of images, and lists of images beside a folder of them."""
+"""Class folders of images, lists of images in a folder, and what TFDS has prepared."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from metabridge.data import class_folders, images
+import numpy as np
+
+from metabridge.data import class_folders, images, tfds_source
 from metabridge.data.dataset import SPLITS
 from metabridge.data.datasets.imagenet.form import Form, Images, Spec, stamps
 from metabridge.untrusted import shown
@@ -50,9 +54,7 @@ def find_lists(spec: Spec, root: Path) -> Form | None:
     lists = class_folders.find_lists(root) if folder.is_dir() else {}
     if not lists:
         return None
-    files = {
-        split: class_folders.read_list(path, [folder]) for split, path in lists.items()
-    }
+    files = {s: class_folders.read_list(p, [folder]) for s, p in lists.items()}
     place = shown(lists["train"].parent / "*.csv")
     return _form("lists", f"the images that {place} list", files, root)
 
@@ -77,9 +79,57 @@ def _form(
         split: {name: stamps(found, root) for name, found in classes.items()}
         for split, classes in files.items()
     }
-    listing = json.dumps(listed).encode()
-    return Form(
-        text,
-        {"form": kind, "listing": hashlib.sha256(listing).hexdigest()},
-        lambda split: Images(files[split], images.decode),
-    )
+    listing = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    fingerprint = {"form": kind, "listing": listing}
+    return Form(text, fingerprint, lambda split: Images(files[split], images.decode))
+
+
+def find_prepared(spec: Spec, root: Path) -> Form | None:
+    """Find what `metabridge.data.datasets.imagenet.builders` has prepared, if any."""
+    return _prepared(spec, spec.name, root, None)
+
+
+def find_imagenet(spec: Spec, root: Path) -> Form | None:
+    """Find TFDS's ``imagenet2012``, if it is there."""
+    return _prepared(spec, "imagenet2012", root, "train")
+
+
+def _prepared(spec: Spec, name: str, root: Path, stored: str | None) -> Form | None:
+    """The form of a prepared dataset, all stored in one split or each in its own."""
+    if not any((root / name).glob("*/dataset_info.json")):  # a folder of other forms
+        return None
+    source = tfds_source.find(name, root)
+    place = shown(source.folder)
+
+    @functools.cache
+    def listed(stored: str) -> tuple[tfds_source.Records, dict[str, list[int]]]:
+        # Reads every record, 140 GB of ImageNet: once for all splits.
+        records = tfds_source.Records(source, stored)
+        return records, _rows_by_class(source, records)
+
+    def open_split(split: str) -> Images:
+        records, rows = listed(stored or split)
+
+        def decode(chosen: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
+            found = zip(chosen, records[chosen], strict=True)
+            files = [images.Encoded(f"{n} of {place}", r["image"]) for n, r in found]
+            return images.decode(files, out, *options)
+
+        names = [name for name in spec.classes[split] if name in rows]
+        return Images({name: rows[name][: spec.per_class] for name in names}, decode)
+
+    fingerprint = {"form": source.name, **source.fingerprint}
+    return Form(f"{source.name} in {place}", fingerprint, open_split)
+
+
+def _rows_by_class(
+    source: tfds_source.Source, records: tfds_source.Records
+) -> dict[str, list[int]]:
+    """The rows of each class in the order of the file names."""
+    names = tfds_source.class_names(source, "label")
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row, record in enumerate(records):
+        with tfds_source.damage_of(source):
+            name = names[record["label"]]
+            found.setdefault(name, []).append((str(record["file_name"]), row))
+    return {name: [row for _, row in sorted(pairs)] for name, pairs in found.items()}

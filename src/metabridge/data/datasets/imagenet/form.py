@@ -32,9 +32,7 @@ class Spec(NamedTuple):
 
 
 def _spec(name: str, per_class: int | None, totals: tuple[int, int, int]) -> Spec:
-    classes = {
-        split: tuple(sorted(names)) for split, names in class_lists(name).items()
-    }
+    classes = {s: tuple(sorted(names)) for s, names in class_lists(name).items()}
     return Spec(name, per_class, dict(zip(SPLITS, totals, strict=True)), classes)
 
 

@@ -7,16 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import cache, tfds_source
-from metabridge.data.dataset import (
-    SPLITS,
-    Dataset,
-    Split,
-    check_class_name,
-    check_count,
-    run_labels,
-)
-from metabridge.data.datasets.imagenet import folders, pickles, prepared
+from metabridge.data import cache, dataset, tfds_source
+from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.datasets.imagenet import folders, pickles
 from metabridge.data.datasets.imagenet.form import SIDE, SPECS, Form, Images, Spec
 from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.untrusted import quoted, shown
@@ -59,20 +52,17 @@ def load(
 def find(spec: Spec, data_dir: str | os.PathLike[str] | None) -> Form:
     """Find the first of the forms that is in `data_dir`; default as in TFDS."""
     root = Path(os.path.realpath(tfds_source.default_root(data_dir)))
-    lists, classes = folders.find_lists, folders.find
-    for look in prepared.find, pickles.find, lists, classes, prepared.find_imagenet:
-        form = look(spec, root)
-        if form is not None:
+    prepared, lists, classes = folders.find_prepared, folders.find_lists, folders.find
+    for look in prepared, pickles.find, lists, classes, folders.find_imagenet:
+        if (form := look(spec, root)) is not None:
             return form
     inside = root / spec.name
-    hint = f", but there is {shown(inside)}: pass that" if inside.is_dir() else ""
+    hint = "" if root.is_dir() else " (there is no such folder)"
+    hint = f", but there is {shown(inside)}: pass that" if inside.is_dir() else hint
     raise FileNotFoundError(
-        f"{spec.name} is not in {shown(root)}"
-        + ("" if root.is_dir() else " (there is no such folder)")
-        + hint
-        + f". Pass as `data_dir` a folder with its pickles, with train.csv, val.csv, "
-        "test.csv and images/, with class folders named by WordNet ids (those of "
-        f"ImageNet serve), or with {spec.name}/ or imagenet2012/ as TFDS prepares them"
+        f"{spec.name} is not in {shown(root)}{hint}. Pass as `data_dir` a folder with "
+        "its pickles, with train.csv, val.csv, test.csv and images/, class folders "
+        f"named by WordNet ids, or {spec.name}/ or imagenet2012/ as TFDS prepares them"
     )
 
 
@@ -86,7 +76,7 @@ def checked(spec: Spec, form: Form, split: str) -> Images:
             f"has {len(images.rows)}"
         )
     for name in images.rows:
-        check_class_name(name)
+        dataset.check_class_name(name)
     ids = {name for name in images.rows if _WORDNET_ID.fullmatch(name)}
     if ids and (odd := sorted(set(images.rows) - set(expected))):
         raise ValueError(
@@ -119,12 +109,9 @@ def _build(
     splits = {}
     for split in SPLITS:
         _LOG.info("decoding split %r of %s", split, form.text)
-        images = checked(spec, form, split)
-        file = scratch / f"{split}.npy"
+        images, file = checked(spec, form, split), scratch / f"{split}.npy"
         splits[split] = _decoded(images, file, skip_corrupt, reading)
-    return Dataset(
-        name=spec.name, mean=_MEAN, std=_STD, augmentation="natural", **splits
-    )
+    return Dataset(spec.name, **splits, mean=_MEAN, std=_STD)
 
 
 def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -> Split:
@@ -145,6 +132,6 @@ def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -
             out[: lengths[-1]] = out[kept]
         start += lengths[-1]
     for name, length in zip(images.rows, lengths, strict=True):
-        check_count(name, length, "what could be read")
+        dataset.check_count(name, length, "what could be read")
     pixels = pixels if start == total else pixels[:start]
-    return Split(pixels, run_labels(lengths), tuple(images.rows))
+    return Split(pixels, dataset.run_labels(lengths), tuple(images.rows))

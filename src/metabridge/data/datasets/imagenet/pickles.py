@@ -103,9 +103,7 @@ def _png_list(split: str, path: Path, labels: Path) -> Images:
         found = load_arrays(path)
         array = isinstance(found, np.ndarray) and found.ndim == 1
         if not (array or isinstance(found, list)) or len(found) != count:
-            raise ValueError(
-                f"{shown(path)} is no list of {count} PNG files, one a label"
-            )
+            raise ValueError(f"{shown(path)} is no list of {count} PNG files")
         return found
 
     def decode(rows: Sequence[int], out: np.ndarray, *options: Any) -> np.ndarray:
@@ -184,9 +182,7 @@ def _dict(path: Path, *keys: str) -> dict[str, Any]:
     content = load_arrays(path)
     for key in keys:
         if not isinstance(content, dict) or key not in content:
-            raise ValueError(
-                f"{shown(path)} has no `{key}`; a dict with it was expected"
-            )
+            raise ValueError(f"{shown(path)} has no `{key}`: expected a dict with it")
     return content
 
 
