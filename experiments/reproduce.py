@@ -30,15 +30,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments import recipes
+from experiments.report import markdown
 from metabridge.comparison.run import train_in_a_process
 from metabridge.config import ModelConfig, ResolvedConfig, resolve
 from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
-
-Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
-Algorithm = Literal[
-    "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
-]
 
 # 5-way 1-shot and 5-shot test accuracy in percent, with its interval; the sources are
 # in the recipes.
@@ -74,11 +70,11 @@ class Options:
 
     table: Literal["main", "efficiency"] = "main"
     """Accuracy of all, or of MTL against its training time."""
-    algorithms: tuple[Algorithm, ...] = ("mtl", "metaoptnet")
+    algorithms: tuple[recipes.Name, ...] = ("mtl", "metaoptnet")
     """Rows of the main table."""
     budgets_of: Literal["mtl", "mtl_plus"] = "mtl"
     """Whose accuracy at several budgets the efficiency is, beside MetaOptNet's."""
-    datasets: tuple[Dataset, ...] = ("cifar_fs", "fc100")
+    datasets: tuple[recipes.Dataset, ...] = ("cifar_fs", "fc100")
     """Which of them."""
     shots: tuple[Literal[1, 5], ...] = (1, 5)
     """Columns of the main table; the efficiency is that of the last of them."""
@@ -119,23 +115,19 @@ class Job:
 
 def jobs(options: Options) -> list[Job]:
     """All runs of a table, those of one seed after the other."""
-
-    def of(dataset: str, seed: int) -> list[Job]:
-        if options.table == "main":
-            return [
-                Job(algorithm, dataset, shots, seed)
-                for shots in options.shots
-                for algorithm in options.algorithms
-            ]
-        last, name = options.shots[-1], options.budgets_of
-        budgets = [Job(name, dataset, last, seed, share) for share in _SHARES]
-        return [Job("metaoptnet", dataset, last, seed), *budgets]
-
+    shots, name = options.shots[-1], options.budgets_of
+    wanted: list[tuple[str, int, float | None]] = [
+        ("metaoptnet", shots, None),
+        *((name, shots, share) for share in _SHARES),
+    ]
+    if options.table == "main":
+        columns = itertools.product(options.shots, options.algorithms)
+        wanted = [(algorithm, shots, None) for shots, algorithm in columns]
     return [
-        job
+        Job(algorithm, dataset, shots, seed, share)
         for seed in options.seeds
-        for name in options.datasets
-        for job in of(name, seed)
+        for dataset in options.datasets
+        for algorithm, shots, share in wanted
     ]
 
 
@@ -146,31 +138,27 @@ def config_of(job: Job, options: Options) -> ResolvedConfig:
       ValueError: options that do not go together.
     """
     config = recipes.recipe(job.algorithm, job.dataset, job.shots)
-    model = dataclasses.replace(config.model, precision=options.precision)
-    if options.body is not None:
-        model = ModelConfig(options.body, width=64, precision=options.precision)
-    train = dataclasses.replace(config.train, seed=job.seed)
-    if train.schedule == "plateau" and (job.share or options.minutes):
+    paper, share = config.train, job.share or 1.0
+    train: dict[str, Any] = {"seed": job.seed}
+    if paper.schedule == "plateau" and (job.share or options.minutes):
         # A plateau rule would end where it likes; a cosine fits any budget.
-        train = dataclasses.replace(train, schedule="cosine", early_stop=None)
-    share = job.share or 1.0
+        train |= {"schedule": "cosine", "early_stop": None}
     if options.minutes is not None:
         # Steps follow from the time, and the pauses from the steps.
-        train = dataclasses.replace(
-            train,
-            steps=None,
-            validate_every=None,
-            minutes=options.minutes * share,
-            validation_tasks=min(train.validation_tasks, _BRIEF_VALIDATION),
-        )
+        tasks = min(paper.validation_tasks, _BRIEF_VALIDATION)
+        train |= {"steps": None, "validate_every": None, "validation_tasks": tasks}
+        train["minutes"] = options.minutes * share
     else:
-        steps = max(round((train.steps or 1) * share), 1)
-        validate_every = min(train.validate_every or 1, steps)
-        train = dataclasses.replace(train, steps=steps, validate_every=validate_every)
-    config = dataclasses.replace(
+        steps = max(round((paper.steps or 1) * share), 1)
+        every = min(paper.validate_every or 1, steps)
+        train |= {"steps": steps, "validate_every": every}
+    if options.body is not None:
+        model = ModelConfig(options.body, width=64)
+        config = dataclasses.replace(config, model=model)
+    config = recipes.changed(
         config,
-        data=dataclasses.replace(config.data, data_dir=options.data_dir),
-        model=model,
+        data={"data_dir": options.data_dir},
+        model={"precision": options.precision},
         train=train,
     )
     return resolve(recipes.quick(config) if options.quick else config)
@@ -225,29 +213,28 @@ def cell(found: Sequence[dict[str, Any]]) -> dict[str, float] | None:
 def main_table(found: dict[str, Any], options: Options) -> str:
     """Ours beside the published, in Markdown."""
     columns = ["algorithm", "dataset", "shots", "published, %", "ours, %"]
-    columns += ["between seeds", "training"]
-    rows = [columns, ["---"] * len(columns)]
-    for dataset in options.datasets:
-        for shots in options.shots:
-            for algorithm in options.algorithms:
-                published = PUBLISHED.get((algorithm, dataset), ("", ""))[shots > 1]
-                own = _select(found, algorithm=algorithm, dataset=dataset, shots=shots)
-                cells = [algorithm, dataset, str(shots), published]
-                rows.append(cells + _ours(own, len(options.seeds)))
-    return _markdown(rows) + _note(options)
+    rows = []
+    for dataset, shots, algorithm in itertools.product(
+        options.datasets, options.shots, options.algorithms
+    ):
+        published = PUBLISHED.get((algorithm, dataset), ("", ""))[shots > 1]
+        own = _select(found, algorithm=algorithm, dataset=dataset, shots=shots)
+        cells = [algorithm, dataset, str(shots), published]
+        rows.append(cells + _ours(own, len(options.seeds)))
+    return markdown([*columns, "between seeds", "training"], rows) + _note(options)
 
 
 def efficiency_table(found: dict[str, Any], options: Options) -> str:
     """Accuracy of MTL at several budgets, and MetaOptNet's, in Markdown."""
     columns = ["algorithm", "dataset", "budget", "accuracy, %", "between seeds"]
-    rows = [[*columns, "training"], ["---"] * (len(columns) + 1)]
+    rows = []
     points = [("metaoptnet", None), *((options.budgets_of, s) for s in _SHARES)]
     for dataset, (algorithm, share) in itertools.product(options.datasets, points):
         budget = "" if share is None else f"{share:.3g} of the steps"
         values = _select(found, dataset=dataset, algorithm=algorithm, share=share)
         ours = _ours(values, len(options.seeds))
         rows.append([algorithm, dataset, budget, *ours])
-    return _markdown(rows) + _note(options)
+    return markdown([*columns, "training"], rows) + _note(options)
 
 
 def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> None:
@@ -301,10 +288,6 @@ def _ours(values: dict[str, float] | None, seeds: int) -> list[str]:
         accuracy += f" ({values['seeds']:.0f} of {seeds} seeds)"
     spread = "" if np.isnan(values["std"]) else f"± {100 * values['std']:.2f}"
     return [accuracy, spread, f"{values['train_seconds'] / 60:.3g} min"]
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 
 def _note(options: Options) -> str:

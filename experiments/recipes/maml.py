@@ -13,10 +13,9 @@ tiered-ImageNet 51.67 and 70.30 %, CIFAR-FS 58.9 and 71.5 %.
 The augmentation (crop and flip) is ours.
 """
 
+from experiments.recipes import published
 from metabridge.config import (
     Config,
-    DataConfig,
-    EvaluationConfig,
     LearnerOptions,
     MAMLConfig,
     ModelConfig,
@@ -28,23 +27,17 @@ _MAML = MAMLConfig(inner_lr=0.01, inner_steps=5)
 
 def config(dataset: str, shots: int, learner: LearnerOptions = _MAML) -> Config:
     """The recipe for a dataset and a number of shots; ANIL's is the same."""
-    return Config(
-        learner=learner,
-        data=DataConfig(dataset=dataset, augmentation="crop_flip", rotations=False),
-        model=ModelConfig("conv4", width=32),
-        train=TrainConfig(
-            train_ways=5,
-            train_shots=shots,
-            train_queries=15,
-            tasks_per_step=4,
-            steps=60_000,
-            optimizer="adam",
-            learning_rate=1e-3,
-            schedule="constant",
-            validate_every=2000,
-            validation_tasks=200,
-        ),
-        evaluation=EvaluationConfig(
-            ways=5, shots=shots, tasks=2000, head="learner", test_steps=10
-        ),
+    train = TrainConfig(
+        train_ways=5,
+        train_shots=shots,
+        train_queries=15,
+        tasks_per_step=4,
+        steps=60_000,
+        optimizer="adam",
+        learning_rate=1e-3,
+        schedule="constant",
+        validate_every=2000,
+        validation_tasks=200,
     )
+    model = ModelConfig("conv4", width=32)
+    return published(dataset, shots, learner, model, train, test_steps=10)

@@ -26,43 +26,29 @@ momentum of 0.9 and counts tenfold, is 5e-3; the label smoothing of 0.1, which t
 spares the true class, is 0.125; the ramp of DropBlock counts two passes a step there.
 """
 
-from metabridge.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    MetaOptNetConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from experiments.recipes import published
+from metabridge.config import Config, MetaOptNetConfig, ModelConfig, TrainConfig
 
 _SHOTS = {"tiered_imagenet": 10, "cifar_fs": 5}
 
 
 def config(dataset: str, shots: int) -> Config:
     """The recipe for a dataset and a number of shots."""
-    return Config(
-        learner=MetaOptNetConfig(
-            solver="svm",
-            C=0.1,
-            label_smoothing=0.125 if dataset == "mini_imagenet" else 0.0,
-        ),
-        data=DataConfig(dataset=dataset, augmentation="natural", rotations=False),
-        model=ModelConfig(
-            "resnet12", drop_rate=0.1, drop_ramp=20_000, average_pool=False
-        ),
-        train=TrainConfig(
-            train_ways=5,
-            train_shots=_SHOTS.get(dataset, 15),
-            train_queries=6,
-            tasks_per_step=8,
-            steps=60_000,
-            optimizer="sgd",
-            learning_rate=0.1,
-            weight_decay=5e-3,
-            schedule="staircase",
-            drops=((20 / 60, 0.06), (40 / 60, 0.012), (50 / 60, 0.0024)),
-            validate_every=1000,
-            validation_tasks=500,
-        ),
-        evaluation=EvaluationConfig(ways=5, shots=shots, tasks=2000, head="learner"),
+    smoothing = 0.125 if dataset == "mini_imagenet" else 0.0
+    train = TrainConfig(
+        train_ways=5,
+        train_shots=_SHOTS.get(dataset, 15),
+        train_queries=6,
+        tasks_per_step=8,
+        steps=60_000,
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=5e-3,
+        schedule="staircase",
+        drops=((20 / 60, 0.06), (40 / 60, 0.012), (50 / 60, 0.0024)),
+        validate_every=1000,
+        validation_tasks=500,
     )
+    learner = MetaOptNetConfig(solver="svm", C=0.1, label_smoothing=smoothing)
+    body = ModelConfig("resnet12", drop_rate=0.1, drop_ramp=20_000, average_pool=False)
+    return published(dataset, shots, learner, body, train)

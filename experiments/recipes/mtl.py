@@ -27,63 +27,49 @@ that are tested are the best in validation, not the last.
 
 import math
 
-from metabridge.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    MTLConfig,
-    TrainConfig,
-)
+from experiments.recipes import published
+from metabridge.config import Config, ModelConfig, MTLConfig, TrainConfig
 
 _EPOCH_TASKS, _EPOCHS, _WAYS = 1600, 100, 5
 _CLASSES = {"mini_imagenet": 64, "tiered_imagenet": 351, "cifar_fs": 64, "fc100": 60}
-# Images of a class in a task, and tasks of a step.
+# By shots: images of a class in a task, and tasks of a step.
 _TASKS = {
-    ("mini_imagenet", 1): (10, 6),
-    ("mini_imagenet", 5): (10, 2),
-    ("tiered_imagenet", 1): (40, 2),
-    ("tiered_imagenet", 5): (40, 1),
-    ("cifar_fs", 1): (20, 2),
-    ("cifar_fs", 5): (10, 6),
-    ("fc100", 1): (5, 1),
-    ("fc100", 5): (10, 6),
+    "mini_imagenet": {1: (10, 6), 5: (10, 2)},
+    "tiered_imagenet": {1: (40, 2), 5: (40, 1)},
+    "cifar_fs": {1: (20, 2), 5: (10, 6)},
+    "fc100": {1: (5, 1), 5: (10, 6)},
 }
 
 
 def images(dataset: str, shots: int) -> int:
     """Training images of all epochs."""
-    return _EPOCHS * _EPOCH_TASKS * _WAYS * _TASKS[dataset, shots][0]
+    return _EPOCHS * _EPOCH_TASKS * _WAYS * _TASKS[dataset][shots][0]
 
 
 def config(dataset: str, shots: int) -> Config:
     """The recipe for a dataset and a number of shots."""
-    per_class, tasks = _TASKS[dataset, shots]
+    per_class, tasks = _TASKS[dataset][shots]
     epoch = _EPOCH_TASKS // tasks
-    return Config(
-        learner=MTLConfig(
-            feature_norm=dataset != "fc100",
-            logit_scale=1.0,
-            init_scale=math.sqrt(_CLASSES[dataset] / _WAYS),
-        ),
-        data=DataConfig(dataset=dataset, augmentation="natural", rotations=False),
-        # There the ramp counts passes of the network, one a task.
-        model=ModelConfig("resnet12", drop_rate=0.1, drop_ramp=40_000 // tasks),
-        train=TrainConfig(
-            train_ways=_WAYS,
-            train_shots=per_class,
-            train_queries=0,
-            tasks_per_step=tasks,
-            steps=_EPOCHS * epoch,
-            optimizer="radam",
-            learning_rate=1e-3,
-            schedule="plateau",
-            patience=5,  # torch's 4: it acts at the fifth
-            early_stop=15,
-            validate_every=epoch,
-            validation_tasks=400,
-        ),
-        evaluation=EvaluationConfig(
-            ways=_WAYS, shots=shots, queries=30, tasks=2000, head="logistic", C=3.0
-        ),
+    learner = MTLConfig(
+        feature_norm=dataset != "fc100",
+        logit_scale=1.0,
+        init_scale=math.sqrt(_CLASSES[dataset] / _WAYS),
     )
+    # There the ramp counts passes of the network, one a task.
+    model = ModelConfig("resnet12", drop_rate=0.1, drop_ramp=40_000 // tasks)
+    train = TrainConfig(
+        train_ways=_WAYS,
+        train_shots=per_class,
+        train_queries=0,
+        tasks_per_step=tasks,
+        steps=_EPOCHS * epoch,
+        optimizer="radam",
+        learning_rate=1e-3,
+        schedule="plateau",
+        patience=5,  # torch's 4: it acts at the fifth
+        early_stop=15,
+        validate_every=epoch,
+        validation_tasks=400,
+    )
+    test = {"queries": 30, "head": "logistic", "C": 3.0}
+    return published(dataset, shots, learner, model, train, **test)

@@ -19,47 +19,31 @@ there with five augmented copies. The weight decay, 5e-4 through the momentum th
 --teacher RUN`` distils.
 """
 
-from metabridge.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    RFSConfig,
-    TrainConfig,
-)
+from experiments.recipes import published
+from metabridge.config import Config, ModelConfig, RFSConfig, TrainConfig
 
 _EPOCHS, _BATCH = 100, 64
-_IMAGES = {
-    "mini_imagenet": 38_400,
-    "tiered_imagenet": 448_695,
-    "cifar_fs": 38_400,
-    "fc100": 36_000,
-}
+_IMAGES = {"tiered_imagenet": 448_695, "fc100": 36_000}
+"""Of the training split, where they are not 38,400."""
 
 
 def config(dataset: str, shots: int) -> Config:
     """The recipe for a dataset and a number of shots."""
     batch = 60 if dataset == "fc100" else _BATCH
-    steps = _EPOCHS * _IMAGES[dataset] // batch
-    return Config(
-        learner=RFSConfig(),
-        data=DataConfig(dataset=dataset, augmentation="natural", rotations=False),
-        model=ModelConfig("resnet12", drop_rate=0.1),
-        train=TrainConfig(
-            train_ways=batch,
-            train_shots=1,
-            train_queries=0,
-            tasks_per_step=1,
-            steps=steps,
-            optimizer="sgd",
-            learning_rate=0.05,
-            weight_decay=5e-3,
-            schedule="staircase",
-            drops=((0.6, 0.1), (0.8, 0.01)),
-            validate_every=steps // 50,
-            validation_tasks=500,
-        ),
-        evaluation=EvaluationConfig(
-            ways=5, shots=shots, tasks=2000, head="logistic", C=1.0
-        ),
+    steps = _EPOCHS * _IMAGES.get(dataset, 38_400) // batch
+    train = TrainConfig(
+        train_ways=batch,
+        train_shots=1,
+        train_queries=0,
+        tasks_per_step=1,
+        steps=steps,
+        optimizer="sgd",
+        learning_rate=0.05,
+        weight_decay=5e-3,
+        schedule="staircase",
+        drops=((0.6, 0.1), (0.8, 0.01)),
+        validate_every=steps // 50,
+        validation_tasks=500,
     )
+    model = ModelConfig("resnet12", drop_rate=0.1)
+    return published(dataset, shots, RFSConfig(), model, train, head="logistic", C=1.0)
