@@ -87,11 +87,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
-    """The configuration of a row.
-
-    Raises:
-      ValueError: options that do not go together.
-    """
+    """The configuration of a row; ValueError for options that do not go together."""
     base = Config(
         MTLConfig(),
         DataConfig(options.dataset, data_dir=options.data_dir),
@@ -110,15 +106,11 @@ def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Trains what is missing.
+    """Trains what is missing; wrong options or folders raise before any training.
 
     Returns:
       ``{"rows": {name: [result of each seed]}}``; a result has its
       ``"validation"`` accuracy beside that of the test.
-
-    Raises:
-      ValueError: anything wrong with the options or a folder, before any training.
-      RuntimeError: a run failed.
     """
     folder = _folder(options)
     planned = [
@@ -131,10 +123,9 @@ def run(options: Options) -> dict[str, Any]:
     for number, (row, seed, config) in enumerate(planned, start=1):
         print(f"{number} of {len(planned)}: {row}", file=sys.stderr, flush=True)
         run_dir = folder / _name(row, seed)
-        if not (run_dir / "result.json").is_file():
-            error = train_in_a_process(config, run_dir)
-            if error is not None:
-                raise RuntimeError(f"{row} failed: {error}")
+        finished = (run_dir / "result.json").is_file()
+        if not finished and (error := train_in_a_process(config, run_dir)):
+            raise RuntimeError(f"{row} failed: {error}")
         rows.setdefault(row, []).append(_scored(run_dir, {}, options))
         if row == _FIRST:
             tuned = _scored(run_dir, {"tune_head": True}, options)

@@ -23,38 +23,32 @@ class Table(NamedTuple):
         """Markdown, aligned by columns."""
         lines = [self.columns, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "| "
-            + " | ".join(
-                cell.rjust(width) if place else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            + " |"
-            for line in lines
-        ]
+        aligned = []
+        for first, *others in lines:
+            rest = map(str.rjust, others, widths[1:])
+            aligned.append("| " + " | ".join([first.ljust(widths[0]), *rest]) + " |")
         rule = "|".join(["", *("-" * (width + 2) for width in widths), ""])
         return "\n".join([f"**{self.title}**", "", aligned[0], rule, *aligned[1:]])
 
     def html(self) -> str:
         """HTML with a caption."""
-        head, *body = (
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
-            for tag, line in [("th", self.columns), *(("td", row) for row in self.rows)]
-        )
-        rows = "".join(f"<tr>{row}</tr>" for row in body)
+
+        def row(tag: str, cells: Iterable[str]) -> str:
+            each = (f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            return f"<tr>{''.join(each)}</tr>"
+
+        head, body = row("th", self.columns), [row("td", cells) for cells in self.rows]
         return (
             f'<div class="wide"><table><caption>{html.escape(self.title)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+            f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
         )
 
 
 def correct(tasks: theory.Tasks, predictions: Sequence[np.ndarray]) -> np.ndarray:
     """Share of the queries of each task that predictions classify correctly."""
+    pairs = zip(tasks.each(), predictions, strict=True)
     return np.asarray(
-        [
-            (np.asarray(task.query_y).argmax(1) == scores.argmax(1)).mean()
-            for task, scores in zip(tasks.each(), predictions, strict=True)
-        ]
+        [(np.asarray(t.query_y).argmax(1) == f.argmax(1)).mean() for t, f in pairs]
     )
 
 
@@ -172,12 +166,9 @@ def methods(
     footer: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
     """Methods by row, with a column of each kernel or time."""
-    first = next(iter(columns.values()))
-    rows = {
-        method: [show(column[method]) for column in columns.values()]
-        for method in first
-    }
-    return _table(title, "method", columns, rows | dict(footer or {}))
+    names = next(iter(columns.values()))
+    rows = {name: [show(own[name]) for own in columns.values()] for name in names}
+    return _table(title, "method", columns, {**rows, **(footer or {})})
 
 
 def trained(title: str, found: Mapping[str, Any]) -> Table:

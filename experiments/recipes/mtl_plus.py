@@ -19,6 +19,7 @@ from typing import Any
 from experiments.recipes import changed, mtl
 from metabridge.config import Config, MTLConfig
 
+PUBLISHED: dict[str, tuple[str, str]] = {}
 _WAYS, _IMAGES = 20, 5
 BEYOND: dict[str, Any] = {
     "learner": {"learn_scale": True},

@@ -91,6 +91,13 @@ def test_what_the_others_say() -> None:
         assert (protonet.train_ways, protonet.train_queries) == (ways, 15)
 
 
+def test_published_accuracies() -> None:
+    assert recipes.reached("mtl", "cifar_fs", 5) == "84.1 ± 0.1"
+    assert recipes.reached("anil", "cifar_fs", 1) == ""
+    found = [recipes.reached(*every) for every in EVERY]
+    assert sum(map(bool, found)) == 35
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
