@@ -106,9 +106,8 @@ def _measure(
         choice.architecture, choice.depth, pool_stride=config.pool_stride
     )
     points, train = on_positions(source.train(choice.tasks, **choice.images))
-    methods = _methods(
-        config, theory.precomputed(evaluate(kernel, points)), train, choice.layers
-    )
+    own = theory.precomputed(evaluate(kernel, points))
+    methods = _methods(config, own, train, choice.layers)
     trained = [
         streaming.on_positions(predictor, len(points), adaptation)
         for predictor, adaptation in methods.values()

@@ -16,11 +16,7 @@ from experiments.closeness.tables import Table
 from metabridge import theory
 from metabridge.evaluation import score
 from metabridge.theory.closeness import image_tasks
-from metabridge.theory.finite.width_study import (
-    Widths,
-    kernel_errors,
-    prediction_errors,
-)
+from metabridge.theory.finite import width_study
 
 TITLE = "Multi-task learning and meta-learning, infinitely wide"
 FITTED_FROM = 64
@@ -73,9 +69,10 @@ def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
     rng = np.random.default_rng([config.seed, _SETS])
     few, unseen = data.tanh_tasks(rng, 3), data.tanh_tasks(rng, 8)
     with _timed(seconds, "finite networks, kernels"):
-        found["kernel_widths"] = _as_dict(kernel_errors(few, **widths))
+        found["kernel_widths"] = _as_dict(width_study.kernel_errors(few, **widths))
     with _timed(seconds, "finite networks, training"):
-        found["prediction_widths"] = _as_dict(prediction_errors(few, unseen, **widths))
+        trained = width_study.prediction_errors(few, unseen, **widths)
+        found["prediction_widths"] = _as_dict(trained)
     with _timed(seconds, "curves of the explorer"):
         found["explorer"] = explorer.explore(config)
     return found | {"seconds": seconds}
@@ -115,20 +112,16 @@ def _comparisons(config: Compare, depth: int) -> dict[Any, dict[str, Any]]:
     head = flow("head", time=config.adaptation_time)
     every = flow("all", time=config.adaptation_time / depth)
     brief = BESIDE / depth
+    own = {"inner": every, "gbml_adaptation": every}
+    joint = {"inner": flow("head", time=0.0), "train_on": "joint"}
     options: dict[Any, dict[str, Any]] = {
-        time: {"inner": flow("head", time=time)} for time in config.times
-    }
-    options |= {
-        "MTL joint vs ANIL, time 0": {
-            "inner": flow("head", time=0.0), "train_on": "joint",
-        },
+        **{time: {"inner": flow("head", time=time)} for time in config.times},
+        "MTL joint vs ANIL, time 0": joint,
         f"MTL vs MAML, time {BESIDE:g} / depth": {"inner": flow("all", time=brief)},
         f"MTL vs BOIL, time {BESIDE:g} / depth": {"inner": flow("body", time=brief)},
-        "MTL vs MAML, each its own adaptation": {
-            "inner": every, "gbml_adaptation": every,
-        },
-    }  # fmt: skip
-    return {name: {"adaptation": head, **own} for name, own in options.items()}
+        "MTL vs MAML, each its own adaptation": own,
+    }
+    return {name: {"adaptation": head, **each} for name, each in options.items()}
 
 
 def _sweep(
@@ -299,10 +292,8 @@ def _by_depth(study: dict[str, Any], title: str) -> figures.Figure:
 
 
 def _synthetic(config: Compare) -> list[Pair]:
-    draws = [np.random.default_rng([config.seed, index]) for index in range(_SETS)]
-    return [
-        (data.tanh_tasks(rng, _TRAIN), data.tanh_tasks(rng, _TEST)) for rng in draws
-    ]
+    rngs = [np.random.default_rng([config.seed, index]) for index in range(_SETS)]
+    return [(data.tanh_tasks(r, _TRAIN), data.tanh_tasks(r, _TEST)) for r in rngs]
 
 
 def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:
@@ -317,7 +308,7 @@ def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:
     return matrices
 
 
-def _as_dict(result: Widths) -> dict[str, Any]:
+def _as_dict(result: width_study.Widths) -> dict[str, Any]:
     errors = {name: table.tolist() for name, table in result.errors.items()}
     return {"widths": result.widths, "errors": errors, "slopes": result.slopes}
 

@@ -1,11 +1,11 @@
 """Tasks of the study: images drawn anew from the seed, and synthetic ones."""
 
 import dataclasses
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 
-from experiments.closeness.config import Benchmark, Config
+from experiments.closeness.config import Benchmark, Form
 from metabridge import theory
 from metabridge.data.dataset import Dataset, Split
 from metabridge.theory.closeness import image_tasks
@@ -13,7 +13,6 @@ from metabridge.theory.finite.train_pair import TrainedPair, train_pair
 from metabridge.types import TaskShape
 
 _DIMENSIONS = 20
-Form = TypeVar("Form", bound=Config)
 
 
 @dataclasses.dataclass(frozen=True)

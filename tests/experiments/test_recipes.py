@@ -113,22 +113,6 @@ def test_unknown_recipes(arguments: tuple, message: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.NAMES)
-def test_quick_forms_run(name: str, tmp_path: Path) -> None:
-    """In `test_reproduce` joint training runs always."""
-    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
-    brief = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
-    config = dataclasses.replace(
-        config,
-        train=dataclasses.replace(config.train, **brief),
-        evaluation=dataclasses.replace(config.evaluation, tasks=8),
-    )
-    result = train(config, tmp_path / "run")
-    assert result["train_steps"] == 2
-    assert 0 < result["accuracy"] < 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.NAMES)
 def test_quick_forms_learn(name: str, tmp_path: Path) -> None:
     config = recipes.quick(recipes.recipe(name, "cifar_fs", 5))
     result = train(config, tmp_path / "run")
