@@ -86,8 +86,8 @@ def accuracy(row: Mapping[str, float]) -> str:
 
 def seconds(values: Mapping[str, float]) -> Table:
     """Seconds that each part took."""
-    rows = tuple((name, f"{value:.1f}") for name, value in values.items())
-    return Table("Time", ("part", "seconds"), rows)
+    rows = {name: [f"{value:.1f}"] for name, value in values.items()}
+    return _table("Time", "part", ["seconds"], rows)
 
 
 class Grid(NamedTuple):
@@ -189,21 +189,19 @@ def trained(title: str, found: Mapping[str, Any]) -> Table:
 
 def failures(title: str, found: Mapping[str, Any]) -> Table:
     """A row a condition under which the closeness may fail."""
-    shares = (
-        "agreement", "transfer_share", "mtl_accuracy", "gbml_accuracy",
-        "untrained_accuracy",
-    )  # fmt: skip
+    shares = {
+        "same class": "agreement", "transferred": "transfer_share",
+        "MTL right": "mtl_accuracy", "GBML right": "gbml_accuracy",
+        "untrained right": "untrained_accuracy",
+    }  # fmt: skip
     rows = {
         row["name"]: [
             short(row["gap"]),
             short(row["relative_gap"]),
-            *(percent(row[share]) for share in shares),
+            *(percent(row[share]) for share in shares.values()),
             "yes" if row["close"] else "no",
         ]
         for row in found.values()
     }
-    columns = (
-        "gap", "relative gap", "same class", "transferred", "MTL right", "GBML right",
-        "untrained right", "close",
-    )  # fmt: skip
+    columns = ("gap", "relative gap", *shares, "close")
     return _table(title, "condition", columns, rows)
