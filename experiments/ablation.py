@@ -12,14 +12,14 @@ finished in the folder is taken as it is. Written there: ``ablation.md`` and
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tyro
 
-from experiments.recipes import mtl_plus
+from experiments.recipes import changed, mtl_plus
+from experiments.report import markdown
 from metabridge.comparison.run import in_a_process, train_in_a_process
 from metabridge.config import (
     Config,
@@ -63,53 +63,31 @@ class Options:
     """Of the runs and the table. Default: runs/ablation-DATASET."""
 
 
-Change = Callable[[Config], Config]
-
-
-def _learner(**options: Any) -> Change:
-    return lambda config: dataclasses.replace(
-        config, learner=dataclasses.replace(config.learner, **options)
-    )
-
-
-def _train(**options: Any) -> Change:
-    return lambda config: dataclasses.replace(
-        config, train=dataclasses.replace(config.train, **options)
-    )
-
-
-def _small_tasks(**options: Any) -> Change:
-    small = _train(train_ways=5, tasks_per_step=4)
-    return lambda config: _learner(**options)(small(config))
-
-
-def _rotation(config: Config) -> Config:
+_SMALL_TASKS = {"train_ways": 5, "tasks_per_step": 4}
+ROWS: dict[str, dict[str, Any]] = {
+    "first": {},
+    "cosine head": {"learner": {"row_norm": True}},
+    "learned temperature": {"learner": {"learn_scale": True}},
+    "4 tasks of 5 ways": {"train": _SMALL_TASKS},
+    "4 tasks of 5 ways, statistics of the batch": {
+        "train": _SMALL_TASKS,
+        "learner": {"statistics": "batch"},
+    },
+    "balanced classes": {"train": {"balanced": True}},
     # The turn of an image cannot be told where turns are classes.
-    data = dataclasses.replace(config.data, rotations=False)
-    return _learner(rotation_weight=0.5)(dataclasses.replace(config, data=data))
-
-
-# What a row changes.
-ROWS: Mapping[str, Change] = {
-    "first": lambda config: config,
-    "cosine head": _learner(row_norm=True),
-    "learned temperature": _learner(learn_scale=True),
-    "4 tasks of 5 ways": _small_tasks(),
-    "4 tasks of 5 ways, statistics of the batch": _small_tasks(statistics="batch"),
-    "balanced classes": _train(balanced=True),
-    "rotation loss": _rotation,
-    "self-distillation": _learner(),
-    "averaged parameters": _train(average=0.25),
-    "mtl_plus": mtl_plus.beyond,
+    "rotation loss": {
+        "data": {"rotations": False},
+        "learner": {"rotation_weight": 0.5},
+    },
+    "self-distillation": {},
+    "averaged parameters": {"train": {"average": 0.25}},
+    "mtl_plus": mtl_plus.BEYOND,
 }
+"""Fields that a row changes, by section."""
 
 
 def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
-    """The configuration of a row.
-
-    Raises:
-      ValueError: options that do not go together.
-    """
+    """The configuration of a row; ValueError for options that do not go together."""
     base = Config(
         MTLConfig(),
         DataConfig(options.dataset, data_dir=options.data_dir),
@@ -117,26 +95,22 @@ def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
         TrainConfig(seed=seed),
         EvaluationConfig(shots=options.shots, tasks=options.tasks),
     )
-    changed = resolve(ROWS[row](base))
-    open_pauses = dataclasses.replace(changed.train, validate_every=0)
+    filled = resolve(changed(base, **ROWS[row]))
+    open_pauses = dataclasses.replace(filled.train, validate_every=0)
     train = with_images(open_pauses, options.images)
-    config = dataclasses.replace(changed, train=train)
+    config = dataclasses.replace(filled, train=train)
     if row in _TEACHERS:
         teacher = _folder(options) / _name(_TEACHERS[row], seed)
-        config = _learner(teacher=teacher)(config)
+        config = changed(config, learner={"teacher": teacher})
     return resolve(config)
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Trains what is missing.
+    """Trains what is missing; wrong options or folders raise before any training.
 
     Returns:
       ``{"rows": {name: [result of each seed]}}``; a result has its
       ``"validation"`` accuracy beside that of the test.
-
-    Raises:
-      ValueError: anything wrong with the options or a folder, before any training.
-      RuntimeError: a run failed.
     """
     folder = _folder(options)
     planned = [
@@ -149,10 +123,9 @@ def run(options: Options) -> dict[str, Any]:
     for number, (row, seed, config) in enumerate(planned, start=1):
         print(f"{number} of {len(planned)}: {row}", file=sys.stderr, flush=True)
         run_dir = folder / _name(row, seed)
-        if not (run_dir / "result.json").is_file():
-            error = train_in_a_process(config, run_dir)
-            if error is not None:
-                raise RuntimeError(f"{row} failed: {error}")
+        finished = (run_dir / "result.json").is_file()
+        if not finished and (error := train_in_a_process(config, run_dir)):
+            raise RuntimeError(f"{row} failed: {error}")
         rows.setdefault(row, []).append(_scored(run_dir, {}, options))
         if row == _FIRST:
             tuned = _scored(run_dir, {"tune_head": True}, options)
@@ -182,7 +155,7 @@ def _score(run_dir: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """The rows in Markdown, with the gain over the first on the same tasks."""
     columns = ["option", "validation, %", "gain", "test, %", "gain", "training, s"]
-    lines = [columns, ["---"] * len(columns)]
+    lines = []
     first = found["rows"][_FIRST]
     for row, results in found["rows"].items():
         cells = [row]
@@ -196,7 +169,7 @@ def table(found: dict[str, Any]) -> str:
             cells += [f"{means[0]:.2f} ± {interval:.2f}", gain]
         seconds = np.mean([result["train_seconds"] for result in results])
         lines.append([*cells, f"{seconds:.0f}"])
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    return markdown(columns, lines)
 
 
 def _folder(options: Options) -> Path:
@@ -204,8 +177,7 @@ def _folder(options: Options) -> Path:
 
 
 def _name(row: str, seed: int) -> str:
-    words = row.replace(",", "").replace(" ", "-")
-    return f"{words}-{seed}"
+    return f"{row.replace(',', '').replace(' ', '-')}-{seed}"
 
 
 def main(options: Options) -> None:

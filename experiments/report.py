@@ -9,6 +9,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,7 @@ class Options:
 
 
 def row(source: Path) -> list[str]:
-    """The cells of one run or evaluation.
-
-    Args:
-      source: a run folder or a JSON file.
-
-    Raises:
-      ValueError: it holds no result.
-    """
+    """The cells of one run folder or JSON file; ValueError if it holds no result."""
     path = source / "result.json" if source.is_dir() else source
     if not path.is_file():
         raise ValueError(f"{source} holds no result: there is no {path}")
@@ -68,11 +62,15 @@ def _percent(result: dict[str, Any], mean: str, interval: str) -> str:
     return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f}"
 
 
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
 def main(options: Options) -> None:
     """Prints the table, and copies the figures if a folder is named."""
-    rows = [list(_COLUMNS), ["---"] * len(_COLUMNS), *map(row, options.runs)]
-    for cells in rows:
-        print("| " + " | ".join(cells) + " |")
+    print(markdown(_COLUMNS, [row(run) for run in options.runs]), end="")
     if options.figures is None:
         return
     options.figures.mkdir(parents=True, exist_ok=True)

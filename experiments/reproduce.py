@@ -30,39 +30,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments import recipes
+from experiments.report import markdown
 from metabridge.comparison.run import train_in_a_process
 from metabridge.config import ModelConfig, ResolvedConfig, resolve
 from metabridge.files import write_json
 from metabridge.runs import folder as run_folder
 
-Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
-Algorithm = Literal[
-    "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
-]
-
-# 5-way 1-shot and 5-shot test accuracy in percent, with its interval; the sources are
-# in the recipes.
-PUBLISHED: dict[tuple[str, str], tuple[str, str]] = {
-    ("mtl", "mini_imagenet"): ("59.84 ± 0.22", "77.72 ± 0.09"),
-    ("mtl", "tiered_imagenet"): ("67.11 ± 0.12", "83.69 ± 0.02"),
-    ("mtl", "cifar_fs"): ("69.5 ± 0.3", "84.1 ± 0.1"),
-    ("mtl", "fc100"): ("42.4 ± 0.2", "57.7 ± 0.3"),
-    ("metaoptnet", "mini_imagenet"): ("62.64 ± 0.61", "78.63 ± 0.46"),
-    ("metaoptnet", "tiered_imagenet"): ("65.99 ± 0.72", "81.56 ± 0.53"),
-    ("metaoptnet", "cifar_fs"): ("72.0 ± 0.7", "84.2 ± 0.5"),
-    ("metaoptnet", "fc100"): ("41.1 ± 0.6", "55.5 ± 0.6"),
-    ("r2d2", "mini_imagenet"): ("51.8", "68.4"),
-    ("r2d2", "cifar_fs"): ("64.0", "78.9"),
-    ("maml", "mini_imagenet"): ("48.70 ± 1.84", "63.11 ± 0.92"),
-    ("maml", "tiered_imagenet"): ("51.67", "70.30"),
-    ("maml", "cifar_fs"): ("58.9", "71.5"),
-    ("anil", "mini_imagenet"): ("", "63.2"),
-    ("anil", "cifar_fs"): ("", "68.3"),
-    ("anil", "fc100"): ("", "47.6"),
-    ("protonet", "mini_imagenet"): ("49.42 ± 0.78", "68.20 ± 0.66"),
-    ("rfs", "mini_imagenet"): ("62.02 ± 0.63", "79.64 ± 0.44"),
-    ("rfs", "tiered_imagenet"): ("70.55", "84.74"),
-}
 # With `minutes`, a validation must not take longer than what it judges.
 _BRIEF_VALIDATION = 100
 _SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -74,11 +47,11 @@ class Options:
 
     table: Literal["main", "efficiency"] = "main"
     """Accuracy of all, or of MTL against its training time."""
-    algorithms: tuple[Algorithm, ...] = ("mtl", "metaoptnet")
+    algorithms: tuple[recipes.Name, ...] = ("mtl", "metaoptnet")
     """Rows of the main table."""
     budgets_of: Literal["mtl", "mtl_plus"] = "mtl"
     """Whose accuracy at several budgets the efficiency is, beside MetaOptNet's."""
-    datasets: tuple[Dataset, ...] = ("cifar_fs", "fc100")
+    datasets: tuple[recipes.Dataset, ...] = ("cifar_fs", "fc100")
     """Which of them."""
     shots: tuple[Literal[1, 5], ...] = (1, 5)
     """Columns of the main table; the efficiency is that of the last of them."""
@@ -119,72 +92,56 @@ class Job:
 
 def jobs(options: Options) -> list[Job]:
     """All runs of a table, those of one seed after the other."""
-
-    def of(dataset: str, seed: int) -> list[Job]:
-        if options.table == "main":
-            return [
-                Job(algorithm, dataset, shots, seed)
-                for shots in options.shots
-                for algorithm in options.algorithms
-            ]
-        last, name = options.shots[-1], options.budgets_of
-        budgets = [Job(name, dataset, last, seed, share) for share in _SHARES]
-        return [Job("metaoptnet", dataset, last, seed), *budgets]
-
+    shots, name = options.shots[-1], options.budgets_of
+    wanted: list[tuple[str, int, float | None]] = [
+        ("metaoptnet", shots, None),
+        *((name, shots, share) for share in _SHARES),
+    ]
+    if options.table == "main":
+        columns = itertools.product(options.shots, options.algorithms)
+        wanted = [(algorithm, shots, None) for shots, algorithm in columns]
     return [
-        job
+        Job(algorithm, dataset, shots, seed, share)
         for seed in options.seeds
-        for name in options.datasets
-        for job in of(name, seed)
+        for dataset in options.datasets
+        for algorithm, shots, share in wanted
     ]
 
 
 def config_of(job: Job, options: Options) -> ResolvedConfig:
-    """The configuration of a run.
-
-    Raises:
-      ValueError: options that do not go together.
-    """
+    """The configuration of a run; ValueError for options that do not go together."""
     config = recipes.recipe(job.algorithm, job.dataset, job.shots)
-    model = dataclasses.replace(config.model, precision=options.precision)
-    if options.body is not None:
-        model = ModelConfig(options.body, width=64, precision=options.precision)
-    train = dataclasses.replace(config.train, seed=job.seed)
-    if train.schedule == "plateau" and (job.share or options.minutes):
+    paper, share = config.train, job.share or 1.0
+    train: dict[str, Any] = {"seed": job.seed}
+    if paper.schedule == "plateau" and (job.share or options.minutes):
         # A plateau rule would end where it likes; a cosine fits any budget.
-        train = dataclasses.replace(train, schedule="cosine", early_stop=None)
-    share = job.share or 1.0
+        train |= {"schedule": "cosine", "early_stop": None}
     if options.minutes is not None:
         # Steps follow from the time, and the pauses from the steps.
-        train = dataclasses.replace(
-            train,
-            steps=None,
-            validate_every=None,
-            minutes=options.minutes * share,
-            validation_tasks=min(train.validation_tasks, _BRIEF_VALIDATION),
-        )
+        tasks = min(paper.validation_tasks, _BRIEF_VALIDATION)
+        train |= {"steps": None, "validate_every": None, "validation_tasks": tasks}
+        train["minutes"] = options.minutes * share
     else:
-        steps = max(round((train.steps or 1) * share), 1)
-        validate_every = min(train.validate_every or 1, steps)
-        train = dataclasses.replace(train, steps=steps, validate_every=validate_every)
-    config = dataclasses.replace(
+        steps = max(round((paper.steps or 1) * share), 1)
+        every = min(paper.validate_every or 1, steps)
+        train |= {"steps": steps, "validate_every": every}
+    if options.body is not None:
+        model = ModelConfig(options.body, width=64)
+        config = dataclasses.replace(config, model=model)
+    config = recipes.changed(
         config,
-        data=dataclasses.replace(config.data, data_dir=options.data_dir),
-        model=model,
+        data={"data_dir": options.data_dir},
+        model={"precision": options.precision},
         train=train,
     )
     return resolve(recipes.quick(config) if options.quick else config)
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Trains what is missing, and collects the results.
+    """Trains what is missing; wrong options or folders raise before any training.
 
     Returns:
-      ``{"jobs": [...]}``: the fields of every `Job`, with its ``"result"`` or
-      ``"error"``.
-
-    Raises:
-      ValueError: anything wrong with the options or a folder, before any training.
+      ``{"jobs": [...]}``: fields of every `Job`, with its ``"result"`` or ``"error"``.
     """
     planned = [(job, config_of(job, options)) for job in jobs(options)]
     for job, config in planned:
@@ -194,10 +151,8 @@ def run(options: Options) -> dict[str, Any]:
     for number, (job, config) in enumerate(planned, start=1):
         print(f"{number} of {len(planned)}: {job.name}", file=sys.stderr, flush=True)
         path = options.folder / job.name / "result.json"
-        error = None
-        if not path.is_file():
-            error = train_in_a_process(config, path.parent)
-        outcome = {"error": error}
+        error = None if path.is_file() else train_in_a_process(config, path.parent)
+        outcome: dict[str, Any] = {"error": error}
         if error is None:
             outcome = {"result": json.loads(path.read_text(encoding="utf-8"))}
         found.append({**dataclasses.asdict(job), **outcome})
@@ -212,42 +167,38 @@ def cell(found: Sequence[dict[str, Any]]) -> dict[str, float] | None:
     results = [job["result"] for job in found if "result" in job]
     if not results:
         return None
-    accuracy = np.asarray([result["accuracy"] for result in results])
-    return {
-        "accuracy": float(accuracy.mean()),
-        "ci95": float(np.mean([result["ci95"] for result in results])),
-        "std": float(accuracy.std(ddof=1)) if len(results) > 1 else float("nan"),
-        "seeds": float(len(results)),
-        "train_seconds": float(np.mean([r["train_seconds"] for r in results])),
-    }
+    names = ("accuracy", "ci95", "train_seconds")
+    values = {name: np.asarray([result[name] for result in results]) for name in names}
+    spread = values["accuracy"].std(ddof=1) if len(results) > 1 else float("nan")
+    means = {name: float(each.mean()) for name, each in values.items()}
+    return means | {"std": float(spread), "seeds": float(len(results))}
 
 
 def main_table(found: dict[str, Any], options: Options) -> str:
     """Ours beside the published, in Markdown."""
     columns = ["algorithm", "dataset", "shots", "published, %", "ours, %"]
-    columns += ["between seeds", "training"]
-    rows = [columns, ["---"] * len(columns)]
-    for dataset in options.datasets:
-        for shots in options.shots:
-            for algorithm in options.algorithms:
-                published = PUBLISHED.get((algorithm, dataset), ("", ""))[shots > 1]
-                own = _select(found, algorithm=algorithm, dataset=dataset, shots=shots)
-                cells = [algorithm, dataset, str(shots), published]
-                rows.append(cells + _ours(own, len(options.seeds)))
-    return _markdown(rows) + _note(options)
+    rows = []
+    for dataset, shots, algorithm in itertools.product(
+        options.datasets, options.shots, options.algorithms
+    ):
+        published = recipes.reached(algorithm, dataset, shots)
+        own = _select(found, algorithm=algorithm, dataset=dataset, shots=shots)
+        cells = [algorithm, dataset, str(shots), published]
+        rows.append(cells + _ours(own, len(options.seeds)))
+    return markdown([*columns, "between seeds", "training"], rows) + _note(options)
 
 
 def efficiency_table(found: dict[str, Any], options: Options) -> str:
     """Accuracy of MTL at several budgets, and MetaOptNet's, in Markdown."""
     columns = ["algorithm", "dataset", "budget", "accuracy, %", "between seeds"]
-    rows = [[*columns, "training"], ["---"] * (len(columns) + 1)]
+    rows = []
     points = [("metaoptnet", None), *((options.budgets_of, s) for s in _SHARES)]
     for dataset, (algorithm, share) in itertools.product(options.datasets, points):
         budget = "" if share is None else f"{share:.3g} of the steps"
         values = _select(found, dataset=dataset, algorithm=algorithm, share=share)
         ours = _ours(values, len(options.seeds))
         rows.append([algorithm, dataset, budget, *ours])
-    return _markdown(rows) + _note(options)
+    return markdown([*columns, "training"], rows) + _note(options)
 
 
 def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> None:
@@ -256,12 +207,9 @@ def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> 
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(options.datasets), squeeze=False)[0]
     for axes, dataset in zip(panels, options.datasets, strict=True):
-        name = options.budgets_of
-        at = [
-            _select(found, dataset=dataset, algorithm=name, share=share)
-            for share in _SHARES
-        ]
-        points = [point for point in at if point is not None]
+        own = {"dataset": dataset, "algorithm": options.budgets_of}
+        budgets = (_select(found, **own, share=share) for share in _SHARES)
+        points = [point for point in budgets if point is not None]
         axes.errorbar(
             [point["train_seconds"] / 60 for point in points],
             [100 * point["accuracy"] for point in points],
@@ -269,7 +217,7 @@ def efficiency_figure(found: dict[str, Any], options: Options, output: Path) -> 
             color="#0072B2",
             marker="o",
             capsize=3,
-            label="MTL" if name == "mtl" else "MTL, recipe mtl_plus",
+            label="MTL" if options.budgets_of == "mtl" else "MTL, recipe mtl_plus",
         )
         line = _select(found, dataset=dataset, algorithm="metaoptnet", share=None)
         if line is not None:
@@ -303,11 +251,9 @@ def _ours(values: dict[str, float] | None, seeds: int) -> list[str]:
     return [accuracy, spread, f"{values['train_seconds'] / 60:.3g} min"]
 
 
-def _markdown(rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
-
-
 def _note(options: Options) -> str:
+    if options.quick:
+        return "\nQuick forms on the built-in data: these numbers mean nothing.\n"
     words = [
         f"5-way accuracy on 2,000 unseen tasks, mean over {len(options.seeds)} "
         "seed(s), 95 % interval over tasks, standard deviation between seeds."
@@ -316,8 +262,6 @@ def _note(options: Options) -> str:
         words.append("Ours with Conv4-64 instead of the published bodies.")
     if options.minutes is not None:
         words.append(f"{options.minutes:g} minutes of training each.")
-    if options.quick:
-        words = ["Quick forms on the built-in data: these numbers mean nothing."]
     return "\n" + " ".join(words) + "\n"
 
 

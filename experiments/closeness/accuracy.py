@@ -1,5 +1,6 @@
 """Accuracy of every method with every kernel, and of trained finite networks."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -7,13 +8,12 @@ import numpy as np
 
 from experiments.closeness.cells import Cells, blocks
 from experiments.closeness.config import Benchmark
-from experiments.closeness.data import Source
+from experiments.closeness.data import Source, trained_pair
 from experiments.closeness.figures import END
 from experiments.closeness.tables import correct
 from metabridge import theory
 from metabridge.evaluation import score
 from metabridge.theory.closeness.compare import closeness_of, on_positions
-from metabridge.theory.finite.train_pair import train_pair
 from metabridge.theory.kernels import registry
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.predictors import streaming
@@ -42,41 +42,34 @@ class KernelChoice(NamedTuple):
 
 def kernels(config: Benchmark) -> dict[str, KernelChoice]:
     """The kernels of the table by the name of their cells."""
-    few = (
-        config.conv_tasks,
-        config.conv_test_tasks,
-        {"flat": False, "side": config.side},
-    )
+    images = {"flat": False, "side": config.side}
+    few = config.conv_tasks, config.conv_test_tasks, images
     conv = config.conv_depth, config.conv_depth, *few
-    return {
-        "fully-connected": KernelChoice(
-            "fully connected", "fully_connected", config.depth, config.depth,
+    depth, blocks = config.depth, config.blocks
+    choices = (
+        KernelChoice(
+            "fully connected", "fully_connected", depth, depth,
             config.tasks, config.test_tasks, {},
         ),
-        "convolutional": KernelChoice(
-            "convolutional, flattened", "convolutional", *conv
-        ),
-        "convolutional-pooled": KernelChoice(
-            "convolutional, pooled", "convolutional_pooled", *conv
-        ),
-        "residual": KernelChoice(
-            "residual", "residual", config.blocks, 2 * config.blocks + 1, *few
-        ),
-    }  # fmt: skip
+        KernelChoice("convolutional, flattened", "convolutional", *conv),
+        KernelChoice("convolutional, pooled", "convolutional_pooled", *conv),
+        KernelChoice("residual", "residual", blocks, 2 * blocks + 1, *few),
+    )  # fmt: skip
+    return {choice.architecture.replace("_", "-"): choice for choice in choices}
 
 
 def study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """The table: ``[kernel][method]``, with the settings of each kernel."""
     found = {}
     for name, choice in kernels(source.config).items():
-        parts = [
-            cells(
-                f"accuracy-{name}-{block}",
-                _settings(source, choice, block, count),
-                lambda: _measure(source, choice, block, count),  # noqa: B023
-            )
-            for block, count in blocks(choice.test_tasks)
-        ]
+        parts = []
+        for block, count in blocks(choice.test_tasks):
+            settings = source.settings("time", "penalty", "pool_stride") | {
+                "kernel": choice._asdict() | {"test_tasks": count, "title": ""},
+                "block": block,
+            }
+            make = functools.partial(_measure, source, choice, block, count)
+            parts.append(cells(f"accuracy-{name}-{block}", settings, make))
         found[name] = {
             "title": choice.title,
             "tasks": choice.tasks,
@@ -85,8 +78,11 @@ def study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
                 method: summary([part[method] for part in parts]) for method in METHODS
             },
         }
-    found["finite"] = _finite(source, cells)
-    return found
+    settings = source.settings(
+        "tasks", "test_tasks", "depth", "time", "accuracy_width", "finite_steps"
+    )
+    make = functools.partial(_measure_finite, source)
+    return found | {"finite": cells("accuracy-finite", settings, make)}
 
 
 def summary(parts: list[dict[str, list[float]]]) -> dict[str, float]:
@@ -100,19 +96,6 @@ def summary(parts: list[dict[str, list[float]]]) -> dict[str, float]:
     return means | {"ci95": whole.ci95, "unseen": whole.tasks}
 
 
-def _settings(
-    source: Source[Benchmark], choice: KernelChoice, block: int, count: int
-) -> dict[str, Any]:
-    config = source.config
-    return source.settings() | {
-        "kernel": choice._asdict() | {"test_tasks": count, "title": ""},
-        "block": block,
-        "time": config.time,
-        "penalty": config.penalty,
-        "pool_stride": config.pool_stride,
-    }
-
-
 def _measure(
     source: Source[Benchmark], choice: KernelChoice, block: int, count: int
 ) -> dict[str, dict[str, list[float]]]:
@@ -123,9 +106,8 @@ def _measure(
         choice.architecture, choice.depth, pool_stride=config.pool_stride
     )
     points, train = on_positions(source.train(choice.tasks, **choice.images))
-    methods = _methods(
-        config, theory.precomputed(evaluate(kernel, points)), train, choice.layers
-    )
+    own = theory.precomputed(evaluate(kernel, points))
+    methods = _methods(config, own, train, choice.layers)
     trained = [
         streaming.on_positions(predictor, len(points), adaptation)
         for predictor, adaptation in methods.values()
@@ -187,28 +169,11 @@ def _row(
     }
 
 
-def _finite(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
+def _measure_finite(source: Source[Benchmark]) -> dict[str, Any]:
     """Trained networks of the fully connected architecture on the same tasks."""
     config = source.config
-    settings = source.settings() | {
-        name: getattr(config, name)
-        for name in (
-            "tasks", "test_tasks", "depth", "time", "accuracy_width", "finite_steps",
-        )
-    }  # fmt: skip
-    return cells("accuracy-finite", settings, lambda: _measure_finite(source))
-
-
-def _measure_finite(source: Source[Benchmark]) -> dict[str, Any]:
-    config = source.config
     train = source.train(config.tasks)
-    # Finite networks have last_W_std = 1: all times are twice those of sqrt(2).
-    time = 2.0 * config.time
-    head = theory.gradient_flow("head", time=2.0 * config.adaptation_time)
-    pair = train_pair(
-        train, width=config.accuracy_width, depth=config.depth, time=time,
-        steps=config.finite_steps, seed=config.seed,
-    )  # fmt: skip
+    pair, head = trained_pair(config, train, config.accuracy_width, config.depth)
     parts: dict[str, list[dict[str, list[float]]]] = {}
     for block, count in blocks(config.test_tasks):
         unseen = source.unseen(count, block=block)
@@ -223,13 +188,12 @@ def _measure_finite(source: Source[Benchmark]) -> dict[str, Any]:
                 ("trained", predictions, close.agreements, same),
                 ("its limit", limit, wide.agreements, np.ones(count)),
             ):
-                parts.setdefault(f"{name}, {kind}", []).append(
-                    {
-                        "accuracy": correct(unseen, own).tolist(),
-                        "agreement": agreements.tolist(),
-                        "with_limit": with_limit.tolist(),
-                    }
-                )
+                row = {
+                    "accuracy": correct(unseen, own).tolist(),
+                    "agreement": agreements.tolist(),
+                    "with_limit": with_limit.tolist(),
+                }
+                parts.setdefault(f"{name}, {kind}", []).append(row)
     return {
         "methods": {name: summary(own) for name, own in parts.items()},
         "left": pair.left,

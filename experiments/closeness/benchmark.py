@@ -72,8 +72,8 @@ def _accuracy(config: Benchmark, found: dict[str, Any]) -> dict[str, Table]:
     kernels = [kernel for name, kernel in found.items() if name != "finite"]
     columns = {kernel["title"]: kernel["methods"] for kernel in kernels}
     sizes = {
-        what: [str(kernel[field]) for kernel in kernels]
-        for what, field in (("training tasks", "tasks"), ("unseen tasks", "unseen"))
+        "training tasks": [str(kernel["tasks"]) for kernel in kernels],
+        "unseen tasks": [str(kernel["unseen"]) for kernel in kernels],
     }
     others = {
         title: {m: row for m, row in column.items() if not m.startswith(accuracy.MTL)}

@@ -1,5 +1,6 @@
 """Results of a study in files, so that a run that was killed goes on where it stood."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -26,12 +27,9 @@ class Cells:
     def __call__(
         self, name: str, settings: dict[str, Any], make: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """The result of a cell, made if it is not there with these settings.
+        """The result of the file `name`, made if it is not there with these settings.
 
-        Args:
-          name: of the file.
-          settings: all that the result depends on.
-          make: makes it; what can be written as JSON.
+        `settings` are all that it depends on; `make` returns what JSON can hold.
         """
         path = self.folder / f"{name}.json"
         wanted = json.loads(json.dumps({"version": VERSION, **settings}, default=str))
@@ -57,9 +55,8 @@ def blocks(count: int) -> Iterator[tuple[int, int]]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A cell, or nothing if it is not there or damaged."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(saved, dict) and {"seconds", "result"} <= saved.keys()
-    return saved if whole else {}
+        if isinstance(saved, dict) and {"seconds", "result"} <= saved.keys():
+            return saved
+    return {}

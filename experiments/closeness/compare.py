@@ -1,9 +1,10 @@
 """MTL and GBML on unseen tasks: gaps by depth, accuracies, finite networks."""
 
 import contextlib
+import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,7 @@ from experiments.closeness.tables import Table
 from metabridge import theory
 from metabridge.evaluation import score
 from metabridge.theory.closeness import image_tasks
-from metabridge.theory.finite.width_study import (
-    Widths,
-    kernel_errors,
-    prediction_errors,
-)
+from metabridge.theory.finite import width_study
 
 TITLE = "Multi-task learning and meta-learning, infinitely wide"
 FITTED_FROM = 64
@@ -30,11 +27,10 @@ _SETS = 5
 """Synthetic training sets that the depth study averages over."""
 _TRAIN, _TEST = 8, 20
 _IMAGE_TASKS = 8
-_CURVE_TIME = 1.0
-"""Time of training, over the depth, on tasks of one dimension."""
 _KERNEL_DEPTHS = (1, 30)
 _FEW, _MANY = 0, 2
 """Added to the seed of the image tasks of the depth study, and of the accuracies."""
+_MEANS = ("gap", "relative_gap", "transfer")
 
 Pair = tuple[theory.Tasks, theory.Tasks]
 """Training tasks and unseen ones."""
@@ -43,12 +39,12 @@ Pair = tuple[theory.Tasks, theory.Tasks]
 def prepare(source: Source[Compare]) -> dict[int, Pair]:
     """Image tasks of both sizes, before any work."""
     image_tasks.check(source.dataset, source.shape())
-    sizes = {_FEW: (_IMAGE_TASKS, _IMAGE_TASKS)}
-    sizes[_MANY] = (source.config.tasks, 2 * source.config.tasks)
+    seed, tasks = source.config.seed, source.config.tasks
+    sizes = {_FEW: (_IMAGE_TASKS, _IMAGE_TASKS), _MANY: (tasks, 2 * tasks)}
     return {
         more: (
-            source.train(train, seed=source.config.seed + more),
-            source.unseen(unseen, seed=source.config.seed + more + 1),
+            source.train(train, seed=seed + more),
+            source.unseen(unseen, seed=seed + more + 1),
         )
         for more, (train, unseen) in sizes.items()
     }
@@ -68,17 +64,17 @@ def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
             str(time): accuracies(config, *images[_MANY], time)
             for time in (config.adaptation_time, math.inf)
         }
-    widths: dict[str, Any] = {
-        "widths": sorted(config.widths), "draws": config.draws, "seed": config.seed,
-    }  # fmt: skip
+    widths: dict[str, Any] = {"widths": sorted(config.widths)}
+    widths |= {"draws": config.draws, "seed": config.seed}
     rng = np.random.default_rng([config.seed, _SETS])
     few, unseen = data.tanh_tasks(rng, 3), data.tanh_tasks(rng, 8)
     with _timed(seconds, "finite networks, kernels"):
-        found["kernel_widths"] = _as_dict(kernel_errors(few, **widths))
+        found["kernel_widths"] = _as_dict(width_study.kernel_errors(few, **widths))
     with _timed(seconds, "finite networks, training"):
-        found["prediction_widths"] = _as_dict(prediction_errors(few, unseen, **widths))
+        trained = width_study.prediction_errors(few, unseen, **widths)
+        found["prediction_widths"] = _as_dict(trained)
     with _timed(seconds, "curves of the explorer"):
-        found["explorer"] = explorer.explore(config, until=_CURVE_TIME)
+        found["explorer"] = explorer.explore(config)
     return found | {"seconds": seconds}
 
 
@@ -98,13 +94,13 @@ def depth_study(config: Compare, pairs: Sequence[Pair]) -> dict[str, Any]:
             for name, options in _comparisons(config, depths[row]).items():
                 close = theory.compare(kernel, seen, unseen, **options)
                 cells.setdefault(name, [[] for _ in depths])[row].append(close)
-    anil = _sweep(depths, {time: cells.pop(time) for time in times})
-    others = {name: _sweep(depths, {0.0: cell}) for name, cell in cells.items()}
+    anil = _sweep(depths, times, [cells.pop(time) for time in times])
+    others = _sweep(depths, [0.0] * len(cells), list(cells.values()))
     return {
         "depths": depths,
         "times": times,
-        "anil": [_column(anil, index) for index in range(len(times))],
-        "others": {name: _column(sweep, 0) for name, sweep in others.items()},
+        "anil": _columns(anil),
+        "others": dict(zip(cells, _columns(others), strict=True)),
         "bound_constant": anil.bound_constant,
         "bound": anil.bound.tolist(),
     }
@@ -116,48 +112,43 @@ def _comparisons(config: Compare, depth: int) -> dict[Any, dict[str, Any]]:
     head = flow("head", time=config.adaptation_time)
     every = flow("all", time=config.adaptation_time / depth)
     brief = BESIDE / depth
+    own = {"inner": every, "gbml_adaptation": every}
+    joint = {"inner": flow("head", time=0.0), "train_on": "joint"}
     options: dict[Any, dict[str, Any]] = {
-        time: {"inner": flow("head", time=time)} for time in config.times
-    }
-    options |= {
-        "MTL joint vs ANIL, time 0": {
-            "inner": flow("head", time=0.0), "train_on": "joint",
-        },
+        **{time: {"inner": flow("head", time=time)} for time in config.times},
+        "MTL joint vs ANIL, time 0": joint,
         f"MTL vs MAML, time {BESIDE:g} / depth": {"inner": flow("all", time=brief)},
         f"MTL vs BOIL, time {BESIDE:g} / depth": {"inner": flow("body", time=brief)},
-        "MTL vs MAML, each its own adaptation": {
-            "inner": every, "gbml_adaptation": every,
-        },
-    }  # fmt: skip
-    return {name: {"adaptation": head, **own} for name, own in options.items()}
+        "MTL vs MAML, each its own adaptation": own,
+    }
+    return {name: {"adaptation": head, **each} for name, each in options.items()}
 
 
 def _sweep(
-    depths: Sequence[int], cells: dict[float, list[list[theory.Closeness]]]
+    depths: Sequence[int],
+    times: Sequence[float],
+    cells: Sequence[list[list[theory.Closeness]]],
 ) -> theory.DepthSweep:
     """Cells by time and depth, averaged over the pairs of task sets."""
-    rows = [
-        tuple(_mean(column[row]) for column in cells.values())
-        for row in range(len(depths))
+
+    def mean(found: Sequence[theory.Closeness]) -> theory.Closeness:
+        means = {n: float(np.mean([getattr(one, n) for one in found])) for n in _MEANS}
+        return found[0]._replace(**means)
+
+    rows = tuple(tuple(map(mean, row)) for row in zip(*cells, strict=True))
+    return theory.DepthSweep(tuple(depths), tuple(times), rows, FITTED_FROM)
+
+
+def _columns(sweep: theory.DepthSweep) -> list[dict[str, Any]]:
+    """Each time of a sweep, by depth, with its slopes."""
+    return [
+        {name: getattr(sweep, name)[:, index].tolist() for name in _MEANS}
+        | {
+            "gap_slope": float(sweep.gap_slopes[index]),
+            "relative_slope": float(sweep.relative_slopes[index]),
+        }
+        for index in range(len(sweep.times))
     ]
-    return theory.DepthSweep(tuple(depths), tuple(cells), tuple(rows), FITTED_FROM)
-
-
-def _mean(found: Sequence[theory.Closeness]) -> theory.Closeness:
-    names = ("gap", "relative_gap", "transfer")
-    means = {n: float(np.mean([getattr(one, n) for one in found])) for n in names}
-    return found[0]._replace(**means)
-
-
-def _column(sweep: theory.DepthSweep, index: int) -> dict[str, Any]:
-    """One time of a sweep, by depth, with its slopes."""
-    return {
-        "gap": sweep.gap[:, index].tolist(),
-        "relative_gap": sweep.relative_gap[:, index].tolist(),
-        "transfer": sweep.transfer[:, index].tolist(),
-        "gap_slope": float(sweep.gap_slopes[index]),
-        "relative_slope": float(sweep.relative_slopes[index]),
-    }
 
 
 def accuracies(
@@ -170,26 +161,21 @@ def accuracies(
     depth, flow = config.accuracy_depth, theory.gradient_flow
     kernel = theory.relu_network(depth)
     head = flow("head", time=time)
-    mtl: dict[str, dict[str, Any]] = {
-        "MTL, joint": {"train_on": "joint"},
-        "MTL, queries": {},
-        "MTL, independent heads": {"heads": "independent"},
+    mtl = functools.partial(theory.mtl_predictor, kernel, train)
+    gbml = functools.partial(theory.gbml_predictor, kernel, train)
+    methods: dict[str, Callable[[], theory.Predictor]] = {
+        "MTL, joint": functools.partial(mtl, train_on="joint"),
+        "MTL, queries": mtl,
+        "MTL, independent heads": functools.partial(mtl, heads="independent"),
+        "ANIL": functools.partial(gbml, inner=head),
+        "MAML": functools.partial(gbml, inner=flow("all", time=time / depth)),
+        "BOIL": functools.partial(gbml, inner=flow("body", time=time / depth)),
     }
-    gbml = {
-        "ANIL": head,
-        "MAML": flow("all", time=time / depth),
-        "BOIL": flow("body", time=time / depth),
-    }
+    unseen = test.support_x, test.support_y, test.query_x
     found = {}
-    for name in (*mtl, *gbml):
-        if name in mtl:
-            predictor = theory.mtl_predictor(kernel, train, **mtl[name])
-        else:
-            predictor = theory.gbml_predictor(kernel, train, inner=gbml[name])
-        predicted = predictor(
-            test.support_x, test.support_y, test.query_x,
-            adaptation=predictor.inner or head,
-        )  # fmt: skip
+    for name, train_method in methods.items():
+        predictor = train_method()
+        predicted = predictor(*unseen, adaptation=predictor.inner or head)
         found[name] = score(tables.correct(test, list(predicted)))._asdict()
     return found
 
@@ -283,9 +269,7 @@ def make_figures(
             over_time, "Synthetic tasks", fields=figures.GAPS, dotted={"gap": bound},
             note=_note(synthetic),
         ),
-        "predictions": figures.predictions(
-            explorer.curves(source.config, until=_CURVE_TIME)
-        ),
+        "predictions": figures.predictions(explorer.curves(source.config)),
         "kernels": figures.kernels(_matrices(training), _TRAIN),
         "finite-width": figures.finite_width(
             {title: tables.errors(own) for title, own in finite.items()},
@@ -308,10 +292,8 @@ def _by_depth(study: dict[str, Any], title: str) -> figures.Figure:
 
 
 def _synthetic(config: Compare) -> list[Pair]:
-    draws = [np.random.default_rng([config.seed, index]) for index in range(_SETS)]
-    return [
-        (data.tanh_tasks(rng, _TRAIN), data.tanh_tasks(rng, _TEST)) for rng in draws
-    ]
+    rngs = [np.random.default_rng([config.seed, index]) for index in range(_SETS)]
+    return [(data.tanh_tasks(r, _TRAIN), data.tanh_tasks(r, _TEST)) for r in rngs]
 
 
 def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:
@@ -321,13 +303,12 @@ def _matrices(training: theory.Tasks) -> dict[str, np.ndarray]:
     for depth in _KERNEL_DEPTHS:
         kernel = theory.relu_network(depth, last_W_std=2**0.5)
         matrices[f"MTL, L = {depth}"] = theory.mtl_kernel(kernel, training)
-        matrices[f"ANIL, λτ = 0.1, L = {depth}"] = theory.gbml_kernel(
-            kernel, training, inner=inner
-        )
+        anil = theory.gbml_kernel(kernel, training, inner=inner)
+        matrices[f"ANIL, λτ = 0.1, L = {depth}"] = anil
     return matrices
 
 
-def _as_dict(result: Widths) -> dict[str, Any]:
+def _as_dict(result: width_study.Widths) -> dict[str, Any]:
     errors = {name: table.tolist() for name, table in result.errors.items()}
     return {"widths": result.widths, "errors": errors, "slopes": result.slopes}
 

@@ -1,19 +1,18 @@
 """Tasks of the study: images drawn anew from the seed, and synthetic ones."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 
-from experiments.closeness.config import Benchmark, Config
+from experiments.closeness.config import Benchmark, Form
 from metabridge import theory
 from metabridge.data.dataset import Dataset, Split
 from metabridge.theory.closeness import image_tasks
+from metabridge.theory.finite.train_pair import TrainedPair, train_pair
 from metabridge.types import TaskShape
 
 _DIMENSIONS = 20
-Form = TypeVar("Form", bound=Config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +27,10 @@ class Source(Generic[Form]):
         given = self.config.shots if shots is None else shots
         return TaskShape(self.config.ways, given, self.config.queries)
 
-    def settings(self) -> dict[str, Any]:
-        """Options that every cell depends on."""
+    def settings(self, *more: str) -> dict[str, Any]:
+        """Options that every cell depends on, and more of them."""
         names = ("dataset", "seed", "ways", "shots", "queries", "adaptation_time")
-        return {name: getattr(self.config, name) for name in names}
+        return {name: getattr(self.config, name) for name in (*names, *more)}
 
     def train(self, count: int, **options: Any) -> theory.Tasks:
         """Training tasks, which share no image."""
@@ -65,6 +64,20 @@ def check(source: Source[Benchmark]) -> None:
         )
 
 
+def trained_pair(
+    config: Benchmark, train: theory.Tasks, width: int, depth: int
+) -> tuple[TrainedPair, theory.Inner]:
+    """Networks of MTL and ANIL, and their head's adaptation to an unseen task.
+
+    Finite networks have last_W_std = 1: all times are twice those of sqrt(2).
+    """
+    pair = train_pair(
+        train, width=width, depth=depth, time=2.0 * config.time,
+        steps=config.finite_steps, seed=config.seed,
+    )  # fmt: skip
+    return pair, theory.gradient_flow("head", time=2.0 * config.adaptation_time)
+
+
 def tanh_tasks(
     rng: np.random.Generator, count: int, *, outputs: int = 1, supports: int = 4,
     queries: int = 6,
@@ -73,17 +86,14 @@ def tanh_tasks(
 
     Inputs are directions in 20 dimensions, uniform, times sqrt(20).
     """
-
-    def new_task() -> _Draw:
+    tasks = []
+    for _ in range(count):
         weights = rng.standard_normal((_DIMENSIONS, outputs)) / _DIMENSIONS**0.5
-
-        def draw(size: int) -> tuple[np.ndarray, np.ndarray]:
+        tasks.append([])
+        for size in (supports, queries):
             x = image_tasks.on_sphere(rng.standard_normal((size, _DIMENSIONS)))
-            return x, np.tanh(x @ weights)
-
-        return draw
-
-    return _stacked(new_task, count, supports, queries)
+            tasks[-1] += [x, np.tanh(x @ weights)]
+    return theory.Tasks(*map(np.stack, zip(*tasks, strict=True)))
 
 
 def circle(angles: np.ndarray) -> np.ndarray:
@@ -105,42 +115,19 @@ def sinusoids(
     Returns:
       The tasks, and ``(a, phase, b)`` of each.
     """
-    shapes: list[np.ndarray] = []
-
-    def new_task() -> _Draw:
-        shapes.append(np.array([rng.uniform(0.5, 1.5), rng.normal(0.0, 0.6), 0.7]))
-
-        def draw(size: int) -> tuple[np.ndarray, np.ndarray]:
-            angles = rng.uniform(-np.pi, np.pi, size)
-            return circle(angles), sinusoid(shapes[-1], angles)[:, None]
-
-        return draw
-
-    return _stacked(new_task, count, supports, queries), shapes
-
-
-_Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Draws so many inputs of a task, with their labels."""
-
-
-def _stacked(
-    new_task: Callable[[], _Draw], count: int, supports: int, queries: int
-) -> theory.Tasks:
-    fields = []
+    tasks, shapes = [], []
     for _ in range(count):
-        draw = new_task()
-        fields.append([*draw(supports), *draw(queries)])
-    return theory.Tasks(*map(np.stack, zip(*fields, strict=True)))
+        shapes.append(np.array([rng.uniform(0.5, 1.5), rng.normal(0.0, 0.6), 0.7]))
+        tasks.append([])
+        for size in (supports, queries):
+            angles = rng.uniform(-np.pi, np.pi, size)
+            tasks[-1] += [circle(angles), sinusoid(shapes[-1], angles)[:, None]]
+    return theory.Tasks(*map(np.stack, zip(*tasks, strict=True))), shapes
 
 
-ATTRIBUTES = (
-    "bright",
-    "bright above",
-    "bright on the left",
-    "bright inside",
-    "contrast",
-)
-"""Labels of an image in place of its class."""
+ATTRIBUTES = 5
+"""Labels of an image in place of its class: how bright it is, above, on the left and
+inside; and its contrast."""
 
 
 def with_attributes(
@@ -148,26 +135,29 @@ def with_attributes(
 ) -> tuple[theory.Tasks, theory.Tasks]:
     """The same images, labelled by what they have most of: the same in every task.
 
-    Most of is by standard deviations above the mean of all training images.
+    Most of the first `ways` of the `ATTRIBUTES`, by standard deviations above the mean
+    of all training images.
 
     Args:
       train: training tasks with images flattened.
       unseen: unseen tasks likewise.
       shape: of an image.
-      ways: number of `ATTRIBUTES`.
+      ways: number of attributes.
     """
 
     def scores(x: np.ndarray) -> np.ndarray:
         values = _attributes(x.reshape(-1, *shape))[:, :ways]
         return values.reshape(*x.shape[:2], ways)
 
-    support, query = np.asarray(train.support_x), np.asarray(train.query_x)
-    seen = np.concatenate([scores(x).reshape(-1, ways) for x in (support, query)])
+    def inputs(tasks: theory.Tasks) -> list[np.ndarray]:
+        return [np.asarray(tasks.support_x), np.asarray(tasks.query_x)]
+
+    seen = np.concatenate([scores(x).reshape(-1, ways) for x in inputs(train)])
     mean, std = seen.mean(0), seen.std(0)
 
     def labelled(tasks: theory.Tasks) -> theory.Tasks:
         fields = []
-        for x in (np.asarray(tasks.support_x), np.asarray(tasks.query_x)):
+        for x in inputs(tasks):
             most = ((scores(x) - mean) / std).argmax(-1)
             fields += [x, theory.one_hot(most, ways, centred=True)]
         return theory.Tasks(*fields)
@@ -179,22 +169,10 @@ def _attributes(images: np.ndarray) -> np.ndarray:
     """A number for each of `ATTRIBUTES` of each image."""
     grey = images.mean(-1)
     height, width = grey.shape[1:]
-    rows, columns = np.ix_(np.arange(height), np.arange(width))
+    rows, columns = np.indices((height, width))
     inside = (np.abs(rows - height / 2 + 0.5) < height / 4) & (
         np.abs(columns - width / 2 + 0.5) < width / 4
     )
-
-    def difference(mask: np.ndarray) -> np.ndarray:
-        mask = np.broadcast_to(mask, (height, width))
-        return grey[:, mask].mean(1) - grey[:, ~mask].mean(1)
-
-    return np.stack(
-        [
-            grey.mean((1, 2)),
-            difference(rows < height // 2),
-            difference(columns < width // 2),
-            difference(inside),
-            grey.std((1, 2)),
-        ],
-        1,
-    )
+    masks = [rows < height // 2, columns < width // 2, inside]
+    differences = [grey[:, m].mean(1) - grey[:, ~m].mean(1) for m in masks]
+    return np.stack([grey.mean((1, 2)), *differences, grey.std((1, 2))], 1)

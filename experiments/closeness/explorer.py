@@ -24,17 +24,16 @@ _DIGITS = 5
 _TRAIN, _QUERIES = 8, 10
 _DEPTHS = (1, 10, 100)
 """Depths of the picture."""
+_TIME = 1.0
+"""Time of training, over the depth: to the end, training would follow every
+contradiction between its tasks."""
 
 
-def explore(config: Compare, *, until: float) -> dict[str, Any]:
+def explore(config: Compare) -> dict[str, Any]:
     """MTL and ANIL on unseen tasks of one dimension, in every combination.
 
     The tasks are those of the one-dimensional picture. Fewer shots are the first of
     more, so that a change of the shots is the only change.
-
-    Args:
-      config: its depths, its times and its time of adaptation.
-      until: time of training, over the depth.
 
     Returns:
       ``"depths"``, ``"times"``, ``"shots"``; ``"angles"`` ``[P]`` of all curves;
@@ -63,14 +62,13 @@ def explore(config: Compare, *, until: float) -> dict[str, Any]:
             }
             for index, shape in enumerate(shapes)
         ],
-        "cells": list(_cells(config, train, test, angles, until)),
+        "cells": list(_cells(config, train, test, angles)),
     }
 
 
 def _cells(
-    config: Compare, train: theory.Tasks, test: theory.Tasks, angles: np.ndarray,
-    until: float,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+    config: Compare, train: theory.Tasks, test: theory.Tasks, angles: np.ndarray
+) -> Iterator[dict[str, Any]]:
     """All combinations; the kernel of a depth is made once, for all points."""
     points, seen, unseen = theory.at_positions(train, test)
     # The queries that are scored, then the points of the curves, once for all tasks.
@@ -83,7 +81,7 @@ def _cells(
     for row, kernel in enumerate(map(theory.precomputed, kernels)):
         for place, shots in enumerate(SHOTS):
             pair = _first(seen, shots), _first(unseen, shots)
-            for cell in _compared(config, kernel, *pair, time=until / depths[row]):
+            for cell in _compared(config, kernel, *pair, time=_TIME / depths[row]):
                 yield {"depth": row, "shots": place, **cell}
 
 
@@ -92,16 +90,21 @@ def _compared(
     *, time: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Both predictors at one depth and number of shots, every time and task."""
-    head = theory.gradient_flow("head", time=config.adaptation_time)
-    mtl = _predictions(theory.mtl_predictor(kernel, seen, time=time), unseen, head)
+    flow = theory.gradient_flow
+    head = flow("head", time=config.adaptation_time)
+
+    def predictions(predictor: theory.Predictor) -> np.ndarray:
+        given = unseen.support_x, unseen.support_y, unseen.query_x
+        return np.asarray(predictor(*given, adaptation=head))
+
+    mtl = predictions(theory.mtl_predictor(kernel, seen, time=time))
     for column, inner_time in enumerate(sorted(config.times)):
-        inner = theory.gradient_flow("head", time=inner_time)
+        inner = flow("head", time=inner_time)
         predictor = theory.gbml_predictor(kernel, seen, inner=inner, time=time)
-        gbml = _predictions(predictor, unseen, head)
-        parts = predictor.transferred(unseen, adaptation=head)
-        closeness = closeness_of(
-            *([part[:_QUERIES] for part in each] for each in (mtl, gbml, parts))
-        )
+        gbml = predictions(predictor)
+        parts = np.asarray(predictor.transferred(unseen, adaptation=head))
+        on_queries = (list(each[:, :_QUERIES]) for each in (mtl, gbml, parts))
+        closeness = closeness_of(*on_queries)
         for task in range(UNSEEN):
             gap, transfer = closeness.gaps[task], closeness.transfers[task]
             yield {
@@ -109,8 +112,8 @@ def _compared(
                 "task": task,
                 "gap": float(gap),
                 "relative_gap": float(gap / transfer) if gap else 0.0,
-                "mtl": _rounded(mtl[task][_QUERIES:, 0]),
-                "gbml": _rounded(gbml[task][_QUERIES:, 0]),
+                "mtl": _rounded(mtl[task, _QUERIES:, 0]),
+                "gbml": _rounded(gbml[task, _QUERIES:, 0]),
             }
 
 
@@ -121,15 +124,6 @@ def _first(all_tasks: theory.Tasks, shots: int) -> theory.Tasks:
         support_x=[x[:shots] for x in all_tasks.support_x],
         support_y=[y[:shots] for y in all_tasks.support_y],
     )
-
-
-def _predictions(
-    predictor: theory.Predictor, unseen: theory.Tasks, adaptation: theory.Inner
-) -> list[np.ndarray]:
-    found = predictor(
-        unseen.support_x, unseen.support_y, unseen.query_x, adaptation=adaptation
-    )
-    return [np.asarray(each) for each in found]
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
@@ -143,7 +137,7 @@ def _rounded(values: np.ndarray) -> list[float]:
     return np.asarray(values).round(_DIGITS).tolist()
 
 
-def curves(config: Compare, *, until: float) -> list[figures.Curve]:
+def curves(config: Compare) -> list[figures.Curve]:
     """Both predictors on an unseen one-dimensional task, at a few depths."""
     rng = np.random.default_rng([config.seed, 6])
     train, _ = data.sinusoids(rng, _TRAIN)
@@ -152,21 +146,20 @@ def curves(config: Compare, *, until: float) -> list[figures.Curve]:
     support, labels = np.asarray(test.support_x)[0], np.asarray(test.support_y)[0]
     inner = theory.gradient_flow("head", time=0.1)
     adaptation = theory.gradient_flow("head", time=config.adaptation_time)
+    points = np.arctan2(support[:, 1], support[:, 0]), labels[:, 0]
+    target = data.sinusoid(shapes[0], angles)
     found = []
     for depth in _DEPTHS:
         kernel = theory.relu_network(depth, last_W_std=2**0.5)
-        # To the end, training would follow every contradiction between its tasks.
+        time = _TIME / depth
         mtl, gbml = (
             np.asarray(p(support, labels, data.circle(angles), adaptation=adaptation))
             for p in (
-                theory.mtl_predictor(kernel, train, time=until / depth),
-                theory.gbml_predictor(kernel, train, inner=inner, time=until / depth),
+                theory.mtl_predictor(kernel, train, time=time),
+                theory.gbml_predictor(kernel, train, inner=inner, time=time),
             )
         )
         layers = "1 hidden layer" if depth == 1 else f"{depth} hidden layers"
-        points = np.arctan2(support[:, 1], support[:, 0]), labels[:, 0]
-        target = data.sinusoid(shapes[0], angles)
-        found.append(
-            figures.Curve(layers, angles, target, *points, mtl[:, 0], gbml[:, 0])
-        )
+        curve = figures.Curve(layers, angles, target, *points, mtl[:, 0], gbml[:, 0])
+        found.append(curve)
     return found

@@ -1,19 +1,16 @@
 """Conditions under which the closeness fails: one changed, the rest as it was."""
 
+import functools
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.closeness import data
 from experiments.closeness.cells import Cells
 from experiments.closeness.config import Benchmark
-from experiments.closeness.data import (
-    ATTRIBUTES,
-    Source,
-    tanh_tasks,
-    with_attributes,
-)
+from experiments.closeness.data import Source
 from metabridge import theory
 
 _FILE = Path(__file__).with_name("conditions.toml")
@@ -30,17 +27,12 @@ def study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     found = {}
     for cell, condition in conditions().items():
         words = {key: condition.pop(key) for key in ("name", "why")}
-        settings = source.settings() | {
+        settings = source.settings("tasks") | {
             "depth": config.failure_depth, "time": config.failure_time,
-            "tasks": config.tasks, "unseen": config.curve_test_tasks,
-            "condition": condition,
+            "unseen": config.curve_test_tasks, "condition": condition,
         }  # fmt: skip
-        numbers = cells(
-            f"failure-{cell}",
-            settings,
-            lambda: _measure(source, **condition),  # noqa: B023
-        )
-        found[cell] = words | numbers
+        make = functools.partial(_measure, source, **condition)
+        found[cell] = words | cells(f"failure-{cell}", settings, make)
     return found
 
 
@@ -62,11 +54,8 @@ def _measure(
     if all_layers:
         loop = options["gbml_adaptation"] = flow("all", time=time / depth)
     train, unseen = _tasks(source, labels, config.tasks if tasks is None else tasks)
-    head = flow("head", time=time)
-    found = theory.diagnose(
-        train, unseen, depth=depth, inner=loop, adaptation=head, **options
-    )
-    return found.as_dict()
+    options |= {"inner": loop, "adaptation": flow("head", time=time)}
+    return theory.diagnose(train, unseen, depth=depth, **options).as_dict()
 
 
 def _tasks(
@@ -81,10 +70,10 @@ def _tasks(
             "supports": config.ways * config.shots,
             "queries": config.ways * config.queries,
         }
-        train = tanh_tasks(rng, count, **sizes)
-        return train, tanh_tasks(rng, config.curve_test_tasks, **sizes)
+        train = data.tanh_tasks(rng, count, **sizes)
+        return train, data.tanh_tasks(rng, config.curve_test_tasks, **sizes)
     pair = source.train(count), source.unseen(config.curve_test_tasks)
     if labels == "classes":
         return pair
-    ways = min(config.ways, len(ATTRIBUTES))
-    return with_attributes(*pair, source.dataset.image_shape, ways)
+    ways = min(config.ways, data.ATTRIBUTES)
+    return data.with_attributes(*pair, source.dataset.image_shape, ways)

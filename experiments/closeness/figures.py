@@ -48,8 +48,6 @@ def lines(
     """Fields of a grid over its rows, side by side, a line a column.
 
     Args:
-      grid: the numbers.
-      title: of the figure.
       fields: name of the vertical axis of each panel, by field.
       labels: of the lines by field, where a panel is to have a legend of its own.
       dotted: a bound or limit by field, ``[rows, columns]``.
@@ -79,10 +77,8 @@ def predictions(curves: Sequence[Curve]) -> Figure:
     figure, panels = _panels(len(curves), share=True)
     for axes, curve in zip(panels, curves, strict=True):
         axes.plot(curve.angles, curve.target, color="0.6", label="true function")
-        axes.plot(
-            curve.angles, curve.mtl, color=COLOURS[0], linewidth=3, alpha=0.6,
-            label="MTL",
-        )  # fmt: skip
+        thick = {"linewidth": 3, "alpha": 0.6}
+        axes.plot(curve.angles, curve.mtl, color=COLOURS[0], label="MTL", **thick)
         axes.plot(curve.angles, curve.gbml, "--", color=COLOURS[1], label="ANIL")
         axes.plot(curve.support_angles, curve.support_values, "ko", label="support")
         axes.set(xlabel="input angle", title=curve.title)
@@ -97,23 +93,21 @@ def predictions(curves: Sequence[Curve]) -> Figure:
 def kernels(matrices: Mapping[str, np.ndarray], tasks: int) -> Figure:
     """Kernel matrices of so many tasks side by side, each over its largest entry."""
     figure, panels = _panels(len(matrices), height=4.2)
-    image = None
+    images = []
     for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
         per_task = len(matrix) // tasks
         scaled = matrix / np.abs(matrix).max()
-        image = axes.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1)
+        images.append(axes.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1))
         axes.set_title(name, fontsize=10)
         middles = np.arange(per_task / 2 - 0.5, len(matrix), per_task)
         names = [f"{task + 1}" for task in range(tasks)]
-        axes.set_xticks(middles, names)
-        axes.set_yticks(middles, names)
-        axes.set_xlabel("queries of task")
+        axes.set(xticks=middles, xticklabels=names, xlabel="queries of task")
+        axes.set(yticks=middles, yticklabels=names)
         for edge in range(per_task, len(matrix), per_task):
             axes.axhline(edge - 0.5, color="white", linewidth=0.8)
             axes.axvline(edge - 0.5, color="white", linewidth=0.8)
     panels[0].set_ylabel("queries of task")
-    if image is not None:
-        figure.colorbar(image, ax=panels, shrink=0.7, label="entry / largest entry")
+    figure.colorbar(images[-1], ax=panels, shrink=0.7, label="entry / largest entry")
     return figure
 
 

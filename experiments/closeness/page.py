@@ -29,19 +29,12 @@ def write(
     figures: Mapping[str, Path],
     left_out: set[str],
 ) -> None:
-    """Write a self-contained page.
+    """Write a self-contained page of texts, numbers, tables and PNG files.
 
-    Args:
-      template: name of the file in ``pages/``, which has sections between the head and
-        the foot of ``page.html``. ``${table NAME}`` stands there for a table,
-        ``${tables PREFIX}`` for all whose name begins so, ``${figure NAME}`` for a
-        picture, and ``${NAME}`` for a value.
-      output: the file to write.
-      values: texts and numbers.
-      sentences: items of the list ``${sentences}``.
-      tables: by name.
-      figures: PNG files by name.
-      left_out: ids of sections that are dropped.
+    The template, a file of ``pages/``, has the sections between the head and the foot
+    of ``page.html``, without those whose id is `left_out`. ``${table NAME}`` stands
+    there for a table, ``${tables PREFIX}`` for all whose name begins so, ``${figure
+    NAME}`` for a picture, ``${sentences}`` for a list and ``${NAME}`` for a value.
     """
     body = (_FOLDER / f"{template}.html").read_text(encoding="utf-8")
     for name in left_out:
@@ -49,10 +42,11 @@ def write(
     filled = {name: html.escape(_text(value)) for name, value in values.items()}
     items = (f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
     filled["sentences"] = "\n".join(items)
-    filled |= {f"table {name}": table.html() for name, table in tables.items()}
-    for prefix in {name.split()[0] for name in tables}:
-        own = [t.html() for name, t in tables.items() if name.split()[0] == prefix]
-        filled[f"tables {prefix}"] = "\n".join(own)
+    grouped: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        filled[f"table {name}"] = table.html()
+        grouped.setdefault(f"tables {name.split()[0]}", []).append(table.html())
+    filled |= {prefix: "\n".join(own) for prefix, own in grouped.items()}
     filled |= {f"figure {name}": _picture(path) for name, path in figures.items()}
     page = (_FOLDER / "page.html").read_text(encoding="utf-8")
     whole = _Template(page.replace("${body}", body)).substitute(filled)

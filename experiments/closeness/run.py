@@ -16,15 +16,7 @@ _SHOWN = ("dataset", "tasks", "seed")
 
 
 def run(config: Compare | Benchmark) -> Path:
-    """Run a form of the study.
-
-    Returns:
-      The HTML page.
-
-    Raises:
-      ValueError: a bad argument, before any work.
-      FileNotFoundError: the dataset is not there.
-    """
+    """Run a form of the study, and return its page; bad input raises at once."""
     study: Any = compare if isinstance(config, Compare) else benchmark
     dataset = load_dataset(config.dataset, data_dir=config.data_dir)
     source = Source(dataset, config)

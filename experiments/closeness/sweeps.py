@@ -9,20 +9,13 @@ import numpy as np
 
 from experiments.closeness.cells import Cells, blocks
 from experiments.closeness.config import Benchmark
-from experiments.closeness.data import Source
+from experiments.closeness.data import Source, trained_pair
 from experiments.closeness.tables import correct
 from metabridge import theory
 from metabridge.theory.closeness.sweep import depth_sweeps
-from metabridge.theory.finite.train_pair import train_pair
 
-FIELDS = (
-    "agreement",
-    "gap",
-    "relative_gap",
-    "transfer",
-    "mtl_accuracy",
-    "gbml_accuracy",
-)
+_MEANS = ("agreement", "gap", "relative_gap", "transfer")
+FIELDS = (*_MEANS, "mtl_accuracy", "gbml_accuracy")
 SHOT_TASKS = 10
 """Training tasks of the curve over shots, at most."""
 ADAPTATIONS = ("timed", "end")
@@ -38,18 +31,17 @@ def depth_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     """
     config = source.config
     sizes = {"anil": config.test_tasks, "maml": config.curve_test_tasks}
-
-    def tables(layers: str, size: int) -> dict[str, Any]:
+    found = {}
+    for layers, size in sizes.items():
+        sweep = functools.partial(
+            _sweep, source, cells, depths=config.depths, maml=layers == "maml"
+        )
         parts = [
-            _sweep(
-                source, cells, f"depth-{layers}-{block}", depths=config.depths,
-                count=count, block=block, maml=layers == "maml",
-            )
+            sweep(f"depth-{layers}-{block}", count=count, block=block)
             for block, count in blocks(size)
-        ]  # fmt: skip
-        return {name: _mean([part[name] for part in parts]) for name in ADAPTATIONS}
-
-    return {layers: tables(layers, size) for layers, size in sizes.items()}
+        ]
+        found[layers] = {n: _mean([part[n] for part in parts]) for n in ADAPTATIONS}
+    return found
 
 
 def curve_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
@@ -64,15 +56,10 @@ def curve_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
         _sweep, source, cells, depths=config.curve_depths, count=config.curve_test_tasks
     )
     few = min(SHOT_TASKS, config.tasks)
+    counts, shots = sorted(config.task_counts), sorted(config.shot_counts)
     return {
-        "tasks": {
-            str(n): sweep(name=f"tasks-{n}", tasks=n)
-            for n in sorted(config.task_counts)
-        },
-        "shots": {
-            str(n): sweep(name=f"shots-{n}", tasks=few, shots=n)
-            for n in sorted(config.shot_counts)
-        },
+        "tasks": {str(n): sweep(f"tasks-{n}", tasks=n) for n in counts},
+        "shots": {str(n): sweep(f"shots-{n}", tasks=few, shots=n) for n in shots},
     }
 
 
@@ -86,16 +73,13 @@ def width_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for depth in sorted(config.finite_depths):
         for width in sorted(config.widths):
-            settings = source.settings() | {
-                "width": width, "depth": depth, "time": config.time,
-                "tasks": config.finite_tasks, "steps": config.finite_steps,
-                "side": config.side, "unseen": config.curve_test_tasks,
+            settings = source.settings("time", "side") | {
+                "width": width, "depth": depth, "tasks": config.finite_tasks,
+                "steps": config.finite_steps, "unseen": config.curve_test_tasks,
             }  # fmt: skip
-            found.setdefault(str(depth), {})[str(width)] = cells(
-                f"width-{depth}-{width}",
-                settings,
-                lambda: _trained(source, depth, width),  # noqa: B023
-            )
+            make = functools.partial(_trained, source, depth, width)
+            cell = cells(f"width-{depth}-{width}", settings, make)
+            found.setdefault(str(depth), {})[str(width)] = cell
         # The training time is the same for all widths.
         limits = [row.pop("limit") for row in found[str(depth)].values()]
         found[str(depth)]["limit"] = limits[-1]
@@ -114,42 +98,34 @@ def _sweep(
     shots: int | None = None,
     maml: bool = False,
 ) -> dict[str, Any]:
-    config = source.config
+    config, flow = source.config, theory.gradient_flow
     tasks = config.tasks if tasks is None else tasks
-    settings = source.settings() | {
-        "depths": depths, "times": config.times, "tasks": tasks, "unseen": count,
-        "block": block, "curve_shots": shots, "maml": maml,
+    settings = source.settings("times") | {
+        "depths": depths, "tasks": tasks, "unseen": count, "block": block,
+        "curve_shots": shots, "maml": maml,
     }  # fmt: skip
 
     def make() -> dict[str, Any]:
         train = source.train(tasks, shots=shots)
         unseen = source.unseen(count, block=block, shots=shots)
-        layers: theory.Layers = "all" if maml else "head"
         times = (config.adaptation_time, math.inf)
+
+        def inner(time: float, depth: int) -> theory.Inner:
+            return flow("all", time=time / depth) if maml else flow("head", time=time)
+
         sweeps = depth_sweeps(
-            train,
-            unseen,
-            depths=depths,
-            times=config.times,
-            inner=lambda time, depth: theory.gradient_flow(
-                layers, time=time / (depth if maml else 1)
-            ),
-            adaptations=[theory.gradient_flow("head", time=time) for time in times],
+            train, unseen, depths=depths, times=config.times, inner=inner,
+            adaptations=[flow("head", time=time) for time in times],
             last_W_std=2.0**0.5,
-        )
-        return dict(
-            zip(ADAPTATIONS, [_table(unseen, each) for each in sweeps], strict=True)
-        )
+        )  # fmt: skip
+        found = [_table(unseen, each) for each in sweeps]
+        return dict(zip(ADAPTATIONS, found, strict=True))
 
     return cells(name, settings, make)
 
 
 def _row(unseen: theory.Tasks, close: theory.Closeness) -> dict[str, float]:
-    return {
-        "agreement": close.agreement,
-        "gap": close.gap,
-        "relative_gap": close.relative_gap,
-        "transfer": close.transfer,
+    return {name: getattr(close, name) for name in _MEANS} | {
         "mtl_accuracy": float(correct(unseen, close.mtl).mean()),
         "gbml_accuracy": float(correct(unseen, close.gbml).mean()),
     }
@@ -166,13 +142,10 @@ def _mean(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over blocks, each weighing as many tasks as it has."""
     weights = np.asarray([part["unseen"] for part in parts], np.float64)
     merged = {
-        field: np.average(
-            np.asarray([part[field] for part in parts]), axis=0, weights=weights
-        ).tolist()
+        field: np.average([part[field] for part in parts], 0, weights).tolist()
         for field in FIELDS
     }
-    first = {name: parts[0][name] for name in ("depths", "times")}
-    return first | {"unseen": int(weights.sum())} | merged
+    return parts[0] | {"unseen": int(weights.sum())} | merged
 
 
 def _trained(source: Source[Benchmark], depth: int, width: int) -> dict[str, Any]:
@@ -180,12 +153,7 @@ def _trained(source: Source[Benchmark], depth: int, width: int) -> dict[str, Any
     config = source.config
     train = source.train(config.finite_tasks, side=config.side)
     unseen = source.unseen(config.curve_test_tasks, side=config.side)
-    # Finite networks have last_W_std = 1: all times are twice those of sqrt(2).
-    head = theory.gradient_flow("head", time=2.0 * config.adaptation_time)
-    pair = train_pair(
-        train, width=width, depth=depth, time=2.0 * config.time,
-        steps=config.finite_steps, seed=config.seed,
-    )  # fmt: skip
+    pair, head = trained_pair(config, train, width, depth)
     limit = pair.limit(train, unseen, adaptation=head)
     row = _row(unseen, pair.compare(unseen, adaptation=head))
     return row | {"left": pair.left, "limit": _row(unseen, limit)}

@@ -23,38 +23,32 @@ class Table(NamedTuple):
         """Markdown, aligned by columns."""
         lines = [self.columns, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "| "
-            + " | ".join(
-                cell.rjust(width) if place else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            + " |"
-            for line in lines
-        ]
+        aligned = []
+        for first, *others in lines:
+            rest = map(str.rjust, others, widths[1:])
+            aligned.append("| " + " | ".join([first.ljust(widths[0]), *rest]) + " |")
         rule = "|".join(["", *("-" * (width + 2) for width in widths), ""])
         return "\n".join([f"**{self.title}**", "", aligned[0], rule, *aligned[1:]])
 
     def html(self) -> str:
         """HTML with a caption."""
-        head, *body = (
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
-            for tag, line in [("th", self.columns), *(("td", row) for row in self.rows)]
-        )
-        rows = "".join(f"<tr>{row}</tr>" for row in body)
+
+        def row(tag: str, cells: Iterable[str]) -> str:
+            each = (f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            return f"<tr>{''.join(each)}</tr>"
+
+        head, body = row("th", self.columns), [row("td", cells) for cells in self.rows]
         return (
             f'<div class="wide"><table><caption>{html.escape(self.title)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+            f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
         )
 
 
 def correct(tasks: theory.Tasks, predictions: Sequence[np.ndarray]) -> np.ndarray:
     """Share of the queries of each task that predictions classify correctly."""
+    pairs = zip(tasks.each(), predictions, strict=True)
     return np.asarray(
-        [
-            (np.asarray(task.query_y).argmax(1) == scores.argmax(1)).mean()
-            for task, scores in zip(tasks.each(), predictions, strict=True)
-        ]
+        [(np.asarray(t.query_y).argmax(1) == f.argmax(1)).mean() for t, f in pairs]
     )
 
 
@@ -92,8 +86,8 @@ def accuracy(row: Mapping[str, float]) -> str:
 
 def seconds(values: Mapping[str, float]) -> Table:
     """Seconds that each part took."""
-    rows = tuple((name, f"{value:.1f}") for name, value in values.items())
-    return Table("Time", ("part", "seconds"), rows)
+    rows = {name: [f"{value:.1f}"] for name, value in values.items()}
+    return _table("Time", "part", ["seconds"], rows)
 
 
 class Grid(NamedTuple):
@@ -172,12 +166,9 @@ def methods(
     footer: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
     """Methods by row, with a column of each kernel or time."""
-    first = next(iter(columns.values()))
-    rows = {
-        method: [show(column[method]) for column in columns.values()]
-        for method in first
-    }
-    return _table(title, "method", columns, rows | dict(footer or {}))
+    names = next(iter(columns.values()))
+    rows = {name: [show(own[name]) for own in columns.values()] for name in names}
+    return _table(title, "method", columns, {**rows, **(footer or {})})
 
 
 def trained(title: str, found: Mapping[str, Any]) -> Table:
@@ -198,21 +189,19 @@ def trained(title: str, found: Mapping[str, Any]) -> Table:
 
 def failures(title: str, found: Mapping[str, Any]) -> Table:
     """A row a condition under which the closeness may fail."""
-    shares = (
-        "agreement", "transfer_share", "mtl_accuracy", "gbml_accuracy",
-        "untrained_accuracy",
-    )  # fmt: skip
+    shares = {
+        "same class": "agreement", "transferred": "transfer_share",
+        "MTL right": "mtl_accuracy", "GBML right": "gbml_accuracy",
+        "untrained right": "untrained_accuracy",
+    }  # fmt: skip
     rows = {
         row["name"]: [
             short(row["gap"]),
             short(row["relative_gap"]),
-            *(percent(row[share]) for share in shares),
+            *(percent(row[share]) for share in shares.values()),
             "yes" if row["close"] else "no",
         ]
         for row in found.values()
     }
-    columns = (
-        "gap", "relative gap", "same class", "transferred", "MTL right", "GBML right",
-        "untrained right", "close",
-    )  # fmt: skip
+    columns = ("gap", "relative gap", *shares, "close")
     return _table(title, "condition", columns, rows)

@@ -16,15 +16,9 @@ from metabridge import train
 class Options:
     """Train and score a published recipe."""
 
-    name: tyro.conf.Positional[
-        Literal[
-            "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
-        ]
-    ]
+    name: tyro.conf.Positional[recipes.Name]
     """Which."""
-    dataset: Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"] = (
-        "cifar_fs"
-    )
+    dataset: recipes.Dataset = "cifar_fs"
     """On what."""
     shots: Literal[1, 5] = 5
     """Support images a class of a test task."""
@@ -43,18 +37,16 @@ class Options:
 
 
 def main(options: Options) -> None:
-    config = recipes.recipe(options.name, options.dataset, options.shots)
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, data_dir=options.data_dir),
-        model=dataclasses.replace(config.model, precision=options.precision),
-        train=dataclasses.replace(config.train, seed=options.seed),
+    config = recipes.changed(
+        recipes.recipe(options.name, options.dataset, options.shots),
+        data={"data_dir": options.data_dir},
+        model={"precision": options.precision},
+        train={"seed": options.seed},
     )
     if options.teacher is not None:
         if not config.learner.distils:
             raise ValueError(f"{options.name} learns from no `teacher`")
-        learner = dataclasses.replace(config.learner, teacher=options.teacher)
-        config = dataclasses.replace(config, learner=learner)
+        config = recipes.changed(config, learner={"teacher": options.teacher})
     if options.quick:
         config = recipes.quick(config)
     resume = options.run_dir is not None and options.run_dir.exists()

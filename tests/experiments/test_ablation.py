@@ -1,6 +1,5 @@
 """The ablation: what each row changes, its budget, its table, and resuming."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from experiments import ablation
 from experiments.ablation import Options
 from metabridge import train
-from metabridge.config import Config, ModelConfig, MTLConfig, images_per_step
+from metabridge.config import Config, MTLConfig, images_per_step
 
 ROW = pytest.mark.parametrize("row", ablation.ROWS)
 
@@ -45,18 +44,12 @@ def test_the_table_is_made_and_taken_up_again(
         started.append(run_dir.name)
         train(config, run_dir)
 
-    def small(change: ablation.Change) -> ablation.Change:
-        model = ModelConfig("mlp", width=8, depth=1)
-
-        def changed(config: Config) -> Config:
-            config = change(config)
-            data = dataclasses.replace(config.data, augmentation="none")
-            return dataclasses.replace(config, model=model, data=data)
-
-        return changed
-
     rows = ("first", "averaged parameters")
-    changed = {row: small(ablation.ROWS[row]) for row in rows}
+    small = {
+        "model": {"model": "mlp", "width": 8, "depth": 1},
+        "data": {"augmentation": "none"},
+    }
+    changed = {row: small | ablation.ROWS[row] for row in rows}
     monkeypatch.setattr(ablation, "ROWS", changed)
     monkeypatch.setattr(ablation, "in_a_process", lambda function, *a: function(*a))
     monkeypatch.setattr(ablation, "train_in_a_process", here)

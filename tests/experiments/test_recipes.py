@@ -91,6 +91,13 @@ def test_what_the_others_say() -> None:
         assert (protonet.train_ways, protonet.train_queries) == (ways, 15)
 
 
+def test_published_accuracies() -> None:
+    assert recipes.reached("mtl", "cifar_fs", 5) == "84.1 ± 0.1"
+    assert recipes.reached("anil", "cifar_fs", 1) == ""
+    found = [recipes.reached(*every) for every in EVERY]
+    assert sum(map(bool, found)) == 35
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -102,22 +109,6 @@ def test_what_the_others_say() -> None:
 def test_unknown_recipes(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipes.recipe(*arguments)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", recipes.NAMES)
-def test_quick_forms_run(name: str, tmp_path: Path) -> None:
-    """In `test_reproduce` joint training runs always."""
-    config = recipes.quick(recipes.recipe(name, "mini_imagenet", 1))
-    brief = {"steps": 2, "validate_every": 2, "validation_tasks": 4}
-    config = dataclasses.replace(
-        config,
-        train=dataclasses.replace(config.train, **brief),
-        evaluation=dataclasses.replace(config.evaluation, tasks=8),
-    )
-    result = train(config, tmp_path / "run")
-    assert result["train_steps"] == 2
-    assert 0 < result["accuracy"] < 1
 
 
 @pytest.mark.slow
