@@ -103,20 +103,17 @@ def diagnose(
         raise SingularKernelError(_explain(error, tasks)) from error
     ours, other = predicted
     alone = [f - g for f, g in zip(*other, strict=True)]
-    right = [
-        _accuracies(each, predictions)
-        for predictions in (ours.predictions, other.predictions, alone)
-    ]
-    means = [float(accuracies.mean()) for accuracies in right]
+    named = {"mtl": ours.predictions, "gbml": other.predictions, "untrained": alone}
+    right = {name: _accuracies(each, found) for name, found in named.items()}
     closeness = closeness_of(ours.predictions, *other)
     whole = np.asarray([np.linalg.norm(f) for f in other.predictions])
     return Diagnosis(
         closeness=closeness,
         transfer_share=float((closeness.transfers / np.where(whole, whole, 1)).mean()),
-        mtl_accuracy=means[0],
-        gbml_accuracy=means[1],
-        untrained_accuracy=means[2],
-        interval=max(map(_interval, right)),
+        mtl_accuracy=float(right["mtl"].mean()),
+        gbml_accuracy=float(right["gbml"].mean()),
+        untrained_accuracy=float(right["untrained"].mean()),
+        interval=max(map(_interval, right.values())),
         mtl_spectrum=_spectrum(
             mtl_kernel(own, train, heads=heads, train_on=train_on), jitter
         ),

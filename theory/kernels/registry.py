@@ -3,7 +3,7 @@
 All have ``W_std = last_W_std = sqrt(2)``, and no biases unless they are asked for.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from metabridge.theory.kernels.images.networks import relu_convolutional, relu_residual
 from metabridge.theory.kernels.relu import relu_network
@@ -40,7 +40,7 @@ def kernel(
         `pool_stride`-th row and column.
       b_std: scale of the biases; "fully_connected" has one in its output too.
     """
-    check_choice("architecture", name, get_args(Name))
+    check_choice("architecture", name, tuple(ARCHITECTURES))
     check_whole("depth", depth, 1)
     scales = {"last_W_std": 2.0**0.5, "b_std": b_std}
     if name == "fully_connected":
