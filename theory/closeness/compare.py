@@ -60,9 +60,9 @@ def compare(
     arguments = (test_tasks.support_x, test_tasks.support_y, test_tasks.query_x)
     ours = mtl(*arguments, adaptation=adaptation)
     other = gbml(*arguments, adaptation=theirs)
-    if test_tasks.single:
-        ours, other = [ours], [other]
     transferred = gbml.transferred(test_tasks, adaptation=theirs)
+    if test_tasks.single:
+        return closeness_of([np.asarray(ours)], [np.asarray(other)], transferred)
     return closeness_of(list(ours), list(other), transferred)
 
 
