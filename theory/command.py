@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from metabridge.data import load_dataset
@@ -14,7 +13,7 @@ from metabridge.theory.closeness.diagnose import diagnose
 from metabridge.theory.closeness.verdict import Diagnosis
 from metabridge.theory.kernels import registry
 from metabridge.theory.predictors.inner_loop import gradient_flow
-from metabridge.theory.types import Tasks
+from metabridge.theory.types import Tasks, check_whole
 from metabridge.theory_options import TheoryOptions
 from metabridge.types import TaskShape
 
@@ -26,7 +25,9 @@ def run(options: TheoryOptions) -> None:
       ValueError: options out of range, or more tasks than there are images for.
       FileNotFoundError: the dataset is not there.
     """
-    output = _check(options)
+    for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0)):
+        check_whole(name, getattr(options, name), minimum)
+    output = options.output and check_output(options.output, make_folder=True)
     kernel = registry.kernel(
         options.architecture, options.depth, pool_stride=options.pool_stride,
         b_std=options.b_std,
@@ -41,22 +42,15 @@ def run(options: TheoryOptions) -> None:
         adaptation=gradient_flow(options.layers, time=options.adaptation_time),
         jitter=options.jitter,
     )
-    print(_heading(options))
+    print(
+        f"\nMTL and meta-learning on {options.dataset}, {options.ways}-way "
+        f"{options.shots}-shot, infinite width, {options.architecture} of depth "
+        f"{options.depth}\n"
+    )
     print(found)
     if output is not None:
         text = json.dumps(_as_json(options, found), indent=2, allow_nan=False)
         output.write_text(text + "\n", encoding="utf-8")
-
-
-def _check(options: TheoryOptions) -> Path | None:
-    """Checks the options; returns the file to write to."""
-    for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0)):
-        value = getattr(options, name)
-        if value < minimum:
-            raise ValueError(f"`{name}` must be at least {minimum}, but is {value}")
-    if options.output is None:
-        return None
-    return check_output(options.output, make_folder=True)
 
 
 def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
@@ -76,14 +70,6 @@ def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
     return (
         draw(dataset.train, options.tasks, options.seed, apart=True),
         draw(dataset.test, options.test_tasks, options.seed + 1, apart=False),
-    )
-
-
-def _heading(options: TheoryOptions) -> str:
-    return (
-        f"\nMTL and meta-learning on {options.dataset}, {options.ways}-way "
-        f"{options.shots}-shot, infinite width, {options.architecture} of depth "
-        f"{options.depth}\n"
     )
 
 

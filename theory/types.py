@@ -5,6 +5,7 @@ turns back into float32 in the first operation of a caller who has not enabled i
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -111,15 +112,13 @@ class Tasks:
 
     def each(self) -> list[OneTask]:
         """The tasks one by one, checked."""
-        columns = {
-            name: list(self._column(value)) for name, value in vars(self).items()
-        }
-        sizes = {name: len(column) for name, column in columns.items()}
+        columns = [list(self._column(value)) for value in vars(self).values()]
+        sizes = dict(zip(vars(self), map(len, columns), strict=True))
         if len(set(sizes.values())) != 1:
             raise ValueError(f"the fields hold different numbers of tasks: {sizes}")
         if not sizes["support_x"]:
             raise ValueError("there are no tasks: pass at least one")
-        parts = enumerate(zip(*columns.values(), strict=True))
+        parts = enumerate(zip(*columns, strict=True))
         tasks = [_check_task(index, *fields) for index, fields in parts]
         _check_alike(tasks)
         return tasks
@@ -160,17 +159,10 @@ def one_hot(
     """Regression targets of class labels.
 
     Args:
-      labels: in [0, ways).
+      labels: integers in [0, ways).
       ways: classes of a task, at least 2.
       centred: subtract ``1 / ways``, so that the targets of a point sum to 0, the mean
         of a network at initialisation.
-
-    Returns:
-      ``[..., ways]`` in float64.
-
-    Raises:
-      TypeError: labels that are not integers.
-      ValueError: a label out of range, or fewer than 2 ways.
     """
     if ways < 2:
         raise ValueError(f"`ways` must be at least 2, but is {ways}")
@@ -193,10 +185,7 @@ def _check_task(
     if query_y is not None:
         query_y = _check_labels(f"`query_y` of task {index}", query_y)
     task = OneTask(np.asarray(support_x), support_y, np.asarray(query_x), query_y)
-    for name, x, y in (
-        ("support", task.support_x, task.support_y),
-        ("query", task.query_x, task.query_y),
-    ):
+    for name, x, y in (("support", *task[:2]), ("query", *task[2:])):
         check_inputs(f"`{name}_x` of task {index}", x)
         if y is not None and len(y) != len(x):
             raise ValueError(
@@ -230,6 +219,20 @@ def check_whole(name: str, value: int, minimum: int) -> None:
         raise ValueError(
             f"`{name}` must be a whole number, at least {minimum}, but is {value}"
         )
+
+
+def check_scale(name: str, value: float, *, zero: bool = False) -> None:
+    """Check that the scale of weights is positive, or of biases not negative."""
+    if not 0 <= value < math.inf or not (value or zero):
+        sign = "at least 0" if zero else "positive"
+        raise ValueError(f"`{name}` must be {sign} and finite, but is {value}")
+
+
+def check_choice(what: str, value: Any, choices: Sequence[str]) -> None:
+    """Check that a name is a known one."""
+    if value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"unknown {what} {value!r}; known are {known}")
 
 
 def check_inputs(what: str, inputs: np.ndarray) -> None:

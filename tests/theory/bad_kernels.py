@@ -24,7 +24,7 @@ from tests.theory.bad_calls import (
 )
 
 CASES = {
-    "negative depth": case(lambda: theory.relu_network(-1), "hidden layers", "-1"),
+    "negative depth": case(lambda: theory.relu_network(-1), "`depth`", "-1"),
     "no depths": case(lambda: theory.relu_depths(x, depths=[]), "empty"),
     "scale of zero": case(
         lambda: theory.relu_network(1, last_W_std=0.0), "`last_W_std`"
@@ -69,7 +69,7 @@ CASES = {
     "unknown architecture": case(
         lambda: registry.kernel("transformer", 2),
         "'transformer'",
-        "fully_connected, convolutional",
+        "'fully_connected', 'convolutional'",
     ),
     "not a kernel function": case(
         lambda: theory.from_stax(3), "third of", error="TypeError"

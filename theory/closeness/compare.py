@@ -56,17 +56,14 @@ def compare(
     mtl = mtl_predictor(
         kernel, tasks, heads=heads, train_on=train_on, time=time, jitter=jitter
     )
-    theirs = adaptation if gbml_adaptation is None else gbml_adaptation
+    theirs = gbml_adaptation or adaptation
     arguments = (test_tasks.support_x, test_tasks.support_y, test_tasks.query_x)
-    ours, other = (
-        list(result) if isinstance(result, list) or result.ndim == 3 else [result]
-        for result in (
-            mtl(*arguments, adaptation=adaptation),
-            gbml(*arguments, adaptation=theirs),
-        )
-    )
+    ours = mtl(*arguments, adaptation=adaptation)
+    other = gbml(*arguments, adaptation=theirs)
     transferred = gbml.transferred(test_tasks, adaptation=theirs)
-    return closeness_of(ours, other, transferred)
+    if test_tasks.single:
+        return closeness_of([np.asarray(ours)], [np.asarray(other)], transferred)
+    return closeness_of(list(ours), list(other), transferred)
 
 
 def closeness_of(
@@ -76,31 +73,26 @@ def closeness_of(
 ) -> Closeness:
     """The closeness of predictions on the queries of each unseen task.
 
-    Args:
-      mtl: predictions of MTL.
-      gbml: predictions of GBML.
-      transferred: the part of the latter that training gave, ``[I, -A^] f_GBML``.
+    `transferred` is the part of GBML's that training gave, ``[I, -A^] f_GBML``.
     """
     gaps = np.asarray([np.linalg.norm(a - b) for a, b in zip(mtl, gbml, strict=True)])
     transfers = np.asarray([np.linalg.norm(part) for part in transferred])
-    agreements = np.asarray([_agreement(a, b) for a, b in zip(mtl, gbml, strict=True)])
+    agreements = np.asarray([agreement(a, b) for a, b in zip(mtl, gbml, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(gaps > 0, gaps / transfers, 0.0)
+    means = (float(x.mean()) for x in (gaps, relative, transfers, agreements))
     return Closeness(
-        float(gaps.mean()),
-        float(relative.mean()),
-        float(transfers.mean()),
-        float(agreements.mean()),
-        gaps,
-        transfers,
-        agreements,
-        list(mtl),
-        list(gbml),
+        *means,
+        gaps=gaps,
+        transfers=transfers,
+        agreements=agreements,
+        mtl=list(mtl),
+        gbml=list(gbml),
     )
 
 
-def _agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of the rows whose largest value is in the same column."""
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the rows whose largest value is in the same column; NaN with one."""
     if a.shape[1] == 1:
         return math.nan
     return float((a.argmax(1) == b.argmax(1)).mean())
@@ -141,11 +133,9 @@ def at_positions(
 def on_positions(
     tasks: Tasks, *, first: int = 0
 ) -> tuple[Num[np.ndarray, "N *X"], Tasks]:
-    """The inputs of tasks, and the tasks with positions in their place.
+    """The inputs of tasks, and the tasks with positions from `first` in their place.
 
-    Args:
-      tasks: of which each has its supports before its queries in the order.
-      first: position of the first input.
+    Task after task, each with its supports before its queries.
     """
     each = tasks.each()
     inputs = [x for task in each for x in (task.support_x, task.query_x)]

@@ -2,10 +2,6 @@
 
 `diagnose` trains both predictors on a user's own tasks and compares them on unseen
 ones; `verdict` says in words what comes out.
-
-References:
-  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
-    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
 """
 
 import math
@@ -14,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from metabridge.theory.closeness.compare import closeness_of, on_positions
+from metabridge.theory.closeness.compare import agreement, closeness_of, on_positions
 from metabridge.theory.closeness.verdict import Diagnosis, Spectrum
 from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.kernels.relu import relu_network
@@ -49,6 +45,8 @@ def diagnose(
 ) -> Diagnosis:
     """Predicts whether MTL will match GBML on these tasks.
 
+    Options that are not listed are those of `compare`.
+
     Args:
       tasks: training tasks.
       unseen: unseen tasks; with query labels that are classes, see `one_hot`, the
@@ -61,10 +59,6 @@ def diagnose(
       inner: GBML's inner loop in training; the head's gradient flow for time 0.1 by
         default.
       adaptation: of both on an unseen task; the head's flow for time 1 by default.
-      gbml_adaptation: that of GBML if it is another, see `compare`.
-      heads: of MTL, see `mtl_predictor`.
-      train_on: of MTL.
-      jitter: added to the diagonals of both training kernels.
 
     Raises:
       theory.SingularKernelError: images that occur more than once, which are named, or
@@ -78,9 +72,9 @@ def diagnose(
         kernel = relu_network(depth, last_W_std=2.0**0.5)
     if depth is not None and depth < 0:
         raise ValueError(f"`depth` must be at least 0, but is {depth}")
-    inner = gradient_flow("head", time=0.1) if inner is None else inner
-    adapt = gradient_flow("head", time=1.0) if adaptation is None else adaptation
-    theirs = adapt if gbml_adaptation is None else gbml_adaptation
+    inner = inner or gradient_flow("head", time=0.1)
+    adapt = adaptation or gradient_flow("head", time=1.0)
+    theirs = gbml_adaptation or adapt
     each = unseen.each()
     points, train = on_positions(tasks)
     check_matrices(
@@ -109,17 +103,17 @@ def diagnose(
         raise SingularKernelError(_explain(error, tasks)) from error
     ours, other = predicted
     alone = [f - g for f, g in zip(*other, strict=True)]
-    mtl_right, gbml_right, alone_right = (
-        _accuracies(each, predictions)
-        for predictions in (ours.predictions, other.predictions, alone)
-    )
+    named = {"mtl": ours.predictions, "gbml": other.predictions, "untrained": alone}
+    right = {name: _accuracies(each, found) for name, found in named.items()}
+    closeness = closeness_of(ours.predictions, *other)
+    whole = np.asarray([np.linalg.norm(f) for f in other.predictions])
     return Diagnosis(
-        closeness=closeness_of(ours.predictions, *other),
-        transfer_share=_mean_share(*other),
-        mtl_accuracy=float(mtl_right.mean()),
-        gbml_accuracy=float(gbml_right.mean()),
-        untrained_accuracy=float(alone_right.mean()),
-        interval=max(map(_interval, (mtl_right, gbml_right, alone_right))),
+        closeness=closeness,
+        transfer_share=float((closeness.transfers / np.where(whole, whole, 1)).mean()),
+        mtl_accuracy=float(right["mtl"].mean()),
+        gbml_accuracy=float(right["gbml"].mean()),
+        untrained_accuracy=float(right["untrained"].mean()),
+        interval=max(map(_interval, right.values())),
         mtl_spectrum=_spectrum(
             mtl_kernel(own, train, heads=heads, train_on=train_on), jitter
         ),
@@ -161,12 +155,7 @@ def _accuracies(
     labels = [task.query_y for task in tasks if task.query_y is not None]
     if len(labels) < len(tasks) or not _are_classes(np.concatenate(labels)):
         return np.full(len(tasks), math.nan)
-    return np.asarray(
-        [
-            (y.argmax(1) == f.argmax(1)).mean()
-            for y, f in zip(labels, predictions, strict=True)
-        ]
-    )
+    return np.asarray(list(map(agreement, labels, predictions)))
 
 
 def _are_classes(labels: Float[np.ndarray, "N K"]) -> bool:
@@ -182,14 +171,6 @@ def _interval(values: np.ndarray) -> float:
     if len(values) < 2:
         return math.nan
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
-
-
-def _mean_share(
-    predictions: Sequence[np.ndarray], transferred: Sequence[np.ndarray]
-) -> float:
-    whole = np.asarray([np.linalg.norm(each) for each in predictions])
-    part = np.asarray([np.linalg.norm(each) for each in transferred])
-    return float(np.where(part > 0, part / np.where(whole > 0, whole, 1.0), 0.0).mean())
 
 
 def _spectrum(matrix: np.ndarray, jitter: float) -> Spectrum:

@@ -35,10 +35,10 @@ def draw(
     each image to a mean square of 1.
 
     Args:
-      dataset: of the split.
+      dataset: with the mean and deviation of its pixels.
       split: where classes and images come from.
       shape: of a task.
-      count: how many tasks.
+      count: of tasks.
       seed: of the draw.
       apart: let no image be in two of the tasks; in training that would make a kernel
         matrix singular.
@@ -51,50 +51,6 @@ def draw(
     Raises:
       ValueError: the split has too few different images for so many tasks.
     """
-    chosen = _rows(dataset, split, shape, count, seed, apart=apart)
-    labels = [
-        np.repeat(np.arange(shape.ways), each) for each in (shape.shots, shape.queries)
-    ]
-    fields: list[np.ndarray] = []
-    for rows, own in zip(chosen, labels, strict=True):
-        x = pixels(dataset, split, rows.reshape(-1), side=side)
-        x = x.reshape(*rows.shape, *((-1,) if flat else x.shape[1:]))
-        y = np.broadcast_to(
-            one_hot(own, shape.ways, centred=True), (count, len(own), shape.ways)
-        )
-        fields += [x, np.array(y)]
-    return Tasks(*fields), labels[1]
-
-
-def pixels(
-    dataset: Dataset, split: Split, rows: Int[np.ndarray, "N"], *, side: int | None
-) -> Float[np.ndarray, "N H W channels"]:
-    """Images as `draw` gives them."""
-    values = np.asarray(split.images[rows], np.float64)
-    values = (values / 255.0 - dataset.mean) / np.asarray(dataset.std)
-    if side is not None:
-        values = _shrink(values, side)
-    shape = values.shape
-    return on_sphere(values.reshape(len(values), -1)).reshape(shape)
-
-
-def on_sphere(x: Num[np.ndarray, "N *X"]) -> Float[np.ndarray, "N D"]:
-    """Inputs flattened, of unit norm times sqrt(d): a mean square of 1."""
-    flat = x.reshape(len(x), -1)
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    return flat / np.where(norm > 0, norm, 1.0) * flat.shape[1] ** 0.5
-
-
-def _rows(
-    dataset: Dataset,
-    split: Split,
-    shape: TaskShape,
-    count: int,
-    seed: int | Sequence[int],
-    *,
-    apart: bool,
-) -> tuple[Int[np.ndarray, "T S"], Int[np.ndarray, "T Q"]]:
-    """The images of the supports and of the queries, class by class."""
     rng = np.random.default_rng(seed)
     unused = _different_images(split)
     needed = shape.shots + shape.queries
@@ -112,10 +68,33 @@ def _rows(
             drawn[task, place] = rows[:needed]
             if apart:
                 unused[label] = rows[needed:]
-    return (
-        drawn[:, :, : shape.shots].reshape(count, -1),
-        drawn[:, :, shape.shots :].reshape(count, -1),
-    )
+    chosen = np.split(drawn, [shape.shots], axis=2)
+    labels = [np.repeat(np.arange(shape.ways), part.shape[2]) for part in chosen]
+    fields: list[np.ndarray] = []
+    for part, own in zip(chosen, labels, strict=True):
+        x = pixels(dataset, split, part.reshape(-1), side=side)
+        x = x.reshape(count, len(own), *((-1,) if flat else x.shape[1:]))
+        y = one_hot(own, shape.ways, centred=True)
+        fields += [x, np.tile(y, (count, 1, 1))]
+    return Tasks(*fields), labels[1]
+
+
+def pixels(
+    dataset: Dataset, split: Split, rows: Int[np.ndarray, "N"], *, side: int | None
+) -> Float[np.ndarray, "N H W channels"]:
+    """Images as `draw` gives them."""
+    values = np.asarray(split.images[rows], np.float64)
+    values = (values / 255.0 - dataset.mean) / np.asarray(dataset.std)
+    if side is not None:
+        values = _shrink(values, side)
+    return on_sphere(values).reshape(values.shape)
+
+
+def on_sphere(x: Num[np.ndarray, "N *X"]) -> Float[np.ndarray, "N D"]:
+    """Inputs flattened, of unit norm times sqrt(d): a mean square of 1."""
+    flat = x.reshape(len(x), -1)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    return flat / np.where(norm > 0, norm, 1.0) * flat.shape[1] ** 0.5
 
 
 def _different_images(split: Split) -> list[np.ndarray]:

@@ -2,15 +2,10 @@
 
 The theorem bounds ``||F_MTL - F_GBML|| <= c (time + 1 / depth)``; a sweep measures both
 sides of it, for networks of all depths in one pass.
-
-References:
-  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
-    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +19,7 @@ from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.solvers import rank
-from metabridge.theory.types import Array, Closeness, KernelFn, Kernels, Tasks
+from metabridge.theory.types import Array, Closeness, Kernels, Tasks
 
 InnerAt = Inner | Callable[[float, int], Inner]
 """An inner loop, or one for each time and depth."""
@@ -119,11 +114,10 @@ def depth_sweep(
     """`compare` for ReLU networks of several depths, in one pass over the layers.
 
     Training makes the kernels of the training points once; the unseen tasks then pass
-    in chunks, so that there may be thousands of them.
+    in chunks, so that there may be thousands of them. Options that are not listed are
+    those of `compare`, scales those of `relu_network`.
 
     Args:
-      tasks: training tasks.
-      test_tasks: one unseen task or several.
       depths: numbers of hidden layers.
       times: of the inner loop in training, learning rate times steps.
       inner: a `gradient_flow`, whose time is replaced by each of `times`; or a function
@@ -131,12 +125,7 @@ def depth_sweep(
         gradient_flow("all", time=time / depth)``, as its kernel grows like the depth.
       adaptation: on the unseen task, of both; the same at every time and depth, or a
         function of both.
-      heads: of MTL, see `mtl_predictor`.
-      train_on: of MTL.
       fitted_from: the least depth that the slopes are fitted to.
-      last_W_std: of the networks, see `relu_network`.
-      b_std: likewise.
-      jitter: added to the diagonals of both training kernels.
     """
     (sweep,) = depth_sweeps(
         tasks, test_tasks, depths=depths, times=times, inner=inner,
@@ -170,26 +159,28 @@ def depth_sweeps(
             f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
             "gradient_flow, or a function of time and depth"
         )
-    between = functools.partial(
-        _kernels, depths=depths, last_W_std=last_W_std, b_std=b_std
-    )
+    scales = {"last_W_std": last_W_std, "b_std": b_std}
+
+    def between(x1: Array, x2: Array | None) -> Iterable[Kernels]:
+        return iterate_depths(np.asarray(x1, np.float64), x2, depths=depths, **scales)
+
     points, train = on_positions(tasks)
     trained = []
     for depth, kernels in zip(depths, between(points, None), strict=True):
-        network = relu_network(depth, last_W_std=last_W_std, b_std=b_std)
-        with rank.explained(network, points):
-            own = _train(
-                precomputed(kernels), train, heads, train_on, jitter,
-                [_at(inner, time, depth, vary=True) for time in times],
-            )  # fmt: skip
-        trained.append(
-            [
-                one.adapting(_at(adaptation, time, depth, vary=False))
-                for time, pair in zip(times, own, strict=True)
-                for adaptation in adaptations
-                for one in pair
-            ]
-        )
+        kernel, own = precomputed(kernels), []
+        with rank.explained(relu_network(depth, **scales), points):
+            ours = mtl_predictor(
+                kernel, train, heads=heads, train_on=train_on, jitter=jitter
+            )
+            mtl = streaming.on_positions(ours, len(points))
+            for time in times:
+                loop = _at(inner, time, depth, vary=True)
+                other = gbml_predictor(kernel, train, inner=loop, jitter=jitter)
+                gbml = streaming.on_positions(other, len(points))
+                for adaptation in adaptations:
+                    adapt = _at(adaptation, time, depth, vary=False)
+                    own += [mtl.adapting(adapt), gbml.adapting(adapt)]
+        trained.append(own)
     predicted = streaming.predict(
         between, points, trained, test_tasks.each(), group=streaming.GROUP
     )
@@ -200,51 +191,9 @@ def depth_sweeps(
         ]
         for own in predicted
     ]
-    count = len(adaptations)
-    return [
-        DepthSweep(
-            tuple(depths),
-            tuple(times),
-            tuple(tuple(row[index::count]) for row in cells),
-            fitted_from,
-        )
-        for index in range(count)
-    ]
-
-
-def _train(
-    kernel: KernelFn,
-    tasks: Tasks,
-    heads: HeadsLike | Heads | Array,
-    train_on: TrainOn,
-    jitter: float,
-    loops: Sequence[Inner],
-) -> list[tuple[streaming.Trained, streaming.Trained]]:
-    """MTL and GBML for each inner loop, on tasks at positions."""
-    each = tasks.each()
-    points = sum(len(task.query_x) + len(task.support_x) for task in each)
-    mtl = mtl_predictor(kernel, tasks, heads=heads, train_on=train_on, jitter=jitter)
-    ours = streaming.on_positions(mtl, points)
-    pairs = []
-    for loop in loops:
-        gbml = gbml_predictor(kernel, tasks, inner=loop, jitter=jitter)
-        pairs.append((ours, streaming.on_positions(gbml, points)))
-    return pairs
-
-
-def _kernels(
-    x1: Array,
-    x2: Array | None,
-    *,
-    depths: Sequence[int],
-    last_W_std: float,
-    b_std: float,
-) -> Iterator[Kernels]:
-    first = np.asarray(x1, np.float64)
-    second = None if x2 is None else np.asarray(x2, np.float64)
-    return iterate_depths(
-        first, second, depths=depths, last_W_std=last_W_std, b_std=b_std
-    )
+    count, axes = len(adaptations), (tuple(depths), tuple(times))
+    tables = [tuple(tuple(row[i::count]) for row in cells) for i in range(count)]
+    return [DepthSweep(*axes, table, fitted_from) for table in tables]
 
 
 def _at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:

@@ -126,6 +126,11 @@ class Diagnosis:
         return self.closeness.agreement
 
     @property
+    def spectra(self) -> dict[str, Spectrum]:
+        """Those of both training kernels, "MTL" and "GBML"."""
+        return {"MTL": self.mtl_spectrum, "GBML": self.gbml_spectrum}
+
+    @property
     def close(self) -> bool:
         """Whether MTL can stand in for GBML: `SAME` agreement or a `CLOSE` gap."""
         return self.relative_gap <= CLOSE or self.agreement >= SAME
@@ -133,30 +138,23 @@ class Diagnosis:
     @property
     def reading(self) -> tuple[str, ...]:
         """What the numbers say, in sentences."""
-        return (
-            _verdict(self),
-            *_transfer(self),
-            *_accuracy(self),
-            _theorem(self),
-            *_kernels(self),
-        )
+        sentences = [_verdict(self), *_transfer(self), *_accuracy(self), _theorem(self)]
+        return (*sentences, *_kernels(self))
 
     def as_dict(self) -> dict[str, float | int | list[float] | list[str] | None]:
         """The numbers and the reading, for JSON: NaN and infinity become None."""
-        values = {
-            name: getattr(self, name)
-            for name in (
-                "gap", "relative_gap", "agreement", "transfer", "transfer_share",
-                "mtl_accuracy", "gbml_accuracy", "untrained_accuracy", "interval",
-                "inner_time", "depth", "tasks", "unseen", "close",
-            )
-        }  # fmt: skip
-        for name in ("mtl", "gbml"):
-            spectrum = getattr(self, f"{name}_spectrum")
-            for field in ("effective_dimension", "condition"):
-                values[f"{name}_{field}"] = getattr(spectrum, field)
-            values[f"{name}_top_shares"] = spectrum.top_shares.tolist()
-            values[f"{name}_rows"] = len(spectrum.eigenvalues)
+        names = (
+            "gap", "relative_gap", "agreement", "transfer", "transfer_share",
+            "mtl_accuracy", "gbml_accuracy", "untrained_accuracy", "interval",
+            "inner_time", "depth", "tasks", "unseen", "close",
+        )  # fmt: skip
+        values = {name: getattr(self, name) for name in names}
+        for name, spectrum in self.spectra.items():
+            own = f"{name.lower()}_"
+            values[own + "effective_dimension"] = spectrum.effective_dimension
+            values[own + "condition"] = spectrum.condition
+            values[own + "top_shares"] = spectrum.top_shares.tolist()
+            values[own + "rows"] = len(spectrum.eigenvalues)
         clean = {
             name: None if isinstance(v, float) and not math.isfinite(v) else v
             for name, v in values.items()
@@ -200,17 +198,15 @@ def _accuracy(found: Diagnosis) -> list[str]:
     best = max(found.mtl_accuracy, found.gbml_accuracy)
     difference = best - found.untrained_accuracy
     margin = 0.0 if math.isnan(found.interval) else found.interval
+    without = f"adapting without any training has {_percent(found.untrained_accuracy)}"
     if best <= 1.0 / found.outputs + margin:
         return [
             f"Neither is better than chance, {_percent(1.0 / found.outputs)}, while "
-            f"adapting without any training has {_percent(found.untrained_accuracy)}: "
-            "that they agree is then no use. Adapt to an unseen task for longer, or "
-            "take a shallower network."
+            f"{without}: that they agree is then no use. Adapt to an unseen task for "
+            "longer, or take a shallower network."
         ]
-    without = f"adapting without any training has {_percent(found.untrained_accuracy)}"
-    with_it = (
-        f"MTL {_percent(found.mtl_accuracy)}, GBML {_percent(found.gbml_accuracy)}"
-    )
+    mtl, gbml = _percent(found.mtl_accuracy), _percent(found.gbml_accuracy)
+    with_it = f"MTL {mtl}, GBML {gbml}"
     if difference > margin:
         return [f"Training helps: accuracy of {with_it}, while {without}."]
     if difference < -margin:
@@ -240,7 +236,7 @@ def _theorem(found: Diagnosis) -> str:
 
 def _kernels(found: Diagnosis) -> list[str]:
     said = []
-    for name, spectrum in (("MTL", found.mtl_spectrum), ("GBML", found.gbml_spectrum)):
+    for name, spectrum in found.spectra.items():
         rows, dimension = len(spectrum.eigenvalues), spectrum.effective_dimension
         if dimension < LOW_RANK * rows:
             said.append(
@@ -274,15 +270,13 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
             ("accuracy of GBML", _percent(found.gbml_accuracy) + margin),
             ("accuracy without training", _percent(found.untrained_accuracy) + margin),
         ]
-    for name, spectrum in (("MTL", found.mtl_spectrum), ("GBML", found.gbml_spectrum)):
+    for name, spectrum in found.spectra.items():
+        count, dimension = len(spectrum.eigenvalues), spectrum.effective_dimension
         rows += [
-            (
-                f"{name} kernel: effective dimension",
-                f"{spectrum.effective_dimension:.3g} of {len(spectrum.eigenvalues)}",
-            ),
+            (f"{name} kernel: effective dimension", f"{dimension:.3g} of {count}"),
             (
                 f"{name} kernel: largest eigenvalues",
-                ", ".join(_percent(share) for share in spectrum.top_shares),
+                ", ".join(map(_percent, spectrum.top_shares)),
             ),
             (f"{name} kernel: condition number", f"{spectrum.condition:.2g}"),
         ]

@@ -5,7 +5,6 @@ training by gradient descent. `width_study` compares them with their limit.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -43,13 +42,8 @@ def batch_of(tasks: Tasks) -> Batch:
             "finite networks take tasks of one size, but these have (support, query) "
             f"sizes {sorted(sizes)}"
         )
-    columns = (
-        [task.support_x for task in each],
-        [task.support_y for task in each],
-        [task.query_x for task in each],
-        [np.asarray(task.query_y) for task in each],
-    )
-    return Batch(*(jnp.asarray(np.stack(c), jnp.float32) for c in columns))
+    columns = map(np.stack, zip(*each, strict=True))
+    return Batch(*(jnp.asarray(column, jnp.float32) for column in columns))
 
 
 def initialise(
@@ -95,49 +89,22 @@ def features(
     return _features(body, params, x[None])[0]
 
 
-def function_of(
-    body: MLP, params: Any, x: Float[jax.Array, "N *X"]
-) -> Float[jax.Array, "N K"]:
-    """The network under the head of a new task, before adaptation."""
-    return features(body, params, x) @ params["head"]
-
-
-def _mtl_outputs(body: MLP, params: Any, batch: Batch) -> Float[jax.Array, "T Q K"]:
-    """The queries of each task under its own head."""
-    return _features(body, params, batch.query_x) @ params["heads"]
-
-
-def _anil_outputs(
-    body: MLP, params: Any, batch: Batch, *, time: float
-) -> Float[jax.Array, "T Q K"]:
-    """The queries of each task after gradient flow of the head on its support."""
-    support = _features(body, params, batch.support_x)
-    query = _features(body, params, batch.query_x)
-    residual = batch.support_y - support @ params["head"]
-    moved = jnp.einsum(
-        "tqd,tsd,tsr,trk->tqk",
-        query, support, _flow(jnp.einsum("tsd,trd->tsr", support, support), time),
-        residual,
-    )  # fmt: skip
-    return query @ params["head"] + moved
-
-
 def outputs(
     algorithm: Algorithm, body: MLP, params: Any, batch: Batch, *, time: float
 ) -> Float[jax.Array, "T Q K"]:
-    """What the network says of the queries of each task.
+    """Outputs for the queries of each task.
 
-    Args:
-      algorithm: "MTL", under the task's own head, or "ANIL", after gradient flow of the
-        head on the task's support.
-      body: of the network.
-      params: from `initialise`, trained or not.
-      batch: the tasks.
-      time: of the inner loop.
+    Of "MTL" under the task's own head, of "ANIL" after gradient flow of the head on the
+    task's support, for this time.
     """
-    if algorithm == "ANIL":
-        return _anil_outputs(body, params, batch, time=time)
-    return _mtl_outputs(body, params, batch)
+    query = _features(body, params, batch.query_x)
+    if algorithm == "MTL":
+        return query @ params["heads"]
+    support = _features(body, params, batch.support_x)
+    residual = batch.support_y - support @ params["head"]
+    flow = _flow(jnp.einsum("tsd,trd->tsr", support, support), time)
+    moved = jnp.einsum("tqd,tsd,tsr,trk->tqk", query, support, flow, residual)
+    return query @ params["head"] + moved
 
 
 def _flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]:
@@ -162,23 +129,19 @@ def _flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"
 def tangent_kernel(
     algorithm: Algorithm, body: MLP, params: Any, batch: Batch, *, time: float
 ) -> Float[jax.Array, "N N"]:
-    """``J J^T`` of all query outputs, task after task."""
+    """``J J^T`` of all query outputs, task after task.
+
+    A column at a time, so that J never stands in memory.
+    """
 
     def fitted(params: Any) -> jax.Array:
         return outputs(algorithm, body, params, batch, time=time)
 
-    return _contracted(fitted, params)
-
-
-def _contracted(
-    outputs: Callable[[Any], jax.Array], params: Any
-) -> Float[jax.Array, "N N"]:
-    """``J J^T`` a column at a time, so that J never stands in memory."""
-    values, pull = jax.vjp(outputs, params)
+    values, pull = jax.vjp(fitted, params)
 
     def column(direction: jax.Array) -> jax.Array:
         (gradient,) = pull(direction.reshape(values.shape))
-        return jax.jvp(outputs, (params,), (gradient,))[1].reshape(-1)
+        return jax.jvp(fitted, (params,), (gradient,))[1].reshape(-1)
 
     return jax.lax.map(column, jnp.eye(values.size, dtype=values.dtype))
 
@@ -207,8 +170,7 @@ def descend(
     first = jnp.linalg.norm(fitted(params) - batch.query_y)
 
     def going(state: tuple) -> jax.Array:
-        _, left, step = state
-        return (left > tolerance * first) & (step < max_steps)
+        return (state[1] > tolerance * first) & (state[2] < max_steps)
 
     def move(state: tuple) -> tuple:
         params, _, step = state

@@ -4,10 +4,6 @@ What `compare` does at infinite width, for Flax MLPs of the NTK parametrisation 
 float32: full-batch gradient descent from one initialisation, whose outputs are
 subtracted throughout, so that both begin at 0 as their limits do. In the same units:
 ``last_W_std`` is 1 here, `relu_network`'s default.
-
-References:
-  Wang, Zhao, Li. Bridging multi-task learning and meta-learning: Towards efficient
-    training and effective adaptation. ICML 2021, https://arxiv.org/abs/2106.09017.
 """
 
 import dataclasses
@@ -27,7 +23,7 @@ from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
 from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
-from metabridge.theory.types import Closeness, Kernels, Tasks
+from metabridge.theory.types import Closeness, Kernels, Tasks, check_whole
 
 _HALVINGS = 4
 """How often a learning rate that diverges is halved."""
@@ -55,14 +51,10 @@ class TrainedPair:
     training_time: dict[str, float]
 
     def compare(self, unseen: Tasks, *, adaptation: Inner) -> Closeness:
-        """Predictions on unseen tasks, and what sets the two networks apart.
-
-        Args:
-          unseen: query labels are not needed.
-          adaptation: of the head, of both.
+        """Predictions on unseen tasks, whose query labels are not needed.
 
         Raises:
-          ValueError: an adaptation of other layers.
+          ValueError: an adaptation of other layers than the head.
         """
         if adaptation.layers != "head":
             raise ValueError(
@@ -76,13 +68,7 @@ class TrainedPair:
         return closeness_of(mtl[0], *anil)
 
     def limit(self, tasks: Tasks, unseen: Tasks, *, adaptation: Inner) -> Closeness:
-        """The same at infinite width, after the same training time.
-
-        Args:
-          tasks: what the networks were trained on.
-          unseen: unseen tasks.
-          adaptation: of both.
-        """
+        """The same at infinite width, after the same time of training on `tasks`."""
         kernel = relu_network(self.body.depth)
         points, train = on_positions(tasks)
         own = precomputed(evaluate(kernel, points))
@@ -123,8 +109,7 @@ def train_pair(
       RuntimeError: training has diverged.
     """
     for name, value in (("width", width), ("depth", depth), ("steps", steps)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, but is {value}")
+        check_whole(name, value, 1)
     batch, body = networks.batch_of(tasks), MLP(width, depth)
     params = networks.initialise(jax.random.key(seed), batch, body, shared=True)
     centred = networks.centre(body, params, batch)

@@ -31,11 +31,9 @@ from metabridge.theory.predictors.inner_loop import gradient_flow
 from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
 from metabridge.theory.types import Tasks
 
-_ALGORITHMS: dict[str, networks.Algorithm] = {
-    "MTL, shared heads": "MTL",
-    "MTL, independent heads": "MTL",
-    "ANIL": "ANIL",
-}
+
+def _algorithm(name: str) -> networks.Algorithm:
+    return "ANIL" if name == "ANIL" else "MTL"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +96,9 @@ def kernel_errors(
     def measure(key: jax.Array, width: int) -> dict[str, float]:
         body, errors = MLP(width, depth), {}
         for name, limit in limits.items():
-            params = networks.initialise(
-                key, batch, body, shared="independent" not in name
-            )
-            actual = networks.tangent_kernel(
-                _ALGORITHMS[name], body, params, batch, time=time
-            )
+            shared = "independent" not in name
+            given = body, networks.initialise(key, batch, body, shared=shared), batch
+            actual = networks.tangent_kernel(_algorithm(name), *given, time=time)
             errors[name] = _relative(actual, limit)
         return errors
 
@@ -126,18 +121,13 @@ def prediction_errors(
     """Predictions of trained networks on unseen tasks against the predictors.
 
     Gradient descent at half the largest stable step on ``1/2 ||F - Y||^2`` over all
-    queries, until the residual is `tolerance` times what it was.
+    queries, until the residual is `tolerance` times what it was. The arguments that are
+    not listed are those of `kernel_errors`.
 
     Args:
       tasks: training tasks of one size.
       test_tasks: unseen tasks likewise; query labels are not used but needed.
-      widths: units of the hidden layers.
-      depth: hidden layers, at least 1.
-      time: of ANIL's inner loop in training.
       adaptation_time: of the head's adaptation to an unseen task, for both.
-      draws: initialisations of each width.
-      seed: of the first.
-      tolerance: of the residual.
       max_steps: of gradient descent.
 
     Returns:
@@ -161,8 +151,8 @@ def prediction_errors(
         params = networks.initialise(key, batch, body, shared=True)
 
         def initial(x: np.ndarray) -> np.ndarray:
-            values = networks.function_of(body, params, jnp.asarray(x, jnp.float32))
-            return np.asarray(values, np.float64)
+            own = networks.features(body, params, jnp.asarray(x, jnp.float32))
+            return np.asarray(own @ params["head"], np.float64)
 
         predictors = {
             "MTL, shared heads": mtl_predictor(kernel, tasks, initial=initial),
@@ -171,7 +161,7 @@ def prediction_errors(
         errors = {}
         for name, predictor in predictors.items():
             trained, left = networks.descend(
-                _ALGORITHMS[name], body, params, batch,
+                _algorithm(name), body, params, batch,
                 time=time, lr=lr[name], tolerance=tolerance, max_steps=max_steps,
             )  # fmt: skip
             if not left <= tolerance:

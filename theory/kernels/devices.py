@@ -28,18 +28,21 @@ class Placement:
 
     def shard(self, x: Num[np.ndarray, "N *X"]) -> Num[jax.Array, "P *X"]:
         """Shard the rows, padded by rows of zeros until they divide evenly."""
-        missing = -len(x) % self.count
-        if missing:
-            x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
-        return jax.device_put(x, self._rows)
+        return jax.device_put(fill_rows(x, -len(x) % self.count), self._rows)
 
     def replicate(self, x: Num[np.ndarray, "..."]) -> Num[jax.Array, "..."]:
         """Copy to each device."""
         return jax.device_put(x, self._replicated)
 
 
+def fill_rows(x: Num[np.ndarray, "N *X"], missing: int) -> Num[np.ndarray, "P *X"]:
+    """Append so many rows of zeros."""
+    return np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) if missing else x
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _tile(kernel: DeviceKernel, x1: jax.Array, x2: jax.Array | None) -> Kernels:
+def compiled_tile(kernel: DeviceKernel, x1: jax.Array, x2: jax.Array | None) -> Kernels:
+    """`DeviceKernel.tile`, compiled once for equal kernels and shapes."""
     return kernel.tile(x1, x2)
 
 
@@ -53,6 +56,5 @@ def device_tile(
     first = placement.shard(x1)
     second = None if x2 is None else placement.replicate(x2)
     rows, columns = len(x1), len(x1 if x2 is None else x2)
-    return Kernels(
-        *(np.asarray(part)[:rows, :columns] for part in _tile(kernel, first, second))
-    )
+    tile = compiled_tile(kernel, first, second)
+    return Kernels(*(np.asarray(part)[:rows, :columns] for part in tile))

@@ -8,6 +8,7 @@ closure of a `neural_tangents.stax` kernel function.
 """
 
 import functools
+import inspect
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -26,24 +27,15 @@ class _Layer(NamedTuple):
     parametrisation: str | None
 
 
-class _Branches(NamedTuple):
-    """Layers side by side."""
-
-    rows: "list[_Row]"
-
-
-_Row = list[_Layer | _Branches]
-"""Layers one after another."""
+_Row = list[Any]
+"""Layers one after another; rows side by side are a tuple of them among the layers."""
 
 
 def find_fault(kernel_fn: Any) -> str | None:
     """The reason why Sigma is not the last layer's part of Theta.
 
-    Args:
-      kernel_fn: third part of a `stax` layer, or a function that calls one.
-
-    Returns:
-      A clause about the network; None without a fault, or if no layers are found.
+    None without a fault, or if no layers are found. `kernel_fn` is the third part of a
+    `stax` layer, or a function that calls one.
     """
     row = _parse(kernel_fn)
     return _find_fault(row) if _has_weights(row) else None
@@ -51,10 +43,10 @@ def find_fault(kernel_fn: Any) -> str | None:
 
 def _find_fault(row: _Row) -> str | None:
     for layer in reversed(row):
-        if isinstance(layer, _Branches):
-            if not all(map(_has_weights, layer.rows)):
+        if not isinstance(layer, _Layer):
+            if not all(map(_has_weights, layer)):
                 return "a branch without weights goes around its last layer"
-            return next(filter(None, map(_find_fault, layer.rows)), None)
+            return next(filter(None, map(_find_fault, layer)), None)
         if layer.parametrisation == "ntk":
             return None
         if layer.parametrisation is not None:
@@ -69,9 +61,9 @@ def _find_fault(row: _Row) -> str | None:
 
 def _has_weights(row: _Row) -> bool:
     return any(
-        any(map(_has_weights, layer.rows))
-        if isinstance(layer, _Branches)
-        else layer.parametrisation is not None
+        layer.parametrisation is not None
+        if isinstance(layer, _Layer)
+        else any(map(_has_weights, layer))
         for layer in row
     )
 
@@ -86,7 +78,7 @@ def _parse(function: Any) -> _Row:
         if "kernel_fns" in variables:
             rows = [_parse(part) for part in variables["kernel_fns"]]
             if inner.__qualname__.startswith("parallel"):
-                return [_Branches(rows)]
+                return [tuple(rows)]
             return [layer for row in rows for layer in row]
     return [_Layer(getattr(function, "__name__", "an unknown layer"), None)]
 
@@ -114,12 +106,7 @@ def _called_functions(function: Any) -> Iterator[types.FunctionType]:
 
 def _variables(function: types.FunctionType) -> dict[str, Any]:
     """The variables of a function's closure, and the globals that a user's names."""
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    found = {name: cell.cell_contents for name, cell in cells}
-    if not function.__module__.startswith("neural_tangents."):
-        found |= {
-            name: function.__globals__[name]
-            for name in function.__code__.co_names
-            if name in function.__globals__
-        }
-    return found
+    found = inspect.getclosurevars(function)
+    if function.__module__.startswith("neural_tangents."):
+        return dict(found.nonlocals)
+    return {**found.nonlocals, **found.globals}

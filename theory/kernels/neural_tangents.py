@@ -25,38 +25,16 @@ import jax.core
 import jax.interpreters.ad
 
 _NAMES = {
-    "jax.core": (
-        "AbstractValue",
-        "DShapedArray",
-        "Jaxpr",
-        "JaxprEqn",
-        "Literal",
-        "Primitive",
-        "ShapedArray",
-        "Value",
-        "Var",
-        "eval_context",
-    ),
-    "jax.interpreters.ad": (
-        "UndefinedPrimal",
-        "Zero",
-        "config",
-        "primitive_jvps",
-        "source_info_util",
-        "zeros_like_p",
-    ),
-    "jax.util": ("safe_map", "safe_zip"),
+    "jax.core": "AbstractValue DShapedArray Jaxpr JaxprEqn Literal Primitive "
+    "ShapedArray Value Var eval_context",
+    "jax.interpreters.ad": "UndefinedPrimal Zero config primitive_jvps "
+    "source_info_util zeros_like_p",
+    "jax.util": "safe_map safe_zip",
 }
 """What neural-tangents imports, by the module it expects it in."""
 
-_HOMES = (
-    "jax.extend.core",
-    "jax._src.core",
-    "jax._src.util",
-    "jax._src.interpreters.ad",
-    "jax._src",
-)
-"""Where a removed name may still live."""
+_HOMES = "extend.core", "_src.core", "_src.util", "_src.interpreters.ad", "_src"
+"""Modules of JAX where a removed name may still live."""
 
 _EXPERIMENTAL = "neural_tangents.experimental"
 _LOCK = threading.Lock()
@@ -96,9 +74,8 @@ def _import() -> Any:
     finally:
         if stub:
             del sys.modules[_EXPERIMENTAL]
-            library = sys.modules.get("neural_tangents")
-            if library is not None:
-                vars(library).pop("experimental", None)
+            if "neural_tangents" in sys.modules:
+                vars(sys.modules["neural_tangents"]).pop("experimental", None)
 
 
 @contextlib.contextmanager
@@ -121,18 +98,18 @@ def _lent_names() -> Iterator[dict[str, dict[str, Any]]]:
             del sys.modules[module]
 
 
-def _missing(module: str, names: tuple[str, ...]) -> dict[str, Any]:
+def _missing(module: str, names: str) -> dict[str, Any]:
     try:
         present = vars(importlib.import_module(module))
     except ImportError:
         present = {}
-    return {name: _find(name) for name in names if name not in present}
+    return {name: _find(name) for name in names.split() if name not in present}
 
 
 def _find(name: str) -> Any:
     for home in _HOMES:
         try:
-            return getattr(importlib.import_module(home), name)
+            return getattr(importlib.import_module(f"jax.{home}"), name)
         except (ImportError, AttributeError):
             continue
     # Gone for good: only annotations and structured derivatives mention these.
@@ -141,14 +118,17 @@ def _find(name: str) -> Any:
 
 def _give_views(lent: dict[str, dict[str, Any]]) -> None:
     """Lets the files of neural-tangents, and no others, keep seeing the lent names."""
-    core = _view(jax.core, lent["jax.core"])
-    ad = _view(jax.interpreters.ad, lent["jax.interpreters.ad"])
-    views = {"core": core, "ad": ad, "jax": _view(jax, {"core": core})}
-    originals = {"core": jax.core, "ad": jax.interpreters.ad, "jax": jax}
+    ad = jax.interpreters.ad
+    core_view = _view(jax.core, lent["jax.core"])
+    views = {
+        "core": (jax.core, core_view),
+        "ad": (ad, _view(ad, lent["jax.interpreters.ad"])),
+        "jax": (jax, _view(jax, {"core": core_view})),
+    }
     for name, module in list(sys.modules.items()):
         if name.startswith("neural_tangents."):
-            for attribute, view in views.items():
-                if vars(module).get(attribute) is originals[attribute]:
+            for attribute, (original, view) in views.items():
+                if vars(module).get(attribute) is original:
                     setattr(module, attribute, view)
 
 

@@ -3,11 +3,11 @@
 All have ``W_std = last_W_std = sqrt(2)``, and no biases unless they are asked for.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from metabridge.theory.kernels.images.networks import relu_convolutional, relu_residual
 from metabridge.theory.kernels.relu import relu_network
-from metabridge.theory.types import KernelFn
+from metabridge.theory.types import KernelFn, check_choice, check_whole
 
 Name = Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"]
 
@@ -18,6 +18,14 @@ class Architecture(NamedTuple):
     summary: str
     flat: bool
     """Takes images flattened."""
+
+
+ARCHITECTURES = {
+    "fully_connected": Architecture("hidden layers", True),
+    "convolutional": Architecture("convolutions, then flattened", False),
+    "convolutional_pooled": Architecture("convolutions, pooled over pixels", False),
+    "residual": Architecture("residual blocks of convolutions", False),
+}
 
 
 def kernel(
@@ -31,35 +39,18 @@ def kernel(
       pool_stride: "convolutional_pooled" averages the pixels of every
         `pool_stride`-th row and column.
       b_std: scale of the biases; "fully_connected" has one in its output too.
-
-    Raises:
-      ValueError: a name that is unknown, or a number out of range.
     """
-    if name not in ARCHITECTURES:
-        raise ValueError(
-            f"unknown architecture {name!r}; known are {', '.join(get_args(Name))}"
-        )
-    if depth < 1:
-        raise ValueError(f"`depth` must be at least 1, but is {depth}")
-    last = 2.0**0.5
+    check_choice("architecture", name, tuple(ARCHITECTURES))
+    check_whole("depth", depth, 1)
+    scales = {"last_W_std": 2.0**0.5, "b_std": b_std}
     if name == "fully_connected":
-        return relu_network(depth, last_W_std=last, b_std=b_std)
+        return relu_network(depth, **scales)
     if name == "convolutional":
-        return relu_convolutional(depth, last_W_std=last, b_std=b_std)
+        return relu_convolutional(depth, **scales)
     if name == "residual":
-        return relu_residual(depth, last_W_std=last, b_std=b_std)
+        return relu_residual(depth, **scales)
     # Float64 takes three times as long.
     return relu_convolutional(
-        depth, pooling="global_average", pool_stride=pool_stride, b_std=b_std,
-        last_W_std=last, dtype="float32",
+        depth, pooling="global_average", pool_stride=pool_stride, dtype="float32",
+        **scales,
     )  # fmt: skip
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "fully_connected": Architecture("hidden layers", True),
-    "convolutional": Architecture("convolutions, then flattened", False),
-    "convolutional_pooled": Architecture(
-        "convolutions, then averaged over pixels", False
-    ),
-    "residual": Architecture("residual blocks of convolutions", False),
-}

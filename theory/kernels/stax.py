@@ -4,8 +4,6 @@ It is imported when a kernel is first asked for. All networks end in one linear 
 in the NTK parametrisation: that makes ``Sigma`` the last layer's part of ``Theta``.
 
 References:
-  Novak et al. Neural Tangents: Fast and easy infinite neural networks in Python. ICLR
-    2020, https://arxiv.org/abs/1912.02803.
   Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
     https://arxiv.org/abs/1904.11955 (convolutions, pooling).
 """
@@ -20,7 +18,7 @@ import numpy as np
 from metabridge.theory.kernels import last_layer
 from metabridge.theory.kernels.evaluate import fill_blocks, float64
 from metabridge.theory.kernels.neural_tangents import neural_tangents
-from metabridge.theory.types import Array, KernelFn, Kernels, check_whole
+from metabridge.theory.types import Array, KernelFn, Kernels, check_choice, check_whole
 
 Activation = Literal["relu", "erf"]
 Pooling = Literal["flatten", "global_average"]
@@ -48,9 +46,6 @@ def from_stax(
       block: evaluate at most so many inputs against as many at a time; pooled
         convolutions need ``(H W)^2`` numbers a pair of images.
 
-    Returns:
-      A kernel of inputs ``[N, *X]`` as the network takes them.
-
     Raises:
       NoTangentKernelError: the network does not end as it must, or, when the kernel is
         evaluated, it has none.
@@ -60,8 +55,8 @@ def from_stax(
             "`kernel_fn` must be a neural-tangents kernel function, the third of "
             f"(init_fn, apply_fn, kernel_fn), but is a {type(kernel_fn).__name__}"
         )
-    if block is not None and block < 1:
-        raise ValueError(f"`block` must be at least 1, but is {block}")
+    if block is not None:
+        check_whole("block", block, 1)
     fault = last_layer.find_fault(kernel_fn)
     if fault is not None:
         raise NoTangentKernelError(_not_linear(name, fault))
@@ -72,8 +67,18 @@ def from_stax(
         second = None if x2 is None else np.asarray(x2, np.float64)
         with float64():
             # On equal inputs, given once, neural-tangents is exact on the diagonal.
-            kernels = fill_blocks(call, first, second, block) if block else None
-            return _check(kernels or call(first, second), name, symmetric=x2 is None)
+            if block is None:
+                kernels = call(first, second)
+            else:
+                kernels = fill_blocks(call, first, second, block)
+        if not all(np.isfinite(part).all() for part in kernels):
+            raise NoTangentKernelError(
+                f"{name} has no finite tangent kernel on these inputs"
+            )
+        if x2 is None and not _may_be_covariance(kernels.of("body"), kernels.ntk):
+            fault = "Sigma is no part of its Theta"
+            raise NoTangentKernelError(_not_linear(name, fault))
+        return kernels
 
     return kernel
 
@@ -90,22 +95,17 @@ def fully_connected(
 
     Args:
       depth: hidden layers, at least 0.
-      activation: "relu" or "erf".
-      W_std: scale of the weights of the hidden layers.
+      W_std: scale of the weights of the hidden layers; `last_W_std` of the output's.
       b_std: scale of all biases, at least 0.
-      last_W_std: scale of the output layer's weights.
 
     Raises:
       ImportError: neural-tangents is not installed.
     """
     check_whole("depth", depth, 0)
     stax = neural_tangents().stax
-    layers: list[Any] = [stax.Flatten()]
-    for _ in range(depth):
-        layers += [stax.Dense(1, W_std, b_std), _activation(stax, activation)]
-    layers.append(stax.Dense(1, last_W_std, b_std))
+    hidden = [stax.Dense(1, W_std, b_std), _activation(stax, activation)] * depth
     return from_stax(
-        stax.serial(*layers)[2],
+        stax.serial(stax.Flatten(), *hidden, stax.Dense(1, last_W_std, b_std))[2],
         name=f"fully_connected(depth={depth}, activation={activation!r})",
     )
 
@@ -124,9 +124,7 @@ def convolutional(
 
     Args:
       depth: convolutional layers, at least 1.
-      pooling: what stands between the last of them and the output: "flatten", which is
-        cheap, or "global_average".
-      activation: "relu" or "erf".
+      pooling: what stands between the last of them and the output; "flatten" is cheap.
       filter_size: side of the filters.
       W_std: scale of the weights.
       b_std: scale of the biases.
@@ -134,12 +132,10 @@ def convolutional(
     """
     check_whole("depth", depth, 1)
     stax = neural_tangents().stax
-    layers: list[Any] = []
-    for _ in range(depth):
-        conv = _conv(stax, filter_size, W_std, b_std)
-        layers += [conv, _activation(stax, activation)]
+    conv = _conv(stax, filter_size, W_std, b_std)
+    hidden = [conv, _activation(stax, activation)] * depth
     return from_stax(
-        stax.serial(*layers, _pooling(stax, pooling), stax.Dense(1))[2],
+        stax.serial(*hidden, _pooling(stax, pooling), stax.Dense(1))[2],
         name=f"convolutional(depth={depth}, pooling={pooling!r})",
         block=block,
     )
@@ -163,17 +159,12 @@ def residual(
 
     Args:
       blocks: residual blocks, at least 1.
-      layer: "dense" takes inputs of any shape, "conv" images ``[N, H, W, c]``.
-      pooling: of "conv", see `convolutional`.
-      activation: "relu" or "erf".
-      filter_size: of "conv".
-      W_std: scale of the weights.
-      b_std: scale of the biases.
+      layer: "dense" takes inputs of any shape, "conv" images ``[N, H, W, c]`` and the
+        pooling and filters of `convolutional`.
       block: see `from_stax`.
     """
     check_whole("blocks", blocks, 1)
-    if layer not in ("dense", "conv"):
-        raise ValueError(f"unknown layer {layer!r}; known are 'dense', 'conv'")
+    check_choice("layer", layer, ("dense", "conv"))
     stax = neural_tangents().stax
     act = _activation(stax, activation)
     if layer == "dense":
@@ -205,16 +196,12 @@ def _conv(stax: Any, filter_size: int, W_std: float, b_std: float) -> Any:
 
 
 def _activation(stax: Any, activation: Activation) -> Any:
-    if activation not in get_args(Activation):
-        raise ValueError(f"unknown activation {activation!r}; known are 'relu', 'erf'")
+    check_choice("activation", activation, get_args(Activation))
     return stax.Relu() if activation == "relu" else stax.Erf()
 
 
 def _pooling(stax: Any, pooling: Pooling) -> Any:
-    if pooling not in get_args(Pooling):
-        raise ValueError(
-            f"unknown pooling {pooling!r}; known are 'flatten', 'global_average'"
-        )
+    check_choice("pooling", pooling, get_args(Pooling))
     return stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool()
 
 
@@ -241,18 +228,6 @@ def _call(
     return Kernels(nngp, ntk)
 
 
-def _check(kernels: Kernels, name: str, *, symmetric: bool) -> Kernels:
-    """Check that kernels are finite and of a network whose last layer is linear."""
-    if not all(np.isfinite(kernel).all() for kernel in kernels):
-        raise NoTangentKernelError(
-            f"{name} has no finite tangent kernel on these inputs"
-        )
-    nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
-    if symmetric and not _may_be_covariance(ntk - nngp, ntk):
-        raise NoTangentKernelError(_not_linear(name, "Sigma is no part of its Theta"))
-    return kernels
-
-
 def _not_linear(name: str, fault: str) -> str:
     return (
         f"{name} does not end in a linear layer of the NTK parametrisation: {fault}. "
@@ -260,11 +235,10 @@ def _not_linear(name: str, fault: str) -> str:
     )
 
 
-def _may_be_covariance(body: np.ndarray, whole: np.ndarray) -> bool:
+def _may_be_covariance(body: Array, whole: Array) -> bool:
     """Test the Cauchy-Schwarz inequality on each pair of points, up to round-off."""
     # neural-tangents loses half the digits on the diagonal.
     slack = 1e-6 * np.diagonal(whole).max(initial=0.0)
     variance = np.diagonal(body) + slack
-    return bool(
-        (variance >= 0).all() and (body**2 <= np.outer(variance, variance)).all()
-    )
+    bound = np.outer(variance, variance)
+    return bool((variance >= 0).all() and (body**2 <= bound).all())

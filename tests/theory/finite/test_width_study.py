@@ -21,16 +21,6 @@ def test_kernel_errors_shrink() -> None:
     assert result.slopes["ANIL"] == pytest.approx(-0.5, abs=0.25)
 
 
-@pytest.mark.slow
-def test_prediction_errors_shrink() -> None:
-    result = prediction_errors(
-        tanh_tasks(1, 2), tanh_tasks(2, 2), widths=(16, 512), depth=1, draws=3
-    )
-    for name, errors in result.errors.items():
-        small, large = errors.mean(1)
-        assert large < small / 2, name
-
-
 def test_inner_flow_of_the_network() -> None:
     """The series against the exponential of the reference."""
     rng = np.random.default_rng(3)

@@ -288,54 +288,45 @@ np.testing.assert_allclose(tile.ntk, kernel(x).ntk, rtol=1e-5)
     assert result.returncode == 0, result.stderr
 
 
-BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "depth": (lambda: theory.relu_convolutional(0), ValueError, "`depth` must be"),
-    "blocks": (lambda: theory.relu_residual(0), ValueError, "`blocks` must be"),
+BAD: dict[str, tuple[Callable[[], Any], str]] = {
+    "depth": (lambda: theory.relu_convolutional(0), "`depth` must be"),
+    "blocks": (lambda: theory.relu_residual(0), "`blocks` must be"),
     "pooling without pixels": (
         lambda: theory.relu_residual(1, layer="dense", pooling="global_average"),
-        ValueError,
         "no pixels to pool",
     ),
     "even filter": (
         lambda: theory.relu_convolutional(1, filter_size=2),
-        ValueError,
         "must be odd, but is 2",
     ),
     "scale": (
         lambda: theory.relu_convolutional(1, W_std=0.0),
-        ValueError,
         "`W_std` must be positive",
     ),
     "bias": (
         lambda: theory.relu_convolutional(1, b_std=-0.1),
-        ValueError,
         "`b_std` must be at least 0",
     ),
     "stride without pool": (
         lambda: theory.relu_convolutional(1, pool_stride=2),
-        ValueError,
         "pass pooling='global_average'",
     ),
     "stride": (
         lambda: _pooled(1, pool_stride=3)(_images(0)),
-        ValueError,
         "`pool_stride` is 3, but images are 4 x 6",
     ),
     "vectors": (
         lambda: theory.relu_convolutional(1)(_images(0, 3, (4,))),
-        ValueError,
         r"must be images \[N, H, W, c\], but has shape \[3, 4\]",
     ),
     "sizes": (
         lambda: theory.relu_convolutional(1)(_images(0), _images(0, 3, (6, 4, 2))),
-        ValueError,
         r"differ in size: \[4, 6, 2\] and \[6, 4, 2\]",
     ),
     "types of a tile": (
         lambda: theory.relu_convolutional(1).tile(
             jnp.zeros((2, 3, 3, 1)), jnp.zeros((2, 3, 3, 1), jnp.float16)
         ),
-        TypeError,
         "float32 or float64, both the same, but are float32 and float16",
     ),
 }
@@ -343,6 +334,6 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input(name: str) -> None:
-    call, error, says = BAD[name]
-    with pytest.raises(error, match=says):
+    call, says = BAD[name]
+    with pytest.raises((TypeError, ValueError), match=says):
         call()

@@ -6,8 +6,7 @@ compiled once, and blocks into steps of as many pairs of images as a cache holds
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import jax
@@ -15,11 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from metabridge.theory.kernels.evaluate import float64
+from metabridge.theory.kernels.devices import compiled_tile, fill_rows
+from metabridge.theory.kernels.evaluate import fill_blocks, float64
 from metabridge.theory.kernels.images import pixels
-from metabridge.theory.kernels.images.displacements import Displacement, displacement
 from metabridge.theory.kernels.stax import Pooling
-from metabridge.theory.types import Array, Kernels, check_whole
+from metabridge.theory.types import (
+    Array,
+    Kernels,
+    check_choice,
+    check_scale,
+    check_whole,
+)
 
 Layer = Literal["conv", "dense"]
 Precision = Literal["float32", "float64"]
@@ -60,15 +65,9 @@ class ImageKernel:
     max_bytes: int
 
     def __post_init__(self) -> None:
-        if self.pooling not in get_args(Pooling):
-            raise ValueError(
-                f"unknown pooling {self.pooling!r}; known are 'flatten', "
-                "'global_average'"
-            )
-        if self.dtype not in get_args(Precision):
-            raise ValueError(
-                f"unknown dtype {self.dtype!r}; known are 'float32', 'float64'"
-            )
+        check_choice("layer", self.layer, get_args(Layer))
+        check_choice("pooling", self.pooling, get_args(Pooling))
+        check_choice("dtype", self.dtype, get_args(Precision))
         for name in ("pool_stride", "filter_size", "max_bytes"):
             check_whole(name, getattr(self, name), 1)
         if self.pooling == "flatten" and self.pool_stride != 1:
@@ -81,40 +80,69 @@ class ImageKernel:
                 f"`filter_size` must be odd, but is {self.filter_size}: filters with a "
                 "middle are all that is implemented; theory.convolutional takes others"
             )
-        for name, lowest in (("W_std", 0.0), ("last_W_std", 0.0), ("b_std", -1.0)):
-            value = getattr(self, name)
-            if not lowest < value < math.inf or value < 0:
-                raise ValueError(
-                    f"`{name}` must be {'positive' if not lowest else 'at least 0'} "
-                    f"and finite, but is {value}"
-                )
+        for name in ("W_std", "last_W_std", "b_std"):
+            check_scale(name, getattr(self, name), zero=name == "b_std")
 
     def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
         """Kernels ``[N, M]`` in float64; `x2` None means `x1`, and half the work."""
-        return _in_blocks(self, x1, x2)
+        first = np.asarray(x1, self.dtype)
+        second = None if x2 is None else np.asarray(x2, self.dtype)
+        others = first if second is None else second
+        _check_inputs(self, first.shape, others.shape)
+        lengths = _block(len(first)), _block(len(others))
+
+        def block(x1: np.ndarray, x2: np.ndarray | None) -> Kernels:
+            """Filled up with zeros: one shape to compile."""
+            x2 = x1 if x2 is None else x2
+            parts = zip((x1, x2), lengths, strict=True)
+            filled = [fill_rows(x, length - len(x)) for x, length in parts]
+            tile = compiled_tile(self, *filled)
+            return Kernels(*(np.asarray(part)[: len(x1), : len(x2)] for part in tile))
+
+        with float64():
+            return fill_blocks(block, first, second, *lengths)
 
     def tile(
-        self,
-        x1: Float[jax.Array, "N *X"],
-        x2: Float[jax.Array, "M *X"] | None = None,
+        self, x1: Float[jax.Array, "N *X"], x2: Float[jax.Array, "M *X"] | None = None
     ) -> Kernels:
         """Kernels as traceable JAX code, in the type of the inputs.
 
         `dtype` is not looked at. Rows of `x1` may be sharded over devices, and then
-        those of the result are. Fastest where M is a multiple of 64.
-
-        Args:
-          x1: images ``[N, H, W, c]``, float32 or float64.
-          x2: likewise; None means `x1`, and saves nothing.
-
-        Returns:
-          Kernels ``[N, M]``, JAX arrays.
+        those of the result are. Fastest where M is a multiple of 64; `x2` None means
+        `x1`, and saves nothing.
 
         Raises:
-          TypeError: another type than these, or two of them.
+          TypeError: not float32 or float64, or one of each.
           ValueError: shapes that do not fit.
         """
-        return _tile(self, x1, x1 if x2 is None else x2)
+        x2 = x1 if x2 is None else x2
+        if self.layer == "dense":
+            x1, x2 = (x.reshape(len(x), 1, 1, -1) for x in (x1, x2))
+        _check_inputs(self, x1.shape, x2.shape)
+        if x1.dtype != x2.dtype or x1.dtype not in (jnp.float32, jnp.float64):
+            raise TypeError(
+                "images must be float32 or float64, both the same, but are "
+                f"{x1.dtype} and {x2.dtype}"
+            )
+        # Steps over rows and columns, each of so many pairs as a cache holds.
+        rows, columns = _step(self, x1, len(x2))
+        # Rows of one step stand far apart, so that each device has some of all steps.
+        parts1, lengths1 = _split(x1, rows, self.b_std, interleaved=True)
+        parts2, lengths2 = _split(x2, columns, self.b_std, interleaved=False)
+        index = np.indices((len(parts1), len(parts2))).reshape(2, -1)
+
+        def step(pair: tuple[jax.Array, jax.Array]) -> Kernels:
+            one, two = pair
+            return _pooled(self, parts1[one], parts2[two], lengths1[one], lengths2[two])
+
+        steps = jax.lax.map(step, (jnp.asarray(index[0]), jnp.asarray(index[1])))
+
+        def assemble(parts: jax.Array) -> jax.Array:
+            parts = parts.reshape(len(parts1), len(parts2), rows, columns)
+            whole = parts.transpose(2, 0, 1, 3).reshape(rows * len(parts1), -1)
+            return whole[: len(x1), : len(x2)]
+
+        return Kernels(*map(assemble, steps))
 
 
 def _check_inputs(
@@ -139,29 +167,6 @@ def _check_inputs(
             )
 
 
-def _in_blocks(kernel: ImageKernel, x1: Array, x2: Array | None) -> Kernels:
-    """Both kernels, a block of images against another at a time."""
-    first = np.asarray(x1, kernel.dtype)
-    second = first if x2 is None else np.asarray(x2, kernel.dtype)
-    _check_inputs(kernel, first.shape, second.shape)
-    kernels = Kernels(*(np.zeros((len(first), len(second))) for _ in range(2)))
-    with float64():
-        for rows, block1 in _blocks(first):
-            for columns, block2 in _blocks(second):
-                if x2 is None and columns.start > rows.start:
-                    continue
-                tile = _compiled(kernel, block1, block2)
-                for whole, part in zip(kernels, tile, strict=True):
-                    shape = whole[rows, columns].shape
-                    values = np.asarray(part, np.float64)[: shape[0], : shape[1]]
-                    if x2 is None and rows == columns:
-                        values = np.tril(values) + np.tril(values, -1).T
-                    whole[rows, columns] = values
-                    if x2 is None:
-                        whole[columns, rows] = values.T
-    return kernels
-
-
 def _block(count: int) -> int:
     """Images of a block: multiples of 8, with the fewest pairs on half a matrix."""
     if count <= _COLUMNS:
@@ -172,50 +177,6 @@ def _block(count: int) -> int:
         return blocks * (blocks + 1) * length**2
 
     return min(range(_COLUMNS, _COLUMNS // 2, -8), key=pairs)
-
-
-def _blocks(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of equal length, the last filled up with zeros: one shape to compile."""
-    length = _block(len(x))
-    for first in range(0, len(x), length):
-        block = x[first:][:length]
-        missing = [(0, length - len(block))] + [(0, 0)] * (x.ndim - 1)
-        yield slice(first, first + len(block)), np.pad(block, missing)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _compiled(kernel: ImageKernel, x1: jax.Array, x2: jax.Array) -> Kernels:
-    return _tile(kernel, x1, x2)
-
-
-def _tile(kernel: ImageKernel, x1: jax.Array, x2: jax.Array) -> Kernels:
-    """Steps over rows and columns, each of so many pairs as a cache holds."""
-    if kernel.layer == "dense":
-        x1, x2 = (x.reshape(len(x), 1, 1, -1) for x in (x1, x2))
-    _check_inputs(kernel, x1.shape, x2.shape)
-    if x1.dtype != x2.dtype or x1.dtype not in (jnp.float32, jnp.float64):
-        raise TypeError(
-            "images must be float32 or float64, both the same, but are "
-            f"{x1.dtype} and {x2.dtype}"
-        )
-    rows, columns = _step(kernel, x1, len(x2))
-    # Rows of one step stand far apart, so that each device has some of all steps.
-    parts1, lengths1 = _split(x1, rows, kernel.b_std, interleaved=True)
-    parts2, lengths2 = _split(x2, columns, kernel.b_std, interleaved=False)
-    index = np.indices((len(parts1), len(parts2))).reshape(2, -1)
-
-    def step(pair: tuple[jax.Array, jax.Array]) -> Kernels:
-        one, two = pair
-        return _pooled(kernel, parts1[one], parts2[two], lengths1[one], lengths2[two])
-
-    steps = jax.lax.map(step, (jnp.asarray(index[0]), jnp.asarray(index[1])))
-
-    def assemble(parts: jax.Array) -> jax.Array:
-        parts = parts.reshape(len(parts1), len(parts2), rows, columns)
-        whole = parts.transpose(2, 0, 1, 3).reshape(rows * len(parts1), -1)
-        return whole[: len(x1), : len(x2)]
-
-    return Kernels(*map(assemble, steps))
 
 
 def _step(kernel: ImageKernel, x1: jax.Array, others: int) -> tuple[int, int]:
@@ -274,29 +235,24 @@ def _pooled(
     )
     stride, (height, width) = kernel.pool_stride, x1.shape[1:3]
 
-    def sums(at: Displacement | None) -> Kernels:
+    def sums(at: pixels.Displacement | None) -> Kernels:
         """Covariance and Theta behind the last ReLU, over the pixels of the pool."""
         return Kernels(*pixels.pooled(_layers(kernel, conv, x1, x2, at), stride, at))
 
     def displaced(row: jax.Array, column: jax.Array) -> Kernels:
-        at = displacement(
-            row * stride, column * stride, (height, width), conv.size, x1.dtype
-        )
-        return sums(at)
+        shift, shape = (row * stride, column * stride), (height, width)
+        return sums(pixels.displacement(*shift, shape, conv.size, x1.dtype))
 
     count = (height // stride) * (width // stride)
     if kernel.pooling == "flatten":
         total = sums(None)
     else:
         zeros = Kernels(*[jnp.zeros((x1.shape[-1], x2.shape[-1]), x1.dtype)] * 2)
-        total = _sum(
-            height // stride,
-            lambda row: _sum(
-                width // stride, lambda column: displaced(row, column), zeros
-            ),
-            zeros,
-        )
-        count = count**2
+
+        def row_of_sums(row: jax.Array) -> Kernels:
+            return _sum(width // stride, functools.partial(displaced, row), zeros)
+
+        total, count = _sum(height // stride, row_of_sums, zeros), count**2
     scale = kernel.last_W_std**2 / count * length1[:, None] * length2[None]
     nngp = scale * total.nngp
     return Kernels(nngp, nngp + scale * total.ntk)
@@ -307,7 +263,7 @@ def _layers(
     conv: pixels.Filter,
     x1: Float[jax.Array, "C H W N"],
     x2: Float[jax.Array, "C H W M"],
-    at: Displacement | None,
+    at: pixels.Displacement | None,
 ) -> pixels.Preactivations:
     """All but the last ReLU and the output."""
 

@@ -11,8 +11,6 @@ References:
     https://arxiv.org/abs/1603.05027.
 """
 
-from typing import get_args
-
 from metabridge.theory.kernels.images.kernel import ImageKernel, Layer, Precision
 from metabridge.theory.kernels.stax import Pooling
 from metabridge.theory.types import check_whole
@@ -52,12 +50,6 @@ def relu_convolutional(
         other's negative lose a digit more.
       max_bytes: what one step may hold besides images and results. Less is used on a
         CPU, whose caches are smaller.
-
-    Returns:
-      A kernel; see `ImageKernel`.
-
-    Raises:
-      ValueError: a number is out of its range, or `pooling` is unknown.
     """
     check_whole("depth", depth, 1)
     return ImageKernel(
@@ -83,26 +75,10 @@ def relu_residual(
 
     Args:
       blocks: residual blocks ``x + layer(relu(layer(relu(x))))``, at least 1.
-      layer: "conv" takes images ``[N, H, W, c]``, "dense" inputs of any shape, which it
-        flattens.
-      pooling: of "conv", as the arguments after it; see `relu_convolutional`.
-      pool_stride: as there.
-      filter_size: as there.
-      W_std: scale of the weights of all layers but the last.
-      b_std: scale of their biases.
-      last_W_std: scale of the output layer's weights.
-      dtype: as there.
-      max_bytes: as there.
-
-    Returns:
-      A kernel; see `ImageKernel`.
-
-    Raises:
-      ValueError: a number is out of its range, or a name is unknown.
+      layer: "conv" takes images ``[N, H, W, c]`` and all that `relu_convolutional`
+        does; "dense" inputs of any shape, which it flattens, and no pooling.
     """
     check_whole("blocks", blocks, 1)
-    if layer not in get_args(Layer):
-        raise ValueError(f"unknown layer {layer!r}; known are 'conv', 'dense'")
     if layer == "dense":
         if pooling != "flatten":
             raise ValueError(
