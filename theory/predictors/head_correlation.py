@@ -1,4 +1,4 @@
-"""How the heads of multi-task learning relate: their correlation at initialisation.
+"""Correlation of the heads of multi-task learning at initialisation.
 
 A head is one row of weights over the features. Task i has one for each of its K
 outputs; "unit" ``i * K + k`` is output k of task i. Units may share a row
@@ -22,7 +22,7 @@ class Heads:
     """The heads of T tasks with K outputs, U = T * K units.
 
     Attributes:
-      rows: which row of weights a unit uses; equal numbers are one trained row.
+      rows: the row of weights of each unit; equal numbers are one trained row.
       correlation: ``C``, of the units' initial weights; 1 on the diagonal.
       new: ``c``, correlation of the K heads of a new task with the units.
     """
@@ -39,7 +39,20 @@ class Heads:
                 f"[outputs, {units}] with new heads, but these are "
                 f"{self.correlation.shape} and {self.new.shape}"
             )
-        _check_correlation(self.correlation)
+        C = self.correlation
+        if not np.isfinite(C).all():
+            raise ValueError("the correlation of the heads holds NaN or infinity")
+        if np.abs(C - C.T).max() > 1e-12 or np.abs(np.diag(C) - 1).max() > 1e-12:
+            raise ValueError(
+                "the correlation of the heads must be symmetric with ones on its "
+                "diagonal"
+            )
+        smallest = float(np.linalg.eigvalsh(C)[0])
+        if smallest < -1e-10 * len(C):
+            raise ValueError(
+                "the correlation of the heads must be positive semi-definite, but has "
+                f"the eigenvalue {smallest:.3g}"
+            )
         if not np.isfinite(self.new).all() or np.abs(self.new).max() > 1:
             raise ValueError("correlations with a new head must lie in [-1, 1]")
 
@@ -152,17 +165,13 @@ def groups(heads: Heads) -> list[list[np.ndarray]]:
       is an ascending array of units.
     """
     linked = scipy.sparse.csr_array((heads.correlation != 0) | heads.same)
-    count, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
-    outputs = len(heads.new)
+    _, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
     found: dict[tuple, list[np.ndarray]] = {}
     order = np.argsort(labels, kind="stable")
-    for units in np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1]):
+    for units in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
         block = np.ix_(units, units)
-        key = (
-            (units // outputs).tobytes(),
-            heads.correlation[block].tobytes(),
-            heads.same[block].tobytes(),
-        )
+        alike = (units // len(heads.new), heads.correlation[block], heads.same[block])
+        key = tuple(part.tobytes() for part in alike)
         found.setdefault(key, []).append(units)
     return list(found.values())
 
@@ -171,18 +180,3 @@ def _over_outputs(C: np.ndarray, c: np.ndarray, outputs: int) -> Heads:
     """Heads whose correlation is between tasks alone, outputs independent."""
     eye = np.eye(outputs)
     return Heads(np.arange(len(C) * outputs), np.kron(C, eye), np.kron(c[None], eye))
-
-
-def _check_correlation(C: np.ndarray) -> None:
-    if not np.isfinite(C).all():
-        raise ValueError("the correlation of the heads holds NaN or infinity")
-    if np.abs(C - C.T).max() > 1e-12 or np.abs(np.diag(C) - 1).max() > 1e-12:
-        raise ValueError(
-            "the correlation of the heads must be symmetric with ones on its diagonal"
-        )
-    smallest = float(np.linalg.eigvalsh(C)[0])
-    if smallest < -1e-10 * len(C):
-        raise ValueError(
-            "the correlation of the heads must be positive semi-definite, but has the "
-            f"eigenvalue {smallest:.3g}"
-        )

@@ -18,9 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from metabridge.theory.kernels.evaluate import evaluate
-from metabridge.theory.solvers import dense, rank
-from metabridge.theory.types import LAYERS, KernelFn, Kernels, Layers, OneTask
+from metabridge.theory.solvers import dense
+from metabridge.theory.types import LAYERS, Kernels, Layers
 
 Loop = Literal["flow", "steps", "ridge"]
 
@@ -133,11 +132,7 @@ def operator(
 ) -> Float[np.ndarray, "Q S"]:
     """``A = K(X, X') g(K(X', X'))`` for one task.
 
-    Args:
-      inner: the loop.
-      query_support: kernels ``[Q, S]``.
-      support_support: kernels ``[S, S]``.
-      what: names the support in an error, e.g. "the support of task 3".
+    `what` names the support in an error, as "the support of task 3".
 
     Raises:
       theory.SingularKernelError: the loop interpolates and the kernel is singular.
@@ -150,8 +145,8 @@ def operator(
     # An inner loop has no jitter.
     remedy = "pass a kernel that is positive semi-definite"
     if inner.interpolates:
-        finite = {"flow": "adapt for a finite time", "ridge": "pass a penalty above 0"}
-        remedy = finite[inner.loop]
+        finite = inner.loop == "flow"
+        remedy = "adapt for a finite time" if finite else "pass a penalty above 0"
     values, vectors = dense.eigenbasis(
         matrix,
         names=lambda row: f"{what}, example {row}",
@@ -162,26 +157,21 @@ def operator(
     return (cross @ vectors * _g(inner, values)) @ vectors.T
 
 
-def check_rates(inner: Inner, supports: Sequence[Kernels], *, what: str) -> None:
-    """Raises unless gradient steps converge on every support.
+def check_rates(inner: Inner, supports: Sequence[Kernels]) -> None:
+    """Raises unless gradient steps converge on the kernels of every task's support.
 
     `operator` checks one support; here the limit is that of all of them.
-
-    Args:
-      inner: the loop; nothing is done for others than gradient steps.
-      supports: kernels ``[S, S]`` of each task.
-      what: names the supports in an error, e.g. "the support of task".
     """
     if inner.loop != "steps" or inner.idle:
         return
     largest = [
         float(np.linalg.eigvalsh(kernels.of(inner.layers))[-1])
-        for kernels in supports
         if len(kernels.nngp)
+        else 0.0
+        for kernels in supports
     ]
-    if largest:
-        worst = int(np.argmax(largest))
-        _check_rate(inner, largest[worst], f"{what} {worst}")
+    worst = int(np.argmax(largest))
+    _check_rate(inner, largest[worst], f"the support of task {worst}")
 
 
 def _check_rate(inner: Inner, largest: float, what: str) -> None:
@@ -212,18 +202,3 @@ def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
         1.0 - (1.0 - shrink) ** steps,
     )
     return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
-
-
-def operator_on(
-    kernel: KernelFn, inner: Inner, task: OneTask, *, index: int
-) -> Float[np.ndarray, "Q S"]:
-    """The operator of an unseen task, from its inputs."""
-    if inner.idle or not len(task.support_x):
-        return np.zeros((len(task.query_x), len(task.support_x)))
-    with rank.explained(kernel, task.support_x, layers=inner.layers):
-        return operator(
-            inner,
-            evaluate(kernel, task.query_x, task.support_x),
-            evaluate(kernel, task.support_x),
-            what=f"the support of unseen task {index}",
-        )
