@@ -50,8 +50,8 @@ def kernel_matrix(
       kernel: ``kernel(x1, x2=None) -> Kernels``. A `theory.DeviceKernel`, as
         `relu_network` is, computes in `dtype` and over all devices; another computes in
         float64 and is rounded.
-      x1: inputs ``[N, *X]``.
-      x2: inputs ``[M, *X]``; None means `x1`, and half the work.
+      x1: inputs.
+      x2: inputs; None means `x1`, and half the work.
       dtype: of the result. Solves need float64; float32 halves memory and time.
       folder: where to keep the matrices; None for memory. Without its files there, or
         with those of the same computation, finished or not.
@@ -134,8 +134,17 @@ def _tiles(
     def make(row: int, column: int) -> _Tile:
         rows = slice(row, min(row + size, len(x1)))
         columns = slice(column, min(column + size, len(other)))
+        left = x1[rows]
         right = None if x2 is None and row == column else other[columns]
-        return rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+        if not isinstance(kernel, DeviceKernel):
+            made = evaluate(kernel, left, right)
+            return rows, columns, Kernels(*(part.astype(dtype) for part in made))
+        with float64():
+            second = None if right is None else right.astype(dtype)
+            made = device_tile(kernel, left.astype(dtype), second, placement)
+        if not all(np.isfinite(part).all() for part in made):
+            raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
+        return rows, columns, made
 
     tiles = _one_ahead(make, left)
     yield from tqdm(tiles, "kernel", unit="tile", total=len(left), disable=not progress)
@@ -153,23 +162,6 @@ def _one_ahead(
                 yield waiting.popleft().result()
         for last in waiting:
             yield last.result()
-
-
-def _one(
-    kernel: KernelFn,
-    x1: np.ndarray,
-    x2: np.ndarray | None,
-    dtype: DType,
-    placement: Placement,
-) -> Kernels:
-    if not isinstance(kernel, DeviceKernel):
-        return Kernels(*(part.astype(dtype) for part in evaluate(kernel, x1, x2)))
-    with float64():
-        second = None if x2 is None else x2.astype(dtype)
-        result = device_tile(kernel, x1.astype(dtype), second, placement)
-    if not all(np.isfinite(part).all() for part in result):
-        raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
-    return result
 
 
 def _write(

@@ -24,16 +24,8 @@ _BLOCKS = 16
 class KernelProducts:
     """Products of the kernel of U different points with vectors.
 
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      points: inputs.
-      layers: whose kernel.
-      dtype: of tiles and products, "float32" or "float64".
-      keep_bytes: memory for tiles that are made once.
-      tile: points of a tile's side.
-
-    Attributes:
-      kept: tiles by their place, those that are in memory.
+    Tiles of `tile` points a side and products are of the given type. Tiles that take
+    `keep_bytes` together are made once, and are in `kept` by their place.
     """
 
     def __init__(

@@ -151,8 +151,10 @@ class Store:
                 raise OSError("too little space")
             dtype = np.dtype(self._dtype)
             maps = [open_memmap(path, "w+", dtype, self._shape) for path in paths]
-            for path in paths:
-                _reserve(path)
+            if hasattr(os, "posix_fallocate"):  # where the system can
+                for path in paths:
+                    with path.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -220,13 +222,6 @@ def _agree(theirs: Any, ours: Any) -> bool:
         return same and all(map(_agree, theirs, ours))
     number = type(theirs) in (int, float)
     return number and abs(theirs - ours) <= _AGREE * abs(ours)
-
-
-def _reserve(path: Path) -> None:
-    """Takes the file's place on the disk now, where the system can."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _fingerprint(x: np.ndarray) -> str:

@@ -58,7 +58,7 @@ class Heads:
 
     @property
     def same(self) -> np.ndarray:
-        """``delta(o, o')``, bool ``[U, U]``: whether two units are one trained row."""
+        """``delta(o, o')``, bool ``[U, U]``: which units are one trained row."""
         return self.rows[:, None] == self.rows[None]
 
 
@@ -100,25 +100,18 @@ def class_heads(
     if not 0 <= correlation <= 1:
         raise ValueError(f"`correlation` must lie in [0, 1], but is {correlation}")
     rows = table.reshape(-1)
-    same = rows[:, None] == rows[None]
-    return Heads(
-        rows,
-        np.where(same, 1.0, correlation),
-        np.full((table.shape[1], len(rows)), float(correlation)),
-    )
+    C = np.where(rows[:, None] == rows[None], 1.0, correlation)
+    return Heads(rows, C, np.full((table.shape[1], len(rows)), float(correlation)))
 
 
 def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads:
-    """The heads that an argument means.
+    """The heads that an argument means for T tasks with K outputs.
 
-    Args:
-      heads: "shared": every task starts from the same K heads. "independent": no two
-        heads have anything in common. ``C`` of ``[T, T]``: correlation between tasks,
-        the same for each output, outputs independent; or of ``[T, K, T, K]``. A new
-        head is then exchangeable with the others: its correlation with a head is the
-        mean of those that the heads of other tasks have with it.
-      tasks: T.
-      outputs: K.
+    With "shared" every task starts from the same K heads, with "independent" no two
+    have anything in common. ``C`` of ``[T, T]`` is the correlation between tasks, the
+    same for each output, outputs independent; or it is of ``[T, K, T, K]``. A new head
+    is then exchangeable with the others: its correlation with a head is the mean of
+    those that the heads of other tasks have with it.
     """
     if isinstance(heads, Heads):
         if len(heads.rows) != tasks * outputs or len(heads.new) != outputs:
@@ -158,11 +151,10 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
 
 
 def groups(heads: Heads) -> list[list[np.ndarray]]:
-    """Components of units that do not influence one another, equal ones together.
+    """Components of units that do not influence one another.
 
-    Returns:
-      Groups of components; those of one group give the same kernel matrix. A component
-      is an ascending array of units.
+    A component is an ascending array of units; those of one group give the same kernel
+    matrix.
     """
     linked = scipy.sparse.csr_array((heads.correlation != 0) | heads.same)
     _, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)

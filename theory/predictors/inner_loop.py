@@ -57,21 +57,17 @@ class Inner:
 
     @property
     def idle(self) -> bool:
-        """Whether this loop changes nothing."""
-        return {
-            "flow": self.time == 0,
-            "steps": self.lr * self.steps == 0,
-            "ridge": self.penalty == math.inf,
-        }[self.loop]
+        """Tell whether this loop changes nothing."""
+        if self.loop == "ridge":
+            return self.penalty == math.inf
+        return (self.time if self.loop == "flow" else self.lr * self.steps) == 0
 
     @property
     def interpolates(self) -> bool:
-        """Whether this loop fits the support exactly, which needs an inverse."""
-        return {
-            "flow": self.time == math.inf,
-            "steps": False,
-            "ridge": self.penalty == 0,
-        }[self.loop]
+        """Tell whether this loop fits the support exactly, which needs an inverse."""
+        if self.loop == "ridge":
+            return self.penalty == 0
+        return self.loop == "flow" and self.time == math.inf
 
 
 def gradient_flow(layers: Layers, *, time: float) -> Inner:
@@ -79,10 +75,8 @@ def gradient_flow(layers: Layers, *, time: float) -> Inner:
 
     ``g(K) = K^-1 (I - exp(-time K))``.
 
-    Args:
-      layers: "head", "body" or "all".
-      time: learning rate times steps, from 0 (no adaptation) to infinity
-        (interpolation of the support).
+    The time is learning rate times steps, from 0 (no adaptation) to infinity
+    (interpolation of the support).
 
     References:
       Raghu, Raghu, Bengio, Vinyals (ANIL). ICLR 2020, https://arxiv.org/abs/1909.09157.
@@ -95,11 +89,8 @@ def gradient_flow(layers: Layers, *, time: float) -> Inner:
 def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
     """Plain gradient steps: ``g(K) = K^-1 (I - (I - lr K)^steps)``.
 
-    Args:
-      layers: "head", "body" or "all".
-      lr: step size, at most 2 over the largest eigenvalue of any support's kernel, or
-        the steps diverge; what evaluates the loop raises ValueError then.
-      steps: how many.
+    The rate is at most 2 over the largest eigenvalue of any support's kernel, or the
+    steps diverge; what evaluates the loop raises ValueError then.
     """
     if steps != int(steps):
         raise ValueError(f"`steps` must be a whole number, but is {steps}")
@@ -112,9 +103,8 @@ def ridge(layers: Layers, *, penalty: float) -> Inner:
     With "head" this is R2-D2 and the ridge form of MetaOptNet, which adapt from the
     meta-learned head and not, as the papers do, from zero; with "all" it is iMAML.
 
-    Args:
-      layers: "head", "body" or "all".
-      penalty: minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; 0 interpolates.
+    It minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; a penalty of 0
+    interpolates.
 
     References:
       Bertinetto, Henriques, Torr, Vedaldi (R2-D2). ICLR 2019,
@@ -188,7 +178,7 @@ def _check_rate(inner: Inner, largest: float, what: str) -> None:
 
 
 def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
-    """G at the eigenvalues, which are at least 0; its limit where they are 0."""
+    """``g`` at the eigenvalues, which are at least 0; its limit where they are 0."""
     if inner.loop == "ridge":
         return 1.0 / (values + inner.penalty)
     if inner.loop == "flow":

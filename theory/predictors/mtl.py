@@ -65,7 +65,7 @@ def mtl_predictor(
       tasks: training tasks.
       heads: "shared" or "independent" initialisation, a correlation ``[T, T]`` or
         ``[T, K, T, K]``, or `class_heads`.
-      train_on: the queries alone, as GBML is judged on, or "joint" with the supports.
+      train_on: the queries alone, as GBML does, or "joint" with the supports.
       time: learning rate times steps; infinity by default.
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
         Only with shared heads, where all heads begin as the same function.
@@ -114,22 +114,22 @@ def mtl_predictor(
     for components in groups(resolved):
         if not resolved.new[:, np.concatenate(components)].any():
             continue
-        tasks_of_units = (components[0] // outputs).tolist()
-        blocks = tiles.consecutive(len(inputs[task]) for task in tasks_of_units)
+        order = (components[0] // outputs).tolist()
+        blocks = tiles.consecutive(len(inputs[task]) for task in order)
         targets = [
-            np.concatenate(
-                [residual[of_task[u // outputs], u % outputs] for u in units]
-            )
-            for units in components
+            np.concatenate([residual[of_task[u // outputs], u % outputs] for u in own])
+            for own in components
         ]
         rows = _rows(chunks, components[0], outputs)
+        make_tiles = functools.partial(_tiles, kernel, rows, resolved)
+        names = point_names(each, with_support=joint, order=order)
         with rank.explained(kernel, points):
             solved = tiled.evolve(
-                functools.partial(_tiles, kernel, rows, resolved),
+                make_tiles,
                 blocks,
                 np.stack(targets, 1),
                 time=time,
-                names=point_names(each, with_support=joint, order=tasks_of_units),
+                names=names,
                 jitter=jitter,
                 options=options,
             )
@@ -158,15 +158,12 @@ def mtl_kernel(
     """
     each = tasks.each()
     outputs = each[0].support_y.shape[1]
-    between_tasks = not isinstance(heads, Heads) and (
-        isinstance(heads, str) or np.ndim(heads) == 2
-    )
     resolved = resolve(heads, len(each), outputs)
-    units = np.arange(0, len(each) * outputs, outputs if between_tasks else 1)
-    chunks = tiles.chunk(each, with_support=_joint(train_on))
-    rows = _rows(chunks, units, outputs)
-    size = rows[-1].place.stop
-    return tiles.mirror(tiles.fill(size, _tiles(kernel, rows, resolved)))
+    a_row_a_point = heads is not resolved and np.ndim(heads) in (0, 2)
+    units = np.arange(0, len(each) * outputs, outputs if a_row_a_point else 1)
+    rows = _rows(tiles.chunk(each, with_support=_joint(train_on)), units, outputs)
+    made = _tiles(kernel, rows, resolved)
+    return tiles.mirror(tiles.fill(rows[-1].place.stop, made))
 
 
 def _joint(train_on: TrainOn) -> bool:

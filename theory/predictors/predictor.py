@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
-from metabridge.theory.matrices.tiles import TILE
+from metabridge.theory.matrices.tiles import TILE, consecutive
 from metabridge.theory.predictors.inner_loop import Inner, operator
 from metabridge.theory.solvers import rank
 from metabridge.theory.solvers.dense import Names
@@ -68,10 +68,8 @@ class Predictor:
           ValueError: shapes that do not fit, or no adaptation.
         """
         tasks = Tasks(support_x, support_y, query_x)
-        results = [
-            adapted + A @ task.support_y
-            for task, (A, adapted) in self._adapted(tasks, adaptation)
-        ]
+        parts = self._adapted(tasks, adaptation)
+        results = [transferred + adapted for transferred, adapted in parts]
         if tasks.single:
             return results[0]
         same = len({result.shape for result in results}) == 1
@@ -81,7 +79,7 @@ class Predictor:
         self, tasks: Tasks, *, adaptation: Inner | None = None
     ) -> list[Float[np.ndarray, "_ K"]]:
         """``[I, -A^] f([X; X'])``: the part of a prediction that training gave."""
-        return [adapted for _, (_, adapted) in self._adapted(tasks, adaptation)]
+        return [transferred for transferred, _ in self._adapted(tasks, adaptation)]
 
     def function(self, inputs: Num[Array, "N *X"]) -> Float[np.ndarray, "N K"]:
         """``f(Z)`` at inputs Z, before adaptation."""
@@ -107,8 +105,8 @@ class Predictor:
 
     def _adapted(
         self, tasks: Tasks, adaptation: Inner | None
-    ) -> list[tuple[OneTask, tuple[np.ndarray, np.ndarray]]]:
-        """Each task with its operator A^ and ``[I, -A^] f``."""
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """``[I, -A^] f`` and ``A^ Y'`` on the queries of each task."""
         inner = self.inner if adaptation is None else adaptation
         if inner is None:
             raise ValueError(
@@ -125,10 +123,9 @@ class Predictor:
         # One call for all inputs: kernels are fastest on large blocks.
         inputs = [task.points() for task in each]
         values = self.function(np.concatenate(inputs))
-        parts = np.split(values, np.cumsum([len(x) for x in inputs])[:-1])
-        results = []
-        for index, (task, part) in enumerate(zip(each, parts, strict=True)):
-            queries = len(task.query_x)
+        places, results = consecutive(map(len, inputs)), []
+        for index, (task, own) in enumerate(zip(each, places, strict=True)):
+            part, queries = values[own], len(task.query_x)
             A = np.zeros((queries, len(task.support_x)))
             if len(task.support_x) and not inner.idle:
                 with rank.explained(self.kernel, task.support_x, layers=inner.layers):
@@ -138,7 +135,8 @@ class Predictor:
                         evaluate(self.kernel, task.support_x),
                         what=f"the support of unseen task {index}",
                     )
-            results.append((task, (A, part[:queries] - A @ part[queries:])))
+            transferred = part[:queries] - A @ part[queries:]
+            results.append((transferred, A @ task.support_y))
         return results
 
 
@@ -164,21 +162,18 @@ def point_names(
 ) -> Names:
     """Names of rows that are points of one task after another, its queries first.
 
-    Args:
-      tasks: whose points they are.
-      with_support: whether the supports follow the queries of each.
-      order: the task of each block of rows, where it is not that of `tasks`.
+    `order` has the task of each block of rows, where it is not that of `tasks`.
     """
 
     def name(row: int) -> str:
         for index in range(len(tasks)) if order is None else order:
-            kinds = {"query": tasks[index].query_x}
-            if with_support:
-                kinds["support"] = tasks[index].support_x
-            for kind, points in kinds.items():
-                if row < len(points):
-                    return f"{kind} {row} of task {index}"
-                row -= len(points)
+            queries, supports = len(tasks[index].query_x), len(tasks[index].support_x)
+            if row < queries:
+                return f"query {row} of task {index}"
+            row -= queries
+            if with_support and row < supports:
+                return f"support {row} of task {index}"
+            row -= supports * with_support
         raise IndexError(row)
 
     return name

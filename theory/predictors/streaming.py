@@ -53,11 +53,11 @@ class Predicted(NamedTuple):
 def on_positions(
     predictor: Predictor, points: int, adaptation: Inner | None = None
 ) -> Trained:
-    """A predictor that was trained on positions among the training points.
+    """A predictor that was trained on positions among so many training points.
 
     Args:
       predictor: of a `precomputed` kernel, with an initial function of 0.
-      points: how many there are.
+      points: all there are.
       adaptation: on unseen tasks; none by default, see `Trained.adapting`.
     """
     coefficients = np.zeros((points, predictor.coefficients.shape[1]))

@@ -96,13 +96,12 @@ def eigenbasis(
         round-off, or `invertible` and it has one that is zero up to round-off.
     """
     check_float64(matrix=matrix)
-    diagonal = matrix.diagonal().copy()
     values, vectors = scipy.linalg.eigh(
         matrix, overwrite_a=overwrite, driver="evd", check_finite=False
     )
     roundoff = _roundoff(len(matrix), float(values[-1]))
     if values[0] < -roundoff or (invertible and values[0] <= roundoff):
-        duplicates = [] if overwrite else _duplicates(matrix, diagonal)
+        duplicates = [] if overwrite else _duplicates(matrix)
         raise SingularKernelError(_explain(values, vectors, duplicates, names, remedy))
     return np.maximum(values, 0.0), vectors
 
@@ -171,29 +170,26 @@ def _solve(
             "for inputs that occur twice, or pass a larger jitter"
         )
     values, vectors = scipy.linalg.eigh(kept, check_finite=False)
-    duplicates = _duplicates(kept, kept.diagonal())
-    raise SingularKernelError(_explain(values, vectors, duplicates, names, None))
+    raise SingularKernelError(_explain(values, vectors, _duplicates(kept), names, None))
 
 
 def _roundoff(rows: int, largest: float) -> float:
     return rows * _EPSILON * max(largest, 0.0)
 
 
-def _duplicates(
-    matrix: np.ndarray, diagonal: np.ndarray, limit: int = 3
-) -> list[tuple[int, int]]:
-    """Pairs of rows that stand for the same function value."""
-    lower = np.tril(matrix, -1)
-    distance = diagonal[:, None] + diagonal[None] - 2.0 * (lower + lower.T)
+def _duplicates(matrix: np.ndarray) -> list[list[int]]:
+    """The first pairs of rows that stand for the same function value."""
+    diagonal = matrix.diagonal()
+    distance = diagonal[:, None] + diagonal[None] - 2.0 * np.tril(matrix, -1)
     scale = np.maximum(diagonal[:, None], diagonal[None])
     same = np.argwhere(np.tril(distance <= 1e-10 * scale, -1))
-    return [(int(second), int(first)) for first, second in same[:limit]]
+    return same[:3, ::-1].tolist()
 
 
 def _explain(
     values: np.ndarray,
     vectors: np.ndarray,
-    duplicates: list[tuple[int, int]],
+    duplicates: list[list[int]],
     names: Names,
     remedy: str | None,
 ) -> str:

@@ -29,16 +29,11 @@ def pivoted_cholesky(
     rank: int,
     seed: int = 0,
 ) -> Float[np.ndarray, "U R"]:
-    """F with ``F F^T`` below and near ``K(points, points)``.
+    """F with ``F F^T`` near the kernel K of some layers between points.
 
     ``K - F F^T`` is positive semi-definite, up to round-off.
-
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      points: inputs.
-      layers: whose kernel.
-      rank: columns of F at most; fewer where they have the whole kernel.
-      seed: of the pivots, drawn by what is left of the diagonal.
+    It has `rank` columns at most, fewer where they have the whole kernel. Pivots are
+    drawn by what is left of the diagonal.
     """
     rng = np.random.default_rng(seed)
     left = _diagonal(kernel, points, layers)

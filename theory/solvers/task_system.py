@@ -33,7 +33,7 @@ class TaskSystem:
     """``D + G K G^T`` over the rows of all tasks.
 
     Attributes:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
+      kernel: of the network.
       layers: whose kernel K is.
       points: the U different inputs.
       index: which of them the points of each task are.

@@ -1,4 +1,4 @@
-"""Kernels of any heads: a matrix out of its tiles, or products with them.
+"""Training with any heads: by a matrix out of its tiles, or by products with them.
 
 What `task_system` cannot say, correlated and class-indexed heads, is met a tile at a
 time here, made anew in every iteration and forgotten; held are a few vectors and the
@@ -34,15 +34,9 @@ def evolve(
 ) -> Float[np.ndarray, "N K"]:
     """``K^-1 (I - exp(-time K)) residual`` from the tiles of a positive definite K.
 
-    Args:
-      tiles: of K.
-      blocks: rows of one task each, in order and none left out; no block may reach over
-        two tiles of the diagonal.
-      residual: right-hand sides.
-      time: of the flow.
-      names: what to call a row in an error.
-      jitter: added to the diagonal.
-      options: of conjugate gradients; None to make the matrix and factorise it.
+    Each of the `blocks` has rows of one task, in order and none left out, and may not
+    reach over two tiles of the diagonal. The `options` are of conjugate gradients, to
+    infinite time only; None makes the matrix and factorises it.
 
     Raises:
       theory.SingularKernelError: a task's block is singular, or the iteration does not
