@@ -38,7 +38,8 @@ class KernelProducts:
         keep_bytes: float,
         tile: int = TILE,
     ) -> None:
-        self._kernel, self._layers, self._dtype = kernel, layers, dtype
+        self._kernel, self._dtype = kernel, dtype
+        self._layers: Layers = layers
         self._points = [points[start:][:tile] for start in range(0, len(points), tile)]
         self._placement = Placement()
         sizes = list(map(len, self._points))

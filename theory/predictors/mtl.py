@@ -159,7 +159,7 @@ def mtl_kernel(
     each = tasks.each()
     outputs = each[0].support_y.shape[1]
     resolved = resolve(heads, len(each), outputs)
-    a_row_a_point = heads is not resolved and np.ndim(heads) in (0, 2)
+    a_row_a_point = not isinstance(heads, Heads) and np.ndim(heads) in (0, 2)
     units = np.arange(0, len(each) * outputs, outputs if a_row_a_point else 1)
     rows = _rows(tiles.chunk(each, with_support=_joint(train_on)), units, outputs)
     made = _tiles(kernel, rows, resolved)

@@ -140,7 +140,7 @@ def _sizes(tasks: Sequence[OneTask]) -> list[int]:
 
 def _functions(kernels: Kernels, trained: Sequence[Trained]) -> list[np.ndarray]:
     """``f`` of each predictor at the points of a chunk, all of one kernel at once."""
-    values: dict[tuple[Layers, int], np.ndarray] = {}
+    values: dict[tuple[str, int], np.ndarray] = {}
     for layers in LAYERS:
         # A predictor may occur under several adaptations.
         distinct = {
@@ -152,7 +152,7 @@ def _functions(kernels: Kernels, trained: Sequence[Trained]) -> list[np.ndarray]
             wide = np.concatenate(list(distinct.values()), axis=1)
             product = np.asarray(kernels.of(layers)) @ wide
             parts = np.split(product, len(distinct), axis=1)
-            values |= zip(distinct, parts, strict=True)
+            values.update(zip(distinct, parts, strict=True))
     return [values[one.layers, id(one.coefficients)] for one in trained]
 
 
