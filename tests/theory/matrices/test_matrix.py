@@ -73,8 +73,10 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path) -> None:
 
 
 _KILLED = """
-import sys, numpy as np, theory, theory.matrix
-theory.matrix._FLUSH_EVERY = 0.0
+import sys, numpy as np
+from metabridge import theory
+from metabridge.theory.matrices import matrix
+matrix._FLUSH_EVERY = 0.0
 x = np.random.default_rng(0).standard_normal((1500, 20))
 theory.kernel_matrix(theory.relu_network(200), x, tile=128, folder=sys.argv[1])
 """
