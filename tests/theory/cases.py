@@ -1,5 +1,7 @@
 """Tasks and inner loops that the tests share."""
 
+from typing import Any
+
 import numpy as np
 
 from metabridge import theory
@@ -107,6 +109,17 @@ def as_tasks(tasks: list[reference.Task]) -> theory.Tasks:
     """The reference's tasks as ours."""
     columns = zip(*tasks, strict=True)
     return theory.Tasks(*(list(column) for column in columns))
+
+
+def ask(predictor: theory.Predictor, test: Any, **options: Any) -> np.ndarray:
+    """Predictions on an unseen task, or on several of one size."""
+    given = (test.support_x, test.support_y, test.query_x)
+    return np.asarray(predictor(*given, **options))
+
+
+def curve(x: np.ndarray) -> np.ndarray:
+    """A function that no network at initialisation is likely to be."""
+    return np.stack([np.sin(x[:, 0]) + 0.3, x[:, 1] * x[:, 2]], 1)
 
 
 def one(task: reference.Task) -> theory.Tasks:

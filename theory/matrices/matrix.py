@@ -6,19 +6,20 @@ journal of the tiles that are finished: a computation that was killed goes on wh
 was, and gives the same bytes as one that was not.
 """
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Num
 from tqdm import tqdm
 
 from metabridge.theory.kernels.devices import Devices, Placement, device_tile
-from metabridge.theory.kernels.evaluate import evaluate, float64
+from metabridge.theory.kernels.evaluate import evaluate, float64, mirror_lower
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.matrices.storage import Store
 from metabridge.theory.matrices.tiles import TILE
@@ -28,6 +29,7 @@ DType = Literal["float32", "float64"]
 _STRIP = 64
 _FLUSH_EVERY = 10.0
 """Seconds of work that a killed computation may lose, besides the tile in hand."""
+_Tile = tuple[slice, slice, Kernels]
 
 
 def kernel_matrix(
@@ -48,8 +50,8 @@ def kernel_matrix(
       kernel: ``kernel(x1, x2=None) -> Kernels``. A `theory.DeviceKernel`, as
         `relu_network` is, computes in `dtype` and over all devices; another computes in
         float64 and is rounded.
-      x1: inputs ``[N, *X]``.
-      x2: inputs ``[M, *X]``; None means `x1`, and half the work.
+      x1: inputs.
+      x2: inputs; None means `x1`, and half the work.
       dtype: of the result. Solves need float64; float32 halves memory and time.
       folder: where to keep the matrices; None for memory. Without its files there, or
         with those of the same computation, finished or not.
@@ -76,30 +78,31 @@ def kernel_matrix(
         raise ValueError(
             f"the inputs differ in shape: {first.shape[1:]} and {second.shape[1:]}"
         )
-    shape = (len(first), len(first if second is None else second))
+    other, symmetric = first if second is None else second, second is None
+    shape = (len(first), len(other))
+    make = functools.partial(
+        _tiles, kernel, first, second, dtype, tile, Placement(devices), progress
+    )
     if folder is None:
         advice = "pass folder=... to keep them on disk"
         if dtype == "float64":
             advice += ", or dtype='float32'"
         check_matrices("two kernel matrices", 2, shape, dtype, advice=advice)
         result = Kernels(np.empty(shape, dtype), np.empty(shape, dtype))
-        for rows, columns, part in _tiles(
-            kernel, first, second, dtype, tile, devices, progress, set()
-        ):
-            _write(result, rows, columns, part, symmetric=second is None)
+        for rows, columns, part in make(set()):
+            _write(result, rows, columns, part, symmetric=symmetric)
         return result
-    probe = evaluate(kernel, first[:3], (first if second is None else second)[:2])
+    if not name and isinstance(kernel, DeviceKernel):
+        name = repr(kernel)
     with Store(
-        Path(folder), shape, dtype, tile=tile, symmetric=second is None,
-        inputs=(first, second), name=name or _name(kernel), probe=probe,
+        Path(folder), shape, dtype, tile=tile, symmetric=symmetric,
+        inputs=(first, second), name=name, probe=evaluate(kernel, first[:3], other[:2]),
     ) as store:  # fmt: skip
         waiting: list[tuple[int, int]] = []
         flushed = time.monotonic()
         try:
-            for rows, columns, part in _tiles(
-                kernel, first, second, dtype, tile, devices, progress, store.done
-            ):
-                _write(store.kernels, rows, columns, part, symmetric=second is None)
+            for rows, columns, part in make(store.done):
+                _write(store.kernels, rows, columns, part, symmetric=symmetric)
                 waiting.append((rows.start, columns.start))
                 if time.monotonic() - flushed > _FLUSH_EVERY:
                     store.finish(waiting)
@@ -115,63 +118,50 @@ def _tiles(
     x2: np.ndarray | None,
     dtype: DType,
     size: int,
-    devices: Devices,
+    placement: Placement,
     progress: bool,
     done: set[tuple[int, int]],
-) -> Iterator[tuple[slice, slice, Kernels]]:
+) -> Iterator[_Tile]:
     """What is not done yet; on and below the diagonal where `x2` is None."""
     other = x1 if x2 is None else x2
-    corners = [
+    left = [
         (row, column)
         for row in range(0, len(x1), size)
         for column in range(0, row + 1 if x2 is None else len(other), size)
+        if (row, column) not in done
     ]
-    left = [corner for corner in corners if corner not in done]
-    placement = Placement(devices)
 
-    def make(row: int, column: int) -> tuple[slice, slice, Kernels]:
+    def make(row: int, column: int) -> _Tile:
         rows = slice(row, min(row + size, len(x1)))
         columns = slice(column, min(column + size, len(other)))
+        left = x1[rows]
         right = None if x2 is None and row == column else other[columns]
-        return rows, columns, _one(kernel, x1[rows], right, dtype, placement)
+        if not isinstance(kernel, DeviceKernel):
+            made = evaluate(kernel, left, right)
+            return rows, columns, Kernels(*(part.astype(dtype) for part in made))
+        with float64():
+            second = None if right is None else right.astype(dtype)
+            made = device_tile(kernel, left.astype(dtype), second, placement)
+        if not all(np.isfinite(part).all() for part in made):
+            raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
+        return rows, columns, made
 
     tiles = _one_ahead(make, left)
     yield from tqdm(tiles, "kernel", unit="tile", total=len(left), disable=not progress)
 
 
-_T = TypeVar("_T")
-
-
 def _one_ahead(
-    make: Callable[[int, int], _T], corners: Sequence[tuple[int, int]]
-) -> Iterator[_T]:
-    """What is made of each, the next being made while the caller works on this one."""
+    make: Callable[[int, int], _Tile], corners: Sequence[tuple[int, int]]
+) -> Iterator[_Tile]:
+    """The tile of each corner, the next being made while the caller works on it."""
     with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Future[_T]] = deque()
+        waiting: deque[Future[_Tile]] = deque()
         for corner in corners:
             waiting.append(pool.submit(make, *corner))
             if len(waiting) > 1:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _one(
-    kernel: KernelFn,
-    x1: np.ndarray,
-    x2: np.ndarray | None,
-    dtype: DType,
-    placement: Placement,
-) -> Kernels:
-    if not isinstance(kernel, DeviceKernel):
-        return Kernels(*(part.astype(dtype) for part in evaluate(kernel, x1, x2)))
-    with float64():
-        second = None if x2 is None else x2.astype(dtype)
-        result = device_tile(kernel, x1.astype(dtype), second, placement)
-    for part in result:
-        if not np.isfinite(part).all():
-            raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
-    return result
+        for last in waiting:
+            yield last.result()
 
 
 def _write(
@@ -180,8 +170,7 @@ def _write(
     def one(target: Array, source: Array) -> None:
         target, source = np.asarray(target), np.asarray(source)
         if symmetric and rows == columns:
-            # A product of a matrix with itself may round differently on both sides.
-            source = np.tril(source) + np.tril(source, -1).T
+            source = mirror_lower(source)
         target[rows, columns] = source
         if symmetric and rows != columns:
             # In strips that stay in the cache.
@@ -200,8 +189,3 @@ def _inputs(what: str, x: Array) -> np.ndarray:
     if not len(array):
         raise ValueError(f"`{what}` holds no examples")
     return array
-
-
-def _name(kernel: KernelFn) -> str:
-    """What tells a kernel from others; its values do too, see `Store`."""
-    return repr(kernel) if isinstance(kernel, DeviceKernel) else ""

@@ -1,4 +1,6 @@
-"""Whether matrices fit into the machine's memory, asked before any is made."""
+"""Checks that matrices fit into the machine's memory, before any is made."""
+
+import math
 
 import numpy as np
 
@@ -10,34 +12,25 @@ _SHARE = 0.8
 
 
 def matrices_fit(count: int, shape: tuple[int, int], dtype: str) -> bool:
-    """Whether so many matrices fit at once."""
-    return _bytes(count, shape, dtype) <= _SHARE * devices.free_host_bytes()
+    """Tell whether so many matrices fit at once."""
+    needed = count * np.dtype(dtype).itemsize * math.prod(shape)
+    return needed <= _SHARE * devices.free_host_bytes()
 
 
 def check_matrices(
     what: str, count: int, shape: tuple[int, int], dtype: str, *, advice: str
 ) -> None:
-    """Raises unless some matrices fit.
-
-    Args:
-      what: they are, to begin the message with.
-      count: how many there will be at once.
-      shape: of each.
-      dtype: of each.
-      advice: what else to do, to end the message with.
+    """Raises unless so many matrices fit at once.
 
     Raises:
-      ValueError: what is needed, what is free, how many points would fit.
+      ValueError: begins with `what` they are and ends with the `advice`; between stand
+        what is needed, what is free and how many points would fit.
     """
     if matrices_fit(count, shape, dtype):
         return
-    needed, free = _bytes(count, shape, dtype), devices.free_host_bytes()
-    fits = (_SHARE * free / _bytes(count, (1, 1), dtype)) ** 0.5
+    entry, free = count * np.dtype(dtype).itemsize, devices.free_host_bytes()
     raise ValueError(
-        f"{what} {list(shape)} in {dtype} would take {format_bytes(needed)}, but "
-        f"{format_bytes(free)} are free, enough for {int(fits)} points; {advice}"
+        f"{what} {list(shape)} in {dtype} would take "
+        f"{format_bytes(entry * math.prod(shape))}, but {format_bytes(free)} are free, "
+        f"enough for {int((_SHARE * free / entry) ** 0.5)} points; {advice}"
     )
-
-
-def _bytes(count: int, shape: tuple[int, int], dtype: str) -> int:
-    return count * np.dtype(dtype).itemsize * shape[0] * shape[1]

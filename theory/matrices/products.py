@@ -5,9 +5,7 @@ of memory are kept, the rest are made anew in each product; of a symmetric kerne
 those on and below the diagonal are made.
 """
 
-import dataclasses
 import functools
-import itertools
 import math
 
 import jax
@@ -17,104 +15,82 @@ from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.devices import Placement
 from metabridge.theory.kernels.evaluate import evaluate, float64
-from metabridge.theory.matrices.tiles import TILE
+from metabridge.theory.matrices.tiles import TILE, consecutive
 from metabridge.theory.types import DeviceKernel, KernelFn, Kernels, Layers
 
 _BLOCKS = 16
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class KernelProducts:
-    """Products of a kernel of points with vectors; made by `kernel_products`.
+    """Products of the kernel of U different points with vectors.
 
-    Attributes:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      layers: whose kernel.
-      points: U of them, in chunks.
-      dtype: of tiles and products.
-      kept: tiles by their place, those that are in memory.
-      placement: where tiles are made.
+    Tiles of `tile` points a side and products are of the given type. Tiles that take
+    `keep_bytes` together are made once, and are in `kept` by their place.
     """
 
-    kernel: KernelFn
-    layers: Layers
-    points: tuple[Num[np.ndarray, "_ *X"], ...]
-    dtype: str
-    kept: dict[tuple[int, int], jax.Array]
-    placement: Placement
+    def __init__(
+        self,
+        kernel: KernelFn,
+        points: Num[np.ndarray, "U *X"],
+        *,
+        layers: Layers,
+        dtype: str,
+        keep_bytes: float,
+        tile: int = TILE,
+    ) -> None:
+        self._kernel, self._dtype = kernel, dtype
+        self._layers: Layers = layers
+        self._points = [points[start:][:tile] for start in range(0, len(points), tile)]
+        self._placement = Placement()
+        sizes = list(map(len, self._points))
+        places = [
+            (row, column) for row in range(len(sizes)) for column in range(row + 1)
+        ]
+        entries = np.cumsum([sizes[row] * sizes[column] for row, column in places])
+        filled = entries * np.dtype(dtype).itemsize
+        keep = places[: int(np.searchsorted(filled, keep_bytes, side="right"))]
+        self.kept: dict[tuple[int, int], jax.Array] = {}
+        self.kept = {place: self._tile(*place) for place in keep}
 
     def __call__(self, vectors: Float[np.ndarray, "U K"]) -> Float[np.ndarray, "U K"]:
         """``K(points, points) vectors``, summed in float64."""
-        edges = np.cumsum([0, *map(len, self.points)])
+        places = consecutive(map(len, self._points))
         result = np.zeros(vectors.shape)
         with float64():
             parts = [
-                self.placement.replicate(vectors[a:b].astype(self.dtype))
-                for a, b in itertools.pairwise(edges)
+                self._placement.replicate(vectors[own].astype(self._dtype))
+                for own in places
             ]
-            for row, part in enumerate(parts):
-                own = slice(edges[row], edges[row + 1])
+            for row, (own, part) in enumerate(zip(places, parts, strict=True)):
                 for column in range(row):
-                    tile = self.tile(row, column)
-                    left = _padded(part, len(tile))
+                    tile = self._tile(row, column)
+                    # A tile may have rows that are there for the devices alone.
+                    left = jnp.pad(part, ((0, len(tile) - len(part)), (0, 0)))
                     here, there = _times_both(tile, left, parts[column])
                     result[own] += np.asarray(here)[: len(part)]
-                    result[edges[column] : edges[column + 1]] += np.asarray(there)
-                tile = self.tile(row, row)
+                    result[places[column]] += np.asarray(there)
+                tile = self._tile(row, row)
                 result[own] += np.asarray(_times(tile, part))[: len(part)]
         return result
 
-    def tile(self, row: int, column: int) -> jax.Array:
+    def _tile(self, row: int, column: int) -> jax.Array:
         """The kernel of two chunks, on the devices; its rows may be padded."""
         if (row, column) in self.kept:
             return self.kept[row, column]
-        x1 = self.points[row]
-        x2 = None if row == column else self.points[column]
+        x1 = self._points[row]
+        x2 = None if row == column else self._points[column]
         with float64():
-            if not isinstance(self.kernel, DeviceKernel):
-                made = np.asarray(evaluate(self.kernel, x1, x2).of(self.layers))
-                return self.placement.shard(made.astype(self.dtype))
-            first = self.placement.shard(x1.astype(self.dtype))
+            if not isinstance(self._kernel, DeviceKernel):
+                made = np.asarray(evaluate(self._kernel, x1, x2).of(self._layers))
+                return self._placement.shard(made.astype(self._dtype))
+            first = self._placement.shard(x1.astype(self._dtype))
             second = None
             if x2 is not None:
-                second = self.placement.replicate(x2.astype(self.dtype))
-            tile = _made(self.kernel, self.layers, first, second)
+                second = self._placement.replicate(x2.astype(self._dtype))
+            tile = _made(self._kernel, self._layers, first, second)
             # Of a chunk with itself columns are padded, too.
-            count = len(self.points[column])
+            count = len(self._points[column])
             return tile[:, :count] if tile.shape[1] > count else tile
-
-
-def kernel_products(
-    kernel: KernelFn,
-    points: Num[np.ndarray, "U *X"],
-    *,
-    layers: Layers,
-    dtype: str,
-    keep_bytes: float,
-    tile: int = TILE,
-    placement: Placement | None = None,
-) -> KernelProducts:
-    """Prepares products, and makes the tiles that are kept.
-
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      points: U different inputs.
-      layers: whose kernel: "head", "body" or "all".
-      dtype: of tiles and products, "float32" or "float64".
-      keep_bytes: memory for tiles.
-      tile: points of a tile's side.
-      placement: devices; None for all.
-    """
-    placement = placement or Placement()
-    chunks = tuple(
-        points[start : start + tile] for start in range(0, len(points), tile)
-    )
-    made = KernelProducts(kernel, layers, chunks, dtype, {}, placement)
-    places = [(row, column) for row in range(len(chunks)) for column in range(row + 1)]
-    sizes = [len(chunks[row]) * len(chunks[column]) for row, column in places]
-    filled = np.cumsum(sizes) * np.dtype(dtype).itemsize
-    keep = places[: int(np.searchsorted(filled, keep_bytes, side="right"))]
-    return dataclasses.replace(made, kept={place: made.tile(*place) for place in keep})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -123,12 +99,6 @@ def _made(
 ) -> jax.Array:
     kernels: Kernels = kernel.tile(x1, x2)
     return jnp.asarray(kernels.of(layers))
-
-
-def _padded(part: jax.Array, rows: int) -> jax.Array:
-    """As many rows as a tile has, some of which are there for the devices."""
-    missing = rows - len(part)
-    return jnp.pad(part, ((0, missing), (0, 0))) if missing else part
 
 
 @jax.jit
@@ -146,7 +116,5 @@ def _times_both(
     blocks = math.gcd(len(tile), _BLOCKS)
     rows = tile.reshape(blocks, -1, tile.shape[1])
     parts = left.reshape(blocks, -1, left.shape[1])
-    return (
-        _times(tile, right),
-        jnp.einsum("bnm,bnk->mk", rows, parts, precision=highest),
-    )
+    both = jnp.einsum("bnm,bnk->mk", rows, parts, precision=highest)
+    return _times(tile, right), both

@@ -7,12 +7,12 @@ on the disk; ``kernel.json`` says what is computed.
 
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -59,14 +59,15 @@ class Store:
         probe: Kernels,
     ) -> None:
         self.folder, self._shape, self._dtype = folder, shape, dtype
+        x1, x2 = (None if x is None else _fingerprint(x) for x in inputs)
         self._description = {
             "format": _FORMAT,
             "shape": list(shape),
             "dtype": dtype,
             "tile": tile,
             "symmetric": symmetric,
-            "x1": _fingerprint(inputs[0]),
-            "x2": None if inputs[1] is None else _fingerprint(inputs[1]),
+            "x1": x1,
+            "x2": x2,
             "kernel": name,
         }
         self._probe = [np.asarray(part).tolist() for part in probe]
@@ -75,11 +76,20 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"`folder` {self.folder} is not a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in _OURS:
-            self._check_regular(self.folder / name)
+        for path in (self.folder / name for name in _OURS):
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+                raise ValueError(
+                    f"{shown(path)} is a link or no regular file: pass another folder"
+                )
         self._journal = (self.folder / "tiles").open("a+", encoding="ascii")
         try:
-            self._lock()
+            try:
+                fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ValueError(
+                    f"another process is computing in {self.folder}: wait for it, or "
+                    "pass another folder"
+                ) from error
             if (self.folder / "kernel.json").is_file():
                 self._check()
                 maps = [self._map(file, "r+") for file in _FILES]
@@ -92,12 +102,7 @@ class Store:
         self.kernels = Kernels(*maps)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._journal.close()
 
     def finish(self, corners: Iterable[tuple[int, int]]) -> None:
@@ -115,12 +120,6 @@ class Store:
         """The matrices, read-only."""
         return Kernels(*(self._map(file, "r") for file in _FILES))
 
-    def _check_regular(self, path: Path) -> None:
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-            raise ValueError(
-                f"{shown(path)} is a link or no regular file: pass another folder"
-            )
-
     def _map(self, file: str, mode: Literal["r", "r+"]) -> np.ndarray:
         """One of the matrices.
 
@@ -135,15 +134,6 @@ class Store:
             )
         return open_memmap(path, mode) if mode == "r+" else found
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"another process is computing in {self.folder}: wait for it, or pass "
-                "another folder"
-            ) from error
-
     def _begin(self) -> Sequence[np.ndarray]:
         """Two matrices whose place on the disk is reserved."""
         found = [p.name for p in self.folder.iterdir() if p.name not in _OURS]
@@ -153,18 +143,18 @@ class Store:
                 f"({', '.join(map(shown, sorted(found)[:3]))}): "
                 "pass a new or empty folder"
             )
-        needed = 2 * self._shape[0] * self._shape[1] * np.dtype(self._dtype).itemsize
+        needed = 2 * math.prod(self._shape) * np.dtype(self._dtype).itemsize
         free = shutil.disk_usage(self.folder).free
         paths = [self.folder / file for file in _FILES]
         try:
             if needed > free:
                 raise OSError("too little space")
-            maps = [
-                open_memmap(path, "w+", np.dtype(self._dtype), self._shape)
-                for path in paths
-            ]
-            for path in paths:
-                _reserve(path)
+            dtype = np.dtype(self._dtype)
+            maps = [open_memmap(path, "w+", dtype, self._shape) for path in paths]
+            if hasattr(os, "posix_fallocate"):  # where the system can
+                for path in paths:
+                    with path.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -184,10 +174,10 @@ class Store:
         path = self.folder / "kernel.json"
         try:
             found: Any = read_json(path)
+            if not isinstance(found, dict):
+                raise ValueError("no JSON object")
         except ValueError as error:
             raise ValueError(f"{shown(path)} is damaged: remove the folder") from error
-        if not isinstance(found, dict):
-            raise ValueError(f"{shown(path)} is damaged: remove the folder")
         for key, value in self._description.items():
             if found.get(key) != value:
                 raise ValueError(
@@ -223,25 +213,15 @@ _OURS = {*_FILES, "tiles", "kernel.json", f"kernel.json{PARTIAL}"}
 
 
 def _agree(theirs: Any, ours: Any) -> bool:
-    """Whether two lists of lists of numbers have one form, and nearly the same values.
+    """Tell whether lists of lists of numbers have one form and nearly the same values.
 
     One may come from a file: it is not made an array of before its form is known.
     """
     if isinstance(ours, list):
-        return (
-            isinstance(theirs, list)
-            and len(theirs) == len(ours)
-            and all(map(_agree, theirs, ours))
-        )
+        same = isinstance(theirs, list) and len(theirs) == len(ours)
+        return same and all(map(_agree, theirs, ours))
     number = type(theirs) in (int, float)
     return number and abs(theirs - ours) <= _AGREE * abs(ours)
-
-
-def _reserve(path: Path) -> None:
-    """Takes the file's place on the disk now, where the system can."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _fingerprint(x: np.ndarray) -> str:

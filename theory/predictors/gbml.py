@@ -27,10 +27,10 @@ from metabridge.theory.predictors.predictor import (
     Initial,
     Predictor,
     initial_values,
+    point_names,
     require_queries,
 )
 from metabridge.theory.solvers import dense, rank
-from metabridge.theory.solvers.names import point_names
 from metabridge.theory.solvers.solve import Solver, choose, direct, solve
 from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
 from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks
@@ -56,9 +56,7 @@ def gbml_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default,
         which is its mean over initialisations.
       jitter: added to the diagonal of Phi.
-      solver: "cholesky" holds a matrix over all queries; "conjugate_gradients", or
-        `theory.Iterative` with its options, meets the kernel in products alone; "auto"
-        is the former while it fits into memory.
+      solver: as in `mtl_predictor`; here products serve every inner loop and time.
 
     Returns:
       A predictor of unseen tasks, which adapts with `inner` unless told otherwise.
@@ -75,62 +73,45 @@ def gbml_predictor(
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
     operators = _operators(kernel, own, each, inner)
-    before = [initial_values(initial, chunk.inputs, each) for chunk in chunks]
     residuals = []
-    for chunk, values in zip(chunks, before, strict=True):
+    for chunk in chunks:
+        values = initial_values(initial, chunk.inputs, each[0].support_y.shape[1])
         for span in chunk.spans:
             task, A = each[span.task], operators[span.task]
             adapted = values[span.query] + A @ (task.support_y - values[span.support])
             residuals.append(task.query_y - adapted)
     names = point_names(each, with_support=False)
     residual = np.concatenate(residuals)
-    inputs = np.concatenate([chunk.inputs for chunk in chunks])
+    points = np.concatenate([chunk.inputs for chunk in chunks])
     start = clock.monotonic()
-    if options is not None:
-        with rank.explained(kernel, inputs):
+    with rank.explained(kernel, points):
+        if options is not None:
             system = _system(kernel, each, own, operators, jitter)
             solved, report = solve(
                 system, residual, time=time, names=names, options=options
             )
-        points, coefficients = system.points, system.scatter(solved)
-        return Predictor(kernel, "all", points, coefficients, initial, inner, report)
-    with rank.explained(kernel, inputs):
-        solved = dense.evolve(
-            tiles.fill(queries, _tiles(kernel, chunks, operators)),
-            residual,
-            time=time,
-            names=names,
-            jitter=jitter,
-            overwrite=True,
-        )
-    coefficients = [
-        _backward(chunk, operators, solved[chunk.queries]) for chunk in chunks
-    ]
-    return Predictor(
-        kernel,
-        "all",
-        inputs,
-        np.concatenate(coefficients),
-        initial,
-        inner,
-        direct(queries, start),
-    )
+            points, coefficients = system.points, system.scatter(solved)
+        else:
+            Phi = tiles.fill(queries, _tiles(kernel, chunks, operators))
+            solved = dense.evolve(
+                Phi, residual, time=time, names=names, jitter=jitter, overwrite=True
+            )
+            coefficients = _backward(each, operators, solved)
+            report = direct(queries, start)
+    return Predictor(kernel, "all", points, coefficients, initial, inner, report)
 
 
 def gbml_kernel(
     kernel: KernelFn, tasks: Tasks, *, inner: Inner
 ) -> Float[np.ndarray, "Q Q"]:
-    """The meta kernel ``Phi = B Theta B^T``, for one output.
-
-    Returns:
-      Symmetric; a row a query, task after task.
-    """
+    """The meta kernel ``Phi = B Theta B^T`` of one output, a row a query."""
     each = tasks.each()
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
     operators = _operators(kernel, own, each, inner)
-    rows = sum(len(task.query_x) for task in each)
-    return tiles.mirror(tiles.fill(rows, _tiles(kernel, chunks, operators)))
+    return tiles.mirror(
+        tiles.fill(chunks[-1].queries.stop, _tiles(kernel, chunks, operators))
+    )
 
 
 def _operators(
@@ -140,20 +121,18 @@ def _operators(
     inner: Inner,
 ) -> list[np.ndarray]:
     """The operator A of each task."""
-    middles = [len(task.query_x) for task in tasks]
-    squares = [
-        Kernels(*(part[middle:, middle:] for part in kernels))
-        for kernels, middle in zip(own, middles, strict=True)
-    ]
-    check_rates(inner, squares, what="the support of task")
+    crosses, squares = [], []
+    for kernels, task in zip(own, tasks, strict=True):
+        middle = len(task.query_x)
+        crosses.append(Kernels(*(part[:middle, middle:] for part in kernels)))
+        squares.append(Kernels(*(part[middle:, middle:] for part in kernels)))
+    check_rates(inner, squares)
     supports = np.concatenate([task.support_x for task in tasks])
-    operators = []
     with rank.explained(kernel, supports, layers=inner.layers):
-        for index, (kernels, middle) in enumerate(zip(own, middles, strict=True)):
-            cross = Kernels(*(part[:middle, middle:] for part in kernels))
-            what = f"the support of task {index}"
-            operators.append(operator(inner, cross, squares[index], what=what))
-    return operators
+        return [
+            operator(inner, cross, square, what=f"the support of task {index}")
+            for index, (cross, square) in enumerate(zip(crosses, squares, strict=True))
+        ]
 
 
 def _system(
@@ -176,42 +155,28 @@ def _system(
 
 def _tiles(
     kernel: KernelFn, chunks: Sequence[tiles.Chunk], operators: Sequence[np.ndarray]
-) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Phi on and below its diagonal."""
+) -> Iterator[tiles.Tile]:
+    """Phi on and below its diagonal: ``B_1 Theta B_2^T``, task by task."""
     for chunk1, chunk2, kernels in tiles.lower_tiles(kernel, chunks):
-        tile = _through(np.asarray(kernels.ntk), chunk1, chunk2, operators)
-        yield chunk1.queries, chunk2.queries, tile
-
-
-def _through(
-    tile: np.ndarray,
-    chunk1: tiles.Chunk,
-    chunk2: tiles.Chunk,
-    operators: Sequence[np.ndarray],
-) -> np.ndarray:
-    """``B_1 tile B_2^T``, task by task."""
-    half = np.concatenate(
-        [
-            tile[:, span.query] - tile[:, span.support] @ operators[span.task].T
+        theta = np.asarray(kernels.ntk)
+        columns = [
+            theta[:, span.query] - theta[:, span.support] @ operators[span.task].T
             for span in chunk2.spans
-        ],
-        axis=1,
-    )
-    return np.concatenate(
-        [
+        ]
+        half = np.concatenate(columns, axis=1)
+        rows = [
             half[span.query] - operators[span.task] @ half[span.support]
             for span in chunk1.spans
         ]
-    )
+        yield chunk1.queries, chunk2.queries, np.concatenate(rows)
 
 
 def _backward(
-    chunk: tiles.Chunk, operators: Sequence[np.ndarray], values: np.ndarray
+    tasks: Sequence[OneTask], operators: Sequence[np.ndarray], values: np.ndarray
 ) -> np.ndarray:
-    """``B^T`` times values at the queries of a chunk: values at all its points."""
-    parts, row = [], 0
-    for span in chunk.spans:
-        own = values[row : row + span.query.stop - span.query.start]
-        row += len(own)
-        parts += [own, -operators[span.task].T @ own]
+    """``B^T`` times values at the queries of all tasks: values at all points."""
+    parts = []
+    queries = tiles.consecutive(len(task.query_x) for task in tasks)
+    for rows, A in zip(queries, operators, strict=True):
+        parts += [values[rows], -A.T @ values[rows]]
     return np.concatenate(parts)

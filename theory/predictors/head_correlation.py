@@ -1,4 +1,4 @@
-"""How the heads of multi-task learning relate: their correlation at initialisation.
+"""Correlation of the heads of multi-task learning at initialisation.
 
 A head is one row of weights over the features. Task i has one for each of its K
 outputs; "unit" ``i * K + k`` is output k of task i. Units may share a row
@@ -22,7 +22,7 @@ class Heads:
     """The heads of T tasks with K outputs, U = T * K units.
 
     Attributes:
-      rows: which row of weights a unit uses; equal numbers are one trained row.
+      rows: the row of weights of each unit; equal numbers are one trained row.
       correlation: ``C``, of the units' initial weights; 1 on the diagonal.
       new: ``c``, correlation of the K heads of a new task with the units.
     """
@@ -39,13 +39,26 @@ class Heads:
                 f"[outputs, {units}] with new heads, but these are "
                 f"{self.correlation.shape} and {self.new.shape}"
             )
-        _check_correlation(self.correlation)
+        C = self.correlation
+        if not np.isfinite(C).all():
+            raise ValueError("the correlation of the heads holds NaN or infinity")
+        if np.abs(C - C.T).max() > 1e-12 or np.abs(np.diag(C) - 1).max() > 1e-12:
+            raise ValueError(
+                "the correlation of the heads must be symmetric with ones on its "
+                "diagonal"
+            )
+        smallest = float(np.linalg.eigvalsh(C)[0])
+        if smallest < -1e-10 * len(C):
+            raise ValueError(
+                "the correlation of the heads must be positive semi-definite, but has "
+                f"the eigenvalue {smallest:.3g}"
+            )
         if not np.isfinite(self.new).all() or np.abs(self.new).max() > 1:
             raise ValueError("correlations with a new head must lie in [-1, 1]")
 
     @property
     def same(self) -> np.ndarray:
-        """``delta(o, o')``, bool ``[U, U]``: whether two units are one trained row."""
+        """``delta(o, o')``, bool ``[U, U]``: which units are one trained row."""
         return self.rows[:, None] == self.rows[None]
 
 
@@ -87,25 +100,18 @@ def class_heads(
     if not 0 <= correlation <= 1:
         raise ValueError(f"`correlation` must lie in [0, 1], but is {correlation}")
     rows = table.reshape(-1)
-    same = rows[:, None] == rows[None]
-    return Heads(
-        rows,
-        np.where(same, 1.0, correlation),
-        np.full((table.shape[1], len(rows)), float(correlation)),
-    )
+    C = np.where(rows[:, None] == rows[None], 1.0, correlation)
+    return Heads(rows, C, np.full((table.shape[1], len(rows)), float(correlation)))
 
 
 def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads:
-    """The heads that an argument means.
+    """The heads that an argument means for T tasks with K outputs.
 
-    Args:
-      heads: "shared": every task starts from the same K heads. "independent": no two
-        heads have anything in common. ``C`` of ``[T, T]``: correlation between tasks,
-        the same for each output, outputs independent; or of ``[T, K, T, K]``. A new
-        head is then exchangeable with the others: its correlation with a head is the
-        mean of those that the heads of other tasks have with it.
-      tasks: T.
-      outputs: K.
+    With "shared" every task starts from the same K heads, with "independent" no two
+    have anything in common. ``C`` of ``[T, T]`` is the correlation between tasks, the
+    same for each output, outputs independent; or it is of ``[T, K, T, K]``. A new head
+    is then exchangeable with the others: its correlation with a head is the mean of
+    those that the heads of other tasks have with it.
     """
     if isinstance(heads, Heads):
         if len(heads.rows) != tasks * outputs or len(heads.new) != outputs:
@@ -145,24 +151,19 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
 
 
 def groups(heads: Heads) -> list[list[np.ndarray]]:
-    """Components of units that do not influence one another, equal ones together.
+    """Components of units that do not influence one another.
 
-    Returns:
-      Groups of components; those of one group give the same kernel matrix. A component
-      is an ascending array of units.
+    A component is an ascending array of units; those of one group give the same kernel
+    matrix.
     """
     linked = scipy.sparse.csr_array((heads.correlation != 0) | heads.same)
-    count, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
-    outputs = len(heads.new)
+    _, labels = scipy.sparse.csgraph.connected_components(linked, directed=False)
     found: dict[tuple, list[np.ndarray]] = {}
     order = np.argsort(labels, kind="stable")
-    for units in np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1]):
+    for units in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
         block = np.ix_(units, units)
-        key = (
-            (units // outputs).tobytes(),
-            heads.correlation[block].tobytes(),
-            heads.same[block].tobytes(),
-        )
+        alike = (units // len(heads.new), heads.correlation[block], heads.same[block])
+        key = tuple(part.tobytes() for part in alike)
         found.setdefault(key, []).append(units)
     return list(found.values())
 
@@ -171,18 +172,3 @@ def _over_outputs(C: np.ndarray, c: np.ndarray, outputs: int) -> Heads:
     """Heads whose correlation is between tasks alone, outputs independent."""
     eye = np.eye(outputs)
     return Heads(np.arange(len(C) * outputs), np.kron(C, eye), np.kron(c[None], eye))
-
-
-def _check_correlation(C: np.ndarray) -> None:
-    if not np.isfinite(C).all():
-        raise ValueError("the correlation of the heads holds NaN or infinity")
-    if np.abs(C - C.T).max() > 1e-12 or np.abs(np.diag(C) - 1).max() > 1e-12:
-        raise ValueError(
-            "the correlation of the heads must be symmetric with ones on its diagonal"
-        )
-    smallest = float(np.linalg.eigvalsh(C)[0])
-    if smallest < -1e-10 * len(C):
-        raise ValueError(
-            "the correlation of the heads must be positive semi-definite, but has the "
-            f"eigenvalue {smallest:.3g}"
-        )

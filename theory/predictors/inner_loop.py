@@ -18,9 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from metabridge.theory.kernels.evaluate import evaluate
-from metabridge.theory.solvers import dense, rank
-from metabridge.theory.types import LAYERS, KernelFn, Kernels, Layers, OneTask
+from metabridge.theory.solvers import dense
+from metabridge.theory.types import LAYERS, Kernels, Layers
 
 Loop = Literal["flow", "steps", "ridge"]
 
@@ -58,21 +57,17 @@ class Inner:
 
     @property
     def idle(self) -> bool:
-        """Whether this loop changes nothing."""
-        return {
-            "flow": self.time == 0,
-            "steps": self.lr * self.steps == 0,
-            "ridge": self.penalty == math.inf,
-        }[self.loop]
+        """Tell whether this loop changes nothing."""
+        if self.loop == "ridge":
+            return self.penalty == math.inf
+        return (self.time if self.loop == "flow" else self.lr * self.steps) == 0
 
     @property
     def interpolates(self) -> bool:
-        """Whether this loop fits the support exactly, which needs an inverse."""
-        return {
-            "flow": self.time == math.inf,
-            "steps": False,
-            "ridge": self.penalty == 0,
-        }[self.loop]
+        """Tell whether this loop fits the support exactly, which needs an inverse."""
+        if self.loop == "ridge":
+            return self.penalty == 0
+        return self.loop == "flow" and self.time == math.inf
 
 
 def gradient_flow(layers: Layers, *, time: float) -> Inner:
@@ -80,10 +75,8 @@ def gradient_flow(layers: Layers, *, time: float) -> Inner:
 
     ``g(K) = K^-1 (I - exp(-time K))``.
 
-    Args:
-      layers: "head", "body" or "all".
-      time: learning rate times steps, from 0 (no adaptation) to infinity
-        (interpolation of the support).
+    The time is learning rate times steps, from 0 (no adaptation) to infinity
+    (interpolation of the support).
 
     References:
       Raghu, Raghu, Bengio, Vinyals (ANIL). ICLR 2020, https://arxiv.org/abs/1909.09157.
@@ -96,11 +89,8 @@ def gradient_flow(layers: Layers, *, time: float) -> Inner:
 def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
     """Plain gradient steps: ``g(K) = K^-1 (I - (I - lr K)^steps)``.
 
-    Args:
-      layers: "head", "body" or "all".
-      lr: step size, at most 2 over the largest eigenvalue of any support's kernel, or
-        the steps diverge; what evaluates the loop raises ValueError then.
-      steps: how many.
+    The rate is at most 2 over the largest eigenvalue of any support's kernel, or the
+    steps diverge; what evaluates the loop raises ValueError then.
     """
     if steps != int(steps):
         raise ValueError(f"`steps` must be a whole number, but is {steps}")
@@ -113,9 +103,8 @@ def ridge(layers: Layers, *, penalty: float) -> Inner:
     With "head" this is R2-D2 and the ridge form of MetaOptNet, which adapt from the
     meta-learned head and not, as the papers do, from zero; with "all" it is iMAML.
 
-    Args:
-      layers: "head", "body" or "all".
-      penalty: minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; 0 interpolates.
+    It minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; a penalty of 0
+    interpolates.
 
     References:
       Bertinetto, Henriques, Torr, Vedaldi (R2-D2). ICLR 2019,
@@ -133,11 +122,7 @@ def operator(
 ) -> Float[np.ndarray, "Q S"]:
     """``A = K(X, X') g(K(X', X'))`` for one task.
 
-    Args:
-      inner: the loop.
-      query_support: kernels ``[Q, S]``.
-      support_support: kernels ``[S, S]``.
-      what: names the support in an error, e.g. "the support of task 3".
+    `what` names the support in an error, as "the support of task 3".
 
     Raises:
       theory.SingularKernelError: the loop interpolates and the kernel is singular.
@@ -150,8 +135,8 @@ def operator(
     # An inner loop has no jitter.
     remedy = "pass a kernel that is positive semi-definite"
     if inner.interpolates:
-        finite = {"flow": "adapt for a finite time", "ridge": "pass a penalty above 0"}
-        remedy = finite[inner.loop]
+        finite = inner.loop == "flow"
+        remedy = "adapt for a finite time" if finite else "pass a penalty above 0"
     values, vectors = dense.eigenbasis(
         matrix,
         names=lambda row: f"{what}, example {row}",
@@ -162,26 +147,21 @@ def operator(
     return (cross @ vectors * _g(inner, values)) @ vectors.T
 
 
-def check_rates(inner: Inner, supports: Sequence[Kernels], *, what: str) -> None:
-    """Raises unless gradient steps converge on every support.
+def check_rates(inner: Inner, supports: Sequence[Kernels]) -> None:
+    """Raises unless gradient steps converge on the kernels of every task's support.
 
     `operator` checks one support; here the limit is that of all of them.
-
-    Args:
-      inner: the loop; nothing is done for others than gradient steps.
-      supports: kernels ``[S, S]`` of each task.
-      what: names the supports in an error, e.g. "the support of task".
     """
     if inner.loop != "steps" or inner.idle:
         return
     largest = [
         float(np.linalg.eigvalsh(kernels.of(inner.layers))[-1])
-        for kernels in supports
         if len(kernels.nngp)
+        else 0.0
+        for kernels in supports
     ]
-    if largest:
-        worst = int(np.argmax(largest))
-        _check_rate(inner, largest[worst], f"{what} {worst}")
+    worst = int(np.argmax(largest))
+    _check_rate(inner, largest[worst], f"the support of task {worst}")
 
 
 def _check_rate(inner: Inner, largest: float, what: str) -> None:
@@ -198,7 +178,7 @@ def _check_rate(inner: Inner, largest: float, what: str) -> None:
 
 
 def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
-    """G at the eigenvalues, which are at least 0; its limit where they are 0."""
+    """``g`` at the eigenvalues, which are at least 0; its limit where they are 0."""
     if inner.loop == "ridge":
         return 1.0 / (values + inner.penalty)
     if inner.loop == "flow":
@@ -212,18 +192,3 @@ def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
         1.0 - (1.0 - shrink) ** steps,
     )
     return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
-
-
-def operator_on(
-    kernel: KernelFn, inner: Inner, task: OneTask, *, index: int
-) -> Float[np.ndarray, "Q S"]:
-    """The operator of an unseen task, from its inputs."""
-    if inner.idle or not len(task.support_x):
-        return np.zeros((len(task.query_x), len(task.support_x)))
-    with rank.explained(kernel, task.support_x, layers=inner.layers):
-        return operator(
-            inner,
-            evaluate(kernel, task.query_x, task.support_x),
-            evaluate(kernel, task.support_x),
-            what=f"the support of unseen task {index}",
-        )

@@ -16,7 +16,6 @@ References:
 """
 
 import functools
-import itertools
 import math
 import time as clock
 from collections.abc import Iterator, Sequence
@@ -37,13 +36,13 @@ from metabridge.theory.predictors.predictor import (
     Initial,
     Predictor,
     initial_values,
+    point_names,
     require_queries,
 )
 from metabridge.theory.solvers import dense, rank, tiled
-from metabridge.theory.solvers.names import point_name, point_names
 from metabridge.theory.solvers.solve import Solver, choose, direct, solve
 from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
-from metabridge.theory.types import Array, KernelFn, OneTask, Tasks
+from metabridge.theory.types import Array, KernelFn, Tasks
 
 TrainOn = Literal["query", "joint"]
 
@@ -66,7 +65,7 @@ def mtl_predictor(
       tasks: training tasks.
       heads: "shared" or "independent" initialisation, a correlation ``[T, T]`` or
         ``[T, K, T, K]``, or `class_heads`.
-      train_on: the queries alone, as GBML is judged on, or "joint" with the supports.
+      train_on: the queries alone, as GBML does, or "joint" with the supports.
       time: learning rate times steps; infinity by default.
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
         Only with shared heads, where all heads begin as the same function.
@@ -85,16 +84,19 @@ def mtl_predictor(
     dense.check_time(time)
     each = tasks.each()
     require_queries(each)
-    if initial is not None and not (isinstance(heads, str) and heads == "shared"):
+    shared = isinstance(heads, str) and heads == "shared"
+    if initial is not None and not shared:
         raise ValueError("`initial` needs heads='shared': others start differently")
     outputs = each[0].support_y.shape[1]
     start = clock.monotonic()
     joint = _joint(train_on)
     inputs = [task.points(with_support=joint) for task in each]
-    shared = isinstance(heads, str) and heads == "shared"
     options = choose(solver, sum(map(len, inputs)), structured=shared)
     points = np.concatenate(inputs)
-    residual = _labels(each, train_on) - initial_values(initial, points, each)
+    labels = []
+    for task in each:
+        labels += [task.query_y, task.support_y] if joint else [task.query_y]
+    residual = np.concatenate(labels) - initial_values(initial, points, outputs)
     if shared and options is not None:
         system = _system(kernel, inputs, jitter)
         names = point_names(each, with_support=joint)
@@ -106,31 +108,35 @@ def mtl_predictor(
             kernel, "body", system.points, system.scatter(solved), initial, None, report
         )
     resolved = resolve(heads, len(each), outputs)
-    chunks = tiles.chunk(each, with_support=_joint(train_on))
-    of_task = _points_of_tasks(chunks)
+    chunks = tiles.chunk(each, with_support=joint)
+    of_task = tiles.consecutive(map(len, inputs))
     coefficients = np.zeros(residual.shape)
     for components in groups(resolved):
         if not resolved.new[:, np.concatenate(components)].any():
             continue
+        order = (components[0] // outputs).tolist()
+        blocks = tiles.consecutive(len(inputs[task]) for task in order)
+        targets = [
+            np.concatenate([residual[of_task[u // outputs], u % outputs] for u in own])
+            for own in components
+        ]
         rows = _rows(chunks, components[0], outputs)
-        targets = [_targets(residual, of_task, units) for units in components]
+        make_tiles = functools.partial(_tiles, kernel, rows, resolved)
+        names = point_names(each, with_support=joint, order=order)
         with rank.explained(kernel, points):
             solved = tiled.evolve(
-                functools.partial(_tiles, kernel, rows, resolved),
-                _blocks(rows),
+                make_tiles,
+                blocks,
                 np.stack(targets, 1),
                 time=time,
-                names=_names(each, rows, outputs),
+                names=names,
                 jitter=jitter,
                 options=options,
             )
         for units, column in zip(components, solved.T, strict=True):
-            row = 0
-            for u in units:
-                mine = of_task[u // outputs]
-                own = column[row : row + len(mine)]
-                coefficients[mine] += np.outer(own, resolved.new[:, u])
-                row += len(mine)
+            for u, block in zip(units, blocks, strict=True):
+                new = np.outer(column[block], resolved.new[:, u])
+                coefficients[of_task[u // outputs]] += new
     report = direct(len(points), start) if options is None else None
     return Predictor(kernel, "body", points, coefficients, initial, None, report)
 
@@ -152,15 +158,12 @@ def mtl_kernel(
     """
     each = tasks.each()
     outputs = each[0].support_y.shape[1]
-    between_tasks = not isinstance(heads, Heads) and (
-        isinstance(heads, str) or np.ndim(heads) == 2
-    )
     resolved = resolve(heads, len(each), outputs)
-    units = np.arange(0, len(each) * outputs, outputs if between_tasks else 1)
-    chunks = tiles.chunk(each, with_support=_joint(train_on))
-    rows = _rows(chunks, units, outputs)
-    size = rows[-1].place.stop
-    return tiles.mirror(tiles.fill(size, _tiles(kernel, rows, resolved)))
+    a_row_a_point = not isinstance(heads, Heads) and np.ndim(heads) in (0, 2)
+    units = np.arange(0, len(each) * outputs, outputs if a_row_a_point else 1)
+    rows = _rows(tiles.chunk(each, with_support=_joint(train_on)), units, outputs)
+    made = _tiles(kernel, rows, resolved)
+    return tiles.mirror(tiles.fill(rows[-1].place.stop, made))
 
 
 def _joint(train_on: TrainOn) -> bool:
@@ -185,28 +188,6 @@ def _system(
     return TaskSystem(kernel, "body", points, tuple(index), None, diagonal, blocks)
 
 
-def _labels(tasks: Sequence[OneTask], train_on: TrainOn) -> np.ndarray:
-    """Labels of all points, in their order."""
-    labels = []
-    for task in tasks:
-        labels += [task.query_y, task.support_y] if _joint(train_on) else [task.query_y]
-    return np.concatenate(labels)
-
-
-def _points_of_tasks(chunks: Sequence[tiles.Chunk]) -> list[np.ndarray]:
-    """The rows of each task among all points."""
-    of_point = np.concatenate([chunk.task_of_point for chunk in chunks])
-    return [np.flatnonzero(of_point == task) for task in range(of_point[-1] + 1)]
-
-
-def _targets(
-    residual: np.ndarray, of_task: Sequence[np.ndarray], units: np.ndarray
-) -> np.ndarray:
-    """What each (unit, point) is to learn."""
-    outputs = residual.shape[1]
-    return np.concatenate([residual[of_task[u // outputs], u % outputs] for u in units])
-
-
 class _Rows(NamedTuple):
     """The rows of a matrix over (unit, point) that come from one chunk."""
 
@@ -226,33 +207,25 @@ def _rows(
     """The rows of a matrix over some ascending units, by chunk where there are any."""
     result, start = [], 0
     for chunk in chunks:
-        own = [
-            (np.flatnonzero(chunk.task_of_point == u // outputs), u)
-            for u in units
-            if chunk.spans[0].task <= u // outputs <= chunk.spans[-1].task
-        ]
+        places = {
+            span.task: np.arange(span.query.start, span.support.stop)
+            for span in chunk.spans
+        }
+        own = [(places[u // outputs], u) for u in units if u // outputs in places]
         if not own:
             continue
-        used, point = np.unique(
-            np.concatenate([points for points, _ in own]), return_inverse=True
-        )
-        unit = np.repeat([u for _, u in own], [len(points) for points, _ in own])
+        points = np.concatenate([place for place, _ in own])
+        used, point = np.unique(points, return_inverse=True)
+        unit = np.repeat([u for _, u in own], [len(place) for place, _ in own])
         place = slice(start, start + len(point))
         result.append(_Rows(chunk.inputs[used], point, unit, place))
         start = place.stop
     return result
 
 
-def _blocks(rows: Sequence[_Rows]) -> list[slice]:
-    """The rows of each unit."""
-    units = np.concatenate([own.unit for own in rows])
-    edges = [0, *(np.flatnonzero(np.diff(units)) + 1).tolist(), len(units)]
-    return [slice(*pair) for pair in itertools.pairwise(edges)]
-
-
 def _tiles(
     kernel: KernelFn, rows: Sequence[_Rows], heads: Heads
-) -> Iterator[tuple[slice, slice, np.ndarray]]:
+) -> Iterator[tiles.Tile]:
     """``delta(o, o') Sigma + C[o, o'] (Theta - Sigma)``, on and below its diagonal."""
     for index, rows1 in enumerate(rows):
         for rows2 in rows[: index + 1]:
@@ -264,16 +237,3 @@ def _tiles(
             tile = heads.correlation[units] * body[points]
             tile += np.where(heads.same[units], head[points], 0.0)
             yield rows1.place, rows2.place, tile
-
-
-def _names(
-    tasks: Sequence[OneTask], rows: Sequence[_Rows], outputs: int
-) -> dense.Names:
-    """Names of the rows of a matrix over (unit, point)."""
-    units = np.concatenate([own.unit for own in rows])
-
-    def name(row: int) -> str:
-        first = int(np.flatnonzero(units == units[row])[0])
-        return point_name(tasks, int(units[row]) // outputs, row - first)
-
-    return name

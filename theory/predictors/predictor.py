@@ -1,4 +1,4 @@
-"""What both kinds of training end in: a function, and its adaptation to a new task."""
+"""The trained network of both kinds of training, and its adaptation to a new task."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
-from metabridge.theory.matrices.tiles import TILE
-from metabridge.theory.predictors.inner_loop import Inner, operator_on
+from metabridge.theory.matrices.tiles import TILE, consecutive
+from metabridge.theory.predictors.inner_loop import Inner, operator
+from metabridge.theory.solvers import rank
+from metabridge.theory.solvers.dense import Names
 from metabridge.theory.solvers.solve import SolveReport
 from metabridge.theory.types import Array, KernelFn, Layers, OneTask, Tasks
 
@@ -55,9 +57,9 @@ class Predictor:
 
         Args:
           support_x: ``[S, *X]``, ``[T, S, *X]`` or a sequence of T arrays.
-          support_y: ``[S, K]``, ``[T, S, K]`` or a sequence of T arrays.
-          query_x: ``[Q, *X]``, ``[T, Q, *X]`` or a sequence of T arrays.
-          adaptation: the test-time inner loop.
+          support_y: ``[S, K]``, likewise.
+          query_x: ``[Q, *X]``, likewise.
+          adaptation: the test-time inner loop; that of training by default.
 
         Returns:
           ``[Q, K]``, ``[T, Q, K]``, or a list of ``[Q, K]`` if tasks differ in size.
@@ -66,24 +68,21 @@ class Predictor:
           ValueError: shapes that do not fit, or no adaptation.
         """
         tasks = Tasks(support_x, support_y, query_x)
-        results = [
-            adapted + A @ task.support_y
-            for task, (A, adapted) in self._adapted(tasks, adaptation)
-        ]
-        return _gather(tasks, results)
+        parts = self._adapted(tasks, adaptation)
+        results = [transferred + adapted for transferred, adapted in parts]
+        if tasks.single:
+            return results[0]
+        same = len({result.shape for result in results}) == 1
+        return np.stack(results) if same else results
 
     def transferred(
         self, tasks: Tasks, *, adaptation: Inner | None = None
     ) -> list[Float[np.ndarray, "_ K"]]:
         """``[I, -A^] f([X; X'])``: the part of a prediction that training gave."""
-        return [adapted for _, (_, adapted) in self._adapted(tasks, adaptation)]
+        return [transferred for transferred, _ in self._adapted(tasks, adaptation)]
 
     def function(self, inputs: Num[Array, "N *X"]) -> Float[np.ndarray, "N K"]:
-        """``f(Z)``, before adaptation.
-
-        Args:
-          inputs: Z, ``[N, *X]``.
-        """
+        """``f(Z)`` at inputs Z, before adaptation."""
         inputs = np.asarray(inputs)
         if inputs.shape[1:] != self.points.shape[1:]:
             features = ", ".join(map(str, self.points.shape[1:]))
@@ -93,26 +92,21 @@ class Predictor:
             )
         outputs = self.coefficients.shape[1]
         values = np.zeros((len(inputs), outputs))
-        if self.initial is not None:
-            values += _initial_values(self.initial, inputs, outputs)
+        values += initial_values(self.initial, inputs, outputs)
         if not self.coefficients.any():
             return values
         for row in range(0, len(inputs), TILE):
+            rows = slice(row, row + TILE)
             for column in range(0, len(self.points), TILE):
-                kernels = evaluate(
-                    self.kernel,
-                    inputs[row : row + TILE],
-                    self.points[column : column + TILE],
-                )
-                values[row : row + TILE] += (
-                    kernels.of(self.layers) @ self.coefficients[column : column + TILE]
-                )
+                columns = slice(column, column + TILE)
+                kernels = evaluate(self.kernel, inputs[rows], self.points[columns])
+                values[rows] += kernels.of(self.layers) @ self.coefficients[columns]
         return values
 
     def _adapted(
         self, tasks: Tasks, adaptation: Inner | None
-    ) -> list[tuple[OneTask, tuple[np.ndarray, np.ndarray]]]:
-        """Each task with its operator A^ and ``[I, -A^] f``."""
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """``[I, -A^] f`` and ``A^ Y'`` on the queries of each task."""
         inner = self.inner if adaptation is None else adaptation
         if inner is None:
             raise ValueError(
@@ -129,28 +123,29 @@ class Predictor:
         # One call for all inputs: kernels are fastest on large blocks.
         inputs = [task.points() for task in each]
         values = self.function(np.concatenate(inputs))
-        parts = np.split(values, np.cumsum([len(x) for x in inputs])[:-1])
-        results = []
-        for index, (task, part) in enumerate(zip(each, parts, strict=True)):
-            A = operator_on(self.kernel, inner, task, index=index)
-            queries = len(task.query_x)
-            results.append((task, (A, part[:queries] - A @ part[queries:])))
+        places, results = consecutive(map(len, inputs)), []
+        for index, (task, own) in enumerate(zip(each, places, strict=True)):
+            part, queries = values[own], len(task.query_x)
+            A = np.zeros((queries, len(task.support_x)))
+            if len(task.support_x) and not inner.idle:
+                with rank.explained(self.kernel, task.support_x, layers=inner.layers):
+                    A = operator(
+                        inner,
+                        evaluate(self.kernel, task.query_x, task.support_x),
+                        evaluate(self.kernel, task.support_x),
+                        what=f"the support of unseen task {index}",
+                    )
+            transferred = part[:queries] - A @ part[queries:]
+            results.append((transferred, A @ task.support_y))
         return results
 
 
 def initial_values(
-    initial: Initial | None, inputs: np.ndarray, tasks: Sequence[OneTask]
+    initial: Initial | None, inputs: np.ndarray, outputs: int
 ) -> Float[np.ndarray, "N K"]:
     """``f_0`` at inputs, checked; zeros where it is None."""
-    outputs = tasks[0].support_y.shape[1]
     if initial is None:
         return np.zeros((len(inputs), outputs))
-    return _initial_values(initial, inputs, outputs)
-
-
-def _initial_values(
-    initial: Initial, inputs: np.ndarray, outputs: int
-) -> Float[np.ndarray, "N K"]:
     values = np.asarray(initial(inputs), np.float64)
     if values.shape != (len(inputs), outputs):
         raise ValueError(
@@ -162,15 +157,30 @@ def _initial_values(
     return values
 
 
+def point_names(
+    tasks: Sequence[OneTask], *, with_support: bool, order: Sequence[int] | None = None
+) -> Names:
+    """Names of rows that are points of one task after another, its queries first.
+
+    `order` has the task of each block of rows, where it is not that of `tasks`.
+    """
+
+    def name(row: int) -> str:
+        for index in range(len(tasks)) if order is None else order:
+            queries, supports = len(tasks[index].query_x), len(tasks[index].support_x)
+            if row < queries:
+                return f"query {row} of task {index}"
+            row -= queries
+            if with_support and row < supports:
+                return f"support {row} of task {index}"
+            row -= supports * with_support
+        raise IndexError(row)
+
+    return name
+
+
 def require_queries(tasks: Sequence[OneTask]) -> None:
     """Raises unless every task has query labels."""
     for index, task in enumerate(tasks):
         if task.query_y is None:
             raise ValueError(f"task {index} has no `query_y`, which training needs")
-
-
-def _gather(tasks: Tasks, results: list[np.ndarray]) -> Predictions:
-    if tasks.single:
-        return results[0]
-    same = len({result.shape for result in results}) == 1
-    return np.stack(results) if same else results

@@ -6,13 +6,14 @@ for a chunk serves all predictors; with `iterate_depths`, networks of all depths
 Held are the kernels of one chunk and the predictions.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
+from metabridge.theory.matrices.tiles import consecutive, runs
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
 from metabridge.theory.predictors.predictor import Predictor
 from metabridge.theory.types import LAYERS, Array, KernelFn, Kernels, Layers, OneTask
@@ -41,7 +42,7 @@ class Trained(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """What a predictor says of the queries of each task."""
+    """Predictions on the queries of each task."""
 
     predictions: list[Float[np.ndarray, "_ K"]]
     """``F = A^ Y' + [I, -A^] f``."""
@@ -52,11 +53,11 @@ class Predicted(NamedTuple):
 def on_positions(
     predictor: Predictor, points: int, adaptation: Inner | None = None
 ) -> Trained:
-    """A predictor that was trained on positions among the training points.
+    """A predictor that was trained on positions among so many training points.
 
     Args:
       predictor: of a `precomputed` kernel, with an initial function of 0.
-      points: how many there are.
+      points: all there are.
       adaptation: on unseen tasks; none by default, see `Trained.adapting`.
     """
     coefficients = np.zeros((points, predictor.coefficients.shape[1]))
@@ -99,9 +100,9 @@ def predict(
     _check(points, trained, tasks)
     results = [[Predicted([], []) for _ in own] for own in trained]
     needed = [list(dict.fromkeys(one.adaptation for one in own)) for own in trained]
-    for chunk in _in_parts(tasks, max(pairs // len(points), 1)):
-        first = len(results[0][0].predictions)
-        operators = _operators(between, chunk, needed, first, group)
+    for own_tasks in runs(_sizes(tasks), max(pairs // len(points), 1)):
+        chunk = tasks[own_tasks]
+        operators = _operators(between, chunk, needed, own_tasks.start, group)
         inputs = np.concatenate([task.points() for task in chunk])
         networks = between(inputs, points)
         for own, kernels, at, out in zip(
@@ -124,44 +125,35 @@ def _check(
             f"the inputs of the unseen tasks have shape {list(given)}, but those of "
             f"the training tasks {list(known)}"
         )
-    outputs = trained[0][0].coefficients.shape[1]
-    if tasks[0].support_y.shape[1] != outputs:
+    found, outputs = (
+        values.shape[1] for values in (tasks[0].support_y, trained[0][0].coefficients)
+    )
+    if found != outputs:
         raise ValueError(
-            f"the unseen tasks have {tasks[0].support_y.shape[1]} outputs, but the "
-            f"training tasks {outputs}"
+            f"the unseen tasks have {found} outputs, but the training tasks {outputs}"
         )
 
 
-def _in_parts(tasks: Sequence[OneTask], points: int) -> Iterator[list[OneTask]]:
-    """Consecutive tasks of about so many points together, one task at least."""
-    part: list[OneTask] = []
-    filled = 0
-    for task in tasks:
-        size = len(task.query_x) + len(task.support_x)
-        if part and filled + size > points:
-            yield part
-            part, filled = [], 0
-        part.append(task)
-        filled += size
-    yield part
+def _sizes(tasks: Sequence[OneTask]) -> list[int]:
+    return [len(task.query_x) + len(task.support_x) for task in tasks]
 
 
 def _functions(kernels: Kernels, trained: Sequence[Trained]) -> list[np.ndarray]:
     """``f`` of each predictor at the points of a chunk, all of one kernel at once."""
-    values: list[np.ndarray] = [np.empty(0)] * len(trained)
+    values: dict[tuple[str, int], np.ndarray] = {}
     for layers in LAYERS:
-        mine = [i for i, one in enumerate(trained) if one.layers == layers]
         # A predictor may occur under several adaptations.
-        if not mine:
-            continue
-        distinct = {id(trained[i].coefficients): trained[i].coefficients for i in mine}
-        wide = np.concatenate(list(distinct.values()), axis=1)
-        product = np.asarray(kernels.of(layers)) @ wide
-        parts = np.split(product, len(distinct), axis=1)
-        by_id = dict(zip(distinct, parts, strict=True))
-        for i in mine:
-            values[i] = by_id[id(trained[i].coefficients)]
-    return values
+        distinct = {
+            (layers, id(one.coefficients)): one.coefficients
+            for one in trained
+            if one.layers == layers
+        }
+        if distinct:
+            wide = np.concatenate(list(distinct.values()), axis=1)
+            product = np.asarray(kernels.of(layers)) @ wide
+            parts = np.split(product, len(distinct), axis=1)
+            values.update(zip(distinct, parts, strict=True))
+    return [values[one.layers, id(one.coefficients)] for one in trained]
 
 
 def _operators(
@@ -172,36 +164,27 @@ def _operators(
     group: int,
 ) -> list[dict[Inner, list[np.ndarray]]]:
     """``A^`` of each task of a chunk, by network and adaptation."""
-    found: list[dict[Inner, list[np.ndarray]]] = [
-        {inner: [] for inner in own} for own in needed
-    ]
     if all(inner.idle for own in needed for inner in own):
         nothing = [np.zeros((len(t.query_x), len(t.support_x))) for t in chunk]
         return [dict.fromkeys(own, nothing) for own in needed]
-    index = first
-    for part in _in_parts(chunk, group):
-        queries = np.concatenate([task.query_x for task in part])
-        supports = np.concatenate([task.support_x for task in part])
+    found: list[dict[Inner, list[np.ndarray]]] = [
+        {inner: [] for inner in own} for own in needed
+    ]
+    for run in runs(_sizes(chunk), group):
+        queries = [task.query_x for task in chunk[run]]
+        supports = [task.support_x for task in chunk[run]]
+        rows, columns = (consecutive(map(len, x)) for x in (queries, supports))
+        query, support = np.concatenate(queries), np.concatenate(supports)
         networks = zip(
-            between(queries, supports), between(supports, None), found, strict=True
+            between(query, support), between(support, None), found, strict=True
         )
         for cross, square, own in networks:
-            query = support = 0
-            for place, task in enumerate(part):
-                rows = slice(query, query + len(task.query_x))
-                columns = slice(support, support + len(task.support_x))
-                query, support = rows.stop, columns.stop
+            for index, (r, c) in enumerate(zip(rows, columns, strict=True)):
+                crossed = Kernels(*(np.asarray(part)[r, c] for part in cross))
+                squared = Kernels(*(np.asarray(part)[c, c] for part in square))
+                what = f"the support of unseen task {first + run.start + index}"
                 for inner, into in own.items():
-                    A = operator(
-                        inner,
-                        Kernels(*(np.asarray(each)[rows, columns] for each in cross)),
-                        Kernels(
-                            *(np.asarray(each)[columns, columns] for each in square)
-                        ),
-                        what=f"the support of unseen task {index + place}",
-                    )
-                    into.append(A)
-        index += len(part)
+                    into.append(operator(inner, crossed, squared, what=what))
     return found
 
 
@@ -211,12 +194,10 @@ def _adapt(
     operators: Sequence[np.ndarray],
     into: Predicted,
 ) -> None:
-    """Appends what the adapted function says of each task's queries."""
-    row = 0
-    for task, A in zip(chunk, operators, strict=True):
-        middle = row + len(task.query_x)
-        end = middle + len(task.support_x)
-        transferred = values[row:middle] - A @ values[middle:end]
+    """Appends the predictions of the adapted function on each task's queries."""
+    places = consecutive(_sizes(chunk))
+    for task, A, points in zip(chunk, operators, places, strict=True):
+        own, queries = values[points], len(task.query_x)
+        transferred = own[:queries] - A @ own[queries:]
         into.transferred.append(transferred)
         into.predictions.append(transferred + A @ task.support_y)
-        row = end

@@ -19,10 +19,8 @@ BLOCK = 1024
 def factorise(matrix: Float[np.ndarray, "N N"], *, block: int = BLOCK) -> None:
     """Overwrites the lower triangle by L with ``matrix = L L^T``.
 
-    Args:
-      matrix: symmetric and positive definite; only its lower triangle is read, and
-        what is above the diagonal is left as it is, but for the blocks on it.
-      block: columns of a block.
+    Only the lower triangle of the matrix, symmetric and positive definite, is read, and
+    what is above the diagonal is left as it is, but for the blocks on it.
 
     Raises:
       numpy.linalg.LinAlgError: the matrix is not positive definite.
@@ -52,26 +50,21 @@ def solve(
     *,
     block: int = BLOCK,
 ) -> Float[np.ndarray, "N K"]:
-    """``(L L^T)^-1 residual``.
-
-    Args:
-      factor: L in its lower triangle; the rest is not read.
-      residual: right-hand sides.
-      block: rows of a block.
-    """
+    """``(L L^T)^-1 residual``; only the lower triangle of the factor L is read."""
     size = len(factor)
     x = residual.copy()
     edges = [(start, min(start + block, size)) for start in range(0, size, block)]
+
+    def substitute(rows: slice, *, transposed: bool) -> None:
+        x[rows] = scipy.linalg.solve_triangular(
+            factor[rows, rows], x[rows], lower=True, trans=int(transposed),
+            check_finite=False,
+        )  # fmt: skip
+
     for start, stop in edges:
         x[start:stop] -= factor[start:stop, :start] @ x[:start]
-        x[start:stop] = scipy.linalg.solve_triangular(
-            factor[start:stop, start:stop], x[start:stop], lower=True,
-            check_finite=False,
-        )  # fmt: skip
+        substitute(slice(start, stop), transposed=False)
     for start, stop in reversed(edges):
         x[start:stop] -= factor[stop:, start:stop].T @ x[stop:]
-        x[start:stop] = scipy.linalg.solve_triangular(
-            factor[start:stop, start:stop], x[start:stop], lower=True, trans=1,
-            check_finite=False,
-        )  # fmt: skip
+        substitute(slice(start, stop), transposed=True)
     return x

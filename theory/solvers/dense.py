@@ -4,8 +4,9 @@
 at infinite time and in the eigenbasis at a finite one. No inverse is ever formed.
 """
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.linalg
@@ -41,7 +42,7 @@ def evolve(
         finite one; only its lower triangle is read.
       residual: labels minus the initial predictions.
       time: learning rate times steps, at least 0, up to infinity.
-      names: what to call a row in an error.
+      names: of the rows in an error.
       jitter: added to the diagonal, in the units of the kernel.
       overwrite: let `matrix` be destroyed, which saves its size in memory.
 
@@ -86,12 +87,8 @@ def eigenbasis(
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N N"]]:
     """Eigenvalues, at least 0, and eigenvectors of a positive semi-definite matrix.
 
-    Args:
-      matrix: symmetric; only its lower triangle is read.
-      names: what to call a row in an error.
-      invertible: refuse eigenvalues of zero too.
-      overwrite: let `matrix` be destroyed.
-      remedy: what an error advises; a jitter by default.
+    The options are those of `evolve`, but for `invertible`, which refuses eigenvalues
+    of zero too, and `remedy`, which an error advises instead of a jitter.
 
     Raises:
       TypeError: the matrix is not float64.
@@ -99,15 +96,41 @@ def eigenbasis(
         round-off, or `invertible` and it has one that is zero up to round-off.
     """
     check_float64(matrix=matrix)
-    diagonal = matrix.diagonal().copy()
     values, vectors = scipy.linalg.eigh(
         matrix, overwrite_a=overwrite, driver="evd", check_finite=False
     )
     roundoff = _roundoff(len(matrix), float(values[-1]))
     if values[0] < -roundoff or (invertible and values[0] <= roundoff):
-        duplicates = [] if overwrite else _duplicates(matrix, diagonal)
+        duplicates = [] if overwrite else _duplicates(matrix)
         raise SingularKernelError(_explain(values, vectors, duplicates, names, remedy))
     return np.maximum(values, 0.0), vectors
+
+
+def factor_task(matrix: np.ndarray, rows: slice, names: Names) -> np.ndarray:
+    """Cholesky factor of the block of one task, in these rows of the whole.
+
+    Raises:
+      SingularKernelError: the block is singular.
+    """
+    try:
+        return scipy.linalg.cholesky(matrix, lower=True)
+    except np.linalg.LinAlgError as error:
+        raise SingularKernelError(
+            "the kernel of one task is singular, from "
+            f"{names(rows.start)} to {names(rows.stop - 1)}; pass a jitter"
+        ) from error
+
+
+def solve_tasks(
+    factors: Iterable[tuple[slice, np.ndarray]], residual: Float[np.ndarray, "N K"]
+) -> Float[np.ndarray, "N K"]:
+    """Solves with the blocks of all tasks, given their rows and Cholesky factors."""
+    result = np.empty(residual.shape)
+    for rows, factor in factors:
+        result[rows] = scipy.linalg.cho_solve(
+            (factor, True), residual[rows], check_finite=False
+        )
+    return result
 
 
 def check_float64(**arrays: np.ndarray) -> None:
@@ -135,48 +158,38 @@ def _solve(
     small = len(matrix) <= _DIAGNOSE_UP_TO
     kept = matrix.copy() if overwrite and small else matrix
     factor = matrix if overwrite else matrix.copy(order="F")
-    try:
+    with contextlib.suppress(np.linalg.LinAlgError):
         cholesky.factorise(factor)
-        positive = True
-    except np.linalg.LinAlgError:
-        positive = False
-    if positive and not _rank_deficient(factor):
-        return cholesky.solve(factor, residual)
+        pivots = np.diagonal(factor) ** 2
+        # They may span more than float64 resolves.
+        if pivots.min() > _roundoff(len(factor), float(pivots.max())):
+            return cholesky.solve(factor, residual)
     if not small:
         raise SingularKernelError(
             f"the kernel matrix of {len(matrix)} rows is singular or indefinite; look "
             "for inputs that occur twice, or pass a larger jitter"
         )
     values, vectors = scipy.linalg.eigh(kept, check_finite=False)
-    duplicates = _duplicates(kept, kept.diagonal())
-    raise SingularKernelError(_explain(values, vectors, duplicates, names, None))
-
-
-def _rank_deficient(factor: np.ndarray) -> bool:
-    """Whether the pivots span more than float64 resolves."""
-    pivots = np.diagonal(factor) ** 2
-    return bool(pivots.min() <= _roundoff(len(factor), float(pivots.max())))
+    raise SingularKernelError(_explain(values, vectors, _duplicates(kept), names, None))
 
 
 def _roundoff(rows: int, largest: float) -> float:
     return rows * _EPSILON * max(largest, 0.0)
 
 
-def _duplicates(
-    matrix: np.ndarray, diagonal: np.ndarray, limit: int = 3
-) -> list[tuple[int, int]]:
-    """Pairs of rows that stand for the same function value."""
-    lower = np.tril(matrix, -1)
-    distance = diagonal[:, None] + diagonal[None] - 2.0 * (lower + lower.T)
+def _duplicates(matrix: np.ndarray) -> list[list[int]]:
+    """The first pairs of rows that stand for the same function value."""
+    diagonal = matrix.diagonal()
+    distance = diagonal[:, None] + diagonal[None] - 2.0 * np.tril(matrix, -1)
     scale = np.maximum(diagonal[:, None], diagonal[None])
     same = np.argwhere(np.tril(distance <= 1e-10 * scale, -1))
-    return [(int(second), int(first)) for first, second in same[:limit]]
+    return same[:3, ::-1].tolist()
 
 
 def _explain(
     values: np.ndarray,
     vectors: np.ndarray,
-    duplicates: list[tuple[int, int]],
+    duplicates: list[list[int]],
     names: Names,
     remedy: str | None,
 ) -> str:
@@ -185,17 +198,13 @@ def _explain(
     kind = "indefinite" if smallest < -roundoff else "singular"
     jitter = 10 * max(-smallest, 0.0) + 100 * roundoff
     if duplicates:
-        cause = "; ".join(
-            f"{names(first)} and {names(second)} coincide"
-            for first, second in duplicates
-        )
+        pairs = [f"{names(a)} and {names(b)} coincide" for a, b in duplicates]
+        cause = "; ".join(pairs)
     else:
-        heaviest = np.argsort(-np.abs(vectors[:, 0]), kind="stable")[:3]
-        cause = "its null direction lies on " + "; ".join(
-            names(int(row)) for row in heaviest
-        )
-    remedy = remedy or f"pass jitter={jitter:.1g}"
+        heaviest = np.argsort(-np.abs(vectors[:, 0]), kind="stable")[:3].tolist()
+        cause = "its null direction lies on " + "; ".join(map(names, heaviest))
     return (
         f"the kernel matrix of {len(values)} rows is {kind}: eigenvalues from "
-        f"{smallest:.3g} to {largest:.3g}; {cause}; remove one of them, or {remedy}"
+        f"{smallest:.3g} to {largest:.3g}; {cause}; remove one of them, or "
+        + (remedy or f"pass jitter={jitter:.1g}")
     )

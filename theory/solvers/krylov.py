@@ -24,14 +24,14 @@ _CHECK_EVERY = 4
 
 
 class Solution(NamedTuple):
-    """What an iteration ended with."""
+    """Result of conjugate gradients."""
 
     x: Float[np.ndarray, "N K"]
     iterations: int
     relative_residual: float
     """Largest of the columns, as the iteration carries it along."""
     definite: bool
-    """Whether no direction of negative curvature was met."""
+    """False where a direction of negative curvature was met."""
 
 
 def conjugate_gradients(
@@ -44,19 +44,14 @@ def conjugate_gradients(
 ) -> Solution:
     """``K^-1 residual`` for a positive definite K, all columns at once.
 
-    Args:
-      multiply: by K.
-      precondition: by an approximate inverse, positive definite.
-      residual: right-hand sides.
-      tolerance: of each column, relative to its norm.
-      max_iterations: before giving up.
+    `multiply` is by K and `precondition` by an approximate inverse, positive definite,
+    too. The tolerance is that of each column, relative to its norm.
     """
     x = np.zeros(residual.shape)
     r = residual.copy()
     z = precondition(r)
     p, rz = z, np.sum(r * z, 0)
-    norms = np.linalg.norm(residual, axis=0)
-    norms = np.where(norms > 0, norms, 1.0)
+    norms = norms_or_one(residual)
     iteration = 0
     while True:
         left = np.linalg.norm(r, axis=0) / norms
@@ -76,6 +71,12 @@ def conjugate_gradients(
         p = z + np.where(going, rz_next / np.where(going, rz, 1.0), 0.0) * p
         rz = rz_next
         iteration += 1
+
+
+def norms_or_one(x: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "K"]:
+    """Norms of the columns to divide by: 1 for a column of zeros."""
+    norms = np.linalg.norm(x, axis=0)
+    return np.where(norms > 0, norms, 1.0)
 
 
 class Flow(NamedTuple):
@@ -106,16 +107,11 @@ def flow(
 
         b h |G(T)[m, 1]|,    G(z) = (time - g_time(z)) / z
 
-    Args:
-      multiply: by K.
-      residual: right-hand sides, each with a Krylov space of its own.
-      time: of the flow, finite.
-      tolerance: the error bound, relative to the result, at which to end.
-      max_iterations: steps of Lanczos at most; each keeps a vector a column.
+    at which, relative to the result, the tolerance ends it. Each column of `residual`
+    has a Krylov space of its own, and each iteration keeps a vector a column.
     """
     rows, columns = residual.shape
-    start = np.linalg.norm(residual, axis=0)
-    norms = np.where(start > 0, start, 1.0)
+    norms = norms_or_one(residual)
     steps = min(max_iterations, rows)
     basis = np.zeros((columns, steps + 1, rows))
     basis[:, 0] = (residual / norms).T
@@ -138,9 +134,9 @@ def flow(
         bound = 0.0
         for k in range(columns):
             g, above = _evolved(alpha[k, :used], beta[k, :used], time)
-            result[:, k] = start[k] * (basis[k, :used].T @ g)
+            result[:, k] = norms[k] * (basis[k, :used].T @ g)
             size = np.linalg.norm(result[:, k])
-            error = start[k] * beta[k, used - 1] * above
+            error = norms[k] * beta[k, used - 1] * above
             bound = max(bound, float(error / size) if size > 0 else 0.0)
         if bound <= tolerance:
             break

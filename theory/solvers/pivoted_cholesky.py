@@ -29,17 +29,11 @@ def pivoted_cholesky(
     rank: int,
     seed: int = 0,
 ) -> Float[np.ndarray, "U R"]:
-    """F with ``F F^T`` below and near ``K(points, points)``.
+    """F with ``F F^T`` near the kernel K of some layers between points.
 
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      points: inputs.
-      layers: whose kernel.
-      rank: columns of F at most; fewer where they have the whole kernel.
-      seed: of the pivots, drawn by what is left of the diagonal.
-
-    Returns:
-      ``[U, R]``; ``K - F F^T`` is positive semi-definite, up to round-off.
+    ``K - F F^T`` is positive semi-definite, up to round-off.
+    It has `rank` columns at most, fewer where they have the whole kernel. Pivots are
+    drawn by what is left of the diagonal.
     """
     rng = np.random.default_rng(seed)
     left = _diagonal(kernel, points, layers)
@@ -66,20 +60,14 @@ def pivoted_cholesky(
 
 
 def _diagonal(kernel: KernelFn, points: np.ndarray, layers: Layers) -> np.ndarray:
-    parts = [
-        np.diagonal(evaluate(kernel, points[start : start + _DIAGONAL]).of(layers))
-        for start in range(0, len(points), _DIAGONAL)
-    ]
+    chunks = (points[start:][:_DIAGONAL] for start in range(0, len(points), _DIAGONAL))
+    parts = [np.diagonal(evaluate(kernel, own).of(layers)) for own in chunks]
     return np.maximum(np.concatenate(parts), 0.0)
 
 
 def _columns(
     kernel: KernelFn, points: np.ndarray, pivots: np.ndarray, layers: Layers
 ) -> np.ndarray:
-    parts = [
-        np.asarray(
-            evaluate(kernel, points[start : start + _ROWS], points[pivots]).of(layers)
-        )
-        for start in range(0, len(points), _ROWS)
-    ]
+    chunks = (points[start:][:_ROWS] for start in range(0, len(points), _ROWS))
+    parts = [evaluate(kernel, own, points[pivots]).of(layers) for own in chunks]
     return np.concatenate(parts)

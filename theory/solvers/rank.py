@@ -1,4 +1,4 @@
-"""Why a kernel is singular on inputs of few dimensions, said instead of a symptom.
+"""The cause of a kernel that is singular on inputs of few dimensions.
 
 A network without biases is homogeneous, ``f(c x) = c f(x)`` for ``c > 0``: on inputs of
 one dimension its kernel has rank 2, and on inputs of several dimensions it has at most
@@ -25,23 +25,13 @@ _POINTS = 128
 def explained(
     kernel: KernelFn, inputs: Num[np.ndarray, "N *X"], *, layers: Layers = "all"
 ) -> Iterator[None]:
-    """Names inputs of low rank, where they are, as the cause of a singular kernel.
-
-    Args:
-      kernel: of the network.
-      inputs: of the matrices that are solved inside.
-      layers: whose kernel they are of.
-
-    Raises:
-      theory.SingularKernelError: what was raised inside, with the cause if it is known.
-    """
+    """Names inputs of low rank as the cause of a `SingularKernelError` inside."""
     try:
         yield
     except SingularKernelError as error:
-        cause = _cause(kernel, inputs, layers)
-        if cause is None:
-            raise
-        raise SingularKernelError(cause) from error
+        if cause := _cause(kernel, inputs, layers):
+            raise SingularKernelError(cause) from error
+        raise
 
 
 def _cause(kernel: KernelFn, inputs: np.ndarray, layers: Layers) -> str | None:
@@ -54,9 +44,8 @@ def _cause(kernel: KernelFn, inputs: np.ndarray, layers: Layers) -> str | None:
     points = points[points.any(1)]
     if len(points) <= dimension:
         return None
-    shape = inputs.shape[1:]
     points = np.random.default_rng(0).permutation(points)[:_POINTS]
-    own = points.reshape(-1, *shape)
+    own = points.reshape(-1, *inputs.shape[1:])
     matrix = np.asarray(evaluate(kernel, own).of(layers))
     # neural-tangents loses half the digits on the diagonal.
     rank, lost = (

@@ -1,4 +1,4 @@
-"""How the system of training is solved: whole in memory, or by products alone."""
+"""Solution of the system of training: whole in memory, or by products alone."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from metabridge.parallel import devices
 from metabridge.theory.matrices.memory import check_matrices, matrices_fit
-from metabridge.theory.matrices.products import kernel_products
+from metabridge.theory.matrices.products import KernelProducts
 from metabridge.theory.matrices.tiles import TILE
 from metabridge.theory.solvers import krylov
 from metabridge.theory.solvers.dense import Names, SingularKernelError
@@ -66,7 +66,7 @@ Solver = Method | Iterative
 
 @dataclasses.dataclass(frozen=True)
 class SolveReport:
-    """How the system of training was solved.
+    """Solution of the system of training, in numbers.
 
     Attributes:
       method: "cholesky" (or eigenbasis), "conjugate_gradients" or "lanczos".
@@ -95,12 +95,9 @@ def direct(rows: int, start: float) -> SolveReport:
 
 
 def choose(solver: Solver, rows: int, *, structured: bool) -> Iterative | None:
-    """What is meant by a solver for so many rows; None for a matrix in memory.
+    """The options of an iterative solver for so many rows; None for a matrix in memory.
 
-    Args:
-      solver: of the caller.
-      rows: of the system.
-      structured: whether the system can be solved by products.
+    Only a `structured` system can be solved by products.
 
     Raises:
       ValueError: an unknown solver, or a matrix that does not fit into memory.
@@ -151,23 +148,13 @@ def solve(
     return x, dataclasses.replace(report, seconds=seconds)
 
 
-def _keep(options: Iterative) -> float:
-    if options.keep_bytes is not None:
-        return options.keep_bytes
-    return devices.free_bytes() / 2
-
-
-def _rank(options: Iterative, rows: int) -> int:
-    if options.rank is not None:
-        return min(options.rank, rows)
-    # Two matrices of so many columns, in float64.
-    fits = int(devices.free_host_bytes() / 8 / (16 * rows))
-    return max(min(rows // 4, _MOST_COLUMNS, fits), 1)
-
-
-def _multiply(system: TaskSystem, dtype: str, keep_bytes: float) -> krylov.Multiply:
+def _multiply(
+    system: TaskSystem, dtype: str, keep_bytes: float | None
+) -> krylov.Multiply:
+    if keep_bytes is None:
+        keep_bytes = devices.free_bytes() / 2
     return system.multiply(
-        kernel_products(
+        KernelProducts(
             system.kernel, system.points, layers=system.layers, dtype=dtype,
             keep_bytes=keep_bytes,
         )
@@ -178,10 +165,9 @@ def _evolved(
     system: TaskSystem, residual: np.ndarray, time: float, options: Iterative
 ) -> tuple[np.ndarray, SolveReport]:
     """Lanczos to a finite time."""
-    multiply = _multiply(system, "float64", _keep(options))
     result = krylov.flow(
-        multiply, residual, time=time, tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
+        _multiply(system, "float64", options.keep_bytes), residual, time=time,
+        tolerance=options.tolerance, max_iterations=options.max_iterations,
     )  # fmt: skip
     if result.error_bound > options.tolerance:
         raise SingularKernelError(
@@ -189,25 +175,28 @@ def _evolved(
             f"{result.iterations} iterations, not by the tolerance "
             f"{options.tolerance:.1e}; allow more max_iterations, or a larger tolerance"
         )
-    report = SolveReport(
+    return result.x, SolveReport(
         "lanczos", system.size, len(system.points), result.iterations,
         error_bound=result.error_bound,
     )  # fmt: skip
-    return result.x, report
 
 
 def _solved(
     system: TaskSystem, residual: np.ndarray, names: Names, options: Iterative
 ) -> tuple[np.ndarray, SolveReport]:
     """Conjugate gradients in the given type, until the true residual is small."""
+    rank = options.rank
+    if rank is None:
+        # Two matrices of so many columns, in float64.
+        fits = int(devices.free_host_bytes() / 8 / (16 * system.size))
+        rank = max(min(system.size // 4, _MOST_COLUMNS, fits), 1)
     precondition = preconditioner(
-        system, rank=_rank(options, system.size), names=names, seed=options.seed
+        system, rank=min(rank, system.size), names=names, seed=options.seed
     )
-    fast = exact = _multiply(system, options.dtype, _keep(options))
+    fast = exact = _multiply(system, options.dtype, options.keep_bytes)
     if options.dtype != "float64":
         exact = _multiply(system, "float64", 0.0)
-    norms = np.linalg.norm(residual, axis=0)
-    norms = np.where(norms > 0, norms, 1.0)
+    norms = krylov.norms_or_one(residual)
     x, left = np.zeros(residual.shape), residual
     relative, iterations, definite = 1.0, 0, True
     while relative > options.tolerance and iterations < options.max_iterations:
@@ -224,39 +213,25 @@ def _solved(
         if not definite or relative > 0.5 * before or not found.iterations:
             break
     if relative > options.tolerance:
+        other = ", or dtype='float64'" if options.dtype == "float32" else ""
+        if not definite:
+            raise SingularKernelError(
+                f"the kernel matrix of {system.size} rows is indefinite in "
+                f"{options.dtype}: look for inputs that occur twice, or pass a larger "
+                f"jitter{other}"
+            )
         raise SingularKernelError(
-            _unsolved(system.size, relative, iterations, definite, options)
+            f"conjugate gradients have left {relative:.1e} of the residual after "
+            f"{iterations} iterations: the kernel matrix of {system.size} rows is "
+            "nearly singular; pass a jitter, a larger rank or more max_iterations"
+            f"{other}"
         )
-    report = SolveReport(
+    bound, least = math.inf, system.least_eigenvalue
+    if least > 0:
+        # ||error|| <= ||K x - y|| / least eigenvalue, over ||x||.
+        errors = np.linalg.norm(left, axis=0) / least
+        bound = float((errors / krylov.norms_or_one(x)).max())
+    return x, SolveReport(
         "conjugate_gradients", system.size, len(system.points), iterations, relative,
-        _error_bound(system.least_eigenvalue, left, x),
+        bound,
     )  # fmt: skip
-    return x, report
-
-
-def _error_bound(least: float, left: np.ndarray, x: np.ndarray) -> float:
-    """``||error|| <= ||K x - y|| / least eigenvalue``, over ``||x||``."""
-    if least <= 0:
-        return math.inf
-    sizes = np.linalg.norm(x, axis=0)
-    errors = np.linalg.norm(left, axis=0) / least
-    return float((errors / np.where(sizes > 0, sizes, 1.0)).max())
-
-
-def _unsolved(
-    rows: int, left: float, iterations: int, definite: bool, options: Iterative
-) -> str:
-    if not definite:
-        what = (
-            f"the kernel matrix of {rows} rows is indefinite in {options.dtype}: look "
-            "for inputs that occur twice, or pass a larger jitter"
-        )
-    else:
-        what = (
-            f"conjugate gradients have left {left:.1e} of the residual after "
-            f"{iterations} iterations: the kernel matrix of {rows} rows is nearly "
-            "singular; pass a jitter, a larger rank or more max_iterations"
-        )
-    if options.dtype == "float32":
-        what += ", or dtype='float64'"
-    return what

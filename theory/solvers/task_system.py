@@ -21,7 +21,8 @@ import scipy.sparse
 from jaxtyping import Float, Int, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
-from metabridge.theory.solvers.dense import Names, SingularKernelError
+from metabridge.theory.matrices.tiles import consecutive, runs
+from metabridge.theory.solvers.dense import Names, factor_task, solve_tasks
 from metabridge.theory.solvers.krylov import Multiply
 from metabridge.theory.solvers.pivoted_cholesky import pivoted_cholesky
 from metabridge.theory.types import KernelFn, Kernels, Layers
@@ -32,7 +33,7 @@ class TaskSystem:
     """``D + G K G^T`` over the rows of all tasks.
 
     Attributes:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
+      kernel: of the network.
       layers: whose kernel K is.
       points: the U different inputs.
       index: which of them the points of each task are.
@@ -52,8 +53,7 @@ class TaskSystem:
     @property
     def rows(self) -> list[slice]:
         """The rows of each task."""
-        edges = np.cumsum([0, *map(len, self.own)]).tolist()
-        return [slice(a, b) for a, b in itertools.pairwise(edges)]
+        return consecutive(map(len, self.own))
 
     @property
     def size(self) -> int:
@@ -92,60 +92,39 @@ class TaskSystem:
 
     @property
     def least_eigenvalue(self) -> float:
-        """What the eigenvalues of the system are at least: those of D."""
+        """A lower bound of the system's eigenvalues: the least one of D."""
         return min(float(np.linalg.eigvalsh(block)[0]) for block in self.diagonal)
 
 
 def distinct(
     inputs: Sequence[Num[np.ndarray, "_ *X"]],
 ) -> tuple[Num[np.ndarray, "U *X"], list[Int[np.ndarray, "_"]]]:
-    """The different inputs, in the order of their first occurrence.
-
-    Args:
-      inputs: of each task.
+    """The different inputs of all tasks, in the order of their first occurrence.
 
     Returns:
       The inputs, and for each task which of them its own are.
     """
     seen: dict[bytes, int] = {}
     first, index = [], []
-    for task in inputs:
-        own = []
-        for x in np.ascontiguousarray(task):
-            key = hashlib.blake2b(x.tobytes(), digest_size=16).digest()
-            if key not in seen:
-                seen[key] = len(first)
-                first.append(x)
-            own.append(seen[key])
-        index.append(np.asarray(own, np.int64))
-    return np.stack(first), index
+    for x in itertools.chain.from_iterable(inputs):
+        key = hashlib.blake2b(x.tobytes(), digest_size=16).digest()
+        if key not in seen:
+            seen[key] = len(first)
+            first.append(x)
+        index.append(seen[key])
+    whole = np.asarray(index, np.int64)
+    return np.stack(first), [whole[own] for own in consecutive(map(len, inputs))]
 
 
 def within_tasks(
     kernel: KernelFn, inputs: Sequence[Num[np.ndarray, "_ *X"]], *, group: int = 256
 ) -> list[Kernels]:
-    """Both kernels within each task, of several small tasks at a time.
-
-    Args:
-      kernel: ``kernel(x1, x2=None) -> Kernels``.
-      inputs: of each task.
-      group: points evaluated together, unless one task has more.
-    """
+    """Both kernels within each task, of tasks with up to `group` points at a time."""
     result: list[Kernels] = []
-    waiting: list[np.ndarray] = []
-
-    def evaluate_waiting() -> None:
-        edges = np.cumsum([0, *map(len, waiting)]).tolist()
-        whole = evaluate(kernel, np.concatenate(waiting))
-        for a, b in itertools.pairwise(edges):
-            result.append(Kernels(*(np.array(part[a:b, a:b]) for part in whole)))
-        waiting.clear()
-
-    for task in inputs:
-        if waiting and sum(map(len, waiting)) + len(task) > group:
-            evaluate_waiting()
-        waiting.append(task)
-    evaluate_waiting()
+    for run in runs(list(map(len, inputs)), group):
+        whole = evaluate(kernel, np.concatenate(inputs[run]))
+        for own in consecutive(map(len, inputs[run])):
+            result.append(Kernels(*(np.array(part[own, own]) for part in whole)))
     return result
 
 
@@ -157,12 +136,6 @@ def preconditioner(
     With ``K ~ F F^T`` and ``R = G F`` it is ``blocks + R R^T``, whose diagonal blocks
     are those of the system itself; inverted by Woodbury's formula.
 
-    Args:
-      system: to be solved.
-      rank: of the kernel's approximation.
-      names: what to call a row in an error.
-      seed: of the approximation.
-
     Raises:
       theory.SingularKernelError: the block of a task is singular.
     """
@@ -172,43 +145,30 @@ def preconditioner(
         )
     )
     factors = [
-        _factor(own, R[rows], rows, names)
+        (rows, _factor(own, R[rows], rows, names))
         for own, rows in zip(system.own, system.rows, strict=True)
     ]
 
-    def by_task(values: np.ndarray) -> np.ndarray:
-        result = np.empty(values.shape)
-        for rows, factor in zip(system.rows, factors, strict=True):
-            result[rows] = scipy.linalg.cho_solve(
-                (factor, True), values[rows], check_finite=False
-            )
-        return result
-
-    E = by_task(R)
+    E = solve_tasks(factors, R)
     corner = R.T @ E
     corner[np.diag_indices_from(corner)] += 1.0
     inner = scipy.linalg.cho_factor(corner, lower=True, check_finite=False)
     del R
 
     def apply(values: np.ndarray) -> np.ndarray:
-        return by_task(values) - E @ scipy.linalg.cho_solve(inner, E.T @ values)
+        low_rank = E @ scipy.linalg.cho_solve(inner, E.T @ values)
+        return solve_tasks(factors, values) - low_rank
 
     return apply
 
 
 def _factor(own: np.ndarray, R: np.ndarray, rows: slice, names: Names) -> np.ndarray:
     """Cholesky factor of a task's block without what the low rank has of it."""
-    floor = 1e-10 * np.trace(own) / len(own) * np.eye(len(own))
+    eye = np.eye(len(own))
+    # Raises where the block is singular.
+    factor_task(own - 1e-12 * np.trace(own) * eye, rows, names)
     try:
-        scipy.linalg.cholesky(
-            own - 1e-12 * np.trace(own) * np.eye(len(own)), lower=True
-        )
-    except np.linalg.LinAlgError as error:
-        raise SingularKernelError(
-            "the kernel of one task is singular, from "
-            f"{names(rows.start)} to {names(rows.stop - 1)}; pass a jitter"
-        ) from error
-    try:
+        floor = 1e-10 * np.trace(own) / len(own) * eye
         return scipy.linalg.cholesky(own - R @ R.T + floor, lower=True)
     except np.linalg.LinAlgError:  # round-off; the whole block serves nearly as well
         return scipy.linalg.cholesky(own, lower=True)

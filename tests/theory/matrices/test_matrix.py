@@ -73,8 +73,10 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path) -> None:
 
 
 _KILLED = """
-import sys, numpy as np, theory, theory.matrix
-theory.matrix._FLUSH_EVERY = 0.0
+import sys, numpy as np
+from metabridge import theory
+from metabridge.theory.matrices import matrix
+matrix._FLUSH_EVERY = 0.0
 x = np.random.default_rng(0).standard_normal((1500, 20))
 theory.kernel_matrix(theory.relu_network(200), x, tile=128, folder=sys.argv[1])
 """
@@ -90,9 +92,13 @@ def _tiles_done(folder: Path) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
-def _kill_and_resume(tmp_path: Path, kills: int, seed: int) -> int:
-    """Kills a computation at random moments; returns how many kills met it at work."""
-    rng = np.random.default_rng(seed)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "at_work"), [(1, 1), (20, 18)])
+def test_a_killed_computation_gives_the_same_bytes(
+    kills: int, at_work: int, tmp_path: Path
+) -> None:
+    """Killed at random moments; the last kills may come when all is done."""
+    rng = np.random.default_rng(kills)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     x = np.random.default_rng(0).standard_normal((1500, 20))
     theory.kernel_matrix(theory.relu_network(200), x, tile=128, folder=whole)
@@ -110,17 +116,7 @@ def _kill_and_resume(tmp_path: Path, kills: int, seed: int) -> int:
     subprocess.run(command, env=_environment(), check=True, timeout=300)
     for file in ("nngp.npy", "ntk.npy"):
         assert (whole / file).read_bytes() == (killed / file).read_bytes()
-    return met
-
-
-@pytest.mark.slow
-def test_a_killed_computation_gives_the_same_bytes(tmp_path: Path) -> None:
-    assert _kill_and_resume(tmp_path, 1, 0) == 1
-
-
-@pytest.mark.slow
-def test_twenty_kills(tmp_path: Path) -> None:
-    assert _kill_and_resume(tmp_path, 20, 1) >= 18
+    assert met >= at_work
 
 
 _DEVICES = """

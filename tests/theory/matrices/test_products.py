@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metabridge import theory
-from metabridge.theory.matrices.products import kernel_products
+from metabridge.theory.matrices.products import KernelProducts
 from tests.theory.cases import sphere
 
 KERNEL = theory.relu_network(2)
@@ -20,7 +20,7 @@ def test_equal_the_matrix(
     x, v = sphere(rng, 48, 5), rng.standard_normal((48, 3))
     given = KERNEL if traceable else lambda x1, x2=None: KERNEL(x1, x2)
     for layers in ("head", "body", "all"):
-        products = kernel_products(
+        products = KernelProducts(
             given, x, layers=layers, dtype=dtype, keep_bytes=keep, tile=16
         )
         assert (len(products.kept) == 6) == (keep == np.inf)

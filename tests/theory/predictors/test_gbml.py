@@ -1,15 +1,20 @@
 """GBML predictors against the explicit reference, and their exact identities."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from metabridge import theory
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.predictor import Initial
 from metabridge.theory.types import Layers
 from tests.theory import reference
 from tests.theory.cases import (
     LOOPS,
     as_tasks,
+    ask,
+    curve,
     equal_tasks,
     one,
     textbook,
@@ -21,21 +26,25 @@ KERNEL = textbook(DEPTH)
 NAIVE = reference.relu(DEPTH)
 
 
-def _initial(x: np.ndarray) -> np.ndarray:
-    """A function that no network at initialisation is likely to be."""
-    return np.stack([np.sin(x[:, 0]) + 0.3, x[:, 1] * x[:, 2]], 1)
+# The inner loop, the outer time and the function at initialisation.
+CASES = [
+    *itertools.product(LOOPS, [np.inf, 0.8], [None]),
+    *(("MAML", time, curve) for time in (np.inf, 0.8, 0.0)),
+]
 
 
-@pytest.mark.parametrize("name", LOOPS)
-@pytest.mark.parametrize("time", [np.inf, 0.8])
-def test_predictions_equal_the_reference(name: str, time: float) -> None:
+@pytest.mark.parametrize(("name", "time", "initial"), CASES)
+def test_predictions_equal_the_reference(
+    name: str, time: float, initial: Initial | None
+) -> None:
     ours, naive = LOOPS[name]
     tasks, test = unequal_tasks(0), unequal_tasks(1, 1)[0]
-    predictor = theory.gbml_predictor(KERNEL, as_tasks(tasks), inner=ours, time=time)
-    _, function = reference.gbml(NAIVE, tasks, naive, time)
+    predictor = theory.gbml_predictor(
+        KERNEL, as_tasks(tasks), inner=ours, time=time, initial=initial
+    )
+    _, function = reference.gbml(NAIVE, tasks, naive, time, initial)
     expected = reference.predict(NAIVE, function, naive, test)
-    actual = predictor(test.support_x, test.support_y, test.query_x)
-    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ask(predictor, test), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -45,22 +54,6 @@ def test_meta_kernel_equals_the_reference(name: str) -> None:
     expected, _ = reference.gbml(NAIVE, tasks, naive)
     actual = theory.gbml_kernel(KERNEL, as_tasks(tasks), inner=ours)
     np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("time", [np.inf, 0.8, 0.0])
-def test_initial_function(time: float) -> None:
-    ours, naive = LOOPS["MAML"]
-    tasks, test = unequal_tasks(3), unequal_tasks(4, 1)[0]
-    predictor = theory.gbml_predictor(
-        KERNEL, as_tasks(tasks), inner=ours, time=time, initial=_initial
-    )
-    _, function = reference.gbml(NAIVE, tasks, naive, time, _initial)
-    np.testing.assert_allclose(
-        predictor(test.support_x, test.support_y, test.query_x),
-        reference.predict(NAIVE, function, naive, test),
-        rtol=1e-9,
-        atol=1e-9,
-    )
 
 
 def test_closed_form_is_where_the_integrated_flow_arrives() -> None:
@@ -96,13 +89,10 @@ def test_inner_loop_cancels_where_queries_are_the_supports(layers: Layers) -> No
     rng = np.random.default_rng(7)
     x, y = rng.standard_normal((4, 5, 8)), rng.standard_normal((4, 5, 2))
     tasks, test = theory.Tasks(x, y, x, y), equal_tasks(8, 3)
-    arguments = (test.support_x, test.support_y, test.query_x)
-    adaptation = theory.gradient_flow("head", time=1.0)
+    own = theory.gradient_flow("head", time=1.0)
     predictions = [
-        theory.gbml_predictor(
-            KERNEL, tasks, inner=theory.gradient_flow(layers, time=time)
-        )(*arguments, adaptation=adaptation)
-        for time in (0.0, 0.05, 0.3)
+        ask(theory.gbml_predictor(KERNEL, tasks, inner=inner), test, adaptation=own)
+        for inner in (theory.gradient_flow(layers, time=t) for t in (0.0, 0.05, 0.3))
     ]
     np.testing.assert_allclose(predictions[1], predictions[0], rtol=0, atol=1e-9)
     np.testing.assert_allclose(predictions[2], predictions[0], rtol=0, atol=1e-9)
@@ -132,7 +122,7 @@ def test_no_adaptation_is_regression_on_the_queries(idle: theory.Inner) -> None:
     points = np.asarray(tasks.query_x).reshape(-1, 8)
     labels = np.asarray(tasks.query_y).reshape(-1, 2)
     weights = np.linalg.solve(NAIVE(points, points)[1], labels)
-    predictions = predictor(test.support_x, test.support_y, test.query_x)
+    predictions = ask(predictor, test)
     for prediction, query in zip(predictions, test.query_x, strict=True):
         np.testing.assert_allclose(
             prediction, NAIVE(query, points)[1] @ weights, rtol=0, atol=1e-9
@@ -141,9 +131,8 @@ def test_no_adaptation_is_regression_on_the_queries(idle: theory.Inner) -> None:
 
 def test_ridge_without_penalty_is_flow_to_the_end() -> None:
     tasks, test = equal_tasks(11), equal_tasks(12, 2)
-    arguments = (test.support_x, test.support_y, test.query_x)
     flow, ridge, tiny = (
-        theory.gbml_predictor(KERNEL, tasks, inner=inner)(*arguments)
+        ask(theory.gbml_predictor(KERNEL, tasks, inner=inner), test)
         for inner in (
             theory.gradient_flow("head", time=np.inf),
             theory.ridge("head", penalty=0.0),
@@ -182,15 +171,11 @@ def test_order_does_not_matter(what: str) -> None:
     touched = {"tasks": (0, 1, 2, 3), "support": (0, 1), "query": (2, 3)}[what]
     for index in touched:
         fields[index] = fields[index][order]
-    arguments = (test.support_x, test.support_y, test.query_x)
-    np.testing.assert_allclose(
-        theory.gbml_predictor(KERNEL, theory.Tasks(*fields), inner=LOOPS["MAML"][0])(
-            *arguments
-        ),
-        theory.gbml_predictor(KERNEL, tasks, inner=LOOPS["MAML"][0])(*arguments),
-        rtol=0,
-        atol=1e-9,
+    actual, expected = (
+        ask(theory.gbml_predictor(KERNEL, given, inner=LOOPS["MAML"][0]), test)
+        for given in (theory.Tasks(*fields), tasks)
     )
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
 
 
 def test_permuting_classes_permutes_predictions() -> None:
@@ -203,21 +188,16 @@ def test_permuting_classes_permutes_predictions() -> None:
         tasks.query_y[..., order],
     )
     inner = LOOPS["R2-D2"][0]
-    expected = theory.gbml_predictor(KERNEL, tasks, inner=inner)(
-        test.support_x, test.support_y, test.query_x
-    )
+    expected = ask(theory.gbml_predictor(KERNEL, tasks, inner=inner), test)
     actual = theory.gbml_predictor(KERNEL, permuted, inner=inner)(
         test.support_x, test.support_y[..., order], test.query_x
     )
-    np.testing.assert_allclose(
-        actual, np.asarray(expected)[..., order], rtol=0, atol=1e-9
-    )
+    np.testing.assert_allclose(actual, expected[..., order], rtol=0, atol=1e-9)
 
 
 def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks, test = as_tasks(unequal_tasks(21, 5)), one(unequal_tasks(22, 1)[0])
-    arguments = (test.support_x, test.support_y, test.query_x)
-    whole = theory.gbml_predictor(KERNEL, tasks, inner=LOOPS["ANIL"][0])(*arguments)
+    whole = ask(theory.gbml_predictor(KERNEL, tasks, inner=LOOPS["ANIL"][0]), test)
     small = tiles.chunk
     monkeypatch.setattr(
         "metabridge.theory.matrices.tiles.chunk",
@@ -225,7 +205,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     monkeypatch.setattr("metabridge.theory.predictors.predictor.TILE", 4)
     assert len(tiles.chunk(tasks.each(), with_support=True)) > 2
-    pieces = theory.gbml_predictor(KERNEL, tasks, inner=LOOPS["ANIL"][0])(*arguments)
+    pieces = ask(theory.gbml_predictor(KERNEL, tasks, inner=LOOPS["ANIL"][0]), test)
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-10)
 
 

@@ -1,6 +1,7 @@
 """Heads that are not shared, by products with tiles, against Cholesky."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,11 +56,12 @@ def test_jitter() -> None:
             yield rows, columns, K[rows, columns]
 
     blocks = [slice(0, 4), slice(4, 6), slice(6, 9)]
-    actual = tiled.solve(make, blocks, y, names=str, jitter=0.3)
+    options: dict[str, Any] = {"time": np.inf, "names": str, "options": SOLVER}
+    actual = tiled.evolve(make, blocks, y, jitter=0.3, **options)
     expected = np.linalg.solve(K + 0.3 * np.eye(9), y)
     np.testing.assert_allclose(actual, expected, rtol=1e-9)
     with pytest.raises(theory.SingularKernelError, match="pass"):
-        tiled.solve(make, blocks, y, names=str, max_iterations=50)
+        tiled.evolve(make, blocks, y, jitter=0.0, **options)
 
 
 def test_a_repeated_query_is_reported() -> None:
