@@ -36,12 +36,12 @@ def install() -> None:
     )
     for found in pkgutil.walk_packages(theory.__path__, "metabridge.theory."):
         importlib.import_module(found.name)
-    for name, module in list(sys.modules.items()):
+    old = {name: f"metabridge.theory.{new}" for name, new in _MOVED.items()}
+    for name in list(sys.modules):
         if f"{name}.".startswith("metabridge.theory."):
-            sys.modules[name.removeprefix("metabridge.")] = module
-            sys.modules.setdefault(f"theory.{name.rpartition('.')[2]}", module)
-    for old, new in _MOVED.items():
-        module = sys.modules[f"metabridge.theory.{new}"]
-        sys.modules[f"theory.{old}"] = module
-        if not hasattr(theory, old):
-            setattr(theory, old, module)
+            sys.modules[name.removeprefix("metabridge.")] = sys.modules[name]
+            old.setdefault(name.rpartition(".")[2], name)
+    for name, new in old.items():
+        module = sys.modules[f"theory.{name}"] = sys.modules[new]
+        if not hasattr(theory, name):
+            setattr(theory, name, module)

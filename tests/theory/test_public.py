@@ -52,6 +52,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import theory
     import theory.kernels.relu
+    import theory.matrix
     from theory import image_tasks
 (warning,) = [w for w in caught if w.category is DeprecationWarning]
 assert "from metabridge import theory" in str(warning.message)
@@ -60,6 +61,7 @@ from metabridge import theory as new
 from metabridge.theory.closeness import image_tasks as moved
 assert theory is new and theory.kernels is new.kernels and image_tasks is moved
 assert theory.kernels.relu is sys.modules["metabridge.theory.kernels.relu"]
+assert theory.matrix is sys.modules["metabridge.theory.matrices.matrix"]
 assert not new.__spec__.name == "theory"
 """
 
