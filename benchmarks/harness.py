@@ -113,9 +113,8 @@ def report(title: str, results: Mapping[str, Result]) -> dict[str, Any]:
         print(
             f"  {name:24} least {found[name]['least_ms']:10.4g} ms, "
             f"median {found[name]['median_ms']:10.4g} ms, "
-            f"{middle:.3f} [{low:.3f}, {high:.3f}] of {base}, "
-            f"ready after {result.ready_seconds:.3g} s, "
-            f"{result.peak_gigabytes:.2g} GB",
+            f"{middle:.3f} [{low:.3f}, {high:.3f}] of {base}, ready after "
+            f"{result.ready_seconds:.3g} s, {result.peak_gigabytes:.2g} GB",
             flush=True,
         )
     return found

@@ -21,8 +21,7 @@ import tyro
 from jaxtyping import Array, Float, Int
 
 from benchmarks.harness import Contender, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import heads
 from metabridge.heads import Head
 from metabridge.heads.svm import solve
@@ -98,7 +97,7 @@ def worst_residual(support: Float[Array, "T S D"]) -> float:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
+    check(options)
     names = ("svm", "ridge", "centroid")
     contenders = {name: Contender("heads:step", {"name": name}) for name in names}
     found = report("heads", race(contenders, rounds=options.rounds))

@@ -25,8 +25,7 @@ import tyro
 from jaxtyping import Float
 
 from benchmarks.harness import Contender, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import theory
 from metabridge.data import load_dataset
 
@@ -281,7 +280,7 @@ def _shown(values: dict[str, float]) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    arguments.check(options)
+    check(options)
     parts = {"matrix": matrix, "recursion": recursion, "images": images}
     write(options.output, {part: parts[part](options) for part in options.parts})
 

@@ -28,11 +28,10 @@ import numpy as np
 import tyro
 
 from benchmarks import checkpoints
+from benchmarks.harness import write
 from benchmarks.kernels import sphere
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import theory
-from metabridge.files import write_json
 from metabridge.runs.folder import read_result
 from metabridge.training import scoring
 from metabridge.training.checkpoint import digest
@@ -66,18 +65,14 @@ def main(given: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = tyro.cli(Config, prog="python -m benchmarks.reliability", args=given)
     try:
-        arguments.check(config)
+        check(config)
     except ValueError as error:
         print(f"reliability: {error}", file=sys.stderr)
         sys.exit(2)
     if config.quick:
         config = dataclasses.replace(config, kills=2, steps=200, points=300, saves=1)
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-        "jax": jax.__version__,
-        "seed": config.seed,
-    }
+    results: dict[str, Any] = {"jax": jax.__version__, "seed": config.seed}
     with tempfile.TemporaryDirectory(dir=config.output_dir) as scratch:
         if "training" in config.parts:
             _show(results, "training", killed_trainings(config, Path(scratch)))
@@ -88,7 +83,7 @@ def main(given: Sequence[str] | None = None) -> None:
             for name, run in bodies.items():
                 found = checkpoints.overhead(*run, Path(scratch) / name, config.saves)
                 _show(results, f"checkpoints, {name}", found)
-    write_json(config.output_dir / "results.json", results)
+    write(config.output_dir / "results.json", results)
 
 
 def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:

@@ -24,8 +24,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
 from metabridge.files import write_json
@@ -118,7 +117,7 @@ def many_runs(options: Options, record: Callable[[], None]) -> None:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs, prints and returns what `soak.json` holds."""
-    arguments.check(options)
+    check(options)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     since, sizes = time.monotonic(), []
     found: dict[str, Any] = {"runs": options.runs}

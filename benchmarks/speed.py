@@ -17,8 +17,7 @@ import numpy as np
 import tyro
 
 from benchmarks.harness import Contender, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import build, heads
 from metabridge.config import (
     Config,
@@ -217,7 +216,7 @@ def _datasets(options: Options) -> dict[str, dict[str, Any]]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
+    check(options)
     measure = {"evaluation": evaluation, "warm-load": warm_load, "step": step}
     write(options.output, {name: measure[name](options) for name in options.only})
 

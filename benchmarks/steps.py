@@ -21,8 +21,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 
 Name = Literal["mtl", "resnet12", "maml", "first-order maml", "anil"]
 GRADIENT_BASED = ("maml", "first-order maml", "anil")
@@ -121,7 +120,7 @@ def _shares(results: dict[str, Result], work: float) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
+    check(options)
     if options.images % 5:
         raise ValueError("`images` must be a multiple of 5")
     write(options.output, {name: measure(name, options) for name in options.only})

@@ -52,7 +52,7 @@ def check_precision(config: ResolvedModel, device: Any) -> None:
     if config.precision == "float32":
         return
     if "dtype" not in parameters_of(BODIES.find(config.model).load()):
-        raise ValueError(f"`precision` of the body {config.model} must be float32")
+        raise ValueError(f"{config.model} computes in float32: pass it as `precision`")
     capability = str(getattr(device, "compute_capability", ""))
     old = capability.replace(".", "").isdigit() and float(capability) < 8.0
     if device.platform == "cpu" or old:
