@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Int
 from benchmarks.harness import Contender, race, report, write
 from experiments.arguments import AtLeast, check
 from metabridge import heads
-from metabridge.heads import Head
 from metabridge.heads.svm import solve
 
 TASKS, WAYS, SHOTS, QUERIES, DIMENSION = 8, 5, 15, 6, 2560
@@ -41,11 +40,20 @@ class Options:
 
 
 def step(name: str) -> Callable[[], float | None]:
-    """The gradient of a head's loss."""
+    """The gradient of a head's loss in all features."""
     svm, ridge = heads.svm(_C), heads.ridge(50.0)
     head = {"svm": svm, "ridge": ridge, "centroid": heads.centroid()}[name]
     both = features()
-    compiled = gradient(head).lower(both).compile()
+
+    def task_loss(support: Float[Array, "S D"], query: Float[Array, "Q D"]):
+        logits = heads.logits(head.fit(support, labels(SHOTS), ways=WAYS), query)
+        losses = optax.softmax_cross_entropy_with_integer_labels
+        return losses(logits, labels(QUERIES)).mean()
+
+    def loss(both) -> Float[Array, ""]:
+        return jax.vmap(task_loss)(*both).mean()
+
+    compiled = jax.jit(jax.grad(loss)).lower(both).compile()
     residual = worst_residual(both[0]) if name == "svm" else None
 
     def run() -> float | None:
@@ -70,20 +78,6 @@ def features() -> tuple[Float[Array, "T S D"], Float[Array, "T Q D"]]:
 def labels(each: int) -> Int[Array, "n"]:
     """Labels of a task, class by class."""
     return jnp.repeat(jnp.arange(WAYS, dtype=jnp.int32), each)
-
-
-def gradient(head: Head) -> jax.stages.Wrapped:
-    """Gradient of the loss in all features, as a function of those."""
-
-    def task_loss(support: Float[Array, "S D"], query: Float[Array, "Q D"]):
-        logits = heads.logits(head.fit(support, labels(SHOTS), ways=WAYS), query)
-        losses = optax.softmax_cross_entropy_with_integer_labels
-        return losses(logits, labels(QUERIES)).mean()
-
-    def loss(both) -> Float[Array, ""]:
-        return jax.vmap(task_loss)(*both).mean()
-
-    return jax.jit(jax.grad(loss))
 
 
 def worst_residual(support: Float[Array, "T S D"]) -> float:
