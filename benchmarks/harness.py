@@ -50,14 +50,6 @@ class Result(NamedTuple):
     peak_gigabytes: float
     """Largest resident memory of the process."""
 
-    def ratio(self, base: "Result") -> list[float]:
-        """Quartiles of the ratio to another contender's seconds, round by round."""
-        pairs = zip(self.seconds, base.seconds, strict=True)
-        ratios = [own / other for own, other in pairs]
-        # One round has a ratio, but no quartiles.
-        both = ratios if ratios[1:] else 2 * ratios
-        return statistics.quantiles(both, n=4, method="inclusive")
-
 
 def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, Result]:
     """Time contenders in turn.
@@ -102,7 +94,11 @@ def report(title: str, results: Mapping[str, Result]) -> dict[str, Any]:
     found = {}
     base = next(iter(results))
     for name, result in results.items():
-        low, middle, high = result.ratio(results[base])
+        pairs = zip(result.seconds, results[base].seconds, strict=True)
+        ratios = [own / other for own, other in pairs]
+        # One round has a ratio, but no quartiles.
+        both = ratios if ratios[1:] else 2 * ratios
+        low, middle, high = statistics.quantiles(both, n=4, method="inclusive")
         found[name] = {
             "least_ms": 1e3 * min(result.seconds),
             "median_ms": 1e3 * statistics.median(result.seconds),
