@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation.examples import draw_tasks, predict_tasks
 from metabridge.learners import Learner
 from metabridge.runs.metrics import read_metrics
@@ -17,6 +17,7 @@ from metabridge.untrusted import read_json
 
 # Blue and orange of Okabe and Ito's palette, told apart by colour-blind readers.
 RIGHT, WRONG = "#0072B2", "#D55E00"
+_QUERIES_SHOWN = 8
 
 
 def learning_curves(run_dir: Path, output: Path) -> None:
@@ -64,12 +65,24 @@ def test_task(
     key: Key[Array, ""],
     output: Path,
 ) -> None:
-    """Draw a test task, a row a class: up to five supports, up to eight queries."""
+    """Draw a test task: support, queries, and the predictions of the learner."""
     drawn = draw_tasks(key[None], dataset.test, shape)
-    (confidence,) = predict_tasks(learner, variables, dataset, shape, drawn)
+    confidence = predict_tasks(learner, variables, dataset, shape, drawn)
     classes, support, query = (rows[0] for rows in drawn)
-    images, ways, shots = dataset.test.images, len(classes), min(support.shape[1], 5)
-    queries = min(query.shape[1], 8)
+    _draw_task(dataset.test, classes, support, query, confidence[0], output)
+
+
+def _draw_task(
+    split: Split,
+    classes: np.ndarray,
+    support: np.ndarray,
+    query: np.ndarray,
+    confidence: np.ndarray,
+    output: Path,
+) -> None:
+    """Draw a row for each class: name, up to five supports, up to eight queries."""
+    ways, shots = len(classes), min(support.shape[1], 5)
+    queries = min(query.shape[1], _QUERIES_SHOWN)
     figure = Figure(
         figsize=(1.1 * (shots + queries) + 2.4, 1.35 * ways + 0.8),
         layout=ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 0.95)),
@@ -82,13 +95,13 @@ def test_task(
         name = grid[way][0]
         name.axis("off")
         # A dollar sign in the name of a class begins no formula.
-        title = class_name(dataset.test.class_names[classes[way]]).replace("$", r"\$")
+        title = class_name(split.class_names[classes[way]]).replace("$", r"\$")
         name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
         for column in range(shots):
-            _show(grid[way][1 + column], images[support[way, column]])
+            _show(grid[way][1 + column], split.images[support[way, column]])
         for column in range(queries):
             axes = grid[way][1 + shots + column]
-            _show(axes, images[query[way, column]])
+            _show(axes, split.images[query[way, column]])
             chosen = int(confidence[way, column].argmax())
             colour, mark = (RIGHT, "") if chosen == way else (WRONG, "✗ ")
             text = f"{mark}{chosen + 1} ({confidence[way, column, chosen]:.0%})"
