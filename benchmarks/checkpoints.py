@@ -1,13 +1,12 @@
 """What a checkpoint costs beside training, for `benchmarks.reliability`."""
 
-import dataclasses
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training import Steps
+from benchmarks.speed import Steps
 from metabridge.config import (
     Config,
     DataConfig,
@@ -27,20 +26,15 @@ _BEHIND = 2.0
 
 def bodies(*, quick: bool) -> dict[str, tuple[ResolvedConfig, Dataset]]:
     """Recipes whose checkpoints are timed; only the sizes of the images matter."""
-    drawings = Config(
-        data=DataConfig(dataset="glyphs"), model=ModelConfig(model="conv4")
-    )
-    photographs = Config(
-        data=DataConfig(dataset="cifar_fs"), model=ModelConfig(model="resnet12")
-    )
-    if quick:
-        small = ModelConfig(model="conv4", width=8)
-        few = TrainConfig(train_ways=5, train_shots=1)
-        photographs = dataclasses.replace(photographs, model=small, train=few)
-        drawings = dataclasses.replace(drawings, model=small)
+    conv4 = ModelConfig(model="conv4", width=8 if quick else None)
+    resnet12 = conv4 if quick else ModelConfig(model="resnet12")
+    train = TrainConfig(train_ways=5, train_shots=1) if quick else TrainConfig()
+    drawings = resolve(Config(data=DataConfig(dataset="glyphs"), model=conv4))
+    cifar_fs = DataConfig(dataset="cifar_fs")
+    photographs = resolve(Config(data=cifar_fs, model=resnet12, train=train))
     return {
-        "conv4 on glyphs": (resolve(drawings), load_data(resolve(drawings))),
-        "resnet12 on 32x32": (resolve(photographs), _noise()),
+        "conv4 on glyphs": (drawings, load_data(drawings)),
+        "resnet12 on 32x32": (photographs, _noise()),
     }
 
 
@@ -61,14 +55,7 @@ def _noise() -> Dataset:
 def overhead(
     config: ResolvedConfig, dataset: Dataset, folder: Path, saves: int
 ) -> dict[str, float]:
-    """Seconds of the call, and by how much the steps behind it are slower.
-
-    Args:
-      config: resolved.
-      dataset: with its images.
-      folder: of the checkpoints.
-      saves: number of checkpoints.
-    """
+    """Seconds of the call, and by how much the steps behind it are slower."""
     step = Steps(config, dataset)
     plateau = plateau_rule(config.train)[1]
 
@@ -96,18 +83,16 @@ def overhead(
     stall = max(statistics.median(stalls), 0.0)  # other work can make it negative
     step_seconds = statistics.median(plain)
     # At every validation, and by time between them.
-    between = min(
-        (config.train.validate_every or 1) * step_seconds,
-        60 * config.train.checkpoint_minutes,
-    )
+    every = config.train.validate_every or 1
+    between = min(every * step_seconds, 60 * config.train.checkpoint_minutes)
     written = sorted(path for path in folder.iterdir() if path.name.isdigit())
     size = sum(f.stat().st_size for f in written[-1].rglob("*") if f.is_file())
-    one = statistics.median(calls) + stall
+    call = statistics.median(calls)
     return {
         "megabytes": size / 1e6,
-        "seconds in the call": statistics.median(calls),
+        "seconds in the call": call,
         "seconds that steps behind it take longer": stall,
         "seconds of a step": step_seconds,
         "seconds between checkpoints by default": between,
-        "share of the training time, %": 100 * one / between,
+        "share of the training time, %": 100 * (call + stall) / between,
     }

@@ -50,14 +50,6 @@ class Result(NamedTuple):
     peak_gigabytes: float
     """Largest resident memory of the process."""
 
-    def ratio(self, base: "Result") -> list[float]:
-        """Quartiles of the ratio to another contender's seconds, round by round."""
-        pairs = zip(self.seconds, base.seconds, strict=True)
-        ratios = [own / other for own, other in pairs]
-        # One round has a ratio, but no quartiles.
-        both = ratios if ratios[1:] else 2 * ratios
-        return statistics.quantiles(both, n=4, method="inclusive")
-
 
 def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, Result]:
     """Time contenders in turn.
@@ -102,7 +94,11 @@ def report(title: str, results: Mapping[str, Result]) -> dict[str, Any]:
     found = {}
     base = next(iter(results))
     for name, result in results.items():
-        low, middle, high = result.ratio(results[base])
+        pairs = zip(result.seconds, results[base].seconds, strict=True)
+        ratios = [own / other for own, other in pairs]
+        # One round has a ratio, but no quartiles.
+        both = ratios if ratios[1:] else 2 * ratios
+        low, middle, high = statistics.quantiles(both, n=4, method="inclusive")
         found[name] = {
             "least_ms": 1e3 * min(result.seconds),
             "median_ms": 1e3 * statistics.median(result.seconds),
@@ -113,9 +109,8 @@ def report(title: str, results: Mapping[str, Result]) -> dict[str, Any]:
         print(
             f"  {name:24} least {found[name]['least_ms']:10.4g} ms, "
             f"median {found[name]['median_ms']:10.4g} ms, "
-            f"{middle:.3f} [{low:.3f}, {high:.3f}] of {base}, "
-            f"ready after {result.ready_seconds:.3g} s, "
-            f"{result.peak_gigabytes:.2g} GB",
+            f"{middle:.3f} [{low:.3f}, {high:.3f}] of {base}, ready after "
+            f"{result.ready_seconds:.3g} s, {result.peak_gigabytes:.2g} GB",
             flush=True,
         )
     return found

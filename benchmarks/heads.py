@@ -1,22 +1,17 @@
-"""Heads inside training, forward and backward, beside qpax, a general solver.
+"""Heads inside training, forward and backward.
 
     python -m benchmarks.heads [--rounds 20] [--output FILE.json]
-    python -m benchmarks.heads --qpax --rounds 3  # needs the extra `bench`
 
 Tasks are those of MetaOptNet's training on features of ResNet-12 without average
 pooling at 32x32 pixels: 8 tasks, 5-way 15-shot 6-query, 2560 dimensions. The loss is
-the cross-entropy of the query; the gradient is with respect to all features.
-
-qpax solves the same machine (see `benchmarks.svm_qp`): at its own tolerances, and in
-float64 at ones that bring its derivative close to that of the machine itself. A
-contender's error is how much its weights and its gradient differ from those of
-`metabridge.heads.svm` in float64, relatively.
+the cross-entropy of the query; the gradient is with respect to all features. The answer
+of the support vector machine is its residual, relative to the margin.
 """
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +21,12 @@ import tyro
 from jaxtyping import Array, Float, Int
 
 from benchmarks.harness import Contender, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import heads
-from metabridge.heads import Head
 from metabridge.heads.svm import solve
 
 TASKS, WAYS, SHOTS, QUERIES, DIMENSION = 8, 5, 15, 6, 2560
 _C = 0.1
-# Two triangular solves that qpax has at once hold all threads of XLA, and each waits
-# for another thread to take its share: with 2 threads jaxlib 0.10.2 waits for ever.
-QPAX_ENVIRONMENT = {"NPROC": "16", "OPENBLAS_NUM_THREADS": "1"}
-_TIGHT = {"tolerance": 1e-12, "relaxation": 1e-14}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,82 +35,15 @@ class Options:
 
     rounds: Annotated[int, AtLeast(1)] = 20
     """Timed calls of each."""
-    qpax: bool = False
-    """Beside qpax, which takes seconds a call."""
     output: Path | None = None
     """JSON file for the results."""
 
 
-def contenders(options: Options) -> dict[str, Contender]:
-    """The heads, with their options and types of numbers."""
-    if not options.qpax:
-        names = ("svm", "ridge", "centroid")
-        return {name: Contender("heads:step", {"name": name}) for name in names}
-    found = {}
-    for name, float64 in (
-        ("svm", False),
-        ("svm", True),
-        ("qpax", False),
-        ("qpax", True),
-    ):
-        environment = QPAX_ENVIRONMENT if name == "qpax" else {}
-        title = f"{name} float64" if float64 else name
-        build = {"name": name, "float64": float64, "errors": True}
-        found[title] = Contender("heads:step", build, environment)
-    tight = found["qpax float64"]
-    found["qpax float64 tight"] = tight._replace(options={**tight.options, **_TIGHT})
-    return found
-
-
-def step(
-    name: str, *, float64: bool = False, errors: bool = False, **options: float
-) -> Callable[[], Any]:
-    """The gradient of a head's loss; the answer is its errors, if they are wanted."""
-    jax.config.update("jax_enable_x64", float64 or errors)
-    dtype = np.float64 if float64 else np.float32
-    head, both = _head(name, **options), features(dtype)
-    compiled = gradient(head).lower(both).compile()
-    found = _errors(head, dtype) if errors else None
-    if name == "svm":
-        found = {**(found or {}), "residual": worst_residual(dtype)}
-
-    def run() -> dict[str, float] | None:
-        jax.block_until_ready(compiled(both))
-        return found
-
-    return run
-
-
-def _head(name: str, **options: float) -> Head:
-    if name == "qpax":
-        from benchmarks.svm_qp import svm_qp
-
-        return svm_qp(_C, **options)
-    made = {"svm": heads.svm(_C), "ridge": heads.ridge(50.0)}
-    return made.get(name) or heads.centroid()
-
-
-def features(dtype: type) -> tuple[Float[Array, "T S D"], Float[Array, "T Q D"]]:
-    """Overlapping classes; lengths like those of a body before training."""
-    generator = np.random.default_rng(0)
-    means = generator.normal(size=(TASKS, WAYS, 1, DIMENSION))
-
-    def draw(count: int) -> Float[Array, "T n D"]:
-        drawn = means + 3.0 * generator.normal(size=(TASKS, WAYS, count, DIMENSION))
-        # Of the same numbers in float64 as in float32.
-        flat = drawn.reshape(TASKS, -1, DIMENSION).astype(np.float32)
-        return jnp.asarray(flat, dtype)
-
-    return draw(SHOTS), draw(QUERIES)
-
-
-def labels(each: int) -> Int[Array, "n"]:
-    """Labels of a task, class by class."""
-    return jnp.repeat(jnp.arange(WAYS, dtype=jnp.int32), each)
-
-
-def gradient(head: Head) -> jax.stages.Wrapped:
-    """Gradient of the loss in all features, as a function of those."""
+def step(name: str) -> Callable[[], float | None]:
+    """The gradient of a head's loss in all features."""
+    svm, ridge = heads.svm(_C), heads.ridge(50.0)
+    head = {"svm": svm, "ridge": ridge, "centroid": heads.centroid()}[name]
+    both = features()
 
     def task_loss(support: Float[Array, "S D"], query: Float[Array, "Q D"]):
         logits = heads.logits(head.fit(support, labels(SHOTS), ways=WAYS), query)
@@ -131,50 +53,49 @@ def gradient(head: Head) -> jax.stages.Wrapped:
     def loss(both) -> Float[Array, ""]:
         return jax.vmap(task_loss)(*both).mean()
 
-    return jax.jit(jax.grad(loss))
+    compiled = jax.jit(jax.grad(loss)).lower(both).compile()
+    residual = worst_residual(both[0]) if name == "svm" else None
+
+    def run() -> float | None:
+        jax.block_until_ready(compiled(both))
+        return residual
+
+    return run
 
 
-def answers(head: Head, dtype: type) -> dict[str, np.ndarray]:
-    """The weights of all tasks, and the gradient in the support."""
-    both = features(dtype)
+def features() -> tuple[Float[Array, "T S D"], Float[Array, "T Q D"]]:
+    """Overlapping classes; lengths like those of a body before training."""
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=(TASKS, WAYS, 1, DIMENSION))
 
-    def weights(support: Float[Array, "S D"]) -> Float[Array, "D ways"]:
-        return head.fit(support, labels(SHOTS), ways=WAYS).weights
+    def draw(count: int) -> Float[Array, "T n D"]:
+        drawn = means + 3.0 * generator.normal(size=(TASKS, WAYS, count, DIMENSION))
+        return jnp.asarray(drawn.reshape(TASKS, -1, DIMENSION), jnp.float32)
 
-    return {
-        "weights": np.asarray(jax.jit(jax.vmap(weights))(both[0]), np.float64),
-        "gradient": np.asarray(gradient(head)(both)[0], np.float64),
-    }
-
-
-def _errors(head: Head, dtype: type) -> dict[str, float]:
-    found = answers(head, dtype)
-    expected = answers(_head("svm"), np.float64)
-    return {
-        f"error of the {name}": float(
-            np.linalg.norm(found[name] - value) / np.linalg.norm(value)
-        )
-        for name, value in expected.items()
-    }
+    return draw(SHOTS), draw(QUERIES)
 
 
-def worst_residual(dtype: type) -> float:
+def labels(each: int) -> Int[Array, "n"]:
+    """Labels of a task, class by class."""
+    return jnp.repeat(jnp.arange(WAYS, dtype=jnp.int32), each)
+
+
+def worst_residual(support: Float[Array, "T S D"]) -> float:
     """Residual of the machine, over the tasks that are measured."""
 
     def one(support: Float[Array, "S D"]) -> Float[Array, ""]:
         return solve(support, labels(SHOTS), ways=WAYS, C=_C)[1].residual
 
-    return float(jax.jit(jax.vmap(one))(features(dtype)[0]).max())
+    return float(jax.jit(jax.vmap(one))(support).max())
 
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
-    results = race(contenders(options), rounds=options.rounds)
-    found = report("heads", results)
-    for name, result in results.items():
-        for key, value in (result.answer or {}).items():
-            print(f"  {name}, {key}: {value:.3g}")
+    check(options)
+    names = ("svm", "ridge", "centroid")
+    contenders = {name: Contender("heads:step", {"name": name}) for name in names}
+    found = report("heads", race(contenders, rounds=options.rounds))
+    print(f"  residual of the machine: {found['svm']['answer']:.3g}")
     write(options.output, found)
 
 

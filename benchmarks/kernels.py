@@ -22,11 +22,10 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Float
 
 from benchmarks.harness import Contender, race, report, write
-from benchmarks.inputs import sphere
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import theory
 from metabridge.data import load_dataset
 
@@ -35,6 +34,10 @@ Part = Literal["matrix", "recursion", "images"]
 _PROBES = 500
 _DEEP = 1000
 LIBRARY = "neural-tangents"
+
+
+IMAGES = {"flatten": (5000, 128, 32, 64), "global_average": (200, 4, 2, 16)}
+"""Images of ours, of neural-tangents, on a side of its tiles, and of the errors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +54,16 @@ class Options:
     """Depths at which neural-tangents is timed; its time for 1..64 is interpolated."""
     data_dir: Path | None = None
     """TFDS folder with CIFAR-FS; without it images are left out, and said so."""
-    images: tuple[int, int] = (5000, 200)
-    """Images of the flattened network, and of global average pooling."""
-    library_images: tuple[int, int] = (128, 4)
-    """Images that neural-tangents is given."""
-    blocks: tuple[int, int] = (32, 2)
-    """Images of a side of its tiles, and of the accuracy."""
-    accuracy_images: tuple[int, int] = (64, 16)
-    """Images of the errors of float32 and of `pool_stride`."""
     rounds: Size = 2
     """Timed rounds."""
     output: Path = Path("results/kernels.json")
     """Where to write."""
+
+
+def sphere(count: int, dimensions: int) -> Float[np.ndarray, "N D"]:
+    """Inputs uniform on the sphere, with a mean square of 1."""
+    x = np.random.default_rng(0).standard_normal((count, dimensions))
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * dimensions**0.5
 
 
 def matrix(options: Options) -> dict[str, Any]:
@@ -92,19 +93,23 @@ def whole(points: int, dtype: Any) -> Callable[[], float]:
 def whole_by_library(points: int) -> Callable[[], None]:
     """The same by neural-tangents' batched kernel in float64, compiled."""
     jax.config.update("jax_enable_x64", True)
-    x, nt = sphere(points, 64), theory.neural_tangents()
-    layers = [nt.stax.Dense(1, 2**0.5), nt.stax.Relu()] * 3
-    kernel = jax.jit(
-        nt.stax.serial(*layers, nt.stax.Dense(1))[2], static_argnames=("get",)
-    )
+    x, kernel = sphere(points, 64), jax.jit(_dense(3), static_argnames=("get",))
     # It takes equal batches alone. What it makes stays on the host, as ours does.
     batch = max(size for size in range(1, 2001) if points % size == 0)
-    batched = nt.batch(kernel, batch_size=batch, store_on_device=False)
+    library = theory.neural_tangents()
+    batched = library.batch(kernel, batch_size=batch, store_on_device=False)
 
     def run() -> None:
         np.asarray(batched(x, None, ("nngp", "ntk")).ntk)
 
     return run
+
+
+def _dense(depth: int) -> Callable[..., Any]:
+    """Fully connected ReLU network of neural-tangents."""
+    stax = theory.neural_tangents().stax
+    layers = [stax.Dense(1, 2**0.5), stax.Relu()] * depth
+    return stax.serial(*layers, stax.Dense(1))[2]
 
 
 def recursion(options: Options) -> dict[str, Any]:
@@ -155,11 +160,9 @@ def _deep_errors(points: int) -> dict[str, float]:
         theory.Kernels(*(each[0] for each in theory.relu_depths(own, depths=[_DEEP])))
         for own in (x.astype(np.float64), x)
     )
-    stax = theory.neural_tangents().stax
-    layers = [stax.Dense(1, 2**0.5), stax.Relu()] * _DEEP + [stax.Dense(1)]
     # Enough points to see its error, few enough to wait for.
-    library = stax.serial(*layers)[2](x[:20], None, ("nngp", "ntk"))
-    part = theory.Kernels(*(each[:20, :20] for each in exact))
+    library = _dense(_DEEP)(x[:20], None, ("nngp", "ntk"))
+    part = theory.Kernels(exact.nngp[:20, :20], exact.ntk[:20, :20])
     name = f"float32 error at depth {_DEEP}"
     return _errors(name, ours, exact) | _errors(f"{name}, {LIBRARY}", library, part)
 
@@ -170,25 +173,23 @@ def images(options: Options) -> dict[str, Any]:
         print("convolutional networks are left out: no --data-dir")
         return {}
     found: dict[str, Any] = {}
-    for place, pooling in enumerate(("flatten", "global_average")):
+    for pooling, (count, fewer, block, accuracy) in IMAGES.items():
         common = {"data_dir": str(options.data_dir.absolute()), "pooling": pooling}
-        count, fewer = options.images[place], options.library_images[place]
-        block = options.blocks[place]
-        tile = {"count": fewer, "block": block}
+        theirs = common | {"count": fewer, "block": block}
         contenders = {
             "ours": Contender("kernels:pictures", common | {"count": count}),
-            LIBRARY: Contender("kernels:tiles", common | tile),
+            LIBRARY: Contender("kernels:tiles", theirs),
         }
         results = race(contenders, rounds=options.rounds)
         found[pooling] = report(f"{count} and {fewer} images, {pooling}", results)
         tiles = fewer // block * (fewer // block + 1) // 2
         pairs = {"ours": count * (count + 1) / 2, LIBRARY: tiles * block**2}
-        for name, result in results.items():
-            seconds = min(result.seconds) / pairs[name]
-            found |= _shown({f"seconds a pair, {name}, {pooling}": seconds})
-        x = load(common["data_dir"], max(block, options.accuracy_images[place]))
-        errors = _image_errors(x, pooling, block, options.accuracy_images[place])
-        found |= _shown(errors)
+        seconds = {
+            f"seconds a pair, {name}, {pooling}": min(results[name].seconds) / number
+            for name, number in pairs.items()
+        }
+        x = load(common["data_dir"], max(block, accuracy))
+        found |= _shown(seconds | _image_errors(x, pooling, block, accuracy))
     return found
 
 
@@ -246,9 +247,8 @@ def _image_errors(
         return theory.relu_convolutional(4, pooling=pooling, **options)(*inputs)
 
     double = kernels(x[:count])
-    found = _errors(
-        f"float32 error, {pooling}", kernels(x[:count], dtype="float32"), double
-    )
+    single = kernels(x[:count], dtype="float32")
+    found = _errors(f"float32 error, {pooling}", single, double)
     two = x[:block], x[-block:]
     with jax.enable_x64(True):
         # Compiled: run operation by operation, neural-tangents has crashed here.
@@ -256,10 +256,10 @@ def _image_errors(
         library = theory.Kernels(*map(np.asarray, (library.nngp, library.ntk)))
     found |= _errors(f"difference in float64, {pooling}", kernels(*two), library)
     for stride in (2, 4, 8) if pooling != "flatten" else ():
-        sampled = kernels(x[:count], pool_stride=stride)
-        found |= _errors(f"error of pool_stride={stride}", sampled, double)
+        name, sampled = f"pool_stride={stride}", kernels(x[:count], pool_stride=stride)
         norm = np.linalg.norm(sampled.ntk - double.ntk) / np.linalg.norm(double.ntk)
-        found[f"error of pool_stride={stride}, ntk, Frobenius"] = float(norm)
+        found |= _errors(f"error of {name}", sampled, double)
+        found[f"error of {name}, ntk, Frobenius"] = float(norm)
     return found
 
 
@@ -280,7 +280,7 @@ def _shown(values: dict[str, float]) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    arguments.check(options)
+    check(options)
     parts = {"matrix": matrix, "recursion": recursion, "images": images}
     write(options.output, {part: parts[part](options) for part in options.parts})
 

@@ -38,14 +38,9 @@ class Options:
 
 def gigabytes(options: Options, *, rematerialise: bool) -> float:
     """What the compiled step reserves."""
-    learner = maml(
-        ResNet12(),
-        optax.adam(1e-3),
-        ways=ours.WAYS,
-        inner_lr=0.01,
-        inner_steps=options.inner_steps,
-        rematerialise=rematerialise,
-    )
+    steps = {"inner_steps": options.inner_steps, "rematerialise": rematerialise}
+    common = {"ways": ours.WAYS, "inner_lr": ours.INNER_LR}
+    learner = maml(ResNet12(), optax.adam(1e-3), **common, **steps)
     task = ours.batch(1, options.shots, options.queries, options.size, channels=3)
     key = jax.random.key(0)
     state = jax.eval_shape(learner.init, key, task.support.inputs[0])

@@ -3,9 +3,6 @@
 Only names of the public API, so that the same lines run in another checkout.
 """
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -42,19 +39,17 @@ def start(name: str, size: int, channels: int, width: int, images: int) -> Any:
 
     from metabridge import learners, models
 
-    options = {"ways": WAYS, "inner_lr": INNER_LR, "inner_steps": STEPS}
     if name in ("mtl", "resnet12"):
         body = models.ResNet12() if name == "resnet12" else models.Conv4(width)
         heads = learners.class_table(CLASSES)
         learner = learners.mtl(body, optax.radam(1e-3), heads=heads)
         data = batch(1, images // WAYS, 0, size, channels)
     else:
-        body, optimizer = models.Conv4(width), optax.adam(1e-3)
-        if name == "anil":
-            learner = learners.anil(body, optimizer, **options)
-        else:
-            first = name == "first-order maml"
-            learner = learners.maml(body, optimizer, first_order=first, **options)
+        options: dict[str, Any] = {"inner_lr": INNER_LR, "inner_steps": STEPS}
+        if name != "anil":
+            options["first_order"] = name == "first-order maml"
+        make = learners.anil if name == "anil" else learners.maml
+        learner = make(models.Conv4(width), optax.adam(1e-3), ways=WAYS, **options)
         data = batch(TASKS, SHOTS, QUERIES, size, channels)
     state = jax.jit(learner.init)(jax.random.key(0), data.support.inputs[0])
     return learner, state, data
@@ -84,16 +79,5 @@ def matrix_product(side: int) -> Callable[[], None]:
 
     def run() -> None:
         product(matrix, matrix).block_until_ready()
-
-    return run
-
-
-def ntk_compare() -> Callable[[], None]:
-    """The whole command."""
-
-    def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "experiments.ntk_compare"]
-            subprocess.run([*command, "--output-dir", folder], check=True)
 
     return run

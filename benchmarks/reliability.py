@@ -12,15 +12,14 @@ results/reliability-benchmark/results.json.
 """
 
 import dataclasses
-import json
-import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,13 +28,11 @@ import numpy as np
 import tyro
 
 from benchmarks import checkpoints
-from benchmarks.inputs import sphere
-from experiments import arguments
-from experiments.arguments import AtLeast
-from metabridge import build, theory
-from metabridge.files import write_json
-from metabridge.runs import folder as run_folder
-from metabridge.runs import inputs
+from benchmarks.harness import write
+from benchmarks.kernels import sphere
+from experiments.arguments import AtLeast, check
+from metabridge import theory
+from metabridge.runs.folder import read_result
 from metabridge.training import scoring
 from metabridge.training.checkpoint import digest
 
@@ -68,18 +65,14 @@ def main(given: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = tyro.cli(Config, prog="python -m benchmarks.reliability", args=given)
     try:
-        arguments.check(config)
+        check(config)
     except ValueError as error:
         print(f"reliability: {error}", file=sys.stderr)
         sys.exit(2)
     if config.quick:
         config = dataclasses.replace(config, kills=2, steps=200, points=300, saves=1)
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-        "jax": jax.__version__,
-        "seed": config.seed,
-    }
+    results: dict[str, Any] = {"jax": jax.__version__, "seed": config.seed}
     with tempfile.TemporaryDirectory(dir=config.output_dir) as scratch:
         if "training" in config.parts:
             _show(results, "training", killed_trainings(config, Path(scratch)))
@@ -90,7 +83,7 @@ def main(given: Sequence[str] | None = None) -> None:
             for name, run in bodies.items():
                 found = checkpoints.overhead(*run, Path(scratch) / name, config.saves)
                 _show(results, f"checkpoints, {name}", found)
-    write_json(config.output_dir / "results.json", results)
+    write(config.output_dir / "results.json", results)
 
 
 def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:
@@ -101,96 +94,137 @@ def _show(results: dict[str, Any], name: str, values: dict[str, Any]) -> None:
 
 
 def killed_trainings(config: Config, scratch: Path) -> dict[str, Any]:
-    """Runs that are killed and resumed until there were as many kills as wanted.
-
-    Each attempt is killed after a time drawn uniformly from that of a whole run, if it
-    is still running then. A run that is finished is compared, and another begun.
-    """
-    rng = np.random.default_rng(config.seed)
-    _attempt(config, scratch, "cold")  # fills the caches
-    whole_seconds = _attempt(config, scratch, "whole")
-    assert whole_seconds is not None  # nobody kills it
-    expected = _outcome(scratch / "whole")
+    """Runs that are killed and resumed, and what the kills cost them."""
+    log_every, between = 10, config.steps // 20
     phases: Counter[str] = Counter()
-    kills = runs = lost = recomputed = attempts = 0
-    equal = []
-    while kills < config.kills or _unfinished(scratch / f"run-{runs}"):
-        folder = scratch / f"run-{runs}"
-        newest, before = _newest(folder), _records(folder)
-        wait = rng.uniform(0, whole_seconds) if kills < config.kills else None
-        attempts += 1
-        seconds = _attempt(config, scratch, folder.name, kill_after=wait)
-        new = _records(folder)[len(before) :]
+    lost = recomputed = newest = 0
+    before: list[int] = []
+
+    def command(folder: Path) -> list[str]:
+        return [
+            sys.executable, "-m", "metabridge", "train", "mtl", "--dataset=glyphs",
+            "--width=8", "--train-ways=10", "--train-shots=2", "--learning-rate=0.001",
+            f"--steps={config.steps}", f"--validate-every={between}",
+            f"--log-every={log_every}", "--validation-tasks=50", "--tasks=500",
+            "--head=centroid", "--devices=1", f"--run-dir={folder}", "--resume",
+        ]  # fmt: skip
+
+    def look(folder: Path, killed: bool) -> None:
+        nonlocal lost, recomputed, newest, before
+        records = _records(folder)
+        new = records[len(before) :]
         if new:
-            start = new[0] - _LOG_EVERY  # a record is of the steps before it
+            start = new[0] - log_every  # a record is of the steps before it
             lost = max(lost, abs(newest - start))
             recomputed = max(recomputed, max(before, default=0) - newest)
-        if seconds is None:
-            kills += 1
+        newest, before = (_newest(folder), records) if killed else (0, [])
+        if killed:
             phases[_phase(folder, new, config.steps)] += 1
-            if (folder / "result.json").is_file():  # killed as it ended
-                equal.append(_outcome(folder) == expected)
-                runs += 1
-        else:
-            if not before:  # the machine may have been busy when it was timed
-                whole_seconds = min(whole_seconds, seconds)
-            equal.append(_outcome(folder) == expected)
-            runs += 1
-    return {
-        "kills": kills,
-        "attempts": attempts,
-        "runs finished": runs,
-        "runs equal to the bit": sum(equal),
-        "two runs that nobody killed are equal": _outcome(scratch / "cold") == expected,
+
+    found = _killed("runs", config, scratch, command, _outcome, look)
+    return found | {
         "kills by phase": dict(phases),
         "steps lost beyond the newest checkpoint": lost,
         "most steps computed again": recomputed,
         "steps of a run": config.steps,
-        "steps between checkpoints": config.steps // _CHECKPOINTS,
-        "seconds of a whole run": whole_seconds,
+        "steps between checkpoints": between,
     }
 
 
-_LOG_EVERY = 10
-_CHECKPOINTS = 20
+def killed_kernels(config: Config, scratch: Path) -> dict[str, Any]:
+    """A kernel matrix in a folder, killed and resumed."""
+
+    def command(folder: Path) -> list[str]:
+        call = f"compute({str(folder)!r}, {config.points})"
+        code = f"from benchmarks.reliability import compute; {call}"
+        return [sys.executable, "-c", code]
+
+    def outcome(folder: Path) -> list[bytes]:
+        return [(folder / file).read_bytes() for file in ("nngp.npy", "ntk.npy")]
+
+    return _killed("matrices", config, scratch, command, outcome)
+
+
+def compute(folder: str, points: int) -> None:
+    """Compute a kernel matrix in a folder, or the rest of it."""
+    x = sphere(points, 20)
+    theory.kernel_matrix(theory.relu_network(200), x, tile=128, folder=folder)
+
+
+def _killed(
+    what: str,
+    config: Config,
+    scratch: Path,
+    command: Callable[[Path], list[str]],
+    outcome: Callable[[Path], Any],
+    look: Callable[[Path, bool], None] = lambda folder, killed: None,
+) -> dict[str, Any]:
+    """Kill and resume until there were as many kills as wanted.
+
+    Each attempt is killed after a time drawn uniformly from that of a whole one, if it
+    is still running then. One that is finished is compared, and another begun.
+
+    Args:
+      what: name of the folders, and in the result.
+      command: starts an attempt in a folder, or resumes it.
+      outcome: what must be equal of those that are finished.
+      look: told of every attempt's folder and whether it was killed.
+    """
+    rng = np.random.default_rng(config.seed)
+    cold, whole = scratch / f"{what}-cold", scratch / f"{what}-whole"
+    _attempt(command(cold), cold)  # fills the caches
+    least = _attempt(command(whole), whole)
+    assert least is not None  # nobody kills it
+    expected = outcome(whole)
+    kills = attempts = 0
+    equal: list[bool] = []
+    while True:
+        folder = scratch / f"{what}-{len(equal)}"
+        fresh = not folder.exists()
+        if kills == config.kills and fresh:
+            break
+        wait = rng.uniform(0, least) if kills < config.kills else None
+        seconds = _attempt(command(folder), folder, kill_after=wait)
+        attempts += 1
+        look(folder, seconds is None)
+        if seconds is None:
+            kills += 1
+            continue
+        if fresh:  # the machine may have been busy when it was timed
+            least = min(least, seconds)
+        equal.append(outcome(folder) == expected)
+    return {
+        "kills": kills,
+        "attempts": attempts,
+        f"{what} finished": len(equal),
+        f"{what} equal to the bit": sum(equal),
+        f"two {what} that nobody killed are equal": outcome(cold) == expected,
+        "seconds of a whole one": least,
+    }
 
 
 def _attempt(
-    config: Config, scratch: Path, name: str, *, kill_after: float | None = None
+    command: list[str], folder: Path, *, kill_after: float | None = None
 ) -> float | None:
-    """Starts or resumes a run; its seconds, or None if it was killed."""
-    command = [
-        sys.executable, "-m", "metabridge", "train", "mtl", "--dataset=glyphs",
-        "--width=8", "--train-ways=10", "--train-shots=2", "--learning-rate=0.001",
-        f"--steps={config.steps}", f"--validate-every={config.steps // _CHECKPOINTS}",
-        f"--log-every={_LOG_EVERY}", "--validation-tasks=50", "--tasks=500",
-        "--head=centroid", "--devices=1", f"--run-dir={scratch / name}", "--resume",
-    ]  # fmt: skip
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(scratch / "compiled"))
+    """Starts or resumes; the seconds, or None if it was killed."""
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", folder.parent / "compiled")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    since = time.perf_counter()
-    log = scratch / f"{name}.log"
+    since, log = time.perf_counter(), folder.with_suffix(".log")
     with log.open("a", encoding="utf-8") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        streams: dict[str, Any] = {"stdout": output, "stderr": subprocess.STDOUT}
         try:
-            process.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            process.kill()  # SIGKILL
-            process.wait()
+            done = subprocess.run(
+                command, env=environment, timeout=kill_after, **streams
+            )
+        except subprocess.TimeoutExpired:  # SIGKILL has been sent
             return None
-    if process.returncode != 0:
-        raise RuntimeError(f"a run failed: {log.read_text(encoding='utf-8')[-2000:]}")
+    if done.returncode != 0:
+        raise RuntimeError(f"it failed: {log.read_text(encoding='utf-8')[-2000:]}")
     return time.perf_counter() - since
-
-
-def _unfinished(folder: Path) -> bool:
-    return folder.is_dir() and not (folder / "result.json").is_file()
 
 
 def _newest(folder: Path) -> int:
@@ -202,17 +236,8 @@ def _newest(folder: Path) -> int:
 def _records(folder: Path) -> list[int]:
     """Steps of the training records, in the order they were written."""
     path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    steps = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["kind"] == "train":
-            steps.append(record["step"])
-    return steps
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return list(map(int, re.findall(r'"step": (\d+), "kind": "train"', text)))
 
 
 def _phase(folder: Path, records: list[int], steps: int) -> str:
@@ -228,12 +253,8 @@ def _phase(folder: Path, records: list[int], steps: int) -> str:
 
 def _outcome(folder: Path) -> dict[str, Any]:
     """Final state, checkpoint that was scored, and numbers of a finished run."""
-    config = run_folder.read_config(folder)
-    dataset = inputs.load_data(config)
-    learner = build.learner(config, dataset)
-    run = scoring.LoadedRun(folder, config, dataset, learner)
-    newest = scoring.restore(run, best=False)
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    newest = scoring.restore(scoring.load_run(folder), best=False)
+    result = read_result(folder)
     names = ("accuracy", "ci95", "best_step", "validation_accuracy", "train_steps")
     return {
         "final step": newest.progress.step,
@@ -241,57 +262,6 @@ def _outcome(folder: Path) -> dict[str, Any]:
         "scored": result["provenance"]["checkpoint"],
         **{name: result[name] for name in names},
     }
-
-
-def killed_kernels(config: Config, scratch: Path) -> dict[str, Any]:
-    """A kernel matrix in a folder, killed and resumed; likewise."""
-    rng = np.random.default_rng(config.seed + 1)
-    _compute(scratch / "kernel-whole", config.points)  # warm, and to compare with
-    context = multiprocessing.get_context("spawn")
-    since = time.perf_counter()
-    first = context.Process(
-        target=_compute, args=(scratch / "kernel-timed", config.points)
-    )
-    first.start()
-    first.join()
-    seconds = time.perf_counter() - since
-    kills = runs = attempts = 0
-    equal = []
-    while kills < config.kills or (scratch / f"kernel-{runs}").exists():
-        folder = scratch / f"kernel-{runs}"
-        wait = rng.uniform(0, seconds) if kills < config.kills else None
-        process = context.Process(target=_compute, args=(folder, config.points))
-        process.start()
-        attempts += 1
-        process.join(wait)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            kills += 1
-            continue
-        if process.exitcode != 0:
-            raise RuntimeError("the computation of a kernel failed")
-        equal.append(
-            all(
-                (folder / file).read_bytes()
-                == (scratch / "kernel-whole" / file).read_bytes()
-                for file in ("nngp.npy", "ntk.npy")
-            )
-        )
-        runs += 1
-    return {
-        "kills": kills,
-        "attempts": attempts,
-        "matrices finished": runs,
-        "matrices equal to the bit": sum(equal),
-        "seconds of a whole matrix": seconds,
-    }
-
-
-def _compute(folder: Path, points: int) -> None:
-    kernel = theory.relu_network(200)
-    x = sphere(points, 20)
-    theory.kernel_matrix(kernel, x, tile=128, folder=folder)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ are in ``soak.json``, written as they come.
 
 import dataclasses
 import gc
-import itertools
 import statistics
 import tempfile
 import threading
@@ -25,8 +24,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
 from metabridge.files import write_json
@@ -64,32 +62,21 @@ def resident_mb() -> float:
 
 
 def growth(sizes: list[float]) -> float:
-    """Relative growth from the second fifth of the rounds to the last, of medians.
-
-    Args:
-      sizes: of the rounds in turn, at least 5.
-    """
+    """Relative growth of the median from the second fifth of 5 or more to the last."""
     fifth = len(sizes) // 5
     early = statistics.median(sizes[fifth : 2 * fifth])
-    late = statistics.median(sizes[-fifth:])
-    return late / early - 1
+    return statistics.median(sizes[-fifth:]) / early - 1
 
 
 def configured(options: Options, learner: LearnerOptions, **train: Any) -> Config:
     """A small run on the glyphs."""
+    tasks, few = options.tasks, {"train_ways": 5, "train_shots": 2, "train_queries": 3}
     return Config(
         learner=learner,
         data=DataConfig(dataset="glyphs"),
         model=ModelConfig(width=16),
-        train=TrainConfig(
-            train_ways=5,
-            train_shots=2,
-            train_queries=3,
-            tasks_per_step=2,
-            validation_tasks=options.tasks,
-            **train,
-        ),
-        evaluation=EvaluationConfig(tasks=options.tasks, shots=2, queries=5),
+        train=TrainConfig(tasks_per_step=2, validation_tasks=tasks, **few, **train),
+        evaluation=EvaluationConfig(tasks=tasks, shots=2, queries=5),
     )
 
 
@@ -115,9 +102,9 @@ def one_run(options: Options, record: Callable[[], None]) -> None:
 
 
 def many_runs(options: Options, record: Callable[[], None]) -> None:
-    """Trains and scores again and again, two learners in turn."""
-    until = time.monotonic() + 60 * options.minutes
-    for number in itertools.count():
+    """Trains and scores again and again, five times at least, two learners in turn."""
+    until, number = time.monotonic() + 60 * options.minutes, 0
+    while number < 5 or time.monotonic() <= until:
         learner = _LEARNERS[number % len(_LEARNERS)]
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "run"
@@ -125,13 +112,12 @@ def many_runs(options: Options, record: Callable[[], None]) -> None:
             evaluate_run(folder, {"shots": 1})
         gc.collect()
         record()
-        if time.monotonic() > until and number >= 4:
-            return
+        number += 1
 
 
 def main(options: Options) -> dict[str, Any]:
     """Runs, prints and returns what `soak.json` holds."""
-    arguments.check(options)
+    check(options)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     since, sizes = time.monotonic(), []
     found: dict[str, Any] = {"runs": options.runs}

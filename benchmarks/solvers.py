@@ -1,7 +1,6 @@
 """Training of the infinite-width predictors: time, memory and accuracy by task count.
 
-    python -m benchmarks.solvers
-    python -m benchmarks.solvers --parts products --dataset cifar_fs --data-dir DATA
+    python -m benchmarks.solvers [--parts products]
 
 Training by products with the kernel against training by its matrix where both fit;
 MTL and GBML on 200 tasks of 5 ways, 5 shots and 15 queries (20,000 points) by the
@@ -20,17 +19,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.harness import Contender, race, report, write
-from benchmarks.inputs import QUERIES, SHOTS, WAYS, separate_tasks
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 from metabridge import theory
-from metabridge.data import load_dataset
-from metabridge.theory.closeness import image_tasks
-from metabridge.types import TaskShape
 
 Part = Literal["agreement", "matrix", "products"]
 Size = Annotated[int, AtLeast(1)]
 _DIMENSIONS, _DEPTH = 64, 3
+WAYS, SHOTS, QUERIES = 5, 5, 15
+"""Of the tasks that are trained on; each has 100 points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +43,18 @@ class Options:
     """Training tasks by products; each has 100 points."""
     tolerance: float = 1e-6
     """Relative residual by products alone."""
-    dataset: str = ""
-    """Draw the tasks from its training split instead, with images that occur in several
-    tasks."""
-    data_dir: Path | None = None
-    """TFDS folder of the dataset."""
     output_dir: Path = Path("results/solvers")
     """Where to write."""
 
 
 def train(
-    name: str, count: int, *, time: float | None = None,
-    tolerance: float | None = None, dataset: str = "", data_dir: str | None = None,
-) -> Callable[[], dict[str, Any]]:  # fmt: skip
+    name: str, count: int, *, time: float | None = None, tolerance: float | None = None
+) -> Callable[[], dict[str, Any]]:
     """Training of MTL or GBML on so many tasks, by products if there is a tolerance.
 
     The answer has the predictions on a task more, and what the solver reports.
     """
-    *seen, new = _tasks(count + 1, dataset, data_dir).each()
+    *seen, new = separate_tasks(count + 1).each()
     tasks = theory.Tasks(*(list(field) for field in zip(*seen, strict=True)))
     kernel = theory.relu_network(_DEPTH)
     options: dict[str, Any] = {"time": np.inf if time is None else time}
@@ -83,12 +73,20 @@ def train(
     return run
 
 
-def _tasks(count: int, dataset: str, data_dir: str | None) -> theory.Tasks:
-    if not dataset:
-        return separate_tasks(count, _DIMENSIONS)
-    images = load_dataset(dataset, data_dir=data_dir)
-    shape = TaskShape(WAYS, SHOTS, QUERIES)
-    return image_tasks.draw(images, images.train, shape, count, seed=0, apart=False)[0]
+def separate_tasks(count: int) -> theory.Tasks:
+    """Tasks of Gaussian classes round Gaussian means; no two share an input."""
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((count, WAYS, 1, _DIMENSIONS))
+
+    def inputs(each: int) -> np.ndarray:
+        x = means + rng.standard_normal((count, WAYS, each, _DIMENSIONS))
+        return x.reshape(count, WAYS * each, _DIMENSIONS)
+
+    def labels(each: int) -> np.ndarray:
+        own = theory.one_hot(np.repeat(np.arange(WAYS), each), WAYS, centred=True)
+        return np.broadcast_to(own, (count, *own.shape))
+
+    return theory.Tasks(inputs(SHOTS), labels(SHOTS), inputs(QUERIES), labels(QUERIES))
 
 
 def agreement(options: Options) -> dict[str, Any]:
@@ -112,37 +110,26 @@ def agreement(options: Options) -> dict[str, Any]:
 
 def by_matrix(options: Options) -> dict[str, Any]:
     """MTL and GBML on many tasks by Cholesky of blocks, once."""
-    count = options.matrix_tasks
     return {
-        name: _once(f"{name} by the matrix", {"name": name, "count": count})
+        name: _once(f"{name} by the matrix", options.matrix_tasks, name=name)
         for name in ("GBML", "MTL")
     }
 
 
 def by_products(options: Options) -> dict[str, Any]:
     """MTL trained on queries and supports of many tasks, by products alone, once."""
-    folder = None if options.data_dir is None else str(options.data_dir.absolute())
-    build = {
-        "name": "MTL", "tolerance": options.tolerance, "dataset": options.dataset,
-        "data_dir": folder,
-    }  # fmt: skip
-    found = {
-        str(count): _once("MTL by products", build | {"count": count})
-        for count in options.tasks
-    }
+    build = {"name": "MTL", "tolerance": options.tolerance}
+    found = {str(n): _once("MTL by products", n, **build) for n in options.tasks}
     draw(found, options.output_dir / "scaling.png")
     return found
 
 
-def _once(title: str, build: dict[str, Any]) -> dict[str, Any]:
-    (result,) = race({title: Contender("solvers:train", build)}, rounds=0).values()
-    answer = {k: v for k, v in result.answer.items() if k != "predictions"}
-    found = {
-        "peak_gb": result.peak_gigabytes,
-        "seconds": result.ready_seconds,
-        **answer,
-    }
-    print(f"{title}, {build['count']} tasks")
+def _once(title: str, count: int, **build: Any) -> dict[str, Any]:
+    contender = Contender("solvers:train", build | {"count": count})
+    (result,) = race({title: contender}, rounds=0).values()
+    found = {"peak_gb": result.peak_gigabytes, "seconds": result.ready_seconds}
+    found |= {k: v for k, v in result.answer.items() if k != "predictions"}
+    print(f"{title}, {count} tasks")
     for name, value in found.items():
         print(f"  {name:24} {value}", flush=True)
     return found
@@ -154,22 +141,23 @@ def draw(found: dict[str, Any], output: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    left.loglog(rows, [each["seconds"] for each in found.values()], "o-")
-    left.set(xlabel="training points", ylabel="seconds", title="Time")
-    right.loglog(rows, [each["peak_gb"] for each in found.values()], "o-", label="here")
-    right.loglog(rows, [8e-9 * n**2 for n in rows], "--", label="one float64 matrix")
-    right.set(xlabel="training points", ylabel="GB", title="Peak memory")
-    right.legend(frameon=False)
-    for axes in (left, right):
+    for axes, title, key, unit in (
+        (left, "Time", "seconds", "seconds"),
+        (right, "Peak memory", "peak_gb", "GB"),
+    ):
+        axes.loglog(rows, [each[key] for each in found.values()], "o-", label="here")
+        axes.set(xlabel="training points", ylabel=unit, title=title)
         axes.grid(True, which="major", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    right.loglog(rows, [8e-9 * n**2 for n in rows], "--", label="one float64 matrix")
+    right.legend(frameon=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=160)
 
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    arguments.check(options)
+    check(options)
     parts = {"agreement": agreement, "matrix": by_matrix, "products": by_products}
     results = {part: parts[part](options) for part in options.parts}
     write(options.output_dir / "results.json", results)

@@ -17,9 +17,8 @@ import numpy as np
 import tyro
 
 from benchmarks.harness import Contender, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
-from metabridge import heads
+from experiments.arguments import AtLeast, check
+from metabridge import build, heads
 from metabridge.config import (
     Config,
     DataConfig,
@@ -28,9 +27,13 @@ from metabridge.config import (
     images_per_step,
     resolve,
 )
-from metabridge.data import load_dataset
+from metabridge.data import Dataset, load_dataset
 from metabridge.data.episodes import ClassIndex, image_bank, labels
+from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator
+from metabridge.parallel.mesh import mesh_of
+from metabridge.runs.inputs import load_data, make_keys
+from metabridge.training.step import jit_step, make_sampler
 from metabridge.types import TaskShape
 
 Name = Literal["evaluation", "warm-load", "step"]
@@ -65,9 +68,10 @@ def evaluation(options: Options) -> dict[str, Any]:
     found = report("evaluation", results)
     for name, tasks in (("ours", TASKS), ("scikit-learn", THEIR_TASKS)):
         if name in found:
-            found[name]["tasks_per_second"] = 1e3 * tasks / found[name]["median_ms"]
-            shown = f"{found[name]['tasks_per_second']:.4g} tasks a second"
-            print(f"  {name}: {shown}, accuracy {found[name]['answer']:.3f}")
+            speed = 1e3 * tasks / found[name]["median_ms"]
+            found[name]["tasks_per_second"] = speed
+            accuracy = f"accuracy {found[name]['answer']:.3f}"
+            print(f"  {name}: {speed:.4g} tasks a second, {accuracy}")
     return found
 
 
@@ -134,10 +138,9 @@ def warm_load(options: Options) -> dict[str, Any]:
 
 def load(name: str, data_dir: str | None, cache_dir: str) -> Callable[[], None]:
     """Put a training split on the device."""
-    folder = None if data_dir is None else Path(data_dir)
 
     def run() -> None:
-        dataset = load_dataset(name, data_dir=folder, cache_dir=Path(cache_dir))
+        dataset = load_dataset(name, data_dir=data_dir, cache_dir=cache_dir)
         jax.block_until_ready(image_bank(dataset.train))
 
     return run
@@ -157,21 +160,42 @@ def step(options: Options) -> dict[str, Any]:
         results = race(contenders, rounds=6 * options.rounds)
         found[name] = report(f"training step, {name}", results)
         images = images_per_step(_config(**where).train)
-        found[name]["images_per_second"] = (
-            1e3 * images / found[name]["step"]["median_ms"]
-        )
-        print(f"  {found[name]['images_per_second']:.4g} images a second")
+        speed = 1e3 * images / found[name]["step"]["median_ms"]
+        found[name]["images_per_second"] = speed
+        print(f"  {speed:.4g} images a second")
     return found
 
 
 def train(name: str, data_dir: str | None, draw: bool = False) -> Callable[[], Any]:
     """A training step of a dataset's recipe, or the drawing of its batch."""
-    from benchmarks.training import Steps
-    from metabridge.runs.inputs import load_data
-
     config = _config(name, data_dir)
     steps = Steps(config, load_data(config))
     return steps.draw if draw else steps
+
+
+class Steps:
+    """Compiled steps of a run on one device, one a call."""
+
+    def __init__(self, config: ResolvedConfig, dataset: Dataset) -> None:
+        self._keys = make_keys(config)
+        learner = build.learner(config, dataset)
+        sample = make_sampler(config, dataset, self._keys)
+        self._step = jit_step(learner, sample, config, mesh_of(1))
+        self._draw = jax.jit(sample)
+        self._bank = image_bank(dataset.train)
+        self.state = learner.init(self._keys.init, example_of(dataset))
+        self.number = 0
+
+    def __call__(self) -> float:
+        """Take a step; its loss."""
+        number = np.int32(self.number)
+        self.state, info = self._step(self.state, self._bank, self._keys.train, number)
+        self.number += 1
+        return float(np.mean(jax.tree.leaves(info)[0]))
+
+    def draw(self) -> None:
+        """Draw and augment a batch alone."""
+        jax.block_until_ready(self._draw(self._keys.train, self._bank))
 
 
 def _config(name: str, data_dir: str | None) -> ResolvedConfig:
@@ -190,18 +214,11 @@ def _datasets(options: Options) -> dict[str, dict[str, Any]]:
     return found
 
 
-_MEASUREMENTS: dict[Name, Callable[[Options], dict[str, Any]]] = {
-    "evaluation": evaluation,
-    "warm-load": warm_load,
-    "step": step,
-}
-
-
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
-    results = {name: _MEASUREMENTS[name](options) for name in options.only}
-    write(options.output, results)
+    check(options)
+    measure = {"evaluation": evaluation, "warm-load": warm_load, "step": step}
+    write(options.output, {name: measure[name](options) for name in options.only})
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@
 
 `--beside` needs the `bench` extra. MAML and ANIL take a step on 4 tasks, 5-way 5-shot
 15-query with 5 inner steps, Conv4; ``mtl`` and ``resnet12`` a step of MTL on one task
-of 5 ways with Conv4 and ResNet-12, features of unit length and rows of a class table;
-``ntk-compare`` is the whole command, of which there are 2 rounds at most. For ResNet-12
-also the share of the machine's peak: operations are the multiplications and additions
-of the convolutions as they are defined, three times those of the forward pass, the peak
-is that of a matrix product. Winograd's convolutions need fewer than are counted, so the
-share can be above 1.
+of 5 ways with Conv4 and ResNet-12, features of unit length and rows of a class table.
+For ResNet-12 also the share of the machine's peak: operations are the multiplications
+and additions of the convolutions as they are defined, three times those of the forward
+pass, the peak is that of a matrix product. Winograd's convolutions need fewer than are
+counted, so the share can be above 1.
 """
 
 import dataclasses
@@ -22,10 +21,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments import arguments
-from experiments.arguments import AtLeast
+from experiments.arguments import AtLeast, check
 
-Name = Literal["mtl", "resnet12", "maml", "first-order maml", "anil", "ntk-compare"]
+Name = Literal["mtl", "resnet12", "maml", "first-order maml", "anil"]
 GRADIENT_BASED = ("maml", "first-order maml", "anil")
 # First order, `higher` leaves the start without a gradient.
 BESIDE = {"torch": ("resnet12", *GRADIENT_BASED), "higher": ("maml",)}
@@ -38,7 +36,7 @@ _PEAK = "matrix product"
 class Options:
     """Time training steps beside those of another package or checkout."""
 
-    only: tuple[Name, ...] = ("mtl", "maml", "resnet12", "ntk-compare")
+    only: tuple[Name, ...] = ("mtl", "maml", "resnet12")
     """Which steps."""
     against: Path | None = None
     """Another checkout of this repository."""
@@ -81,8 +79,6 @@ def contenders(name: Name, options: Options) -> dict[str, Contender]:
         "images": options.images,
     }
     ours = Contender("ours:step", arguments)
-    if name == "ntk-compare":
-        ours = Contender("ours:ntk_compare")
     found = {"ours": ours}
     if options.against is not None:
         checkout = options.against.absolute()
@@ -99,8 +95,7 @@ def contenders(name: Name, options: Options) -> dict[str, Contender]:
 
 def measure(name: Name, options: Options) -> dict[str, Any]:
     """Time the contenders of a step, and print the figures."""
-    rounds = min(options.rounds, 2) if name == "ntk-compare" else options.rounds
-    results = race(contenders(name, options), rounds=rounds)
+    results = race(contenders(name, options), rounds=options.rounds)
     found = report(name, results)
     if name in GRADIENT_BASED:
         for other in set(results) & set(BESIDE):
@@ -116,10 +111,8 @@ def _shares(results: dict[str, Result], work: float) -> dict[str, float]:
     least = {name: min(result.seconds) for name, result in results.items()}
     peak = 2 * _SIDE**3 / least.pop(_PEAK)
     found = {"gflop": work / 1e9, "peak_gflops": peak / 1e9}
-    found |= {
-        f"{name}_share_of_peak": work / seconds / peak
-        for name, seconds in least.items()
-    }
+    for name, seconds in least.items():
+        found[f"{name}_share_of_peak"] = work / seconds / peak
     for name, value in found.items():
         print(f"  {name:24} {value:.4g}")
     return found
@@ -127,7 +120,7 @@ def _shares(results: dict[str, Result], work: float) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    arguments.check(options)
+    check(options)
     if options.images % 5:
         raise ValueError("`images` must be a multiple of 5")
     write(options.output, {name: measure(name, options) for name in options.only})

@@ -8,14 +8,13 @@ what came out. It may run in another checkout than this file: modules are looked
 the working directory first, and in the checkout of the contender's file last.
 """
 
-import importlib.util
 import json
 import os
 import resource
+import runpy
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 
 def main() -> None:
@@ -24,19 +23,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def say(**values: Any) -> None:
-        values["peak_gigabytes"] = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        )
-        answers.write(json.dumps(values) + "\n")
-        answers.flush()
+    def say(**values: object) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({**values, "peak_gigabytes": peak}), file=answers, flush=True)
 
     file, function, options = sys.argv[1:]
     sys.path[0] = os.getcwd()
     sys.path.append(str(Path(file).parents[1]))
     try:
         since = time.perf_counter()
-        step = getattr(_module(file), function)(**json.loads(options))
+        step = runpy.run_path(file)[function](**json.loads(options))
         answer = step()
         say(ready_seconds=time.perf_counter() - since, answer=answer)
     except ModuleNotFoundError as error:
@@ -46,15 +42,6 @@ def main() -> None:
         since = time.perf_counter()
         step()
         say(seconds=time.perf_counter() - since)
-
-
-def _module(file: str) -> Any:
-    spec = importlib.util.spec_from_file_location("contender", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

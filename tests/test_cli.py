@@ -187,7 +187,7 @@ def test_exporting_a_run(
 def test_modules_of_the_user_are_imported_wherever_they_are_named(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(cli._PLUGINS, "")
+    monkeypatch.setenv("METABRIDGE_PLUGINS", "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"mine_{place}.py").touch()
     (tmp_path / "other.py").touch()
@@ -235,7 +235,7 @@ def test_unknown_things_are_refused_and_the_known_are_listed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv(cli._PLUGINS, "")
+    monkeypatch.setenv("METABRIDGE_PLUGINS", "")
     message = refused(capsys, *arguments)
     for part in expected:
         assert part.lower() in message.lower()

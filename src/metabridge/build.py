@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,16 +19,6 @@ from metabridge.learners.body import with_head
 from metabridge.optimizers import make_optimizer
 from metabridge.registry import BODIES, HEADS, LEARNERS, parameters_of
 from metabridge.types import Variables
-
-
-@runtime_checkable
-class Device(Protocol):
-    """The attributes of a `jax.Device` that are read here."""
-
-    @property
-    def platform(self) -> str: ...
-    @property
-    def device_kind(self) -> str: ...
 
 
 class Shapes(NamedTuple):
@@ -52,8 +42,8 @@ def model(config: ResolvedModel, image_size: int) -> nn.Module:
     return BODIES.find(config.model).make(**options)
 
 
-def check_precision(config: ResolvedModel, device: Device) -> None:
-    """Check that the device and the body have arithmetic for a precision.
+def check_precision(config: ResolvedModel, device: Any) -> None:
+    """Check that a JAX device and the body have arithmetic for a precision.
 
     Raises:
       ValueError: bfloat16 on a CPU or on a GPU before NVIDIA's Ampere (compute
@@ -62,10 +52,7 @@ def check_precision(config: ResolvedModel, device: Device) -> None:
     if config.precision == "float32":
         return
     if "dtype" not in parameters_of(BODIES.find(config.model).load()):
-        raise ValueError(
-            f"the body {config.model} computes in float32 only; pass `precision` "
-            "float32"
-        )
+        raise ValueError(f"{config.model} computes in float32: pass it as `precision`")
     capability = str(getattr(device, "compute_capability", ""))
     old = capability.replace(".", "").isdigit() and float(capability) < 8.0
     if device.platform == "cpu" or old:
@@ -88,12 +75,7 @@ def learner(
 ) -> learners.Learner:
     """The learner of a configuration, for the classes of a dataset.
 
-    Args:
-      config: what the learner is, how it is trained and how it adapts.
-      data: a dataset, of which the image size and the number of training classes count,
-        or these alone.
-      teacher: variables of the run that the options name to distil from. They matter to
-        training alone.
+    The `teacher` is the variables of the run to distil from, for training alone.
 
     Raises:
       ValueError: an option out of its range, or a head that does not fit the learner.
@@ -103,12 +85,8 @@ def learner(
     trained = _trained(config, shapes, body, teacher)
     evaluation = config.evaluation
     if evaluation.head == "finetune":
-        return learners.finetune(
-            trained,
-            body,
-            num_steps=evaluation.finetune_steps,
-            learning_rate=evaluation.finetune_rate,
-        )
+        steps, rate = evaluation.finetune_steps, evaluation.finetune_rate
+        return learners.finetune(trained, body, num_steps=steps, learning_rate=rate)
     other = head(evaluation)
     return trained if other is None else with_head(trained, other)
 
@@ -143,14 +121,9 @@ def _trained(
 def num_devices(config: ResolvedTrain, available: int, processes: int = 1) -> int:
     """The number of devices that share the tasks of a step.
 
-    Args:
-      config: of the run.
-      available: devices of all processes.
-      processes: each of them has to have a part.
-
     Raises:
-      ValueError: more than there are, a number that does not divide the tasks, or not
-        all of several processes' devices.
+      ValueError: more than are `available` in all processes, a number that does not
+        divide the tasks, or not all devices of several processes.
     """
     tasks = config.tasks_per_step
     if config.devices is None:

@@ -70,13 +70,10 @@ def _import_plugins(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("--plugin", metavar="MODULE", action="append", default=[])
     given, rest = parser.parse_known_args(arguments)
     if given.plugin:
-        before = os.environ.get(_PLUGINS)
-        os.environ[_PLUGINS] = ",".join([*given.plugin, *([before] if before else [])])
+        names = [*given.plugin, os.environ.get("METABRIDGE_PLUGINS")]
+        os.environ["METABRIDGE_PLUGINS"] = ",".join(filter(None, names))
     import_plugins()
     return rest
-
-
-_PLUGINS = "METABRIDGE_PLUGINS"
 
 
 def _train() -> Callable[..., None]:
@@ -89,13 +86,12 @@ def _train() -> Callable[..., None]:
         TensorBoard), checkpoints, result.json and two figures.
         """
 
-    learners = (
-        Annotated[
-            Any, tyro.conf.subcommand(name, constructor=_train_learner(entry.traits))
-        ]
+    commands = (
+        tyro.conf.subcommand(name, constructor=_train_learner(entry.traits))
         for name, entry in LEARNERS.items()
     )
-    train.__annotations__["learner"] = Union[tuple(learners)]  # noqa: UP007
+    learners = tuple(Annotated[Any, command] for command in commands)
+    train.__annotations__["learner"] = Union[learners]  # noqa: UP007
     return train
 
 
@@ -110,8 +106,7 @@ def _train_learner(options: type) -> Callable[..., None]:
         evaluation: EvaluationConfig,
         run: RunOptions,
     ) -> None:
-        config = Config(learner, data, model, train, evaluation)
-        _train_run(config, run)
+        _train_run(Config(learner, data, model, train, evaluation), run)
 
     train.__annotations__["learner"] = options
     train.__doc__ = (options.__doc__ or "").splitlines()[0]
@@ -275,9 +270,8 @@ def _with_options(entry: str) -> str | LearnerOptions:
     name, *options = shlex.split(entry) or [""]
     if not options or name not in LEARNERS:
         return name
-    return tyro.cli(
-        LEARNERS[name].traits, prog=f"metabridge compare: {name}", args=options
-    )
+    prog = f"metabridge compare: {name}"
+    return tyro.cli(LEARNERS[name].traits, prog=prog, args=options)
 
 
 def report(

@@ -39,15 +39,10 @@ def make_optimizer(config: ResolvedTrain) -> optax.GradientTransformation:
             return learning_rate * factor
 
         schedules = {"cosine": cosine, "staircase": staircase}
-
-        if config.optimizer == "sgd":
-            rule = optax.trace(decay=0.9, nesterov=True)
-        elif config.optimizer == "adam":
-            rule = optax.scale_by_adam()
-        else:
-            rule = optax.scale_by_radam()
+        momentum = optax.trace(decay=0.9, nesterov=True)
+        adam, radam = optax.scale_by_adam(), optax.scale_by_radam()
         chain = optax.chain(
-            rule,
+            {"sgd": momentum, "adam": adam, "radam": radam}[config.optimizer],
             optax.add_decayed_weights(config.weight_decay),
             optax.scale_by_learning_rate(schedules.get(config.schedule, learning_rate)),
         )
@@ -77,12 +72,7 @@ class AveragedState(NamedTuple):
 def averaged(
     optimizer: optax.GradientTransformation, first: ArrayLike
 ) -> optax.GradientTransformation:
-    """An optimizer that keeps the mean of the parameters it has made.
-
-    Args:
-      optimizer: the steps are its own.
-      first: how many steps are left out.
-    """
+    """An optimizer that keeps the mean of the parameters after its `first` steps."""
 
     def init(params: Params) -> AveragedState:
         copy = jax.tree.map(jnp.copy, params)

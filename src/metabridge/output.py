@@ -60,14 +60,12 @@ def result_text(result: dict[str, Any]) -> str:
     shape = f"{result['ways']}-way {result['shots']}-shot"
     of = " of validation classes" if result.get("split") == "validation" else ""
     accuracy = format_accuracy(result["accuracy"], result["ci95"])
-    pixels = format_accuracy(
-        result["pixel_centroid_accuracy"], result["pixel_centroid_ci95"]
-    )
+    centroid, ci95 = (result[f"pixel_centroid_{name}"] for name in ("accuracy", "ci95"))
     lines = [
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
         f"{result['tasks']} unseen tasks{of}",
         f"accuracy                        {accuracy} %",
-        f"nearest centroid on raw pixels  {pixels} %",
+        f"nearest centroid on raw pixels  {format_accuracy(centroid, ci95)} %",
     ]
     for name in ("C", "penalty"):
         if name in result:

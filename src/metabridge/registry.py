@@ -215,7 +215,7 @@ def register_head(
     """Register a test-time head under a name, until the process ends.
 
     Args:
-      name: of the head, in configurations and on the command line.
+      name: in configurations and on the command line.
       factory: returns a `metabridge.heads.Head`; of `EvaluationConfig`'s fields it is
         given those that its signature names, such as `C` or `penalty`.
       weight: the one of these that `tune_head` chooses by validation, if any.
@@ -255,12 +255,8 @@ def register_body(
     Raises:
       ValueError: no identifier, or the name of a built-in body.
     """
-    defaults = {
-        "width": width,
-        "learning_rate": learning_rate,
-        "augmentation": augmentation,
-    }
-    BODIES.add(name, factory, BodyTraits(defaults, min_side))
+    rates = {"learning_rate": learning_rate, "augmentation": augmentation}
+    BODIES.add(name, factory, BodyTraits({"width": width, **rates}, min_side))
 
 
 def register_dataset(
@@ -304,12 +300,12 @@ def import_plugins(names: Iterable[str] = ()) -> None:
     Raises:
       ValueError: there is no module of such a name.
     """
-    variables = ("METABRIDGE_PLUGINS", "METABRIDGE_LEARNERS")
-    listed = [os.environ.get(variable, "").split(",") for variable in variables]
-    wanted = [*names, *(name.strip() for names_ in listed for name in names_)]
-    if any(wanted) and os.getcwd() not in sys.path:
+    for variable in ("METABRIDGE_PLUGINS", "METABRIDGE_LEARNERS"):
+        listed = os.environ.get(variable, "").split(",")
+        names = [*names, *filter(None, map(str.strip, listed))]
+    if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    for name in filter(None, wanted):
+    for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(
                 f"the plug-in {name!r} must be the name of a module, not a path"

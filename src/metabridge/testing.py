@@ -103,11 +103,8 @@ def _check_parameters(learner: Learner) -> None:
             f"the parameters of `{name}` are {', '.join(parameters)}, but must be "
             f"{', '.join(expected)}",
         )
-    kind = inspect.signature(adaptation.adapt).parameters["ways"].kind
-    _require(
-        kind is inspect.Parameter.KEYWORD_ONLY,
-        "`ways` of `adapt` must be keyword-only",
-    )
+    ways = inspect.signature(adaptation.adapt).parameters["ways"]
+    _require(ways.kind is ways.KEYWORD_ONLY, "`ways` of `adapt` must be keyword-only")
 
 
 def _check_init(learner: Learner, example: jax.Array) -> State:
@@ -168,14 +165,11 @@ def _check_steps(learner: Learner, start: State, batch: Task) -> State:
 
 def _check_gradients(averaged: Gradients, state: State) -> None:
     """Checks shapes and types, while they are traced."""
-    _require(
-        _specs(averaged.gradient) == _specs(state.params),
-        "`gradient` must have the structure, shapes and types of `State.params`",
-    )
-    _require(
-        _specs(averaged.batch_stats) == _specs(state.batch_stats),
-        "`gradient` must keep structure, shapes and types of `State.batch_stats`",
-    )
+    for name, part in (("params", "gradient"), ("batch_stats", "batch_stats")):
+        _require(
+            _specs(getattr(averaged, part)) == _specs(getattr(state, name)),
+            f"`gradient` must keep structure, shapes and types of `State.{name}`",
+        )
     for name in ("loss", "accuracy"):
         value = getattr(averaged, name)
         _require(

@@ -157,35 +157,6 @@ def test_a_penalty_of_the_dual_is_one_more_feature_an_example() -> None:
     np.testing.assert_allclose(classifier.weights, expected, atol=WEIGHTS)
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("name", FIRST)
-def test_weights_and_gradient_equal_those_of_a_general_solver(name: str) -> None:
-    pytest.importorskip("qpax", reason="qpax is in the extra `bench`")
-    from benchmarks.svm_qp import svm_qp
-
-    task, C = TASKS[name]
-    labels = jnp.asarray(task.labels)
-    classifier, _, judged, gradient = ours(name)
-    with (
-        jax.enable_x64(True),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        exact = svm_qp(C, tolerance=1e-10, relaxation=1e-11)
-
-        def loss(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-            weights = exact.fit(features, labels, ways=task.ways).weights
-            return (weights * judged).sum(), weights
-
-        features = jnp.asarray(task.features, jnp.float64)
-        slope, weights = jax.jit(jax.grad(loss, has_aux=True))(features)
-    np.testing.assert_allclose(
-        classifier.weights, np.asarray(weights), atol=WEIGHTS, rtol=0
-    )
-    off = np.linalg.norm(gradient - np.asarray(slope))
-    assert off < GRADIENT * np.linalg.norm(slope)
-
-
 def test_one_class_is_refused() -> None:
     features, labels = jnp.ones((4, 3)), jnp.zeros(4, jnp.int32)
     with pytest.raises(ValueError, match="`ways` is 1: pass tasks of at least 2"):

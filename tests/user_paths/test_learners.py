@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import metabridge
-from metabridge import cli, registry
+from metabridge import registry
 from metabridge.config import options_of
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
@@ -193,7 +193,7 @@ def test_comparing_trains_in_processes_of_their_own(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(cli._PLUGINS, "")
+    monkeypatch.setenv("METABRIDGE_PLUGINS", "")
     named = "metaoptnet --solver-C 0.2,scaled"
     options = ("--images", str(IMAGES), "--folder", str(tmp_path / "both"))
     options += ("--plugin", "tests.user_paths.own_learner")
