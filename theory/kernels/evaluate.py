@@ -84,13 +84,19 @@ def fill_blocks(
             same = symmetric and row == column
             tiles = kernel(x1[row:][:size], None if same else other[column:][:size2])
             for whole, tile in zip(kernels, map(np.asarray, tiles), strict=True):
-                if same:
-                    # A product with itself may be rounded differently on both sides.
-                    tile = np.tril(tile) + np.tril(tile, -1).T
+                tile = mirror_lower(tile) if same else tile
                 whole[row:, column:][: tile.shape[0], : tile.shape[1]] = tile
                 if symmetric:
                     whole[column:, row:][: tile.shape[1], : tile.shape[0]] = tile.T
     return kernels
+
+
+def mirror_lower(tile: np.ndarray) -> np.ndarray:
+    """A symmetric matrix of what is on and below the diagonal.
+
+    A product of a matrix with itself may be rounded differently on both sides.
+    """
+    return np.tril(tile) + np.tril(tile, -1).T
 
 
 def precomputed(kernels: Kernels) -> KernelFn:
