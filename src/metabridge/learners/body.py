@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from metabridge.heads import Head
 from metabridge.learners.base import (
