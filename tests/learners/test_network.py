@@ -143,3 +143,21 @@ def test_heads_start_within_their_bound() -> None:
     assert np.unique(linear["weights"]).size == 20
     np.testing.assert_array_equal(linear["bias"], jnp.zeros(5))
     assert len(jax.tree.leaves(state.params["head"])) == 2  # no rates unless learned
+
+
+def test_tasks_of_other_ways_or_without_queries() -> None:
+    learner = maml(gbml.BODY, optax.sgd(0.1), ways=5)
+    batch = gbml.BATCH
+    state = learner.init(gbml.KEY, batch.support.inputs[0])
+    with pytest.raises(ValueError, match="head of 5 ways, but the task has 3"):
+        learner.step(gbml.KEY, state, batch)
+    none = Examples(batch.query.inputs[:, :0], batch.query.labels[:, :0])
+    batch = batch._replace(query=none)
+    for joint in (False, True):
+        learner = maml(gbml.BODY, optax.sgd(0.1), ways=3, joint=joint)
+        state = learner.init(gbml.KEY, batch.support.inputs[0])
+        if joint:  # adaptation to the support is evaluated on it
+            assert np.isfinite(learner.step(gbml.KEY, state, batch)[1].loss)
+        else:
+            with pytest.raises(ValueError, match="`train_queries` >= 1"):
+                learner.step(gbml.KEY, state, batch)
