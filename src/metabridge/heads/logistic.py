@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.types import Scalar
 
 _HALVINGS = 8
 Rows = Float[Array, "S ways"]
@@ -174,6 +175,10 @@ def _centred(rows: Float[Array, "*S ways"]) -> Float[Array, "*S ways"]:
     return rows - rows.mean(-1, keepdims=True)
 
 
+def _axpy(scale: Scalar, x: _Point, y: _Point) -> _Point:
+    return jax.tree.map(lambda a, b: scale * a + b, x, y)
+
+
 def _direction(
     problem: _Problem,
     gradient: _Point,
@@ -197,15 +202,14 @@ def _direction(
         # Rounding alone can leave a direction without curvature; it is not followed.
         some = curvature > 0
         alpha = jnp.where(some, rr / jnp.where(some, curvature, 1.0), 0.0)
-        x = optax.tree.add_scale(x, alpha, p)
+        x = _axpy(alpha, p, x)
         coefficients = r.coefficients - alpha * coefficients
         # The residual's bias is centred here, where it is carried, since XLA would
         # merge the mean with the sum over examples and miss what that rounds.
         bias = _centred(r.bias) - alpha * bias
         r = _Point(coefficients, problem.scores_of(coefficients), bias)
         rr_next = jnp.maximum(problem.inner(r, r), 0.0)
-        ratio = rr_next / jnp.maximum(rr, jnp.finfo(rr.dtype).tiny)
-        p = optax.tree.add_scale(r, ratio, p)
+        p = _axpy(rr_next / jnp.maximum(rr, jnp.finfo(rr.dtype).tiny), p, r)
         return x, r, p, jnp.where(some, rr_next, 0.0), steps + 1
 
     residual = jax.tree.map(jnp.negative, gradient)
@@ -248,5 +252,5 @@ def _line_search(
     found = enough.any()
     size = sizes[1:][jnp.argmax(enough)]
     # Not a product with 0, as the direction may not be finite.
-    new = optax.tree.add_scale(point, size, direction)
+    new = _axpy(size, direction, point)
     return optax.tree.where(found, new, point), found

@@ -100,11 +100,11 @@ def implicit_gradient(
         curvature = _dot(p, product)
         useful = (curvature > 0) & (rr > 0)
         alpha = jnp.where(useful, rr / jnp.where(useful, curvature, 1.0), 0.0)
-        x = optax.tree.add_scale(x, alpha, p)
-        r = optax.tree.add_scale(r, -alpha, product)
+        x = _axpy(alpha, p, x)
+        r = _axpy(-alpha, product, r)
         rr_next = _dot(r, r)
         beta = jnp.where(useful, rr_next / jnp.where(useful, rr, 1.0), 0.0)
-        return (x, r, optax.tree.add_scale(r, beta, p), rr_next), None
+        return (x, r, _axpy(beta, p, r), rr_next), None
 
     # Started from the solution for a Hessian of zero.
     r = optax.tree.sub(cotangent, system(cotangent))
@@ -114,6 +114,10 @@ def implicit_gradient(
     for _ in range(cg_steps):
         carry, _ = step(carry, None)
     return carry[0]
+
+
+def _axpy(scale: Scalar, x: Params, y: Params) -> Params:
+    return jax.tree.map(lambda a, b: scale * a + b, x, y)
 
 
 def _dot(a: Params, b: Params) -> Scalar:
