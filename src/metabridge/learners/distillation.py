@@ -49,7 +49,9 @@ def distil(
             for head in (params, teacher_head)
         )
         if found != wanted:
-            raise ValueError(f"`teacher` must have heads of shapes {wanted}, not {found}")
+            raise ValueError(
+                f"`teacher` must have heads of shapes {wanted}, not {found}"
+            )
         return params
 
     def loss_of(
