@@ -106,7 +106,9 @@ def restore_or_start(
     return _set_number(found, mesh, decay_steps=train.steps)
 
 
-def _set_number(train_state: TrainState, mesh: Mesh, **number: float) -> TrainState:
+def _set_number(
+    train_state: TrainState, mesh: Mesh, **number: int | float
+) -> TrainState:
     """The state with a number that its optimizer reads, such as the learning rate."""
     state = train_state.state
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in number.items()}
