@@ -21,7 +21,6 @@ from metabridge.learners import (
     State,
     variables_of,
 )
-from metabridge.learners.base import keys_of_tasks
 from metabridge.precision import in_32_bits
 from metabridge.types import Examples, Task
 
@@ -139,7 +138,7 @@ def _check_steps(learner: Learner, start: State, batch: Task) -> State:
         """`learner.step`, and the gradient that it takes."""
         nonlocal traces
         traces += 1  # runs only while JAX traces
-        averaged = learner.gradient(keys_of_tasks(key, _TASKS), state, batch)
+        averaged = learner.gradient(jax.random.split(key, _TASKS), state, batch)
         _check_gradients(averaged, state)
         return learner.update(state, averaged)[0], averaged
 
@@ -190,7 +189,7 @@ def _check_state(state: State, before: State, steps: int) -> None:
 def _check_separable(
     learner: Learner, key: jax.Array, start: State, batch: Task, averaged: Gradients
 ) -> None:
-    gradient, given = jax.jit(learner.gradient), (keys_of_tasks(key, _TASKS), batch)
+    gradient, given = jax.jit(learner.gradient), (jax.random.split(key, _TASKS), batch)
     of_tasks = []
     for n in range(_TASKS):
         keys, task = jax.tree.map(lambda leaf, n=n: leaf[n : n + 1], given)
@@ -215,7 +214,7 @@ def _check_derivative(learner: Learner, start: State, batch: Task) -> None:
         @jax.jit
         def gradient_at(size: ArrayLike) -> Gradients:
             moved = start._replace(params=unravel(flat + size * direction))
-            keys = keys_of_tasks(jax.random.key(0), _TASKS)
+            keys = jax.random.split(jax.random.key(0), _TASKS)
             return learner.gradient(keys, moved, batch)
 
         measured = float(gradient_at(1e-6).loss - gradient_at(-1e-6).loss) / 2e-6

@@ -15,6 +15,15 @@ Params = Any
 Variables = dict[str, Any]
 """What a Flax model is applied with: ``{"params": ..., "batch_stats": ...}``."""
 
+Scalar = Float[Array, ""]
+"""One number, such as a loss."""
+
+Inputs = Float[Array, "N *X"]
+"""Model inputs of one task, ``[N, H, W, channels]`` for images."""
+
+Features = Float[Array, "N D"]
+"""Features of examples, one a row."""
+
 
 class Examples(NamedTuple):
     """Images (or any inputs) with their labels; leading axes are batched."""

@@ -11,8 +11,8 @@ from scipy.special import softmax
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
+from metabridge.heads.base import check_positive
 from metabridge.learners import matching, metaoptnet, protonet, r2d2
-from metabridge.learners.episodic import check_positive
 from metabridge.types import Examples
 from tests import toy
 from tests.learners import episodes

@@ -121,15 +121,16 @@ def test_another_head_can_be_fitted_with_other_ways(factory) -> None:
 
 def test_the_learners_name_their_options_alike() -> None:
     passed_on = set(OptionsWithRates.__annotations__)
-    shared = {"inner_steps", "test_steps", "batch_norm", "max_inner_grad_norm"}
+    shared = {"inner_lr", "inner_steps", "batch_norm", "max_inner_grad_norm"}
     for factory in FACTORIES:
         parameters = list(inspect.signature(factory).parameters)
-        assert parameters[:4] == ["model", "optimizer", "ways", "inner_lr"]
+        assert parameters[:3] == ["model", "optimizer", "ways"]
+        assert "test_steps" in parameters
         assert shared <= set(parameters) | (
             passed_on if "options" in parameters else set()
         )
     takes = set(inspect.signature(descend_adapted_loss).parameters)
-    settled = {"name", "model", "optimizer", "layers", "ways", "inner_lr", "test_steps"}
+    settled = {"name", "model", "optimizer", "layers", "ways", "test_steps"}
     assert passed_on == takes - settled
 
 
@@ -142,3 +143,21 @@ def test_heads_start_within_their_bound() -> None:
     assert np.unique(linear["weights"]).size == 20
     np.testing.assert_array_equal(linear["bias"], jnp.zeros(5))
     assert len(jax.tree.leaves(state.params["head"])) == 2  # no rates unless learned
+
+
+def test_tasks_of_other_ways_or_without_queries() -> None:
+    learner = maml(gbml.BODY, optax.sgd(0.1), ways=5)
+    batch = gbml.BATCH
+    state = learner.init(gbml.KEY, batch.support.inputs[0])
+    with pytest.raises(ValueError, match="head of 5 ways, but the task has 3"):
+        learner.step(gbml.KEY, state, batch)
+    none = Examples(batch.query.inputs[:, :0], batch.query.labels[:, :0])
+    batch = batch._replace(query=none)
+    for joint in (False, True):
+        learner = maml(gbml.BODY, optax.sgd(0.1), ways=3, joint=joint)
+        state = learner.init(gbml.KEY, batch.support.inputs[0])
+        if joint:  # adaptation to the support is evaluated on it
+            assert np.isfinite(learner.step(gbml.KEY, state, batch)[1].loss)
+        else:
+            with pytest.raises(ValueError, match="`train_queries` >= 1"):
+                learner.step(gbml.KEY, state, batch)

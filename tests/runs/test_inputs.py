@@ -21,7 +21,7 @@ from tests import toy
 
 
 def key_data(config: Config) -> dict[str, tuple[int, ...]]:
-    keys = dataclasses.asdict(inputs.make_keys(resolve(config)))
+    keys = inputs.make_keys(resolve(config))._asdict()
     return {
         name: tuple(np.asarray(jax.random.key_data(k)).tolist())
         for name, k in keys.items()

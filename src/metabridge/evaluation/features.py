@@ -4,12 +4,13 @@ Every task then draws from that bank, if the device holds it; else from the imag
 Images and tasks are spread over the devices of all hosts.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
@@ -20,13 +21,13 @@ from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
 from metabridge.parallel import devices, hosts
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Params, TaskShape, Variables
+from metabridge.types import Features, Params, Scalar, TaskShape, Variables
 
 _EMBED_BATCH = 400
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 _TASK_BATCH = 125
 
-Rows = Float[Array, "N D"] | UInt8[Array, "N D"]
+Rows = Features | UInt8[Array, "N D"]
 """Features or pixels, an image a row."""
 BankEvaluate = Callable[[Variables, Rows, Key[Array, ""], int], Score]
 """``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``."""
@@ -71,42 +72,36 @@ def best_head(
     """
     assert learner.frozen_body is not None
     features = _embedder(learner.frozen_body, dataset, split)(variables)
-    scores = []
-    for head in heads:
+
+    def score_of(head: Head) -> Score:
         if features is None:
             on_images = image_evaluator(with_head(learner, head), dataset, split, shape)
-            scores.append(on_images(variables, key, num_tasks))
-        else:
-            on_bank = _split_evaluator(lambda _, h=head: h, split, shape)
-            scores.append(on_bank(variables, features, key, num_tasks))
-    return int(np.argmax([score.accuracy for score in scores]))
+            return on_images(variables, key, num_tasks)
+        on_bank = _split_evaluator(lambda _: head, split, shape)
+        return on_bank(variables, features, key, num_tasks)
+
+    return int(np.argmax([score_of(head).accuracy for head in heads]))
 
 
 def _embedder(
     body: FrozenBody, dataset: Dataset, split: Split
-) -> Callable[[Variables], Float[Array, "N D"] | None]:
+) -> Callable[[Variables], Features | None]:
     """Makes the function that embeds a split; None where features do not fit."""
     normalise = normaliser(dataset)
 
-    def embed(
-        variables: Variables, images: UInt8[Array, "N H W c"]
-    ) -> Float[Array, "N D"]:
+    def embed(variables: Variables, images: UInt8[Array, "N H W c"]) -> Features:
         return body.embed(variables, normalise(images))
 
     compiled = over_rows(embed)
 
-    def features_of(variables: Variables) -> Float[Array, "N D"] | None:
+    def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
         one = jax.eval_shape(embed, variables, split.images[:1])
         if len(split.images) * one.size * one.dtype.itemsize > _bank_bytes():
             return None
         # The images pass through the device; only the features stay there.
-        features = in_batches(
-            lambda images: compiled(variables, images),
-            split.images,
-            _embed_batch(split),
-        )
-        return to_local(features)
+        of_batch = functools.partial(compiled, variables)
+        return to_local(in_batches(of_batch, split.images, _embed_batch(split)))
 
     return features_of
 
@@ -152,7 +147,7 @@ def bank_evaluator(
 
     def task_accuracy(
         variables: Variables, features: Rows, key: Key[Array, ""]
-    ) -> Float[Array, ""]:
+    ) -> Scalar:
         head = head_of(variables)
         drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
         classifier = head.fit(
@@ -169,12 +164,9 @@ def bank_evaluator(
         variables: Variables, features: Rows, key: Key[Array, ""], num_tasks: int
     ) -> Score:
         variables, features = to_local(variables), to_local(features)
-        accuracies = in_batches(
-            lambda batch: batch_accuracy(variables, features, batch),
-            jax.random.split(key, num_tasks),
-            task_batch * jax.local_device_count(),
-        )
-        return score(np.asarray(accuracies))
+        of_batch = functools.partial(batch_accuracy, variables, features)
+        keys, at_once = jax.random.split(key, num_tasks), jax.local_device_count()
+        return score(np.asarray(in_batches(of_batch, keys, task_batch * at_once)))
 
     return evaluate
 
@@ -184,12 +176,10 @@ def pixel_score(
 ) -> Score:
     """The score of a head on raw pixels: the baseline that any body has to beat."""
 
-    def scaled(pixels: UInt8[Array, "N D"]) -> Float[Array, "N D"]:
+    def scaled(pixels: UInt8[Array, "N D"]) -> Features:
         return pixels.astype(jnp.float32) / 255.0
 
-    def fit(
-        features: UInt8[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Params:
+    def fit(features: UInt8[Array, "S D"], labels: Array, *, ways: int) -> Params:
         return head.fit(scaled(features), labels, ways=ways)
 
     def logits(params: Params, features: UInt8[Array, "Q D"]) -> Float[Array, "Q ways"]:

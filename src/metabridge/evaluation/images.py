@@ -17,7 +17,7 @@ from metabridge.evaluation.scores import Evaluate, Score, accuracy, score
 from metabridge.learners import Learner
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Examples, TaskShape, Variables
+from metabridge.types import Examples, Scalar, TaskShape, Variables
 
 
 def normaliser(
@@ -36,7 +36,7 @@ def image_evaluator(
 
     def task_accuracy(
         variables: Variables, bank: episodes.ImageBank, key: Key[Array, ""]
-    ) -> Float[Array, ""]:
+    ) -> Scalar:
         drawn = episodes.sample_episode(key, bank.classes, shape, max_size=max_size)
         support = Examples(
             normalise(bank.images[drawn.support.reshape(-1)]),

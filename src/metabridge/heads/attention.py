@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from metabridge.heads.base import Head, unit_norm
+from metabridge.heads.base import Head, check_positive, unit_norm
 
 
 class Memory(NamedTuple):
@@ -25,14 +25,11 @@ def attention(scale: float = 10.0) -> Head:
     """A head that gives a class the attention of its examples.
 
     The probability of a class is the sum over its examples of
-    ``softmax_i(scale cos(x, x_i))``; logits are its logarithm.
-
-    Args:
-      scale: factor on the cosines (an inverse temperature); positive. The paper has 1,
-        under which no example gets more than e^2 times the attention of another.
+    ``softmax_i(scale cos(x, x_i))``; logits are its logarithm. The `scale` is positive;
+    the paper has 1, under which no example gets more than e^2 times the attention of
+    another.
     """
-    if not scale > 0:
-        raise ValueError(f"`scale` must be positive, but it is {scale}")
+    check_positive(scale=scale)
 
     def fit(features: Array, labels: Array, *, ways: int) -> Memory:
         members = jax.nn.one_hot(labels, ways, dtype=features.dtype)

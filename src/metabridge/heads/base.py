@@ -43,6 +43,13 @@ class Head(NamedTuple):
     logits: Scores = logits
 
 
+def check_positive(**options: float) -> None:
+    """Raises ValueError unless all options are positive."""
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"`{name}` must be positive, but it is {value}")
+
+
 def unit_norm(features: Float[Array, "N D"]) -> Float[Array, "N D"]:
     """Scale features to unit length; zero stays zero, with a zero gradient."""
     square = jnp.square(features).sum(-1, keepdims=True)

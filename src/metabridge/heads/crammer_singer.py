@@ -39,10 +39,11 @@ It is kept as ``V^T V``, V the inverse of the Cholesky factor times ``E^1/2``: t
 needs P_k itself, so that nothing is saved by solving with the factor in its place.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 Gram = Float[Array, "S S"]
@@ -89,8 +90,8 @@ def solve(kernel: Gram, targets: Rows, num_steps: int | Int[Array, ""]) -> Solut
         # The later point, unless it is clearly worse than rounding makes it. Where no
         # set is right, the interior point is the better one.
         better = residual <= 4 * best.residual
-        kept = _choose(better | (count == 0), factors, best.factors)
-        dual, residual = _choose(better, (polished, residual), best[:2])
+        kept = optax.tree.where(better | (count == 0), factors, best.factors)
+        dual, residual = optax.tree.where(better, (polished, residual), best[:2])
         best = Solution(dual, residual, kept)
         point = targets - polished
         changed = jnp.where(free, point > 0, multipliers < 0)
@@ -134,8 +135,9 @@ def _interior_point(
         length = 0.99 * _longest(slack, changes[0], multipliers, changes[1])
         # A factorisation may fail close to the solution: then stop before it.
         finite = jnp.stack([jnp.isfinite(change).all() for change in changes]).all()
-        moved = jax.tree.map(lambda old, change: old + length * change, point, changes)
-        return _choose(finite, moved, point), jnp.where(finite, count + 1, num_steps)
+        moved = optax.tree.add_scale(point, length, changes)
+        count = jnp.where(finite, count + 1, num_steps)
+        return optax.tree.where(finite, moved, point), count
 
     def far(carry):
         (slack, multipliers, _), count = carry
@@ -152,11 +154,6 @@ def _interior_point(
     start = (slack, -gradient - shift[:, None], shift)
     (slack, multipliers, _), _ = jax.lax.while_loop(far, step, (start, 0))
     return slack, multipliers
-
-
-def _choose(first: Bool[Array, ""], a: Any, b: Any) -> Any:
-    """`a` if `first`, else `b`, leaf by leaf."""
-    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
 
 
 def _longest(x, dx, y, dy) -> Float[Array, ""]:

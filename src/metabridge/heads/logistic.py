@@ -20,9 +20,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from metabridge.heads.base import Head, Linear
+from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.types import Scalar
 
 _HALVINGS = 8
 Rows = Float[Array, "S ways"]
@@ -84,15 +86,11 @@ class _Problem(NamedTuple):
 
 
 def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
-    """A logistic regression head.
+    """A logistic regression head; `solve` has the options.
 
-    Args:
-      C: weight of the summed cross-entropy against half the squared weights, as in
-        scikit-learn; positive. The paper's code takes 3 on unit-norm features.
-      intercept: fit a bias, not regularised.
+    The paper's code takes C = 3 on unit-norm features.
     """
-    if not C > 0:
-        raise ValueError(f"`C` must be positive, but it is {C}")
+    check_positive(C=C)
 
     def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
@@ -114,10 +112,9 @@ def solve(
     """Minimise ``||W||^2 / 2 + C sum_i cross_entropy(x_i W + b, y_i)``.
 
     The solution that scikit-learn's `LogisticRegression(C=C)` approaches as its `tol`
-    goes to 0. Not differentiable in reverse mode (it stops when it has converged).
-
-    Without `intercept` b is zero; with it, it is not regularised. The tolerance is of
-    the gradient's norm, relative to that of the weights if above 1.
+    goes to 0, for a positive C. Not differentiable in reverse mode (it stops when it
+    has converged). Without `intercept` b is zero; with it, it is not regularised. The
+    tolerance is of the gradient's norm, relative to that of the weights if above 1.
     """
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     problem = _problem(features, targets, C, intercept)
@@ -178,7 +175,7 @@ def _centred(rows: Float[Array, "*S ways"]) -> Float[Array, "*S ways"]:
     return rows - rows.mean(-1, keepdims=True)
 
 
-def _axpy(scale: Float[Array, ""], x: _Point, y: _Point) -> _Point:
+def _axpy(scale: Scalar, x: _Point, y: _Point) -> _Point:
     return jax.tree.map(lambda a, b: scale * a + b, x, y)
 
 
@@ -256,4 +253,4 @@ def _line_search(
     size = sizes[1:][jnp.argmax(enough)]
     # Not a product with 0, as the direction may not be finite.
     new = _axpy(size, direction, point)
-    return jax.tree.map(lambda a, b: jnp.where(found, a, b), new, point), found
+    return optax.tree.where(found, new, point), found

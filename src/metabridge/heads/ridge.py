@@ -8,19 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from metabridge.heads.base import Head, Linear
+from metabridge.heads.base import Head, Linear, check_positive
 
 
 def ridge(penalty: float = 1.0) -> Head:
     """A ridge regression head: ``min ||X W - Y||^2 + penalty ||W||^2``, no intercept.
 
-    Differentiable in the features.
-
-    Args:
-      penalty: of the squared weights, against the summed squared error; positive.
+    Differentiable in the features. The `penalty` must be positive.
     """
-    if not penalty > 0:
-        raise ValueError(f"`penalty` must be positive, but it is {penalty}")
+    check_positive(penalty=penalty)
 
     def fit(features: Array, labels: Array, *, ways: int) -> Linear:
         targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)

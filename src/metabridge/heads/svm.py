@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from metabridge.heads import crammer_singer
-from metabridge.heads.base import Head, Linear
+from metabridge.heads.base import Head, Linear, check_positive
 
 
 class Info(NamedTuple):
@@ -34,12 +34,7 @@ class Info(NamedTuple):
 
 
 def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
-    """A multi-class support vector machine.
-
-    Args:
-      C: weight of the summed hinge losses against half the squared weights; positive.
-      num_steps: of the interior point method, at most; at least 1.
-    """
+    """A multi-class support vector machine; `solve` has the options."""
     _check(C, 0.0, num_steps)
 
     def fit(features: Array, labels: Array, *, ways: int) -> Linear:
@@ -62,10 +57,10 @@ def solve(
     No intercept: `LinearSVC(C=C, multi_class="crammer_singer", fit_intercept=False)` of
     scikit-learn. Differentiable once in the features, in reverse mode, implicitly.
 
-    The bias is zero. `dual_penalty` is added to the diagonal of ``X X^T``: the code of
-    MetaOptNet has 1, which matters only to short features; 0 is the machine above. The
-    interior point method takes at most `num_steps`, and stops when there is
-    nothing to gain in the precision of the features.
+    The bias is zero, and C positive. `dual_penalty` is added to the diagonal of
+    ``X X^T``: the code of MetaOptNet has 1, which matters only to short features; 0 is
+    the machine above. The interior point method takes at most `num_steps`, at least 1,
+    and stops when there is nothing to gain in the precision of the features.
     """
     if ways < 2:
         raise ValueError(
@@ -83,8 +78,7 @@ def solve(
 
 
 def _check(C: float, dual_penalty: float, num_steps: int) -> None:
-    if not C > 0:
-        raise ValueError(f"`C` must be positive, but it is {C}")
+    check_positive(C=C)
     if not dual_penalty >= 0:
         raise ValueError(f"`dual_penalty` must be at least 0, but it is {dual_penalty}")
     if num_steps < 1:

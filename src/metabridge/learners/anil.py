@@ -11,7 +11,6 @@ from typing import Unpack
 import optax
 from flax import linen as nn
 
-from metabridge.config import ANILConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.maml import OptionsWithRates, descend_adapted_loss
 
@@ -21,18 +20,10 @@ def anil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = ANILConfig.inner_lr,
     test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """ANIL: a body and an initial head from which the head adapts; see `maml`."""
     return descend_adapted_loss(
-        "anil",
-        model,
-        optimizer,
-        layers="head",
-        ways=ways,
-        inner_lr=inner_lr,
-        test_steps=test_steps,
-        **options,
+        "anil", model, optimizer, "head", ways=ways, test_steps=test_steps, **options
     )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from metabridge.heads import Head
 from metabridge.optimizers import averaged_params
-from metabridge.types import Examples, Params, Task, Variables
+from metabridge.types import Examples, Features, Params, Scalar, Task, Variables
 
 
 class State(NamedTuple):
@@ -25,7 +25,6 @@ class State(NamedTuple):
     batch_stats: Params
     """Running statistics of the body; empty if it keeps none."""
     optimizer: Any
-    """State of the optax optimizer."""
     step: Int[Array, ""]
     """Steps taken."""
 
@@ -33,20 +32,19 @@ class State(NamedTuple):
 class Info(NamedTuple):
     """Metrics of a step; nothing is computed from them."""
 
-    loss: Float[Array, ""]
+    loss: Scalar
     """Mean over the tasks of the batch."""
-    accuracy: Float[Array, ""]
+    accuracy: Scalar
     """Share of the batch's training examples classified right, in [0, 1]."""
-    grad_norm: Float[Array, ""]
+    grad_norm: Scalar
     """Euclidean norm of the gradient over all parameters."""
 
 
 class Gradients(NamedTuple):
     """Loss, accuracy, statistics and gradient averaged over the task batch."""
 
-    loss: Float[Array, ""]
-    """Loss on the training examples."""
-    accuracy: Float[Array, ""]
+    loss: Scalar
+    accuracy: Scalar
     """Share of the training examples classified right, in [0, 1]."""
     batch_stats: Params
     """Running statistics of the body after the tasks."""
@@ -64,7 +62,7 @@ key each for what is random in it, such as dropout."""
 Logits = Callable[[Any, Float[Array, "..."]], Float[Array, "Q ways"]]
 """``logits(adapted, inputs)``: scores of the inputs ``[Q, *X]`` of one task."""
 
-Embed = Callable[[Variables, Float[Array, "..."]], Float[Array, "N D"]]
+Embed = Callable[[Variables, Float[Array, "..."]], Features]
 """``embed(variables, inputs)``: features ``[N, D]`` in inference mode."""
 
 Adapt = Callable[..., Any]
@@ -145,7 +143,7 @@ class Learner(NamedTuple):
         self, key: Key[Array, ""], state: State, batch: Task
     ) -> tuple[State, Info]:
         """Takes one optimisation step on T tasks, a leading axis of every field."""
-        keys = keys_of_tasks(key, batch.classes.shape[0])
+        keys = jax.random.split(key, batch.classes.shape[0])
         return self.update(state, self.gradient(keys, state, batch))
 
     def update(self, state: State, averaged: Gradients) -> tuple[State, Info]:
@@ -159,11 +157,6 @@ class Learner(NamedTuple):
         return State(params, batch_stats, optimizer_state, state.step + 1), info
 
 
-def keys_of_tasks(key: Key[Array, ""], num_tasks: int) -> Key[Array, "T"]:
-    """Splits the key of a step into those of its tasks."""
-    return jax.random.split(key, num_tasks)
-
-
 def variables_of(state: State) -> Variables:
     """Collects what `adapt` takes: parameters and running statistics.
 
@@ -175,8 +168,7 @@ def variables_of(state: State) -> Variables:
 
 
 TaskLoss = Callable[
-    [Params, Params, Key[Array, ""], Task],
-    tuple[Float[Array, ""], tuple[Float[Array, ""], Params]],
+    [Params, Params, Key[Array, ""], Task], tuple[Scalar, tuple[Scalar, Params]]
 ]
 """``task_loss(params, batch_stats, key, task)`` of one task without a leading axis:
 its loss, the share of examples classified right, and its new running statistics."""
@@ -188,18 +180,16 @@ def average_over_tasks(task_loss: TaskLoss, *, in_turn: bool | None = None) -> G
     Every task normalises with statistics of its own; the running ones become the mean
     of those after each task.
 
-    On a CPU tasks take turns: `vmap` would turn a convolution whose weights a task has
-    for its own into a grouped one, for which XLA's CPU backend takes twice as long.
-
-    `in_turn` takes the gradient of one task after another. Default: on a CPU.
+    `in_turn` takes the gradient of one task after another; the default on a CPU, where
+    `vmap` would turn a convolution whose weights a task has for its own into a grouped
+    one, for which XLA takes twice as long.
     """
     of_task = jax.value_and_grad(task_loss, has_aux=True)
 
     def mean_loss(params: Params, batch_stats: Params, keys: Any, batch: Task) -> Any:
         of_tasks = jax.vmap(task_loss, in_axes=(None, None, 0, 0))
-        return jax.tree.map(
-            lambda x: x.mean(0), of_tasks(params, batch_stats, keys, batch)
-        )
+        losses = of_tasks(params, batch_stats, keys, batch)
+        return jax.tree.map(lambda leaf: leaf.mean(0), losses)
 
     def mean_of_gradients(params: Params, stats: Params, keys: Any, batch: Task) -> Any:
         num_tasks, total = keys.shape[0], None

@@ -20,18 +20,16 @@ from metabridge.learners.base import (
     as_gradient,
     take_turns,
 )
-from metabridge.types import Examples, Params, Task, Variables
+from metabridge.types import Examples, Features, Inputs, Params, Scalar, Task, Variables
 
 InitHead = Callable[[Key[Array, ""], int], Params]
 """``init_head(key, dimension)``: parameters beside the body's."""
 
-FeatureLoss = Callable[
-    [Params, Float[Array, "N D"], Task], tuple[Float[Array, ""], Float[Array, ""]]
-]
+FeatureLoss = Callable[[Params, Features, Task], tuple[Scalar, Scalar]]
 """``feature_loss(head, features, task)`` of one task, from the features of its support
 and, behind them, its query: its loss, and the share of examples classified right."""
 
-Views = Callable[[Float[Array, "N *X"]], Float[Array, "M *X"]]
+Views = Callable[[Inputs], Inputs]
 """Further inputs made from those of a task."""
 
 
@@ -40,7 +38,7 @@ def make_init(
 ) -> Init:
     """Makes a learner's `init`: parameters ``{"body": ..., "head": ...}``."""
 
-    def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
+    def init(key: Key[Array, ""], example: Inputs) -> State:
         key_body, key_dropout, key_head = jax.random.split(key, 3)
         keys = {"params": key_body, "dropout": key_dropout}
         features, variables = model.init_with_output(keys, example, train=False)
@@ -55,18 +53,12 @@ def make_init(
 
 
 def make_embed(
-    model: nn.Module,
-    change: Callable[[Float[Array, "N D"]], Float[Array, "N D"]] | None = None,
+    model: nn.Module, change: Callable[[Features], Features] | None = None
 ) -> Embed:
     """Makes features in inference mode, changed by a function if one is given."""
 
-    def embed(
-        variables: Variables, inputs: Float[Array, "N *X"]
-    ) -> Float[Array, "N D"]:
-        body = {
-            "params": variables["params"]["body"],
-            "batch_stats": variables["batch_stats"],
-        }
+    def embed(variables: Variables, inputs: Inputs) -> Features:
+        body = {**variables, "params": variables["params"]["body"]}
         features = jnp.asarray(model.apply(body, inputs, train=False))
         return features if change is None else change(features)
 
@@ -96,16 +88,13 @@ def train_features(
     model: nn.Module,
     body: Params,
     batch_stats: Params,
-    inputs: Float[Array, "N *X"],
+    inputs: Inputs,
     key: Key[Array, ""],
-) -> tuple[Float[Array, "N D"], Params]:
+) -> tuple[Features, Params]:
     """Computes features in training mode, and the running statistics after it."""
+    variables, keys = {"params": body, "batch_stats": batch_stats}, {"dropout": key}
     features, updated = model.apply(
-        {"params": body, "batch_stats": batch_stats},
-        inputs,
-        train=True,
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
+        variables, inputs, train=True, rngs=keys, mutable=["batch_stats"]
     )
     return jnp.asarray(features), dict(updated).get("batch_stats", {})
 
@@ -133,12 +122,11 @@ def make_feature_gradient(
     ) -> tuple[Float[Array, "T N D"], Params]:
         """Features and statistics, each with a leading axis for the tasks."""
 
-        def embed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+        def embed(key: Key[Array, ""], inputs: Inputs):
             return train_features(model, body, batch_stats, inputs, key)
 
         if together:
-            flat = inputs.reshape(-1, *inputs.shape[2:])
-            features, stats = embed(keys[0], flat)
+            features, stats = embed(keys[0], inputs.reshape(-1, *inputs.shape[2:]))
             features = features.reshape(*inputs.shape[:2], -1)
             return features, jax.tree.map(lambda leaf: leaf[None], stats)
         if take_turns(in_turn):

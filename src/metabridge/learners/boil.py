@@ -20,18 +20,11 @@ def boil(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = BOILConfig.inner_lr,
     test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
     """BOIL: an initial body and a head under which the body adapts; see `maml`."""
+    options = OptionsWithRates(inner_lr=BOILConfig.inner_lr) | options
     return descend_adapted_loss(
-        "boil",
-        model,
-        optimizer,
-        layers="body",
-        ways=ways,
-        inner_lr=inner_lr,
-        test_steps=test_steps,
-        **options,
+        "boil", model, optimizer, "body", ways=ways, test_steps=test_steps, **options
     )

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.heads.base import check_positive
 from metabridge.learners.body import make_embed, merge
-from metabridge.learners.episodic import check_positive
 from metabridge.learners.joint import Objective
 from metabridge.learners.losses import cross_entropy
-from metabridge.types import Params, Task, Variables
+from metabridge.types import Params, Scalar, Task, Variables
 
 
 def distil(
@@ -28,11 +28,9 @@ def distil(
     """Mixes the loss with the divergence from a teacher's predictions.
 
     It is ``(1 - distillation) cross_entropy + distillation temperature^2 KL(teacher ||
-    scores)``, the logits of both divided by the temperature in the divergence.
-
-    The teacher has the parameters of the same learner on the same `model`; it is used
-    in inference mode, and is a constant of the compiled step. None leaves the objective
-    as it is.
+    scores)``, the logits of both divided by the temperature in the divergence. The
+    teacher, of the same learner and `model`, is used in inference mode and a constant
+    of the compiled step. None leaves the objective as it is.
 
     Raises:
       ValueError: an option out of range; in `init_head`, a teacher with other heads.
@@ -52,14 +50,13 @@ def distil(
         )
         if found != wanted:
             raise ValueError(
-                f"`teacher` must have learned heads of shapes {wanted}, but it has "
-                f"{found}"
+                f"`teacher` must have heads of shapes {wanted}, not {found}"
             )
         return params
 
     def loss_of(
         logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
-    ) -> Float[Array, ""]:
+    ) -> Scalar:
         features = embed(teacher, merge(task).inputs)
         of_teacher = objective.scores(teacher_head, features, task) / temperature
         divergence = kl_divergence(of_teacher, logits / temperature)
@@ -71,7 +68,7 @@ def distil(
 
 def kl_divergence(
     teacher: Float[Array, "N classes"], student: Float[Array, "N classes"]
-) -> Float[Array, ""]:
+) -> Scalar:
     """KL of the student's softmax from the teacher's, mean over examples."""
     log_teacher, log_student = jax.nn.log_softmax(teacher), jax.nn.log_softmax(student)
     return (jnp.exp(log_teacher) * (log_teacher - log_student)).sum(-1).mean()

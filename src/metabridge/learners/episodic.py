@@ -24,7 +24,7 @@ from metabridge.learners.body import (
     make_init,
 )
 from metabridge.learners.losses import accuracy
-from metabridge.types import Params, Task, Variables
+from metabridge.types import Features, Inputs, Params, Scalar, Task, Variables
 
 Scores = Callable[..., Float[Array, "Q ways"]]
 """``scores(head, support, labels, query, *, ways)``: logits of a query from features of
@@ -38,8 +38,8 @@ def train_through_head(
     head: Head,
     *,
     init: dict[str, float] | None = None,
-    change: Callable[[Params, Float[Array, "N D"]], Float[Array, "N D"]] | None = None,
-    rescale: Callable[[Params, Float[Array, "Q k"]], Float[Array, "Q k"]] | None = None,
+    change: Callable[[Params, Features], Features] = lambda _, features: features,
+    rescale: Callable[[Params, Array], Array] = lambda _, logits: logits,
     label_smoothing: float = 0.0,
 ) -> Learner:
     """Makes a learner of a body for a head that is fitted on the support.
@@ -48,9 +48,6 @@ def train_through_head(
     ``change(scalars, features)`` before the head, and ``rescale(scalars, logits)``
     behind it, in the loss alone.
     """
-
-    def changed(scalars: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
-        return features if change is None else change(scalars, features)
 
     def init_head(key: jax.Array, dimension: int) -> Params:
         del key, dimension
@@ -64,16 +61,13 @@ def train_through_head(
         *,
         ways: int,
     ) -> Float[Array, "Q ways"]:
-        classifier = head.fit(changed(scalars, support), labels, ways=ways)
-        logits = head.logits(classifier, changed(scalars, query))
-        return logits if rescale is None else rescale(scalars, logits)
+        classifier = head.fit(change(scalars, support), labels, ways=ways)
+        return rescale(scalars, head.logits(classifier, change(scalars, query)))
 
     plain = make_embed(model)
 
-    def embed(
-        variables: Variables, inputs: Float[Array, "N *X"]
-    ) -> Float[Array, "N D"]:
-        return changed(variables["params"]["head"], plain(variables, inputs))
+    def embed(variables: Variables, inputs: Inputs) -> Features:
+        return change(variables["params"]["head"], plain(variables, inputs))
 
     loss = query_loss(scores, label_smoothing=label_smoothing)
     return Learner(
@@ -97,14 +91,13 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
         )
 
     def feature_loss(
-        head: Params, features: Float[Array, "N D"], task: Task
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        head: Params, features: Features, task: Task
+    ) -> tuple[Scalar, Scalar]:
         num_support, num_query = len(task.support.labels), len(task.query.labels)
         if not num_support or not num_query:
             raise ValueError(
-                "this learner is trained by the loss of a query after adaptation to a "
-                f"support, but its tasks have {num_support} support and {num_query} "
-                "query examples: pass `train_shots` and `train_queries` of at least 1"
+                f"a training task has {num_support} support and {num_query} query "
+                "examples: pass `train_shots` and `train_queries` of at least 1"
             )
         ways = task.classes.shape[-1]
         support, query = features[:num_support], features[num_support:]
@@ -115,10 +108,3 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
         return loss, accuracy(logits, task.query.labels)
 
     return feature_loss
-
-
-def check_positive(**options: float) -> None:
-    """Raises ValueError unless all options are positive."""
-    for name, value in options.items():
-        if not value > 0:
-            raise ValueError(f"`{name}` must be positive, but it is {value}")

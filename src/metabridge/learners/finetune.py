@@ -17,12 +17,11 @@ from jaxtyping import Array, Float
 
 from metabridge.heads import Linear, centroid
 from metabridge.heads import logits as linear_logits
-from metabridge.heads.base import unit_norm
+from metabridge.heads.base import check_positive, unit_norm
 from metabridge.learners.base import Learner, MovingBody
 from metabridge.learners.body import make_embed
-from metabridge.learners.episodic import check_positive
 from metabridge.learners.losses import cross_entropy
-from metabridge.types import Examples, Params, Variables
+from metabridge.types import Examples, Inputs, Params, Scalar, Variables
 
 
 class Tuned(NamedTuple):
@@ -60,20 +59,15 @@ def finetune(
     embed = make_embed(model, unit_norm)
     optimizer = optax.adam(learning_rate)
 
-    def logits(adapted: Tuned, inputs: Float[Array, "N *X"]) -> Float[Array, "N ways"]:
-        body, head, batch_stats = adapted
-        variables = {"params": {"body": body}, "batch_stats": batch_stats}
-        return logit_scale * linear_logits(head, embed(variables, inputs))
-
-    def init_head(variables: Variables, support: Examples, ways: int) -> Linear:
-        features = embed(variables, support.inputs)
-        means = centroid().fit(features, support.labels, ways=ways).weights.T
-        return Linear(unit_norm(means).T, jnp.zeros(ways, features.dtype))
+    def logits(adapted: Tuned, inputs: Inputs) -> Float[Array, "N ways"]:
+        params, batch_stats = {"body": adapted.body}, adapted.batch_stats
+        features = embed({"params": params, "batch_stats": batch_stats}, inputs)
+        return logit_scale * linear_logits(adapted.head, features)
 
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Tuned:
         inputs, labels = support
 
-        def loss(trained: tuple[Params, Linear]) -> Float[Array, ""]:
+        def loss(trained: tuple[Params, Linear]) -> Scalar:
             scores = logits(Tuned(*trained, variables["batch_stats"]), inputs)
             return cross_entropy(scores, labels)
 
@@ -84,7 +78,10 @@ def finetune(
                 updates, state = optimizer.update(gradient, state, trained)
             return (optax.apply_updates(trained, updates), state), None
 
-        trained = (variables["params"]["body"], init_head(variables, support, ways))
+        features = embed(variables, inputs)
+        means = centroid().fit(features, labels, ways=ways).weights.T
+        head = Linear(unit_norm(means).T, jnp.zeros(ways, features.dtype))
+        trained = (variables["params"]["body"], head)
         # XLA on a CPU gives a convolution inside a loop one thread: write it out there.
         finished: Any = jax.lax.scan(
             step,

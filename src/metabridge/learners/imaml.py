@@ -13,20 +13,21 @@ products of H and vectors, and nothing of the descent is kept in memory. They ar
 short in a direction of negative curvature, where the system has no minimum.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float
 
 from metabridge.config import IMAMLConfig
+from metabridge.heads.base import check_positive
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop
 from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
 from metabridge.learners.outer import Evaluate, make_task_loss
-from metabridge.types import Params
+from metabridge.types import Params, Scalar
 
 
 def imaml(
@@ -45,16 +46,11 @@ def imaml(
 ) -> Learner:
     """IMAML of body and head.
 
-    Options are as for `maml`, and besides `proximity`, the paper's lambda: weight of
-    half the squared distance to the start; `cg_steps` of conjugate gradients, 0 of
-    which take the query's gradient as it is.
-
-    Raises:
-      ValueError: an option out of its range; later, tasks of other `ways`, or training
-        tasks without queries.
+    Options and errors are as for `maml`, and besides `proximity`, the paper's lambda:
+    weight of half the squared distance to the start; `cg_steps` of conjugate gradients,
+    0 of which take the query's gradient as it is.
     """
-    if not proximity > 0:
-        raise ValueError(f"`proximity` must be positive, but it is {proximity}")
+    check_positive(proximity=proximity)
     if not isinstance(cg_steps, int) or cg_steps < 0:
         raise ValueError(f"`cg_steps` is {cg_steps}, but must be an integer >= 0")
     loop = InnerLoop(
@@ -67,24 +63,19 @@ def imaml(
     )
     net = Network("imaml", model, loop, ways, batch_norm, joint)
 
+    solve = functools.partial(implicit_gradient, proximity=proximity, cg_steps=cg_steps)
+
     def gradient_of(
-        start: Params, adapted: Params, inner: Evaluate, outer: Evaluate
+        _: Params, adapted: Params, inner: Evaluate, outer: Evaluate
     ) -> tuple[Evaluation, Params]:
-        del start
-        evaluation, gradient = jax.value_and_grad(outer, has_aux=True)(adapted)
-        return evaluation, implicit_gradient(
-            lambda params: inner(params)[0],
-            adapted,
-            gradient,
-            proximity=proximity,
-            cg_steps=cg_steps,
-        )
+        evaluation, direct = jax.value_and_grad(outer, has_aux=True)(adapted)
+        return evaluation, solve(lambda params: inner(params)[0], adapted, direct)
 
     return assemble(net, optimizer, make_task_loss(net, gradient_of))
 
 
 def implicit_gradient(
-    loss_fn: Callable[[Params], Float[Array, ""]],
+    loss_fn: Callable[[Params], Scalar],
     params: Params,
     cotangent: Params,
     *,
@@ -101,8 +92,7 @@ def implicit_gradient(
     _, times_hessian = jax.vjp(jax.grad(loss_fn), params)
 
     def system(x: Params) -> Params:
-        (product,) = times_hessian(x)
-        return jax.tree.map(lambda a, b: a + b / proximity, x, product)
+        return jax.tree.map(lambda a, b: a + b / proximity, x, times_hessian(x)[0])
 
     def step(carry, _):
         x, r, p, rr = carry
@@ -117,7 +107,7 @@ def implicit_gradient(
         return (x, r, _axpy(beta, p, r), rr_next), None
 
     # Started from the solution for a Hessian of zero.
-    r = jax.tree.map(lambda a, b: a - b, cotangent, system(cotangent))
+    r = optax.tree.sub(cotangent, system(cotangent))
     carry = (cotangent, r, r, _dot(r, r))
     if jax.default_backend() != "cpu":
         return jax.lax.scan(step, carry, length=cg_steps)[0][0]
@@ -126,10 +116,10 @@ def implicit_gradient(
     return carry[0]
 
 
-def _dot(a: Params, b: Params) -> Float[Array, ""]:
+def _axpy(scale: Scalar, x: Params, y: Params) -> Params:
+    return jax.tree.map(lambda a, b: scale * a + b, x, y)
+
+
+def _dot(a: Params, b: Params) -> Scalar:
     products = jax.tree.map(lambda x, y: (x * y).sum(), a, b)
     return jnp.stack(jax.tree.leaves(products)).sum()
-
-
-def _axpy(scale: Float[Array, ""], x: Params, y: Params) -> Params:
-    return jax.tree.map(lambda a, b: scale * a + b, x, y)

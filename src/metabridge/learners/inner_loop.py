@@ -27,14 +27,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from metabridge.types import Params
+from metabridge.types import Params, Scalar
 
 Layers = Literal["head", "body", "all"]
 Rates = Literal["fixed", "per_step", "per_parameter"]
 
 _WRITTEN_OUT = 25
 
-LossFn = Callable[[Params, Int[Array, ""]], tuple[Float[Array, ""], Any]]
+LossFn = Callable[[Params, Int[Array, ""]], tuple[Scalar, Any]]
 """``loss_fn(params, number)`` of one task before step `number`, with what the trace is
 to keep of it."""
 
@@ -75,12 +75,7 @@ class Trace(NamedTuple):
 
 
 def check(loop: InnerLoop) -> None:
-    """Refuses a loop that makes no sense.
-
-    Raises:
-      ValueError: unknown layers or kind of rates, steps below 0 or no integers, or a
-        rate, norm or proximity that is no positive, finite number.
-    """
+    """Refuses a loop with an option out of its range, by a ValueError."""
     for name, value, known in (
         ("layers", loop.layers, get_args(Layers)),
         ("rates", loop.rates, get_args(Rates)),
@@ -89,14 +84,10 @@ def check(loop: InnerLoop) -> None:
             raise ValueError(f"`{name}` is {value!r}; known are {', '.join(known)}")
     for name, value in (("inner_steps", loop.steps), ("test_steps", loop.test_steps)):
         if not isinstance(value, int) or value < 0:
-            raise ValueError(
-                f"`{name}` is {value}, but must be an integer of 0 or more"
-            )
-    positive = {"inner_lr": loop.rate}
-    if loop.max_grad_norm is not None:
-        positive["max_inner_grad_norm"] = loop.max_grad_norm
+            raise ValueError(f"`{name}` is {value}, but must be an integer >= 0")
+    positive = {"inner_lr": loop.rate, "max_inner_grad_norm": loop.max_grad_norm}
     for name, value in positive.items():
-        if not 0 < value < math.inf:
+        if value is not None and not 0 < value < math.inf:
             raise ValueError(f"`{name}` is {value}, but must be positive and finite")
     if not 0 <= loop.proximity < math.inf:
         raise ValueError(f"`proximity` is {loop.proximity}, but must be 0 or more")
@@ -133,18 +124,26 @@ def run(
     are a `lax.scan`, as are all steps elsewhere and those to be recomputed.
 
     `rates` are from `init_rates`, as the outer loop learned them; `steps` are
-    `loop.steps` unless given. Returns the trace, too; see `poison` for a loop that
-    diverges.
+    `loop.steps` unless given. See `poison` for a loop that diverges.
     """
     steps = loop.steps if steps is None else steps
     start = take_adapted(loop, params)
 
-    def loss_of(part: Params, number: Int[Array, ""]) -> tuple[Float[Array, ""], Any]:
+    def loss_of(part: Params, number: Int[Array, ""]) -> tuple[Scalar, Any]:
         loss, kept = loss_fn({**params, **part}, number)
         if loop.proximity:
             distances = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), part, start)
             loss = loss + 0.5 * loop.proximity * sum(jax.tree.leaves(distances))
         return loss, kept
+
+    def move(part: Params, gradient: Params, number: Int[Array, ""]) -> Params:
+        if loop.rates == "per_parameter":
+            return jax.tree.map(lambda p, r, g: p - r * g, part, rates, gradient)
+        rate: Any = loop.rate
+        if loop.rates == "per_step":
+            assert rates is not None
+            rate = rates[jnp.minimum(number, loop.steps - 1)]
+        return jax.tree.map(lambda p, g: p - rate * g, part, gradient)
 
     def step(part: Params, number: Int[Array, ""]) -> tuple[Params, Trace]:
         (loss, kept), gradient = jax.value_and_grad(loss_of, has_aux=True)(part, number)
@@ -152,7 +151,7 @@ def run(
             gradient = jax.lax.stop_gradient(gradient)
         if loop.max_grad_norm is not None:
             gradient = _clip(gradient, loop.max_grad_norm)
-        return _move(loop, part, gradient, rates, number), Trace(loss, kept)
+        return move(part, gradient, number), Trace(loss, kept)
 
     if loop.rematerialise:
         step = jax.checkpoint(step)
@@ -176,29 +175,13 @@ def take_adapted(loop: InnerLoop, params: Params) -> Params:
     return {name: params[name] for name in names}
 
 
-def poison(loss: Float[Array, ""], trace: Trace) -> Float[Array, ""]:
+def poison(loss: Scalar, trace: Trace) -> Scalar:
     """Replaces the outer loss by NaN where an inner loss was not finite.
 
     A loop that diverged may end in finite scores by luck (normalisation hides the
     scale of weights). Training stops at a loss that is not finite, so let it see one.
     """
     return jnp.where(jnp.isfinite(trace.losses).all(), loss, jnp.nan)
-
-
-def _move(
-    loop: InnerLoop,
-    part: Params,
-    gradient: Params,
-    rates: Params | None,
-    number: Int[Array, ""],
-) -> Params:
-    if loop.rates == "per_parameter":
-        return jax.tree.map(lambda p, r, g: p - r * g, part, rates, gradient)
-    rate: Any = loop.rate
-    if loop.rates == "per_step":
-        assert rates is not None
-        rate = rates[jnp.minimum(number, loop.steps - 1)]
-    return jax.tree.map(lambda p, g: p - rate * g, part, gradient)
 
 
 def _clip(gradient: Params, max_norm: float) -> Params:

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from metabridge.learners.body import InitHead, Views, merge
 from metabridge.learners.losses import accuracy, cross_entropy
-from metabridge.types import Params, Task
+from metabridge.types import Features, Params, Scalar, Task
 
-Scores = Callable[[Params, Float[Array, "N D"], Task], Float[Array, "N classes"]]
+Scores = Callable[[Params, Features, Task], Float[Array, "N classes"]]
 """``scores(head, features, task)``: logits of one task's examples."""
 
-LossOf = Callable[[Float[Array, "N classes"], Int[Array, "N"], Task], Float[Array, ""]]
+LossOf = Callable[[Float[Array, "N classes"], Int[Array, "N"], Task], Scalar]
 """``loss_of(logits, labels, task)``: loss of one task."""
 
 
@@ -30,12 +30,12 @@ class Objective(NamedTuple):
     loss_of: LossOf = lambda logits, labels, _: cross_entropy(logits, labels)
     views: Views | None = None
     """Further inputs made from those of a task."""
-    views_loss: Callable[[Params, Float[Array, "M D"]], Float[Array, ""]] | None = None
+    views_loss: Callable[[Params, Features], Scalar] | None = None
     """Loss of the head on their features, to be added."""
 
     def loss(
-        self, head: Params, features: Float[Array, "N D"], task: Task
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        self, head: Params, features: Features, task: Task
+    ) -> tuple[Scalar, Scalar]:
         """Loss and accuracy of one task, support and query merged."""
         labels = merge(task).labels
         features, further = jnp.split(features, [len(labels)])
@@ -53,9 +53,7 @@ def scale_by_parameter(objective: Objective, start: float) -> Objective:
         params = objective.init_head(key, dimension)
         return {**params, "log_scale": jnp.log(jnp.asarray(start, jnp.float32))}
 
-    def scores(
-        head: Params, features: Float[Array, "N D"], task: Task
-    ) -> Float[Array, "N ways"]:
+    def scores(head: Params, features: Features, task: Task) -> Float[Array, "N ways"]:
         return jnp.exp(head["log_scale"]) * objective.scores(head, features, task)
 
     return objective._replace(init_head=init_head, scores=scores)

@@ -29,6 +29,7 @@ from metabridge.learners.network import (
 class Options(TypedDict, total=False):
     """Options that a factory passes on to `descend_adapted_loss`."""
 
+    inner_lr: float
     inner_steps: int
     first_order: bool
     batch_norm: BatchNorm
@@ -49,7 +50,6 @@ def maml(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = MAMLConfig.inner_lr,
     test_steps: int | None = None,
     **options: Unpack[OptionsWithRates],
 ) -> Learner:
@@ -62,14 +62,7 @@ def maml(
     """
     name = "first-order maml" if options.get("first_order") else "maml"
     return descend_adapted_loss(
-        name,
-        model,
-        optimizer,
-        layers="all",
-        ways=ways,
-        inner_lr=inner_lr,
-        test_steps=test_steps,
-        **options,
+        name, model, optimizer, "all", ways=ways, test_steps=test_steps, **options
     )
 
 
@@ -77,10 +70,10 @@ def descend_adapted_loss(
     name: str,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    *,
     layers: Layers,
+    *,
     ways: int,
-    inner_lr: float,
+    inner_lr: float = MAMLConfig.inner_lr,
     inner_steps: int = MAMLConfig.inner_steps,
     test_steps: int | None = None,
     first_order: bool = MAMLConfig.first_order,
@@ -100,9 +93,8 @@ def descend_adapted_loss(
     has been seen (Kao, Chiu, Chen. MAML is a noisy contrastive learner. ICLR 2022,
     https://arxiv.org/abs/2106.15367), and the first step leaves the body as it is.
 
-    Returns:
-      The learner. Its parameters are ``{"body": ..., "head": {"linear": ..., "rates":
-      ... if learned}}``. The loss of a step is NaN where an inner loop diverged.
+    The parameters are those of `Network`. The loss of a step is NaN where an inner loop
+    diverged.
 
     Raises:
       ValueError: an option out of its range; later, tasks of other `ways`, or training

@@ -12,10 +12,10 @@ from flax import linen as nn
 
 from metabridge.config import MatchingConfig
 from metabridge.heads import attention
-from metabridge.heads.base import unit_norm
+from metabridge.heads.base import check_positive, unit_norm
 from metabridge.learners.base import FrozenBody, Learner
 from metabridge.learners.body import make_embed
-from metabridge.learners.episodic import check_positive, train_through_head
+from metabridge.learners.episodic import train_through_head
 
 
 def matching(

@@ -12,7 +12,11 @@ from flax import linen as nn
 
 from metabridge.config import MetaSGDConfig
 from metabridge.learners.base import Learner
-from metabridge.learners.maml import Options, descend_adapted_loss
+from metabridge.learners.maml import (
+    Options,
+    OptionsWithRates,
+    descend_adapted_loss,
+)
 
 
 def meta_sgd(
@@ -20,7 +24,6 @@ def meta_sgd(
     optimizer: optax.GradientTransformation,
     *,
     ways: int,
-    inner_lr: float = MetaSGDConfig.inner_lr,
     test_steps: int | None = None,
     **options: Unpack[Options],
 ) -> Learner:
@@ -29,14 +32,10 @@ def meta_sgd(
     The options are those of `maml`, but that `inner_steps` is 1 unless given; all rates
     start at `inner_lr`.
     """
+    defaults = Options(
+        inner_lr=MetaSGDConfig.inner_lr, inner_steps=MetaSGDConfig.inner_steps
+    )
+    chosen = OptionsWithRates(rates="per_parameter", **(defaults | options))
     return descend_adapted_loss(
-        "meta-sgd",
-        model,
-        optimizer,
-        layers="all",
-        ways=ways,
-        inner_lr=inner_lr,
-        test_steps=test_steps,
-        rates="per_parameter",
-        **(Options(inner_steps=MetaSGDConfig.inner_steps) | options),
+        "meta-sgd", model, optimizer, "all", ways=ways, test_steps=test_steps, **chosen
     )

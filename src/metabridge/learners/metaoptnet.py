@@ -18,8 +18,9 @@ from flax import linen as nn
 
 from metabridge.config import MetaOptNetConfig
 from metabridge.heads import ridge, svm
+from metabridge.heads.base import check_positive
 from metabridge.learners.base import Learner
-from metabridge.learners.episodic import check_positive, train_through_head
+from metabridge.learners.episodic import train_through_head
 
 
 def metaoptnet(

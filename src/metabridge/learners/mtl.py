@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from metabridge.config import MTLConfig
 from metabridge.heads import Head, logistic
-from metabridge.heads.base import unit_norm
+from metabridge.heads.base import check_positive, unit_norm
 from metabridge.learners.base import FrozenBody, Learner
 from metabridge.learners.body import (
     InitHead,
@@ -35,11 +35,10 @@ from metabridge.learners.body import (
     make_init,
 )
 from metabridge.learners.distillation import distil
-from metabridge.learners.episodic import check_positive
 from metabridge.learners.joint import Objective, scale_by_parameter
 from metabridge.learners.losses import draw_weights
 from metabridge.learners.rotation import add_rotation
-from metabridge.types import Params, Task, Variables
+from metabridge.types import Features, Params, Task, Variables
 
 HeadsName = Literal["class_table", "shared", "independent"]
 
@@ -84,9 +83,8 @@ def mtl(
     run of this learner on this model; see `distil`. The other options are those of
     `MTLConfig`.
 
-    Returns:
-      The learner. Its head's parameters are ``rows``, and ``log_scale`` and
-      ``rotation`` where they are learned.
+    The head's parameters are ``rows``, and ``log_scale`` and ``rotation`` where they
+    are learned.
 
     Raises:
       ValueError: an option out of its range; in `init`, a teacher with other heads.
@@ -101,7 +99,7 @@ def mtl(
         return {"rows": table.init(key, dimension)}
 
     def scores(
-        params: Params, features: Float[Array, "N D"], task: Task
+        params: Params, features: Features, task: Task
     ) -> Float[Array, "N ways"]:
         """Logits of a task's examples over its own classes."""
         rows = table.select(params["rows"], task.classes, task.task_id)
@@ -119,10 +117,7 @@ def mtl(
         "mtl",
         make_init(model, optimizer, objective.init_head),
         make_feature_gradient(
-            model,
-            objective.loss,
-            views=objective.views,
-            together=statistics == "batch",
+            model, objective.loss, views=objective.views, together=statistics == "batch"
         ),
         optimizer,
         FrozenBody(make_embed(model, unit_norm), lambda _: head),
@@ -143,13 +138,7 @@ def class_table(num_classes: int, *, init_scale: float = 1.0) -> TrainingHeads:
     def init(key: Key[Array, ""], dimension: int) -> Params:
         return draw_weights(key, (num_classes, dimension), dimension, init_scale)
 
-    def select(
-        heads: Params, classes: Int[Array, "ways"], task_id: Int[Array, ""]
-    ) -> Float[Array, "ways D"]:
-        del task_id
-        return heads[classes]
-
-    return TrainingHeads(init, select)
+    return TrainingHeads(init, lambda heads, classes, _: heads[classes])
 
 
 def task_heads(
@@ -163,18 +152,11 @@ def task_heads(
     """
 
     def init(key: Key[Array, ""], dimension: int) -> Params:
-        if shared_init:
-            one = draw_weights(key, (1, ways, dimension), dimension, init_scale)
-            return jnp.broadcast_to(one, (num_tasks, ways, dimension))
-        return draw_weights(key, (num_tasks, ways, dimension), dimension, init_scale)
+        shape = (1 if shared_init else num_tasks, ways, dimension)
+        drawn = draw_weights(key, shape, dimension, init_scale)
+        return jnp.broadcast_to(drawn, (num_tasks, ways, dimension))
 
-    def select(
-        heads: Params, classes: Int[Array, "ways"], task_id: Int[Array, ""]
-    ) -> Float[Array, "ways D"]:
-        del classes
-        return heads[task_id]
-
-    return TrainingHeads(init, select)
+    return TrainingHeads(init, lambda heads, _, task_id: heads[task_id])
 
 
 def _make_heads(

@@ -37,15 +37,14 @@ from metabridge.learners.base import (
 from metabridge.learners.body import make_embed, make_init, merge, train_features
 from metabridge.learners.inner_loop import InnerLoop, Trace
 from metabridge.learners.losses import accuracy, cross_entropy, draw_weights
-from metabridge.types import Examples, Params, Task, Variables
+from metabridge.types import Examples, Features, Inputs, Params, Scalar, Task, Variables
 
 BatchNorm = Literal["batch", "running"]
 
-FeaturesOf = Callable[[Params, Int[Array, ""]], tuple[Float[Array, "N D"], Any]]
+FeaturesOf = Callable[[Params, Int[Array, ""]], tuple[Features, Any]]
 """``features_of(body, number)`` at inner step `number`, with running statistics."""
 
-
-Evaluation = tuple[Float[Array, ""], tuple[Float[Array, ""], Params]]
+Evaluation = tuple[Scalar, tuple[Scalar, Params]]
 """Of one task's parameters on examples, as `TaskLoss` has it: mean cross-entropy, share
 classified right, and running statistics after the pass."""
 
@@ -78,9 +77,7 @@ class Network:
     def __post_init__(self) -> None:
         inner_loop.check(self.loop)
         if not isinstance(self.ways, int) or self.ways < 2:
-            raise ValueError(
-                f"`ways` is {self.ways}, but a head needs at least 2 classes"
-            )
+            raise ValueError(f"`ways` is {self.ways}, but a head needs at least 2")
         if self.batch_norm not in get_args(BatchNorm):
             known = ", ".join(get_args(BatchNorm))
             raise ValueError(f"`batch_norm` is {self.batch_norm!r}; known are {known}")
@@ -99,11 +96,7 @@ class Network:
             )
 
     def split(self, task: Task) -> tuple[Examples, Examples]:
-        """Splits a training task into what is adapted to and what is evaluated on.
-
-        Raises:
-          ValueError: a task of other ways, or without queries unless `joint`.
-        """
+        """Splits a training task into what is adapted to and what is evaluated on."""
         self.check_ways(task.classes.shape[-1])
         if self.joint:
             return merge(task), merge(task)
@@ -143,10 +136,7 @@ def adapt(
     labels: Int[Array, "N"],
     steps: int,
 ) -> tuple[Params, Trace]:
-    """Runs the inner loop on one task, whichever layers it adapts.
-
-    Returns the task's parameters, and the trace, which keeps the running statistics.
-    """
+    """Runs the inner loop on one task; the trace keeps the running statistics."""
 
     def loss_fn(task_params: Params, number: Int[Array, ""]):
         features, stats = features_of(task_params["body"], number)
@@ -164,7 +154,7 @@ def adapted_head_loss(
     """Loss after adaptation of the head: one pass of the body serves all steps."""
     inner, outer = net.split(task)
 
-    def embed(key: Key[Array, ""], inputs: Float[Array, "N *X"]):
+    def embed(key: Key[Array, ""], inputs: Inputs):
         return train_features(net.model, params["body"], batch_stats, inputs, key)
 
     if net.joint:
@@ -227,7 +217,7 @@ def evaluate(
     return cross_entropy(logits, labels), (accuracy(logits, labels), stats)
 
 
-def finish(loss: Float[Array, ""], rest: Any, trace: Trace) -> Evaluation:
+def finish(loss: Scalar, rest: Any, trace: Trace) -> Evaluation:
     """Take the statistics of the first pass; make the loss NaN where the loop diverged.
 
     The first pass is that of the unadapted body.
@@ -245,13 +235,13 @@ def _make_init(net: Network, optimizer: optax.GradientTransformation) -> Init:
 
     init_without_rates = make_init(net.model, optax.identity(), init_head)
 
-    def init(key: Key[Array, ""], example: Float[Array, "N *X"]) -> State:
+    def init(key: Key[Array, ""], example: Inputs) -> State:
         state = init_without_rates(key, example)
         params = state.params
         rates = inner_loop.init_rates(net.loop, net.take_start(params))
         if rates is not None:
-            params = {**params, "head": {**params["head"], "rates": rates}}
-        return state._replace(params=params, optimizer=optimizer.init(params))
+            params["head"]["rates"] = rates
+        return state._replace(optimizer=optimizer.init(params))
 
     return init
 
@@ -266,22 +256,20 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
         net.check_ways(ways)
         params, batch_stats = variables["params"], variables["batch_stats"]
 
-        def embed(body: Params) -> Float[Array, "S D"]:
+        def embed(body: Params) -> Features:
             return _test_features(net, body, batch_stats, support.inputs)
 
         # Where the body stays, one pass serves all steps.
         fixed = embed(params["body"]) if net.loop.layers == "head" else None
 
-        def features_of(body: Params, _: Any) -> tuple[Float[Array, "S D"], None]:
+        def features_of(body: Params, _: Any) -> tuple[Features, None]:
             return (embed(body) if fixed is None else fixed), None
 
         steps = net.loop.test_steps
         adapted, _ = adapt(net, params, features_of, support.labels, steps)
         return {"params": adapted, "batch_stats": batch_stats}
 
-    def logits(
-        adapted: Variables, inputs: Float[Array, "Q *X"]
-    ) -> Float[Array, "Q ways"]:
+    def logits(adapted: Variables, inputs: Inputs) -> Float[Array, "N ways"]:
         params, batch_stats = adapted["params"], adapted["batch_stats"]
         features = _test_features(net, params["body"], batch_stats, inputs)
         return _logits(params["head"], features)
@@ -292,9 +280,7 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
 def _head(net: Network, variables: Variables) -> Head:
     """The meta-learned head, which adapts alone."""
 
-    def fit(
-        features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
-    ) -> Params:
+    def fit(features: Features, labels: Int[Array, "N"], *, ways: int) -> Params:
         net.check_ways(ways)
         params, steps = variables["params"], net.loop.test_steps
         return adapt(net, params, lambda *_: (features, None), labels, steps)[0]["head"]
@@ -303,8 +289,8 @@ def _head(net: Network, variables: Variables) -> Head:
 
 
 def _test_features(
-    net: Network, body: Params, batch_stats: Params, inputs: Float[Array, "N *X"]
-) -> Float[Array, "N D"]:
+    net: Network, body: Params, batch_stats: Params, inputs: Inputs
+) -> Features:
     variables = {"params": body, "batch_stats": batch_stats}
     if net.batch_norm == "running":
         return jnp.asarray(net.model.apply(variables, inputs, train=False))
@@ -315,5 +301,5 @@ def _test_features(
     return jnp.asarray(features)
 
 
-def _logits(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N ways"]:
+def _logits(head: Params, features: Features) -> Float[Array, "N ways"]:
     return features @ head["weights"] + head["bias"][None]

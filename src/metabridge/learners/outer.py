@@ -5,16 +5,16 @@ differentiated through the inner loop.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import optax
+from jaxtyping import Array, Key
 
 from metabridge.learners import network
 from metabridge.learners.base import TaskLoss
 from metabridge.learners.network import Evaluation, Network
-from metabridge.types import Params, Task
+from metabridge.types import Params, Scalar, Task
 
 Evaluate = Callable[[Params], Evaluation]
 """Evaluation of one task's parameters on some of its examples."""
@@ -51,9 +51,7 @@ def make_task_loss(net: Network, gradient_of: GradientOf) -> TaskLoss:
 
 
 @jax.custom_vjp
-def replace_gradient(
-    params: Params, loss: Float[Array, ""], gradient: Params
-) -> Float[Array, ""]:
+def replace_gradient(params: Params, loss: Scalar, gradient: Params) -> Scalar:
     """Returns the loss, whose gradient in `params` is then the given one.
 
     Nothing flows back through `loss` and `gradient`.
@@ -62,15 +60,9 @@ def replace_gradient(
     return loss
 
 
-def _forward(params: Params, loss: Float[Array, ""], gradient: Params) -> Any:
-    del params
-    return loss, gradient
-
-
-def _backward(gradient: Params, cotangent: Float[Array, ""]) -> Any:
-    zeros = jax.tree.map(jnp.zeros_like, gradient)
+def _backward(gradient: Params, cotangent: Scalar) -> tuple[Params, Scalar, Params]:
     scaled = jax.tree.map(lambda leaf: cotangent * leaf, gradient)
-    return scaled, jnp.zeros_like(cotangent), zeros
+    return scaled, jnp.zeros_like(cotangent), optax.tree.zeros_like(gradient)
 
 
-replace_gradient.defvjp(_forward, _backward)
+replace_gradient.defvjp(lambda _, loss, gradient: (loss, gradient), _backward)

@@ -9,8 +9,9 @@ from flax import linen as nn
 
 from metabridge.config import ProtoNetConfig
 from metabridge.heads import centroid
+from metabridge.heads.base import check_positive
 from metabridge.learners.base import Learner
-from metabridge.learners.episodic import check_positive, train_through_head
+from metabridge.learners.episodic import train_through_head
 
 
 def protonet(

@@ -13,13 +13,13 @@ import math
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float
 
 from metabridge.config import R2D2Config
 from metabridge.heads import ridge
+from metabridge.heads.base import check_positive
 from metabridge.learners.base import Learner
-from metabridge.learners.episodic import check_positive, train_through_head
-from metabridge.types import Params
+from metabridge.learners.episodic import train_through_head
+from metabridge.types import Features, Params
 
 
 def r2d2(
@@ -37,9 +37,6 @@ def r2d2(
 
     The head's parameters are the scalars ``log_scale``, ``shift`` and ``log_penalty``.
     `logits` are the ridge predictions, without scale and shift.
-
-    Raises:
-      ValueError: a scale or penalty that is not positive.
     """
     check_positive(init_scale=init_scale, init_penalty=init_penalty)
     return train_through_head(
@@ -59,7 +56,7 @@ def r2d2(
     )
 
 
-def _shrink(head: Params, features: Float[Array, "N D"]) -> Float[Array, "N D"]:
+def _shrink(head: Params, features: Features) -> Features:
     """Shrinks features so that penalty 1 predicts as the learned one does on these.
 
     ``x'^T X'^T (X' X'^T + 1)^-1 Y`` with ``X' = X / sqrt(penalty)``.

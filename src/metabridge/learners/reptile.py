@@ -7,7 +7,6 @@ A task is not split: its steps are on support and query together, all of them at
 (there: on minibatches, by Adam without momentum).
 """
 
-import jax
 import optax
 from flax import linen as nn
 
@@ -34,11 +33,8 @@ def reptile(
 
     The optimizer is given ``p - mean over tasks of adapted(p)`` for a gradient, so that
     plain SGD of rate 1 jumps to the mean of the adapted parameters (section 2 of the
-    paper; its outer rate is that of the optimizer). Options are as for `maml`; the loss
-    of a step is after adaptation.
-
-    Raises:
-      ValueError: an option out of its range; later, tasks of other `ways`.
+    paper; its outer rate is that of the optimizer). Options and errors are as for
+    `maml`; the loss of a step is after adaptation.
     """
     if inner_steps == 0:
         raise ValueError(
@@ -56,6 +52,6 @@ def reptile(
     def displacement(
         start: Params, adapted: Params, _: Evaluate, evaluate: Evaluate
     ) -> tuple[Evaluation, Params]:
-        return evaluate(adapted), jax.tree.map(lambda a, b: a - b, start, adapted)
+        return evaluate(adapted), optax.tree.sub(start, adapted)
 
     return assemble(net, optimizer, make_task_loss(net, displacement))

@@ -15,17 +15,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from metabridge.config import RFSConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import unit_norm
 from metabridge.learners.base import FrozenBody, Gradients, Learner, State
-from metabridge.learners.body import make_embed, make_feature_gradient, make_init
+from metabridge.learners.body import make_embed, make_feature_gradient, make_init, merge
 from metabridge.learners.distillation import distil
 from metabridge.learners.joint import Objective
 from metabridge.learners.losses import draw_weights
-from metabridge.types import Examples, Params, Task, Variables
+from metabridge.types import Examples, Features, Params, Task, Variables
 
 
 def rfs(
@@ -45,9 +45,7 @@ def rfs(
     C = 1, the paper's, unless given. `teacher` holds the variables of an earlier run of
     this learner on this model; see `distil`.
 
-    Returns:
-      The learner. Its head's parameters are ``kernel`` ``[D, num_classes]`` and
-      ``bias`` ``[num_classes]``.
+    The head's parameters are ``kernel`` ``[D, num_classes]`` and ``bias``.
 
     Raises:
       ValueError: an option out of range; in `init`, a teacher of other classes.
@@ -63,9 +61,8 @@ def rfs(
         }
 
     def scores(
-        params: Params, features: Float[Array, "N D"], images: Task
+        params: Params, features: Features, _: Task
     ) -> Float[Array, "N classes"]:
-        del images
         return features @ params["kernel"] + params["bias"][None]
 
     objective = Objective(init_head, scores)
@@ -91,18 +88,8 @@ def merge_images(batch: Task) -> Task:
 
     They are labelled by class, and there is no query.
     """
-
-    def classes_of(labels: Int[Array, "T n"]) -> Int[Array, "T n"]:
-        return jnp.take_along_axis(batch.classes, labels, axis=1)
-
-    inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
-    labels = jnp.concatenate(
-        [classes_of(batch.support.labels), classes_of(batch.query.labels)], axis=1
-    )
-    inputs = inputs.reshape(1, -1, *inputs.shape[2:])
-    return Task(
-        Examples(inputs, labels.reshape(1, -1)),
-        Examples(inputs[:, :0], labels.reshape(1, -1)[:, :0]),
-        batch.classes.reshape(1, -1),
-        batch.task_id[:1],
-    )
+    merged = jax.vmap(merge)(batch)
+    labels = jnp.take_along_axis(batch.classes, merged.labels, axis=1).reshape(1, -1)
+    images = Examples(merged.inputs.reshape(1, -1, *merged.inputs.shape[2:]), labels)
+    nothing = Examples(images.inputs[:, :0], labels[:, :0])
+    return Task(images, nothing, batch.classes.reshape(1, -1), batch.task_id[:1])

@@ -16,17 +16,13 @@ from jaxtyping import Array, Float, Key
 
 from metabridge.learners.joint import Objective
 from metabridge.learners.losses import cross_entropy, draw_weights
-from metabridge.types import Params
+from metabridge.types import Features, Params, Scalar
 
 _TURNS = 4
 
 
 def add_rotation(objective: Objective, weight: float) -> Objective:
-    """Adds the loss of telling the turns of square images; weight 0 adds nothing.
-
-    Raises:
-      ValueError: a weight that is negative or infinite.
-    """
+    """Adds the loss of telling the turns of square images; weight 0 adds nothing."""
     if not 0 <= weight < float("inf"):
         raise ValueError(f"`rotation_weight` must be at least 0, but it is {weight}")
     if not weight:
@@ -36,7 +32,7 @@ def add_rotation(objective: Objective, weight: float) -> Objective:
         params = objective.init_head(key, dimension)
         return {**params, "rotation": init(jax.random.fold_in(key, 1), dimension)}
 
-    def views_loss(head: Params, features: Float[Array, "M D"]) -> Float[Array, ""]:
+    def views_loss(head: Params, features: Features) -> Scalar:
         return weight * loss(head["rotation"], features)
 
     return objective._replace(init_head=init_head, views=turn, views_loss=views_loss)
@@ -55,9 +51,8 @@ def init(key: Key[Array, ""], dimension: int) -> Params:
     return {"kernel": kernel, "bias": jnp.zeros(_TURNS)}
 
 
-def loss(params: Params, features: Float[Array, "N D"]) -> Float[Array, ""]:
+def loss(params: Params, features: Features) -> Scalar:
     """Mean cross-entropy of the turns of images in the order of `turn`."""
-    # As `turn` orders the images: place i is turned i times.
     labels = jnp.arange(len(features), dtype=jnp.int32) % _TURNS
     labels = jnp.concatenate([labels[k::_TURNS] for k in range(_TURNS)])
     return cross_entropy(features @ params["kernel"] + params["bias"][None], labels)

@@ -18,31 +18,21 @@ def connect(
 ) -> None:
     """Connects this process with the others, before any other use of JAX.
 
-    Args:
-      coordinator: ``host:port`` of the first process. Default, as for the rest: what
-        Slurm, Kubernetes, Open MPI or a TPU pod says, as `jax.distributed` finds it.
-      num_processes: of the run.
-      process_id: of this one, from 0.
+    `coordinator` is ``host:port`` of the first process; processes count from 0. Default
+    of all three: what Slurm, Kubernetes, Open MPI or a TPU pod says.
 
     Raises:
       ValueError: only some of them are given, or no cluster is found.
     """
-    given = {
-        "coordinator": coordinator,
-        "num_processes": num_processes,
-        "process_id": process_id,
-    }
-    missing = [name for name, value in given.items() if value is None]
-    if missing and len(missing) < len(given):
+    names = ("coordinator", "num_processes", "process_id")
+    given = zip(names, (coordinator, num_processes, process_id), strict=True)
+    missing = [name for name, value in given if value is None]
+    if 0 < len(missing) < len(names):
         raise ValueError(
             f"`{'`, `'.join(missing)}` must be given as well: each process is told "
             "all three, or none where a cluster says them"
         )
-    if (
-        process_id is not None
-        and num_processes is not None
-        and not 0 <= process_id < num_processes
-    ):
+    if not missing and process_id not in range(num_processes or 0):
         raise ValueError(
             f"`process_id` is {process_id}, but must be in [0, {num_processes})"
         )

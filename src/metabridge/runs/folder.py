@@ -59,13 +59,9 @@ def task_name(config: Config) -> str:
 
 
 def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> ResolvedConfig:
-    """Checks that a folder can serve a run, and changes nothing.
+    """Checks that a folder can serve a run, by a RunError, and changes nothing.
 
-    Returns:
-      The configuration, with the steps that were timed when its run started.
-
-    Raises:
-      RunError: it holds a run and is not to `resume`, or one of another configuration.
+    Returns the configuration, with the steps that were timed when its run started.
     """
     if not (folder / "config.json").exists():
         if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
@@ -127,13 +123,10 @@ def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from running in a folder meanwhile.
+    """Keeps other processes from running in a folder meanwhile: a RunError for them.
 
     The lock ends with the process, however it ends. Of the processes of one run the
     first one holds it. A run that was refused leaves no folder.
-
-    Raises:
-      RunError: another process is at work there.
     """
     if not hosts.is_first():
         yield

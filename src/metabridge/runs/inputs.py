@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
@@ -24,8 +24,7 @@ from metabridge.types import TaskShape
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
 
 
-@dataclasses.dataclass(frozen=True)
-class Keys:
+class Keys(NamedTuple):
     """PRNG keys of all that is random in a run, from its two seeds."""
 
     init: Key[Array, ""]
@@ -37,13 +36,9 @@ class Keys:
 
 def make_keys(config: ResolvedConfig) -> Keys:
     """The PRNG keys of a run, from its two seeds."""
-    key_init, key_train, key_tasks = jax.random.split(
-        jax.random.key(config.train.seed), 3
-    )
-    key_validation, key_test = jax.random.split(
-        jax.random.key(config.evaluation.evaluation_seed)
-    )
-    return Keys(key_init, key_train, key_tasks, key_validation, key_test)
+    of_training = jax.random.split(jax.random.key(config.train.seed), 3)
+    of_tests = jax.random.split(jax.random.key(config.evaluation.evaluation_seed))
+    return Keys(*of_training, *of_tests)
 
 
 def train_shape(config: ResolvedTrain) -> TaskShape:
@@ -65,12 +60,9 @@ def load_data(config: ResolvedConfig) -> Dataset:
 def options_of_data(config: DataConfig) -> dict[str, Any]:
     """Options of `load_dataset` that differ from their defaults."""
     defaults = dataclasses.asdict(DataConfig())
-    given = {name: getattr(config, name) for name in defaults}
-    return {
-        name: value
-        for name, value in given.items()
-        if name not in _NOT_OF_LOADING and value != defaults[name]
-    }
+    names = [name for name in defaults if name not in _NOT_OF_LOADING]
+    given = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in given.items() if value != defaults[name]}
 
 
 def load_data_of_run(
@@ -98,8 +90,7 @@ def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
 def resolve_for_data(config: Config) -> ResolvedConfig:
     """Resolves a configuration for its dataset, loaded only if that matters.
 
-    It does for the user's own images and datasets, of which there may be fewer classes
-    than a training task has by default.
+    It does for the user's own data, which may have fewer classes than a training task.
     """
     found = resolve(config)
     entry = DATASETS.find(found.data.dataset)

@@ -115,10 +115,9 @@ def _without_failing(
 
 
 class WandbLogger:
-    """Weights & Biases.
+    """Weights & Biases, in the project of WANDB_PROJECT or `metabridge`.
 
-    The project is `metabridge`, unless WANDB_PROJECT names one. A resumed run goes on
-    in the same run there.
+    A resumed run goes on in the same run there.
     """
 
     _run: Any = None

@@ -7,12 +7,7 @@ from typing import Any
 import jax
 
 from metabridge import build
-from metabridge.config import (
-    Config,
-    images_per_step,
-    to_json,
-    with_steps,
-)
+from metabridge.config import Config, images_per_step, to_json, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.data.stream import TaskStream
 from metabridge.parallel.devices import give_back_host_memory

@@ -11,12 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metabridge.config import (
-    Config,
-    ResolvedConfig,
-    ResolvedTrain,
-    to_json,
-)
+from metabridge.config import Config, ResolvedConfig, ResolvedTrain, to_json
 from metabridge.files import write_json, write_text
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
@@ -95,10 +90,8 @@ def stages(folder: Path) -> list[dict[str, Any]]:
 
 def configs_of(config: ResolvedConfig, earlier: list[dict[str, Any]]) -> list[Config]:
     """The configuration of each stage of a run, the last one its own."""
-    trains = (
-        dataclasses.replace(config.train, **{**stage, "minutes": None})
-        for stage in earlier
-    )
+    timed = [stage | {"minutes": None} for stage in earlier]
+    trains = (dataclasses.replace(config.train, **stage) for stage in timed)
     return [*(dataclasses.replace(config, train=train) for train in trains), config]
 
 

@@ -102,20 +102,21 @@ def restore_or_start(
     """The newest checkpoint, or the start from a new state."""
     plateau = replicate(plateau_rule(train)[1], mesh)
     found = checkpoints.restore(state, plateau) or TrainState(START, state, plateau)
-    # A run that is trained further had another length.
-    return found._replace(state=_with_length(found.state, train, mesh))
+    # A run that is trained further had another length; see `make_optimizer`.
+    return _set_number(found, mesh, decay_steps=train.steps)
 
 
-def _with_length(state: State, train: ResolvedTrain, mesh: Mesh) -> State:
-    """The state with a schedule that ends at the last step; see `make_optimizer`."""
-    decay_steps = replicate(jnp.asarray(train.steps, jnp.float32), mesh)
-    optimizer = optax.tree.set(state.optimizer, decay_steps=decay_steps)
-    return state._replace(optimizer=optimizer)
+def _set_number(
+    train_state: TrainState, mesh: Mesh, **number: int | float
+) -> TrainState:
+    """The state with a number that its optimizer reads, such as the learning rate."""
+    state = train_state.state
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in number.items()}
+    optimizer = optax.tree.set(state.optimizer, **replicate(arrays, mesh))
+    return train_state._replace(state=state._replace(optimizer=optimizer))
 
 
-def plateau_rule(
-    train: TrainConfig,
-) -> tuple[optax.GradientTransformationExtraArgs, Any]:
+def plateau_rule(train: TrainConfig) -> tuple[Any, Any]:
     """Optax's plateau rule, updated once a validation, and its state."""
     rule = optax.contrib.reduce_on_plateau(factor=0.1, patience=train.patience)
     return rule, rule.init(jnp.zeros(()))
@@ -128,13 +129,8 @@ def _advance(
     progress, since = train_state.progress, time.perf_counter()
     state, info = take_steps(train_state.state, progress, count)
     spent = time.perf_counter() - since
-    usual = check_steps(
-        info,
-        progress.step,
-        config.learner,
-        spike=config.train.spike,
-        usual=progress.usual_loss,
-    )
+    spike, usual = config.train.spike, progress.usual_loss
+    usual = check_steps(info, progress.step, config.learner, spike=spike, usual=usual)
     taken = len(info.loss)
     progress = progress._replace(
         step=progress.step + taken, seconds=progress.seconds + spent, usual_loss=usual
@@ -177,12 +173,11 @@ def _with_score(
     train_state = train_state._replace(progress=progress)
     if train.schedule != "plateau":
         return train_state
-    rule, _ = plateau_rule(train)
     error = jnp.asarray(1.0 - score.accuracy, jnp.float32)
     plateau = jax.device_get(train_state.plateau)
-    _, plateau = rule.update(jnp.zeros(()), plateau, value=error)
-    plateau = replicate(plateau, mesh)
-    return _with_rate(train_state._replace(plateau=plateau), train, mesh)
+    _, plateau = plateau_rule(train)[0].update(jnp.zeros(()), plateau, value=error)
+    train_state = train_state._replace(plateau=replicate(plateau, mesh))
+    return _with_rate(train_state, train, mesh)
 
 
 def _with_rate(train_state: TrainState, train: ResolvedTrain, mesh: Mesh) -> TrainState:
@@ -190,9 +185,8 @@ def _with_rate(train_state: TrainState, train: ResolvedTrain, mesh: Mesh) -> Tra
     # By way of the host: the step wants it on its devices, wherever the plateau is.
     halved = 0.5**train_state.progress.rollbacks
     scale = float(jax.device_get(train_state.plateau.scale)) * halved
-    rate = replicate(jnp.asarray(scale * train.learning_rate, jnp.float32), mesh)
-    optimizer = optax.tree.set(train_state.state.optimizer, learning_rate=rate)
-    return train_state._replace(state=train_state.state._replace(optimizer=optimizer))
+    rate = scale * train.learning_rate
+    return _set_number(train_state, mesh, learning_rate=rate)
 
 
 def _has_stalled(train: ResolvedTrain, progress: Progress) -> bool:

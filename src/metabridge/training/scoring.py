@@ -1,5 +1,6 @@
 """The best checkpoint of a run, restored and scored on unseen tasks."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -67,12 +68,9 @@ def restore(run: LoadedRun, *, best: bool = True) -> TrainState:
     state = init(inputs.make_keys(run.config).init, example_of(run.dataset))
     folder = run.folder / "checkpoints"
     if folder.is_dir():
-        checkpoints = Checkpoints(folder, read_only=True)
-        try:
+        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
             plateau = plateau_rule(run.config.train)[1]
             found = checkpoints.restore(state, plateau, best=best)
-        finally:
-            checkpoints.close()
         if found is not None:
             return found
     raise run_folder.RunError(
@@ -93,8 +91,7 @@ def evaluate_run(
 
     Args:
       run_dir: folder of the run.
-      evaluation: fields of `EvaluationConfig` that differ from the run's. Default:
-        none.
+      evaluation: fields of `EvaluationConfig` that differ from the run's.
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
@@ -143,10 +140,7 @@ def write_result(
             "stages": further.stages(folder),
             "config": json.loads(to_json(config)),
             "dataset": {"fingerprint": dataset.fingerprint()},
-            "checkpoint": {
-                "step": best.progress.step,
-                "digest": digest(best.arrays),
-            },
+            "checkpoint": {"step": best.progress.step, "digest": digest(best.arrays)},
         },
     }
     if hosts.is_first():

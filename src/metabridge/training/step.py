@@ -24,7 +24,7 @@ from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
 from metabridge.data.stream import TaskStream, task_keys
 from metabridge.learners import Info, Learner, State
-from metabridge.learners.base import Gradients, keys_of_tasks
+from metabridge.learners.base import Gradients
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import (
     REPLICATED,
@@ -71,12 +71,9 @@ def place_images(
     if not stream.is_wanted(dataset.train, config.train.stream):
         yield replicate(episodes.image_bank(dataset.train), mesh)
         return
+    num_tasks = config.train.tasks_per_step
     images = TaskStream(
-        dataset.train,
-        sampler,
-        keys.train,
-        num_tasks=config.train.tasks_per_step,
-        mesh=mesh,
+        dataset.train, sampler, keys.train, num_tasks=num_tasks, mesh=mesh
     )
     with contextlib.closing(images):
         yield images
@@ -103,9 +100,9 @@ def jit_step(
       `ImageBank`, or if `streamed` the result of `TaskStream.step`.
     """
     num_tasks = config.train.tasks_per_step
-    axes = episodes.TaskImages._make((0, 0, None)) if streamed else None
-    of_source = REPLICATED
+    axes, of_source = None, REPLICATED
     if streamed:
+        axes = episodes.TaskImages._make((0, 0, None))
         of_source = episodes.TaskImages._make((TASKS, TASKS, REPLICATED))
 
     def of_tasks(state, source, keys, numbers, step_keys) -> Gradients:
@@ -119,7 +116,7 @@ def jit_step(
         state: State, source: Any, key: Key[Array, ""], number: Array
     ) -> tuple[State, Info]:
         keys, numbers, key_step = task_keys(key, number, num_tasks)
-        step_keys = keys_of_tasks(key_step, num_tasks)
+        step_keys = jax.random.split(key_step, num_tasks)
         gradient_of = of_tasks
         if learner.separable_over_tasks and mesh.size > 1:
             specs = (REPLICATED, of_source, TASKS, TASKS, TASKS)

@@ -17,14 +17,8 @@ _DATA = ("data.dataset", "data.image_size", "data.rotations")
 """Options that decide which classes there are, and how large their images."""
 _HEADS = ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
 """Options of a learner that decide how its logits follow from its parameters."""
-_TASKS = (
-    "learner.num_tasks",
-    "train.seed",
-    "train.train_ways",
-    "train.train_shots",
-    "train.train_queries",
-)
-"""Options that decide which of a fixed set of tasks a head belongs to."""
+_TASKS = ("seed", "train_ways", "train_shots", "train_queries")
+"""Options of training that decide which of a fixed set of tasks a head belongs to."""
 
 
 def load_teacher(config: ResolvedConfig, dataset: Dataset) -> Variables | None:
@@ -65,14 +59,13 @@ def _check(folder: Path, teacher: ResolvedConfig, config: ResolvedConfig) -> Non
     names += _DATA
     if config.algorithm == teacher.algorithm:
         names += [f"learner.{name}" for name in _HEADS if hasattr(config.learner, name)]
-        names += _TASKS if config.learner.fixed_tasks is not None else ()
-    pairs = [
-        (name, *map(operator.attrgetter(name), (teacher, config))) for name in names
-    ]
+        if config.learner.fixed_tasks is not None:
+            names += ["learner.num_tasks", *(f"train.{name}" for name in _TASKS)]
+    values = {name: operator.attrgetter(name) for name in names}
     differences = [
-        f"{name} is {there!r} there and {here!r} here"
-        for name, there, here in pairs
-        if there != here
+        f"{name} is {value(teacher)!r} there and {value(config)!r} here"
+        for name, value in values.items()
+        if value(teacher) != value(config)
     ]
     if differences:
         raise RunError(

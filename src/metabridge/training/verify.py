@@ -53,8 +53,7 @@ def verify(
 
     Args:
       run_dir: folder of the run.
-      data_dir: where the dataset is, if not where the run found it; of
-        ``folder:PATH`` the folder of images.
+      data_dir: as for `evaluate_run`.
       tolerance: points of accuracy, in [0, 100], that numbers may differ by. Default: 0
         with the versions and devices of the run, else `TOLERANCE`.
       retrain: train again from the seed, too, in a folder that is removed, and compare
@@ -75,16 +74,14 @@ def verify(
     file = None if output is None else check_output(output)
     result = _read_result(folder)
     recorded = _read_provenance(folder, result)
-    checks = [_check_config(recorded.get("config"), config)]
     of_environment = _check_environment(recorded)
-    checks += of_environment
+    checks = [_check_config(recorded.get("config"), config), *of_environment]
     same = bool(of_environment) and all(c.outcome == "ok" for c in of_environment)
     if tolerance is None:
         tolerance = 0.0 if same else TOLERANCE
     run = load_run(folder, data_dir=data_dir)
-    fingerprint = run.dataset.fingerprint()
     recorded_data = recorded.get("dataset", {}).get("fingerprint")
-    checks.append(_compare("dataset", recorded_data, fingerprint))
+    checks.append(_compare("dataset", recorded_data, run.dataset.fingerprint()))
     contents = recorded.get("checkpoint", {}).get("digest")
     checks += _check_scores(run, result, contents, tolerance / 100)
     if retrain:
@@ -181,11 +178,9 @@ def _check_scores(
     variables = variables_of(best.state)
     now = score(tune_head(run, variables), variables, "test")
     for name in _NUMBERS:
-        close = abs(now[name] - result[name]) <= tolerance
+        outcome = "ok" if abs(now[name] - result[name]) <= tolerance else "differs"
         shown = [f"{100 * value:.6g} %" for value in (result[name], now[name])]
-        checks.append(
-            Check(name.replace("_", " "), "ok" if close else "differs", *shown)
-        )
+        checks.append(Check(name.replace("_", " "), outcome, *shown))
     return checks
 
 
@@ -199,10 +194,8 @@ def _check_training(
         folder = Path(scratch) / "run"
         stages = further.configs_of(again, further.stages(run.folder))
         *_, trained = (train(stage, folder, resume=True) for stage in stages)
-        before, now = (
-            restore(run._replace(folder=place), best=False)
-            for place in (run.folder, folder)
-        )
+        now = restore(run._replace(folder=folder), best=False)
+    before = restore(run, best=False)
     checks = [
         _compare("final step", before.progress.step, now.progress.step),
         _compare_parameters(*map(variables_of, (before.state, now.state)), same=same),
@@ -216,15 +209,10 @@ def _check_training(
 def _compare_parameters(before: Variables, now: Variables, *, same: bool) -> Check:
     """Equal to the bit, or the largest difference."""
     name = "parameters trained again"
-    arrays = [
-        [np.asarray(leaf) for leaf in pair]
-        for pair in zip(*map(jax.tree.leaves, (before, now)), strict=True)
-    ]
-    if all(one.tobytes() == two.tobytes() for one, two in arrays):
+    if digest(before) == digest(now):
         return Check(name, "ok", "", "equal to the bit")
-    largest = max(
-        float(np.abs(one.astype(np.float64) - two.astype(np.float64)).max(initial=0.0))
-        for one, two in arrays
-    )
+    arrays = zip(jax.tree.leaves(before), jax.tree.leaves(now), strict=True)
+    pairs = [[np.asarray(leaf, np.float64) for leaf in pair] for pair in arrays]
+    largest = max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)
     outcome = "differs" if same else "changed"
     return Check(name, outcome, "", f"largest difference {largest:.3g}")

@@ -56,9 +56,8 @@ class TrainState(NamedTuple):
 class DamageError(Exception):
     """A checkpoint is not what was saved; the message says how.
 
-    Args:
-      lost: whether its arrays are known to be lost. Else they may be whole: what stands
-        beside them is damaged, or they cannot be read as they were asked for.
+    Unless they are known to be `lost`, its arrays may be whole: what stands beside them
+    is damaged, or they cannot be read as they were asked for.
     """
 
     def __init__(self, message: str, *, lost: bool = False) -> None:

@@ -49,11 +49,9 @@ class Checkpoints:
     def save(self, train_state: TrainState, *, validated: bool = True) -> None:
         """Writes a checkpoint in the background; `close` waits for it.
 
-        One of the same step that is there already stays, unless only this one has its
-        validation. Those of later steps, which a run that went back has left, go.
-
-        One whose `validation_accuracy` is not that of this very state is not
-        `validated`, and never the best.
+        One of the same step that is there already stays, unless only this one is
+        `validated`: its `validation_accuracy` is that of this very state, and it may be
+        the best. Those of later steps, which a run that went back has left, go.
 
         Raises:
           OSError: this one or the one before could not be written.

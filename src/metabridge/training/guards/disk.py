@@ -20,13 +20,10 @@ _RESERVE = 64e6
 
 
 def check_space(folder: Path, tree: Any) -> None:
-    """Refuses a disk that is too small, or that cannot be written, before training.
+    """Refuses a disk that is too small or cannot be written, by an OSError.
 
     The retained checkpoints and the one that is being written have to fit, with 64 MB
     for the rest of the run; what is in the folder already counts as theirs.
-
-    Raises:
-      OSError: too little room, or no permission; what is there and what to change.
     """
     if not hosts.is_first():
         return

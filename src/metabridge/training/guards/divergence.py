@@ -38,18 +38,14 @@ def check_steps(
     spike: float | None = None,
     usual: float | None = None,
 ) -> float:
-    """Refuses steps that have diverged.
+    """Refuses steps that have diverged, by a DivergenceError that names the first.
 
-    A loss of `spike` times the usual one has; without `spike`, only NaN and infinity.
+    A loss or gradient that is not finite has, and a loss of `spike` times the usual.
 
     Returns:
       The usual loss after these steps, from that before them: their mean, where a step
       counts a fiftieth less than the one after it. It does not depend on how the steps
       are grouped.
-
-    Raises:
-      DivergenceError: a loss or gradient among them is not finite, or a loss spikes;
-        the first such step is named.
     """
     losses, norms = np.asarray(info.loss), np.asarray(info.grad_norm)
     for number, (loss, norm) in enumerate(zip(losses, norms, strict=True), before + 1):

@@ -8,15 +8,10 @@ from metabridge.units import format_bytes
 
 
 def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
-    """Refuses a step that the device cannot hold, before it is run.
+    """Refuses a step that the device cannot hold by a ValueError, before it is run.
 
-    Its arguments are on the device already.
-
-    Returns:
-      The step's arguments, results and temporaries, in megabytes.
-
-    Raises:
-      ValueError: they do not fit; what is needed, what is there and what to change.
+    Returns the step's arguments, results and temporaries, in megabytes. The arguments
+    are on the device already.
     """
     needed, held = needed_bytes(compiled)
     there = held + devices.free_bytes()
