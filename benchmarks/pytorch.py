@@ -44,7 +44,8 @@ def conv4(params: Any) -> nn.Sequential:
     linear = params["head"]["linear"]
     dimension, ways = linear["weights"].shape
     # Our features are [height * width, channels], PyTorch's the other way round.
-    grouped = linear["weights"].reshape(-1, width, ways).transpose(2, 1, 0)
+    channels = params["body"]["BatchNorm_3"]["bias"].size
+    grouped = linear["weights"].reshape(-1, channels, ways).transpose(2, 1, 0)
     weights["1.weight"] = grouped.reshape(ways, dimension)
     weights["1.bias"] = linear["bias"]
     network = nn.Sequential(

@@ -7,7 +7,6 @@ import pytest
 
 from metabridge import theory
 from metabridge.theory.matrices import tiles
-from metabridge.theory.predictors.predictor import Initial
 from metabridge.theory.types import Layers
 from tests.theory import reference
 from tests.theory.cases import (
@@ -35,7 +34,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "time", "initial"), CASES)
 def test_predictions_equal_the_reference(
-    name: str, time: float, initial: Initial | None
+    name: str, time: float, initial: reference.Function | None
 ) -> None:
     ours, naive = LOOPS[name]
     tasks, test = unequal_tasks(0), unequal_tasks(1, 1)[0]

@@ -15,7 +15,7 @@ import os
 import numpy as np
 
 from metabridge.data import cache, tfds_source
-from metabridge.data.dataset import Dataset, class_lists, sorted_split
+from metabridge.data.dataset import SPLITS, Dataset, class_lists, sorted_split
 from metabridge.registry import register_dataset
 from metabridge.untrusted import shown
 
@@ -59,11 +59,11 @@ def _build(
     names, labels = tfds_source.class_names(source, "label"), np.asarray(found)
     _check_counts(labels, names, classes, shown(source.folder))
     stacked = np.stack(images)
-    splits = {
-        split: sorted_split(stacked, labels, {names.index(n): n for n in wanted})
-        for split, wanted in classes.items()
-    }
-    return Dataset(name, **splits, mean=_MEAN, std=_STD)
+    splits = [
+        sorted_split(stacked, labels, {names.index(n): n for n in classes[split]})
+        for split in SPLITS
+    ]
+    return Dataset(name, *splits, mean=_MEAN, std=_STD)
 
 
 def _check_counts(
