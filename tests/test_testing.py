@@ -14,6 +14,8 @@ from tests import toy
 from tests.learners import cases
 
 SHAPE = (5,)
+FEW = ("mtl class_table", "maml", "protonet", "protonet finetune")
+"""One of each kind of adaptation; tests of the others are `extended`."""
 
 
 class Exact(nn.Module):
@@ -30,7 +32,13 @@ def promoting():
         yield
 
 
-@pytest.mark.parametrize("name", cases.MARKED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FEW else [pytest.mark.extended])
+        for name in cases.LEARNERS
+    ],
+)
 def test_every_learner_keeps_it(name: str) -> None:
     steps = {"test_steps": 2} if name in cases.GRADIENT_BASED else {}
     learner = cases.LEARNERS[name](MLP(8, 1), optax.sgd(0.1, momentum=0.9), **steps)

@@ -8,6 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -24,9 +25,18 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def executed(path: Path) -> NotebookNode:
-    """A notebook with the outputs of a fresh kernel; an error in a cell is raised."""
+def executed(path: Path, changes: Mapping[str, str] | None = None) -> NotebookNode:
+    """A notebook with the outputs of a fresh kernel; an error in a cell is raised.
+
+    Args:
+      path: of the notebook.
+      changes: lines of its first cell, and what stands there instead.
+    """
     notebook = read(path)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    for line, other in (changes or {}).items():
+        assert line in first.source
+        first.source = first.source.replace(line, other)
     # The folder is gone only after the kernel.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         NotebookClient(

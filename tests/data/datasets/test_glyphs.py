@@ -88,6 +88,7 @@ def test_raw_pixels_find_it_hard_but_not_hopeless(glyphs: Dataset) -> None:
     assert 0.66 < accuracy(glyphs.test, num_tasks=300) < 0.76
 
 
+@pytest.mark.extended
 def test_seeds_give_other_drawings_of_the_same_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
