@@ -14,7 +14,6 @@ from tests import toy
 from tests.own import OPTIONS
 
 ONLY_A_BODY = ("mtl", "rfs")
-QUICK = ("anil", "metaoptnet", "rfs")
 
 
 def configured(name: str, folder: Path, **evaluation) -> Config:
@@ -31,14 +30,8 @@ def configured(name: str, folder: Path, **evaluation) -> Config:
     )
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in OPTIONS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_algorithm_trains_and_is_scored(name: str, tmp_path: Path) -> None:
     folder = toy.write_folder(tmp_path / "images")
     with jax.numpy_dtype_promotion("standard"):  # optax's RAdam is not strict

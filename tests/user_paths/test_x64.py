@@ -20,7 +20,11 @@ NAMES = [name for name in "abc" for _ in range(3)]
 
 
 def made_with(
-    learners: Sequence[str], mode: str, folder: Path, trained: Runs, *, heads: bool
+    learners: Sequence[str],
+    mode: str,
+    folder: Path,
+    trained: Runs,
+    with_heads: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that is done with a learner, in one process of 64 bits."""
     calls: dict[str, Call] = {}
@@ -34,7 +38,7 @@ def made_with(
         calls[f"train {learner}"] = call("command", *training(learner, new))
         calls[f"result {learner}"] = call("result", new)
         calls[f"trained features {learner}"] = call("features", new)
-        for head in heads_of(learner) if heads else ():
+        for head in heads_of(learner) if learner in with_heads else ():
             evaluate = call("command", "evaluate", run, "--head", head)
             calls[f"evaluate {learner} {head}"] = evaluate
     calls["included"] = call("features", INCLUDED)
@@ -69,18 +73,21 @@ def check_features(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "learners"),
+    ("mode", "learners", "with_heads"),
     [
-        ("environment", tuple(LEARNERS)),
-        ("later", QUICK),
-        pytest.param("later", tuple(LEARNERS), marks=pytest.mark.slow),
+        ("environment", tuple(LEARNERS), ("mtl",)),
+        ("later", QUICK, ()),
+        pytest.param("later", tuple(LEARNERS), tuple(LEARNERS), marks=pytest.mark.slow),
     ],
 )
 def test_the_numbers_are_those_of_32_bits(
-    mode: str, learners: Sequence[str], trained: Runs, tmp_path: Path
+    mode: str,
+    learners: Sequence[str],
+    with_heads: Sequence[str],
+    trained: Runs,
+    tmp_path: Path,
 ) -> None:
-    every = len(learners) == len(LEARNERS)
-    found = made_with(learners, mode, tmp_path, trained, heads=every)
+    found = made_with(learners, mode, tmp_path, trained, with_heads)
     for learner in learners:
         check_use(found, learner, str(trained(learner)))
         check_training(found, learner, str(trained(learner)))
