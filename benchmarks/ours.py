@@ -32,15 +32,20 @@ def batch(tasks: int, shots: int, queries: int, size: int, channels: int) -> Any
     return Task(examples(shots), examples(queries), classes, -jnp.ones(tasks, int))
 
 
-def start(name: str, size: int, channels: int, width: int, images: int) -> Any:
-    """A learner, its first state, and a batch."""
+def start(
+    name: str, size: int, channels: int, width: int, images: int, dtype: str = "float32"
+) -> Any:
+    """A learner, its first state, and a batch; `dtype` is of MTL's body."""
     import jax
+    import jax.numpy as jnp
     import optax
 
     from metabridge import learners, models
 
     if name in ("mtl", "resnet12"):
-        body = models.ResNet12() if name == "resnet12" else models.Conv4(width)
+        half = {} if dtype == "float32" else {"dtype": jnp.dtype(dtype)}
+        resnet = name == "resnet12"
+        body = models.ResNet12(**half) if resnet else models.Conv4(width, **half)
         heads = learners.class_table(CLASSES)
         learner = learners.mtl(body, optax.radam(1e-3), heads=heads)
         data = batch(1, images // WAYS, 0, size, channels)

@@ -44,6 +44,8 @@ class Options:
     """Its interpreter. Default: that in its .venv."""
     beside: tuple[Literal["torch", "higher"], ...] = ()
     """Other packages."""
+    bfloat16: bool = False
+    """MTL's steps with the body in bfloat16, too."""
     size: Annotated[int | None, AtLeast(16)] = None
     """Height and width of the images. Default: 28, or 32 for ResNet-12."""
     channels: Annotated[int, AtLeast(1)] = 1
@@ -84,6 +86,9 @@ def contenders(name: Name, options: Options) -> dict[str, Contender]:
         checkout = options.against.absolute()
         python = options.python or checkout / ".venv" / "bin" / "python"
         found["against"] = ours._replace(checkout=checkout, python=python)
+    if options.bfloat16 and name not in GRADIENT_BASED:
+        half = {**arguments, "dtype": "bfloat16"}
+        found["bfloat16"] = ours._replace(options=half)
     for other in options.beside:
         if name in BESIDE[other]:
             function = "higher_step" if other == "higher" else "step"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from metabridge.config import (
 )
 from metabridge.learners import variables_of
 from metabridge.models import MLP, Conv4, Conv4R2D2, ResNet12
+from metabridge.parallel import devices
 from metabridge.types import Examples
 from tests import toy
 from tests.own import OPTIONS
@@ -79,9 +81,23 @@ class Device:
 
 
 @pytest.mark.parametrize(
+    ("flags", "has"),
+    [("fpu avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx512f", False)],
+)
+def test_half_precision_on_a_cpu_needs_its_instructions(
+    flags: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr(devices, "_CPUINFO", info)
+    refused = pytest.raises(ValueError, match="without the flag avx512_bf16 or amx")
+    with contextlib.nullcontext() if has else refused:
+        build.check_precision(body(precision="bfloat16"), Device("cpu"))
+
+
+@pytest.mark.parametrize(
     ("device", "has"),
     [
-        (Device("cpu"), False),
         (Device("tpu"), True),
         (Device("gpu", compute_capability="7.5"), False),
         (Device("gpu", compute_capability="8.0"), True),

@@ -17,6 +17,7 @@ from metabridge.config import (
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_head
 from metabridge.optimizers import make_optimizer
+from metabridge.parallel import devices
 from metabridge.registry import BODIES, HEADS, LEARNERS, parameters_of
 from metabridge.types import Variables
 
@@ -46,8 +47,8 @@ def check_precision(config: ResolvedModel, device: Any) -> None:
     """Check that a JAX device and the body have arithmetic for a precision.
 
     Raises:
-      ValueError: bfloat16 on a CPU or on a GPU before NVIDIA's Ampere (compute
-        capability 8.0), or for a body that has it not.
+      ValueError: bfloat16 on a CPU without the instructions or on a GPU before NVIDIA's
+        Ampere (compute capability 8.0), or for a body that has it not.
     """
     if config.precision == "float32":
         return
@@ -55,8 +56,11 @@ def check_precision(config: ResolvedModel, device: Any) -> None:
         raise ValueError(f"{config.model} computes in float32: pass it as `precision`")
     capability = str(getattr(device, "compute_capability", ""))
     old = capability.replace(".", "").isdigit() and float(capability) < 8.0
-    if device.platform == "cpu" or old:
-        what = f"compute capability {capability}" if old else "a CPU"
+    slow = device.platform == "cpu" and not devices.cpu_has_bfloat16()
+    if slow or old:
+        flags = " or ".join(devices.BFLOAT16_FLAGS)
+        without = f"a CPU without the flag {flags} in /proc/cpuinfo"
+        what = f"compute capability {capability}" if old else without
         raise ValueError(
             f"`precision` is bfloat16, which {device.device_kind} ({what}) has no fast "
             "arithmetic for; pass float32"

@@ -147,3 +147,23 @@ def test_gradient_of_pooling_goes_to_the_largest() -> None:
 def test_equal_values_in_a_pool_share_the_gradient() -> None:
     slope = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 4, 4, 1)))
     np.testing.assert_array_equal(slope, np.full((1, 4, 4, 1), 0.25))
+
+
+@pytest.mark.parametrize("sides", [(3, 3), (1, 1)])
+def test_products_of_bfloat16_are_as_exact_as_their_operands(
+    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operands have 8 bits, sums 24: an error of some 2^-9 of the largest value."""
+    monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape: shape[0] == 3)
+    x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
+
+    def values(conv):
+        y, pull = jax.vjp(conv, x, kernel)
+        return y, *pull(jnp.sin(y))
+
+    exact = values(plain)
+    half = values(lambda *a: convolution.same(*a, jnp.bfloat16))
+    for found, expected in zip(half, exact, strict=True):
+        assert found.dtype == jnp.float32
+        error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
+        assert 1e-5 < error < 1.5e-2

@@ -13,6 +13,10 @@ The three derivatives are convolutions again, closed under differentiation: with
 * w``, ``dx = dy * flip(w)`` and ``dw = correlate(x, dy)``, the last of which is linear
 in both and has the first two for derivatives. Reverse mode of any order works, forward
 mode does not; `inference_conv` is for where it is needed. Other backends use JAX's own.
+
+A CPU with instructions for bfloat16 is fast in one thing alone: products of bfloat16
+matrices that are summed in float32. So ``dtype=bfloat16`` of a body means these there,
+and float32 for all that lies between (`layers`).
 """
 
 import functools
@@ -30,6 +34,7 @@ from metabridge.models import winograd
 Maps = Float[Array, "N H W D"]
 Outputs = Float[Array, "N H W E"]
 Kernel = Float[Array, "a b D E"]
+Products = winograd.Products
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _NHWC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # the same as Flax writes it
@@ -45,15 +50,17 @@ def conv(
     padding: Any = "SAME",
     *,
     inference: bool = False,
+    products: Products = None,
     **kw: Any,
 ) -> Float[Array, "N h w E"]:
     """Convolve as `jax.lax.conv_general_dilated`, for `nn.Conv`, up to rounding.
 
     On a CPU, convolutions of stride 1 that keep the size go the faster way, others
-    JAX's. For `inference`, derivatives are JAX's, in forward mode too.
+    JAX's. For `inference`, derivatives are JAX's, in forward mode too. The operands of
+    matrix products are rounded to the type `products`, if one is given.
     """
     if _is_ours(window_strides, padding, kernel, kw):
-        return (_same if inference else same)(inputs, kernel)
+        return (_same if inference else same)(inputs, kernel, products)
     return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **kw)
 
 
@@ -67,39 +74,50 @@ def layers(
 
     The body has `momentum` and `dtype`; `options` are more of `nn.Conv`.
     """
+    dtype, products = body.dtype, None
+    if dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
+        dtype, products = None, jnp.bfloat16
     norm = functools.partial(
         nn.BatchNorm,
         use_running_average=not train,
         momentum=body.momentum,
-        dtype=body.dtype,
+        dtype=dtype,
     )
-    options |= {"conv_general_dilated": conv if train else inference_conv}
-    return functools.partial(nn.Conv, use_bias=False, dtype=body.dtype, **options), norm
+    ours = functools.partial(conv, inference=not train, products=products)
+    options |= {"conv_general_dilated": ours}
+    return functools.partial(nn.Conv, use_bias=False, dtype=dtype, **options), norm
 
 
-def _same(inputs: Maps, kernel: Kernel) -> Outputs:
+def _same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
     if _by_winograd(inputs, kernel):
-        return winograd.convolve(inputs, kernel)
+        return winograd.convolve(inputs, kernel, products)
+    if kernel.shape[:2] == (1, 1) and products is not None:
+        return winograd.product(inputs, kernel[0, 0], products)
     return jax.lax.conv_general_dilated(
         inputs, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT
     )
 
 
-@jax.custom_vjp
-def same(inputs: Maps, kernel: Kernel) -> Outputs:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
     """Convolution of stride 1 that keeps the size, of kernels of odd sides."""
-    return _same(inputs, kernel)
+    return _same(inputs, kernel, products)
 
 
-@jax.custom_vjp
-def kernel_gradient(inputs: Maps, cotangent: Outputs, example: Kernel) -> Kernel:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def kernel_gradient(
+    inputs: Maps, cotangent: Outputs, example: Kernel, products: Products = None
+) -> Kernel:
     """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel.
 
     `example` has the shape of the kernel.
     """
-    count, height, width, _ = inputs.shape
+    count, height, width, channels = inputs.shape
     if _by_winograd(inputs, example):
-        return winograd.kernel_gradient(inputs, cotangent)
+        return winograd.kernel_gradient(inputs, cotangent, products)
+    if example.shape[:2] == (1, 1) and products is not None:
+        rows = inputs.reshape(-1, channels), cotangent.reshape(-1, example.shape[3])
+        return winograd.product(rows[0].T, rows[1], products)[None, None]
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
@@ -116,21 +134,30 @@ def _flipped(kernel: Kernel) -> Float[Array, "a b E D"]:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _same_backward(saved: Any, cotangent: Any):
+def _same_forward(inputs: Maps, kernel: Kernel, products: Products):
+    return same(inputs, kernel, products), (inputs, kernel)
+
+
+def _same_backward(products: Products, saved: Any, cotangent: Any):
     inputs, kernel = saved
-    return same(cotangent, _flipped(kernel)), kernel_gradient(inputs, cotangent, kernel)
+    by_inputs = same(cotangent, _flipped(kernel), products)
+    return by_inputs, kernel_gradient(inputs, cotangent, kernel, products)
 
 
-def _kernel_gradient_backward(saved: Any, change: Any):
-    inputs, cotangent, _ = saved
-    by_inputs = same(cotangent, _flipped(change))
-    return by_inputs, same(inputs, change), jnp.zeros_like(change)
+def _kernel_gradient_forward(
+    inputs: Maps, cotangent: Outputs, example: Kernel, products: Products
+):
+    return kernel_gradient(inputs, cotangent, example, products), (inputs, cotangent)
 
 
-same.defvjp(lambda *saved: (same(*saved), saved), _same_backward)
-kernel_gradient.defvjp(
-    lambda *saved: (kernel_gradient(*saved), saved), _kernel_gradient_backward
-)
+def _kernel_gradient_backward(products: Products, saved: Any, change: Any):
+    inputs, cotangent = saved
+    by_inputs = same(cotangent, _flipped(change), products)
+    return by_inputs, same(inputs, change, products), jnp.zeros_like(change)
+
+
+same.defvjp(_same_forward, _same_backward)
+kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
 def _by_winograd(inputs: Maps, kernel: Kernel) -> bool:

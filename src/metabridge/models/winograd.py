@@ -17,7 +17,11 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+Products = DTypeLike | None
+"""Type that the operands of matrix products are rounded to; None for their own."""
 
 _FEW_CHANNELS = 16
 # Of the operations of nine products; the transforms take the rest.
@@ -39,26 +43,42 @@ def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) 
     )
 
 
+def product(
+    x: Float[Array, "*N D"], y: Float[Array, "D E"], products: Products
+) -> Float[Array, "*N E"]:
+    """Matrix product of operands rounded to a type, summed in their own."""
+    if products is None:
+        return x @ y
+    one, two = x.astype(products), y.astype(products)
+    return jax.lax.dot_general(
+        one, two, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=x.dtype
+    )
+
+
 def convolve(
-    inputs: Float[Array, "N H W D"], kernel: Float[Array, "3 3 D E"]
+    inputs: Float[Array, "N H W D"],
+    kernel: Float[Array, "3 3 D E"],
+    products: Products = None,
 ) -> Float[Array, "N H W E"]:
     """Convolve with stride 1, keeping the size."""
     count, height, width, _ = inputs.shape
     pairs = zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
-    products = [x @ k for x, k in pairs]
+    sixteen = [product(x, k, products) for x, k in pairs]
     blocks = count, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]
-    rows = _along_both(_outputs, [product.reshape(blocks) for product in products])
+    rows = _along_both(_outputs, [part.reshape(blocks) for part in sixteen])
     whole = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
     whole = whole.reshape(count, 2 * blocks[1], 2 * blocks[2], blocks[3])
     return whole[:, :height, :width]
 
 
 def kernel_gradient(
-    inputs: Float[Array, "N H W D"], cotangent: Float[Array, "N H W E"]
+    inputs: Float[Array, "N H W D"],
+    cotangent: Float[Array, "N H W E"],
+    products: Products = None,
 ) -> Float[Array, "3 3 D E"]:
     """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
     pairs = zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
-    rows = _along_both(_taps, [x.T @ y for x, y in pairs])
+    rows = _along_both(_taps, [product(x.T, y, products) for x, y in pairs])
     return jnp.stack([jnp.stack(row) for row in rows])
 
 

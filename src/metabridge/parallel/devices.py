@@ -1,4 +1,4 @@
-"""Memory of the devices and of the machine."""
+"""Memory of the devices and of the machine, and what its CPU computes fast."""
 
 import contextlib
 import ctypes
@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
+_CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
+"""Of an x86 CPU with products of bfloat16 that are summed in float32."""
 
 
 def free_bytes() -> int:
@@ -35,3 +38,12 @@ def give_back_host_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Tell whether the CPU says that it has products of bfloat16; Linux alone asks."""
+    if not _CPUINFO.is_file():
+        return False
+    lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    return any(flag in flags for flag in BFLOAT16_FLAGS)
