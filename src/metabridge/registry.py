@@ -305,7 +305,7 @@ def import_plugins(names: Iterable[str] = ()) -> None:
         names = [*names, *filter(None, map(str.strip, listed))]
     if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    for name in names:
+    for name in filter(None, names):
         if not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(
                 f"the plug-in {name!r} must be the name of a module, not a path"

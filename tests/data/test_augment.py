@@ -69,8 +69,9 @@ def test_crops_and_flips(name: str, channels: int, size: int, padding: int) -> N
             crops[crop[:, ::-1].tobytes()] = (row, column, True)
     found = {crops[result.tobytes()] for result in results}
     assert len(found) > 60  # each image draws for itself
-    rows, columns, _ = zip(*found, strict=True)
+    rows, columns, flips = zip(*found, strict=True)
     assert {0, 2 * padding} <= set(rows) & set(columns)
+    assert 0.3 < np.mean(flips) < 0.7
 
 
 def jittered(image: np.ndarray, factors: np.ndarray) -> np.ndarray:

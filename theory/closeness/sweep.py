@@ -165,8 +165,8 @@ def depth_sweeps(
         return iterate_depths(np.asarray(x1, np.float64), x2, depths=depths, **scales)
 
     points, train = on_positions(tasks)
-    trained = []
-    for depth, kernels in zip(depths, between(points, None), strict=True):
+
+    def train_at(depth: int, kernels: Kernels) -> list[streaming.Trained]:
         kernel, own = precomputed(kernels), []
         with rank.explained(relu_network(depth, **scales), points):
             ours = mtl_predictor(
@@ -180,7 +180,10 @@ def depth_sweeps(
                 for adaptation in adaptations:
                     adapt = _at(adaptation, time, depth, vary=False)
                     own += [mtl.adapting(adapt), gbml.adapting(adapt)]
-        trained.append(own)
+        return own
+
+    pairs = zip(depths, between(points, None), strict=True)
+    trained = [train_at(depth, kernels) for depth, kernels in pairs]
     predicted = streaming.predict(
         between, points, trained, test_tasks.each(), group=streaming.GROUP
     )

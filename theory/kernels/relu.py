@@ -202,7 +202,7 @@ def _begin(x1: Array, x2: Array | None, b_std: float) -> tuple[_Inputs, _State]:
         raise ValueError(
             f"the inputs differ in size: {flat1.shape[1]} and {flat2.shape[1]}"
         )
-    return _start_in_float64(flat1, flat2, b_std)
+    return _start_in_float64(flat1, flat2, float(b_std))
 
 
 @functools.partial(jax.jit, static_argnums=2)

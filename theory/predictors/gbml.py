@@ -168,7 +168,9 @@ def _tiles(
             half[span.query] - operators[span.task] @ half[span.support]
             for span in chunk1.spans
         ]
-        yield chunk1.queries, chunk2.queries, np.concatenate(rows)
+        tile = np.concatenate(rows)
+        del theta, columns, half, rows  # while the tile is used
+        yield chunk1.queries, chunk2.queries, tile
 
 
 def _backward(

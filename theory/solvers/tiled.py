@@ -90,7 +90,7 @@ def _factors(
     factors = []
     for rows, columns, tile in tiles():
         for block in blocks if rows == columns else ():
-            if rows.start <= block.start and block.stop <= rows.stop:
+            if rows.start <= block.start < block.stop <= rows.stop:
                 own = slice(block.start - rows.start, block.stop - rows.start)
                 matrix = tile[own, own] + jitter * np.eye(block.stop - block.start)
                 factors.append((block, dense.factor_task(matrix, block, names)))

@@ -157,6 +157,12 @@ class FewShotClassifier:
             raise ValueError(str(error)) from error
         chosen = dataclasses.replace(config.evaluation, tune_head=False, **given)
         if chosen.head in ("learner", "own") and config.learner.fixed_ways:
+            if ways != config.train.train_ways:
+                raise ValueError(
+                    f"{config.algorithm} has a meta-learned head of "
+                    f"{config.train.train_ways} classes, but the labels have {ways}: "
+                    'pass as many, or fit another head, for example `head="logistic"`'
+                )
             chosen = dataclasses.replace(chosen, ways=ways)
         return check(dataclasses.replace(config, evaluation=chosen)).evaluation
 

@@ -123,8 +123,11 @@ def read(source: Source, split: str) -> Iterator[dict[str, Any]]:
 
 def class_names(source: Source, feature: str) -> list[str]:
     """Names of a label feature, from the text file that TFDS keeps beside the data."""
+    path = source.folder / f"{feature}.labels.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{shown(path)} (the names of the labels) is missing")
     with damage_of(source):
-        return read_text(source.folder / f"{feature}.labels.txt").split()
+        return read_text(path).split()
 
 
 def _versions(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

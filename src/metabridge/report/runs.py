@@ -94,7 +94,8 @@ def read(folders: Sequence[Path]) -> list[Run]:
 def _within(folder: Path, *, depth: int) -> list[Path]:
     """Finished runs in the folders of a folder, and in theirs."""
     found = []
-    for inner in sorted(path for path in folder.glob("*") if path.is_dir()):
+    inside = folder.iterdir() if folder.is_dir() else ()
+    for inner in sorted(path for path in inside if path.is_dir()):
         if _is_finished(inner):
             found.append(inner)
         elif depth > 1:

@@ -74,7 +74,9 @@ def _check_counts(
         raise ValueError(
             f"{place} names {len(names)} classes, not the {len(wanted)} of CIFAR-100"
         )
-    counts = np.array([np.sum(labels == label) for label in range(len(names))])
+    if not np.isin(labels, range(len(names))).all():
+        raise ValueError(f"{place} holds labels that none of its classes has")
+    counts = np.bincount(labels, minlength=len(names))
     worst = int(np.argmax(np.abs(counts - _IMAGES_PER_CLASS)))
     if counts[worst] != _IMAGES_PER_CLASS:
         raise ValueError(
