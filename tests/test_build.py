@@ -227,7 +227,7 @@ def test_devices() -> None:
     assert [build.num_devices(config, n) for n in (1, 2, 3, 4, 8)] == [1, 2, 3, 2, 2]
     three = dataclasses.replace(config, devices=3)
     assert build.num_devices(three, 4) == 3
-    for devices, available in ((4, 8), (3, 2), (0, 4), (-1, 4)):
-        bad = dataclasses.replace(config, devices=devices)
-        with pytest.raises(ValueError, match=f"`devices` is {devices}, .* at most"):
+    for count, available in ((4, 8), (3, 2), (0, 4), (-1, 4)):
+        bad = dataclasses.replace(config, devices=count)
+        with pytest.raises(ValueError, match=f"`devices` is {count}, .* at most"):
             build.num_devices(bad, available)
