@@ -11,9 +11,10 @@ Restarts are quick by JAX's cache of compiled programs. Prints each figure and w
 results/reliability-benchmark/results.json.
 """
 
+import contextlib
 import dataclasses
+import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -236,8 +237,12 @@ def _newest(folder: Path) -> int:
 def _records(folder: Path) -> list[int]:
     """Steps of the training records, in the order they were written."""
     path = folder / "metrics.jsonl"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return list(map(int, re.findall(r'"step": (\d+), "kind": "train"', text)))
+    steps = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(json.JSONDecodeError):  # cut off by a kill
+            record = json.loads(line)
+            steps += [record["step"]] if record["kind"] == "train" else []
+    return steps
 
 
 def _phase(folder: Path, records: list[int], steps: int) -> str:

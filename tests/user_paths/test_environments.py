@@ -40,6 +40,7 @@ def test_in_the_locale_c_and_without_a_home_folder(
     assert list(scratch.glob("metabridge-cache-*/folder*"))
 
 
+@pytest.mark.extended
 def test_a_character_that_the_locale_lacks_is_replaced(trained: Runs) -> None:
     done = shell(f"mb evaluate {trained('mtl')}", ASCII)
     assert done.returncode == 0, done.stderr

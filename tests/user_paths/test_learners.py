@@ -28,20 +28,17 @@ Runs = Callable[[str], Path]
 
 
 EXTENDED = pytest.mark.extended
-few_or_extended = pytest.mark.parametrize(
-    "learner",
-    [
-        learner if learner in FEW else pytest.param(learner, marks=EXTENDED)
-        for learner in LEARNERS
-    ],
-)
-one_or_extended = pytest.mark.parametrize(
-    "learner",
-    [
-        learner if learner == "maml" else pytest.param(learner, marks=EXTENDED)
-        for learner in LEARNERS
-    ],
-)
+
+
+def all_but_extended(*names: str) -> pytest.MarkDecorator:
+    """Every learner, those of other names in the extended tests."""
+    marks = {name: () if name in names else EXTENDED for name in LEARNERS}
+    rows = [pytest.param(name, marks=own) for name, own in marks.items()]
+    return pytest.mark.parametrize("learner", rows)
+
+
+few_or_extended = all_but_extended(*FEW)
+one_or_extended = all_but_extended("maml")
 every = pytest.mark.parametrize("learner", LEARNERS)
 
 
@@ -82,7 +79,7 @@ def test_training(learner: str, trained: Runs) -> None:
         assert (run / name).stat().st_size
 
 
-@few_or_extended
+@all_but_extended("mtl")
 def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
     row, output = LEARNERS[learner], tmp_path / "result.json"
     ways = 2 if row.any_ways else WAYS
