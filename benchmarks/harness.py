@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 
 _WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[1]
+# Memory of a process that has waited, stopped, while others compiled may be paged out or
+# split into small pages: it took up to a tenth longer than the one that started last.
+_WARM_UP_ROUNDS = 2
 
 
 class Contender(NamedTuple):
@@ -56,7 +59,7 @@ def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, R
 
     Args:
       contenders: by name. One that lacks a package is left out, which is printed.
-      rounds: steps of each, after one that is not timed.
+      rounds: steps of each, after `_WARM_UP_ROUNDS` that are not timed.
 
     Raises:
       RuntimeError: a contender failed.
@@ -73,10 +76,12 @@ def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, R
                 raise RuntimeError(f"{name} needs {ready['missing']}")
             else:
                 print(f"{name} is left out: {ready['missing']} is not installed")
-        for number in range(rounds):
+        for number in range(-_WARM_UP_ROUNDS, rounds):
             # Who follows whom changes from round to round.
             for name in list(running)[:: -1 if number % 2 else 1]:
-                said[name].append(_step(running[name], name))
+                step = _step(running[name], name)
+                if number >= 0:
+                    said[name].append(step)
     return {
         name: Result(
             [step["seconds"] for step in steps],
