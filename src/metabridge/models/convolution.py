@@ -9,10 +9,10 @@ What `jax.lax.conv_general_dilated` does, but where XLA's CPU backend is slow:
   writes as a convolution of a 3x3 image with a kernel as large as the feature map. It
   is itself a convolution with the flipped kernel, and so it is written here.
 
-The three derivatives are convolutions again, closed under differentiation: with ``y = x
-* w``, ``dx = dy * flip(w)`` and ``dw = correlate(x, dy)``, the last of which is linear
-in both and has the first two for derivatives. Reverse mode of any order works, forward
-mode does not; `inference_conv` is for where it is needed. Other backends use JAX's own.
+The derivatives are closed under differentiation: `same`, `input_gradient` and
+`kernel_gradient` are linear in both of their arguments, and have one another for
+derivatives. Reverse mode of any order works, forward mode does not; `inference_conv` is
+for where it is needed. Other backends use JAX's own.
 
 A CPU with instructions for bfloat16 is fast in one thing alone: products of bfloat16
 matrices that are summed in float32. So ``dtype=bfloat16`` of a body means these there,
@@ -91,8 +91,8 @@ def layers(
 def _same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
     if _by_winograd(inputs, kernel):
         return winograd.convolve(inputs, kernel, products)
-    if kernel.shape[:2] == (1, 1) and products is not None:
-        return winograd.product(inputs, kernel[0, 0], products)
+    if _by_product(kernel, products):
+        return _pixelwise(inputs, kernel[0, 0], products)
     return jax.lax.conv_general_dilated(
         inputs, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT
     )
@@ -102,6 +102,16 @@ def _same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
 def same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
     """Convolution of stride 1 that keeps the size, of kernels of odd sides."""
     return _same(inputs, kernel, products)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def input_gradient(
+    kernel: Kernel, cotangent: Outputs, products: Products = None
+) -> Maps:
+    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the inputs."""
+    if _by_winograd(cotangent, kernel):
+        return winograd.input_gradient(kernel, cotangent, products)
+    return _same(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), products)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -115,9 +125,9 @@ def kernel_gradient(
     count, height, width, channels = inputs.shape
     if _by_winograd(inputs, example):
         return winograd.kernel_gradient(inputs, cotangent, products)
-    if example.shape[:2] == (1, 1) and products is not None:
+    if _by_product(example, products):
         rows = inputs.reshape(-1, channels), cotangent.reshape(-1, example.shape[3])
-        return winograd.product(rows[0].T, rows[1], products)[None, None]
+        return winograd.product(*rows, products, (0, 0))[None, None]
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
     edges = [(side // 2, side // 2) for side in example.shape[:2]]
@@ -130,18 +140,26 @@ def kernel_gradient(
     return gradients[0] if num_groups == 1 else jnp.stack(gradients).sum(0)
 
 
-def _flipped(kernel: Kernel) -> Float[Array, "a b E D"]:
-    return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
+# ``sum(cotangent * same(inputs, kernel))`` is linear in each of the three, so that any
+# two of these functions have the third for derivatives.
 def _same_forward(inputs: Maps, kernel: Kernel, products: Products):
     return same(inputs, kernel, products), (inputs, kernel)
 
 
 def _same_backward(products: Products, saved: Any, cotangent: Any):
     inputs, kernel = saved
-    by_inputs = same(cotangent, _flipped(kernel), products)
+    by_inputs = input_gradient(kernel, cotangent, products)
     return by_inputs, kernel_gradient(inputs, cotangent, kernel, products)
+
+
+def _input_gradient_forward(kernel: Kernel, cotangent: Outputs, products: Products):
+    return input_gradient(kernel, cotangent, products), (kernel, cotangent)
+
+
+def _input_gradient_backward(products: Products, saved: Any, change: Any):
+    kernel, cotangent = saved
+    by_kernel = kernel_gradient(change, cotangent, kernel, products)
+    return by_kernel, same(change, kernel, products)
 
 
 def _kernel_gradient_forward(
@@ -152,18 +170,28 @@ def _kernel_gradient_forward(
 
 def _kernel_gradient_backward(products: Products, saved: Any, change: Any):
     inputs, cotangent = saved
-    by_inputs = same(cotangent, _flipped(change), products)
+    by_inputs = input_gradient(change, cotangent, products)
     return by_inputs, same(inputs, change, products), jnp.zeros_like(change)
 
 
 same.defvjp(_same_forward, _same_backward)
+input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
 kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
-def _by_winograd(inputs: Maps, kernel: Kernel) -> bool:
+def _pixelwise(inputs: Maps, matrix: Any, products: Products) -> Outputs:
+    rows = winograd.product(inputs.reshape(-1, len(matrix)), matrix, products)
+    return rows.reshape(*inputs.shape[:3], -1)
+
+
+def _by_product(kernel: Kernel, products: Products) -> bool:
+    return kernel.shape[:2] == (1, 1) and products is not None
+
+
+def _by_winograd(maps: Float[Array, "N H W _"], kernel: Kernel) -> bool:
     # Not in half precision, in which sums of sums would lose too much.
-    precise = inputs.dtype in (jnp.float32, jnp.float64)
-    return precise and winograd.is_worthwhile(inputs.shape, kernel.shape)
+    precise = maps.dtype in (jnp.float32, jnp.float64)
+    return precise and winograd.is_worthwhile(maps.shape, kernel.shape)
 
 
 def _is_ours(strides: Any, padding: Any, kernel: Kernel, kw: dict[str, Any]) -> bool:

@@ -9,7 +9,13 @@ of nine that are four times as long, so 2.25 times fewer operations. The transfo
 sums and differences, and rounding stays what it is. In 4x4 blocks of outputs there
 would be four times fewer, with an error ten times larger.
 
-The gradient in the kernel is the transpose of all that: as many operations.
+The gradients in the inputs and in the kernel are transposes of all that, of as many
+operations, and share the transformed cotangent.
+
+XLA's CPU backend multiplies bfloat16 matrices fast where the left one's last axis is
+summed over and its rows follow one another in memory, and loops over an array fast where
+it is not reshaped in the same loop. `_stored` keeps XLA from merging a loop with what
+follows it; without it a step took twice as long.
 """
 
 import math
@@ -17,9 +23,11 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+Matrix = Float[Array, "_ _"]
 Products = DTypeLike | None
 """Type that the operands of matrix products are rounded to; None for their own."""
 
@@ -44,15 +52,19 @@ def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) 
 
 
 def product(
-    x: Float[Array, "*N D"], y: Float[Array, "D E"], products: Products
-) -> Float[Array, "*N E"]:
-    """Matrix product of operands rounded to a type, summed in their own."""
-    if products is None:
-        return x @ y
-    one, two = x.astype(products), y.astype(products)
-    return jax.lax.dot_general(
-        one, two, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=x.dtype
-    )
+    x: Matrix, y: Matrix, products: Products, axes: tuple[int, int] = (1, 0)
+) -> Matrix:
+    """Matrix product, summed over an axis of each in the type of the result.
+
+    That is float32 for operands that are rounded to `products`.
+    """
+    summed = jnp.float32 if products is not None else x.dtype
+    if products is not None:
+        x, y = x.astype(products), y.astype(products)
+        if axes[0] == 0:
+            x, axes = _stored(x.T), (1, axes[1])
+    numbers = (axes[:1], axes[1:]), ((), ())
+    return jax.lax.dot_general(x, y, numbers, preferred_element_type=summed)
 
 
 def convolve(
@@ -61,14 +73,24 @@ def convolve(
     products: Products = None,
 ) -> Float[Array, "N H W E"]:
     """Convolve with stride 1, keeping the size."""
-    count, height, width, _ = inputs.shape
-    pairs = zip(_of_inputs(inputs), _of_kernel(kernel), strict=True)
+    pairs = zip(_of_inputs(inputs, products), _of_kernel(kernel, products), strict=True)
     sixteen = [product(x, k, products) for x, k in pairs]
-    blocks = count, math.ceil(height / 2), math.ceil(width / 2), kernel.shape[3]
-    rows = _along_both(_outputs, [part.reshape(blocks) for part in sixteen])
-    whole = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
-    whole = whole.reshape(count, 2 * blocks[1], 2 * blocks[2], blocks[3])
-    return whole[:, :height, :width]
+    rows = _along_both(_outputs, _in_blocks(sixteen, inputs.shape))
+    return _joined(rows, inputs.shape)
+
+
+def input_gradient(
+    kernel: Float[Array, "3 3 D E"],
+    cotangent: Float[Array, "N H W E"],
+    products: Products = None,
+) -> Float[Array, "N H W D"]:
+    """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the inputs."""
+    changed = _of_cotangent(cotangent, products), _of_kernel(kernel, products)
+    sixteen = [product(y, k, products, (1, 1)) for y, k in zip(*changed, strict=True)]
+    blocks = _in_blocks(sixteen, cotangent.shape)
+    columns = [_overlapping(blocks[i::4], 1) for i in range(4)]
+    rows = [_overlapping(row, 2) for row in zip(*columns, strict=True)]
+    return _joined(rows, cotangent.shape)
 
 
 def kernel_gradient(
@@ -77,15 +99,21 @@ def kernel_gradient(
     products: Products = None,
 ) -> Float[Array, "3 3 D E"]:
     """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
-    pairs = zip(_of_inputs(inputs), _of_cotangent(cotangent), strict=True)
-    rows = _along_both(_taps, [product(x.T, y, products) for x, y in pairs])
+    changed = _of_inputs(inputs, products), _of_cotangent(cotangent, products)
+    sixteen = [product(x, y, products, (0, 0)) for x, y in zip(*changed, strict=True)]
+    rows = _along_both(_taps, sixteen)
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
-def _of_inputs(inputs: Float[Array, "N H W D"]) -> list[Float[Array, "blocks D"]]:
-    """16 numbers of each block of 4x4 inputs; blocks overlap by half."""
+def _stored(x: Array) -> Array:
+    """The array, written to memory row by row before it is read."""
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+
+
+def _of_inputs(inputs: Float[Array, "N H W D"], products: Products) -> list[Matrix]:
+    """16 numbers of each block of 4x4 inputs, ``[blocks, D]``; blocks overlap by half."""
     edges = [(1, 1 + side % 2) for side in inputs.shape[1:3]]
-    padded = jnp.pad(inputs, ((0, 0), *edges, (0, 0)))
+    padded = _stored(jnp.pad(inputs, ((0, 0), *edges, (0, 0))))
 
     def change(x: Array, axis: int) -> Sequence[Array]:
         # Every second of the rows (columns) from the i-th on.
@@ -93,20 +121,24 @@ def _of_inputs(inputs: Float[Array, "N H W D"]) -> list[Float[Array, "blocks D"]
         a, b, c, d = (jax.lax.slice_in_dim(x, i, i + end, 2, axis) for i in range(4))
         return a - c, b + c, c - b, b - d
 
-    return _flat([change(row, 2) for row in change(padded, 1)])
+    return _flat([change(row, 2) for row in change(padded, 1)], products)
 
 
-def _of_kernel(kernel: Float[Array, "3 3 D E"]) -> list[Float[Array, "D E"]]:
+def _of_kernel(kernel: Float[Array, "3 3 D E"], products: Products) -> list[Matrix]:
+    """16 matrices ``[D, E]``."""
+
     def change(taps: Array) -> Sequence[Array]:
         a, b, c = taps
         outer, middle = 0.5 * (a + c), 0.5 * b
         return a, outer + middle, outer - middle, c
 
-    return [x for row in change(kernel) for x in change(row)]
+    return _flat([change(row) for row in change(kernel)], products)
 
 
-def _of_cotangent(cotangent: Float[Array, "N H W E"]) -> list[Float[Array, "blocks E"]]:
-    """The transpose of `_outputs`, of each block of 2x2."""
+def _of_cotangent(
+    cotangent: Float[Array, "N H W E"], products: Products
+) -> list[Matrix]:
+    """The transpose of `_outputs`, of each block of 2x2: ``[blocks, E]``."""
     edges = [(0, side % 2) for side in cotangent.shape[1:3]]
     padded = jnp.pad(cotangent, ((0, 0), *edges, (0, 0)))
 
@@ -115,12 +147,25 @@ def _of_cotangent(cotangent: Float[Array, "N H W E"]) -> list[Float[Array, "bloc
         a, b = (jax.lax.slice_in_dim(y, i, size - 1 + i, 2, axis) for i in range(2))
         return a, a + b, a - b, -b
 
-    return _flat([change(row, 2) for row in change(padded, 1)])
+    return _flat([change(row, 2) for row in change(padded, 1)], products)
 
 
 def _outputs(m: Sequence[Array]) -> Sequence[Array]:
     """Two outputs of four numbers, along one axis."""
     return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
+
+
+def _overlapping(m: Sequence[Array], axis: int) -> Sequence[Array]:
+    """The transpose of the inputs' transform along one axis: even rows and odd ones."""
+
+    def shifted(x: Array, by: int) -> Array:
+        edges = [(0, 0)] * x.ndim
+        edges[axis] = (max(by, 0), max(-by, 0))
+        start, end = max(-by, 0), x.shape[axis] - max(by, 0)
+        return jnp.pad(jax.lax.slice_in_dim(x, start, end, axis=axis), edges)
+
+    even, odd = m[1] - m[2] + m[3], m[1] + m[2] - m[0]
+    return even - shifted(m[3], 1), odd + shifted(m[0], -1)
 
 
 def _taps(m: Sequence[Array]) -> Sequence[Array]:
@@ -129,8 +174,27 @@ def _taps(m: Sequence[Array]) -> Sequence[Array]:
     return m[0] + total, difference, total + m[3]
 
 
-def _flat(rows: Sequence[Sequence[Array]]) -> list[Array]:
-    return [x.reshape(-1, x.shape[-1]) for row in rows for x in row]
+def _flat(rows: Sequence[Sequence[Array]], products: Products) -> list[Matrix]:
+    arrays = [x if products is None else x.astype(products) for row in rows for x in row]
+    return [_stored(x).reshape(-1, x.shape[-1]) for x in arrays]
+
+
+def _in_blocks(
+    sixteen: Sequence[Matrix], shape: tuple[int, ...]
+) -> list[Float[Array, "N h w channels"]]:
+    """A row of each matrix for every block of 2x2 of maps of this shape."""
+    blocks = shape[0], math.ceil(shape[1] / 2), math.ceil(shape[2] / 2)
+    return [x.reshape(*blocks, x.shape[1]) for x in sixteen]
+
+
+def _joined(
+    rows: Sequence[Sequence[Array]], shape: tuple[int, ...]
+) -> Float[Array, "N H W channels"]:
+    """The maps whose blocks of 2x2 these four are, without what is beyond their size."""
+    whole = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
+    count, height, _, width, _, channels = whole.shape
+    whole = whole.reshape(count, 2 * height, 2 * width, channels)
+    return whole[:, : shape[1], : shape[2]]
 
 
 def _along_both(
