@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge.huge_pages import tunables_for_huge_pages
+
 _WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[1]
 # Memory of a process that has waited, stopped, while others compiled may be paged out or
@@ -135,10 +137,12 @@ def _started(contender: Contender) -> Iterator[subprocess.Popen]:
     file, function = contender.build.rsplit(":", 1)
     path = (_WORKER.parent / file).with_suffix(".py")
     options = json.dumps(dict(contender.options))
+    tunables = tunables_for_huge_pages()  # as `metabridge train` has them
+    pages = {} if tunables is None else {"GLIBC_TUNABLES": tunables}
     command = [str(contender.python), str(_WORKER), str(path), function, options]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=contender.checkout, env={**os.environ, **contender.environment},
+        cwd=contender.checkout, env={**os.environ, **pages, **contender.environment},
     )  # fmt: skip
     try:
         yield process

@@ -69,7 +69,8 @@ def _same(name: str, **options: Any) -> tuple[nn.Sequential, *tuple[Any, ...]]:
 def step(name: str, **options: Any) -> Callable[[], float]:
     """A training step of plain PyTorch, which returns its loss."""
     if name == "resnet12":
-        return resnet_step(options["size"], options["images"])
+        half = options.get("dtype") == "bfloat16"
+        return resnet_step(options["size"], options["images"], half=half)
     network, images, labels, query_images, query_labels = _same(name, **options)
     body, head = network
     second_order, anil = name != "first-order maml", name == "anil"
@@ -113,8 +114,11 @@ def higher_step(name: str, **options: Any) -> Callable[[], float]:
     return _training(torch.optim.Adam(network.parameters(), 1e-3), task_loss)
 
 
-def resnet_step(size: int, images: int) -> Callable[[], float]:
-    """A step of joint training with ResNet-12 and RAdam, which returns its loss."""
+def resnet_step(size: int, images: int, *, half: bool = False) -> Callable[[], float]:
+    """A step of joint training with ResNet-12 and RAdam, which returns its loss.
+
+    In `half` precision PyTorch's automatic casts compute the body in bfloat16.
+    """
     torch.manual_seed(0)
     stages = [Stage(a, b) for a, b in zip((3, *_WIDTHS), _WIDTHS, strict=False)]
     body = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -123,7 +127,9 @@ def resnet_step(size: int, images: int) -> Callable[[], float]:
     labels = torch.arange(5).repeat_interleave(images // 5)
 
     def loss(_: int) -> torch.Tensor:
-        return cross_entropy(functional.normalize(body(inputs)) @ table[:5].T, labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            features = body(inputs).float()
+        return cross_entropy(functional.normalize(features) @ table[:5].T, labels)
 
     optimizer = torch.optim.RAdam([*body.parameters(), table], 1e-3)
     return _training(optimizer, loss, tasks=1)

@@ -93,6 +93,9 @@ def contenders(name: Name, options: Options) -> dict[str, Contender]:
         if name in BESIDE[other]:
             function = "higher_step" if other == "higher" else "step"
             found[other] = Contender(f"pytorch:{function}", arguments)
+            if options.bfloat16 and resnet:
+                half = {**arguments, "dtype": "bfloat16"}
+                found[f"{other} bfloat16"] = found[other]._replace(options=half)
     if resnet:
         found[_PEAK] = Contender("ours:matrix_product", {"side": _SIDE})
     return found

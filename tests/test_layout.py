@@ -18,7 +18,7 @@ WINGS = [
 
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
-    {"types", "untrusted", "files", "units"},
+    {"types", "untrusted", "files", "units", "huge_pages"},
     {"registry"},
     {"config", "output", "precision"},
     {"parallel", "builtins"},

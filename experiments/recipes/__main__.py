@@ -10,6 +10,7 @@ import tyro
 
 from experiments import recipes
 from metabridge import train
+from metabridge.huge_pages import restart_with_huge_pages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     try:
         main(tyro.cli(Options))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

@@ -21,6 +21,7 @@ from metabridge.config import (
     RunOptions,
     TrainConfig,
 )
+from metabridge.huge_pages import restart_with_huge_pages
 from metabridge.output import prepare_streams, result_text
 from metabridge.registry import LEARNERS, import_plugins
 from metabridge.theory_options import TheoryOptions
@@ -38,6 +39,8 @@ _DataDir = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     prepare_streams()
+    if arguments is None and sys.argv[1:2] in (["train"], ["compare"]):
+        restart_with_huge_pages()
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
@@ -114,11 +117,13 @@ def _train_learner(options: type) -> Callable[..., None]:
 
 
 def _train_run(config: Config, run: RunOptions) -> None:
-    from metabridge.parallel import hosts
+    from metabridge.parallel import devices, hosts
 
     several = (run.coordinator, run.num_processes, run.process_id)
     if run.cluster or any(value is not None for value in several):
         hosts.connect(*several)
+    if run.compile_cache is not None:
+        devices.keep_compiled(run.compile_cache)
     if run.dry_run:
         from metabridge.training.dry_run import dry_run, summary
 

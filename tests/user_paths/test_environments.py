@@ -67,6 +67,24 @@ def test_training_with_closed_streams(trained: Runs, tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
+def test_a_program_that_is_kept_is_not_compiled_again(
+    trained: Runs, tmp_path: Path
+) -> None:
+    kept, found = tmp_path / "kept", []
+    for name in ("first", "second"):
+        arguments = " ".join(training("mtl", str(tmp_path / name)))
+        done = shell(f"mb {arguments} --compile-cache {kept}", {})
+        assert done.returncode == 0, done.stderr
+        found.append({path.name for path in kept.glob("*-cache")})
+        assert (
+            result(str(tmp_path / name))["accuracy"]
+            == (result(str(trained("mtl")))["accuracy"])
+        )
+    assert any(name.startswith("jit_step-") for name in found[0])
+    assert found[0] == found[1]
+
+
+@pytest.mark.extended
 def test_the_commands_of_a_shell(trained: Runs, tmp_path: Path) -> None:
     """The whole way, a process each."""
     run, train = tmp_path / "run", " ".join(training("mtl", str(tmp_path / "run")))

@@ -195,6 +195,9 @@ class RunOptions:
     dry_run: bool = False
     """Print the resolved configuration and what the run would take (memory, disk,
     time), and stop. Nothing is written."""
+    compile_cache: Path | None = None
+    """Folder that keeps compiled programs, so that a resumed or repeated run need not
+    compile; those of other versions and machines are left alone there."""
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Where records go beside the run folder: Weights & Biases, MLflow."""
     cluster: bool = False

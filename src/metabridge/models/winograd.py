@@ -175,7 +175,9 @@ def _taps(m: Sequence[Array]) -> Sequence[Array]:
 
 
 def _flat(rows: Sequence[Sequence[Array]], products: Products) -> list[Matrix]:
-    arrays = [x if products is None else x.astype(products) for row in rows for x in row]
+    arrays = [
+        x if products is None else x.astype(products) for row in rows for x in row
+    ]
     return [_stored(x).reshape(-1, x.shape[-1]) for x in arrays]
 
 

@@ -5,6 +5,10 @@ import ctypes
 import os
 from pathlib import Path
 
+import jax
+
+from metabridge.untrusted import expanded
+
 _MEMINFO = Path("/proc/meminfo")
 _CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -38,6 +42,20 @@ def give_back_host_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def keep_compiled(folder: str | os.PathLike[str]) -> None:
+    """Keep what JAX compiles in a folder, and take from it what is there.
+
+    JAX's keys hold its own version, the compiler's, the options and the kind of device.
+
+    Raises:
+      OSError: the folder cannot be made.
+    """
+    path = expanded(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def cpu_has_bfloat16() -> bool:

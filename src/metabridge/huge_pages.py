@@ -1,0 +1,50 @@
+"""Memory in huge pages on Linux, asked for before a program starts.
+
+XLA's CPU backend takes the memory of a step from the C library and gives it back after
+each. In pages of 4 KiB, a step of ResNet-12 waits for the kernel 150,000 times, a sixth
+of its time. glibc 2.35 and later asks for pages of 2 MiB if a variable of the
+environment says so when the program starts:
+https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+_MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_TUNABLE = "glibc.malloc.hugetlb"
+
+
+def restart_with_huge_pages() -> None:
+    """Replace this program by itself with the variable set, where that helps."""
+    tunables = tunables_for_huge_pages()
+    if tunables is not None:
+        os.environ["GLIBC_TUNABLES"] = tunables
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def tunables_for_huge_pages() -> str | None:
+    """Value of ``GLIBC_TUNABLES`` that asks for huge pages; None where it is of no use.
+
+    That is where the user has decided (``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` leaves
+    them off), with another C library, and where the kernel gives them to all or none.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if _TUNABLE in tunables or not _are_on_request():
+        return None
+    return ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
+
+
+def _are_on_request() -> bool:
+    if sys.platform != "linux" or not sys.executable:
+        return False
+    try:
+        if "[madvise]" not in _MODE.read_text(encoding="ascii"):
+            return False
+        library, version = platform.libc_ver()
+        return library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,69 @@
+"""Huge pages: asked for by a restart, once, where they are on request."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metabridge import huge_pages
+
+PRINT = """
+import json, os, sys
+from metabridge import huge_pages
+huge_pages._are_on_request = lambda: True
+huge_pages.restart_with_huge_pages()
+print(json.dumps([os.environ["GLIBC_TUNABLES"], os.getpid(), sys.argv[1:]]))
+"""
+
+
+@pytest.fixture
+def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "enabled"
+    path.write_text("always [madvise] never\n")
+    monkeypatch.setattr(huge_pages, "_MODE", path)
+    monkeypatch.setattr(huge_pages.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(huge_pages.sys, "platform", "linux")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    return path
+
+
+def test_are_asked_for_beside_what_the_user_has_set(
+    mode: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert huge_pages.tunables_for_huge_pages() == "glibc.malloc.hugetlb=1"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    both = "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
+    assert huge_pages.tunables_for_huge_pages() == both
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert huge_pages.tunables_for_huge_pages() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("[always] madvise never", ("glibc", "2.36")),
+        ("always madvise [never]", ("glibc", "2.36")),
+        ("always [madvise] never", ("glibc", "2.31")),
+        ("always [madvise] never", ("", "")),
+    ],
+)
+def test_are_left_alone_where_of_no_use(
+    text: str, version: tuple[str, str], mode: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode.write_text(text)
+    monkeypatch.setattr(huge_pages.platform, "libc_ver", lambda: version)
+    assert huge_pages.tunables_for_huge_pages() is None
+
+
+def test_the_same_process_runs_again_with_its_arguments() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PRINT, "a b", "--c"],
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        found = json.loads(process.communicate()[0])
+    assert found == ["glibc.malloc.hugetlb=1", process.pid, ["a b", "--c"]]
