@@ -22,8 +22,8 @@ from metabridge.huge_pages import tunables_for_huge_pages
 
 _WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[1]
-# Memory of a process that has waited, stopped, while others compiled may be paged out or
-# split into small pages: it took up to a tenth longer than the one that started last.
+# Memory of a process that has waited, stopped, while others compiled may be paged out
+# or split into small pages: it took up to a tenth longer than the last to start.
 _WARM_UP_ROUNDS = 2
 
 

@@ -13,9 +13,9 @@ The gradients in the inputs and in the kernel are transposes of all that, of as 
 operations, and share the transformed cotangent.
 
 XLA's CPU backend multiplies bfloat16 matrices fast where the left one's last axis is
-summed over and its rows follow one another in memory, and loops over an array fast where
-it is not reshaped in the same loop. `_stored` keeps XLA from merging a loop with what
-follows it; without it a step took twice as long.
+summed over and its rows follow one another in memory, and loops over an array fast
+where it is not reshaped in the same loop. `_stored` keeps XLA from merging a loop with
+what follows it; without it a step took twice as long.
 """
 
 import math
@@ -111,7 +111,7 @@ def _stored(x: Array) -> Array:
 
 
 def _of_inputs(inputs: Float[Array, "N H W D"], products: Products) -> list[Matrix]:
-    """16 numbers of each block of 4x4 inputs, ``[blocks, D]``; blocks overlap by half."""
+    """16 numbers of each block of 4x4 inputs, ``[blocks, D]``; half of it overlaps."""
     edges = [(1, 1 + side % 2) for side in inputs.shape[1:3]]
     padded = _stored(jnp.pad(inputs, ((0, 0), *edges, (0, 0))))
 
