@@ -192,7 +192,7 @@ def _in_blocks(
 def _joined(
     rows: Sequence[Sequence[Array]], shape: tuple[int, ...]
 ) -> Float[Array, "N H W channels"]:
-    """The maps whose blocks of 2x2 these four are, without what is beyond their size."""
+    """Maps of a shape of which these four are the corners of every block of 2x2."""
     whole = jnp.stack([jnp.stack(row, axis=3) for row in rows], axis=2)
     count, height, _, width, _, channels = whole.shape
     whole = whole.reshape(count, 2 * height, 2 * width, channels)
