@@ -172,7 +172,7 @@ def test_decay_of_matrices_alone() -> None:
         rule = make_optimizer(config)
         still = jax.tree.map(jnp.zeros_like, params)
         changes, _ = rule.update(still, rule.init(params), params)
-        after = optax.apply_updates(params, changes)
+        after: Any = optax.apply_updates(params, changes)
         expected = {"kernel": 0.95, "bias": others, "scale": others}
         for name, value in expected.items():
             assert_close(after[name], np.full(params[name].shape, value))
