@@ -42,7 +42,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         if getattr(section, field.name) is None
     }
     automatic = {"data_dir", "image_size", "white_level", "minutes", "devices"}
-    off = {"early_stop", "stream", "max_grad_norm", "spike"}
+    off = {"early_stop", "stream", "max_grad_norm", "spike", "average_decay"}
     assert still_open <= automatic | off
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")
@@ -110,6 +110,16 @@ def steps_down(*drops: tuple[float, float]) -> dict[str, Any]:
         ("train", {"learning_rate": float("nan")}, "`learning_rate` is nan"),
         ("train", {"learning_rate": float("inf")}, "`learning_rate` is inf"),
         ("train", {"average": 1.0}, r"`average` is 1.0, but must be in \[0, 1\)"),
+        (
+            "train",
+            {"average_decay": 1.0},
+            r"`average_decay` is 1.0, .* in \(0, 1\)",
+        ),
+        (
+            "train",
+            {"average": 0.25, "average_decay": 0.99},
+            "`average` is 0.25 and `average_decay` is 0.99, but only one mean",
+        ),
         ("train", {"spike": 1.0}, "`spike` is 1.0, but must be more than 1"),
         ("learner", {"num_tasks": 0}, "`num_tasks` is 0"),
         ("evaluation", {"shots": 0}, "`shots` is 0"),

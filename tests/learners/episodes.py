@@ -34,6 +34,12 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def cross_entropy(scores: np.ndarray, labels: np.ndarray, smoothing: float) -> float:
+    """Mean loss of log-probabilities, smoothed as PyTorch's `CrossEntropyLoss` is."""
+    true = -scores[np.arange(len(labels)), labels].mean()
+    return float((1 - smoothing) * true - smoothing * scores.mean(1).mean())
+
+
 def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> Loss:
     """Mean cross-entropy of the queries after adaptation to the supports."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from metabridge import heads as test_heads
@@ -39,8 +39,9 @@ def mtl_loss(params, batch: Task, heads: str, options: dict[str, Any]) -> float:
             rows = episodes.unit(rows)
         if options.get("learn_scale"):
             scale = np.exp(params["head"]["log_scale"])
-        p = softmax(scale * f @ rows.T, axis=1)
-        losses.append(-np.log(p[np.arange(len(x)), labels]).mean())
+        scores = log_softmax(scale * f @ rows.T, axis=1)
+        smoothing = options.get("label_smoothing", 0.0)
+        losses.append(episodes.cross_entropy(scores, labels, smoothing))
     return float(np.mean(losses))
 
 
@@ -51,6 +52,7 @@ def mtl_loss(params, batch: Task, heads: str, options: dict[str, Any]) -> float:
         ("class_table", {"logit_scale": 10.0}),
         ("shared", {"logit_scale": 10.0}),
         ("class_table", {"row_norm": True, "learn_scale": True, "logit_scale": 4.0}),
+        ("class_table", {"label_smoothing": 0.2, "logit_scale": 4.0}),
     ]
     + [
         pytest.param(*case, marks=pytest.mark.extended)

@@ -34,13 +34,13 @@ def class_scores(params, inputs: np.ndarray) -> np.ndarray:
     return features @ params["head"]["kernel"] + params["head"]["bias"]
 
 
-def loss(params, batch: Task, teacher=None) -> float:
+def loss(params, batch: Task, teacher=None, smoothing: float = 0.0) -> float:
     """Cross-entropy; with a teacher 0.3 of it, and 0.7 of 2^2 KL at temperature 2."""
     inputs, classes = images(batch)
     scores = class_scores(params, inputs)
-    entropy = -log_softmax(scores, axis=1)[np.arange(len(classes)), classes].mean()
+    entropy = episodes.cross_entropy(log_softmax(scores, axis=1), classes, smoothing)
     if teacher is None:
-        return float(entropy)
+        return entropy
     taught = class_scores(teacher, inputs) / 2.0
     difference = log_softmax(taught, axis=1) - log_softmax(scores / 2.0, axis=1)
     divergence = (softmax(taught, axis=1) * difference).sum(1).mean()
@@ -67,7 +67,10 @@ def test_gradient_equals_finite_differences() -> None:
     episodes.check_gradient(functools.partial(rfs, num_classes=toy.NUM_CLASSES), loss)
 
 
-def test_gradient_of_distillation_equals_finite_differences() -> None:
+@pytest.mark.parametrize(
+    "smoothing", [0.0, pytest.param(0.2, marks=pytest.mark.extended)]
+)
+def test_gradient_of_distillation_equals_finite_differences(smoothing: float) -> None:
     generator = np.random.default_rng(3)
     teacher = {
         "body": {"NTKDense_0": {"kernel": generator.normal(size=(5, 16))}},
@@ -89,9 +92,11 @@ def test_gradient_of_distillation_equals_finite_differences() -> None:
             teacher=variables,
             distillation=0.7,
             temperature=2.0,
+            label_smoothing=smoothing,
         )
 
-    episodes.check_gradient(factory, functools.partial(loss, teacher=teacher))
+    expected = functools.partial(loss, teacher=teacher, smoothing=smoothing)
+    episodes.check_gradient(factory, expected)
 
 
 def test_the_teacher_itself_is_where_distillation_alone_rests() -> None:
@@ -127,6 +132,7 @@ def test_test_time_head_is_logistic_regression_on_unit_features() -> None:
         ({"num_classes": 1}, "`num_classes` must be at least 2"),
         ({"distillation": 1.5}, r"`distillation` must be in \[0, 1\]"),
         ({"temperature": 0.0}, "`temperature` must be positive"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\)"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

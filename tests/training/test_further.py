@@ -153,6 +153,9 @@ def test_damaged_stages_are_said(run: Path) -> None:
             "are at 4, 6 now",
         ),
         ({"schedule": "constant", "average": 0.25}, "averaged from step 6 on"),
+        # Two thirds of the way from step 2 to 8, where the cosine of 2 pi / 3 is -1/2.
+        ({"warmup": 0.25}, "up from 0 to 0.0025 and falls"),
+        ({"warmup": 0.875}, "warmed up to step 7 now, and follows the schedule"),
     ],
 )
 def test_what_each_schedule_does_is_said(options: dict, text: str, whole: Run) -> None:

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 
 from metabridge import build
-from metabridge.config import resolve
+from metabridge.config import MTLConfig, resolve
 from metabridge.data import load_dataset
 from metabridge.data.sampler import example_of
-from metabridge.learners import State
+from metabridge.learners import State, variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from metabridge.training import DivergenceError, RunError, train
-from metabridge.training.checkpoint import Checkpoints, Progress
+from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.loop import plateau_rule
+from metabridge.training.verify import verify
 from tests import toy
 from tests.training.conftest import Run
+from tests.training.fake_run import assert_same_state
 
 
 def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, State]:
@@ -93,6 +95,37 @@ def test_a_resumed_run_equals_one_in_one_go(
             for folder in (whole.folder, tmp_path / "run")
         )
         assert one == two
+
+
+@pytest.mark.extended
+def test_a_run_with_a_warm_up_and_averages_resumes_and_goes_on(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = MTLConfig(learn_scale=True, label_smoothing=0.1)
+    options = {"warmup": 0.5, "average_decay": 0.9, "weight_decay": 0.1}
+    config = resolve(toy.config(images, learner=learner, decay_all=False, **options))
+    train(config, tmp_path / "whole")
+    save = Checkpoints.save
+
+    def interrupted(self: Checkpoints, state: TrainState, **options: bool) -> None:
+        save(self, state, **options)
+        if state.progress.step == 2:
+            self.wait()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run")
+    assert restored(config, tmp_path / "run")[0].step == 2  # of 3 in the warm-up
+    train(config, tmp_path / "run", resume=True)
+    pair = [restored(config, tmp_path / name)[1] for name in ("whole", "run")]
+    assert_same_state(*pair)
+    means = variables_of(pair[0])["params"]["head"]["rows"]
+    assert np.abs(means - pair[0].params["head"]["rows"]).max() > 1e-4
+    longer = dataclasses.replace(config.train, steps=8)
+    train(dataclasses.replace(config, train=longer), tmp_path / "run", resume=True)
+    assert verify(tmp_path / "run", retrain=True)["reproduced"]
 
 
 @pytest.mark.extended

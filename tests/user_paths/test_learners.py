@@ -79,6 +79,22 @@ def test_training(learner: str, trained: Runs) -> None:
         assert (run / name).stat().st_size
 
 
+@pytest.mark.extended
+def test_training_with_the_options_of_a_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    options = ("--warmup", "0.3", "--average-decay", "0.9", "--label-smoothing", "0.1")
+    options += ("--weight-decay", "1e-3", "--no-decay-all", "--resume")
+    assert command(*training("mtl", run, *options)) == 0
+    assert command(*training("mtl", run, *options, "--steps", "6")) == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["train_steps"] == 6
+    assert command("verify", run) == 0
+    assert command(*training("mtl", run + "2", *options, "--average", "0.5")) == 2
+    assert "only one mean of the parameters" in capsys.readouterr().err
+
+
 @all_but_extended("mtl")
 def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
     row, output = LEARNERS[learner], tmp_path / "result.json"

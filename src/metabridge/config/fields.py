@@ -46,6 +46,7 @@ Positive = Annotated[float, Range(0, without=(0,), text="positive and finite")]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1, text="in [0, 1]")]
 ShareBelowOne = Annotated[float, Range(0, 1, (1,), "in [0, 1)")]
+OpenShare = Annotated[float, Range(0, 1, (0, 1), "in (0, 1)")]
 PathOption = Annotated[Path | str | None, tyro.conf.arg(metavar="PATH")]
 """A path, as text or as what has one; `resolve` makes it an absolute `Path`."""
 

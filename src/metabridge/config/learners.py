@@ -67,6 +67,9 @@ class DistilledConfig(LearnerOptions):
     """Share of the loss that the teacher has, in [0, 1]."""
     temperature: Positive = 4.0
     """By which logits are divided for distillation."""
+    label_smoothing: ShareBelowOne = 0.0
+    """Share of the training labels spread evenly over all classes that they are among.
+    The teacher's predictions stay what they are."""
 
 
 @dataclasses.dataclass(frozen=True)

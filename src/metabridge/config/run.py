@@ -103,6 +103,12 @@ def check(config: Config) -> ResolvedConfig:
         for name in ("steps", "validate_every"):
             typed(Count, getattr(train, name), name)
     _check_drops(train)
+    if train.average and train.average_decay is not None:
+        raise ValueError(
+            f"`average` is {train.average} and `average_decay` is "
+            f"{train.average_decay}, but only one mean of the parameters is tested; "
+            "pass only one of them"
+        )
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved

@@ -10,6 +10,7 @@ from metabridge.config.fields import (
     Count,
     CountOrZero,
     NonNegative,
+    OpenShare,
     PathOption,
     Positive,
     Range,
@@ -112,6 +113,9 @@ class TrainConfig:
     """Step size at the start. Default: the recipe's; for ResNet-12 the paper's 1e-3."""
     weight_decay: NonNegative = 0.0
     """Decoupled weight decay."""
+    decay_all: bool = True
+    """Decay all parameters. Else arrays of fewer than two axes are left out: biases,
+    scales of norms, learned scalars."""
     max_grad_norm: Positive | None = None
     """Gradients are scaled down to this Euclidean norm. Default: never."""
     spike: MoreThanOne | None = None
@@ -125,9 +129,15 @@ class TrainConfig:
     drops: tuple[tuple[float, float], ...] = ()
     """Staircase: pairs of a share of the steps, and what the learning rate is times
     from there on, for example 0.6 0.1 0.8 0.01."""
+    warmup: ShareBelowOne = 0.0
+    """Share of the steps, at the start, over which the learning rate rises linearly
+    from near 0. The cosine falls over the others: a one-cycle schedule."""
     average: ShareBelowOne = 0.0
     """Share of the steps, at the end, over which the parameters are averaged for
     validation and test (stochastic weight averaging). 0: the last ones are taken."""
+    average_decay: OpenShare | None = None
+    """Instead of `average`: factor a step on the weights of earlier parameters in their
+    exponential moving average, for example 0.999. Default: none."""
     patience: Count = 4
     """Plateau: validations without progress before a reduction."""
     early_stop: Count | None = None

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.heads.base import check_positive
 from metabridge.learners.body import make_embed, merge
 from metabridge.learners.joint import Objective
-from metabridge.learners.losses import cross_entropy
 from metabridge.types import Params, Scalar, Task, Variables
 
 
@@ -27,10 +26,11 @@ def distil(
 ) -> Objective:
     """Mixes the loss with the divergence from a teacher's predictions.
 
-    It is ``(1 - distillation) cross_entropy + distillation temperature^2 KL(teacher ||
-    scores)``, the logits of both divided by the temperature in the divergence. The
-    teacher, of the same learner and `model`, is used in inference mode and a constant
-    of the compiled step. None leaves the objective as it is.
+    It is ``(1 - distillation) loss + distillation temperature^2 KL(teacher ||
+    scores)``, with the loss of the objective, whose labels may be smoothed, and the
+    logits of both divided by the temperature in the divergence. The teacher, of the
+    same learner and `model`, is used in inference mode and a constant of the compiled
+    step; its predictions are not smoothed. None leaves the objective as it is.
 
     Raises:
       ValueError: an option out of range; in `init_head`, a teacher with other heads.
@@ -60,7 +60,7 @@ def distil(
         features = embed(teacher, merge(task).inputs)
         of_teacher = objective.scores(teacher_head, features, task) / temperature
         divergence = kl_divergence(of_teacher, logits / temperature)
-        loss = cross_entropy(logits, labels)
+        loss = objective.loss_of(logits, labels, task)
         return (1 - distillation) * loss + distillation * temperature**2 * divergence
 
     return objective._replace(init_head=init_head, loss_of=loss_of)

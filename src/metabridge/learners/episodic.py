@@ -23,7 +23,7 @@ from metabridge.learners.body import (
     make_feature_gradient,
     make_init,
 )
-from metabridge.learners.losses import accuracy
+from metabridge.learners.losses import accuracy, smoothed_cross_entropy
 from metabridge.types import Features, Inputs, Params, Scalar, Task, Variables
 
 Scores = Callable[..., Float[Array, "Q ways"]]
@@ -85,10 +85,7 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
     `label_smoothing` is the share of a label that is spread over all ways, in [0, 1).
     The loss raises ValueError for a task without support or query.
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(
-            f"`label_smoothing` must be in [0, 1), but it is {label_smoothing}"
-        )
+    cross_entropy = smoothed_cross_entropy(label_smoothing)
 
     def feature_loss(
         head: Params, features: Features, task: Task
@@ -102,9 +99,7 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
         ways = task.classes.shape[-1]
         support, query = features[:num_support], features[num_support:]
         logits = scores(head, support, task.support.labels, query, ways=ways)
-        targets = jax.nn.one_hot(task.query.labels, ways, dtype=logits.dtype)
-        targets = optax.smooth_labels(targets, label_smoothing)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        loss = cross_entropy(logits, task.query.labels)
         return loss, accuracy(logits, task.query.labels)
 
     return feature_loss

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.learners.body import InitHead, Views, merge
-from metabridge.learners.losses import accuracy, cross_entropy
+from metabridge.learners.losses import accuracy, cross_entropy, smoothed_cross_entropy
 from metabridge.types import Features, Params, Scalar, Task
 
 Scores = Callable[[Params, Features, Task], Float[Array, "N classes"]]
@@ -57,3 +57,15 @@ def scale_by_parameter(objective: Objective, start: float) -> Objective:
         return jnp.exp(head["log_scale"]) * objective.scores(head, features, task)
 
     return objective._replace(init_head=init_head, scores=scores)
+
+
+def smooth_labels(objective: Objective, label_smoothing: float) -> Objective:
+    """Spreads a share of every label over all classes; 0 leaves them as they are.
+
+    Raises:
+      ValueError: a share that is not in [0, 1).
+    """
+    if not label_smoothing:
+        return objective
+    loss = smoothed_cross_entropy(label_smoothing)
+    return objective._replace(loss_of=lambda logits, labels, _: loss(logits, labels))

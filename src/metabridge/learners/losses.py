@@ -1,5 +1,7 @@
 """Cross-entropy and accuracy of logits, and the draw of a linear layer's weights."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -11,6 +13,32 @@ from metabridge.types import Scalar
 def cross_entropy(logits: Float[Array, "N classes"], labels: Int[Array, "N"]) -> Scalar:
     """Mean cross-entropy over examples."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def smoothed_cross_entropy(
+    label_smoothing: float,
+) -> Callable[[Float[Array, "N classes"], Int[Array, "N"]], Scalar]:
+    """Makes the mean cross-entropy of labels that are spread over all classes.
+
+    With s for the smoothing the true class has ``1 - s + s / classes``, each other one
+    ``s / classes``: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna. Rethinking the Inception
+    architecture for computer vision. CVPR 2016, https://arxiv.org/abs/1512.00567,
+    section 7.
+
+    Raises:
+      ValueError: a smoothing that is not in [0, 1).
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"`label_smoothing` must be in [0, 1), but it is {label_smoothing}"
+        )
+
+    def loss(logits: Float[Array, "N classes"], labels: Int[Array, "N"]) -> Scalar:
+        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+        targets = optax.smooth_labels(targets, label_smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    return loss
 
 
 def accuracy(logits: Float[Array, "N classes"], labels: Int[Array, "N"]) -> Scalar:

@@ -13,7 +13,7 @@ and batch statistics are per task while the gradient averages over a batch of ta
 (there: one task a pass, gradients accumulated, which is the same mathematics).
 
 What goes beyond the paper is off unless asked for, and wraps the objective: `joint` has
-a learned scale, `distillation` and `rotation` the rest.
+a learned scale and smoothed labels, `distillation` and `rotation` the rest.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from metabridge.learners.body import (
     make_init,
 )
 from metabridge.learners.distillation import distil
-from metabridge.learners.joint import Objective, scale_by_parameter
+from metabridge.learners.joint import Objective, scale_by_parameter, smooth_labels
 from metabridge.learners.losses import draw_weights
 from metabridge.learners.rotation import add_rotation
 from metabridge.types import Features, Params, Task, Variables
@@ -73,6 +73,7 @@ def mtl(
     teacher: Variables | None = None,
     distillation: float = MTLConfig.distillation,
     temperature: float = MTLConfig.temperature,
+    label_smoothing: float = MTLConfig.label_smoothing,
 ) -> Learner:
     """Multi-task learning of a body with heads of their own for the training tasks.
 
@@ -110,6 +111,7 @@ def mtl(
     objective = Objective(init_head, scores)
     if learn_scale:
         objective = scale_by_parameter(objective, logit_scale)
+    objective = smooth_labels(objective, label_smoothing)
     objective = distil(objective, model, teacher, distillation, temperature)
     objective = add_rotation(objective, rotation_weight)
     head = logistic(C=3.0) if head is None else head

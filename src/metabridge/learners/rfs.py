@@ -23,7 +23,7 @@ from metabridge.heads.base import unit_norm
 from metabridge.learners.base import FrozenBody, Gradients, Learner, State
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init, merge
 from metabridge.learners.distillation import distil
-from metabridge.learners.joint import Objective
+from metabridge.learners.joint import Objective, smooth_labels
 from metabridge.learners.losses import draw_weights
 from metabridge.types import Examples, Features, Params, Task, Variables
 
@@ -37,13 +37,14 @@ def rfs(
     teacher: Variables | None = None,
     distillation: float = RFSConfig.distillation,
     temperature: float = RFSConfig.temperature,
+    label_smoothing: float = RFSConfig.label_smoothing,
 ) -> Learner:
     """Learns a body by classification of all training classes.
 
     `num_classes` are those of the training split; with rotations, four times as many.
     `head` is fitted on unit-norm features of unseen tasks: logistic regression with
     C = 1, the paper's, unless given. `teacher` holds the variables of an earlier run of
-    this learner on this model; see `distil`.
+    this learner on this model; see `distil`. `label_smoothing` is that of `RFSConfig`.
 
     The head's parameters are ``kernel`` ``[D, num_classes]`` and ``bias``.
 
@@ -66,6 +67,7 @@ def rfs(
         return features @ params["kernel"] + params["bias"][None]
 
     objective = Objective(init_head, scores)
+    objective = smooth_labels(objective, label_smoothing)
     objective = distil(objective, model, teacher, distillation, temperature)
     gradient_of = make_feature_gradient(model, objective.loss)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from metabridge.config import Config, ResolvedConfig, ResolvedTrain, to_json
 from metabridge.files import write_json, write_text
+from metabridge.optimizers import rate_factor
 from metabridge.runs import folder as run_folder
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import read_metrics
@@ -115,10 +116,15 @@ def _check_early_stop(folder: Path, early_stop: int | None) -> None:
 
 def _describe_schedule(before: int, train: ResolvedTrain) -> str:
     """The course of the learning rate after the steps that were."""
-    steps = train.steps
+    steps, warm = train.steps, train.warmup * train.steps
     text = "the learning rate stays what it was"
-    if train.schedule == "cosine":
-        rate = train.learning_rate * 0.5 * (1 + math.cos(math.pi * before / steps))
+    if before < warm:
+        text = (
+            f"the learning rate is warmed up to step {warm:.0f} now, and follows the "
+            "schedule from there"
+        )
+    elif train.schedule == "cosine":
+        rate = train.learning_rate * float(rate_factor(train, before, steps))
         text = (
             f"the cosine ends at step {steps} now, so that the learning rate goes up "
             f"from 0 to {rate:.3g} and falls from there"
