@@ -8,9 +8,11 @@ from . import training as training
 from . import types as types
 from .apply import Body as Body
 from .apply import FewShotClassifier as FewShotClassifier
+from .apply import evaluate_body as evaluate_body
 from .apply import export_body as export_body
 from .apply import load_body as load_body
 from .apply import pretrained_bodies as pretrained_bodies
+from .apply import published_bodies as published_bodies
 from .comparison import compare as compare
 from .config import Config as Config
 from .config import DataConfig as DataConfig

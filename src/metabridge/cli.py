@@ -139,7 +139,11 @@ def _train_run(config: Config, run: RunOptions) -> None:
 
 
 def evaluate(
-    run: _Run,
+    run: Annotated[
+        Path,
+        tyro.conf.Positional,
+        tyro.conf.arg(help="Folder of the run; or a file of export, or a body's name."),
+    ],
     ways: int | None = None,
     shots: int | None = None,
     queries: int | None = None,
@@ -155,7 +159,7 @@ def evaluate(
     data_dir: _DataDir = None,
     output: Path | None = None,
 ) -> None:
-    """Score the best checkpoint of a run on unseen tasks.
+    """Score the best checkpoint of a run, or an exported body, on unseen tasks.
 
     What is not given is as the run was configured.
 
@@ -175,6 +179,7 @@ def evaluate(
       finetune_rate: Fine-tuning: Adam's learning rate.
       output: JSON file for the result.
     """
+    from metabridge.apply import evaluate_body
     from metabridge.training.scoring import evaluate_run
 
     given = {
@@ -186,7 +191,8 @@ def evaluate(
     # A head that is given takes the place of one that the run would choose.
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
-    result = evaluate_run(run, given, split=split, data_dir=data_dir, output=output)
+    evaluate = evaluate_run if run.expanduser().is_dir() else evaluate_body
+    result = evaluate(run, given, split=split, data_dir=data_dir, output=output)
     print(result_text(result))
 
 
@@ -222,6 +228,7 @@ def export(
     run: _Run,
     file: Annotated[Path, tyro.conf.Positional],
     licence: str | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
     data_dir: _DataDir = None,
 ) -> None:
     """Write the body of a run to one file, and a card beside it.
@@ -232,10 +239,12 @@ def export(
     Args:
       file: NAME.safetensors; the card is NAME.md.
       licence: Of the body, for the card.
+      dtype: Of the parameters in the file: float16 takes half the space. Arrays that it
+        does not hold, and batch statistics, stay float32.
     """
     from metabridge.apply import export_body
 
-    card = export_body(run, file, licence=licence, data_dir=data_dir)
+    card = export_body(run, file, licence=licence, dtype=dtype, data_dir=data_dir)
     print(f"{file} holds the body of {run}; {card} says what it is")
 
 

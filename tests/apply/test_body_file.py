@@ -51,6 +51,67 @@ def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
+def test_float16_is_read_as_float32(tmp_path: Path) -> None:
+    body = bodies.body("mtl", DATA, model="conv4")
+    statistics = jax.tree.map(
+        lambda leaf: leaf + np.linspace(1e-9, 0.3, leaf.size, dtype=np.float32),
+        body.variables["batch_stats"],
+    )
+    variables = body.variables | {"batch_stats": statistics}
+    body = dataclasses.replace(body, variables=variables)
+    path = tmp_path / "body.safetensors"
+    export_body(body, path, dtype="float16")
+    found = load_body(path)
+    expected = {
+        "params": jax.tree.map(
+            lambda leaf: leaf.astype(np.float16).astype(np.float32),
+            body.variables["params"],
+        ),
+        "batch_stats": body.variables["batch_stats"],
+    }
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected)
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(found.variables)}
+    assert kinds == {np.dtype(np.float32)}
+    assert ", rounded to float16 |" in path.with_suffix(".md").read_text()
+    exact = body.embed(DATA.test.images)
+    error = np.abs(found.embed(DATA.test.images) - exact).max() / np.abs(exact).max()
+    assert 0 < error < 2e-3
+    export_body(found, tmp_path / "again.safetensors", dtype="float16")
+    again = load_body(tmp_path / "again.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, again.variables, found.variables)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(7e4, "F32"), (3.4e38, "F32"), (3e-8, "F32"), (1e-30, "F32"), (6e4, "F16")],
+)
+def test_arrays_that_float16_does_not_hold_stay_float32(
+    tmp_path: Path, value: float, kind: str
+) -> None:
+    body = bodies.body("mtl", DATA)
+    leaves, structure = jax.tree.flatten(body.variables)
+    leaves = [np.full_like(leaf, value) for leaf in leaves]
+    changed = dataclasses.replace(body, variables=jax.tree.unflatten(structure, leaves))
+    path = tmp_path / "body.safetensors"
+    body_file.write(path, changed, "float16")
+    with safe_open(path, framework="numpy") as file:
+        kinds = {
+            file.get_slice(name).get_dtype()
+            for name in file.keys()  # noqa: SIM118
+            if name.startswith("params/")
+        }
+    assert kinds == {kind}
+    for leaf in jax.tree.leaves(body_file.read(path).variables):
+        np.testing.assert_allclose(leaf, value, rtol=5e-4)
+
+
+def test_types_that_a_file_cannot_have(tmp_path: Path) -> None:
+    body = bodies.body("mtl", DATA)
+    with pytest.raises(ValueError, match="'bfloat16', but must be float32 or float16"):
+        export_body(body, tmp_path / "body.safetensors", dtype="bfloat16")
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_folder_of_the_machine_is_written(tmp_path: Path) -> None:
     body = bodies.body("mtl", DATA)
     places = {"dataset": "folder:/home/me/birds/", "data_dir": Path("/home/me")}
@@ -131,6 +192,10 @@ def test_arrays_that_are_not_the_learners(parts: Parts) -> None:
     parts.refused(r"its configuration takes float32")
     parts.arrays[name] = array.astype(np.float64)
     parts.refused(r"is F64")
+    parts.arrays[name] = array.astype(np.int32)
+    parts.refused(r"is I32")
+    parts.arrays[name] = np.full(array.shape, np.inf, np.float16)
+    parts.refused("not finite")
     parts.arrays[name] = np.full_like(array, np.inf)
     parts.refused("not finite")
     del parts.arrays[name]

@@ -39,6 +39,7 @@ def prepare(folder: Path, run: Path, patch: pytest.MonkeyPatch) -> dict[str, Any
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.symlink(run, folder / name)
     os.symlink(run, folder / "RUN")
+    os.symlink(run.parent / "images", folder / "IMAGES")
     (folder / "results" / "ntk-compare").mkdir(parents=True)
     fake.write_explorer(folder / "results" / "ntk-compare" / "results.json")
     _put_imagenet(folder / "IMAGENET", patch)

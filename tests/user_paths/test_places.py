@@ -40,13 +40,19 @@ def moved(copied: Runs, home: Path, tmp_path: Path) -> tuple[Path, Path]:
     return run, place
 
 
-def test_from_another_working_folder(trained: Runs, elsewhere: Path) -> None:
+def test_from_another_working_folder(
+    trained: Runs, elsewhere: Path, home: Path
+) -> None:
     run = str(trained("mtl"))
     assert command("evaluate", run, "--tasks", "5") == 0
     assert command("verify", run) == 0
     assert command("export", run, "mtl.safetensors") == 0
     assert (elsewhere / "mtl.md").is_file()
     np.testing.assert_array_equal(features("mtl.safetensors"), features(run))
+    assert command("export", run, "half.safetensors", "--dtype", "float16") == 0
+    there = ("--data-dir", str(home / "images"))
+    assert command("evaluate", "half.safetensors", "--tasks", "5", *there) == 0
+    np.testing.assert_allclose(features("half.safetensors"), features(run), atol=2e-3)
     assert command("report", run, "--examples", "1", "--tasks", "2") == 0
     assert "Example tasks" in (elsewhere / "report.html").read_text(encoding="utf-8")
 

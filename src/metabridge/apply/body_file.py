@@ -38,9 +38,12 @@ from metabridge.untrusted import expanded, is_safe, parse_json, quoted, shown
 FORMAT = 1
 """Version of the header; a reader refuses a later one."""
 _ENTRY, _SUFFIX = "metabridge", ".safetensors"
-_TYPES = {"float32": "F32", "int32": "I32", "uint32": "U32"}
+_TYPES = {"float32": ("F32", "F16"), "int32": ("I32",), "uint32": ("U32",)}
 _IMAGE_SHAPE = tuple[Side, Side, Literal[1, 3]]
 _Classes = Annotated[int, Range(1, 1_000_000)]
+DTYPES = ("float32", "float16")
+"""Of the parameters in a file."""
+_MOST_ROUNDING = 2.0**-10  # of an array's norm; that of normal numbers is a third
 
 
 def export_body(
@@ -48,24 +51,36 @@ def export_body(
     file: str | os.PathLike[str],
     *,
     licence: str | None = None,
+    dtype: str = "float32",
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write the body of a run, and a card in Markdown beside it; return its path.
+
+    A file in float16 takes half the space. An array of parameters that float16 would
+    change by more than a thousandth of its norm, because numbers in it overflow or
+    underflow, stays float32, and so do the batch statistics, whose rounding would count
+    by their deviations and which are few. A body that is read is float32 in any case.
 
     Args:
       run: folder of a run, of which the best checkpoint is taken; or a body.
       file: to write, ``NAME.safetensors``; the card is ``NAME.md``.
       licence: of the body, for the card. Default: none is stated.
+      dtype: of the parameters in the file, float32 or float16.
       data_dir: where the dataset of the run is, if not where the run found it.
     """
     path = check_output(file, "file")
     beside = path.with_suffix(".md")
     _check(path, beside, licence)
+    if dtype not in DTYPES:
+        known = " or ".join(DTYPES)
+        raise ValueError(f"`dtype` is {quoted(dtype)}, but must be {known}")
     body = run if isinstance(run, Body) else from_run(expanded(run), data_dir=data_dir)
     if licence is not None:
         body = body.with_about(licence=licence)
+    if dtype == "float16":
+        body = body.with_about(dtype=dtype)
     text = make_card(body, file_name=path.name)
-    write(path, body.with_about(card=text))
+    write(path, body.with_about(card=text), dtype)
     beside.write_text(text, encoding="utf-8")
     return beside
 
@@ -82,7 +97,7 @@ def _check(path: Path, beside: Path, licence: str | None) -> None:
         raise ValueError("`licence` must be one line that can be printed")
 
 
-def write(path: Path, body: Body) -> None:
+def write(path: Path, body: Body, dtype: str = "float32") -> None:
     """Write a body without the places of its data and of a teacher's folder."""
     header = {
         "format": FORMAT,
@@ -94,8 +109,23 @@ def write(path: Path, body: Body) -> None:
         "about": body.about,
     }
     arrays = {k: np.asarray(v, order="C") for k, v in _named(body.variables).items()}
+    if dtype == "float16":
+        parameters = {k: v for k, v in arrays.items() if k.startswith("params/")}
+        arrays |= {k: _rounded(v) for k, v in parameters.items()}
     # `save_file` would let nobody else read it.
     write_bytes(path, save(arrays, metadata={_ENTRY: json.dumps(header)}))
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """In float16 if that holds it, as it is if not."""
+    if array.dtype != np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    # Norms in float64: squares of small numbers in float32 are 0.
+    exact = array.astype(np.float64)
+    error = np.linalg.norm((half - exact).ravel())
+    return half if error <= _MOST_ROUNDING * np.linalg.norm(exact.ravel()) else array
 
 
 @in_32_bits
@@ -130,10 +160,12 @@ def _read(file: Any) -> Body:
     template = _template(config, shapes)
     named = _named(template)
     _check_arrays(file, named)
-    arrays = [file.get_tensor(name) for name in named]
-    for name, array in zip(named, arrays, strict=True):
+    arrays = []
+    for name, leaf in named.items():
+        array = file.get_tensor(name).astype(leaf.dtype, copy=False)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite")
+        arrays.append(array)
     variables = jax.tree.unflatten(jax.tree.structure(template), arrays)
     return Body(config, shapes, mean, std, variables, header["about"])
 
@@ -185,25 +217,29 @@ def _check_arrays(file: Any, wanted: dict[str, Any]) -> None:
     for name, leaf in wanted.items():
         view = file.get_slice(name)
         shape, kind = tuple(view.get_shape()), view.get_dtype()
-        if shape != leaf.shape or kind != _TYPES.get(str(leaf.dtype)):
+        if shape != leaf.shape or kind not in _TYPES.get(str(leaf.dtype), ()):
             raise ValueError(
                 f"{name} is {kind} {list(shape)}, but its configuration takes "
                 f"{leaf.dtype} {list(leaf.shape)}"
             )
 
 
-def make_card(body: Body, *, file_name: str) -> str:
-    """Markdown that describes a body to people, beside the file of this name."""
+def make_card(body: Body, *, file_name: str, **further: str) -> str:
+    """Markdown that describes a body to people, beside the file of this name.
+
+    `further` rows, such as a digest, stand at the end of its table.
+    """
     config, about = body.config, body.about
     height, width, channels = body.shapes.image_shape
     model, train = config.model, config.train
     data = about.get("dataset", {})
     of_width = f" width {model.width}" if model.model in ("conv4", "mlp") else ""
+    rounded = f", rounded to {about['dtype']}" if "dtype" in about else ""
     versions = (f"{name} {v}" for name, v in about.get("versions", {}).items())
     rows = {
         "learner": config.algorithm,
         "body": f"{model.model}{of_width}",
-        "parameters": f"{about.get('parameters', 0):,}",
+        "parameters": f"{about.get('parameters', 0):,}{rounded}",
         "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
         "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
         "fingerprint of the data": data.get("fingerprint"),
@@ -213,6 +249,7 @@ def make_card(body: Body, *, file_name: str) -> str:
         "accuracy": _accuracy(about.get("result", {})),
         "licence": about.get("licence") or "not stated",
         "versions": ", ".join(versions),
+        **further,
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
     template = resources.files("metabridge.apply") / "card.md"

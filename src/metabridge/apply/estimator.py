@@ -40,7 +40,7 @@ class FewShotClassifier:
 
     Args:
       body: folder of a run, a file that `export_body` wrote, a name of
-        `pretrained_bodies`, or a `Body`.
+        `pretrained_bodies` or `published_bodies`, or a `Body`.
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
         number of classes; finetune; or learner, its own adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.

@@ -1,4 +1,4 @@
-"""A body from a run's folder, a file, or the package itself; the last ones are kept."""
+"""A body from a run's folder, a file, or by its name; the last ones are kept."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 from metabridge.apply.body import Body, from_run
 from metabridge.apply.body_file import read
+from metabridge.apply.published import check_digest, find, published_bodies
 from metabridge.untrusted import expanded, shown
 
 
@@ -25,23 +26,28 @@ def pretrained_bodies() -> dict[str, Path]:
 def load_body(
     path: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
 ) -> Body:
-    """Load the body of a run, of a file of `export_body`, or one that is included.
+    """Load the body of a run, of a file of `export_body`, or of a name.
 
     A file is not trusted: it is checked before it is used, and nothing in it is run.
 
     Args:
       path: folder of a run, of which the best checkpoint is taken; a file; or, where
-        there is neither, a name of `pretrained_bodies`. What cannot be used is a
-        ValueError.
+        there is neither, a name of `pretrained_bodies` or `published_bodies`. What
+        cannot be used is a ValueError.
       data_dir: where the dataset of the run is, if not where the run found it.
     """
     place = _place(path)
     if not place.exists():
+        beside = ", ".join(published_bodies())
         raise ValueError(
             f"{shown(place)} is neither a run's folder nor a file, nor one of the "
             f"bodies that are included: {', '.join(pretrained_bodies())}"
+            + (f", or published: {beside}" if beside else "")
         )
-    return from_run(place, data_dir=data_dir) if place.is_dir() else read(place)
+    if place.is_dir():
+        return from_run(place, data_dir=data_dir)
+    check_digest(place)
+    return read(place)
 
 
 def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
@@ -59,8 +65,10 @@ def cached(body: Any, data_dir: str | os.PathLike[str] | None) -> Body:
 
 def _place(path: str | os.PathLike[str]) -> Path:
     """Path of a body; what is on the disk goes before a name."""
-    place = expanded(path)
-    return place if place.exists() else pretrained_bodies().get(str(path), place)
+    place, name = expanded(path), str(path)
+    if place.exists():
+        return place
+    return pretrained_bodies().get(name) or find(name) or place
 
 
 @functools.lru_cache(maxsize=2)

@@ -53,7 +53,16 @@ def load_run(
 ) -> LoadedRun:
     """Loads the configuration, data and learner of a run; see `evaluate_run`."""
     folder = expanded(run_dir)
-    config = run_folder.read_config(folder)
+    return load_inputs(folder, run_folder.read_config(folder), evaluation, data_dir)
+
+
+def load_inputs(
+    folder: Path,
+    config: ResolvedConfig,
+    evaluation: Mapping[str, Any] | None,
+    data_dir: str | os.PathLike[str] | None,
+) -> LoadedRun:
+    """Loads the data and learner of a configuration, its evaluation changed first."""
     changed = dataclasses.replace(config.evaluation, **(evaluation or {}))
     config = check(dataclasses.replace(config, evaluation=changed))
     config, dataset = inputs.load_data_of_run(config, data_dir)

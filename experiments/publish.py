@@ -1,0 +1,92 @@
+"""Publish the body of a finished run: file, card and digest.
+
+    python -m experiments.publish RUN --name cifar_fs-resnet12 --licence "..."
+
+writes ``bodies/NAME.safetensors`` in float16, its card ``bodies/NAME.md``, and size and
+SHA-256 digest into the index that is part of the package. It scores the file, and
+publishes nothing if that differs from the run's accuracy by more than 0.05 points. The
+same run gives the same file to the bit.
+"""
+
+import dataclasses
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import tyro
+
+from metabridge import evaluate_body, export_body, load_body, pretrained_bodies
+from metabridge.apply import published
+from metabridge.apply.body_file import make_card
+from metabridge.files import write_bytes, write_json, write_text
+from metabridge.runs.folder import read_config, read_result
+from metabridge.units import format_accuracy
+
+MOST_DIFFERENCE = 0.05
+"""Points of accuracy between the run and the file."""
+_NAME = re.compile(r"[a-z0-9_]+-[a-z0-9_]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Publish the body of a finished run under bodies/ of the repository."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    name: str
+    """Of the body, DATASET-BODY; what was published by that name is replaced."""
+    licence: str | None = None
+    """Of the body, for the card."""
+    data_dir: Path | None = None
+    """Where the data is now, if it has moved."""
+
+
+def main(options: Options) -> None:
+    """Exports, scores and checks; then writes file, card and index."""
+    name = options.name
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"`name` is {name!r}, but must be as cifar_fs-resnet12 is")
+    if name in pretrained_bodies():
+        raise ValueError(f"`name` is {name!r}, a body of the package: choose another")
+    if not (published.CHECKOUT / "setup.cfg").is_file():
+        raise ValueError("metabridge runs from no checkout: install it with --editable")
+    result = read_result(options.run)
+    folder = published.CHECKOUT / "bodies"
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / f"{name}.safetensors"
+        export_body(
+            options.run, file, licence=options.licence, dtype="float16",
+            data_dir=options.data_dir,
+        )  # fmt: skip
+        body = load_body(file)
+        # A file does not say where its data is.
+        data = read_config(options.run).data
+        config = dataclasses.replace(body.config, data=data)
+        scored = dataclasses.replace(body, config=config)
+        found = evaluate_body(scored, data_dir=options.data_dir)
+        for of, score in (("run, float32", result), ("file, float16", found)):
+            print(f"{of:14} {format_accuracy(score['accuracy'], score['ci95'])} %")
+        difference = 100 * abs(found["accuracy"] - result["accuracy"])
+        if difference > MOST_DIFFERENCE:
+            raise ValueError(
+                f"the accuracies differ by {difference:.2f} points, but may by "
+                f"{MOST_DIFFERENCE}: nothing is published"
+            )
+        entry = published.digest(file)
+        rows = {"size": f"{entry.bytes:,} bytes", "SHA-256": entry.sha256}
+        card = make_card(body, file_name=file.name, **rows)
+        folder.mkdir(exist_ok=True)
+        write_bytes(folder / file.name, file.read_bytes())
+    write_text(folder / f"{name}.md", card)
+    entries = published.published_bodies() | {name: entry}
+    index = {name: entries[name]._asdict() for name in sorted(entries)}
+    write_json(published.INDEX, index)
+    print(f"bodies/{name}.safetensors: {entry}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except (ValueError, OSError) as error:
+        sys.exit(f"publish: {error}")

@@ -1,0 +1,55 @@
+"""Accuracy of a body on unseen tasks of the dataset it was trained on."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from metabridge.apply import loading
+from metabridge.apply.body import Body
+from metabridge.files import write_json
+from metabridge.output import check_output
+from metabridge.parallel.devices import give_back_host_memory
+from metabridge.precision import in_32_bits
+from metabridge.training.scoring import load_inputs, score, tune_head
+
+
+@in_32_bits
+def evaluate_body(
+    body: str | os.PathLike[str] | Body,
+    evaluation: Mapping[str, Any] | None = None,
+    *,
+    split: Literal["validation", "test"] = "test",
+    data_dir: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Score a body on the tasks that `evaluate_run` scores its run on.
+
+    Args:
+      body: a file or a name, as `load_body` takes them, or a body.
+      evaluation: fields of `EvaluationConfig` that differ from the run's.
+      split: whose classes the tasks are made of. To choose an option, take validation.
+      data_dir: where the dataset is; of ``folder:PATH`` the folder of images.
+      output: JSON file to write the result to.
+
+    Raises:
+      ValueError: no body there, or tasks the data does not hold.
+    """
+    file = None if output is None else check_output(output)
+    body = body if isinstance(body, Body) else loading.load_body(body)
+    run = load_inputs(Path(), body.config, evaluation, data_dir)
+    found, wanted = run.dataset.image_shape, body.shapes.image_shape
+    if found != wanted:
+        raise ValueError(
+            f"images of {run.config.data.dataset!r} are {list(found)}, but the body "
+            f"takes {list(wanted)}"
+        )
+    dataset = dataclasses.replace(run.dataset, mean=body.mean, std=body.std)
+    learner = body.learner(run.config.evaluation)
+    run = run._replace(dataset=dataset, learner=learner)
+    result = score(tune_head(run, body.variables), body.variables, split)
+    if file is not None:
+        write_json(file, result)
+    give_back_host_memory()
+    return result
