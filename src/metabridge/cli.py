@@ -26,6 +26,7 @@ from metabridge.registry import LEARNERS, import_plugins
 from metabridge.theory_options import TheoryOptions
 
 _Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
+_Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _DataDir = Annotated[
     Path | None,
     tyro.conf.arg(
@@ -143,6 +144,8 @@ def evaluate(
     C: float | None = None,
     penalty: float | None = None,
     tune_head: bool = False,
+    flips: _Flag = False,
+    no_flips: _Flag = False,
     split: Literal["validation", "test"] = "test",
     finetune_steps: int | None = None,
     test_steps: int | None = None,
@@ -164,6 +167,8 @@ def evaluate(
       C: Logistic regression and SVM: weight of the data against the squared weights.
       penalty: Ridge regression: weight of the squared weights.
       tune_head: Choose C or the penalty by accuracy on the validation tasks.
+      flips: Take the mean of the features of an image and of its mirror image.
+      no_flips: Leave that out, where the run was configured with it.
       split: Whose classes the tasks are made of. To choose an option, take validation.
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
@@ -181,6 +186,10 @@ def evaluate(
     # A head that is given takes the place of one that the run would choose.
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
+    if flips and no_flips:
+        raise ValueError("pass --flips or --no-flips, not both")
+    if flips or no_flips:
+        given["flips"] = flips
     result = evaluate_run(run, given, split=split, data_dir=data_dir, output=output)
     print(result_text(result))
 

@@ -153,6 +153,7 @@ def test_damaged_stages_are_said(run: Path) -> None:
             "are at 4, 6 now",
         ),
         ({"schedule": "constant", "average": 0.25}, "averaged from step 6 on"),
+        ({"train_sizes": ((0.0, 4), (0.5, 8))}, "are 4 at 0, 8 at 4 now"),
     ],
 )
 def test_what_each_schedule_does_is_said(options: dict, text: str, whole: Run) -> None:

@@ -123,6 +123,24 @@ def test_evaluating_with_every_head(
         assert "has no adaptation of its own" in capsys.readouterr().err
 
 
+def test_evaluating_with_mirror_images(
+    trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mtl, output = ("evaluate", str(trained("mtl"))), tmp_path / "result.json"
+    assert command(*mtl, "--flips", "--output", str(output)) == 0
+    assert json.loads(output.read_text())["flips"] is True
+    assert command(*mtl, "--no-flips", "--output", str(output)) == 0
+    assert "flips" not in json.loads(output.read_text())
+    capsys.readouterr()
+    for arguments, message in (
+        ((*mtl, "--flips", "--no-flips"), "not both"),
+        ((*mtl, "--flips", "--head", "finetune"), "`head` is finetune, which trains"),
+        (("evaluate", str(trained("maml")), "--flips"), "maml adapts it to each task"),
+    ):
+        assert command(*arguments) == 2
+        assert message in capsys.readouterr().err
+
+
 @few_or_extended
 def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
