@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from metabridge import register_body
 from metabridge.config import Config, EvaluationConfig, resolve
 from metabridge.learners import Info, State
-from metabridge.registry import BODIES
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from metabridge.training import sizes, train
 from metabridge.training.dry_run import dry_run
 from metabridge.training.sizes import Stage, in_turn, time_stages
 from metabridge.training.step import RunSteps
 from tests import toy
+from tests.own import pooled
 from tests.training.test_train import restored
+
+__all__ = ["pooled"]
 
 SIZES = ((0.0, 4), (0.5, 8))
 
@@ -67,21 +66,6 @@ def test_the_time_of_a_step_is_that_of_every_stage_by_its_share(
     np.testing.assert_allclose(mean, 0.1 * 3 + 0.5 * 1 + 0.4 * 2)
 
 
-class Pooled(nn.Module):
-    """A convolution, and the average of its map."""
-
-    @nn.compact
-    def __call__(self, images, *, train: bool = False):
-        return nn.relu(nn.Conv(8, (3, 3))(images)).mean((1, 2))
-
-
-@pytest.fixture
-def pooled() -> Iterator[None]:
-    register_body("pooled", Pooled, width=8)
-    yield
-    BODIES.remove("pooled")
-
-
 def config(images: Path, **options: Any) -> Config:
     found = toy.config(images, train_sizes=SIZES, learner=toy.FIXED_TASKS, **options)
     body = dataclasses.replace(found.model, model="pooled", width=None)
@@ -89,7 +73,7 @@ def config(images: Path, **options: Any) -> Config:
 
 
 @pytest.mark.extended
-@pytest.mark.usefixtures("pooled")
+@pytest.mark.usefixtures(pooled.__name__)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_run_that_is_resumed_across_a_change_equals_one_in_one_go(
     streamed: bool, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +111,7 @@ def test_a_run_that_is_resumed_across_a_change_equals_one_in_one_go(
 
 
 @pytest.mark.extended
-@pytest.mark.usefixtures("pooled")
+@pytest.mark.usefixtures(pooled.__name__)
 def test_a_dry_run_and_a_run_for_minutes(images: Path, tmp_path: Path) -> None:
     timed = {"steps": None, "validate_every": None}
     report = dry_run(config(images, minutes=1.0, **timed))
