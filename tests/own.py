@@ -1,17 +1,19 @@
-"""A user's own learner, and a fixture that removes what a test has registered."""
+"""A user's own learner and body, and fixtures that remove what a test registers."""
 
 import dataclasses
 from collections.abc import Iterator
 
 import jax.numpy as jnp
 import pytest
+from flax import linen as nn
 
+from metabridge import register_body
 from metabridge.config import LearnerOptions
 from metabridge.heads import centroid
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init
 from metabridge.learners.episodic import query_loss
-from metabridge.registry import LEARNERS
+from metabridge.registry import BODIES, LEARNERS
 
 OPTIONS = {name: entry.traits for name, entry in LEARNERS.items()}
 """The class of options of each built-in learner."""
@@ -54,3 +56,19 @@ def forgotten() -> Iterator[None]:
     yield
     for name in set(LEARNERS) - before:
         LEARNERS.remove(name)
+
+
+class Pooled(nn.Module):
+    """A convolution, and the average of its map."""
+
+    @nn.compact
+    def __call__(self, images, *, train: bool = False):
+        return nn.relu(nn.Conv(8, (3, 3))(images)).mean((1, 2))
+
+
+@pytest.fixture
+def pooled() -> Iterator[None]:
+    """Has the body "pooled", whose features do not depend on the size of images."""
+    register_body("pooled", Pooled, width=8)
+    yield
+    BODIES.remove("pooled")

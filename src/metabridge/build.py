@@ -15,7 +15,7 @@ from metabridge.config import (
     ResolvedTrain,
 )
 from metabridge.data.dataset import Dataset
-from metabridge.learners.body import with_head
+from metabridge.learners.body import with_flips, with_head
 from metabridge.optimizers import make_optimizer
 from metabridge.parallel import devices
 from metabridge.registry import BODIES, HEADS, LEARNERS, parameters_of
@@ -82,7 +82,8 @@ def learner(
     The `teacher` is the variables of the run to distil from, for training alone.
 
     Raises:
-      ValueError: an option out of its range, or a head that does not fit the learner.
+      ValueError: an option out of its range, or a head or `flips` that do not fit the
+        learner.
     """
     shapes = data if isinstance(data, Shapes) else shapes_of(data)
     body = model(config.model, shapes.image_shape[0])
@@ -92,7 +93,8 @@ def learner(
         steps, rate = evaluation.finetune_steps, evaluation.finetune_rate
         return learners.finetune(trained, body, num_steps=steps, learning_rate=rate)
     other = head(evaluation)
-    return trained if other is None else with_head(trained, other)
+    made = trained if other is None else with_head(trained, other)
+    return with_flips(made) if evaluation.flips else made
 
 
 def _trained(

@@ -139,11 +139,7 @@ def _train_run(config: Config, run: RunOptions) -> None:
 
 
 def evaluate(
-    run: Annotated[
-        Path,
-        tyro.conf.Positional,
-        tyro.conf.arg(help="Folder of the run; or a file of export, or a body's name."),
-    ],
+    run: tyro.conf.Positional[Path],
     ways: int | None = None,
     shots: int | None = None,
     queries: int | None = None,
@@ -152,6 +148,7 @@ def evaluate(
     C: float | None = None,
     penalty: float | None = None,
     tune_head: bool = False,
+    flips: bool | None = None,
     split: Literal["validation", "test"] = "test",
     finetune_steps: int | None = None,
     test_steps: int | None = None,
@@ -164,6 +161,7 @@ def evaluate(
     What is not given is as the run was configured.
 
     Args:
+      run: Folder of the run; or a file of export, or a body's name.
       ways: Classes of a test task.
       shots: Support images a class.
       queries: Query images a class.
@@ -173,6 +171,7 @@ def evaluate(
       C: Logistic regression and SVM: weight of the data against the squared weights.
       penalty: Ridge regression: weight of the squared weights.
       tune_head: Choose C or the penalty by accuracy on the validation tasks.
+      flips: Take the mean of the features of an image and of its mirror image.
       split: Whose classes the tasks are made of. To choose an option, take validation.
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
@@ -185,7 +184,7 @@ def evaluate(
     given = {
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
-        "test_steps": test_steps, "C": C, "penalty": penalty,
+        "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     # A head that is given takes the place of one that the run would choose.

@@ -356,6 +356,10 @@ def test_what_a_reader_wants_to_know(run: Path) -> None:
         'FewShotClassifier("birds.safetensors")',
     ):
         assert line in text
+    flipped = body.with_about(result=result | {"flips": True})
+    card = body_file.make_card(flipped, file_name="birds.safetensors")
+    assert "tested with mirror images, 95 % interval" in card
+    assert "mirror" not in text
     assert "metabridge 0" in text
     assert str(run.parent) not in text
 

@@ -17,6 +17,7 @@ UNCHECKED = {
     "devices",  # which there are is not known here; `build.num_devices` checks it
     "init_shift",  # any finite number
     "drops",  # pairs, which `check` looks at together
+    "train_sizes",  # likewise
 }
 SECTIONS = ("data", "model", "train", "evaluation")
 KINDS = {name: type(getattr(Config(), name)) for name in SECTIONS} | OPTIONS

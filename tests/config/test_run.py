@@ -106,6 +106,14 @@ def steps_down(*drops: tuple[float, float]) -> dict[str, Any]:
         ("train", steps_down((0.0, 0.1)), "must ascend in"),
         ("train", steps_down((1.0, 0.1)), "must ascend in"),
         ("train", steps_down((0.5, 0.0)), "must be positive"),
+        ("train", {"train_sizes": ((0.5, 16), (0.5, 24))}, r"must ascend in \[0, 1\)"),
+        ("train", {"train_sizes": ((-0.1, 16),)}, r"must ascend in \[0, 1\)"),
+        ("train", {"train_sizes": ((1.0, 16),)}, r"must ascend in \[0, 1\)"),
+        (
+            "train",
+            {"train_sizes": ((0.0, 15),)},
+            r"`train_sizes` \(\(0.0, 15\),\) must be at least 16, .* conv4 needs",
+        ),
         ("train", {"learning_rate": 0.0}, "`learning_rate` is 0.0, but must be posit"),
         ("train", {"learning_rate": float("nan")}, "`learning_rate` is nan"),
         ("train", {"learning_rate": float("inf")}, "`learning_rate` is inf"),
@@ -130,6 +138,7 @@ def steps_down(*drops: tuple[float, float]) -> dict[str, Any]:
             {"tune_head": True, "head": "centroid"},
             "`tune_head` chooses .* but `head` is centroid",
         ),
+        ("evaluation", {"flips": True}, "`augmentation` is drawing, which leaves hand"),
         ("evaluation", {"finetune_steps": -1}, "`finetune_steps` is -1"),
         ("model", {"width": 0}, "`width` is 0"),
         ("data", {"white_level": 0.0}, "`white_level` is 0.0, but must be positive"),
@@ -148,6 +157,14 @@ def test_the_smallest_allowed_numbers() -> None:
     configs.check(changed("evaluation", finetune_steps=0))
     configs.check(changed("model", drop_rate=0.0))
     configs.resolve(Config(learner=RFSConfig(distillation=0.0)))
+
+
+def test_mirror_images_are_for_frozen_bodies() -> None:
+    evaluation = EvaluationConfig(flips=True)
+    configs.resolve(Config(data=DataConfig("cifar_fs"), evaluation=evaluation))
+    tuned = EvaluationConfig(flips=True, head="finetune")
+    with pytest.raises(ValueError, match="`head` is finetune, which trains it"):
+        configs.resolve(Config(data=DataConfig("cifar_fs"), evaluation=tuned))
 
 
 def test_turns_are_told_or_make_classes() -> None:

@@ -41,6 +41,16 @@ def test_normalising_equals_numpys() -> None:
     assert_close(nothing(jax.random.key(0), jnp.asarray(images)), expected)
 
 
+@pytest.mark.parametrize(("size", "side"), [(8, 4), (8, 6), (32, 20), (5, 5)])
+def test_smaller_images_have_the_means_of_areas(size: int, side: int) -> None:
+    images = noise(2, size).astype(np.float64)
+    # Each pixel is `side` x `side` equal ones, of which `size` x `size` make a new one.
+    fine = images.repeat(side, axis=1).repeat(side, axis=2)
+    expected = fine.reshape(2, side, size, side, size, 3).mean((2, 4))
+    reduced = augment.reduce_size(jnp.asarray(images, jnp.float32), side)
+    assert_close(reduced, expected, slack=3)
+
+
 def test_normalising_comes_after_the_change() -> None:
     images = noise(4, 8)
     for name in ("natural", "drawing"):

@@ -60,6 +60,21 @@ def test_balanced_tasks_show_every_class_once_a_round(
         sample(KEY, bank)
 
 
+def test_images_are_reduced_once_they_are_augmented(dataset: Dataset) -> None:
+    shape = TaskShape(ways=4, shots=2, queries=0)
+    options = {"shape": shape, "augmentation": "crop_flip", "rotations": True}
+    bank = episodes.image_bank(dataset.train)
+    whole, half = (
+        jax.jit(task_sampler(dataset, side=side, **options))(KEY, bank)
+        for side in (None, toy.SIZE // 2)
+    )
+    pixels = np.asarray(whole.support.inputs, np.float64)
+    expected = pixels.reshape(8, 4, 2, 4, 2, 1).mean((2, 4))
+    np.testing.assert_allclose(half.support.inputs, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(half.classes, whole.classes)
+    assert half.query.inputs.shape == (0, 4, 4, 1)
+
+
 @functools.cache
 def rows_of(name: str, count: int = 4000) -> episodes.Episode:
     """Rows of many tasks, numbered from 0, drawn in one of `WAYS_OF_SAMPLING`."""

@@ -17,6 +17,7 @@ from metabridge.learners import (
     mtl,
     variables_of,
 )
+from metabridge.learners.body import with_flips
 from metabridge.models import MLP
 from metabridge.types import TaskShape
 from tests import toy
@@ -102,6 +103,31 @@ def test_the_bank_the_direct_route_and_numpy_agree(
         assert result.tasks == 12
     assert bank(variables, KEY, 12) == bank(variables, KEY, 12)
     assert bank(variables, KEY, 12) != bank(variables, jax.random.key(1), 12)
+
+
+def test_flips_average_the_features_of_mirror_images(
+    dataset: Dataset, learner, variables
+) -> None:
+    flipped = with_flips(learner)
+    pixels = (dataset.test.images / 255.0 - 0.5) / 0.2
+    body = np.asarray(variables["params"]["body"]["NTKDense_0"]["kernel"], np.float64)
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        found = np.maximum(images.reshape(len(images), -1) @ body, 0)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    features = (embed(pixels) + embed(pixels[:, :, ::-1])) / 2
+    assert not np.allclose(features, embed(pixels), atol=0.01)
+    assert flipped.embed is not None
+    found = flipped.embed(variables, jnp.asarray(pixels, jnp.float32))
+    np.testing.assert_allclose(found, features, rtol=1e-5, atol=1e-6)
+    expected = np.mean(by_hand(dataset, features, 12))
+    for one in (flipped, moving(flipped)):
+        evaluate = evaluation.evaluator(one, dataset, dataset.test, SHAPE)
+        result = evaluate(variables, KEY, 12)
+        np.testing.assert_allclose(result.accuracy, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="mtl adapts it to each task: leave out"):
+        with_flips(moving(learner))
 
 
 def test_a_bank_that_does_not_fit_is_done_without(

@@ -11,6 +11,7 @@ from metabridge.config import (
     Config,
     EvaluationConfig,
     MTLConfig,
+    ResolvedConfig,
     TrainConfig,
     resolve,
 )
@@ -117,3 +118,27 @@ def test_convolutions_need_sixteen_pixels() -> None:
     inputs.check_shapes(config, with_images(16, 16))
     with pytest.raises(ValueError, match=r"resnet12 .* has 16x15; pass --image-size"):
         inputs.check_shapes(config, with_images(16, 15))
+
+
+def test_training_sizes_are_for_bodies_that_do_not_depend_on_them() -> None:
+    config = resolve(toy.config(Path("x"), train_sizes=((0.0, 16), (0.5, 20))))
+
+    def with_body(**options) -> ResolvedConfig:
+        body = dataclasses.replace(config.model, **options)
+        return dataclasses.replace(config, model=body)
+
+    check = inputs.check_train_sizes
+    check(with_body(model="resnet12"), with_images(24, 24))
+    for body in (
+        {"model": "mlp"},
+        {"model": "conv4", "width": 4},
+        {"model": "resnet12", "average_pool": False},
+    ):
+        with pytest.raises(ValueError, match=r"those of .* do: .* than 48x48"):
+            check(with_body(**body), with_images(48, 48))
+    with pytest.raises(ValueError, match="needs square images, not 24x32"):
+        check(with_body(model="resnet12"), with_images(24, 32))
+    with pytest.raises(ValueError, match=r"must be at most 16, the pixels that 'fol"):
+        check(with_body(model="resnet12"), with_images(16, 16))
+    none = dataclasses.replace(config.train, train_sizes=())
+    check(dataclasses.replace(config, train=none), with_images(24, 32))

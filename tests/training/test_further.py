@@ -156,6 +156,7 @@ def test_damaged_stages_are_said(run: Path) -> None:
         # Two thirds of the way from step 2 to 8, where the cosine of 2 pi / 3 is -1/2.
         ({"warmup": 0.25}, "up from 0 to 0.0025 and falls"),
         ({"warmup": 0.875}, "warmed up to step 7 now, and follows the schedule"),
+        ({"train_sizes": ((0.0, 4), (0.5, 8))}, "are 4 at 0, 8 at 4 now"),
     ],
 )
 def test_what_each_schedule_does_is_said(options: dict, text: str, whole: Run) -> None:

@@ -11,6 +11,7 @@ import pytest
 import metabridge
 from metabridge import registry
 from metabridge.config import options_of
+from tests.own import pooled
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
     FEW,
@@ -24,6 +25,7 @@ from tests.user_paths.table import (
     training,
 )
 
+__all__ = ["pooled"]
 Runs = Callable[[str], Path]
 
 
@@ -137,6 +139,49 @@ def test_evaluating_with_every_head(
         capsys.readouterr()
         assert command("evaluate", run, "--head", head) == 2
         assert "has no adaptation of its own" in capsys.readouterr().err
+
+
+@pytest.mark.extended
+@pytest.mark.usefixtures(pooled.__name__)
+def test_training_on_small_images_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("--train-sizes", "0", "4", "0.6", "8")
+    assert command(*training("mtl", "sizes", *sizes, "--dry-run")) == 2
+    assert "those of mlp do: 4x4 pixels give other" in capsys.readouterr().err
+    run = tmp_path / "run"
+    options = (*sizes, "--model", "pooled", "--flips")
+    assert command(*training("mtl", str(run), *options)) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert config["train"]["train_sizes"] == [[0.0, 4], [0.6, 8]]
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    assert [r["step"] for r in records if r["kind"] == "train"] == [2, 3]
+    assert json.loads((run / "result.json").read_text())["flips"] is True
+    assert metabridge.load_body(str(run)).config.evaluation.flips is False
+
+
+@pytest.mark.extended
+def test_evaluating_with_mirror_images(
+    trained: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mtl, output = ("evaluate", str(trained("mtl"))), tmp_path / "result.json"
+    assert command(*mtl, "--flips", "True", "--output", str(output)) == 0
+    assert json.loads(output.read_text())["flips"] is True
+    assert command(*mtl, "--flips", "False", "--output", str(output)) == 0
+    assert "flips" not in json.loads(output.read_text())
+    capsys.readouterr()
+    for arguments, message in (
+        (
+            (*mtl, "--flips", "True", "--head", "finetune"),
+            "`head` is finetune, which trains",
+        ),
+        (
+            ("evaluate", str(trained("maml")), "--flips", "True"),
+            "maml adapts it to each task",
+        ),
+    ):
+        assert command(*arguments) == 2
+        assert message in capsys.readouterr().err
 
 
 @few_or_extended

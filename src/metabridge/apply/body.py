@@ -100,6 +100,9 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
         result = {}
     about = _about(config, dataset, variables, result)
     config, shapes = with_chosen_weight(config, result), build.shapes_of(dataset)
+    # What is applied sees an image once, whatever the run was tested with.
+    evaluation = dataclasses.replace(config.evaluation, flips=False)
+    config = dataclasses.replace(config, evaluation=evaluation)
     return Body(config, shapes, dataset.mean, dataset.std, variables, about)
 
 
@@ -115,7 +118,10 @@ def without_paths(config: ResolvedConfig) -> ResolvedConfig:
     return dataclasses.replace(config, learner=learner, data=data)
 
 
-_RESULT = ("accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "best_step")
+_RESULT = (
+    "accuracy", "ci95", "ways", "shots", "queries", "tasks", "head", "flips",
+    "best_step",
+)  # fmt: skip
 
 
 def _about(

@@ -262,10 +262,11 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
 def _accuracy(result: dict[str, Any]) -> str:
     if "accuracy" not in result:
         return "not measured"
+    flips = "tested with mirror images, " if result.get("flips") else ""
     return (
         f"{format_accuracy(result['accuracy'], result['ci95'])} % "
         f"({result['ways']}-way {result['shots']}-shot, {result['tasks']} unseen "
-        f"tasks, head {result['head']}, 95 % interval)"
+        f"tasks, head {result['head']}, {flips}95 % interval)"
     )
 
 

@@ -109,6 +109,7 @@ def check(config: Config) -> ResolvedConfig:
             f"{train.average_decay}, but only one mean of the parameters is tested; "
             "pass only one of them"
         )
+    _check_train_sizes(resolved)
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved
@@ -152,6 +153,19 @@ def _check_drops(config: TrainConfig) -> None:
         raise ValueError(f"the factors of `drops` {config.drops} must be positive")
 
 
+def _check_train_sizes(config: ResolvedConfig) -> None:
+    sizes, model = config.train.train_sizes, config.model.model
+    shares = [-1.0, *(share for share, _ in sizes), 1.0]
+    if any(not a < b for a, b in itertools.pairwise(shares)) or min(shares[1:]) < 0:
+        raise ValueError(f"the shares of `train_sizes` {sizes} must ascend in [0, 1)")
+    least = BODIES.find(model).traits.min_side
+    if any(side < least for _, side in sizes):
+        raise ValueError(
+            f"the sides of `train_sizes` {sizes} must be at least {least}, the pixels "
+            f"that {model} needs"
+        )
+
+
 def _check_head(config: ResolvedConfig) -> None:
     """Check that the head is known, and that it suits the learner and its tasks."""
     name, head = config.algorithm, config.evaluation.head
@@ -165,6 +179,17 @@ def _check_head(config: ResolvedConfig) -> None:
         raise ValueError(
             f"`tune_head` chooses a weight of a head, which {', '.join(tuned)} have, "
             f"but `head` is {head}"
+        )
+    if config.evaluation.flips and config.data.augmentation == "drawing":
+        raise ValueError(
+            "`flips` tests on mirror images, too, but `augmentation` is drawing, which "
+            "leaves handedness alone because drawings are not their mirror images: "
+            "leave out `flips`"
+        )
+    if config.evaluation.flips and head == "finetune":
+        raise ValueError(
+            "`flips` takes the mean of the features of a frozen body, but `head` is "
+            "finetune, which trains it: leave out `flips`, or choose another `head`"
         )
     ways, train_ways = config.evaluation.ways, config.train.train_ways
     if head == "learner" and config.learner.fixed_ways and ways != train_ways:

@@ -132,6 +132,10 @@ class TrainConfig:
     warmup: ShareBelowOne = 0.0
     """Share of the steps, at the start, over which the learning rate rises linearly
     from near 0. The cosine falls over the others: a one-cycle schedule."""
+    train_sizes: tuple[tuple[float, int], ...] = ()
+    """Pairs of a share of the steps, and the side of the training images from there on,
+    for example 0 20 0.3 24 0.6 32; before the first share, and in validation and test,
+    images have the dataset's own size. Default: always."""
     average: ShareBelowOne = 0.0
     """Share of the steps, at the end, over which the parameters are averaged for
     validation and test (stochastic weight averaging). 0: the last ones are taken."""
@@ -183,6 +187,9 @@ class EvaluationConfig:
     tune_head: bool = False
     """Choose C or the penalty by accuracy on the validation tasks, among powers of ten
     and their triples."""
+    flips: bool = False
+    """Take the mean of the features of an image and of its mirror image, in validation,
+    too. For heads on frozen features, and not for drawings."""
     finetune_steps: Annotated[int, Range(0, 100_000)] = 10
     """Fine-tuning: steps of Adam on the support."""
     finetune_rate: Positive = 1e-3

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data.dataset import AUGMENTATIONS as AUGMENTATIONS
@@ -50,6 +51,24 @@ def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augm
         return _standardise(changed, mean, std)
 
     return augment
+
+
+def reduce_size(
+    images: Float[Array, "N size size channels"], side: int
+) -> Float[Array, "N side side channels"]:
+    """Square images of a smaller side: each pixel the mean of the area it stands for.
+
+    Half the side is the mean of 2x2 pixels; a pixel between two areas counts in each by
+    its share.
+    """
+    size = images.shape[1]
+    edges = np.arange(side + 1) * (size / side)
+    pixels = np.arange(size)
+    overlap = np.minimum(edges[1:, None], pixels + 1)
+    overlap = overlap - np.maximum(edges[:-1, None], pixels)
+    weights = jnp.asarray(overlap.clip(0) * (side / size), images.dtype)
+    shape = "ih,jw,nhwc->nijc"
+    return jnp.einsum(shape, weights, weights, images, precision="highest")
 
 
 def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) -> Images:

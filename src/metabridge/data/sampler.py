@@ -22,6 +22,8 @@ class Sampler:
     """Images of the largest class."""
     change: augment.Augment
     """Augmentation and normalisation."""
+    side: int | None = None
+    """To which square images are reduced once they are augmented; None leaves them."""
     rotations: bool = False
     """Let quarter turns of a class count as classes."""
     num_tasks: int | None = None
@@ -97,12 +99,17 @@ class Sampler:
         per_class = images.shape[0] // self.shape.ways
         labels = episodes.labels(self.shape.ways, per_class)
         if not per_class:
-            return Examples(jnp.zeros(images.shape, jnp.float32), labels)
+            side, (*_, channels) = self.side, images.shape
+            shape = images.shape if side is None else (0, side, side, channels)
+            return Examples(jnp.zeros(shape, jnp.float32), labels)
         if self.rotations:
             turns = jnp.repeat(drawn.turns, per_class)[:, None, None, None]
             turned = [jnp.rot90(images, k, (1, 2)) for k in range(4)]
             images = jnp.select([turns == k for k in range(4)], turned)
-        return Examples(self.change(key, images), labels)
+        changed = self.change(key, images)
+        if self.side is not None:
+            changed = augment.reduce_size(changed, self.side)
+        return Examples(changed, labels)
 
 
 def task_sampler(

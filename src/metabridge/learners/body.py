@@ -76,6 +76,34 @@ def with_head(learner: Learner, head: Head) -> Learner:
     return learner._replace(adaptation=FrozenBody(learner.embed, lambda _: head))
 
 
+def with_flips(learner: Learner) -> Learner:
+    """Averages a learner's features over an image and its mirror image.
+
+    The mean of unit-norm features is not scaled again; it is a little shorter.
+
+    Raises:
+      ValueError: the learner adapts its body, or normalises with the batch at hand.
+    """
+    body = learner.frozen_body
+    if body is None:
+        raise ValueError(
+            f"`flips` takes the mean of the features of a frozen body, but "
+            f"{learner.name} adapts it to each task: leave out `flips`, or choose a "
+            "`head` on frozen features, for example logistic"
+        )
+
+    def average(embed: Embed) -> Embed:
+        def embed_both(variables: Variables, inputs: Inputs) -> Features:
+            mirrored = jnp.flip(inputs, 2)  # along the width
+            return (embed(variables, inputs) + embed(variables, mirrored)) / 2
+
+        return embed_both
+
+    transfer = None if body.transfer is None else average(body.transfer)
+    body = body._replace(embed=average(body.embed), transfer=transfer)
+    return learner._replace(adaptation=body)
+
+
 def merge(task: Task) -> Examples:
     """Concatenates support and query of a task."""
     return Examples(

@@ -1,12 +1,15 @@
 """Inputs of a run from its configuration: data, task shapes and PRNG keys."""
 
 import dataclasses
+import functools
 import os
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from metabridge import build
 from metabridge.config import (
     Config,
     DataConfig,
@@ -127,3 +130,38 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     if (config.data.rotations or turns) and height != width:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
+
+
+def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
+    """Refuses training sizes that the images or the body do not have.
+
+    The parameters of the body and the number of its features must be those of the
+    dataset's own size.
+    """
+    sizes, (height, width, channels) = config.train.train_sizes, dataset.image_shape
+    if not sizes:
+        return
+    if height != width:
+        raise ValueError(f"`train_sizes` needs square images, not {height}x{width}")
+    if max(side for _, side in sizes) > height:
+        raise ValueError(
+            f"the sides of `train_sizes` {sizes} must be at most {height}, the pixels "
+            f"that {config.data.dataset!r} has"
+        )
+    name, body = config.model.model, build.model(config.model, height)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+
+    def shapes(side: int) -> Any:
+        image = jnp.zeros((1, side, side, channels), jnp.float32)
+        init = functools.partial(body.init_with_output, train=False)
+        return jax.eval_shape(init, keys, image)
+
+    own = shapes(height)
+    for side in {side for _, side in sizes}:
+        if shapes(side) != own:
+            raise ValueError(
+                f"`train_sizes` needs a body whose features do not depend on the size "
+                f"of the images, as those of resnet12 with an average over its last "
+                f"map, but those of {name} do: {side}x{side} pixels give other shapes "
+                f"than {height}x{height}"
+            )

@@ -15,12 +15,11 @@ from metabridge.parallel.mesh import replicate
 from metabridge.precision import in_32_bits
 from metabridge.runs import inputs
 from metabridge.training.guards import disk
+from metabridge.training.sizes import compile_stages, time_stages
 from metabridge.training.step import (
-    compile_step,
     count_steps,
     make_sampler,
     place_images,
-    time_step,
 )
 from metabridge.training.teacher import load_teacher
 from metabridge.training.train import choose_mesh
@@ -41,6 +40,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     """
     config, dataset = inputs.resolve_with_data(config)
     inputs.check_shapes(config, dataset)
+    inputs.check_train_sizes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
     keys = inputs.make_keys(config)
@@ -48,10 +48,17 @@ def dry_run(config: Config) -> dict[str, Any]:
     with place_images(config, dataset, sampler, keys, mesh) as images:
         key = replicate(keys.train, mesh)
         state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
-        run_steps, costs = compile_step(
-            config, learner, sampler, mesh, state, images, key
+        stages, costs = compile_stages(
+            config,
+            learner,
+            sampler,
+            mesh,
+            state,
+            images,
+            key,
+            image_side=dataset.image_shape[0],
         )
-        seconds = time_step(config.train, run_steps, state, key)
+        seconds = time_stages(config.train, stages, state, key)
     give_back_host_memory()
     if config.train.minutes is not None and not config.train.steps:
         steps = count_steps(config.train.minutes, seconds)

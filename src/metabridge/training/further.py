@@ -134,6 +134,9 @@ def _describe_schedule(before: int, train: ResolvedTrain) -> str:
         text = (
             f"the drops of the learning rate, shares of all steps, are at {drops} now"
         )
+    if train.train_sizes:
+        sizes = ", ".join(f"{side} at {s * steps:.0f}" for s, side in train.train_sizes)
+        text += f"; the sides of the images, at shares of all steps, are {sizes} now"
     if train.average:
         first = math.floor((1 - train.average) * steps)
         text += f"; parameters are averaged from step {first} on"

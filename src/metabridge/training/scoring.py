@@ -203,18 +203,23 @@ def score(
     pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    return tuned | {
-        "algorithm": config.algorithm,
-        "dataset": config.data.dataset,
-        "split": split,
-        **shape._asdict(),
-        "tasks": found.tasks,
-        "head": evaluation.head,
-        "test_steps": evaluation.test_steps,
-        "accuracy": found.accuracy,
-        "ci95": found.ci95,
-        "pixel_centroid_accuracy": pixels.accuracy,
-        "pixel_centroid_ci95": pixels.ci95,
-        "evaluation_seconds": seconds,
-        "evaluation_seed": evaluation.evaluation_seed,
-    }
+    flips = {"flips": True} if evaluation.flips else {}
+    return (
+        tuned
+        | flips
+        | {
+            "algorithm": config.algorithm,
+            "dataset": config.data.dataset,
+            "split": split,
+            **shape._asdict(),
+            "tasks": found.tasks,
+            "head": evaluation.head,
+            "test_steps": evaluation.test_steps,
+            "accuracy": found.accuracy,
+            "ci95": found.ci95,
+            "pixel_centroid_accuracy": pixels.accuracy,
+            "pixel_centroid_ci95": pixels.ci95,
+            "evaluation_seconds": seconds,
+            "evaluation_seed": evaluation.evaluation_seed,
+        }
+    )

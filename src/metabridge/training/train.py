@@ -27,13 +27,12 @@ from metabridge.training.guards import disk, preemption
 from metabridge.training.loop import fit, restore_or_start
 from metabridge.training.records import Records
 from metabridge.training.scoring import LoadedRun, write_result
+from metabridge.training.sizes import compile_stages, in_turn, time_stages
 from metabridge.training.step import (
-    compile_step,
     count_steps,
     make_sampler,
     make_take_steps,
     place_images,
-    time_step,
 )
 from metabridge.training.teacher import load_teacher
 from metabridge.untrusted import expanded
@@ -83,6 +82,7 @@ def train(
 
     config, dataset = inputs.resolve_with_data(config)
     inputs.check_shapes(config, dataset)
+    inputs.check_train_sizes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
     keys = inputs.make_keys(config)
@@ -105,11 +105,18 @@ def train(
 
             state = init()
             disk.check_space(folder / "checkpoints", state)
-            run_steps, costs = compile_step(
-                config, learner, sampler, mesh, state, images, key
+            stages, costs = compile_stages(
+                config,
+                learner,
+                sampler,
+                mesh,
+                state,
+                images,
+                key,
+                image_side=dataset.image_shape[0],
             )
             if config.train.minutes is not None and not config.train.steps:
-                seconds = time_step(config.train, run_steps, state, key)
+                seconds = time_stages(config.train, stages, state, key)
                 steps = count_steps(config.train.minutes, seconds)
                 timed = with_steps(config.train, steps)
                 config = dataclasses.replace(config, train=timed)
@@ -128,6 +135,7 @@ def train(
             done = train_state.progress.step
             records = Records(folder, run_loggers, config.train.steps, done)
             closing.callback(records.close)
+            run_steps = in_turn(stages, config.train.steps)
             shape = inputs.test_shape(config)
             evaluate = evaluator(learner, dataset, dataset.validation, shape)
             progress = fit(
