@@ -42,6 +42,7 @@ def test_result_holds_what_a_reader_needs(whole: Run) -> None:
         assert 0 <= result[name] <= 1
     for name in (
         "train_seconds",
+        "cpu_seconds",
         "images_per_second",
         "evaluation_seconds",
         "peak_memory_mb",
@@ -169,7 +170,9 @@ def test_tasks_of_the_validation_classes(
     monkeypatch.setattr(scoring, "evaluator", watched_evaluator)
     monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
     for name in ("validation", "test"):
-        result = evaluate_run(whole.folder, {}, split=name)
+        result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name
+        assert len(each := result["task_accuracies"]) == result["tasks"]
+        np.testing.assert_allclose(np.mean(each), result["accuracy"], rtol=1e-6)
         assert all(one.startswith(name) for one in (*seen[-2], *seen[-1]))
     assert len(seen) == 4

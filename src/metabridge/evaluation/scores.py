@@ -21,6 +21,8 @@ class Score(NamedTuple):
     """Half the width of its 95 % interval, 1.96 standard errors."""
     tasks: int
     """Number of tasks."""
+    each: tuple[float, ...] = ()
+    """Accuracy of each task, to compare two scores on the same tasks in pairs."""
 
 
 Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
@@ -30,7 +32,8 @@ Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 def score(accuracies: np.ndarray) -> Score:
     """The mean and interval of one accuracy a task, ``[T]`` with T at least 2."""
     error = accuracies.std(ddof=1) / math.sqrt(len(accuracies))
-    return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
+    mean, ci95 = float(accuracies.mean()), float(1.96 * error)
+    return Score(mean, ci95, len(accuracies), tuple(map(float, accuracies)))
 
 
 def accuracy(logits: Float[Array, "Q ways"], shape: TaskShape) -> Float[Array, ""]:

@@ -86,6 +86,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     data_dir: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
+    each_task: bool = False,
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -96,6 +97,8 @@ def evaluate_run(
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
       output: JSON file to write the result to.
+      each_task: add ``"task_accuracies"``, of each task in the order they are drawn, to
+        compare runs on the same tasks in pairs.
 
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
@@ -104,7 +107,9 @@ def evaluate_run(
     run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
     best, state, _ = restore(run)
     variables = variables_of(state)
-    result = score(tune_head(run, variables), variables, split)
+    result = score(
+        tune_head(run, variables), variables, split, each_task=each_task
+    )
     result |= {"best_step": best.step, "seed": run.config.train.seed}
     if file is not None:
         write_json(file, result)
@@ -130,6 +135,7 @@ def write_result(
         "best_step": best.progress.step,
         "validation_accuracy": best.progress.validation_accuracy,
         "train_seconds": seconds,
+        "cpu_seconds": progress.cpu_seconds,
         "images_per_second": images / seconds if seconds else math.nan,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "seed": config.train.seed,
@@ -181,7 +187,11 @@ def _weight_name(config: ResolvedConfig) -> str:
 
 
 def score(
-    run: LoadedRun, variables: Variables, split: Literal["validation", "test"]
+    run: LoadedRun,
+    variables: Variables,
+    split: Literal["validation", "test"],
+    *,
+    each_task: bool = False,
 ) -> dict[str, Any]:
     """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
     _, config, dataset, learner = run
@@ -194,6 +204,7 @@ def score(
     pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
+    accuracies = {"task_accuracies": list(found.each)} if each_task else {}
     return tuned | {
         "algorithm": config.algorithm,
         "dataset": config.data.dataset,
@@ -208,4 +219,5 @@ def score(
         "pixel_centroid_ci95": pixels.ci95,
         "evaluation_seconds": seconds,
         "evaluation_seed": evaluation.evaluation_seed,
+        **accuracies,
     }
