@@ -172,7 +172,8 @@ def test_tasks_of_the_validation_classes(
     for name in ("validation", "test"):
         result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name
-        assert len(each := result["task_accuracies"]) == result["tasks"]
+        each = result["task_accuracies"]
+        assert len(each) == result["tasks"]
         np.testing.assert_allclose(np.mean(each), result["accuracy"], rtol=1e-6)
         assert all(one.startswith(name) for one in (*seen[-2], *seen[-1]))
     assert len(seen) == 4

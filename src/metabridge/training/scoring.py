@@ -107,9 +107,7 @@ def evaluate_run(
     run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
     best, state, _ = restore(run)
     variables = variables_of(state)
-    result = score(
-        tune_head(run, variables), variables, split, each_task=each_task
-    )
+    result = score(tune_head(run, variables), variables, split, each_task=each_task)
     result |= {"best_step": best.step, "seed": run.config.train.seed}
     if file is not None:
         write_json(file, result)
