@@ -183,6 +183,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _amounts(costs: dict[str, float | None]) -> str:
     if None in costs.values():
-        return "never"
+        return "not reached"
     words = {"core_hours": "{:.3g} core-hours", "images": "{:,.0f} images"}
     return ", ".join(words[unit].format(costs[unit]) for unit in UNITS if unit in costs)

@@ -7,6 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from experiments.reproduce.cost import UNITS, Curve
 from metabridge.comparison.curves import COLOURS, MARKERS
@@ -25,6 +26,9 @@ def draw(found: Sequence[Curve], output: Path) -> list[Path]:
             for curve in own:
                 _curve(axes, curve, unit, labels.index(_label(curve)))
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.7g}")
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set(xlabel=name, title=f"{dataset}, 5-way {shots}-shot")
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)

@@ -2,16 +2,15 @@
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments import recipes
-from experiments.reproduce.runs import evaluation_file, is_finished, other_shots
-from metabridge.comparison.run import in_a_process, train_in_a_process
+from experiments.planned import train_planned
+from experiments.reproduce.runs import evaluation_file, other_shots
+from metabridge.comparison.run import in_a_process
 from metabridge.config import ModelConfig, ResolvedConfig, resolve
-from metabridge.runs import folder as run_folder
 from metabridge.training.scoring import evaluate_run
 
 # With `minutes`, a validation must not take longer than what it judges.
@@ -127,23 +126,17 @@ def train_missing(wanted: Wanted, folder: Path) -> dict[str, str]:
     What is finished is taken as it is, what was begun goes on. Wrong options or folders
     raise before any training.
     """
-    planned = [(job, config_of(job, wanted)) for job in jobs(wanted)]
-    for job, config in planned:
-        run_folder.check_run(folder / job.name, config, resume=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    planned = {job.name: job for job in jobs(wanted)}
+    configs = {name: config_of(job, wanted) for name, job in planned.items()}
     errors = {}
-    for number, (job, config) in enumerate(planned, start=1):
-        print(f"{number} of {len(planned)}: {job.name}", file=sys.stderr, flush=True)
-        run_dir = folder / job.name
-        error = None
-        if not is_finished(run_dir):
-            error = train_in_a_process(config, run_dir)
+    for name, error in train_planned(configs, folder):
         if error is not None:
-            errors[job.name] = error
+            errors[name] = error
             continue
-        for shots in set(job.other_shots) - other_shots(run_dir).keys():
+        missing = set(planned[name].other_shots) - other_shots(folder / name).keys()
+        for shots in missing:
             # Not here: this process would keep device memory from the next training.
-            in_a_process(_test, run_dir, shots)
+            in_a_process(_test, folder / name, shots)
     return errors
 
 

@@ -82,11 +82,6 @@ def read(folder: Path) -> list[Run]:
     return [_read(path.parent) for paths in found for path in sorted(paths)]
 
 
-def is_finished(run_dir: Path) -> bool:
-    """Whether a run has a result."""
-    return (run_dir / "result.json").is_file()
-
-
 def evaluation_file(run_dir: Path, shots: int) -> Path:
     """Where the result of a run with other shots is."""
     return run_dir / f"evaluation-{shots}shot.json"
@@ -164,7 +159,7 @@ def _decisive(config: ResolvedConfig) -> dict[str, Any]:
 
 def _read(run_dir: Path) -> Run:
     config = run_folder.read_config(run_dir)
-    finished = is_finished(run_dir)
+    finished = (run_dir / "result.json").is_file()
     validations = _records(run_dir, "validation")
     tests: dict[int, dict[str, Any]] = {}
     if finished:

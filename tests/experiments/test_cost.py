@@ -95,7 +95,7 @@ def test_the_table_and_the_figure(
     ]  # fmt: skip
     # MTL is at 0.55 after 45,000 images and 0.75 hours.
     assert cells[6:9] == [
-        "never",
+        "not reached",
         "0.75 core-hours, 45,000 images",
         "2.7 (core-hours), 4.9 (training images)",
     ]

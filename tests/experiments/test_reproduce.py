@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import recipes
+from experiments import planned, recipes
 from experiments.reproduce import accuracy
 from experiments.reproduce import jobs as jobs_module
 from experiments.reproduce.__main__ import Options, main
@@ -155,7 +155,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         train(config, run_dir, resume=True)
 
     monkeypatch.setattr(recipes, "quick", shorter)
-    monkeypatch.setattr(jobs_module, "train_in_a_process", here)
+    monkeypatch.setattr(planned, "train_in_a_process", here)
     monkeypatch.setattr(jobs_module, "in_a_process", lambda f, *a: f(*a))
     return started
 
@@ -191,7 +191,7 @@ def test_the_main_table_is_made_and_resumed(
 def test_a_failed_run_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(jobs_module, "train_in_a_process", lambda *_: "no memory")
+    monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     options = Options(
         algorithms=("mtl",),
         datasets=("fc100",),
