@@ -159,9 +159,9 @@ def test_tasks_of_the_validation_classes(
     seen = []
     evaluator, pixel_score = scoring.evaluator, scoring.pixel_score
 
-    def watched_evaluator(learner, dataset, split, shape):
+    def watched_evaluator(learner, dataset, split, shape, **options):
         seen.append(split.class_names)
-        return evaluator(learner, dataset, split, shape)
+        return evaluator(learner, dataset, split, shape, **options)
 
     def watched_pixels(split, *rest):
         seen.append(split.class_names)

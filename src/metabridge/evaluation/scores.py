@@ -21,19 +21,20 @@ class Score(NamedTuple):
     """Half the width of its 95 % interval, 1.96 standard errors."""
     tasks: int
     """Number of tasks."""
-    each: tuple[float, ...] = ()
-    """Accuracy of each task, to compare two scores on the same tasks in pairs."""
 
 
 Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 """``evaluate(variables, key, num_tasks)``; the same key draws the same tasks."""
 
 
+Summarise = Callable[[np.ndarray], Score]
+"""What an evaluator does with one accuracy a task, in the order they are drawn."""
+
+
 def score(accuracies: np.ndarray) -> Score:
     """The mean and interval of one accuracy a task, ``[T]`` with T at least 2."""
     error = accuracies.std(ddof=1) / math.sqrt(len(accuracies))
-    mean, ci95 = float(accuracies.mean()), float(1.96 * error)
-    return Score(mean, ci95, len(accuracies), tuple(map(float, accuracies)))
+    return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
 
 
 def accuracy(logits: Float[Array, "Q ways"], shape: TaskShape) -> Float[Array, ""]:

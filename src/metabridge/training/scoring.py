@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from metabridge import build, heads, plots
 from metabridge.config import ResolvedConfig, check, images_per_step, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import best_head, evaluator, pixel_score
+from metabridge.evaluation import Score, best_head, evaluator, pixel_score
+from metabridge.evaluation import score as mean_score
 from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
@@ -196,13 +198,21 @@ def score(
     evaluation, images = config.evaluation, getattr(dataset, split)
     shape, num_tasks = inputs.test_shape(config), evaluation.tasks
     key = inputs.make_keys(config).test
+    each: list[float] = []
+
+    def keep(accuracies: np.ndarray) -> Score:
+        each.extend(accuracies.tolist())
+        return mean_score(accuracies)
+
     since = time.perf_counter()
-    found = evaluator(learner, dataset, images, shape)(variables, key, num_tasks)
+    summarise = keep if each_task else mean_score
+    evaluate = evaluator(learner, dataset, images, shape, summarise=summarise)
+    found = evaluate(variables, key, num_tasks)
     seconds = time.perf_counter() - since
     pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    accuracies = {"task_accuracies": list(found.each)} if each_task else {}
+    accuracies = {"task_accuracies": each} if each_task else {}
     return tuned | {
         "algorithm": config.algorithm,
         "dataset": config.data.dataset,
