@@ -18,9 +18,10 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from experiments.planned import train_planned
 from experiments.recipes import changed, mtl_plus
 from experiments.report import markdown
-from metabridge.comparison.run import in_a_process, train_in_a_process
+from metabridge.comparison.run import in_a_process
 from metabridge.config import (
     Config,
     DataConfig,
@@ -33,7 +34,6 @@ from metabridge.config import (
     with_images,
 )
 from metabridge.files import write_json
-from metabridge.runs import folder as run_folder
 from metabridge.training.scoring import evaluate_run
 
 _FIRST = "first"
@@ -113,22 +113,18 @@ def run(options: Options) -> dict[str, Any]:
       ``"validation"`` accuracy beside that of the test.
     """
     folder = _folder(options)
-    planned = [
-        (row, s, config_of(row, s, options)) for s in options.seeds for row in ROWS
-    ]
-    for row, seed, config in planned:
-        run_folder.check_run(folder / _name(row, seed), config, resume=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    named = {_name(row, s): row for s in options.seeds for row in ROWS}
+    planned = {
+        _name(row, s): config_of(row, s, options) for s in options.seeds for row in ROWS
+    }
     rows: dict[str, list[dict[str, Any]]] = {}
-    for number, (row, seed, config) in enumerate(planned, start=1):
-        print(f"{number} of {len(planned)}: {row}", file=sys.stderr, flush=True)
-        run_dir = folder / _name(row, seed)
-        finished = (run_dir / "result.json").is_file()
-        if not finished and (error := train_in_a_process(config, run_dir)):
+    for name, error in train_planned(planned, folder):
+        row = named[name]
+        if error is not None:
             raise RuntimeError(f"{row} failed: {error}")
-        rows.setdefault(row, []).append(_scored(run_dir, {}, options))
+        rows.setdefault(row, []).append(_scored(folder / name, {}, options))
         if row == _FIRST:
-            tuned = _scored(run_dir, {"tune_head": True}, options)
+            tuned = _scored(folder / name, {"tune_head": True}, options)
             rows.setdefault("tuned C", []).append(tuned)
     return {"rows": rows}
 

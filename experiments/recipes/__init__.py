@@ -1,4 +1,4 @@
-"""Published recipes as configurations, one file each; `mtl_plus` is ours.
+"""Published recipes as configurations, one file each; two are ours, see their files.
 
 A file has ``config(dataset, shots)`` and ``PUBLISHED``: 5-way test accuracy in percent
 of 1 and 5 shots, with its interval. Its docstring tells where the recipe is from, what
@@ -19,11 +19,13 @@ from metabridge.config import (
     LearnerOptions,
     ModelConfig,
     TrainConfig,
+    images_per_step,
 )
 
 Name = Literal[
-    "mtl", "mtl_plus", "metaoptnet", "r2d2", "maml", "anil", "protonet", "rfs"
-]
+    "mtl", "mtl_plus", "mtl_fast", "metaoptnet", "r2d2", "maml", "anil", "protonet",
+    "rfs",
+]  # fmt: skip
 Dataset = Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100"]
 NAMES, DATASETS, SHOTS = get_args(Name), get_args(Dataset), (1, 5)
 
@@ -81,8 +83,44 @@ def halvings(count: int) -> tuple[tuple[float, float], ...]:
     return tuple((k / (count + 1), 0.5**k) for k in range(1, count + 1))
 
 
+def with_budget(config: Config, images: int) -> Config:
+    """A recipe cut, or prolonged, to a number of training images.
+
+    Cosines and drops are shares of the steps and follow them, and the ramp of DropBlock
+    is scaled; a plateau rule stays what it is. There are about 20 validations.
+
+    Raises:
+      ValueError: a step of the recipe has more images.
+    """
+    per_step, whole = images_per_step(config.train), config.train.steps or 1
+    if images < per_step:
+        raise ValueError(
+            f"`images` is {images}, but one step of the recipe has {per_step}; pass at "
+            "least as many"
+        )
+    steps = images // per_step
+    return changed(
+        config,
+        model={"drop_ramp": round(config.model.drop_ramp * steps / whole)},
+        train={"steps": steps, "validate_every": max(round(steps / 20), 1)},
+    )
+
+
 def changed(config: Config, **sections: Mapping[str, Any]) -> Config:
-    """The configuration with other values in fields of its sections."""
+    """The configuration with other values in fields of its sections.
+
+    Raises:
+      ValueError: a section or a field that is unknown.
+    """
+    for name, fields in sections.items():
+        section = getattr(config, name, None)
+        known = {field.name for field in dataclasses.fields(section or config)}
+        for unknown in [name] if section is None else fields.keys() - known:
+            raise ValueError(
+                f"{unknown!r} is no {'section' if section is None else 'field'} of "
+                f"{name if section else 'a configuration'}; known are "
+                f"{', '.join(sorted(known))}"
+            )
     replaced: dict[str, Any] = {
         name: dataclasses.replace(getattr(config, name), **fields)
         for name, fields in sections.items()

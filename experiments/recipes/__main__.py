@@ -31,6 +31,8 @@ class Options:
     """MTL and RFS: folder of a run of the same recipe to distil from."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the body's computation."""
+    images: int | None = None
+    """Training images instead of the recipe's steps; its schedule is scaled to them."""
     seed: int = 0
     """Of initialisation, tasks, augmentation and dropout."""
     quick: bool = False
@@ -50,6 +52,8 @@ def main(options: Options) -> None:
         config = recipes.changed(config, learner={"teacher": options.teacher})
     if options.quick:
         config = recipes.quick(config)
+    if options.images is not None:
+        config = recipes.with_budget(config, options.images)
     resume = options.run_dir is not None and options.run_dir.exists()
     print(json.dumps(train(config, options.run_dir, resume=resume), indent=2))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ablation
+from experiments import ablation, planned
 from experiments.ablation import Options
 from metabridge import train
 from metabridge.config import Config, MTLConfig, images_per_step
@@ -52,7 +52,7 @@ def test_the_table_is_made_and_taken_up_again(
     changed = {row: small | ablation.ROWS[row] for row in rows}
     monkeypatch.setattr(ablation, "ROWS", changed)
     monkeypatch.setattr(ablation, "in_a_process", lambda function, *a: function(*a))
-    monkeypatch.setattr(ablation, "train_in_a_process", here)
+    monkeypatch.setattr(planned, "train_in_a_process", here)
     options = Options("glyphs", images=400, tasks=20, folder=tmp_path / "x")
     ablation.main(options)
     lines = capsys.readouterr().out.splitlines()
@@ -71,6 +71,6 @@ def test_the_table_is_made_and_taken_up_again(
 
 
 def test_a_failed_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "train_in_a_process", lambda *_: "no memory")
+    monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     with pytest.raises(RuntimeError, match="first failed: no memory"):
         ablation.run(Options("glyphs", folder=tmp_path / "x"))

@@ -23,7 +23,7 @@ EVERY = list(itertools.product(recipes.NAMES, recipes.DATASETS, recipes.SHOTS))
 def test_every_recipe_is_complete(name: str, dataset: str, shots: int) -> None:
     config = recipes.recipe(name, dataset, shots)
     resolved = resolve(config)
-    assert config.algorithm == name.removesuffix("_plus")
+    assert config.algorithm == name.split("_")[0]
     assert config.algorithm in OPTIONS
     assert config.data.dataset == dataset
     assert config.evaluation.shots == shots
@@ -109,6 +109,38 @@ def test_published_accuracies() -> None:
 def test_unknown_recipes(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipes.recipe(*arguments)
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_budgets_are_as_many_images_for_all(name: str) -> None:
+    whole = recipes.recipe(name, "cifar_fs", 5)
+    cut = recipes.with_budget(whole, 400_000)
+    steps, per_step = cut.train.steps or 0, images_per_step(cut.train)
+    assert 400_000 - per_step < steps * per_step <= 400_000
+    assert 19 <= steps / (cut.train.validate_every or 1) <= 21
+    assert cut.train.schedule == whole.train.schedule
+    assert cut.train.drops == whole.train.drops
+    share = steps / (whole.train.steps or 1)
+    assert cut.model.drop_ramp == pytest.approx(whole.model.drop_ramp * share, abs=0.5)
+
+
+def test_a_budget_by_hand() -> None:
+    """The paper's MTL on CIFAR-FS: steps of 6 x 50 images, a ramp of 40,000 passes."""
+    cut = recipes.with_budget(recipes.recipe("mtl", "cifar_fs", 5), 400_000)
+    assert (cut.train.steps, cut.train.validate_every) == (1333, 67)
+    # Of 26,600 steps for the whole recipe, 6,666 of them for its ramp.
+    assert cut.model.drop_ramp == 334
+    assert (cut.train.patience, cut.train.early_stop) == (5, 15)
+    with pytest.raises(ValueError, match="but one step of the recipe has 300"):
+        recipes.with_budget(recipes.recipe("mtl", "cifar_fs", 5), 299)
+
+
+def test_changes_of_unknown_fields() -> None:
+    config = recipes.recipe("mtl", "cifar_fs", 5)
+    with pytest.raises(ValueError, match="'warmth' is no field of train; known are"):
+        recipes.changed(config, train={"warmth": 1})
+    with pytest.raises(ValueError, match="'body' is no section of a configuration"):
+        recipes.changed(config, body={"width": 1})
 
 
 @pytest.mark.slow

@@ -3,43 +3,48 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from experiments import recipes, reproduce
-from experiments.reproduce import Job, Options
+from experiments import planned, recipes
+from experiments.reproduce import accuracy
+from experiments.reproduce import jobs as jobs_module
+from experiments.reproduce.__main__ import Options, main
+from experiments.reproduce.jobs import Job, config_of, jobs
+from experiments.reproduce.runs import read
 from metabridge import train
-from metabridge.config import Config, ModelConfig
+from metabridge.config import Config, ModelConfig, images_per_step
+from tests.experiments.made_runs import test_result as made_result
+from tests.experiments.made_runs import write_run
 
 
-def test_jobs_of_the_main_table() -> None:
-    options = Options(algorithms=("mtl", "rfs"), seeds=(0, 1))
-    found = reproduce.jobs(options)
-    assert len(found) == len({job.name for job in found}) == 2 * 2 * 2 * 2
-    assert [job.seed for job in found] == [0] * 8 + [1] * 8
-    assert found[0].name == "mtl-cifar_fs-1shot-0"
+def test_jobs_train_no_body_twice() -> None:
+    """MTL's tasks depend on the shots of the test, those of RFS do not."""
+    options = Options(algorithms=("mtl", "rfs"), seeds=(0, 1), datasets=("fc100",))
+    found = jobs(options)
+    assert [job.name for job in found] == [
+        f"{run}-{seed}"
+        for seed in (0, 1)
+        for run in ("mtl-fc100-1shot", "mtl-fc100-5shot", "rfs-fc100-5shot")
+    ]
+    assert [job.other_shots for job in found[:3]] == [(), (), (1,)]
 
 
-def test_jobs_of_the_efficiency_figure() -> None:
-    found = reproduce.jobs(
-        Options(table="efficiency", datasets=("cifar_fs",), seeds=(3,))
-    )
-    assert [job.algorithm for job in found] == ["metaoptnet"] + ["mtl"] * 5
-    assert [job.share for job in found] == [None, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0]
-    assert {job.shots for job in found} == {5}
-    assert found[1].name == "mtl-cifar_fs-5shot-3-0.0625"
-    # In one folder with the main table, whose MTL ends by another rule.
-    whole = reproduce.jobs(Options(datasets=("cifar_fs",), seeds=(3,)))
-    both = {job.name: job for job in found} | {job.name: job for job in whole}
-    for job in (*found, *whole):
-        a, b = (reproduce.config_of(j, Options()) for j in (job, both[job.name]))
-        assert a == b
+def test_jobs_of_several_budgets() -> None:
+    options = Options(algorithms=("mtl_fast",), seeds=(3,), datasets=("cifar_fs",))
+    found = jobs(dataclasses.replace(options, images=(100_000, 200_000)))
+    assert [job.name for job in found] == [
+        f"mtl_fast-cifar_fs-5shot-3-{images}images" for images in (100_000, 200_000)
+    ]
+    (timed,) = jobs(dataclasses.replace(options, minutes=(0.5,)))
+    assert timed.name == "mtl_fast-cifar_fs-5shot-3-0.5min"
+    with pytest.raises(ValueError, match="`images` or `minutes` as the budget"):
+        jobs(dataclasses.replace(options, images=(100,), minutes=(1.0,)))
 
 
 def test_the_recipe_is_what_is_run() -> None:
     job = Job("mtl", "cifar_fs", 5, 2)
-    config = reproduce.config_of(job, Options(data_dir=Path("d")))
+    config = config_of(job, Options(data_dir=Path("d")))
     recipe = recipes.recipe("mtl", "cifar_fs", 5)
     assert config.learner == recipe.learner
     assert config.model.model == "resnet12"
@@ -48,37 +53,84 @@ def test_the_recipe_is_what_is_run() -> None:
 
 
 def test_budgets() -> None:
-    quarter = Job("mtl", "cifar_fs", 5, 0, 0.25)
-    options = Options(table="efficiency")
-    config = reproduce.config_of(quarter, options).train
-    whole = recipes.recipe("mtl", "cifar_fs", 5).train
-    assert whole.steps is not None
-    assert config.steps == round(whole.steps / 4)
-    assert (config.schedule, config.early_stop) == ("cosine", None)
-    timed = dataclasses.replace(options, minutes=8.0, body="conv4")
-    config = reproduce.config_of(quarter, timed)
+    images = Job("mtl", "cifar_fs", 5, 0, images=400_000)
+    config = config_of(images, Options())
+    assert config.train.steps * images_per_step(config.train) == 399_900
+    assert config.train.schedule == "plateau"
+    minutes = Job("mtl", "fc100", 1, 0, minutes=2.0)
+    config = config_of(minutes, Options(body="conv4"))
     assert (config.train.steps, config.train.minutes) == (0, 2.0)
-    assert (config.model.model, config.model.width) == ("conv4", 64)
     # With equal times MTL's rate falls as far as the others'.
-    main = dataclasses.replace(timed, table="main")
-    config = reproduce.config_of(Job("mtl", "fc100", 1, 0), main)
-    assert config.train.schedule == "cosine"
+    assert (config.train.schedule, config.train.early_stop) == ("cosine", None)
+    assert (config.model.model, config.model.width) == ("conv4", 64)
 
 
-def told(accuracy: float, ci95: float, seconds: float) -> dict[str, Any]:
-    return {
-        "result": {"accuracy": accuracy, "ci95": ci95, "train_seconds": seconds},
-    }
+def cells(text: str, start: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_cell_is_the_mean_over_seeds() -> None:
-    found = reproduce.cell([told(0.8, 0.01, 60), told(0.84, 0.03, 180), {"error": "x"}])
-    assert found is not None
-    assert found["accuracy"] == pytest.approx(0.82)
-    assert found["ci95"] == pytest.approx(0.02)
-    assert found["std"] == pytest.approx(0.04 / 2**0.5)
-    assert found["train_seconds"] == 120
-    assert reproduce.cell([{"error": "x"}]) is None
+def test_the_table_of_made_runs(tmp_path: Path) -> None:
+    fast = {"images": 1_280_000, "model": {"precision": "bfloat16"}}
+    for seed, reached in enumerate((0.84, 0.86)):
+        run = write_run(
+            tmp_path / f"fast-{seed}", **fast, accuracy=reached, train={"seed": seed}
+        )
+        (run / "evaluation-1shot.json").write_text(json.dumps(made_result(0.7, 1)))
+    # A tenth of the images of MTL's recipe, stopped at half of its steps.
+    write_run(tmp_path / "mtl", "mtl", images=798_000, cpu_seconds=None)
+    write_run(
+        tmp_path / "own",
+        "rfs",
+        images=3_840_000,
+        accuracy=0.8,
+        data={"augmentation": "none"},
+    )
+    found = accuracy.rows(read(tmp_path))
+    assert [(row["shots"], len(row["runs"])) for row in found] == [
+        (1, 2), (5, 1), (5, 2), (5, 1),
+    ]  # fmt: skip
+    text = accuracy.table(found)
+    one, five = (
+        cells(text, f"mtl_fast, precision=bfloat16 | cifar_fs | {n}") for n in (1, 5)
+    )
+    assert five[3:] == [
+        "", "85.00 ± 0.30", "2 (± 1.41)", "1,280,000", "1", "finished",
+        "fast-0, fast-1",
+    ]  # fmt: skip
+    assert one[4] == "70.00 ± 0.30"
+    assert one[-1] == "fast-0, fast-1 (selected for 5 shots)"
+    assert cells(text, "mtl")[3:] == [
+        "84.1 ± 0.1", "60.00 ± 0.40 (validation, 400 tasks)", "1",
+        "399,000 (5 % of the recipe's)", "not counted", "stopped at 50 %", "mtl",
+    ]  # fmt: skip
+    assert cells(text, "rfs, augmentation=none")[6] == "3,840,000"
+    assert "not to be compared with the published" in text
+
+
+def test_other_shots_of_another_checkpoint_or_split(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", accuracy=0.8)
+    other = run / "evaluation-1shot.json"
+    other.write_text(json.dumps(made_result(0.7, 1, best_step=6)))
+    assert [row["shots"] for row in accuracy.rows(read(run))] == [5]
+    other.write_text(json.dumps(made_result(0.7, 1, split="validation")))
+    with pytest.raises(ValueError, match="must be a result on the test split with 1"):
+        read(run)
+
+
+def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    (row,) = accuracy.rows(read(tmp_path))
+    assert (row["accuracy"], row["images"], row["core_hours"]) == (None, 0, 0)
+    assert "| none yet |" in accuracy.table([row])
+
+
+def test_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no runs in"):
+        main(Options(runs=tmp_path))
+    with pytest.raises(ValueError, match="is no folder of runs"):
+        main(Options(runs=tmp_path / "none"))
 
 
 @pytest.fixture
@@ -103,7 +155,8 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         train(config, run_dir, resume=True)
 
     monkeypatch.setattr(recipes, "quick", shorter)
-    monkeypatch.setattr(reproduce, "train_in_a_process", here)
+    monkeypatch.setattr(planned, "train_in_a_process", here)
+    monkeypatch.setattr(jobs_module, "in_a_process", lambda f, *a: f(*a))
     return started
 
 
@@ -112,46 +165,33 @@ def test_the_main_table_is_made_and_resumed(
     brief: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     options = Options(
-        algorithms=("mtl",),
+        algorithms=("rfs",),
         datasets=("cifar_fs",),
-        shots=(5,),
         seeds=(0,),
         folder=tmp_path,
         quick=True,
     )
-    reproduce.main(options)
+    main(options)
     table = capsys.readouterr().out
-    assert "| mtl | cifar_fs | 5 | 84.1 ± 0.1 | " in table
     assert "these numbers mean nothing" in table
     assert (tmp_path / "main.md").read_text() == table.removesuffix("\n")
-    (job,) = json.loads((tmp_path / "main.json").read_text())["jobs"]
-    assert job["result"]["train_steps"] == 2
+    one, five = json.loads((tmp_path / "main.json").read_text())["rows"]
+    assert [(row["shots"], row["trained_for_shots"]) for row in (one, five)] == [
+        (1, 5), (5, 5),
+    ]  # fmt: skip
     # One more seed trains that one alone.
-    reproduce.main(dataclasses.replace(options, seeds=(0, 1)))
-    assert [path.name for path in brief] == [f"mtl-cifar_fs-5shot-{n}" for n in (0, 1)]
-    accuracy = [
+    main(dataclasses.replace(options, seeds=(0, 1)))
+    assert [path.name for path in brief] == [f"rfs-cifar_fs-5shot-{n}" for n in (0, 1)]
+    reached = [
         json.loads((path / "result.json").read_text())["accuracy"] for path in brief
     ]
-    assert f"| {50 * sum(accuracy):.2f} ± " in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_the_efficiency_figure_is_drawn(brief: list[Path], tmp_path: Path) -> None:
-    options = Options(
-        table="efficiency", datasets=("fc100",), seeds=(0,), folder=tmp_path, quick=True
-    )
-    reproduce.main(options)
-    assert len(brief) == 6
-    assert (tmp_path / "efficiency.png").stat().st_size > 10_000
-    text = (tmp_path / "efficiency.md").read_text()
-    assert text.count("| mtl | fc100 |") == 5
-    assert "| 0.0625 of the steps |" in text
+    assert f"| {50 * sum(reached):.2f} ± " in capsys.readouterr().out
 
 
 def test_a_failed_run_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(reproduce, "train_in_a_process", lambda *_: "no memory")
+    monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     options = Options(
         algorithms=("mtl",),
         datasets=("fc100",),
@@ -160,5 +200,6 @@ def test_a_failed_run_is_said(
         quick=True,
     )
     with pytest.raises(SystemExit, match=r"2 run\(s\) failed: no memory"):
-        reproduce.main(options)
-    assert "| failed |" in capsys.readouterr().out
+        main(options)
+    errors = json.loads((tmp_path / "main.json").read_text())["errors"]
+    assert errors["mtl-fc100-5shot-0"] == "no memory"

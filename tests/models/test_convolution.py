@@ -154,7 +154,7 @@ def test_products_of_bfloat16_are_as_exact_as_their_operands(
     sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Operands have 8 bits, sums 24: an error of some 2^-9 of the largest value."""
-    monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape: shape[0] == 3)
+    monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape, __: shape[0] == 3)
     x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
 
     cotangent = jnp.sin(plain(x, kernel))

@@ -55,7 +55,7 @@ def both(name: str) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         # So small, a CPU's convolutions would stay in float32.
-        patch.setattr(winograd, "is_worthwhile", lambda _, kernel: kernel[0] == 3)
+        patch.setattr(winograd, "is_worthwhile", lambda _, kernel, __: kernel[0] == 3)
         return tuple(jax.jit(functools.partial(run, m))() for m in (wide, narrow))
 
 

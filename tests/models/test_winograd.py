@@ -81,6 +81,7 @@ def test_rounds_no_worse_than_nine_products() -> None:
         ((500, 3, 3, 640), (3, 3, 640, 640), False),  # half of the blocks is edge
         ((50, 32, 32, 64), (1, 1, 64, 640), False),
         ((25, 28, 28, 64), (3, 3, 64, 64), False),  # a MAML's inner step
+        ((64, 2, 2, 320), (3, 3, 320, 640), True),  # XLA's takes 30 times as long
     ],
 )
 def test_is_chosen_for_much_work(inputs, kernel, chosen: bool) -> None:

@@ -12,7 +12,7 @@ from metabridge.training.train import train
 from tests.training.conftest import Run
 from tests.training.test_train import restored
 
-MEASURED = ("seconds", "images_per_second")
+MEASURED = ("seconds", "cpu_seconds", "images_per_second")
 
 
 def records(folder: Path) -> list[dict[str, float]]:

@@ -1,6 +1,7 @@
 """The loop when things go wrong: rollbacks, checkpoints by time, an early stop."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from metabridge.data.sampler import example_of
 from metabridge.learners import State
 from metabridge.runs import inputs
 from metabridge.runs.metrics import MetricsWriter, read_metrics
-from metabridge.training import DivergenceError, train
+from metabridge.training import DivergenceError, loop, train
 from metabridge.training.guards.preemption import Preempted
 from metabridge.training.loop import plateau_rule
 from tests import toy
@@ -193,6 +194,32 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
     run.stopping = lambda: False
     run.train()
     assert_same_state(whole.restored()[1], run.restored()[1])
+
+
+def test_processor_time_is_summed_over_resumptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(step=0.5)
+    monkeypatch.setattr(loop.time, "process_time", lambda: next(now))
+    asked = iter([False] * 3 + [True] * 10)
+    run = fake_run(tmp_path / "run", log_every=1, stopping=lambda: next(asked))
+    with pytest.raises(Preempted):
+        run.train()
+    assert 0 < run.restored()[0].step < 6
+    run.stopping = lambda: False
+    assert run.train().cpu_seconds == 3.0  # six records, half a second each
+    seconds = [r["cpu_seconds"] for r in read_metrics(run.folder, "validation")]
+    assert seconds == [1.0, 2.0, 3.0]
+
+
+def test_processor_time_stays_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that was begun by a version that did not count it."""
+    monkeypatch.setattr(loop, "START", loop.START._replace(cpu_seconds=None))
+    run = fake_run(tmp_path / "run")
+    assert run.train().cpu_seconds is None
+    assert "cpu_seconds" not in next(read_metrics(run.folder, "train"))
 
 
 def test_early_stop_holds_when_the_run_is_resumed(tmp_path: Path) -> None:

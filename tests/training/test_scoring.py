@@ -42,6 +42,7 @@ def test_result_holds_what_a_reader_needs(whole: Run) -> None:
         assert 0 <= result[name] <= 1
     for name in (
         "train_seconds",
+        "cpu_seconds",
         "images_per_second",
         "evaluation_seconds",
         "peak_memory_mb",
@@ -158,9 +159,9 @@ def test_tasks_of_the_validation_classes(
     seen = []
     evaluator, pixel_score = scoring.evaluator, scoring.pixel_score
 
-    def watched_evaluator(learner, dataset, split, shape):
+    def watched_evaluator(learner, dataset, split, shape, **options):
         seen.append(split.class_names)
-        return evaluator(learner, dataset, split, shape)
+        return evaluator(learner, dataset, split, shape, **options)
 
     def watched_pixels(split, *rest):
         seen.append(split.class_names)
@@ -169,7 +170,10 @@ def test_tasks_of_the_validation_classes(
     monkeypatch.setattr(scoring, "evaluator", watched_evaluator)
     monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
     for name in ("validation", "test"):
-        result = evaluate_run(whole.folder, {}, split=name)
+        result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name
+        each = result["task_accuracies"]
+        assert len(each) == result["tasks"]
+        np.testing.assert_allclose(np.mean(each), result["accuracy"], rtol=1e-6)
         assert all(one.startswith(name) for one in (*seen[-2], *seen[-1]))
     assert len(seen) == 4

@@ -59,7 +59,8 @@ def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
     np.testing.assert_allclose(
         result["images_per_second"] * result["train_seconds"], images, rtol=1e-6
     )
-    assert records[-1]["seconds"] == result["train_seconds"]
+    for name, in_result in (("seconds", "train_seconds"), ("cpu_seconds",) * 2):
+        assert records[-1][name] == result[in_result]
     validations = list(read_metrics(whole.folder, "validation"))
     assert [record["step"] for record in validations] == [2, 4, 6]
 

@@ -11,8 +11,8 @@ from metabridge.registry import LEARNERS
 
 # Okabe and Ito's palette without its yellow, told apart by colour-blind readers; the
 # second half of the algorithms has it again, with broken lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = "os^Dv<>pPXhd"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = "os^Dv<>pPXhd"
 _LABEL_GAP = 0.058
 
 
@@ -44,9 +44,9 @@ def _style(name: str) -> dict[str, Any]:
     """The same for an algorithm in every figure."""
     number = list(LEARNERS).index(name)
     return {
-        "color": _COLOURS[number % len(_COLOURS)],
-        "linestyle": "-" if number < len(_COLOURS) else (0, (4, 1.5)),
-        "marker": _MARKERS[number % len(_MARKERS)],
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": "-" if number < len(COLOURS) else (0, (4, 1.5)),
+        "marker": MARKERS[number % len(MARKERS)],
     }
 
 

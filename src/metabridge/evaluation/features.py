@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation.images import image_evaluator, normaliser
-from metabridge.evaluation.scores import Evaluate, Score, accuracy, score
+from metabridge.evaluation.scores import Evaluate, Score, Summarise, accuracy, score
 from metabridge.heads import Head
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
@@ -34,17 +34,23 @@ BankEvaluate = Callable[[Variables, Rows, Key[Array, ""], int], Score]
 
 
 def evaluator(
-    learner: Learner, dataset: Dataset, split: Split, shape: TaskShape
+    learner: Learner,
+    dataset: Dataset,
+    split: Split,
+    shape: TaskShape,
+    *,
+    summarise: Summarise = score,
 ) -> Evaluate:
     """Makes the function that scores a learner on tasks of a split.
 
     It holds the split on the device and what is compiled for it, so make it once.
+    `summarise` is given the accuracies of the tasks.
     """
-    on_images = image_evaluator(learner, dataset, split, shape)
+    on_images = image_evaluator(learner, dataset, split, shape, summarise=summarise)
     if learner.frozen_body is None:
         return on_images
     features_of = _embedder(learner.frozen_body, dataset, split)
-    on_bank = _split_evaluator(learner.frozen_body.head_of, split, shape)
+    on_bank = _split_evaluator(learner.frozen_body.head_of, split, shape, summarise)
 
     def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
         features = features_of(variables)
@@ -124,11 +130,16 @@ def _bank_bytes() -> float:
 
 
 def _split_evaluator(
-    head_of: Callable[[Variables], Head], split: Split, shape: TaskShape
+    head_of: Callable[[Variables], Head],
+    split: Split,
+    shape: TaskShape,
+    summarise: Summarise = score,
 ) -> BankEvaluate:
     max_size = int(split.images_per_class.max())
     classes = episodes.class_index(split)
-    return bank_evaluator(classes, head_of, shape, max_size=max_size)
+    return bank_evaluator(
+        classes, head_of, shape, max_size=max_size, summarise=summarise
+    )
 
 
 def bank_evaluator(
@@ -138,11 +149,13 @@ def bank_evaluator(
     *,
     max_size: int,
     task_batch: int = _TASK_BATCH,
+    summarise: Summarise = score,
 ) -> BankEvaluate:
     """Makes the function that scores a head on features computed beforehand.
 
     `max_size` is the largest of `classes.size`; `head_of` gives the head from what was
-    learned; `task_batch` tasks are solved at once on a device.
+    learned; `task_batch` tasks are solved at once on a device. `summarise` is given the
+    accuracies of the tasks.
     """
 
     def task_accuracy(
@@ -166,7 +179,7 @@ def bank_evaluator(
         variables, features = to_local(variables), to_local(features)
         of_batch = functools.partial(batch_accuracy, variables, features)
         keys, at_once = jax.random.split(key, num_tasks), jax.local_device_count()
-        return score(np.asarray(in_batches(of_batch, keys, task_batch * at_once)))
+        return summarise(np.asarray(in_batches(of_batch, keys, task_batch * at_once)))
 
     return evaluate
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
-from metabridge.evaluation.scores import Evaluate, Score, accuracy, score
+from metabridge.evaluation.scores import Evaluate, Score, Summarise, accuracy, score
 from metabridge.learners import Learner
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import over_rows, to_local
@@ -28,7 +28,12 @@ def normaliser(
 
 
 def image_evaluator(
-    learner: Learner, dataset: Dataset, split: Split, shape: TaskShape
+    learner: Learner,
+    dataset: Dataset,
+    split: Split,
+    shape: TaskShape,
+    *,
+    summarise: Summarise = score,
 ) -> Evaluate:
     """Makes the function that scores a learner on one task after the other."""
     max_size = int(split.images_per_class.max())
@@ -64,6 +69,7 @@ def image_evaluator(
         keys = own[np.arange(rounds * count) % max(len(own), 1)].reshape(rounds, count)
         found = [accuracies_of(variables, bank(), these) for these in keys]
         accuracies = np.concatenate([np.zeros(0, np.float32), *jax.device_get(found)])
-        return score(np.asarray(hosts.gathered(accuracies[: len(own)], num_tasks)))
+        own_accuracies = accuracies[: len(own)]
+        return summarise(np.asarray(hosts.gathered(own_accuracies, num_tasks)))
 
     return evaluate

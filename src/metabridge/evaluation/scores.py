@@ -27,6 +27,10 @@ Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 """``evaluate(variables, key, num_tasks)``; the same key draws the same tasks."""
 
 
+Summarise = Callable[[np.ndarray], Score]
+"""What an evaluator does with one accuracy a task, in the order they are drawn."""
+
+
 def score(accuracies: np.ndarray) -> Score:
     """The mean and interval of one accuracy a task, ``[T]`` with T at least 2."""
     error = accuracies.std(ddof=1) / math.sqrt(len(accuracies))

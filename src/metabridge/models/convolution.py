@@ -89,7 +89,7 @@ def layers(
 
 
 def _same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
-    if _by_winograd(inputs, kernel):
+    if _by_winograd(inputs, kernel, products):
         return winograd.convolve(inputs, kernel, products)
     if _by_product(kernel, products):
         return _pixelwise(inputs, kernel[0, 0], products)
@@ -109,7 +109,7 @@ def input_gradient(
     kernel: Kernel, cotangent: Outputs, products: Products = None
 ) -> Maps:
     """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the inputs."""
-    if _by_winograd(cotangent, kernel):
+    if _by_winograd(cotangent, kernel, products):
         return winograd.input_gradient(kernel, cotangent, products)
     return _same(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), products)
 
@@ -123,7 +123,7 @@ def kernel_gradient(
     `example` has the shape of the kernel.
     """
     count, height, width, channels = inputs.shape
-    if _by_winograd(inputs, example):
+    if _by_winograd(inputs, example, products):
         return winograd.kernel_gradient(inputs, cotangent, products)
     if _by_product(example, products):
         rows = inputs.reshape(-1, channels), cotangent.reshape(-1, example.shape[3])
@@ -188,10 +188,12 @@ def _by_product(kernel: Kernel, products: Products) -> bool:
     return kernel.shape[:2] == (1, 1) and products is not None
 
 
-def _by_winograd(maps: Float[Array, "N H W _"], kernel: Kernel) -> bool:
+def _by_winograd(
+    maps: Float[Array, "N H W _"], kernel: Kernel, products: Products
+) -> bool:
     # Not in half precision, in which sums of sums would lose too much.
     precise = maps.dtype in (jnp.float32, jnp.float64)
-    return precise and winograd.is_worthwhile(maps.shape, kernel.shape)
+    return precise and winograd.is_worthwhile(maps.shape, kernel.shape, products)
 
 
 def _is_ours(strides: Any, padding: Any, kernel: Kernel, kw: dict[str, Any]) -> bool:

@@ -37,17 +37,26 @@ _SHARE = 0.7
 # Multiplications and additions of nine products. Below, the time to compile some fifty
 # loops and products is not made up for: second-order MAML compiles three times as long.
 _WORK = 1.5e9
+# Numbers of a kernel from which XLA's convolution of small maps is slow in any case: 2x2
+# pixels and 640 channels take a second, and 22 ms here.
+_LARGE_KERNEL = 9 * 160 * 320
 
 
-def is_worthwhile(inputs_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+def is_worthwhile(
+    inputs_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    products: Products = None,
+) -> bool:
     """Tell whether it is faster than XLA's convolution on a CPU by enough."""
     count, height, width, _ = inputs_shape
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
+    numbers = math.prod(kernel_shape)
+    work = 2 * count * height * width * numbers
     return (
         kernel_shape[:2] == (3, 3)
         and min(kernel_shape[2:]) >= _FEW_CHANNELS
-        and 16 * blocks <= _SHARE * 9 * height * width
-        and 2 * count * height * width * math.prod(kernel_shape) >= _WORK
+        and (products is not None or 16 * blocks <= _SHARE * 9 * height * width)
+        and (work >= _WORK or numbers >= _LARGE_KERNEL)
     )
 
 

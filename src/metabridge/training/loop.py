@@ -32,7 +32,7 @@ from metabridge.training.guards.divergence import (
     summary,
 )
 from metabridge.training.guards.preemption import Preempted
-from metabridge.training.records import Records
+from metabridge.training.records import Records, times
 from metabridge.training.step import TakeSteps
 from metabridge.types import Variables
 
@@ -126,18 +126,23 @@ def _advance(
     train_state: TrainState, config: ResolvedConfig, take_steps: TakeSteps, count: int
 ) -> tuple[TrainState, dict[str, float]]:
     """Takes at most `count` steps; returns their metrics, too."""
-    progress, since = train_state.progress, time.perf_counter()
+    progress = train_state.progress
+    since, cpu_since = time.perf_counter(), time.process_time()
     state, info = take_steps(train_state.state, progress, count)
-    spent = time.perf_counter() - since
+    spent, cpu_spent = time.perf_counter() - since, time.process_time() - cpu_since
     spike, usual = config.train.spike, progress.usual_loss
     usual = check_steps(info, progress.step, config.learner, spike=spike, usual=usual)
     taken = len(info.loss)
+    cpu = progress.cpu_seconds
     progress = progress._replace(
-        step=progress.step + taken, seconds=progress.seconds + spent, usual_loss=usual
+        step=progress.step + taken,
+        seconds=progress.seconds + spent,
+        usual_loss=usual,
+        cpu_seconds=None if cpu is None else cpu + cpu_spent,
     )
     metrics = summary(info) | {
         "images_per_second": taken * images_per_step(config.train) / spent,
-        "seconds": progress.seconds,
+        **times(progress),
     }
     return train_state._replace(progress=progress, state=state), metrics
 
@@ -154,7 +159,9 @@ def _roll_back(
         raise error
     restored = restore()
     progress = restored.progress._replace(
-        rollbacks=diverged.rollbacks + 1, seconds=diverged.seconds
+        rollbacks=diverged.rollbacks + 1,
+        seconds=diverged.seconds,
+        cpu_seconds=diverged.cpu_seconds,
     )
     return _with_rate(restored._replace(progress=progress), train, mesh)
 

@@ -13,6 +13,12 @@ from metabridge.training.checkpoint import Progress
 from metabridge.training.guards.divergence import DivergenceError
 
 
+def times(progress: Progress) -> dict[str, float]:
+    """Time and, if it is known, processor time in training steps so far."""
+    found = {"seconds": progress.seconds, "cpu_seconds": progress.cpu_seconds}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class Records:
     """The records of a run of so many steps, on the first process alone."""
 
@@ -43,8 +49,7 @@ class Records:
         self._show(progress)
 
     def validated(self, progress: Progress, score: Score) -> None:
-        values = {"accuracy": score.accuracy, "ci95": score.ci95}
-        values["seconds"] = progress.seconds
+        values = {"accuracy": score.accuracy, "ci95": score.ci95, **times(progress)}
         self._write(progress.step, "validation", values)
         self._show(progress)
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from metabridge import build, heads, plots
 from metabridge.config import ResolvedConfig, check, images_per_step, to_json
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import best_head, evaluator, pixel_score
+from metabridge.evaluation import Score, best_head, evaluator, pixel_score
+from metabridge.evaluation import score as mean_score
 from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
@@ -95,6 +97,7 @@ def evaluate_run(
     split: Literal["validation", "test"] = "test",
     data_dir: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
+    each_task: bool = False,
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -105,6 +108,8 @@ def evaluate_run(
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
       output: JSON file to write the result to.
+      each_task: add ``"task_accuracies"``, of each task in the order they are drawn, to
+        compare runs on the same tasks in pairs.
 
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
@@ -113,7 +118,7 @@ def evaluate_run(
     run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
     best, state, _ = restore(run)
     variables = variables_of(state)
-    result = score(tune_head(run, variables), variables, split)
+    result = score(tune_head(run, variables), variables, split, each_task=each_task)
     result |= {"best_step": best.step, "seed": run.config.train.seed}
     if file is not None:
         write_json(file, result)
@@ -139,6 +144,7 @@ def write_result(
         "best_step": best.progress.step,
         "validation_accuracy": best.progress.validation_accuracy,
         "train_seconds": seconds,
+        "cpu_seconds": progress.cpu_seconds,
         "images_per_second": images / seconds if seconds else math.nan,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "seed": config.train.seed,
@@ -190,36 +196,47 @@ def _weight_name(config: ResolvedConfig) -> str:
 
 
 def score(
-    run: LoadedRun, variables: Variables, split: Literal["validation", "test"]
+    run: LoadedRun,
+    variables: Variables,
+    split: Literal["validation", "test"],
+    *,
+    each_task: bool = False,
 ) -> dict[str, Any]:
     """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
     _, config, dataset, learner = run
     evaluation, images = config.evaluation, getattr(dataset, split)
     shape, num_tasks = inputs.test_shape(config), evaluation.tasks
     key = inputs.make_keys(config).test
+    each: list[float] = []
+
+    def keep(accuracies: np.ndarray) -> Score:
+        each.extend(accuracies.tolist())
+        return mean_score(accuracies)
+
     since = time.perf_counter()
-    found = evaluator(learner, dataset, images, shape)(variables, key, num_tasks)
+    summarise = keep if each_task else mean_score
+    evaluate = evaluator(learner, dataset, images, shape, summarise=summarise)
+    found = evaluate(variables, key, num_tasks)
     seconds = time.perf_counter() - since
     pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    flips = {"flips": True} if evaluation.flips else {}
-    return (
-        tuned
-        | flips
-        | {
-            "algorithm": config.algorithm,
-            "dataset": config.data.dataset,
-            "split": split,
-            **shape._asdict(),
-            "tasks": found.tasks,
-            "head": evaluation.head,
-            "test_steps": evaluation.test_steps,
-            "accuracy": found.accuracy,
-            "ci95": found.ci95,
-            "pixel_centroid_accuracy": pixels.accuracy,
-            "pixel_centroid_ci95": pixels.ci95,
-            "evaluation_seconds": seconds,
-            "evaluation_seed": evaluation.evaluation_seed,
-        }
-    )
+    more = {"flips": True} if evaluation.flips else {}
+    if each_task:
+        more["task_accuracies"] = each
+    return tuned | {
+        "algorithm": config.algorithm,
+        "dataset": config.data.dataset,
+        "split": split,
+        **shape._asdict(),
+        "tasks": found.tasks,
+        "head": evaluation.head,
+        "test_steps": evaluation.test_steps,
+        "accuracy": found.accuracy,
+        "ci95": found.ci95,
+        "pixel_centroid_accuracy": pixels.accuracy,
+        "pixel_centroid_ci95": pixels.ci95,
+        "evaluation_seconds": seconds,
+        "evaluation_seed": evaluation.evaluation_seed,
+        **more,
+    }

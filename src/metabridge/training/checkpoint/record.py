@@ -33,9 +33,13 @@ class Progress(NamedTuple):
     """Returns to a checkpoint because the run had diverged."""
     usual_loss: float | None = None
     """Running mean of the loss; see `divergence.check_steps`."""
+    cpu_seconds: float | None = None
+    """Processor time in training steps: user and system time of this process, all its
+    threads together. On an accelerator that is the host's share. None: unknown, since
+    the run began with a version that did not count it."""
 
 
-START = Progress(0, 0.0, 0.0, 0.0, 0)
+START = Progress(0, 0.0, 0.0, 0.0, 0, cpu_seconds=0.0)
 """Progress before the first step."""
 
 

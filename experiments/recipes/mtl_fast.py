@@ -1,0 +1,40 @@
+"""MTL for a budget of hours on a few CPU cores.
+
+The loss and the body are those of `experiments.recipes.mtl`. All else is chosen on
+validation tasks alone, by `experiments.search` from ``experiments/searches``: a task
+has one image of each class, at most 64; SGD with Nesterov momentum and a cosine; crops
+and flips; the mean of the parameters over the last steps is what is tested.
+
+    python -m experiments.recipes mtl_fast --precision bfloat16 --data-dir DATA
+
+The training does not depend on the shots of the test, so one run serves 1 and 5.
+"""
+
+from experiments.recipes import changed, published
+from metabridge.config import Config, ModelConfig, MTLConfig, TrainConfig
+
+PUBLISHED: dict[str, tuple[str, str]] = {}
+_STEPS = 20_000
+
+
+def config(dataset: str, shots: int) -> Config:
+    """The recipe for a dataset and a number of shots."""
+    train = TrainConfig(
+        train_ways=60 if dataset == "fc100" else 64,
+        train_shots=1,
+        train_queries=0,
+        tasks_per_step=1,
+        balanced=True,
+        steps=_STEPS,
+        optimizer="sgd",
+        learning_rate=0.05,
+        weight_decay=5e-3,
+        schedule="cosine",
+        average=0.05,
+        validate_every=_STEPS // 20,
+        validation_tasks=500,
+    )
+    model = ModelConfig("resnet12", drop_rate=0.1, drop_ramp=_STEPS // 2)
+    learner = MTLConfig(feature_norm=True, logit_scale=10.0)
+    recipe = published(dataset, shots, learner, model, train, head="logistic", C=3.0)
+    return changed(recipe, data={"augmentation": "crop_flip"})
