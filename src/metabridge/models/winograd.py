@@ -37,8 +37,8 @@ _SHARE = 0.7
 # Multiplications and additions of nine products. Below, the time to compile some fifty
 # loops and products is not made up for: second-order MAML compiles three times as long.
 _WORK = 1.5e9
-# Numbers of a kernel from which XLA's convolution of small maps is slow in any case: 2x2
-# pixels and 640 channels take a second, and 22 ms here.
+# Numbers of a kernel from which XLA is slow with small maps in any case: one of 2x2
+# pixels and 640 channels takes it a second, and 22 ms here.
 _LARGE_KERNEL = 9 * 160 * 320
 
 
