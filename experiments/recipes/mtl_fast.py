@@ -2,8 +2,9 @@
 
 The loss and the body are those of `experiments.recipes.mtl`. All else is chosen on
 validation tasks alone, by `experiments.search` from ``experiments/searches``: a task
-has one image of each class, at most 64; SGD with Nesterov momentum and a cosine; crops
-and flips; the mean of the parameters over the last steps is what is tested.
+has one image of each class, at most 64; SGD with Nesterov momentum, a warm-up and a
+cosine; images of 16 and of 24 pixels before those of 32; crops and flips; the mean of
+the parameters over the last steps is what is tested.
 
     python -m experiments.recipes mtl_fast --precision bfloat16 --data-dir DATA
 
@@ -14,7 +15,7 @@ from experiments.recipes import changed, published
 from metabridge.config import Config, ModelConfig, MTLConfig, TrainConfig
 
 PUBLISHED: dict[str, tuple[str, str]] = {}
-_STEPS = 20_000
+_STEPS = 28_000
 
 
 def config(dataset: str, shots: int) -> Config:
@@ -29,9 +30,12 @@ def config(dataset: str, shots: int) -> Config:
         optimizer="sgd",
         learning_rate=0.05,
         weight_decay=5e-3,
+        decay_all=False,
         schedule="cosine",
+        warmup=0.05,
+        train_sizes=((0.0, 16), (0.3, 24), (0.6, 32)),
         average=0.05,
-        validate_every=_STEPS // 20,
+        validate_every=_STEPS // 14,
         validation_tasks=500,
     )
     model = ModelConfig("resnet12", drop_rate=0.1, drop_ramp=_STEPS // 2)
