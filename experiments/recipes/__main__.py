@@ -8,8 +8,8 @@ from typing import Literal
 
 import tyro
 
+import metabridge
 from experiments import recipes
-from metabridge import train
 from metabridge.huge_pages import restart_with_huge_pages
 
 
@@ -55,7 +55,9 @@ def main(options: Options) -> None:
     if options.images is not None:
         config = recipes.with_budget(config, options.images)
     resume = options.run_dir is not None and options.run_dir.exists()
-    print(json.dumps(train(config, options.run_dir, resume=resume), indent=2))
+    print(
+        json.dumps(metabridge.train(config, options.run_dir, resume=resume), indent=2)
+    )
 
 
 if __name__ == "__main__":

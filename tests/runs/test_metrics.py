@@ -53,9 +53,10 @@ def test_records_of_a_run_hold_what_figures_need(whole: Run) -> None:
     records = [json.loads(line) for line in lines]
     for record in records:
         trained = {"loss", "accuracy", "grad_norm", "images_per_second", "seconds"}
+        trained |= {"cpu_seconds"}
         wanted = {
             "train": trained | {"loss_max", "grad_norm_max"},
-            "validation": {"accuracy", "ci95", "seconds"},
+            "validation": {"accuracy", "ci95", "seconds", "cpu_seconds"},
         }[record["kind"]]
         assert record.keys() == wanted | {"step", "kind"}
         assert all(isinstance(record[name], float) for name in wanted)

@@ -37,8 +37,8 @@ _SHARE = 0.7
 # Multiplications and additions of nine products. Below, the time to compile some fifty
 # loops and products is not made up for: second-order MAML compiles three times as long.
 _WORK = 1.5e9
-# Numbers of a kernel from which XLA is slow with small maps in any case: one of 2x2
-# pixels and 640 channels takes it a second, and 22 ms here.
+# Numbers of a kernel from which XLA takes long for maps smaller than it: a second for
+# 64 of 2x2 pixels with 640 channels, and 22 ms here.
 _LARGE_KERNEL = 9 * 160 * 320
 
 
@@ -52,11 +52,12 @@ def is_worthwhile(
     blocks = math.ceil(height / 2) * math.ceil(width / 2)
     numbers = math.prod(kernel_shape)
     work = 2 * count * height * width * numbers
+    slow = numbers >= _LARGE_KERNEL and (products is not None or min(height, width) < 3)
+    fewer = products is not None or 16 * blocks <= _SHARE * 9 * height * width
     return (
         kernel_shape[:2] == (3, 3)
         and min(kernel_shape[2:]) >= _FEW_CHANNELS
-        and (products is not None or 16 * blocks <= _SHARE * 9 * height * width)
-        and (work >= _WORK or numbers >= _LARGE_KERNEL)
+        and (slow or (fewer and work >= _WORK))
     )
 
 

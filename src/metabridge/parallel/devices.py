@@ -5,8 +5,6 @@ import ctypes
 import os
 from pathlib import Path
 
-import jax
-
 from metabridge.untrusted import expanded
 
 _MEMINFO = Path("/proc/meminfo")
@@ -52,6 +50,8 @@ def keep_compiled(folder: str | os.PathLike[str]) -> None:
     Raises:
       OSError: the folder cannot be made.
     """
+    import jax  # what reads datasets needs free memory alone
+
     path = expanded(folder)
     path.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(path))
