@@ -19,8 +19,8 @@ _TUNABLE = "glibc.malloc.hugetlb"
 def restart_with_huge_pages() -> None:
     """Replace this program by itself with the variable set, where that helps.
 
-    Once JAX is imported it is too late: threads have started, and who called us may have
-    more to do than this command.
+    Once JAX is imported it is too late: threads have started, and whoever called us may
+    have more to do than this command.
     """
     tunables = tunables_for_huge_pages()
     if tunables is not None and "jax" not in sys.modules:

@@ -40,8 +40,8 @@ def test_contenders_take_turns(steps: Path, tmp_path: Path) -> None:
     quick = Contender(f"{steps}:step", options, {"NAME": "a"}, checkout=tmp_path)
     slow = Contender(f"{steps}:step", options | {"pause": 0.05})
     found = race({"quick": quick, "slow": slow}, rounds=3)
-    # The first step and two rounds that are not timed, then rounds of which every second
-    # is turned round.
+    # The first step and two rounds that are not timed, then rounds of which every
+    # second is turned round.
     order = "".join(line[0] for line in (tmp_path / "log").read_text().splitlines())
     assert order == "ab" + "abba" + "abbaab"
     assert found["quick"].answer == str(tmp_path)
