@@ -9,10 +9,9 @@ What `jax.lax.conv_general_dilated` does, but where XLA's CPU backend is slow:
   writes as a convolution of a 3x3 image with a kernel as large as the feature map. It
   is itself a convolution with the flipped kernel, and so it is written here.
 
-The derivatives are closed under differentiation: `same`, `input_gradient` and
-`kernel_gradient` are linear in both of their arguments, and have one another for
-derivatives. Reverse mode of any order works, forward mode does not; `inference_conv` is
-for where it is needed. Other backends use JAX's own.
+The derivatives are closed under differentiation: `same` and `gradients` have each other
+for derivatives. Reverse mode of any order works, forward mode does not;
+`inference_conv` is for where it is needed. Other backends use JAX's own.
 
 A CPU with instructions for bfloat16 is fast in one thing alone: products of bfloat16
 matrices that are summed in float32. So ``dtype=bfloat16`` of a body means these there,
@@ -104,79 +103,64 @@ def same(inputs: Maps, kernel: Kernel, products: Products = None) -> Outputs:
     return _same(inputs, kernel, products)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def input_gradient(
-    kernel: Kernel, cotangent: Outputs, products: Products = None
-) -> Maps:
-    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the inputs."""
-    if _by_winograd(cotangent, kernel, products):
-        return winograd.input_gradient(kernel, cotangent, products)
-    return _same(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), products)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def kernel_gradient(
-    inputs: Maps, cotangent: Outputs, example: Kernel, products: Products = None
-) -> Kernel:
-    """Derivative of ``sum(cotangent * same(inputs, kernel))`` in the kernel.
+def gradients(
+    inputs: Maps, kernel: Kernel, cotangent: Outputs, products: Products = None
+) -> tuple[Maps, Kernel]:
+    """Derivatives of ``sum(cotangent * same(inputs, kernel))`` in inputs and kernel."""
+    if _by_winograd(inputs, kernel, products):
+        return winograd.gradients(inputs, kernel, cotangent, products)
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    by_inputs = _same(cotangent, flipped, products)
+    return by_inputs, _kernel_gradient(inputs, kernel, cotangent, products)
 
-    `example` has the shape of the kernel.
-    """
+
+def _kernel_gradient(
+    inputs: Maps, kernel: Kernel, cotangent: Outputs, products: Products
+) -> Kernel:
     count, height, width, channels = inputs.shape
-    if _by_winograd(inputs, example, products):
-        return winograd.kernel_gradient(inputs, cotangent, products)
-    if _by_product(example, products):
-        rows = inputs.reshape(-1, channels), cotangent.reshape(-1, example.shape[3])
+    if _by_product(kernel, products):
+        rows = inputs.reshape(-1, channels), cotangent.reshape(-1, kernel.shape[3])
         return winograd.product(*rows, products, (0, 0))[None, None]
     images = max(_GROUP_IMAGES, _GROUP_PIXELS // (height * width))
     num_groups = math.ceil(count / images)
-    edges = [(side // 2, side // 2) for side in example.shape[:2]]
+    edges = [(side // 2, side // 2) for side in kernel.shape[:2]]
     numbers = "CHWN", "IHWO", "HWNC"  # images stand for channels, channels for images
     groups = (jnp.array_split(x, num_groups) for x in (inputs, cotangent))
-    gradients = [
+    found = [
         jax.lax.conv_general_dilated(x, y, (1, 1), edges, dimension_numbers=numbers)
         for x, y in zip(*groups, strict=True)
     ]
-    return gradients[0] if num_groups == 1 else jnp.stack(gradients).sum(0)
+    return found[0] if num_groups == 1 else jnp.stack(found).sum(0)
 
 
-# ``sum(cotangent * same(inputs, kernel))`` is linear in each of the three, so that any
-# two of these functions have the third for derivatives.
+# ``sum(cotangent * same(inputs, kernel))`` is linear in each of the three, so that the
+# derivatives of these two functions are the same functions again.
 def _same_forward(inputs: Maps, kernel: Kernel, products: Products):
     return same(inputs, kernel, products), (inputs, kernel)
 
 
 def _same_backward(products: Products, saved: Any, cotangent: Any):
-    inputs, kernel = saved
-    by_inputs = input_gradient(kernel, cotangent, products)
-    return by_inputs, kernel_gradient(inputs, cotangent, kernel, products)
+    return gradients(*saved, cotangent, products)
 
 
-def _input_gradient_forward(kernel: Kernel, cotangent: Outputs, products: Products):
-    return input_gradient(kernel, cotangent, products), (kernel, cotangent)
-
-
-def _input_gradient_backward(products: Products, saved: Any, change: Any):
-    kernel, cotangent = saved
-    by_kernel = kernel_gradient(change, cotangent, kernel, products)
-    return by_kernel, same(change, kernel, products)
-
-
-def _kernel_gradient_forward(
-    inputs: Maps, cotangent: Outputs, example: Kernel, products: Products
+def _gradients_forward(
+    inputs: Maps, kernel: Kernel, cotangent: Outputs, products: Products
 ):
-    return kernel_gradient(inputs, cotangent, example, products), (inputs, cotangent)
+    saved = inputs, kernel, cotangent
+    return gradients(*saved, products), saved
 
 
-def _kernel_gradient_backward(products: Products, saved: Any, change: Any):
-    inputs, cotangent = saved
-    by_inputs = input_gradient(change, cotangent, products)
-    return by_inputs, same(inputs, change, products), jnp.zeros_like(change)
+def _gradients_backward(products: Products, saved: Any, changes: Any):
+    inputs, kernel, cotangent = saved
+    of_inputs, of_kernel = changes
+    by_inputs, by_kernel = gradients(of_inputs, of_kernel, cotangent, products)
+    by_cotangent = same(of_inputs, kernel, products) + same(inputs, of_kernel, products)
+    return by_inputs, by_kernel, by_cotangent
 
 
 same.defvjp(_same_forward, _same_backward)
-input_gradient.defvjp(_input_gradient_forward, _input_gradient_backward)
-kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+gradients.defvjp(_gradients_forward, _gradients_backward)
 
 
 def _pixelwise(inputs: Maps, matrix: Any, products: Products) -> Outputs:
@@ -185,7 +169,8 @@ def _pixelwise(inputs: Maps, matrix: Any, products: Products) -> Outputs:
 
 
 def _by_product(kernel: Kernel, products: Products) -> bool:
-    return kernel.shape[:2] == (1, 1) and products is not None
+    many = min(kernel.shape[2:]) >= winograd.FEW_CHANNELS
+    return kernel.shape[:2] == (1, 1) and many and products is not None
 
 
 def _by_winograd(

@@ -10,7 +10,7 @@ sums and differences, and rounding stays what it is. In 4x4 blocks of outputs th
 would be four times fewer, with an error ten times larger.
 
 The gradients in the inputs and in the kernel are transposes of all that, of as many
-operations, and share the transformed cotangent.
+operations, and share the transformed cotangent. Images are taken in groups.
 
 XLA's CPU backend multiplies bfloat16 matrices fast where the left one's last axis is
 summed over and its rows follow one another in memory, and loops over an array fast
@@ -20,6 +20,7 @@ what follows it; without it a step took twice as long.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Matrix = Float[Array, "_ _"]
+Maps = Float[Array, "N H W D"]
+Kernel = Float[Array, "3 3 D E"]
 Products = DTypeLike | None
 """Type that the operands of matrix products are rounded to; None for their own."""
 
-_FEW_CHANNELS = 16
+FEW_CHANNELS = 16
+"""Below, products of matrices are no faster than XLA's convolution."""
 # Of the operations of nine products; the transforms take the rest.
 _SHARE = 0.7
 # Multiplications and additions of nine products. Below, the time to compile some fifty
@@ -40,6 +44,10 @@ _WORK = 1.5e9
 # Numbers of a kernel from which XLA takes long for maps smaller than it: a second for
 # 64 of 2x2 pixels with 640 channels, and 22 ms here.
 _LARGE_KERNEL = 9 * 160 * 320
+# Numbers that the inputs become: those of a group of images, 8 MB of float32, where
+# those of all are more than 64 MB.
+_GROUP_NUMBERS = 2**21
+_MOST_NUMBERS = 2**24
 
 
 def is_worthwhile(
@@ -56,7 +64,7 @@ def is_worthwhile(
     fewer = products is not None or 16 * blocks <= _SHARE * 9 * height * width
     return (
         kernel_shape[:2] == (3, 3)
-        and min(kernel_shape[2:]) >= _FEW_CHANNELS
+        and min(kernel_shape[2:]) >= FEW_CHANNELS
         and (slow or (fewer and work >= _WORK))
     )
 
@@ -78,41 +86,74 @@ def product(
 
 
 def convolve(
-    inputs: Float[Array, "N H W D"],
-    kernel: Float[Array, "3 3 D E"],
-    products: Products = None,
+    inputs: Maps, kernel: Kernel, products: Products = None
 ) -> Float[Array, "N H W E"]:
     """Convolve with stride 1, keeping the size."""
-    pairs = zip(_of_inputs(inputs, products), _of_kernel(kernel, products), strict=True)
-    sixteen = [product(x, k, products) for x, k in pairs]
-    rows = _along_both(_outputs, _in_blocks(sixteen, inputs.shape))
-    return _joined(rows, inputs.shape)
+    factors = _of_kernel(kernel, products)
+
+    def of_group(sums: None, group: tuple[Array]) -> tuple[None, Array]:
+        pairs = zip(_of_inputs(*group, products), factors, strict=True)
+        sixteen = [product(x, k, products) for x, k in pairs]
+        shape = group[0].shape
+        return sums, _joined(_along_both(_outputs, _in_blocks(sixteen, shape)), shape)
+
+    return _by_groups(of_group, None, (inputs,), kernel)[1]
 
 
-def input_gradient(
-    kernel: Float[Array, "3 3 D E"],
+def gradients(
+    inputs: Maps,
+    kernel: Kernel,
     cotangent: Float[Array, "N H W E"],
     products: Products = None,
-) -> Float[Array, "N H W D"]:
-    """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the inputs."""
-    changed = _of_cotangent(cotangent, products), _of_kernel(kernel, products)
-    sixteen = [product(y, k, products, (1, 1)) for y, k in zip(*changed, strict=True)]
-    blocks = _in_blocks(sixteen, cotangent.shape)
-    columns = [_overlapping(blocks[i::4], 1) for i in range(4)]
-    rows = [_overlapping(row, 2) for row in zip(*columns, strict=True)]
-    return _joined(rows, cotangent.shape)
+) -> tuple[Maps, Kernel]:
+    """Derivatives of ``sum(cotangent * convolve(inputs, kernel))`` in both."""
+    factors = _of_kernel(kernel, products)
+    zeros = [jnp.zeros(kernel.shape[2:], kernel.dtype)] * len(factors)
+
+    def of_group(sums: list[Matrix], group: Any) -> tuple[list[Matrix], Array]:
+        changed = _of_cotangent(group[1], products)
+        pairs = zip(changed, factors, strict=True)
+        sixteen = [product(y, k, products, (1, 1)) for y, k in pairs]
+        blocks = _in_blocks(sixteen, group[1].shape)
+        columns = [_overlapping(blocks[i::4], 1) for i in range(4)]
+        rows = [_overlapping(row, 2) for row in zip(*columns, strict=True)]
+        pairs = zip(sums, _of_inputs(group[0], products), changed, strict=True)
+        sums = [total + product(x, y, products, (0, 0)) for total, x, y in pairs]
+        return sums, _joined(rows, group[1].shape)
+
+    sums, by_inputs = _by_groups(of_group, zeros, (inputs, cotangent), kernel)
+    return by_inputs, jnp.stack([jnp.stack(row) for row in _along_both(_taps, sums)])
 
 
-def kernel_gradient(
-    inputs: Float[Array, "N H W D"],
-    cotangent: Float[Array, "N H W E"],
-    products: Products = None,
-) -> Float[Array, "3 3 D E"]:
-    """Derivative of ``sum(cotangent * convolve(inputs, kernel))`` in the kernel."""
-    changed = _of_inputs(inputs, products), _of_cotangent(cotangent, products)
-    sixteen = [product(x, y, products, (0, 0)) for x, y in zip(*changed, strict=True)]
-    rows = _along_both(_taps, sixteen)
-    return jnp.stack([jnp.stack(row) for row in rows])
+def _by_groups(
+    of_group: Callable[[Any, Any], tuple[Any, Array]],
+    sums: Any,
+    arrays: tuple[Array, ...],
+    kernel: Array,
+) -> tuple[Any, Array]:
+    """Sums over groups of images, and the maps of all.
+
+    What is computed of a group stays in the cache; of many large maps all at once takes
+    three times as long. A group is no smaller than the transformed kernel, which is
+    read for each.
+    """
+    count, height, width, channels = arrays[0].shape
+    numbers = 4 * height * width * max(channels, kernel.shape[3])
+    if count * numbers <= _MOST_NUMBERS:
+        return of_group(sums, arrays)
+    wanted = max(_GROUP_NUMBERS, 16 * math.prod(kernel.shape[2:])) / numbers
+    num_groups = math.ceil(count / max(wanted, 1))
+    size = math.ceil(count / num_groups)
+    num_groups = math.ceil(count / size)
+    missing = size * num_groups - count
+
+    def split(x: Array) -> Array:
+        if missing:
+            x = jnp.pad(x, [(0, missing), (0, 0), (0, 0), (0, 0)])
+        return x.reshape(num_groups, size, *x.shape[1:])
+
+    sums, maps = jax.lax.scan(of_group, sums, jax.tree.map(split, arrays))
+    return sums, maps.reshape(-1, *maps.shape[2:])[:count]
 
 
 def _stored(x: Array) -> Array:
@@ -120,7 +161,7 @@ def _stored(x: Array) -> Array:
     return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
-def _of_inputs(inputs: Float[Array, "N H W D"], products: Products) -> list[Matrix]:
+def _of_inputs(inputs: Maps, products: Products) -> list[Matrix]:
     """16 numbers of each block of 4x4 inputs, ``[blocks, D]``; half of it overlaps."""
     edges = [(1, 1 + side % 2) for side in inputs.shape[1:3]]
     padded = _stored(jnp.pad(inputs, ((0, 0), *edges, (0, 0))))
@@ -134,7 +175,7 @@ def _of_inputs(inputs: Float[Array, "N H W D"], products: Products) -> list[Matr
     return _flat([change(row, 2) for row in change(padded, 1)], products)
 
 
-def _of_kernel(kernel: Float[Array, "3 3 D E"], products: Products) -> list[Matrix]:
+def _of_kernel(kernel: Kernel, products: Products) -> list[Matrix]:
     """16 matrices ``[D, E]``."""
 
     def change(taps: Array) -> Sequence[Array]:
