@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -35,6 +36,22 @@ def restart_with_huge_pages() -> None:
             [sys.executable, *sys.orig_argv[1:]],
             {**os.environ, _VARIABLE: tunables},
         )
+
+
+@contextlib.contextmanager
+def in_new_processes() -> Iterator[None]:
+    """Set the variable for the processes that start meanwhile, where that helps."""
+    tunables, before = tunables_for_huge_pages(), os.environ.get(_VARIABLE)
+    if tunables is None:
+        yield
+        return
+    os.environ[_VARIABLE] = tunables
+    try:
+        yield
+    finally:
+        del os.environ[_VARIABLE]
+        if before is not None:
+            os.environ[_VARIABLE] = before
 
 
 def _can_start_again() -> bool:
