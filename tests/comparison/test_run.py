@@ -122,6 +122,9 @@ def test_runs_go_on_and_failures_are_kept(
     wide = dataclasses.replace(config, evaluation=EvaluationConfig(ways=9))
     with pytest.raises(ValueError, match="`ways` is 9"):
         metabridge.compare(["mtl"], wide, folder=tmp_path / "none")
+    large = shared(images, train_sizes=((0.0, 99),))
+    with pytest.raises(ValueError, match="must be at most 8, the pixels"):
+        metabridge.compare(["mtl"], large, folder=tmp_path / "none")
     assert len(started) == 4
     assert not (tmp_path / "none").exists()
 

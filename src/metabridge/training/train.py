@@ -82,7 +82,6 @@ def train(
 
     config, dataset = inputs.resolve_with_data(config)
     inputs.check_shapes(config, dataset)
-    inputs.check_train_sizes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
     keys = inputs.make_keys(config)
