@@ -211,10 +211,11 @@ class RunOptions:
     than it had train a finished run further."""
     dry_run: bool = False
     """Print the resolved configuration and what the run would take (memory, disk,
-    time), and stop. Nothing is written."""
+    time), and stop. Nothing is written but the caches of the dataset and of
+    --compile-cache."""
     compile_cache: Path | None = None
     """Folder that keeps compiled programs, so that a resumed or repeated run need not
-    compile; those of other versions and machines are left alone there."""
+    compile; one folder is for one kind of machine."""
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Where records go beside the run folder: Weights & Biases, MLflow."""
     cluster: bool = False

@@ -46,6 +46,7 @@ def keep_compiled(folder: str | os.PathLike[str]) -> None:
     """Keep what JAX compiles in a folder, and take from it what is there.
 
     JAX's keys hold its own version, the compiler's, the options and the kind of device.
+    A folder is for one kind of machine.
 
     Raises:
       OSError: the folder cannot be made.
