@@ -15,7 +15,7 @@ BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 def free_bytes() -> int:
     """Free memory of the first device of this process; a CPU has the machine's."""
-    import jax  # here, for those who ask for the machine's alone
+    import jax  # here: what reads datasets asks for the machine's memory alone
 
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
@@ -51,7 +51,7 @@ def keep_compiled(folder: str | os.PathLike[str]) -> None:
     Raises:
       OSError: the folder cannot be made.
     """
-    import jax  # what reads datasets needs free memory alone
+    import jax
 
     path = expanded(folder)
     path.mkdir(parents=True, exist_ok=True)
