@@ -10,7 +10,7 @@ from metabridge.untrusted import expanded
 _MEMINFO = Path("/proc/meminfo")
 _CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
-"""Of an x86 CPU with products of bfloat16 that are summed in float32."""
+"""Flags of x86 CPUs with products of bfloat16 that are summed in float32."""
 
 
 def free_bytes() -> int:

@@ -22,7 +22,7 @@ class Stage(NamedTuple):
     """Steps on images of one size."""
 
     share: float
-    """Of all steps, after which it begins."""
+    """Share of all steps after which the stage begins."""
     run_steps: RunSteps
 
 
