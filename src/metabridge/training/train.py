@@ -105,14 +105,7 @@ def train(
             state = init()
             disk.check_space(folder / "checkpoints", state)
             stages, costs = compile_stages(
-                config,
-                learner,
-                sampler,
-                mesh,
-                state,
-                images,
-                key,
-                image_side=dataset.image_shape[0],
+                config, dataset, learner, sampler, mesh, state, images, key
             )
             if config.train.minutes is not None and not config.train.steps:
                 seconds = time_stages(config.train, stages, state, key)
