@@ -61,10 +61,12 @@ def main(options: Options) -> None:
         )  # fmt: skip
         body = load_body(file)
         # A file does not say where its data is.
-        data = read_config(options.run).data
-        config = dataclasses.replace(body.config, data=data)
+        of_run = read_config(options.run)
+        config = dataclasses.replace(body.config, data=of_run.data)
         scored = dataclasses.replace(body, config=config)
-        found = evaluate_body(scored, data_dir=options.data_dir)
+        # A body alone is scored without mirror images.
+        flips = {"flips": of_run.evaluation.flips}
+        found = evaluate_body(scored, flips, data_dir=options.data_dir)
         for of, score in (("run, float32", result), ("file, float16", found)):
             print(f"{of:14} {format_accuracy(score['accuracy'], score['ci95'])} %")
         difference = 100 * abs(found["accuracy"] - result["accuracy"])

@@ -2,7 +2,8 @@
 
 The paper (section 1 and figure 1) has MTL at MetaOptNet's accuracy for 3.7 hours of a
 V100 instead of 85.6 on mini-ImageNet, 5-shot, and 11 times cheaper on tiered-ImageNet.
-Here costs are read off the validations of runs, finished or not.
+Here costs are read off the validations of runs, finished or not. Core-hours are those
+of the first process alone if several train a run.
 """
 
 from collections.abc import Sequence

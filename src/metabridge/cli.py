@@ -39,7 +39,7 @@ _DataDir = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     prepare_streams()
-    if arguments is None and sys.argv[1:2] in (["train"], ["compare"]):
+    if arguments is None and {"train", "compare"} & set(sys.argv[1:]):
         restart_with_huge_pages()
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)

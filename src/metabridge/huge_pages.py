@@ -7,27 +7,58 @@ environment says so when the program starts:
 https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html
 """
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _MODE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-_TUNABLE = "glibc.malloc.hugetlb"
+_VARIABLE, _TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 
 
 def restart_with_huge_pages() -> None:
     """Replace this program by itself with the variable set, where that helps.
 
     Once JAX is imported it is too late: threads have started, and whoever called us may
-    have more to do than this command.
+    have more to do than this command. Programs that cannot be started again from their
+    command line go on as they are.
     """
     tunables = tunables_for_huge_pages()
-    if tunables is not None and "jax" not in sys.modules:
-        os.environ["GLIBC_TUNABLES"] = tunables
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if tunables is None or "jax" in sys.modules or not _can_start_again():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.execve(
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**os.environ, _VARIABLE: tunables},
+        )
+
+
+@contextlib.contextmanager
+def in_new_processes() -> Iterator[None]:
+    """Set the variable for the processes that start meanwhile, where that helps."""
+    tunables, before = tunables_for_huge_pages(), os.environ.get(_VARIABLE)
+    if tunables is None:
+        yield
+        return
+    os.environ[_VARIABLE] = tunables
+    try:
+        yield
+    finally:
+        del os.environ[_VARIABLE]
+        if before is not None:
+            os.environ[_VARIABLE] = before
+
+
+def _can_start_again() -> bool:
+    """Tell whether the arguments are the command line's, and the program not stdin."""
+    count = len(sys.orig_argv) - len(sys.argv[1:])
+    program, arguments = sys.orig_argv[1:count], sys.orig_argv[count:]
+    return arguments == sys.argv[1:] and bool(program) and program[-1] != "-"
 
 
 def tunables_for_huge_pages() -> str | None:
@@ -36,7 +67,7 @@ def tunables_for_huge_pages() -> str | None:
     That is where the user has decided (``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` leaves
     them off), with another C library, and where the kernel gives them to all or none.
     """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    tunables = os.environ.get(_VARIABLE, "")
     if _TUNABLE in tunables or not _are_on_request():
         return None
     return ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))

@@ -72,6 +72,9 @@ def test_a_file_that_is_not_the_one_published(checkout: Path) -> None:
     with pytest.raises(ValueError, match="is not the published body toys-mlp"):
         FewShotClassifier(NAME).fit(DATA.test.images, DATA.test.labels)
     elsewhere = file.rename(checkout / file.name)
+    file.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="is not the published body toys-mlp"):
+        load_body(NAME)
     assert load_body(elsewhere).shapes.image_shape == DATA.image_shape
 
 

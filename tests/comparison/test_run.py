@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import metabridge
+from metabridge import huge_pages
 from metabridge.comparison import run
 from metabridge.config import (
     Config,
@@ -121,6 +122,9 @@ def test_runs_go_on_and_failures_are_kept(
     wide = dataclasses.replace(config, evaluation=EvaluationConfig(ways=9))
     with pytest.raises(ValueError, match="`ways` is 9"):
         metabridge.compare(["mtl"], wide, folder=tmp_path / "none")
+    large = shared(images, train_sizes=((0.0, 99),))
+    with pytest.raises(ValueError, match="must be at most 8, the pixels"):
+        metabridge.compare(["mtl"], large, folder=tmp_path / "none")
     assert len(started) == 4
     assert not (tmp_path / "none").exists()
 
@@ -183,6 +187,24 @@ def test_a_signal_is_handed_on(tmp_path: Path) -> None:
     thread.join()
     assert stopped.value.code == EXIT_CODE
     assert ended.exists()
+
+
+def test_a_process_has_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huge_pages, "_are_on_request", lambda: True)
+    for before, within in (
+        (None, "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.check=1", "glibc.malloc.check=1:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ):
+        monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+        if before is not None:
+            monkeypatch.setenv("GLIBC_TUNABLES", before)
+        with huge_pages.in_new_processes():
+            assert os.environ["GLIBC_TUNABLES"] == within
+        assert os.environ.get("GLIBC_TUNABLES") == before
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    found = run.in_a_process(os.getenv, "GLIBC_TUNABLES")
+    assert found == "glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.extended

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from experiments import publish
 from experiments.publish import Options, main
-from metabridge import load_body
+from metabridge import evaluate_run, load_body
 from metabridge.apply import published
+from metabridge.files import write_json
+from metabridge.runs.folder import read_result
 
 NAME = "toys-mlp"
 
@@ -49,6 +52,24 @@ def test_a_run_is_published(
     assert len(contents) == 2
     main(options)
     assert contents == {p: p.read_bytes() for p in (checkout / "bodies").iterdir()}
+
+
+def test_a_run_with_mirror_images_is_held_against_them(
+    finished_run: Path,
+    checkout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flipped = shutil.copytree(finished_run, tmp_path / "flipped")
+    config = json.loads((flipped / "config.json").read_text())
+    config["evaluation"]["flips"] = True
+    (flipped / "config.json").write_text(json.dumps(config))
+    result = evaluate_run(flipped)
+    write_json(flipped / "result.json", read_result(flipped) | result)
+    plain = read_result(finished_run)["accuracy"]
+    assert abs(result["accuracy"] - plain) > 0.0005  # else it shows nothing
+    main(Options(flipped, NAME))
+    assert NAME in published.published_bodies()
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_products_of_bfloat16_are_as_exact_as_their_operands(
 ) -> None:
     """Operands have 8 bits, sums 24: an error of some 2^-9 of the largest value."""
     monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape, __: shape[0] == 3)
-    monkeypatch.setattr(winograd, "FEW_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "FEW_CHANNELS", 2)
     x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
 
     cotangent = jnp.sin(plain(x, kernel))
@@ -170,3 +170,30 @@ def test_products_of_bfloat16_are_as_exact_as_their_operands(
         assert found.dtype == jnp.float32
         error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
         assert 1e-5 < error < 1.5e-2
+
+
+@pytest.mark.parametrize(
+    "sides", [(1, 1), pytest.param((3, 3), marks=pytest.mark.extended)]
+)
+def test_second_derivatives_with_products_of_bfloat16(
+    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a cube of the outputs, so that every product is in them."""
+    monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape, __: shape[0] == 3)
+    monkeypatch.setattr(winograd, "FEW_CHANNELS", 2)
+    x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
+    weights = [jnp.cos(x), jnp.sin(kernel)]
+
+    def second(conv):
+        def slope(*arguments):
+            first = jax.grad(lambda *a: (conv(*a) ** 3).mean(), (0, 1))(*arguments)
+            return sum((w * d).sum() for w, d in zip(weights, first, strict=True))
+
+        return jax.jit(jax.grad(slope, (0, 1)))(x, kernel)
+
+    exact = second(plain)
+    half = second(lambda *a: convolution.same(*a, jnp.bfloat16))
+    for found, expected in zip(half, exact, strict=True):
+        assert found.dtype == jnp.float32
+        error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
+        assert 1e-5 < error < 3e-2

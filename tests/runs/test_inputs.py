@@ -122,12 +122,13 @@ def test_convolutions_need_sixteen_pixels() -> None:
 
 def test_training_sizes_are_for_bodies_that_do_not_depend_on_them() -> None:
     config = resolve(toy.config(Path("x"), train_sizes=((0.0, 16), (0.5, 20))))
+    before = len(jax.live_arrays())
 
     def with_body(**options) -> ResolvedConfig:
         body = dataclasses.replace(config.model, **options)
         return dataclasses.replace(config, model=body)
 
-    check = inputs.check_train_sizes
+    check = inputs.check_shapes
     check(with_body(model="resnet12"), with_images(24, 24))
     for body in (
         {"model": "mlp"},
@@ -142,3 +143,4 @@ def test_training_sizes_are_for_bodies_that_do_not_depend_on_them() -> None:
         check(with_body(model="resnet12"), with_images(16, 16))
     none = dataclasses.replace(config.train, train_sizes=())
     check(dataclasses.replace(config, train=none), with_images(24, 32))
+    assert len(jax.live_arrays()) <= before  # devices are the trainings'

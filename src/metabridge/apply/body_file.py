@@ -42,7 +42,7 @@ _TYPES = {"float32": ("F32", "F16"), "int32": ("I32",), "uint32": ("U32",)}
 _IMAGE_SHAPE = tuple[Side, Side, Literal[1, 3]]
 _Classes = Annotated[int, Range(1, 1_000_000)]
 DTYPES = ("float32", "float16")
-"""Of the parameters in a file."""
+"""Types that the parameters in a file may have."""
 _MOST_ROUNDING = 2.0**-10  # of an array's norm; that of normal numbers is a third
 
 

@@ -65,7 +65,7 @@ def check_digest(file: Path) -> None:
     """Refuse a file in place of a published body that is not the one published."""
     entry = published_bodies().get(file.stem)
     folders = [folder.resolve() for folder in _folders()]
-    if entry is None or file.resolve().parent not in folders:
+    if entry is None or file.parent.resolve() not in folders:
         return
     found = digest(file)
     if found != entry:

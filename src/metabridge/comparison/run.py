@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from metabridge import build
+from metabridge import build, huge_pages
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
@@ -166,7 +166,9 @@ def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
     """Call a function in a process of its own, whose device memory ends with it."""
     context = multiprocessing.get_context("spawn")
     with preemption.forwarded(), ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
+        with huge_pages.in_new_processes():
+            called = pool.submit(function, *arguments)  # starts the process
+        return called.result()
 
 
 def _train(config: ResolvedConfig, run_dir: Path) -> str | None:

@@ -68,8 +68,8 @@ class DistilledConfig(LearnerOptions):
     temperature: Positive = 4.0
     """By which logits are divided for distillation."""
     label_smoothing: ShareBelowOne = 0.0
-    """Share of the training labels spread evenly over all classes that they are among.
-    The teacher's predictions stay what they are."""
+    """Share of each label that is spread evenly over the classes it is among. The
+    teacher's predictions stay what they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +219,7 @@ class MetaOptNetConfig(LearnerOptions):
     init_scale: Positive = 1.0
     """Start of the learned factor on the logits."""
     label_smoothing: ShareBelowOne = 0.0
-    """Share of the query labels spread over the other classes."""
+    """Share of each query label that is spread evenly over the classes of its task."""
     solver_steps: InnerSteps = 20
     """SVM: steps of the interior point method, at most."""
 

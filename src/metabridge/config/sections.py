@@ -114,8 +114,8 @@ class TrainConfig:
     weight_decay: NonNegative = 0.0
     """Decoupled weight decay."""
     decay_all: bool = True
-    """Decay all parameters. Else arrays of fewer than two axes are left out: biases,
-    scales of norms, learned scalars."""
+    """Decay all parameters; else only arrays of two axes or more decay, so that biases,
+    scales of norms and learned scalars do not."""
     max_grad_norm: Positive | None = None
     """Gradients are scaled down to this Euclidean norm. Default: never."""
     spike: MoreThanOne | None = None
@@ -131,7 +131,7 @@ class TrainConfig:
     from there on, for example 0.6 0.1 0.8 0.01."""
     warmup: ShareBelowOne = 0.0
     """Share of the steps, at the start, over which the learning rate rises linearly
-    from near 0. The cosine falls over the others: a one-cycle schedule."""
+    from near 0. The cosine begins where it ends: a one-cycle schedule."""
     train_sizes: tuple[tuple[float, int], ...] = ()
     """Pairs of a share of the steps, and the side of the training images from there on,
     for example 0 20 0.3 24 0.6 32; before the first share, and in validation and test,
@@ -211,10 +211,11 @@ class RunOptions:
     than it had train a finished run further."""
     dry_run: bool = False
     """Print the resolved configuration and what the run would take (memory, disk,
-    time), and stop. Nothing is written."""
+    time), and stop. Nothing is written but the caches of the dataset and of
+    --compile-cache."""
     compile_cache: Path | None = None
     """Folder that keeps compiled programs, so that a resumed or repeated run need not
-    compile; those of other versions and machines are left alone there."""
+    compile; one folder is for one kind of machine."""
     loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Where records go beside the run folder: Weights & Biases, MLflow."""
     cluster: bool = False

@@ -28,7 +28,7 @@ Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 
 
 Summarise = Callable[[np.ndarray], Score]
-"""What an evaluator does with one accuracy a task, in the order they are drawn."""
+"""Score from the accuracies of an evaluator, one a task in the order they are drawn."""
 
 
 def score(accuracies: np.ndarray) -> Score:

@@ -10,12 +10,12 @@ from metabridge.untrusted import expanded
 _MEMINFO = Path("/proc/meminfo")
 _CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
-"""Of an x86 CPU with products of bfloat16 that are summed in float32."""
+"""Flags of x86 CPUs with products of bfloat16 that are summed in float32."""
 
 
 def free_bytes() -> int:
     """Free memory of the first device of this process; a CPU has the machine's."""
-    import jax  # here, for those who ask for the machine's alone
+    import jax  # here: what reads datasets asks for the machine's memory alone
 
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
@@ -46,11 +46,12 @@ def keep_compiled(folder: str | os.PathLike[str]) -> None:
     """Keep what JAX compiles in a folder, and take from it what is there.
 
     JAX's keys hold its own version, the compiler's, the options and the kind of device.
+    A folder is for one kind of machine.
 
     Raises:
       OSError: the folder cannot be made.
     """
-    import jax  # what reads datasets needs free memory alone
+    import jax
 
     path = expanded(folder)
     path.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
 """Inputs of a run from its configuration: data, task shapes and PRNG keys."""
 
 import dataclasses
-import functools
 import os
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from metabridge import build
 from metabridge.config import (
@@ -104,7 +103,11 @@ def resolve_for_data(config: Config) -> ResolvedConfig:
 
 
 def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
-    """Refuses a dataset whose splits hold no tasks of the shapes asked for."""
+    """Refuses a dataset whose splits hold no tasks of the shapes asked for.
+
+    So are images that the body or the options of training cannot take. Nothing here
+    puts an array on a device.
+    """
     name = config.data.dataset
     episodes.check_shape(
         train_shape(config.train),
@@ -130,9 +133,10 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     if (config.data.rotations or turns) and height != width:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
+    _check_train_sizes(config, dataset)
 
 
-def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
+def _check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
     """Refuses training sizes that the images or the body do not have.
 
     The parameters of the body and the number of its features must be those of the
@@ -149,12 +153,14 @@ def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
             f"that {config.data.dataset!r} has"
         )
     name, body = config.model.model, build.model(config.model, height)
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+
+    def init(image: Float[Array, "1 S S c"]) -> Any:
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+        return body.init_with_output(keys, image, train=False)
 
     def shapes(side: int) -> Any:
-        image = jnp.zeros((1, side, side, channels), jnp.float32)
-        init = functools.partial(body.init_with_output, train=False)
-        return jax.eval_shape(init, keys, image)
+        image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+        return jax.eval_shape(init, image)
 
     own = shapes(height)
     for side in {side for _, side in sizes}:

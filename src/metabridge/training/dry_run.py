@@ -40,7 +40,6 @@ def dry_run(config: Config) -> dict[str, Any]:
     """
     config, dataset = inputs.resolve_with_data(config)
     inputs.check_shapes(config, dataset)
-    inputs.check_train_sizes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
     keys = inputs.make_keys(config)
@@ -49,14 +48,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         key = replicate(keys.train, mesh)
         state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
         stages, costs = compile_stages(
-            config,
-            learner,
-            sampler,
-            mesh,
-            state,
-            images,
-            key,
-            image_side=dataset.image_shape[0],
+            config, dataset, learner, sampler, mesh, state, images, key
         )
         seconds = time_stages(config.train, stages, state, key)
     give_back_host_memory()

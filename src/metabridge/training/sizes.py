@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from metabridge.config import ResolvedConfig, ResolvedTrain
+from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler
 from metabridge.learners import Info, Learner, State
 from metabridge.training.step import Images, RunSteps, compile_step, time_step
@@ -22,31 +23,30 @@ class Stage(NamedTuple):
     """Steps on images of one size."""
 
     share: float
-    """Of all steps, after which it begins."""
+    """Share of all steps after which the stage begins."""
     run_steps: RunSteps
 
 
 def compile_stages(
     config: ResolvedConfig,
+    dataset: Dataset,
     learner: Learner,
     sampler: Sampler,
     mesh: Mesh,
     state: State,
     images: Images,
     key: Key[Array, ""],
-    *,
-    image_side: int,
 ) -> tuple[list[Stage], dict[str, float]]:
     """Compiles the steps of a run for every size of its images, as `compile_step` does.
 
-    `image_side` is that of the dataset. Costs are the time of all, and the memory of
-    the largest.
+    Costs are the time of all, and the memory of the largest.
 
     Raises:
       ValueError: a step needs more memory than its device has.
     """
+    own_side = dataset.image_shape[0]
     sides = [
-        (share, None if side == image_side else side)  # None is the dataset's own
+        (share, None if side == own_side else side)  # None leaves images as they are
         for share, side in config.train.train_sizes
     ]
     if not sides or sides[0][0] > 0:

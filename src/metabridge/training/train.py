@@ -82,7 +82,6 @@ def train(
 
     config, dataset = inputs.resolve_with_data(config)
     inputs.check_shapes(config, dataset)
-    inputs.check_train_sizes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
     keys = inputs.make_keys(config)
@@ -106,14 +105,7 @@ def train(
             state = init()
             disk.check_space(folder / "checkpoints", state)
             stages, costs = compile_stages(
-                config,
-                learner,
-                sampler,
-                mesh,
-                state,
-                images,
-                key,
-                image_side=dataset.image_shape[0],
+                config, dataset, learner, sampler, mesh, state, images, key
             )
             if config.train.minutes is not None and not config.train.steps:
                 seconds = time_stages(config.train, stages, state, key)
