@@ -25,7 +25,7 @@ from experiments import recipes
 from experiments.planned import train_planned
 from experiments.report import markdown
 from metabridge.comparison.run import in_a_process
-from metabridge.config import ModelConfig, ResolvedConfig, images_per_step, resolve
+from metabridge.config import ResolvedConfig, images_per_step, resolve
 from metabridge.evaluation import score
 from metabridge.files import write_json, write_text
 from metabridge.runs.folder import read_result
@@ -125,8 +125,7 @@ def config_of(
     """The configuration of a variation; ValueError for unknown or wrong fields."""
     config = recipes.recipe(options.recipe, options.dataset, options.shots)
     if options.body is not None:
-        model = ModelConfig(options.body, width=64)
-        config = dataclasses.replace(config, model=model)
+        config = recipes.with_body(config, options.body, 64)
     if options.quick:
         config = recipes.quick(config)
     sections: dict[str, dict[str, Any]] = {

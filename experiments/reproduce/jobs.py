@@ -10,7 +10,7 @@ from experiments import recipes
 from experiments.planned import train_planned
 from experiments.reproduce.runs import evaluation_file, other_shots
 from metabridge.comparison.run import in_a_process
-from metabridge.config import ModelConfig, ResolvedConfig, resolve
+from metabridge.config import ResolvedConfig, resolve
 from metabridge.training.scoring import evaluate_run
 
 # With `minutes`, a validation must not take longer than what it judges.
@@ -105,8 +105,7 @@ def config_of(job: Job, wanted: Wanted) -> ResolvedConfig:
             # A plateau rule would end where it likes; a cosine fits any time.
             train |= {"schedule": "cosine", "early_stop": None}
     if wanted.body is not None:
-        model = ModelConfig(wanted.body, width=64)
-        config = dataclasses.replace(config, model=model)
+        config = recipes.with_body(config, wanted.body, 64)
     config = recipes.changed(
         config,
         data={"data_dir": wanted.data_dir},

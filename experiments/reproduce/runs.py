@@ -141,6 +141,8 @@ def _changes(recipe: ResolvedConfig, config: ResolvedConfig) -> tuple[str, ...]:
         section, _, field = name.partition(".")
         if section == "model" and other_body and field not in ("model", "precision"):
             continue  # an option of one of the two bodies alone
+        if field == "train_sizes" and other_body and not value:
+            continue  # as `recipes.with_body` has it
         if before.get(name) != value:
             shown = Path(value).name if field == "teacher" else value
             changes.append(f"{field}={shown}")

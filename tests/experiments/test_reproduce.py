@@ -11,7 +11,7 @@ from experiments.reproduce import accuracy
 from experiments.reproduce import jobs as jobs_module
 from experiments.reproduce.__main__ import Options, main
 from experiments.reproduce.jobs import Job, config_of, jobs
-from experiments.reproduce.runs import read
+from experiments.reproduce.runs import nearest_recipe, read
 from metabridge import train
 from metabridge.config import Config, ModelConfig, images_per_step
 from tests.experiments.made_runs import test_result as made_result
@@ -63,6 +63,10 @@ def test_budgets() -> None:
     # With equal times MTL's rate falls as far as the others'.
     assert (config.train.schedule, config.train.early_stop) == ("cosine", None)
     assert (config.model.model, config.model.width) == ("conv4", 64)
+    images = Job("mtl_fast", "cifar_fs", 5, 0, images=64_000)
+    config = config_of(images, Options(body="conv4"))
+    assert config.train.train_sizes == ()  # Conv4 has features by pixels
+    assert nearest_recipe(config)[:2] == ("mtl_fast", ("model=conv4",))
 
 
 def cells(text: str, start: str) -> list[str]:
