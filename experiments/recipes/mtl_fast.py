@@ -3,9 +3,8 @@
 The loss and the body are those of `experiments.recipes.mtl`. All else is chosen on
 validation tasks alone, by `experiments.search` from ``experiments/searches``: a task
 has one image of each class, at most 64; SGD with Nesterov momentum, a warm-up and a
-cosine; images of 16 and of 24 pixels before those of 32 (before 84: of 42
-and 63); crops and flips; the mean of
-the parameters over the last steps is what is tested.
+cosine; images of 16 and of 24 pixels before those of 32 (of 42 and of 63 before 84);
+crops and flips; the mean of the parameters over the last steps is what is tested.
 
     python -m experiments.recipes mtl_fast --precision bfloat16 --data-dir DATA
 

@@ -117,6 +117,9 @@ def test_other_shots_of_another_checkpoint_or_split(tmp_path: Path) -> None:
     other = run / "evaluation-1shot.json"
     other.write_text(json.dumps(made_result(0.7, 1, best_step=6)))
     assert [row["shots"] for row in accuracy.rows(read(run))] == [5]
+    # The run's own result is that for its own shots, with whatever head again.
+    (run / "evaluation-5shot.json").write_text(json.dumps(made_result(0.1, 5)))
+    assert [row["accuracy"] for row in accuracy.rows(read(run))] == [0.8]
     other.write_text(json.dumps(made_result(0.7, 1, split="validation")))
     with pytest.raises(ValueError, match="must be a result on the test split with 1"):
         read(run)
