@@ -11,6 +11,7 @@ from experiments import planned, recipes, search
 from experiments.search import BASE, Options, config_of, read_variations
 from metabridge import train
 from metabridge.config import Config, images_per_step
+from tests.experiments.made_runs import write_run
 
 KEPT = Path("experiments/searches/mtl_fast.toml")
 
@@ -78,6 +79,24 @@ def test_gains_are_paired() -> None:
     assert row["gain_ci95"] == pytest.approx(expected)
     assert row["ci95"] > 5 * row["gain_ci95"]
     assert row["core_hours"] == 0.5
+    uncounted = [run | {"cpu_seconds": None} for run in runs(own)]
+    row = search._row("a", {}, uncounted, runs(base))
+    assert row["core_hours"] is None
+    assert "| not counted |" in search.table({"settings": {}, "rows": [row]})
+
+
+def test_results_name_no_folder(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run",
+        accuracy=0.7,
+        cpu_seconds=None,
+        data={"data_dir": tmp_path},
+        learner={"teacher": tmp_path / "teacher"},
+    )
+    (run / "validation.json").write_text("{}")
+    found = search._scored(run, 10)
+    assert found["configuration"]["learner"]["logit_scale"] == 10.0
+    assert str(tmp_path) not in json.dumps(found)
 
 
 @pytest.mark.extended
