@@ -31,9 +31,9 @@ class Wanted:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Runs of each."""
     data_dir: Path | None = None
-    """Where the datasets are; see docs/data.md."""
+    """Folder of the datasets; see docs/data.md."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the bodies' computation."""
+    """Arithmetic of the bodies."""
     body: Literal["conv4"] | None = None
     """Conv4 with 64 channels instead of the recipes' bodies."""
     images: tuple[int, ...] = ()
@@ -58,11 +58,11 @@ class Job:
     minutes: float | None = None
     """Budget in training time, or None."""
     other_shots: tuple[int, ...] = ()
-    """Of tests of the finished run beside its own."""
+    """Shots of further tests of the finished run."""
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         images = "" if self.images is None else f"-{self.images}images"
         minutes = "" if self.minutes is None else f"-{self.minutes:g}min"
         run = f"{self.algorithm}-{self.dataset}-{self.shots}shot-{self.seed}"

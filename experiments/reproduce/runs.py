@@ -92,7 +92,7 @@ def read(folder: Path) -> list[Run]:
 
 
 def evaluation_file(run_dir: Path, shots: int) -> Path:
-    """Where the result of a run with other shots is."""
+    """File with the result of a run with other shots."""
     return run_dir / f"evaluation-{shots}shot.json"
 
 
