@@ -198,6 +198,7 @@ def test_the_main_table_is_made_and_resumed(
 def test_a_failed_run_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    monkeypatch.setattr(planned, "_check_data", lambda _: None)
     monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     options = Options(
         algorithms=("mtl",),
