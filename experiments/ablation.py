@@ -1,4 +1,4 @@
-"""What each option beyond the paper gains MTL, at the same body, data and images.
+"""Gain of each option beyond the paper for MTL, at the same body, data and images.
 
     python -m experiments.ablation --dataset cifar_fs --data-dir DATA
 
@@ -46,9 +46,9 @@ class Options:
     """Train MTL with each of the options beyond the paper."""
 
     dataset: Literal["mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100", "glyphs"]
-    """On what."""
+    """Dataset of the runs."""
     data_dir: Path | None = None
-    """Where the dataset is; see docs/data.md."""
+    """Folder of the dataset; see docs/data.md."""
     model: Literal["conv4", "resnet12"] = "conv4"
     """The body."""
     images: int = 80_000
@@ -60,7 +60,7 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     """Runs of each row."""
     folder: Path | None = None
-    """Of the runs and the table. Default: runs/ablation-DATASET."""
+    """Folder of the runs and the table. Default: runs/ablation-DATASET."""
 
 
 _SMALL_TASKS = {"train_ways": 5, "tasks_per_step": 4}

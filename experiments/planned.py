@@ -4,9 +4,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from metabridge import build
 from metabridge.comparison.run import train_in_a_process
-from metabridge.config import ResolvedConfig
+from metabridge.config import DataConfig, ResolvedConfig
 from metabridge.runs import folder as run_folder
+from metabridge.runs import inputs
 
 
 def train_planned(
@@ -18,12 +20,39 @@ def train_planned(
     finished is taken as it is, what was begun goes on.
 
     Raises:
-      ValueError: a folder holds a run with another configuration; before any training.
+      ValueError: a folder holds a run with another configuration, or the data or the
+        learner of one to train do not fit; before any training.
+      FileNotFoundError: the data of one to train is not there; likewise.
     """
     for name, config in planned.items():
         run_folder.check_run(folder / name, config, resume=True)
+    missing = {
+        name: config
+        for name, config in planned.items()
+        if not (folder / name / "result.json").is_file()
+    }
+    _check_data(missing)
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, config) in enumerate(planned.items(), start=1):
         print(f"{number} of {len(planned)}: {name}", file=sys.stderr, flush=True)
-        finished = (folder / name / "result.json").is_file()
-        yield name, None if finished else train_in_a_process(config, folder / name)
+        error = train_in_a_process(config, folder / name) if name in missing else None
+        yield name, error
+
+
+def _check_data(planned: Mapping[str, ResolvedConfig]) -> None:
+    """Raise what would stop a run at its start; load each dataset once.
+
+    Nothing here puts an array on a device, whose memory is the trainings'.
+    """
+    by_data: dict[DataConfig, list[str]] = {}
+    for name, config in planned.items():
+        loaded = DataConfig(config.data.dataset, **inputs.options_of_data(config.data))
+        by_data.setdefault(loaded, []).append(name)
+    for names in by_data.values():
+        dataset = inputs.load_data(planned[names[0]])
+        for name in names:
+            try:
+                inputs.check_shapes(planned[name], dataset)
+                build.learner(planned[name], dataset)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error

@@ -35,11 +35,11 @@ class Options:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     name: str
-    """Of the body, DATASET-BODY; what was published by that name is replaced."""
+    """Name of the body, DATASET-BODY; what was published by that name is replaced."""
     licence: str | None = None
-    """Of the body, for the card."""
+    """Licence of the body, for the card."""
     data_dir: Path | None = None
-    """Where the data is now, if it has moved."""
+    """Folder of the data, if it has moved."""
 
 
 def main(options: Options) -> None:

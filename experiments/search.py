@@ -8,7 +8,7 @@ tasks of validation classes; a gain over the recipe has a paired interval. The t
 classes are left for the recipe that comes out. What is finished in the folder is taken
 as it is, what was begun goes on, and variations may be added to the file; other
 settings are refused. Written there after each run: ``search.md``, and ``search.json``
-with every configuration and its curve.
+with every configuration, without folders of the machine, and its curve.
 """
 
 import dataclasses
@@ -24,11 +24,12 @@ import tyro
 from experiments import recipes
 from experiments.planned import train_planned
 from experiments.report import markdown
+from metabridge.apply.body import without_paths
 from metabridge.comparison.run import in_a_process
-from metabridge.config import ModelConfig, ResolvedConfig, images_per_step, resolve
+from metabridge.config import ResolvedConfig, images_per_step, resolve, to_json
 from metabridge.evaluation import score
 from metabridge.files import write_json, write_text
-from metabridge.runs.folder import read_result
+from metabridge.runs.folder import read_config, read_result
 from metabridge.runs.metrics import read_metrics
 from metabridge.training.scoring import evaluate_run
 
@@ -47,9 +48,9 @@ class Options:
     variations: tyro.conf.Positional[Path]
     """TOML file: [NAME.SECTION] with changed fields."""
     recipe: recipes.Name = "mtl_fast"
-    """What is varied."""
+    """Recipe that is varied."""
     dataset: recipes.Dataset = "cifar_fs"
-    """On what."""
+    """Dataset of the runs."""
     shots: Literal[1, 5] = 5
     """Support images a class of a validation task."""
     images: int = 400_000
@@ -57,15 +58,15 @@ class Options:
     body: Literal["conv4"] | None = None
     """Conv4 with 64 channels instead of the recipe's body."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the body's computation."""
+    """Arithmetic of the body."""
     tasks: int = 2000
     """Validation tasks of the score of a finished run."""
     seeds: tuple[int, ...] = (0,)
     """Runs of each variation."""
     data_dir: Path | None = None
-    """Where the dataset is; see docs/data.md."""
+    """Folder of the dataset; see docs/data.md."""
     folder: Path | None = None
-    """Of the runs and the results. Default: runs/search-RECIPE-DATASET."""
+    """Folder of the runs and the results. Default: runs/search-RECIPE-DATASET."""
     quick: bool = False
     """A minute of each on the built-in data, to see that it runs."""
 
@@ -125,8 +126,7 @@ def config_of(
     """The configuration of a variation; ValueError for unknown or wrong fields."""
     config = recipes.recipe(options.recipe, options.dataset, options.shots)
     if options.body is not None:
-        model = ModelConfig(options.body, width=64)
-        config = dataclasses.replace(config, model=model)
+        config = recipes.with_body(config, options.body, 64)
     if options.quick:
         config = recipes.quick(config)
     sections: dict[str, dict[str, Any]] = {
@@ -210,10 +210,11 @@ def _scored(run_dir: Path, tasks: int) -> dict[str, Any]:
     if not path.is_file():
         # Not here: this process would keep device memory from the next training.
         write_json(path, in_a_process(_validate, run_dir, tasks))
-    result = read_result(run_dir)
+    # Nothing of where it was run: the results are for others, too.
+    config = without_paths(read_config(run_dir))
     return json.loads(path.read_text(encoding="utf-8")) | {
-        "cpu_seconds": result["cpu_seconds"],
-        "configuration": result["provenance"]["config"],
+        "cpu_seconds": read_result(run_dir).get("cpu_seconds"),
+        "configuration": json.loads(to_json(config)),
         "curve": list(read_metrics(run_dir, "validation")),
     }
 
@@ -228,11 +229,16 @@ def _row(
     runs: list[dict[str, Any]],
     base: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """A variation, mean over seeds: its score, and its gain on the same tasks."""
+    """A variation, mean over seeds: its score, and its gain on the same tasks.
+
+    Core-hours are None if a run did not count its processor time.
+    """
     own, other = (
         np.asarray([run["task_accuracies"] for run in each], np.float64)
         for each in (runs, base[: len(runs)])
     )
+    seconds = [run["cpu_seconds"] for run in runs]
+    hours = None if None in seconds else float(np.mean(seconds)) / 3600
     reached, gain = score(own.mean(0)), score((own - other).mean(0))
     return {
         "name": name,
@@ -242,7 +248,7 @@ def _row(
         "gain": gain.accuracy,
         "gain_ci95": gain.ci95,
         "seeds": len(runs),
-        "core_hours": float(np.mean([run["cpu_seconds"] for run in runs])) / 3600,
+        "core_hours": hours,
         "configurations": [run["configuration"] for run in runs],
         "curves": [run["curve"] for run in runs],
     }
@@ -260,13 +266,14 @@ def table(found: dict[str, Any]) -> str:
             for section in row["changes"].values()
             for field, value in section.items()
         )
+        hours = row["core_hours"]
         lines.append(
             [
                 row["name"],
                 ", ".join(fields),
                 f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f}",
                 "" if row["name"] == BASE else gain,
-                f"{row['core_hours']:.3g}",
+                "not counted" if hours is None else f"{hours:.3g}",
             ]
         )
     shown = ", ".join(f"{name} {value}" for name, value in settings.items())

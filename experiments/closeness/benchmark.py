@@ -60,7 +60,7 @@ def make_tables(config: Benchmark, found: dict[str, Any]) -> dict[str, Table]:
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """What each condition changes, and what came out."""
+    """Sentences on each condition: its change, and its outcome."""
     return [
         f"{row['name']}: {row['why']} {' '.join(row['reading'][:2])}"
         for row in found.get("failures", {}).values()

@@ -36,7 +36,7 @@ class Config:
     adaptation_time: Time = 1.0
     """Time of the adaptation to an unseen task."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of the tasks and the initialisations."""
+    """Seed of the tasks and the initialisations."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Compare(Config):
     draws: Size = 4
     """Initialisations of each finite network."""
     output_dir: Path = Path("results/ntk-compare")
-    """Where to write."""
+    """Folder to write to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Benchmark(Config):
     command: ClassVar[str] = "ntk_benchmark"
 
     studies: tuple[Study, ...] = ("accuracy", "depth", "curves", "widths", "failures")
-    """Which to make."""
+    """Studies to make."""
     test_tasks: Pair = 1000
     """Unseen tasks of the accuracy table and of the curve over depth."""
     time: Time = 0.1
@@ -121,7 +121,7 @@ class Benchmark(Config):
     failure_time: Time = 0.01
     """Time of the inner loop there."""
     output_dir: Path = Path("results/ntk-benchmark")
-    """Where to write."""
+    """Folder to write to."""
     quick: bool = False
     """A minute of everything, to see that it runs."""
 

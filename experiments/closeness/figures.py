@@ -21,7 +21,7 @@ SAME = 95
 _NARROW = 50
 """Largest over smallest value up to which an axis has ticks at 1, 2 and 5."""
 END = ", to the end"
-"""Of methods whose head is adapted to an unseen task for an infinite time."""
+"""Suffix of methods whose head is adapted to an unseen task for an infinite time."""
 
 
 class Curve(NamedTuple):

@@ -19,7 +19,7 @@ FIELDS = (*_MEANS, "mtl_accuracy", "gbml_accuracy")
 SHOT_TASKS = 10
 """Training tasks of the curve over shots, at most."""
 ADAPTATIONS = ("timed", "end")
-"""Of the head to an unseen task: for the time of the configuration, and to the end."""
+"""Adaptations of the head to an unseen task: for the configured time, or to the end."""
 
 
 def depth_study(source: Source[Benchmark], cells: Cells) -> dict[str, Any]:

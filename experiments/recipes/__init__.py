@@ -128,6 +128,16 @@ def changed(config: Config, **sections: Mapping[str, Any]) -> Config:
     return dataclasses.replace(config, **replaced)
 
 
+def with_body(config: Config, name: str, width: int) -> Config:
+    """The recipe with another body, and all of its images of the dataset's own size.
+
+    The recipe's sizes in turn suit its own body, and others may not take them.
+    """
+    model = ModelConfig(name, width=width, precision=config.model.precision)
+    other = dataclasses.replace(config, model=model)
+    return changed(other, train={"train_sizes": ()})
+
+
 def quick(config: Config) -> Config:
     """A minute of the recipe on a CPU: to see that it runs, not what it reaches.
 
@@ -135,13 +145,9 @@ def quick(config: Config) -> Config:
     body Conv4 with 16 channels, and there are 60 steps.
     """
     train = config.train
-    small = dataclasses.replace(
-        config,
-        data=DataConfig(dataset="glyphs"),
-        model=ModelConfig("conv4", width=16, precision=config.model.precision),
-    )
+    small = with_body(config, "conv4", 16)
     return changed(
-        small,
+        dataclasses.replace(small, data=DataConfig(dataset="glyphs")),
         train={
             # Classes have 20 images there.
             "train_ways": min(train.train_ways or 5, 20),

@@ -18,23 +18,23 @@ class Options:
     """Train and score a published recipe."""
 
     name: tyro.conf.Positional[recipes.Name]
-    """Which."""
+    """Recipe."""
     dataset: recipes.Dataset = "cifar_fs"
-    """On what."""
+    """Dataset of the run."""
     shots: Literal[1, 5] = 5
     """Support images a class of a test task."""
     data_dir: Path | None = None
-    """Where the dataset is; see docs/data.md."""
+    """Folder of the dataset; see docs/data.md."""
     run_dir: Path | None = None
     """Folder of the run; the same one again resumes it. Default: a new one in runs/."""
     teacher: Path | None = None
     """MTL and RFS: folder of a run of the same recipe to distil from."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the body's computation."""
+    """Arithmetic of the body."""
     images: int | None = None
     """Training images instead of the recipe's steps; its schedule is scaled to them."""
     seed: int = 0
-    """Of initialisation, tasks, augmentation and dropout."""
+    """Seed of initialisation, tasks, augmentation and dropout."""
     quick: bool = False
     """A minute on a CPU, on the built-in data, to see that it runs."""
 

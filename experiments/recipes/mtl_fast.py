@@ -3,8 +3,8 @@
 The loss and the body are those of `experiments.recipes.mtl`. All else is chosen on
 validation tasks alone, by `experiments.search` from ``experiments/searches``: a task
 has one image of each class, at most 64; SGD with Nesterov momentum, a warm-up and a
-cosine; images of 16 and of 24 pixels before those of 32; crops and flips; the mean of
-the parameters over the last steps is what is tested.
+cosine; images of 16 and of 24 pixels before those of 32 (of 42 and of 63 before 84);
+crops and flips; the mean of the parameters over the last steps is what is tested.
 
     python -m experiments.recipes mtl_fast --precision bfloat16 --data-dir DATA
 
@@ -16,10 +16,13 @@ from metabridge.config import Config, ModelConfig, MTLConfig, TrainConfig
 
 PUBLISHED: dict[str, tuple[str, str]] = {}
 _STEPS = 28_000
+_SIDES = {"mini_imagenet": (42, 63, 84), "tiered_imagenet": (42, 63, 84)}
+"""Sides of the images in turn, where they are not 16, 24 and 32 pixels."""
 
 
 def config(dataset: str, shots: int) -> Config:
     """The recipe for a dataset and a number of shots."""
+    sides = _SIDES.get(dataset, (16, 24, 32))
     train = TrainConfig(
         train_ways=60 if dataset == "fc100" else 64,
         train_shots=1,
@@ -33,7 +36,7 @@ def config(dataset: str, shots: int) -> Config:
         decay_all=False,
         schedule="cosine",
         warmup=0.05,
-        train_sizes=((0.0, 16), (0.3, 24), (0.6, 32)),
+        train_sizes=tuple(zip((0.0, 0.3, 0.6), sides, strict=True)),
         average=0.05,
         validate_every=_STEPS // 14,
         validation_tasks=500,

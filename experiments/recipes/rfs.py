@@ -27,7 +27,7 @@ PUBLISHED = {
 }
 _EPOCHS, _BATCH = 100, 64
 _IMAGES = {"tiered_imagenet": 448_695, "fc100": 36_000}
-"""Of the training split, where they are not 38,400."""
+"""Images of the training split, where they are not 38,400."""
 
 
 def config(dataset: str, shots: int) -> Config:

@@ -41,7 +41,7 @@ class Options(Wanted):
     reference: recipes.Name = "mtl"
     """The recipe whose cost the others' is held against."""
     folder: Path = Path("runs/reproduce")
-    """Of the runs and the results."""
+    """Folder of the runs and the results."""
     runs: Path | None = None
     """Folder of runs to take as they are, instead; the results are written there."""
 
@@ -49,6 +49,12 @@ class Options(Wanted):
 def main(options: Options) -> None:
     """Trains what is missing, prints the table, and writes it."""
     folder = options.folder if options.runs is None else options.runs
+    without = options.reference not in options.algorithms
+    if options.table == "cost" and options.runs is None and without:
+        raise ValueError(
+            f"`reference` is {options.reference!r}, but must be one of `algorithms`: "
+            f"{', '.join(options.algorithms)}"
+        )
     errors = {} if options.runs else train_missing(options, folder)
     found = read(folder)
     if not found and not errors:

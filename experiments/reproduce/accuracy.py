@@ -27,7 +27,7 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for run in in_order(runs):
         own = run.config.evaluation.shots
         for shots in run.tests or (own,):
-            group = run.label, run.config.data.dataset, shots, run.budget, own
+            group = run.label, run.config.data.dataset, shots, run.equal_budget, own
             groups.setdefault((*group, run.finished), []).append(run)
     found = [_row(group, shots) for (_, _, shots, *_), group in groups.items()]
     return sorted(found, key=lambda row: (row["dataset"], row["shots"]))
@@ -60,7 +60,7 @@ def _row(runs: Sequence[Run], shots: int) -> dict[str, Any]:
         "share_of_recipe": images / first.whole if first.whole else None,
         "core_hours": _mean(hours) if len(hours) == len(runs) else None,
         "finished": first.finished,
-        "shares": [run.images / run.budget for run in runs],
+        "shares": [run.images / (run.budget or 1) for run in runs],
         "trained_for_shots": own,
         "runs": [run.name for run in runs],
     }

@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.report import markdown
 from experiments.reproduce.runs import Run, in_order
+from metabridge.config import images_per_step
 
 UNITS = {"core_hours": "core-hours", "images": "training images"}
 """Costs, and what they are called."""
@@ -24,39 +25,51 @@ PAPER = {
 
 
 class Curve(NamedTuple):
-    """Validations of the runs of a recipe, dataset, shots and budget."""
+    """Validations of the runs of a recipe, dataset, shots and budget, over seeds."""
 
     recipe: str
     label: str
     dataset: str
     shots: int
     budget: int
-    """Training images of all steps."""
+    """Training images of all steps; with a budget of time, mean over seeds."""
     finished: bool
     runs: list[str]
     accuracies: list[float]
-    """Of each validation, mean over seeds."""
+    """Accuracy of each validation, mean over seeds."""
     costs: dict[str, list[float]]
     """Mean cost until each validation by unit; core-hours if all counted them."""
 
 
 def curves(runs: Sequence[Run]) -> list[Curve]:
-    """The curves of all runs, means over seeds of the validations that all have."""
+    """The curves of all runs, means over seeds of the validations that all have.
+
+    These are at equal steps. Runs of equal time differ in their steps, and have as many
+    validations each: there the first are averaged with the first, and so on.
+    """
     groups: dict[Any, list[Run]] = {}
     for run in in_order(run for run in runs if run.validations):
         task = run.config.data.dataset, run.config.evaluation.shots
-        groups.setdefault((*task, run.label, run.budget), []).append(run)
+        groups.setdefault((*task, run.label, run.equal_budget), []).append(run)
     found = [_curve(group) for group in groups.values()]
     return [curve for curve in found if curve.accuracies]
 
 
 def _curve(runs: Sequence[Run]) -> Curve:
     first = runs[0]
-    by_step = [{record["step"]: record for record in run.validations} for run in runs]
-    steps = sorted(set.intersection(*(set(records) for records in by_step)))
-    columns = [[records[step] for records in by_step] for step in steps]
-    images = first.budget / first.config.train.steps
-    costs = {"images": [step * images for step in steps]}
+    if first.config.train.minutes is None:
+        by_step = [{each["step"]: each for each in run.validations} for run in runs]
+        steps = sorted(set.intersection(*(set(records) for records in by_step)))
+        columns = [[records[step] for records in by_step] for step in steps]
+    else:
+        columns = list(zip(*(run.validations for run in runs), strict=False))
+    images = images_per_step(first.config.train)
+    costs = {
+        "images": [
+            images * float(np.mean([record["step"] for record in column]))
+            for column in columns
+        ]
+    }
     if all("cpu_seconds" in record for column in columns for record in column):
         costs["core_hours"] = [
             float(np.mean([record["cpu_seconds"] for record in column])) / 3600
@@ -70,7 +83,7 @@ def _curve(runs: Sequence[Run]) -> Curve:
         first.label,
         first.config.data.dataset,
         first.config.evaluation.shots,
-        first.budget,
+        round(np.mean([run.budget for run in runs])),
         all(run.finished for run in runs),
         [run.name for run in runs],
         accuracies,
@@ -133,7 +146,17 @@ def compare(curve: Curve, reference: Curve) -> dict[str, Any]:
 
 
 def comparisons(found: Sequence[Curve], recipe: str) -> list[dict[str, Any]]:
-    """`compare` of every curve with the reference of its dataset and shots."""
+    """`compare` of every curve with the reference of its dataset and shots.
+
+    Raises:
+      ValueError: there are curves, and none of the reference.
+    """
+    names = dict.fromkeys(curve.recipe for curve in found)
+    if names and recipe not in names:
+        raise ValueError(
+            f"`reference` is {recipe!r}, but the runs with validations follow "
+            f"{', '.join(names)}: pass one of these"
+        )
     rows = []
     for curve in found:
         reference = reference_of(found, curve, recipe)

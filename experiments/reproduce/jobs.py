@@ -10,7 +10,7 @@ from experiments import recipes
 from experiments.planned import train_planned
 from experiments.reproduce.runs import evaluation_file, other_shots
 from metabridge.comparison.run import in_a_process
-from metabridge.config import ModelConfig, ResolvedConfig, resolve
+from metabridge.config import ResolvedConfig, resolve
 from metabridge.training.scoring import evaluate_run
 
 # With `minutes`, a validation must not take longer than what it judges.
@@ -31,9 +31,9 @@ class Wanted:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Runs of each."""
     data_dir: Path | None = None
-    """Where the datasets are; see docs/data.md."""
+    """Folder of the datasets; see docs/data.md."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the bodies' computation."""
+    """Arithmetic of the bodies."""
     body: Literal["conv4"] | None = None
     """Conv4 with 64 channels instead of the recipes' bodies."""
     images: tuple[int, ...] = ()
@@ -58,11 +58,11 @@ class Job:
     minutes: float | None = None
     """Budget in training time, or None."""
     other_shots: tuple[int, ...] = ()
-    """Of tests of the finished run beside its own."""
+    """Shots of further tests of the finished run."""
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         images = "" if self.images is None else f"-{self.images}images"
         minutes = "" if self.minutes is None else f"-{self.minutes:g}min"
         run = f"{self.algorithm}-{self.dataset}-{self.shots}shot-{self.seed}"
@@ -105,8 +105,7 @@ def config_of(job: Job, wanted: Wanted) -> ResolvedConfig:
             # A plateau rule would end where it likes; a cosine fits any time.
             train |= {"schedule": "cosine", "early_stop": None}
     if wanted.body is not None:
-        model = ModelConfig(wanted.body, width=64)
-        config = dataclasses.replace(config, model=model)
+        config = recipes.with_body(config, wanted.body, 64)
     config = recipes.changed(
         config,
         data={"data_dir": wanted.data_dir},

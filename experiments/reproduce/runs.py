@@ -60,6 +60,15 @@ class Run(NamedTuple):
         return self.config.train.steps * images_per_step(self.config.train)
 
     @property
+    def equal_budget(self) -> tuple[str, float]:
+        """Kind and amount of the budget that all seeds of a run have.
+
+        With a budget of time, steps are timed in each run, and differ.
+        """
+        minutes = self.config.train.minutes
+        return ("images", self.budget) if minutes is None else ("minutes", minutes)
+
+    @property
     def images(self) -> int:
         """Training images seen."""
         return self.steps * images_per_step(self.config.train)
@@ -83,7 +92,7 @@ def read(folder: Path) -> list[Run]:
 
 
 def evaluation_file(run_dir: Path, shots: int) -> Path:
-    """Where the result of a run with other shots is."""
+    """File with the result of a run with other shots."""
     return run_dir / f"evaluation-{shots}shot.json"
 
 
@@ -141,6 +150,10 @@ def _changes(recipe: ResolvedConfig, config: ResolvedConfig) -> tuple[str, ...]:
         section, _, field = name.partition(".")
         if section == "model" and other_body and field not in ("model", "precision"):
             continue  # an option of one of the two bodies alone
+        if field == "train_sizes" and other_body and not value:
+            continue  # as `recipes.with_body` has it
+        if field == "drop_ramp" and config.train.minutes is not None:
+            continue  # as `with_budget` scales it to steps, unknown with a time
         if before.get(name) != value:
             shown = Path(value).name if field == "teacher" else value
             changes.append(f"{field}={shown}")
@@ -165,7 +178,8 @@ def _read(run_dir: Path) -> Run:
     if finished:
         result = run_folder.read_result(run_dir)
         steps, cpu_seconds = result["train_steps"], result.get("cpu_seconds")
-        tests = {result["shots"]: result} | other_shots(run_dir)
+        # The run's own last: it holds for its shots, whatever else was tested there.
+        tests = other_shots(run_dir) | {result["shots"]: result}
     else:
         start = {"step": 0, "cpu_seconds": 0.0}
         *_, last = start, *_records(run_dir, "train")

@@ -1,5 +1,6 @@
 """Run folders made by hand: configuration, records, results, and no training."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ def write_run(
     recipe: str = "mtl_fast",
     *,
     images: int = 64_000,
+    minutes: float | None = None,
     shots: int = 5,
     accuracies: tuple[float, ...] = (0.5, 0.6),
     accuracy: float | None = None,
@@ -25,6 +27,7 @@ def write_run(
       folder: of the run.
       recipe: its name.
       images: budget.
+      minutes: of which these are what was timed.
       shots: of its tests.
       accuracies: of the validations; those of a finished run go to its last step.
       accuracy: on test tasks; None for a run that was stopped at half of its steps.
@@ -33,6 +36,8 @@ def write_run(
     """
     budget = recipes.with_budget(recipes.recipe(recipe, "cifar_fs", shots), images)
     config = resolve(recipes.changed(budget, **changes))
+    timed = dataclasses.replace(config.train, minutes=minutes)
+    config = dataclasses.replace(config, train=timed)
     taken = config.train.steps if accuracy is not None else config.train.steps // 2
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(to_json(config))

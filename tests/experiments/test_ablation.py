@@ -71,6 +71,7 @@ def test_the_table_is_made_and_taken_up_again(
 
 
 def test_a_failed_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planned, "_check_data", lambda _: None)
     monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     with pytest.raises(RuntimeError, match="first failed: no memory"):
         ablation.run(Options("glyphs", folder=tmp_path / "x"))

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiments.reproduce import cost
+from experiments.reproduce import accuracy, cost
 from experiments.reproduce.__main__ import Options, main
 from experiments.reproduce.runs import read
 from tests.experiments.made_runs import write_run
@@ -70,6 +70,38 @@ def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
     assert found.costs["images"] == [32_000, 64_000]
     assert found.costs["core_hours"] == pytest.approx([1, 2])
     assert found.runs == ["0", "1"]
+
+
+def test_seeds_of_equal_time_are_averaged(tmp_path: Path) -> None:
+    """They differ in their steps, 1,000 and 1,200 of 64 images, and so in the ramp."""
+    for seed, steps in enumerate((1000, 1200)):
+        write_run(
+            tmp_path / f"{seed}",
+            images=64 * steps,
+            minutes=2.0,
+            accuracies=(0.4 + seed / 10, 0.6 + seed / 10),
+            accuracy=0.7 + seed / 10,
+            train={"seed": seed},
+            model={"drop_ramp": 14_000},
+        )
+    runs = read(tmp_path)
+    (found,) = cost.curves(runs)
+    assert (found.label, found.budget) == ("mtl_fast", 64 * 1100)
+    assert found.accuracies == pytest.approx([0.45, 0.65])
+    assert found.costs["images"] == [64 * 550, 64 * 1100]
+    (row,) = accuracy.rows(runs)
+    assert (row["accuracy"], row["seeds"]) == (pytest.approx(0.75), 2)
+    assert row["images"] == 64 * 1100
+
+
+def test_a_reference_without_runs(tmp_path: Path) -> None:
+    write_run(tmp_path / "fast", "mtl_fast")
+    with pytest.raises(ValueError, match=r"is 'mtl', but .* follow mtl_fast"):
+        main(Options(table="cost", runs=tmp_path))
+    options = Options(table="cost", algorithms=("rfs", "maml"), folder=tmp_path / "x")
+    with pytest.raises(ValueError, match="must be one of `algorithms`: rfs, maml"):
+        main(options)
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_table_and_the_figure(

@@ -14,8 +14,11 @@ from metabridge.config import (
     images_per_step,
     resolve,
 )
+from metabridge.runs.inputs import check_train_sizes
+from tests import toy
 from tests.own import OPTIONS
 
+_SIDES = {"mini_imagenet": 84, "tiered_imagenet": 84, "cifar_fs": 32, "fc100": 32}
 EVERY = list(itertools.product(recipes.NAMES, recipes.DATASETS, recipes.SHOTS))
 
 
@@ -35,7 +38,14 @@ def test_every_recipe_is_complete(name: str, dataset: str, shots: int) -> None:
         opened = {key for key, value in stated.items() if filled[key] != value}
         by_body = {"learning_rate"} if name == "mtl_plus" else set()
         assert opened <= {"width"} | by_body
-    assert resolve(recipes.quick(config)).data.dataset == "glyphs"
+    quick = resolve(recipes.quick(config))
+    assert quick.data.dataset == "glyphs"
+    glyphs, images = toy.dataset(size=28), toy.dataset(channels=3, size=_SIDES[dataset])
+    other = resolve(recipes.with_body(config, "conv4", 64))
+    for one, data in ((quick, glyphs), (other, images), (resolved, images)):
+        check_train_sizes(one, data)
+    # The last images are the dataset's own.
+    assert all(side == _SIDES[dataset] for _, side in config.train.train_sizes[-1:])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from experiments.reproduce import accuracy
 from experiments.reproduce import jobs as jobs_module
 from experiments.reproduce.__main__ import Options, main
 from experiments.reproduce.jobs import Job, config_of, jobs
-from experiments.reproduce.runs import read
+from experiments.reproduce.runs import nearest_recipe, read
 from metabridge import train
 from metabridge.config import Config, ModelConfig, images_per_step
 from tests.experiments.made_runs import test_result as made_result
@@ -63,6 +63,10 @@ def test_budgets() -> None:
     # With equal times MTL's rate falls as far as the others'.
     assert (config.train.schedule, config.train.early_stop) == ("cosine", None)
     assert (config.model.model, config.model.width) == ("conv4", 64)
+    images = Job("mtl_fast", "cifar_fs", 5, 0, images=64_000)
+    config = config_of(images, Options(body="conv4"))
+    assert config.train.train_sizes == ()  # Conv4 has features by pixels
+    assert nearest_recipe(config)[:2] == ("mtl_fast", ("model=conv4",))
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -113,6 +117,9 @@ def test_other_shots_of_another_checkpoint_or_split(tmp_path: Path) -> None:
     other = run / "evaluation-1shot.json"
     other.write_text(json.dumps(made_result(0.7, 1, best_step=6)))
     assert [row["shots"] for row in accuracy.rows(read(run))] == [5]
+    # The run's own result is that for its own shots, with whatever head again.
+    (run / "evaluation-5shot.json").write_text(json.dumps(made_result(0.1, 5)))
+    assert [row["accuracy"] for row in accuracy.rows(read(run))] == [0.8]
     other.write_text(json.dumps(made_result(0.7, 1, split="validation")))
     with pytest.raises(ValueError, match="must be a result on the test split with 1"):
         read(run)
@@ -191,6 +198,7 @@ def test_the_main_table_is_made_and_resumed(
 def test_a_failed_run_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    monkeypatch.setattr(planned, "_check_data", lambda _: None)
     monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     options = Options(
         algorithms=("mtl",),

@@ -10,7 +10,9 @@ import tyro
 from experiments import planned, recipes, search
 from experiments.search import BASE, Options, config_of, read_variations
 from metabridge import train
-from metabridge.config import Config, images_per_step
+from metabridge.config import Config, images_per_step, resolve
+from tests import toy
+from tests.experiments.made_runs import write_run
 
 KEPT = Path("experiments/searches/mtl_fast.toml")
 
@@ -78,6 +80,24 @@ def test_gains_are_paired() -> None:
     assert row["gain_ci95"] == pytest.approx(expected)
     assert row["ci95"] > 5 * row["gain_ci95"]
     assert row["core_hours"] == 0.5
+    uncounted = [run | {"cpu_seconds": None} for run in runs(own)]
+    row = search._row("a", {}, uncounted, runs(base))
+    assert row["core_hours"] is None
+    assert "| not counted |" in search.table({"settings": {}, "rows": [row]})
+
+
+def test_results_name_no_folder(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run",
+        accuracy=0.7,
+        cpu_seconds=None,
+        data={"data_dir": tmp_path},
+        learner={"teacher": tmp_path / "teacher"},
+    )
+    (run / "validation.json").write_text("{}")
+    found = search._scored(run, 10)
+    assert found["configuration"]["learner"]["logit_scale"] == 10.0
+    assert str(tmp_path) not in json.dumps(found)
 
 
 @pytest.mark.extended
@@ -125,6 +145,28 @@ def test_a_search_is_made_resumed_and_refused(
 
 
 def test_a_failed_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planned, "_check_data", lambda _: None)
     monkeypatch.setattr(planned, "train_in_a_process", lambda *_: "no memory")
     with pytest.raises(RuntimeError, match="base-0 failed: no memory"):
         search.search(Options(KEPT, folder=tmp_path / "x"))
+
+
+def test_a_run_that_cannot_start_stops_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tmp_path / "some.toml", tmp_path / "runs"
+    file.write_text("")
+    with pytest.raises(FileNotFoundError, match="none"):
+        search.search(Options(file, folder=folder, data_dir=tmp_path / "none"))
+    monkeypatch.setattr(planned.inputs, "load_data", lambda _: toy.dataset(size=28))
+    tasks = {"ways": 2, "shots": 1, "queries": 1}
+    train = {"train_ways": 5, "train_shots": 1, "train_queries": 0}
+    configs = {
+        name: resolve(
+            recipes.changed(Config(), train=train, evaluation=tasks | {"queries": many})
+        )
+        for name, many in {"fits": 1, "many": 999}.items()
+    }
+    with pytest.raises(ValueError, match="many: "):
+        next(planned.train_planned(configs, folder))
+    assert not folder.exists()

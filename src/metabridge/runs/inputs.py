@@ -133,10 +133,10 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     if (config.data.rotations or turns) and height != width:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
-    _check_train_sizes(config, dataset)
+    check_train_sizes(config, dataset)
 
 
-def _check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
+def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:
     """Refuses training sizes that the images or the body do not have.
 
     The parameters of the body and the number of its features must be those of the
