@@ -43,7 +43,7 @@ def start(
     from metabridge import learners, models
 
     if name in ("mtl", "resnet12"):
-        half = {} if dtype == "float32" else {"dtype": jnp.dtype(dtype)}
+        half: Any = {} if dtype == "float32" else {"dtype": jnp.dtype(dtype)}
         resnet = name == "resnet12"
         body = models.ResNet12(**half) if resnet else models.Conv4(width, **half)
         heads = learners.class_table(CLASSES)

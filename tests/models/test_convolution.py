@@ -1,5 +1,7 @@
 """Convolution and pooling against NumPy, their derivatives against JAX's or by hand."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,9 +104,10 @@ def test_whatever_else_goes_to_jax(strides, padding, options) -> None:
 def test_tasks_with_kernels_of_their_own() -> None:
     x = jnp.asarray(np.stack([drawn(4)[0]] * 2), jnp.float32)
     kernels = jnp.asarray(np.stack([drawn(4)[1], 2 * drawn(4)[1]]), jnp.float32)
-    result = jax.vmap(convolution.same)(x, kernels)
+    same: Any = convolution.same
+    result = jax.vmap(same)(x, kernels)
     np.testing.assert_allclose(result[1], 2 * result[0], rtol=1e-5, atol=1e-5)
-    gradient = jax.grad(lambda k: jax.vmap(convolution.same)(x, k).sum())(kernels)
+    gradient = jax.grad(lambda k: jax.vmap(same)(x, k).sum())(kernels)
     np.testing.assert_allclose(gradient[0], gradient[1], rtol=1e-5, atol=1e-4)
 
 

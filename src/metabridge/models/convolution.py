@@ -140,7 +140,7 @@ def _same_forward(inputs: Maps, kernel: Kernel, products: Products):
     return same(inputs, kernel, products), (inputs, kernel)
 
 
-def _same_backward(products: Products, saved: Any, cotangent: Any):
+def _same_backward(products: Products, saved: Any, cotangent: Any) -> Any:
     return gradients(*saved, cotangent, products)
 
 
@@ -151,12 +151,12 @@ def _gradients_forward(
     return gradients(*saved, products), saved
 
 
-def _gradients_backward(products: Products, saved: Any, changes: Any):
+def _gradients_backward(products: Products, saved: Any, changes: Any) -> Any:
     inputs, kernel, cotangent = saved
     of_inputs, of_kernel = changes
-    by_inputs, by_kernel = gradients(of_inputs, of_kernel, cotangent, products)
-    by_cotangent = same(of_inputs, kernel, products) + same(inputs, of_kernel, products)
-    return by_inputs, by_kernel, by_cotangent
+    found: Any = gradients(of_inputs, of_kernel, cotangent, products)
+    parts: Any = same(of_inputs, kernel, products), same(inputs, of_kernel, products)
+    return *found, parts[0] + parts[1]
 
 
 same.defvjp(_same_forward, _same_backward)

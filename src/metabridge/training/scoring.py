@@ -221,7 +221,7 @@ def score(
     pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    more = {"flips": True} if evaluation.flips else {}
+    more: dict[str, Any] = {"flips": True} if evaluation.flips else {}
     if each_task:
         more["task_accuracies"] = each
     return tuned | {
