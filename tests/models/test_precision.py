@@ -37,7 +37,7 @@ each = pytest.mark.parametrize(
 @functools.cache
 def both(name: str) -> Any:
     """Variables, and in float32 and bfloat16: training, its gradient, inference."""
-    # Twelve blocks normalise by their batch: by few pixels, rounding would grow in each.
+    # Twelve blocks normalise by their batch: by few pixels, rounding grows in each.
     count, side = (64, 32) if name == "resnet12" else (12, 16)
     inputs = jnp.asarray(toy.images(count, side, 3))
     wide, narrow = BODIES[name]
