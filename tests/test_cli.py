@@ -10,6 +10,7 @@ import pytest
 
 import metabridge
 from metabridge import cli
+from metabridge.cli import train as training_commands
 from metabridge.config import ANILConfig
 from tests import toy
 
@@ -52,7 +53,9 @@ def test_a_side_or_height_and_width(
     monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], size: object
 ) -> None:
     found = []
-    monkeypatch.setattr(cli, "_train_run", lambda config, _: found.append(config))
+    monkeypatch.setattr(
+        training_commands, "_train_run", lambda config, _: found.append(config)
+    )
     option = ("--image-size", *given) if given else ()
     call("train", "mtl", *option, "--dry-run", "--dataset=folder:x")
     assert found[0].data.image_size == size
@@ -191,7 +194,7 @@ def test_modules_of_the_user_are_imported_wherever_they_are_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"mine_{place}.py").touch()
     (tmp_path / "other.py").touch()
-    monkeypatch.setattr(cli, "_train_run", lambda config, _: None)
+    monkeypatch.setattr(training_commands, "_train_run", lambda config, _: None)
     arguments = ["train", "mtl", "--plugin=other"]
     arguments[place:place] = ["--plugin", f"mine_{place}"]
     call(*arguments)

@@ -8,6 +8,7 @@ import pytest
 import tyro
 
 from metabridge import cli
+from metabridge.cli.train import _with_options
 from metabridge.config import LearnerOptions, MetaOptNetConfig, register
 from metabridge.config.registration import check_options, options_of
 from metabridge.config.sections import SECTIONS
@@ -82,4 +83,4 @@ def test_the_names_are_those_that_the_parser_takes(
 
 
 def test_comparing_takes_the_names_of_training() -> None:
-    assert cli._with_options("metaoptnet --solver-C 2") == MetaOptNetConfig(C=2.0)
+    assert _with_options("metaoptnet --solver-C 2") == MetaOptNetConfig(C=2.0)

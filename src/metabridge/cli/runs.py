@@ -1,0 +1,164 @@
+"""Commands on what training has written: evaluate, verify, export, report."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metabridge.config import HeadName
+from metabridge.output import result_text
+
+Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
+DataDir = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        help="Where the data is now, if it has moved: the TFDS folder, ImageNet's "
+        "images, or the images of folder:PATH."
+    ),
+]
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    ways: int | None = None,
+    shots: int | None = None,
+    queries: int | None = None,
+    tasks: int | None = None,
+    head: HeadName | None = None,
+    C: float | None = None,
+    penalty: float | None = None,
+    tune_head: bool = False,
+    flips: bool | None = None,
+    split: Literal["validation", "test"] = "test",
+    finetune_steps: int | None = None,
+    test_steps: int | None = None,
+    finetune_rate: float | None = None,
+    data_dir: DataDir = None,
+    output: Path | None = None,
+) -> None:
+    """Score the best checkpoint of a run, or an exported body, on unseen tasks.
+
+    What is not given is as the run was configured.
+
+    Args:
+      run: Folder of the run; or a file of export, or a body's name.
+      ways: Classes of a test task.
+      shots: Support images a class.
+      queries: Query images a class.
+      tasks: Test tasks.
+      head: learner (its own adaptation), a head on frozen features (logistic, ridge,
+        svm, centroid, attention), or finetune, which trains body and head.
+      C: Logistic regression and SVM: weight of the data against the squared weights.
+      penalty: Ridge regression: weight of the squared weights.
+      tune_head: Choose C or the penalty by accuracy on the validation tasks.
+      flips: Take the mean of the features of an image and of its mirror image.
+      split: Whose classes the tasks are made of. To choose an option, take validation.
+      finetune_steps: Fine-tuning: steps of Adam on the support.
+      test_steps: Learners with an inner loop: its steps on a test task.
+      finetune_rate: Fine-tuning: Adam's learning rate.
+      output: JSON file for the result.
+    """
+    from metabridge.apply import evaluate_body
+    from metabridge.training.scoring import evaluate_run
+
+    given = {
+        "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
+        "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
+        "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    # A head that is given takes the place of one that the run would choose.
+    if tune_head or any(value is not None for value in (head, C, penalty)):
+        given["tune_head"] = tune_head
+    evaluate = evaluate_run if run.expanduser().is_dir() else evaluate_body
+    result = evaluate(run, given, split=split, data_dir=data_dir, output=output)
+    print(result_text(result))
+
+
+def verify(
+    run: Run,
+    data_dir: DataDir = None,
+    tolerance: float | None = None,
+    retrain: bool = False,
+    output: Path | None = None,
+) -> None:
+    """Check that a finished run is reproduced: data, checkpoint, accuracy.
+
+    Scores its best checkpoint again and compares with its result. Prints a table; exit
+    code 1 if anything differs.
+
+    Args:
+      tolerance: Points of accuracy that the numbers may differ by. Default: 0 with the
+        versions and devices of the run, else 0.1.
+      retrain: Train again from the seed, too, and compare the final parameters.
+      output: JSON file for the report.
+    """
+    from metabridge.training import verify as verification
+
+    report = verification.verify(
+        run, data_dir=data_dir, tolerance=tolerance, retrain=retrain, output=output
+    )
+    print(verification.table(report))
+    if not report["reproduced"]:
+        sys.exit(1)
+
+
+def export(
+    run: Run,
+    file: Annotated[Path, tyro.conf.Positional],
+    licence: str | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+    data_dir: DataDir = None,
+) -> None:
+    """Write the body of a run to one file, and a card beside it.
+
+    It is that of the best checkpoint, with all that `metabridge.FewShotClassifier`
+    needs.
+
+    Args:
+      file: NAME.safetensors; the card is NAME.md.
+      licence: Of the body, for the card.
+      dtype: Of the parameters in the file: float16 takes half the space. Arrays that it
+        does not hold, and batch statistics, stay float32.
+    """
+    from metabridge.apply import export_body
+
+    card = export_body(run, file, licence=licence, dtype=dtype, data_dir=data_dir)
+    print(f"{file} holds the body of {run}; {card} says what it is")
+
+
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    theory: Path | None = None,
+    output: Path = Path("report.html"),
+    examples: int = 3,
+    tasks: int = 100,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare runs on one HTML page that stands by itself.
+
+    Results with intervals and costs, learning curves, example tasks with predictions,
+    accuracy by class, features and configurations.
+
+    Args:
+      runs: Run folders, or folders that hold some, such as that of a comparison.
+        Default: every finished run under runs/.
+      theory: Instead of runs, the results.json of `make ntk-compare`: its predictors
+        of MTL and GBML, to explore.
+      output: The page.
+      examples: Test tasks to show.
+      tasks: Test tasks to count confusions over. With --examples 0 --tasks 0 neither
+        data nor checkpoints are read.
+    """
+    from metabridge.report import closeness_report, runs_report
+
+    if theory is not None:
+        if runs:
+            raise ValueError("pass run folders or --theory, not both")
+        page = closeness_report(theory, output)
+    else:
+        page = runs_report(
+            runs, output, examples=examples, tasks=tasks, data_dir=data_dir, tell=print
+        )
+    print(f"the page: {page}")
