@@ -6,7 +6,7 @@ outputs; "unit" ``i * K + k`` is output k of task i. Units may share a row
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse.csgraph
@@ -30,6 +30,8 @@ class Heads:
     rows: Int[np.ndarray, "U"]
     correlation: Float[np.ndarray, "U U"]
     new: Float[np.ndarray, "K U"]
+    _known: bool = dataclasses.field(default=False, repr=False)
+    """They are known to be correlations, so that no eigenvalue need tell."""
 
     def __post_init__(self) -> None:
         units = len(self.rows)
@@ -39,6 +41,8 @@ class Heads:
                 f"[outputs, {units}] with new heads, but these are "
                 f"{self.correlation.shape} and {self.new.shape}"
             )
+        if self._known:
+            return
         C = self.correlation
         if not np.isfinite(C).all():
             raise ValueError("the correlation of the heads holds NaN or infinity")
@@ -104,7 +108,25 @@ def class_heads(
     return Heads(rows, C, np.full((table.shape[1], len(rows)), float(correlation)))
 
 
-def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads:
+class Resolved(NamedTuple):
+    """Heads of T tasks with K outputs, alike for all outputs or not."""
+
+    heads: Heads
+    """Of U = T * K units; where all outputs are alike, those of one, U = T."""
+    alike: bool
+    """Outputs are independent of each other and alike, so that one stands for all."""
+
+    def task(self, unit: int) -> int:
+        """The task of a unit."""
+        return unit // len(self.heads.new)
+
+    def outputs(self, unit: int) -> slice:
+        """The outputs of its task that a unit stands for."""
+        output = unit % len(self.heads.new)
+        return slice(None) if self.alike else slice(output, output + 1)
+
+
+def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Resolved:
     """The heads that an argument means for T tasks with K outputs.
 
     With "shared" every task starts from the same K heads, with "independent" no two
@@ -119,7 +141,7 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
                 f"{tasks} tasks with {outputs} outputs have {tasks * outputs} heads, "
                 f"but `heads` describes {len(heads.rows)}"
             )
-        return heads
+        return Resolved(heads, alike=False)
     if isinstance(heads, str):
         if heads not in ("shared", "independent"):
             raise ValueError(
@@ -127,8 +149,8 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
                 "correlation, or theory.class_heads(classes)"
             )
         C = np.ones((tasks, tasks)) if heads == "shared" else np.eye(tasks)
-        c = np.full(tasks, float(heads == "shared"))
-        return _over_outputs(C, c, outputs)
+        c = np.full((1, tasks), float(heads == "shared"))
+        return Resolved(Heads(np.arange(tasks), C, c, _known=True), alike=True)
     C = np.asarray(heads, np.float64)
     if C.shape not in ((tasks, tasks), (tasks, outputs, tasks, outputs)):
         raise ValueError(
@@ -143,11 +165,12 @@ def resolve(heads: HeadsLike | Heads | Array, tasks: int, outputs: int) -> Heads
         )
     if C.ndim == 2:
         c = (C.sum(0) - np.diag(C)) / (tasks - 1)
-        return _over_outputs(C, c, outputs)
+        return Resolved(Heads(np.arange(tasks), C, c[None]), alike=True)
     own = np.einsum("ikil->kil", C)
     new = (C.sum(0) - own) / (tasks - 1)
     units = tasks * outputs
-    return Heads(np.arange(units), C.reshape(units, units), new.reshape(outputs, units))
+    over_units = C.reshape(units, units), new.reshape(outputs, units)
+    return Resolved(Heads(np.arange(units), *over_units), alike=False)
 
 
 def groups(heads: Heads) -> list[list[np.ndarray]]:
@@ -166,9 +189,3 @@ def groups(heads: Heads) -> list[list[np.ndarray]]:
         key = tuple(part.tobytes() for part in alike)
         found.setdefault(key, []).append(units)
     return list(found.values())
-
-
-def _over_outputs(C: np.ndarray, c: np.ndarray, outputs: int) -> Heads:
-    """Heads whose correlation is between tasks alone, outputs independent."""
-    eye = np.eye(outputs)
-    return Heads(np.arange(len(C) * outputs), np.kron(C, eye), np.kron(c[None], eye))

@@ -29,6 +29,7 @@ from metabridge.theory.matrices import tiles
 from metabridge.theory.predictors.head_correlation import (
     Heads,
     HeadsLike,
+    Resolved,
     groups,
     resolve,
 )
@@ -108,35 +109,43 @@ def mtl_predictor(
             kernel, "body", system.points, system.scatter(solved), initial, None, report
         )
     resolved = resolve(heads, len(each), outputs)
+    new = resolved.heads.new
     chunks = tiles.chunk(each, with_support=joint)
     of_task = tiles.consecutive(map(len, inputs))
     coefficients = np.zeros(residual.shape)
-    for components in groups(resolved):
-        if not resolved.new[:, np.concatenate(components)].any():
+    for components in groups(resolved.heads):
+        if not new[:, np.concatenate(components)].any():
             continue
-        order = (components[0] // outputs).tolist()
+        order = [resolved.task(unit) for unit in components[0].tolist()]
         blocks = tiles.consecutive(len(inputs[task]) for task in order)
         targets = [
-            np.concatenate([residual[of_task[u // outputs], u % outputs] for u in own])
+            np.concatenate(
+                [
+                    residual[of_task[resolved.task(unit)], resolved.outputs(unit)]
+                    for unit in own.tolist()
+                ]
+            )
             for own in components
         ]
-        rows = _rows(chunks, components[0], outputs)
-        make_tiles = functools.partial(_tiles, kernel, rows, resolved)
+        rows = _rows(chunks, components[0], resolved)
+        make_tiles = functools.partial(_tiles, kernel, rows, resolved.heads)
         names = point_names(each, with_support=joint, order=order)
         with rank.explained(kernel, points):
             solved = tiled.evolve(
                 make_tiles,
                 blocks,
-                np.stack(targets, 1),
+                np.concatenate(targets, 1),
                 time=time,
                 names=names,
                 jitter=jitter,
                 options=options,
             )
-        for units, column in zip(components, solved.T, strict=True):
-            for u, block in zip(units, blocks, strict=True):
-                new = np.outer(column[block], resolved.new[:, u])
-                coefficients[of_task[u // outputs]] += new
+        columns = np.split(solved, len(components), 1)
+        for units, found in zip(components, columns, strict=True):
+            for unit, block in zip(units.tolist(), blocks, strict=True):
+                # Of all outputs, or of one, which then reaches all of a new task.
+                of_unit = found[block] * new[:, unit][None]
+                coefficients[of_task[resolved.task(unit)]] += of_unit
     report = direct(len(points), start) if options is None else None
     return Predictor(kernel, "body", points, coefficients, initial, None, report)
 
@@ -159,10 +168,9 @@ def mtl_kernel(
     each = tasks.each()
     outputs = each[0].support_y.shape[1]
     resolved = resolve(heads, len(each), outputs)
-    a_row_a_point = not isinstance(heads, Heads) and np.ndim(heads) in (0, 2)
-    units = np.arange(0, len(each) * outputs, outputs if a_row_a_point else 1)
-    rows = _rows(tiles.chunk(each, with_support=_joint(train_on)), units, outputs)
-    made = _tiles(kernel, rows, resolved)
+    units = np.arange(len(resolved.heads.rows))
+    rows = _rows(tiles.chunk(each, with_support=_joint(train_on)), units, resolved)
+    made = _tiles(kernel, rows, resolved.heads)
     return tiles.mirror(tiles.fill(rows[-1].place.stop, made))
 
 
@@ -202,7 +210,7 @@ class _Rows(NamedTuple):
 
 
 def _rows(
-    chunks: Sequence[tiles.Chunk], units: np.ndarray, outputs: int
+    chunks: Sequence[tiles.Chunk], units: np.ndarray, resolved: Resolved
 ) -> list[_Rows]:
     """The rows of a matrix over some ascending units, by chunk where there are any."""
     result, start = [], 0
@@ -211,7 +219,8 @@ def _rows(
             span.task: np.arange(span.query.start, span.support.stop)
             for span in chunk.spans
         }
-        own = [(places[u // outputs], u) for u in units if u // outputs in places]
+        tasks = ((resolved.task(u), u) for u in units.tolist())
+        own = [(places[task], u) for task, u in tasks if task in places]
         if not own:
             continue
         points = np.concatenate([place for place, _ in own])
