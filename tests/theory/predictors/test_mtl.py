@@ -5,6 +5,7 @@ import pytest
 
 from metabridge import theory
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors import head_correlation
 from metabridge.theory.predictors.mtl import TrainOn
 from tests.theory import reference
 from tests.theory.cases import (
@@ -268,3 +269,15 @@ def test_a_point_in_two_tasks_is_no_error() -> None:
     tasks = equal_tasks(19)
     tasks.query_x[1, 4] = tasks.query_x[2, 2]
     theory.mtl_predictor(KERNEL, tasks)
+
+
+def test_shared_heads_cost_nothing_by_the_output() -> None:
+    """No matrix over all outputs is made; a correlation over them is as it was."""
+    resolved = head_correlation.resolve("shared", 500, 20)
+    assert resolved.heads.correlation.shape == (500, 500)
+    assert resolved.task(499) == 499
+    whole = np.kron(np.ones((3, 3)), np.eye(2)).reshape(3, 2, 3, 2)
+    given = head_correlation.resolve(whole, 3, 2)
+    assert given.heads.correlation.shape == (6, 6)
+    assert [given.task(unit) for unit in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert given.outputs(3) == slice(1, 2)
