@@ -112,6 +112,7 @@ class Tasks:
 
     def each(self) -> list[OneTask]:
         """The tasks one by one, checked."""
+        self._check_outputs()
         columns = [list(self._column(value)) for value in vars(self).values()]
         sizes = dict(zip(vars(self), map(len, columns), strict=True))
         if len(set(sizes.values())) != 1:
@@ -122,6 +123,16 @@ class Tasks:
         tasks = [_check_task(index, *fields) for index, fields in parts]
         _check_alike(tasks)
         return tasks
+
+    def _check_outputs(self) -> None:
+        """Refuse labels ``[T, S]`` of several tasks, which lack an axis of outputs."""
+        x, y = (getattr(v, "shape", ()) for v in (self.support_x, self.support_y))
+        if len(y) == 2 and len(x) > 2 and x[:2] == y:
+            raise ValueError(
+                f"`support_y` is {list(y)} for {x[0]} tasks of {x[1]} examples: labels "
+                "are [tasks, examples, outputs]; with one output pass support_y[..., "
+                "None], of classes theory.one_hot(labels, ways)"
+            )
 
     def _column(self, value: Any) -> Any:
         if self.single:
@@ -151,6 +162,16 @@ class Closeness(NamedTuple):
     """Predictions of MTL on the queries of each test task."""
     gbml: list[Float[np.ndarray, "_ K"]]
     """Predictions of GBML on the same queries."""
+
+
+def check_tasks(tasks: Any) -> list[OneTask]:
+    """The tasks one by one; a TypeError for what are no `Tasks`."""
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"tasks must be theory.Tasks, not {type(tasks).__name__}: pass "
+            "theory.Tasks(support_x, support_y, query_x, query_y)"
+        )
+    return tasks.each()
 
 
 def one_hot(
@@ -185,6 +206,8 @@ def _check_task(
     if query_y is not None:
         query_y = _check_labels(f"`query_y` of task {index}", query_y)
     task = OneTask(np.asarray(support_x), support_y, np.asarray(query_x), query_y)
+    if not len(task.query_x):
+        raise ValueError(f"task {index} has no queries: pass at least one")
     for name, x, y in (("support", *task[:2]), ("query", *task[2:])):
         check_inputs(f"`{name}_x` of task {index}", x)
         if y is not None and len(y) != len(x):
@@ -241,8 +264,13 @@ def check_inputs(what: str, inputs: np.ndarray) -> None:
         raise ValueError(
             f"{what} must be [examples, *features], but has shape {inputs.shape}"
         )
-    if not np.issubdtype(inputs.dtype, np.number):
-        raise TypeError(f"{what} must hold numbers, but is {inputs.dtype}")
+    if not np.issubdtype(inputs.dtype, np.number) or inputs.dtype.kind == "c":
+        advice = ""
+        if inputs.dtype.kind == "c":
+            advice = ": pass real and imaginary parts as features"
+        if inputs.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+            advice = ", which NumPy does not have: cast them to float32"
+        raise TypeError(f"{what} must hold real numbers, but is {inputs.dtype}{advice}")
     if np.issubdtype(inputs.dtype, np.floating):
         _check_finite(what, inputs)
 

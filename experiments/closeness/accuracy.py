@@ -13,10 +13,11 @@ from experiments.closeness.figures import END
 from experiments.closeness.tables import correct
 from metabridge import theory
 from metabridge.evaluation import score
-from metabridge.theory.closeness.compare import closeness_of, on_positions
+from metabridge.theory.closeness.compare import agreement, closeness_of, on_positions
 from metabridge.theory.kernels import registry
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.predictor import Predicted
 
 UNTRAINED = "adaptation alone"
 MTL = "MTL, queries"
@@ -120,12 +121,12 @@ def _measure(
     for name, one, other in zip(
         methods, predicted[: len(methods)], predicted[len(methods) :], strict=True
     ):
-        close = closeness_of(other.predictions, *one)
+        close = closeness_of(other, one)
         found[name] = _row(unseen, one.predictions, close, close.transfers)
         if name.startswith(MTL):
-            alone = [f - g for f, g in zip(*one, strict=True)]
-            close = closeness_of(one.predictions, alone, one.transferred)
-            nothing = np.zeros(count)
+            zeros = [np.zeros_like(part) for part in one.transferred]
+            close = closeness_of(one, Predicted(zeros, one.adapted))
+            alone, nothing = one.adapted, np.zeros(count)
             found[name.replace(MTL, UNTRAINED)] = _row(unseen, alone, close, nothing)
     return found
 
@@ -183,7 +184,8 @@ def _measure_finite(source: Source[Benchmark]) -> dict[str, Any]:
             ("MTL", close.mtl, wide.mtl),
             ("ANIL", close.gbml, wide.gbml),
         ):
-            same = closeness_of(predictions, limit, limit).agreements
+            pairs = zip(predictions, limit, strict=True)
+            same = np.asarray([agreement(*pair) for pair in pairs])
             for kind, own, agreements, with_limit in (
                 ("trained", predictions, close.agreements, same),
                 ("its limit", limit, wide.agreements, np.ones(count)),

@@ -13,6 +13,7 @@ from experiments.closeness import data, figures
 from experiments.closeness.config import Compare
 from metabridge import theory
 from metabridge.theory.closeness.compare import closeness_of
+from metabridge.theory.predictors.predictor import Predicted
 
 SHOTS = (1, 2, 5, 10)
 """Support points of every task, seen and unseen."""
@@ -93,18 +94,18 @@ def _compared(
     flow = theory.gradient_flow
     head = flow("head", time=config.adaptation_time)
 
-    def predictions(predictor: theory.Predictor) -> np.ndarray:
-        given = unseen.support_x, unseen.support_y, unseen.query_x
-        return np.asarray(predictor(*given, adaptation=head))
+    def on_queries(predicted: Predicted) -> Predicted:
+        return Predicted(*([part[:_QUERIES] for part in own] for own in predicted))
 
-    mtl = predictions(theory.mtl_predictor(kernel, seen, time=time))
+    trained = theory.mtl_predictor(kernel, seen, time=time)
+    ours = trained.parts(unseen, adaptation=head)
+    mtl = np.asarray(ours.predictions)
     for column, inner_time in enumerate(sorted(config.times)):
         inner = flow("head", time=inner_time)
         predictor = theory.gbml_predictor(kernel, seen, inner=inner, time=time)
-        gbml = predictions(predictor)
-        parts = np.asarray(predictor.transferred(unseen, adaptation=head))
-        on_queries = (list(each[:, :_QUERIES]) for each in (mtl, gbml, parts))
-        closeness = closeness_of(*on_queries)
+        other = predictor.parts(unseen, adaptation=head)
+        gbml = np.asarray(other.predictions)
+        closeness = closeness_of(on_queries(ours), on_queries(other))
         for task in range(UNSEEN):
             gap, transfer = closeness.gaps[task], closeness.transfers[task]
             yield {

@@ -50,7 +50,7 @@ CASES = {
     ),
     "a matrix of words": case(
         lambda: theory.kernel_matrix(kernel, np.asarray([["a"]])),
-        "`x1` must hold numbers",
+        "`x1` must hold real numbers",
         error="TypeError",
     ),
     "a matrix of nothing": case(

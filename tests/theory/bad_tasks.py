@@ -46,6 +46,38 @@ CASES = {
     "labels without outputs": case(
         lambda: theory.Tasks([x], [x[:, 0]], [x]), "[examples, outputs]", "(4,)"
     ),
+    "labels of several tasks without outputs": case(
+        lambda: tasks(support_y=fresh()[1][..., 0]),
+        "`support_y` is [3, 4] for 3 tasks of 4 examples",
+        "theory.one_hot",
+    ),
+    "complex inputs": case(
+        lambda: tasks(query_x=fresh()[2] + 1j),
+        "must hold real numbers",
+        "real and imaginary parts as features",
+        error="TypeError",
+    ),
+    "inputs in bfloat16": case(
+        lambda: tasks(query_x=fresh()[2].astype("bfloat16")),
+        "cast them to float32",
+        error="TypeError",
+    ),
+    "no queries": case(
+        lambda: tasks(query_x=fresh()[2][:, :0], query_y=fresh()[3][:, :0]),
+        "task 0 has no queries",
+    ),
+    "no queries at test time": case(
+        lambda: theory.gbml_predictor(kernel, tasks(), inner=head)(x, x[:, :2], x[:0]),
+        "task 0 has no queries",
+    ),
+    "a tuple of arrays": case(
+        lambda: theory.mtl_predictor(kernel, tuple(fresh())),
+        "must be theory.Tasks",
+        error="TypeError",
+    ),
+    "an inner loop of one's own": case(
+        lambda: theory.Inner("head", "momentum"), "known are flow, steps, ridge"
+    ),
     "features at test time": case(
         lambda: theory.gbml_predictor(kernel, tasks(), inner=head)(
             x[:, :5], x[:, :2], x[:, :5]

@@ -15,13 +15,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Num
 
 from metabridge.theory.predictors.gbml import gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
-from metabridge.theory.types import Array, Closeness, KernelFn, Tasks
+from metabridge.theory.predictors.predictor import Predicted
+from metabridge.theory.types import Array, Closeness, KernelFn, Tasks, check_tasks
 
 
 def compare(
@@ -57,37 +58,44 @@ def compare(
         kernel, tasks, heads=heads, train_on=train_on, time=time, jitter=jitter
     )
     theirs = gbml_adaptation or adaptation
-    arguments = (test_tasks.support_x, test_tasks.support_y, test_tasks.query_x)
-    ours = mtl(*arguments, adaptation=adaptation)
-    other = gbml(*arguments, adaptation=theirs)
-    transferred = gbml.transferred(test_tasks, adaptation=theirs)
-    if test_tasks.single:
-        return closeness_of([np.asarray(ours)], [np.asarray(other)], transferred)
-    return closeness_of(list(ours), list(other), transferred)
+    return closeness_of(
+        mtl.parts(test_tasks, adaptation=adaptation),
+        gbml.parts(test_tasks, adaptation=theirs),
+    )
 
 
-def closeness_of(
-    mtl: Sequence[Float[np.ndarray, "_ K"]],
-    gbml: Sequence[Float[np.ndarray, "_ K"]],
-    transferred: Sequence[Float[np.ndarray, "_ K"]],
-) -> Closeness:
+def closeness_of(mtl: Predicted, gbml: Predicted) -> Closeness:
     """The closeness of predictions on the queries of each unseen task.
 
-    `transferred` is the part of GBML's that training gave, ``[I, -A^] f_GBML``.
+    Differences are taken part by part: where both adapt alike, what the support gave is
+    the same and cancels, so that a transfer far below the round-off of the predictions
+    still has its relative gap. NaN where nothing was transferred and there is no gap.
     """
-    gaps = np.asarray([np.linalg.norm(a - b) for a, b in zip(mtl, gbml, strict=True)])
-    transfers = np.asarray([np.linalg.norm(part) for part in transferred])
-    agreements = np.asarray([agreement(a, b) for a, b in zip(mtl, gbml, strict=True)])
+    gaps = np.asarray(
+        [
+            np.linalg.norm((a - b) + (c - d))
+            for a, b, c, d in zip(
+                mtl.transferred,
+                gbml.transferred,
+                mtl.adapted,
+                gbml.adapted,
+                strict=True,
+            )
+        ]
+    )
+    transfers = np.asarray([np.linalg.norm(part) for part in gbml.transferred])
+    ours, theirs = mtl.predictions, gbml.predictions
+    agreements = np.asarray([agreement(*p) for p in zip(ours, theirs, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(gaps > 0, gaps / transfers, 0.0)
+        relative = gaps / transfers
     means = (float(x.mean()) for x in (gaps, relative, transfers, agreements))
     return Closeness(
         *means,
         gaps=gaps,
         transfers=transfers,
         agreements=agreements,
-        mtl=list(mtl),
-        gbml=list(gbml),
+        mtl=ours,
+        gbml=theirs,
     )
 
 
@@ -137,7 +145,7 @@ def on_positions(
 
     Task after task, each with its supports before its queries.
     """
-    each = tasks.each()
+    each = check_tasks(tasks)
     inputs = [x for task in each for x in (task.support_x, task.query_x)]
     ends = first + np.cumsum([len(x) for x in inputs])
     places = [

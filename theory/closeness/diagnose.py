@@ -22,7 +22,14 @@ from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
 from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel, mtl_predictor
 from metabridge.theory.solvers import rank
 from metabridge.theory.solvers.dense import SingularKernelError
-from metabridge.theory.types import Array, KernelFn, Kernels, OneTask, Tasks
+from metabridge.theory.types import (
+    Array,
+    KernelFn,
+    Kernels,
+    OneTask,
+    Tasks,
+    check_tasks,
+)
 
 _MATRICES = 6
 """Held at once: both kernels, those of both trainings, and their eigenvalues' work."""
@@ -75,7 +82,7 @@ def diagnose(
     inner = inner or gradient_flow("head", time=0.1)
     adapt = adaptation or gradient_flow("head", time=1.0)
     theirs = gbml_adaptation or adapt
-    each = unseen.each()
+    each = check_tasks(unseen)
     points, train = on_positions(tasks)
     check_matrices(
         "the kernels of the training points",
@@ -102,10 +109,13 @@ def diagnose(
     except SingularKernelError as error:
         raise SingularKernelError(_explain(error, tasks)) from error
     ours, other = predicted
-    alone = [f - g for f, g in zip(*other, strict=True)]
-    named = {"mtl": ours.predictions, "gbml": other.predictions, "untrained": alone}
+    named = {
+        "mtl": ours.predictions,
+        "gbml": other.predictions,
+        "untrained": other.adapted,
+    }
     right = {name: _accuracies(each, found) for name, found in named.items()}
-    closeness = closeness_of(ours.predictions, *other)
+    closeness = closeness_of(ours, other)
     whole = np.asarray([np.linalg.norm(f) for f in other.predictions])
     return Diagnosis(
         closeness=closeness,

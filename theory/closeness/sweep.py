@@ -19,7 +19,7 @@ from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.solvers import rank
-from metabridge.theory.types import Array, Closeness, Kernels, Tasks
+from metabridge.theory.types import Array, Closeness, Kernels, Tasks, check_tasks
 
 InnerAt = Inner | Callable[[float, int], Inner]
 """An inner loop, or one for each time and depth."""
@@ -185,13 +185,10 @@ def depth_sweeps(
     pairs = zip(depths, between(points, None), strict=True)
     trained = [train_at(depth, kernels) for depth, kernels in pairs]
     predicted = streaming.predict(
-        between, points, trained, test_tasks.each(), group=streaming.GROUP
+        between, points, trained, check_tasks(test_tasks), group=streaming.GROUP
     )
     cells = [
-        [
-            closeness_of(mtl.predictions, *gbml)
-            for mtl, gbml in zip(own[::2], own[1::2], strict=True)
-        ]
+        [closeness_of(mtl, gbml) for mtl, gbml in zip(own[::2], own[1::2], strict=True)]
         for own in predicted
     ]
     count, axes = len(adaptations), (tuple(depths), tuple(times))

@@ -23,6 +23,7 @@ from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
 from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
+from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.types import Closeness, Kernels, Tasks, check_whole
 
 _HALVINGS = 4
@@ -65,7 +66,7 @@ class TrainedPair:
             _predict(self.body, self.trained[name], self.initial, unseen, adaptation)
             for name in ("MTL", "ANIL")
         )
-        return closeness_of(mtl[0], *anil)
+        return closeness_of(mtl, anil)
 
     def limit(self, tasks: Tasks, unseen: Tasks, *, adaptation: Inner) -> Closeness:
         """The same at infinite width, after the same time of training on `tasks`."""
@@ -83,7 +84,7 @@ class TrainedPair:
         ((mtl, anil),) = streaming.predict(
             streaming.one_network(kernel), points, [trained], unseen.each()
         )
-        return closeness_of(mtl.predictions, *anil)
+        return closeness_of(mtl, anil)
 
 
 def train_pair(
@@ -148,9 +149,9 @@ def _largest(tasks: Tasks, depth: int, time: float) -> dict[str, float]:
 
 def _predict(
     body: MLP, params: Any, initial: Any, tasks: Tasks, adaptation: Inner
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Predictions on the queries of each task, and the part that training gave."""
-    predictions, transferred = [], []
+) -> Predicted:
+    """Predictions on the queries of each task."""
+    found = Predicted([], [])
     for index, task in enumerate(tasks.each()):
         inputs = task.points()
         features = _features(body, params, inputs)
@@ -164,9 +165,9 @@ def _predict(
             adaptation, Kernels(cross, cross), Kernels(square, square),
             what=f"the support of unseen task {index}",
         )  # fmt: skip
-        transferred.append(values[:queries] - A @ values[queries:])
-        predictions.append(transferred[-1] + A @ task.support_y)
-    return predictions, transferred
+        found.transferred.append(values[:queries] - A @ values[queries:])
+        found.adapted.append(A @ task.support_y)
+    return found
 
 
 def _features(body: MLP, params: Any, x: np.ndarray) -> Float[np.ndarray, "N D"]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Num
 
 from metabridge.theory.kernels.devices import Placement, device_tile
 from metabridge.theory.types import Array, DeviceKernel, KernelFn, Kernels
@@ -100,13 +100,34 @@ def mirror_lower(tile: np.ndarray) -> np.ndarray:
 
 
 def precomputed(kernels: Kernels) -> KernelFn:
-    """A kernel of integer inputs ``[N, 1]``, the rows of given kernel matrices."""
+    """A kernel of the rows ``[N, 1]`` of given kernel matrices, whole numbers."""
     nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
 
     def kernel(
-        x1: Int[np.ndarray, "N 1"], x2: Int[np.ndarray, "M 1"] | None = None
+        x1: Num[np.ndarray, "N 1"], x2: Num[np.ndarray, "M 1"] | None = None
     ) -> Kernels:
-        block = np.ix_(x1[:, 0], (x1 if x2 is None else x2)[:, 0])
+        rows = _positions(x1, len(nngp))
+        block = np.ix_(rows, rows if x2 is None else _positions(x2, nngp.shape[1]))
         return Kernels(nngp[block], ntk[block])
 
     return kernel
+
+
+def _positions(inputs: Num[np.ndarray, "N 1"], count: int) -> Int[np.ndarray, "N"]:
+    """Rows of a matrix, as integers or as floating-point numbers that are whole."""
+    array = np.asarray(inputs)
+    if array.ndim != 2 or array.shape[1] != 1:
+        raise ValueError(
+            f"inputs of a precomputed kernel are its rows, [N, 1], not {array.shape}"
+        )
+    rows = array[:, 0].astype(np.int64)
+    if (rows != array[:, 0]).any() or rows.min(initial=0) < 0:
+        raise ValueError(
+            "inputs of a precomputed kernel are rows of its matrices, whole numbers "
+            "from 0; see theory.at_positions"
+        )
+    if rows.max(initial=0) >= count:
+        raise ValueError(
+            f"row {rows.max()} of a precomputed kernel of {count} rows does not exist"
+        )
+    return rows

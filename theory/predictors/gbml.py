@@ -33,7 +33,7 @@ from metabridge.theory.predictors.predictor import (
 from metabridge.theory.solvers import dense, rank
 from metabridge.theory.solvers.solve import Solver, choose, direct, solve
 from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
-from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks
+from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks, check_tasks
 
 
 def gbml_predictor(
@@ -66,7 +66,7 @@ def gbml_predictor(
       ValueError: gradient steps of a rate at which they diverge.
     """
     dense.check_time(time)
-    each = tasks.each()
+    each = check_tasks(tasks)
     require_queries(each)
     queries = sum(len(task.query_x) for task in each)
     options = choose(solver, queries, structured=True)
@@ -105,7 +105,7 @@ def gbml_kernel(
     kernel: KernelFn, tasks: Tasks, *, inner: Inner
 ) -> Float[np.ndarray, "Q Q"]:
     """The meta kernel ``Phi = B Theta B^T`` of one output, a row a query."""
-    each = tasks.each()
+    each = check_tasks(tasks)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
     operators = _operators(kernel, own, each, inner)

@@ -49,7 +49,12 @@ class Inner:
             raise ValueError(
                 f"unknown layers {self.layers!r}; known are {', '.join(LAYERS)}"
             )
-        assert self.loop in get_args(Loop)
+        if self.loop not in get_args(Loop):
+            raise ValueError(
+                f"unknown inner loop {self.loop!r}; known are "
+                f"{', '.join(get_args(Loop))}, made by theory.gradient_flow, "
+                "gradient_steps and ridge"
+            )
         for name in ("time", "lr", "steps", "penalty"):
             value = getattr(self, name)
             if math.isnan(value) or value < 0:

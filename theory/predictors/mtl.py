@@ -43,7 +43,7 @@ from metabridge.theory.predictors.predictor import (
 from metabridge.theory.solvers import dense, rank, tiled
 from metabridge.theory.solvers.solve import Solver, choose, direct, solve
 from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
-from metabridge.theory.types import Array, KernelFn, Tasks
+from metabridge.theory.types import Array, KernelFn, Tasks, check_tasks
 
 TrainOn = Literal["query", "joint"]
 
@@ -83,7 +83,7 @@ def mtl_predictor(
       theory.SingularKernelError: a kernel matrix has no inverse but needs one.
     """
     dense.check_time(time)
-    each = tasks.each()
+    each = check_tasks(tasks)
     require_queries(each)
     shared = isinstance(heads, str) and heads == "shared"
     if initial is not None and not shared:
@@ -165,7 +165,7 @@ def mtl_kernel(
       after another, in each the queries and then, if joint, the supports. Otherwise a
       row a (task, output, point), in this order.
     """
-    each = tasks.each()
+    each = check_tasks(tasks)
     outputs = each[0].support_y.shape[1]
     resolved = resolve(heads, len(each), outputs)
     units = np.arange(len(resolved.heads.rows))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -19,6 +20,20 @@ Initial = Callable[[np.ndarray], Array]
 
 Predictions = Float[np.ndarray, "..."] | list[Float[np.ndarray, "..."]]
 """``[Q, K]`` of one task, ``[T, Q, K]`` of several, a list if they differ in size."""
+
+
+class Predicted(NamedTuple):
+    """Predictions on the queries of each task, ``F = A^ Y' + [I, -A^] f``, in parts."""
+
+    transferred: list[Float[np.ndarray, "_ K"]]
+    """``[I, -A^] f``, the part that training gave."""
+    adapted: list[Float[np.ndarray, "_ K"]]
+    """``A^ Y'``, the part that the support gave."""
+
+    @property
+    def predictions(self) -> list[Float[np.ndarray, "_ K"]]:
+        """Both parts together."""
+        return [part + own for part, own in zip(*self, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,8 +83,7 @@ class Predictor:
           ValueError: shapes that do not fit, or no adaptation.
         """
         tasks = Tasks(support_x, support_y, query_x)
-        parts = self._adapted(tasks, adaptation)
-        results = [transferred + adapted for transferred, adapted in parts]
+        results = self.parts(tasks, adaptation=adaptation).predictions
         if tasks.single:
             return results[0]
         same = len({result.shape for result in results}) == 1
@@ -79,7 +93,7 @@ class Predictor:
         self, tasks: Tasks, *, adaptation: Inner | None = None
     ) -> list[Float[np.ndarray, "_ K"]]:
         """``[I, -A^] f([X; X'])``: the part of a prediction that training gave."""
-        return [transferred for transferred, _ in self._adapted(tasks, adaptation)]
+        return self.parts(tasks, adaptation=adaptation).transferred
 
     def function(self, inputs: Num[Array, "N *X"]) -> Float[np.ndarray, "N K"]:
         """``f(Z)`` at inputs Z, before adaptation."""
@@ -103,10 +117,8 @@ class Predictor:
                 values[rows] += kernels.of(self.layers) @ self.coefficients[columns]
         return values
 
-    def _adapted(
-        self, tasks: Tasks, adaptation: Inner | None
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """``[I, -A^] f`` and ``A^ Y'`` on the queries of each task."""
+    def parts(self, tasks: Tasks, *, adaptation: Inner | None = None) -> Predicted:
+        """Predictions on the queries of unseen tasks, in the two parts they have."""
         inner = self.inner if adaptation is None else adaptation
         if inner is None:
             raise ValueError(
@@ -123,7 +135,7 @@ class Predictor:
         # One call for all inputs: kernels are fastest on large blocks.
         inputs = [task.points() for task in each]
         values = self.function(np.concatenate(inputs))
-        places, results = consecutive(map(len, inputs)), []
+        places, found = consecutive(map(len, inputs)), Predicted([], [])
         for index, (task, own) in enumerate(zip(each, places, strict=True)):
             part, queries = values[own], len(task.query_x)
             A = np.zeros((queries, len(task.support_x)))
@@ -135,9 +147,9 @@ class Predictor:
                         evaluate(self.kernel, task.support_x),
                         what=f"the support of unseen task {index}",
                     )
-            transferred = part[:queries] - A @ part[queries:]
-            results.append((transferred, A @ task.support_y))
-        return results
+            found.transferred.append(part[:queries] - A @ part[queries:])
+            found.adapted.append(A @ task.support_y)
+        return found
 
 
 def initial_values(

@@ -15,7 +15,7 @@ from jaxtyping import Float, Num
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.matrices.tiles import consecutive, runs
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
-from metabridge.theory.predictors.predictor import Predictor
+from metabridge.theory.predictors.predictor import Predicted, Predictor
 from metabridge.theory.types import LAYERS, Array, KernelFn, Kernels, Layers, OneTask
 
 Between = Callable[[Array, Array | None], Iterable[Kernels]]
@@ -39,15 +39,6 @@ class Trained(NamedTuple):
     def adapting(self, adaptation: Inner) -> "Trained":
         """The same predictor with another adaptation, which costs no kernel more."""
         return self._replace(adaptation=adaptation)
-
-
-class Predicted(NamedTuple):
-    """Predictions on the queries of each task."""
-
-    predictions: list[Float[np.ndarray, "_ K"]]
-    """``F = A^ Y' + [I, -A^] f``."""
-    transferred: list[Float[np.ndarray, "_ K"]]
-    """``[I, -A^] f``, the part that training gave."""
 
 
 def on_positions(
@@ -198,6 +189,5 @@ def _adapt(
     places = consecutive(_sizes(chunk))
     for task, A, points in zip(chunk, operators, places, strict=True):
         own, queries = values[points], len(task.query_x)
-        transferred = own[:queries] - A @ own[queries:]
-        into.transferred.append(transferred)
-        into.predictions.append(transferred + A @ task.support_y)
+        into.transferred.append(own[:queries] - A @ own[queries:])
+        into.adapted.append(A @ task.support_y)

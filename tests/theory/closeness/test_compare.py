@@ -10,6 +10,7 @@ import pytest
 from metabridge import theory
 from metabridge.theory.closeness.compare import closeness_of
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.predictor import Predicted
 from tests.theory import reference
 from tests.theory.cases import (
     LOOPS,
@@ -166,7 +167,8 @@ def test_agreement_is_the_share_of_equal_classes() -> None:
     np.testing.assert_array_equal(result.agreements, (mtl == gbml).mean(1))
     assert result.agreement == pytest.approx((mtl == gbml).mean())
     assert 0 < result.agreement < 1
-    same = closeness_of(result.gbml, result.gbml, result.gbml)
+    parts = Predicted(result.gbml, [np.zeros_like(part) for part in result.gbml])
+    same = closeness_of(parts, parts)
     assert (same.agreement, same.gap, same.relative_gap) == (1.0, 0.0, 0.0)
 
 
@@ -256,3 +258,30 @@ def test_fit_slope() -> None:
     assert theory.fit_slope(x, 3 * x**-1.5) == pytest.approx(-1.5)
     assert math.isnan(theory.fit_slope([1.0], [1.0]))
     assert math.isnan(theory.fit_slope([1.0, 2.0], [1.0, 0.0]))
+
+
+def test_the_relative_gap_of_a_transfer_below_round_off() -> None:
+    """Kernels as of chaotic networks: points are uncorrelated but for 1e-20."""
+    tasks, test = equal_tasks(30, 3), equal_tasks(31, 2)
+    points, train, unseen = theory.at_positions(tasks, test)
+    noise = np.random.default_rng(0).normal(size=(2, len(points), len(points)))
+    tiny = 1e-20 * (noise + noise.transpose(0, 2, 1))
+    eye = np.eye(len(points))
+    kernel = theory.precomputed(theory.Kernels(eye + tiny[0], 3 * eye + tiny[1]))
+    none = theory.gradient_flow("head", time=0.0)
+    full = theory.gradient_flow("head", time=math.inf)
+    found = theory.compare(kernel, train, unseen, inner=none, adaptation=full)
+    mtl = theory.mtl_predictor(kernel, train).transferred(unseen, adaptation=full)
+    gbml = theory.gbml_predictor(kernel, train, inner=none).transferred(
+        unseen, adaptation=full
+    )
+    assert found.transfer < 1e-16
+    expected = [
+        np.linalg.norm(a - b) / np.linalg.norm(b)
+        for a, b in zip(mtl, gbml, strict=True)
+    ]
+    assert found.relative_gap == pytest.approx(np.mean(expected), rel=1e-12)
+    assert found.relative_gap > 0.1
+    # Nothing transferred and no gap: not measurable, rather than 0.
+    zeros = Predicted([np.zeros((2, 1))], [np.ones((2, 1))])
+    assert math.isnan(closeness_of(zeros, zeros).relative_gap)

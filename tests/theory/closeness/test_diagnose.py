@@ -211,3 +211,17 @@ def test_bad_arguments() -> None:
         theory.diagnose(tasks, tasks, kernel=textbook(1), depth=-1)
     with pytest.raises(ValueError, match="outputs"):
         theory.diagnose(tasks, equal_tasks(16, outputs=2, size=8))
+
+
+def test_a_kernel_of_ones_own_from_its_matrices() -> None:
+    tasks, unseen = equal_tasks(40), equal_tasks(41, 3)
+    points, train, test = theory.at_positions(tasks, unseen)
+    network = theory.relu_network(2)
+    own = theory.diagnose(train, test, kernel=theory.precomputed(network(points)))
+    assert own.gap == pytest.approx(
+        theory.diagnose(tasks, unseen, kernel=network).gap, rel=1e-9
+    )
+    with pytest.raises(ValueError, match="rows of its matrices, whole numbers"):
+        theory.precomputed(network(points))(np.array([[0.5]]))
+    with pytest.raises(ValueError, match="row 999 of a precomputed kernel"):
+        theory.precomputed(network(points))(np.array([[999]]))
