@@ -158,4 +158,8 @@ def on_positions(
         places[1::2],
         None if any(label is None for label in labels) else labels,
     )
-    return np.concatenate(inputs).astype(np.float64), moved
+    points = np.concatenate(inputs)
+    # Integers [N, 1] may be positions themselves, among rows of a `precomputed` kernel.
+    if points.shape[1:] == (1,) and np.issubdtype(points.dtype, np.integer):
+        return points, moved
+    return points.astype(np.float64), moved
