@@ -78,6 +78,14 @@ CASES = {
     "an inner loop of one's own": case(
         lambda: theory.Inner("head", "momentum"), "known are flow, steps, ridge"
     ),
+    "a new head that cannot be": case(
+        lambda: theory.mtl_predictor(
+            kernel,
+            theory.Tasks(*(part[:2] for part in fresh())),
+            heads=np.array([[1.0, -0.9], [-0.9, 1.0]]),
+        ),
+        "no new head can have these correlations",
+    ),
     "features at test time": case(
         lambda: theory.gbml_predictor(kernel, tasks(), inner=head)(
             x[:, :5], x[:, :2], x[:, :5]

@@ -51,19 +51,36 @@ class Heads:
                 "the correlation of the heads must be symmetric with ones on its "
                 "diagonal"
             )
-        smallest = float(np.linalg.eigvalsh(C)[0])
-        if smallest < -1e-10 * len(C):
+        values, vectors = np.linalg.eigh(C)
+        if values[0] < -1e-10 * len(C):
             raise ValueError(
                 "the correlation of the heads must be positive semi-definite, but has "
-                f"the eigenvalue {smallest:.3g}"
+                f"the eigenvalue {values[0]:.3g}"
             )
         if not np.isfinite(self.new).all() or np.abs(self.new).max() > 1:
             raise ValueError("correlations with a new head must lie in [-1, 1]")
+        _check_new(values, vectors, self.new)
 
     @property
     def same(self) -> np.ndarray:
         """``delta(o, o')``, bool ``[U, U]``: which units are one trained row."""
         return self.rows[:, None] == self.rows[None]
+
+
+def _check_new(values: np.ndarray, vectors: np.ndarray, new: np.ndarray) -> None:
+    """Refuse correlations c with a new head unless ``c C^-1 c <= 1``.
+
+    Else ``[[C, c], [c, 1]]`` has a negative eigenvalue, and is of no random variables.
+    """
+    null = values <= 1e-10 * len(values)
+    parts = np.square(new @ vectors)
+    explained = (parts[:, ~null] / values[~null]).sum(1)
+    if parts[:, null].max(initial=0.0) > 1e-8 or explained.max() > 1 + 1e-8:
+        raise ValueError(
+            "no new head can have these correlations with the trained ones: together "
+            f"they would explain {explained.max():.3g} of its variance; make them "
+            "smaller, or those between the trained heads less negative"
+        )
 
 
 def class_heads(

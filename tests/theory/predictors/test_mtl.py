@@ -53,7 +53,7 @@ def _heads(name: str) -> tuple:
         new = np.array([(C[:, i].sum() - 1) / (COUNT - 1) for i in range(COUNT)])
         return C, *_between_outputs(C, new), None
     if name == "full correlation":
-        C = _correlation(1, units)
+        C = 0.2 * _correlation(1, units) + 0.8 * np.eye(units)  # so that `new` can be
         new = np.zeros((OUTPUTS, units))
         for k in range(OUTPUTS):
             for unit in range(units):
