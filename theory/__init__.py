@@ -36,6 +36,9 @@ from metabridge.theory.predictors.mtl import TrainOn as TrainOn
 from metabridge.theory.predictors.mtl import mtl_kernel as mtl_kernel
 from metabridge.theory.predictors.mtl import mtl_predictor as mtl_predictor
 from metabridge.theory.predictors.predictor import Predictor as Predictor
+from metabridge.theory.solvers.dense import (
+    IllConditionedWarning as IllConditionedWarning,
+)
 from metabridge.theory.solvers.dense import SingularKernelError as SingularKernelError
 from metabridge.theory.solvers.solve import Iterative as Iterative
 from metabridge.theory.solvers.solve import SolveReport as SolveReport

@@ -96,8 +96,8 @@ def gbml_predictor(
             solved = dense.evolve(
                 Phi, residual, time=time, names=names, jitter=jitter, overwrite=True
             )
-            coefficients = _backward(each, operators, solved)
-            report = direct(queries, start)
+            coefficients = _backward(each, operators, solved.x)
+            report = direct(queries, start, [solved])
     return Predictor(kernel, "all", points, coefficients, initial, inner, report)
 
 

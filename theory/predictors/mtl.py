@@ -112,7 +112,7 @@ def mtl_predictor(
     new = resolved.heads.new
     chunks = tiles.chunk(each, with_support=joint)
     of_task = tiles.consecutive(map(len, inputs))
-    coefficients = np.zeros(residual.shape)
+    coefficients, solutions = np.zeros(residual.shape), list[dense.Solution]()
     for components in groups(resolved.heads):
         if not new[:, np.concatenate(components)].any():
             continue
@@ -140,13 +140,14 @@ def mtl_predictor(
                 jitter=jitter,
                 options=options,
             )
-        columns = np.split(solved, len(components), 1)
+        solutions.append(solved)
+        columns = np.split(solved.x, len(components), 1)
         for units, found in zip(components, columns, strict=True):
             for unit, block in zip(units.tolist(), blocks, strict=True):
                 # Of all outputs, or of one, which then reaches all of a new task.
                 of_unit = found[block] * new[:, unit][None]
                 coefficients[of_task[resolved.task(unit)]] += of_unit
-    report = direct(len(points), start) if options is None else None
+    report = direct(len(points), start, solutions) if options is None else None
     return Predictor(kernel, "body", points, coefficients, initial, None, report)
 
 

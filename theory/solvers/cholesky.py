@@ -8,6 +8,8 @@ References:
   Golub, Van Loan. Matrix computations, section 4.2.9 (block Cholesky).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
@@ -68,3 +70,51 @@ def solve(
         x[start:stop] -= factor[stop:, start:stop].T @ x[stop:]
         substitute(slice(start, stop), transposed=True)
     return x
+
+
+def multiply(
+    factor: Float[np.ndarray, "N N"],
+    x: Float[np.ndarray, "N K"],
+    *,
+    block: int = BLOCK,
+) -> Float[np.ndarray, "N K"]:
+    """``L L^T x``; only the lower triangle of the factor L is read."""
+    size = len(factor)
+    edges = [(start, min(start + block, size)) for start in range(0, size, block)]
+    middle, result = np.zeros(x.shape), np.zeros(x.shape)
+    for start, stop in edges:
+        corner = np.tril(factor[start:stop, start:stop])
+        middle[start:stop] = corner.T @ x[start:stop]
+        middle[start:stop] += factor[stop:, start:stop].T @ x[stop:]
+    for start, stop in edges:
+        corner = np.tril(factor[start:stop, start:stop])
+        result[start:stop] = factor[start:stop, :start] @ middle[:start]
+        result[start:stop] += corner @ middle[start:stop]
+    return result
+
+
+def condition(
+    factor: Float[np.ndarray, "N N"], *, iterations: int = 10, block: int = BLOCK
+) -> float:
+    """The condition number of ``L L^T``, from below, by power iterations.
+
+    The largest eigenvalue is that of products, the smallest that of solves, each from
+    a fixed random start.
+    """
+    start = np.random.default_rng(0).standard_normal((len(factor), 1))
+    largest = _power(lambda x: multiply(factor, x, block=block), start, iterations)
+    inverse = _power(lambda x: solve(factor, x, block=block), start, iterations)
+    return largest * inverse
+
+
+def _power(
+    apply: Callable[[np.ndarray], np.ndarray], start: np.ndarray, iterations: int
+) -> float:
+    """The largest eigenvalue of a symmetric positive definite operator, from below."""
+    x = start / np.linalg.norm(start)
+    norm = 0.0
+    for _ in range(iterations):
+        x = apply(x)
+        norm = float(np.linalg.norm(x))
+        x = x / norm
+    return norm

@@ -6,7 +6,9 @@ at infinite time and in the eigenbasis at a finite one. No inverse is ever forme
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -18,12 +20,38 @@ Names = Callable[[int], str]
 """What to call a row of a matrix in an error, e.g. "task 3, query 0"."""
 
 _EPSILON = float(np.finfo(np.float64).eps)
+_VISIBLE = 1e-3
+"""Bound on the relative error beyond which a solution is warned of."""
 _DIAGNOSE_UP_TO = 4000
 """Rows up to which an error is worth an eigendecomposition."""
 
 
 class SingularKernelError(ValueError):
     """A kernel that must be inverted is singular or indefinite."""
+
+
+class IllConditionedWarning(UserWarning):
+    """A solution that rounding may have changed visibly."""
+
+
+class Solution(NamedTuple):
+    """Solution of a linear system, and what rounding may have done to it."""
+
+    x: Float[np.ndarray, "N K"]
+    relative_residual: float
+    """``||K x - y|| / ||y||``, the largest of the outputs; NaN at a finite time, and of
+    more than 4,000 rows that of the factorised matrix."""
+    condition: float
+    """Largest over smallest eigenvalue; at a finite time no more than the largest times
+    the time. From power iterations where there are no eigenvalues; NaN if not known."""
+
+    @property
+    def error_bound(self) -> float:
+        """``N^(3/2) eps condition``, on the relative error of x (to first order).
+
+        Higham. Accuracy and stability of numerical algorithms, 2002, section 10.1.
+        """
+        return len(self.x) ** 1.5 * _EPSILON * self.condition
 
 
 def evolve(
@@ -34,8 +62,10 @@ def evolve(
     names: Names,
     jitter: float = 0.0,
     overwrite: bool = False,
-) -> Float[np.ndarray, "N K"]:
+) -> Solution:
     """``K^-1 (I - exp(-time K)) residual``, the coefficients after gradient flow.
+
+    Warns, as `IllConditionedWarning`, where rounding may change them visibly.
 
     Args:
       matrix: symmetric, positive definite at infinite time and semi-definite at a
@@ -56,16 +86,21 @@ def evolve(
     if not jitter >= 0:
         raise ValueError(f"`jitter` must be at least 0, but is {jitter}")
     if not len(matrix) or time == 0:
-        return np.zeros(residual.shape)
+        return Solution(np.zeros(residual.shape), math.nan, 1.0)
     if jitter:
         matrix = matrix if overwrite else matrix.copy(order="F")
         matrix[np.diag_indices_from(matrix)] += jitter
     if time == math.inf:
-        return _solve(matrix, residual, names=names, overwrite=overwrite)
+        found = _solve(matrix, residual, names=names, overwrite=overwrite)
+        _warn(found)
+        return found
     values, vectors = eigenbasis(
         matrix, names=names, invertible=False, overwrite=overwrite
     )
-    return vectors @ (flow(values, time)[:, None] * (vectors.T @ residual))
+    x = vectors @ (flow(values, time)[:, None] * (vectors.T @ residual))
+    largest = float(values[-1])
+    least = max(float(values[0]), 1.0 / time, np.finfo(np.float64).tiny)
+    return Solution(x, math.nan, max(largest / least, 1.0))
 
 
 def flow(values: Float[np.ndarray, "N"], time: float) -> Float[np.ndarray, "N"]:
@@ -154,7 +189,7 @@ def check_time(time: float) -> None:
 
 def _solve(
     matrix: np.ndarray, residual: np.ndarray, *, names: Names, overwrite: bool
-) -> np.ndarray:
+) -> Solution:
     small = len(matrix) <= _DIAGNOSE_UP_TO
     kept = matrix.copy() if overwrite and small else matrix
     factor = matrix if overwrite else matrix.copy(order="F")
@@ -163,7 +198,12 @@ def _solve(
         pivots = np.diagonal(factor) ** 2
         # They may span more than float64 resolves.
         if pivots.min() > _roundoff(len(factor), float(pivots.max())):
-            return cholesky.solve(factor, residual)
+            x = cholesky.solve(factor, residual)
+            return Solution(
+                x,
+                _relative_residual(kept if small else None, factor, x, residual),
+                cholesky.condition(factor),
+            )
     if not small:
         raise SingularKernelError(
             f"the kernel matrix of {len(matrix)} rows is singular or indefinite; look "
@@ -171,6 +211,34 @@ def _solve(
         )
     values, vectors = scipy.linalg.eigh(kept, check_finite=False)
     raise SingularKernelError(_explain(values, vectors, _duplicates(kept), names, None))
+
+
+def _relative_residual(
+    matrix: np.ndarray | None, factor: np.ndarray, x: np.ndarray, residual: np.ndarray
+) -> float:
+    """``||K x - y|| / ||y||``, by the lower triangle of K, or else by ``L L^T``."""
+    product = cholesky.multiply(factor, x) if matrix is None else _symmetric(matrix, x)
+    norms = np.linalg.norm(residual, axis=0)
+    errors = np.linalg.norm(product - residual, axis=0)
+    return float(np.divide(errors, norms, out=errors, where=norms > 0).max())
+
+
+def _symmetric(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
+    lower = np.tril(matrix)
+    return lower @ x + lower.T @ x - matrix.diagonal()[:, None] * x
+
+
+def _warn(found: Solution) -> None:
+    if not found.error_bound > _VISIBLE:
+        return
+    warnings.warn(
+        f"the kernel matrix of {len(found.x)} rows has condition "
+        f"{found.condition:.1g}: rounding may change the trained network by a share of "
+        f"{found.error_bound:.1g}, and what is transferred by more; pass a larger "
+        "jitter",
+        IllConditionedWarning,
+        stacklevel=2,
+    )
 
 
 def _roundoff(rows: int, largest: float) -> float:
@@ -196,7 +264,9 @@ def _explain(
     smallest, largest = float(values[0]), float(values[-1])
     roundoff = _roundoff(len(values), largest)
     kind = "indefinite" if smallest < -roundoff else "singular"
-    jitter = 10 * max(-smallest, 0.0) + 100 * roundoff
+    # So that rounding then changes the solution by no more than a share of 1e-5.
+    allowed = 1e5 * len(values) ** 1.5 * _EPSILON * max(largest, 0.0)
+    jitter = 10 * max(-smallest, 0.0) + allowed
     if duplicates:
         pairs = [f"{names(a)} and {names(b)} coincide" for a, b in duplicates]
         cause = "; ".join(pairs)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time as clock
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from metabridge.theory.matrices.memory import check_matrices, matrices_fit
 from metabridge.theory.matrices.products import KernelProducts
 from metabridge.theory.matrices.tiles import TILE
 from metabridge.theory.solvers import krylov
-from metabridge.theory.solvers.dense import Names, SingularKernelError
+from metabridge.theory.solvers.dense import Names, SingularKernelError, Solution
 from metabridge.theory.solvers.task_system import TaskSystem, preconditioner
 
 Method = Literal["auto", "cholesky", "conjugate_gradients"]
@@ -76,7 +77,9 @@ class SolveReport:
       relative_residual: ``||K x - y|| / ||y||`` in float64, the largest of the outputs;
         NaN where the method has none.
       error_bound: on the relative error of the coefficients, the largest of the
-        outputs; infinity where none is known, NaN of a direct solution.
+        outputs; infinity where none is known. Of a direct solution that of rounding, to
+        first order (`theory.solvers.dense.Solution`).
+      condition: of the matrix of a direct solution, else NaN.
       seconds: it took.
     """
 
@@ -86,12 +89,25 @@ class SolveReport:
     iterations: int = 0
     relative_residual: float = math.nan
     error_bound: float = math.nan
+    condition: float = math.nan
     seconds: float = math.nan
 
 
-def direct(rows: int, start: float) -> SolveReport:
-    """The report of a solution by a matrix in memory, begun at a monotonic time."""
-    return SolveReport("cholesky", rows, rows, seconds=clock.monotonic() - start)
+def direct(rows: int, start: float, found: Sequence[Solution]) -> SolveReport:
+    """The report of solutions by matrices in memory, begun at a monotonic time."""
+
+    def worst(values: Iterable[float]) -> float:
+        return max((v for v in values if not math.isnan(v)), default=math.nan)
+
+    return SolveReport(
+        "cholesky",
+        rows,
+        rows,
+        relative_residual=worst(one.relative_residual for one in found),
+        error_bound=worst(one.error_bound for one in found),
+        condition=worst(one.condition for one in found),
+        seconds=clock.monotonic() - start,
+    )
 
 
 def choose(solver: Solver, rows: int, *, structured: bool) -> Iterative | None:

@@ -31,7 +31,7 @@ def evolve(
     names: Names,
     jitter: float,
     options: Iterative | None,
-) -> Float[np.ndarray, "N K"]:
+) -> dense.Solution:
     """``K^-1 (I - exp(-time K)) residual`` from the tiles of a positive definite K.
 
     Each of the `blocks` has rows of one task, in order and none left out, and may not
@@ -69,7 +69,7 @@ def evolve(
             f"{len(residual)} rows is nearly singular; pass a jitter, or "
             "solver='cholesky' if it fits in memory"
         )
-    return found.x
+    return dense.Solution(found.x, found.relative_residual, math.nan)
 
 
 def _multiply(tiles: Tiles, vector: np.ndarray) -> np.ndarray:

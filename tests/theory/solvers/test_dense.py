@@ -40,7 +40,7 @@ def test_evolve_equals_the_reference(time: float, overwrite: bool) -> None:
     K = _kernel(3, 9)
     y = np.random.default_rng(4).standard_normal((9, 2))
     given = np.asfortranarray(np.tril(K))
-    actual = dense.evolve(given, y, time=time, names=str, overwrite=overwrite)
+    actual = dense.evolve(given, y, time=time, names=str, overwrite=overwrite).x
     expected = reference.trained(K, time) @ y
     np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-12)
     if not overwrite:
@@ -49,7 +49,7 @@ def test_evolve_equals_the_reference(time: float, overwrite: bool) -> None:
 
 def test_jitter() -> None:
     K, y = _kernel(5, 6, rank=3), np.ones((6, 1))
-    actual = dense.evolve(K, y, time=np.inf, names=str, jitter=0.1)
+    actual = dense.evolve(K, y, time=np.inf, names=str, jitter=0.1).x
     expected = np.linalg.solve(K + 0.1 * np.eye(6), y)
     np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
@@ -57,7 +57,7 @@ def test_jitter() -> None:
 def test_singular_matrix_at_a_finite_time() -> None:
     """Null directions move by the time itself, as the flow does."""
     K, y = np.diag([2.0, 0.0]), np.ones((2, 1))
-    actual = dense.evolve(K, y, time=3.0, names=str)
+    actual = dense.evolve(K, y, time=3.0, names=str).x
     np.testing.assert_allclose(actual[:, 0], [(1 - np.exp(-6.0)) / 2, 3.0])
 
 
@@ -75,8 +75,9 @@ def test_the_advised_jitter_works() -> None:
     message = str(error.value)
     assert "null direction lies on point" in message
     jitter = float(message.split("jitter=")[1].split(" ")[0])
-    assert 0 < jitter < 1e-9
-    dense.evolve(K, y, time=np.inf, names=str, jitter=jitter)
+    assert 0 < jitter < 1e-7
+    found = dense.evolve(K, y, time=np.inf, names=str, jitter=jitter)
+    assert found.error_bound < 2e-5
 
 
 def test_large_matrices_are_not_diagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +87,41 @@ def test_large_matrices_are_not_diagnosed(monkeypatch: pytest.MonkeyPatch) -> No
             _kernel(7, 8, rank=4), np.ones((8, 1)), time=np.inf, names=str,
             overwrite=True,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e9])
+def test_the_report_bounds_the_error(condition: float) -> None:
+    """Against a solution refined in extended precision."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    K = (basis * np.geomspace(1.0, 1 / condition, 60)) @ basis.T
+    K, y = (K + K.T) / 2, rng.standard_normal((60, 2))
+    found = dense.evolve(K, y, time=np.inf, names=str)
+    exact = found.x.astype(np.longdouble)
+    for _ in range(30):
+        left = y - K.astype(np.longdouble) @ exact
+        exact += np.linalg.solve(K, left.astype(np.float64))
+    error = np.linalg.norm((found.x - exact).astype(np.float64))
+    relative = error / np.linalg.norm(exact.astype(np.float64))
+    assert relative < found.error_bound < 1e5 * relative + 1e-10
+    assert found.condition == pytest.approx(condition, rel=0.3)
+    residual = np.linalg.norm(K @ found.x - y, axis=0) / np.linalg.norm(y, axis=0)
+    assert found.relative_residual == pytest.approx(residual.max(), rel=1.0, abs=1e-15)
+
+
+def test_an_ill_conditioned_matrix_is_warned_of() -> None:
+    K = np.diag(np.geomspace(1.0, 1e-12, 50))
+    with pytest.warns(dense.IllConditionedWarning, match="has condition 1e.12"):
+        dense.evolve(K, np.ones((50, 1)), time=np.inf, names=str)
+    # What the flow reaches in a finite time needs no small eigenvalue.
+    found = dense.evolve(K, np.ones((50, 1)), time=10.0, names=str)
+    assert found.condition == pytest.approx(10.0)
+
+
+def test_products_with_a_factor_in_blocks() -> None:
+    K, x = _kernel(1, 23), np.random.default_rng(2).standard_normal((23, 3))
+    factor = K.copy()
+    cholesky.factorise(factor, block=7)
+    np.testing.assert_allclose(cholesky.multiply(factor, x, block=5), K @ x, rtol=1e-9)
+    expected = np.linalg.cond(K)
+    assert cholesky.condition(factor, block=7) == pytest.approx(expected, rel=0.05)

@@ -57,7 +57,7 @@ def test_jitter() -> None:
 
     blocks = [slice(0, 4), slice(4, 6), slice(6, 9)]
     options: dict[str, Any] = {"time": np.inf, "names": str, "options": SOLVER}
-    actual = tiled.evolve(make, blocks, y, jitter=0.3, **options)
+    actual = tiled.evolve(make, blocks, y, jitter=0.3, **options).x
     expected = np.linalg.solve(K + 0.3 * np.eye(9), y)
     np.testing.assert_allclose(actual, expected, rtol=1e-9)
     with pytest.raises(theory.SingularKernelError, match="pass"):
