@@ -65,6 +65,7 @@ def result_text(result: dict[str, Any]) -> str:
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
         f"{result['tasks']} unseen tasks{of}",
         f"accuracy                        {accuracy} %",
+        *_other_interval(result),
         f"nearest centroid on raw pixels  {format_accuracy(centroid, ci95)} %",
     ]
     for name in ("C", "penalty"):
@@ -77,3 +78,17 @@ def result_text(result: dict[str, Any]) -> str:
     if "run_dir" in result:
         lines.append(f"everything is in {result['run_dir']}")
     return "\n  ".join(lines)
+
+
+def _other_interval(result: dict[str, Any]) -> list[str]:
+    """The accuracy and interval that are not the result's own, if it has them."""
+    other = "open" if result.get("interval") == "closed" else "closed"
+    if other not in result or "interval" not in result:
+        return []
+    found, name = result[other], f"{other} interval"
+    what = {
+        "open": "tasks, no image in two of them",
+        "closed": "tasks that may share images",
+    }[other]
+    accuracy = format_accuracy(found["accuracy"], found["ci95"])
+    return [f"{name:32}{accuracy} %, {found['tasks']} {what}"]

@@ -157,17 +157,17 @@ def test_tasks_of_the_validation_classes(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    evaluator, pixel_score = scoring.evaluator, scoring.pixel_score
+    evaluator, pixel_score = scoring.task_evaluator, scoring.pixel_score
 
-    def watched_evaluator(learner, dataset, split, shape, **options):
+    def watched_evaluator(learner, dataset, split, *rest):
         seen.append(split.class_names)
-        return evaluator(learner, dataset, split, shape, **options)
+        return evaluator(learner, dataset, split, *rest)
 
     def watched_pixels(split, *rest):
         seen.append(split.class_names)
         return pixel_score(split, *rest)
 
-    monkeypatch.setattr(scoring, "evaluator", watched_evaluator)
+    monkeypatch.setattr(scoring, "task_evaluator", watched_evaluator)
     monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
     for name in ("validation", "test"):
         result = evaluate_run(whole.folder, {}, split=name, each_task=True)

@@ -12,6 +12,8 @@ from metabridge.files import write_json
 from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
+from metabridge.runs.evaluation import write_evaluation
+from metabridge.training.checkpoint import digest
 from metabridge.training.scoring import load_inputs, score, tune_head
 
 
@@ -31,7 +33,8 @@ def evaluate_body(
       evaluation: fields of `EvaluationConfig` that differ from the run's.
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is; of ``folder:PATH`` the folder of images.
-      output: JSON file to write the result to.
+      output: JSON file to write the result to; tasks and predictions go beside it, into
+        an ``.npz`` of the same name.
 
     Raises:
       ValueError: no body there, or tasks the data does not hold.
@@ -48,8 +51,11 @@ def evaluate_body(
     dataset = dataclasses.replace(run.dataset, mean=body.mean, std=body.std)
     learner = body.learner(run.config.evaluation)
     run = run._replace(dataset=dataset, learner=learner)
-    result = score(tune_head(run, body.variables), body.variables, split)
+    tuned = tune_head(run, body.variables)
+    contents = digest(body.variables)
+    result, kept = score(tuned, body.variables, split, checkpoint=contents)
     if file is not None:
+        write_evaluation(file.with_suffix(".npz"), kept)
         write_json(file, result)
     give_back_host_memory()
     return result

@@ -34,6 +34,8 @@ def evaluate(
     finetune_steps: int | None = None,
     test_steps: int | None = None,
     finetune_rate: float | None = None,
+    interval: Literal["closed", "open"] | None = None,
+    keep_logits: bool | None = None,
     data_dir: DataDir = None,
     output: Path | None = None,
 ) -> None:
@@ -57,7 +59,10 @@ def evaluate(
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
-      output: JSON file for the result.
+      interval: Of the accuracy: closed (tasks that may share images) or open (no image
+        is in two tasks); the result has both.
+      keep_logits: Keep logits beside predictions; by default up to 64 MB.
+      output: JSON file for the result; tasks and predictions go into an .npz beside it.
     """
     from metabridge.apply import evaluate_body
     from metabridge.training.scoring import evaluate_run
@@ -66,6 +71,7 @@ def evaluate(
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
         "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
+        "interval": interval, "keep_logits": keep_logits,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     # A head that is given takes the place of one that the run would choose.

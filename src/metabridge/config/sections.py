@@ -198,6 +198,14 @@ class EvaluationConfig:
     """Learners with an inner loop: its steps in a test. Default: as in training."""
     evaluation_seed: Seed = 0
     """Of the validation and test tasks."""
+    interval: Literal["closed", "open"] = "closed"
+    """Which of two accuracies and intervals `accuracy` and `ci95` of the result are;
+    both are in it. Closed: of `tasks` that may share images, for the mean over these
+    very test images. Open: of as many tasks as the split holds without an image in two
+    of them, for the mean over further images of the same classes."""
+    keep_logits: bool | None = None
+    """Keep the logits of all test queries beside the predictions, in evaluation.npz.
+    Default: up to 64 MB."""
 
 
 @dataclasses.dataclass(frozen=True)

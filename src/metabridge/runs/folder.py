@@ -27,6 +27,7 @@ _NO_MATTER = {
     "train.stream",
     "train.log_every",
     "train.checkpoint_minutes",
+    "evaluation.keep_logits",
 }
 """Options that may change when a run is resumed: its result stays what it is."""
 

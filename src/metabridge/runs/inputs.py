@@ -18,8 +18,9 @@ from metabridge.config import (
     with_data_dir,
 )
 from metabridge.data import episodes
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
+from metabridge.evaluation import draw_disjoint_tasks
 from metabridge.registry import BODIES, DATASETS
 from metabridge.types import TaskShape
 
@@ -122,6 +123,8 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
             getattr(dataset, split_name),
             what=f"split {split_name!r} of {name!r}",
         )
+    if config.evaluation.interval == "open":
+        check_open_tasks(config, dataset.test, "test")
     height, width, _ = dataset.image_shape
     least = BODIES.find(config.model.model).traits.min_side
     if min(height, width) < least:
@@ -134,6 +137,19 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
     check_train_sizes(config, dataset)
+
+
+def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:
+    """Refuses an open interval of fewer than two tasks."""
+    shape, seed = test_shape(config), config.evaluation.evaluation_seed
+    count = len(draw_disjoint_tasks(seed, split, shape).classes)
+    if count < 2:
+        raise ValueError(
+            f"`interval` is open, but split {name!r} holds {count} task(s) of "
+            f"{shape.ways} ways and {shape.shots} + {shape.queries} images a class "
+            "that share no image, and two are needed; pass fewer --queries, or "
+            "--interval closed"
+        )
 
 
 def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:

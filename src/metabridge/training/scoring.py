@@ -14,11 +14,26 @@ import jax
 import numpy as np
 
 from metabridge import build, heads, plots
-from metabridge.config import ResolvedConfig, check, images_per_step, to_json
+from metabridge.config import (
+    EvaluationConfig,
+    ResolvedConfig,
+    check,
+    images_per_step,
+    to_json,
+)
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import Score, best_head, evaluator, pixel_score
+from metabridge.evaluation import (
+    Tasks,
+    best_head,
+    draw_disjoint_tasks,
+    draw_tasks,
+    pixel_score,
+    task_evaluator,
+)
 from metabridge.evaluation import score as mean_score
+from metabridge.evaluation.intervals import open_score
+from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
@@ -28,6 +43,14 @@ from metabridge.precision import in_32_bits
 from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
+from metabridge.runs.evaluation import (
+    FILE,
+    Evaluation,
+    TaskRecords,
+    keeps_logits,
+    split_digest,
+    write_evaluation,
+)
 from metabridge.runs.provenance import peak_memory_mb, provenance
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
@@ -107,7 +130,8 @@ def evaluate_run(
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
-      output: JSON file to write the result to.
+      output: JSON file to write the result to; tasks and predictions go beside it, into
+        an ``.npz`` of the same name (`metabridge.runs.evaluation`).
       each_task: add ``"task_accuracies"``, of each task in the order they are drawn, to
         compare runs on the same tasks in pairs.
 
@@ -116,11 +140,15 @@ def evaluate_run(
     """
     file = None if output is None else check_output(output)
     run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
-    best, state, _ = restore(run)
-    variables = variables_of(state)
-    result = score(tune_head(run, variables), variables, split, each_task=each_task)
-    result |= {"best_step": best.step, "seed": run.config.train.seed}
+    best = restore(run)
+    variables = variables_of(best.state)
+    tuned = tune_head(run, variables)
+    result, kept = score(tuned, variables, split, checkpoint=digest(best.arrays))
+    result |= {"best_step": best.progress.step, "seed": run.config.train.seed}
+    if each_task:
+        result["task_accuracies"] = kept.closed.outcome.accuracy.tolist()
     if file is not None:
+        write_evaluation(file.with_suffix(".npz"), kept)
         write_json(file, result)
     give_back_host_memory()
     return result
@@ -139,7 +167,9 @@ def write_result(
     tuned = tune_head(run, variables)
     images = progress.step * images_per_step(config.train)
     seconds = progress.seconds
-    result = score(tuned, variables, "test") | {
+    contents = digest(best.arrays)
+    result, kept = score(tuned, variables, "test", checkpoint=contents)
+    result |= {
         "train_steps": progress.step,
         "best_step": best.progress.step,
         "validation_accuracy": best.progress.validation_accuracy,
@@ -155,7 +185,7 @@ def write_result(
             "stages": further.stages(folder),
             "config": json.loads(to_json(config)),
             "dataset": {"fingerprint": dataset.fingerprint()},
-            "checkpoint": {"step": best.progress.step, "digest": digest(best.arrays)},
+            "checkpoint": {"step": best.progress.step, "digest": contents},
         },
     }
     if hosts.is_first():
@@ -164,6 +194,7 @@ def write_result(
         plots.test_task(
             tuned.learner, variables, dataset, shape, key, folder / "test_task.png"
         )
+        write_evaluation(folder / FILE, kept)
         # The last file: a run that has it is finished.
         write_json(folder / "result.json", result)
     return result | {"run_dir": str(folder)}
@@ -195,48 +226,96 @@ def _weight_name(config: ResolvedConfig) -> str:
     return (entry and entry.traits.weight) or "C"
 
 
+class Scored(NamedTuple):
+    """Accuracy on unseen tasks, and the predictions it comes from."""
+
+    result: dict[str, Any]
+    """Fields of ``result.json``."""
+    evaluation: Evaluation
+
+
 def score(
     run: LoadedRun,
     variables: Variables,
     split: Literal["validation", "test"],
     *,
-    each_task: bool = False,
-) -> dict[str, Any]:
-    """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
+    checkpoint: str = "",
+) -> Scored:
+    """Scores unseen tasks, and nearest centroid on their raw pixels beside it.
+
+    `checkpoint` is the digest of what is scored.
+    """
     _, config, dataset, learner = run
     evaluation, images = config.evaluation, getattr(dataset, split)
     shape, num_tasks = inputs.test_shape(config), evaluation.tasks
-    key = inputs.make_keys(config).test
-    each: list[float] = []
-
-    def keep(accuracies: np.ndarray) -> Score:
-        each.extend(accuracies.tolist())
-        return mean_score(accuracies)
+    keys = jax.random.split(inputs.make_keys(config).test, num_tasks)
+    closed = draw_tasks(keys, images, shape)
+    disjoint = draw_disjoint_tasks(evaluation.evaluation_seed, images, shape)
+    num_open = len(disjoint.classes)
+    if evaluation.interval == "open":
+        inputs.check_open_tasks(config, images, split)
 
     since = time.perf_counter()
-    summarise = keep if each_task else mean_score
-    evaluate = evaluator(learner, dataset, images, shape, summarise=summarise)
-    found = evaluate(variables, key, num_tasks)
+    tasks = Tasks(*map(np.concatenate, zip(closed, disjoint, strict=True)))
+    keep = evaluation.keep_logits
+    if keep is None:
+        keep = keeps_logits(len(tasks.classes), shape.ways, shape.queries)
+    kept = "logits" if keep else "predictions"
+    found = task_evaluator(learner, dataset, images, shape, kept)(variables, tasks)
     seconds = time.perf_counter() - since
-    pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
+    records = [
+        TaskRecords(part, Outcome(*(x if x is None else x[rows] for x in found)))
+        for part, rows in (
+            (closed, slice(num_tasks)),
+            (disjoint, slice(num_tasks, None)),
+        )
+    ]
+    scores = {"closed": mean_score(records[0].outcome.accuracy)}
+    if num_open > 1:
+        scores["open"] = open_score(records[1].outcome.accuracy)
+    headline = scores[evaluation.interval]
+    pixels = pixel_score(images, heads.centroid(), shape, closed)
     name = _weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    more: dict[str, Any] = {"flips": True} if evaluation.flips else {}
-    if each_task:
-        more["task_accuracies"] = each
-    return tuned | {
-        "algorithm": config.algorithm,
+    task = {
         "dataset": config.data.dataset,
         "split": split,
         **shape._asdict(),
-        "tasks": found.tasks,
-        "head": evaluation.head,
-        "test_steps": evaluation.test_steps,
-        "accuracy": found.accuracy,
-        "ci95": found.ci95,
+        "evaluation_seed": evaluation.evaluation_seed,
+    }
+    head = {name: getattr(evaluation, name) for name in ("head", "test_steps")}
+    result = tuned | {
+        "algorithm": config.algorithm,
+        **task,
+        "tasks": headline.tasks,
+        **head,
+        "accuracy": headline.accuracy,
+        "ci95": headline.ci95,
+        "interval": evaluation.interval,
+        **{kind: found._asdict() for kind, found in scores.items()},
         "pixel_centroid_accuracy": pixels.accuracy,
         "pixel_centroid_ci95": pixels.ci95,
         "evaluation_seconds": seconds,
-        "evaluation_seed": evaluation.evaluation_seed,
-        **more,
     }
+    if evaluation.flips:
+        result["flips"] = True
+    about = {
+        "learner": config.algorithm,
+        **adaptation_of(evaluation),
+        **task,
+        "split_digest": split_digest(images),
+        "checkpoint": checkpoint,
+    }
+    open_records = records[1] if num_open > 1 else None
+    return Scored(
+        result, Evaluation(about, images.class_names, records[0], open_records)
+    )
+
+
+def adaptation_of(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Options that decide what is made of the support of a test task."""
+    shown = (
+        "head", "C", "penalty", "tune_head", "flips", "finetune_steps",
+        "finetune_rate", "test_steps",
+    )  # fmt: skip
+    return {name: getattr(evaluation, name) for name in shown}

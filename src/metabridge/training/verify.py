@@ -176,7 +176,7 @@ def _check_scores(
         _compare("checkpoint", contents, digest(best.arrays)),
     ]
     variables = variables_of(best.state)
-    now = score(tune_head(run, variables), variables, "test")
+    now = score(tune_head(run, variables), variables, "test").result
     for name in _NUMBERS:
         outcome = "ok" if abs(now[name] - result[name]) <= tolerance else "differs"
         shown = [f"{100 * value:.6g} %" for value in (result[name], now[name])]
