@@ -66,10 +66,10 @@ def test_open_intervals_cover_the_truth_and_closed_ones_do_not() -> None:
         points = test_set()
         tasks = draw_disjoint_tasks(seed, split, SHAPE)
         found = intervals.open_score(score_tasks(points, tasks.support, tasks.query))
-        covered["open"] += abs(found.accuracy - truth) <= found.ci95
+        covered["open"] += int(abs(found.accuracy - truth) <= found.ci95)
         drawn = score_tasks(points, *draw_closed(generator, split, 600))
         found = score(drawn)
-        covered["closed"] += abs(found.accuracy - truth) <= found.ci95
+        covered["closed"] += int(abs(found.accuracy - truth) <= found.ci95)
     assert 930 <= covered["open"] <= 970, covered
     assert covered["closed"] < 700, covered
 

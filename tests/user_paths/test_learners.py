@@ -107,6 +107,11 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     result = json.loads(output.read_text())
     found = [result[name] for name in ("ways", "shots", "queries", "tasks")]
     assert found == [ways, 2, 3, 5]
+    with np.load(tmp_path / "result.npz") as kept:
+        assert kept["closed_predicted"].shape == (5, 3 * ways)
+    disjoint = ("--interval", "open", "--queries", "1", "--output", str(output))
+    assert command("evaluate", run, *shape[:4], *disjoint) == 0
+    assert json.loads(output.read_text())["interval"] == "open"
 
 
 @pytest.mark.parametrize(
