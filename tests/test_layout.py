@@ -28,7 +28,7 @@ LAYERS = [
     {"runs"},
     {"plots"},
     {"training"},
-    {"comparison", "apply"},
+    {"comparison", "apply", "similarity"},
     {"report"},
     {"cli"},
     {"__main__"},

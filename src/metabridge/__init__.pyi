@@ -26,6 +26,7 @@ from .data import load_dataset as load_dataset
 from .registry import register_body as register_body
 from .registry import register_dataset as register_dataset
 from .registry import register_head as register_head
+from .similarity import agreement as agreement
 from .testing import check_learner as check_learner
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

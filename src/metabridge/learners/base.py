@@ -102,6 +102,10 @@ class MovingBody(NamedTuple):
     logits: Logits
     transfer: Embed | None = None
     """Features before adaptation, for a head of another kind; None without any."""
+    body_of: Callable[[Any], Variables] | None = None
+    """Parameters ``{"body": ...}`` and running statistics after adaptation, from what
+    `adapt` returned, to compare the body with what it was; None if they are not known.
+    """
 
 
 class Learner(NamedTuple):

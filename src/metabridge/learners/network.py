@@ -274,7 +274,7 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
         features = _test_features(net, params["body"], batch_stats, inputs)
         return _logits(params["head"], features)
 
-    return MovingBody(adapt_to, logits, transfer)
+    return MovingBody(adapt_to, logits, transfer, lambda adapted: adapted)
 
 
 def _head(net: Network, variables: Variables) -> Head:

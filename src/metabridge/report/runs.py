@@ -1,15 +1,15 @@
 """The runs of a report, read from their folders and checked."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
+from metabridge.runs.find import name_runs
 from metabridge.runs.metrics import read_metrics
-from metabridge.untrusted import expanded, shown
+from metabridge.untrusted import shown
 
 Record = dict[str, float]
 
@@ -53,58 +53,9 @@ def task_of(run: Run) -> str:
     return f"{name}, {shape.ways}-way {shape.shots}-shot"
 
 
-def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Find finished runs: in these folders or one level below, else under ``runs/``."""
-    if not given:
-        if found := _within(Path("runs"), depth=2):
-            return found
-        raise ValueError(
-            "there is no finished run under runs/: name run folders, or train with "
-            "`metabridge train`"
-        )
-    found: list[Path] = []
-    for folder in map(expanded, given):
-        if not folder.is_dir():
-            raise ValueError(f"{shown(folder)} is no folder: name the folder of a run")
-        if _is_finished(folder):
-            found.append(folder)
-            continue
-        if (folder / "config.json").exists():
-            raise ValueError(
-                f"the run in {shown(folder)} is not finished: there is no result.json; "
-                "go on with `metabridge train ... --resume`"
-            )
-        if not (inside := _within(folder, depth=1)):
-            raise ValueError(f"{shown(folder)} holds no finished run")
-        found += inside
-    return list({folder.resolve(): folder for folder in found}.values())
-
-
 def read(folders: Sequence[Path]) -> list[Run]:
-    """Read the runs in these folders, as `find` returns them."""
-    whole = [folder.resolve() for folder in folders]
-    names = [folder.name for folder in whole]
-    longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]
-    return [
-        _read(folder, shown(name if names.count(name) == 1 else long))
-        for folder, name, long in zip(folders, names, longer, strict=True)
-    ]
-
-
-def _within(folder: Path, *, depth: int) -> list[Path]:
-    """Finished runs in the folders of a folder, and in theirs."""
-    found = []
-    inside = folder.iterdir() if folder.is_dir() else ()
-    for inner in sorted(path for path in inside if path.is_dir()):
-        if _is_finished(inner):
-            found.append(inner)
-        elif depth > 1:
-            found += _within(inner, depth=depth - 1)
-    return found
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / "result.json").is_file() and (folder / "config.json").is_file()
+    """Read the runs in these folders, as `find_runs` returns them."""
+    return [_read(*run) for run in zip(folders, name_runs(folders), strict=True)]
 
 
 def _read(folder: Path, name: str) -> Run:

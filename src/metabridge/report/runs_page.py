@@ -15,6 +15,7 @@ from metabridge.report.predictions import Group, predict_groups
 from metabridge.report.runs import Run, task_of
 from metabridge.report.tables import configurations, finding, results_table
 from metabridge.report.task_view import task_data, task_view
+from metabridge.runs.find import find_runs
 from metabridge.untrusted import expanded
 
 MOST_RUNS = 60
@@ -52,7 +53,7 @@ def runs_report(
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
     path = check_output(output)
-    folders = runs.find(given)
+    folders = find_runs(given)
     if len(folders) > MOST_RUNS:
         raise ValueError(
             f"there are {len(folders)} runs, but a page holds {MOST_RUNS}: name fewer"

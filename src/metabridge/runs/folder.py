@@ -22,7 +22,7 @@ from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json, read_text
 
 _LOCK = "lock"
-_NO_MATTER = {
+NO_MATTER = {
     "train.devices",
     "train.stream",
     "train.log_every",
@@ -86,7 +86,7 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
     changed = [
         f"{name} was {before.get(name)!r}, is {value!r}"
         for name, value in now.items()
-        if before.get(name) != value and name not in _NO_MATTER
+        if before.get(name) != value and name not in NO_MATTER
     ]
     if changed:
         raise RunError(
