@@ -27,6 +27,7 @@ from .registry import register_body as register_body
 from .registry import register_dataset as register_dataset
 from .registry import register_head as register_head
 from .similarity import agreement as agreement
+from .similarity import head_grid as head_grid
 from .testing import check_learner as check_learner
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

@@ -27,8 +27,8 @@ def test_kappa_of_independent_predictors_is_zero(a: float, b: float) -> None:
         return np.where(GENERATOR.random(count) < accuracy, labels, wrong)
 
     first, second = predict(a), predict(b)
-    accuracies = [np.array((p == labels).mean()) for p in (first, second)]
-    found = measures.kappa(np.array((first == second).mean()), *accuracies, ways)
+    one, two = (np.array((p == labels).mean()) for p in (first, second))
+    found = measures.kappa(np.array((first == second).mean()), one, two, ways)
     assert abs(found) < 0.01
 
 
@@ -36,8 +36,8 @@ def test_kappa_of_two_ways_is_that_of_right_and_wrong() -> None:
     """With two ways, agreeing is being both right or both wrong: scikit-learn's."""
     right = GENERATOR.random((2, 5000)) < np.array([[0.8], [0.7]])
     right[1, :2000] = right[0, :2000]
-    accuracies = [np.array(each.mean()) for each in right]
-    found = measures.kappa(np.array((right[0] == right[1]).mean()), *accuracies, 2)
+    one, two = (np.array(each.mean()) for each in right)
+    found = measures.kappa(np.array((right[0] == right[1]).mean()), one, two, 2)
     assert found == pytest.approx(cohen_kappa_score(*right), abs=1e-12)
 
 
@@ -52,7 +52,9 @@ def test_divergence_is_scipys() -> None:
     first, second = 3 * GENERATOR.normal(size=(2, 4, 7, 5))
     first[0, 0] = [500.0, 0, 0, 0, 0]  # a probability of 0
     p, q = softmax(first, -1), softmax(second, -1)
-    expected = np.square(jensenshannon(p, q, base=2, axis=-1)).mean(1)
+    pairs = zip(p.reshape(-1, 5), q.reshape(-1, 5), strict=True)
+    each = np.array([jensenshannon(*pair, base=2) for pair in pairs]).reshape(4, 7)
+    expected = np.square(each).mean(1)
     np.testing.assert_allclose(measures.divergence(first, second), expected, rtol=1e-9)
     same = measures.divergence(first, first.astype(np.float32))
     np.testing.assert_allclose(same, 0, atol=1e-7)

@@ -1,4 +1,4 @@
-"""Commands that compare trained networks on the same tasks: agree."""
+"""Commands that compare trained networks on the same tasks: agree, grid."""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,3 +47,28 @@ def agree(
         tell=print,
     )
     print(f"\n{agreement_text(found)}")
+
+
+def grid(
+    runs: Runs = (),
+    heads: str = "logistic,ridge,svm,centroid",
+    data_dir: DataDir = None,
+    output: Path | None = None,
+) -> None:
+    """Score runs with several test-time heads on the same tasks.
+
+    A table of accuracies, and the rank correlation of its columns: does the order of
+    the learners depend on the head?
+
+    Args:
+      runs: Run folders, or folders that hold some. Default: every finished run under
+        runs/.
+      heads: Heads on frozen features, finetune, or learner (each run's own adaptation),
+        separated by commas.
+      output: JSON file for the result.
+    """
+    from metabridge.similarity.grid import grid_text, head_grid
+
+    names = [head.strip() for head in heads.split(",")]
+    found = head_grid(runs, heads=names, data_dir=data_dir, output=output, tell=print)
+    print(f"\n{grid_text(found)}")

@@ -2,9 +2,9 @@
 
 The theorem says that for wide and deep networks two methods learn nearly the same
 predictor on unseen tasks. Its finite counterpart: runs of two methods disagree no more
-than runs of one method with two seeds. Runs of one seed begin with the same parameters,
-so runs of two methods are compared with each other in pairs of different seeds, as those
-of one method are, and pairs of the same seed stand beside.
+than runs of one method with two seeds. Runs of one seed begin with the same parameters;
+so runs of two methods are compared in pairs of different seeds, as those of one method
+are, and pairs of the same seed stand beside.
 """
 
 import itertools

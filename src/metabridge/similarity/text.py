@@ -46,8 +46,8 @@ _NOTE = (
     "of centred logits (0 equal, 1.41 unrelated); accuracy: points of the first run "
     "over the second on the same tasks, 95 % interval, and d, the same in standard "
     "deviations of tasks. Within: pairs of seeds of one method; between: pairs of runs "
-    "of two methods with different seeds; the interval is of a bootstrap over seeds and "
-    "tasks; same seed: pairs of runs of two methods with the same initialisation."
+    "of two methods with different seeds; the interval is of a bootstrap over seeds "
+    "and tasks; same seed: pairs of runs of two methods with the same initialisation."
 )
 
 
