@@ -93,5 +93,6 @@ def finetune(
         return Tuned(body, head, variables["batch_stats"])
 
     return learner._replace(
-        name=f"{learner.name}-finetune", adaptation=MovingBody(adapt, logits, embed)
+        name=f"{learner.name}-finetune",
+        adaptation=MovingBody(adapt, logits, embed, lambda tuned: tuned.head.weights),
     )

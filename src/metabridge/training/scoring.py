@@ -19,6 +19,7 @@ from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import Score, best_head, evaluator, pixel_score
 from metabridge.evaluation import score as mean_score
+from metabridge.evaluation.measurements import measure_features
 from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
 from metabridge.output import check_output
@@ -133,7 +134,7 @@ def write_result(
 
     `progress` is that at the end of training; `costs` are further numbers.
     """
-    folder, config, dataset, _ = run
+    folder, config, dataset, learner = run
     best = restore(run)
     variables = variables_of(best.state)
     tuned = tune_head(run, variables)
@@ -150,6 +151,7 @@ def write_result(
         "seed": config.train.seed,
         "peak_memory_mb": peak_memory_mb(),
         **costs,
+        "features": measure_features(learner, dataset, "test")(variables),
         "provenance": {
             **provenance(),
             "stages": further.stages(folder),
