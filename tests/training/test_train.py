@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,13 @@ def test_a_resumed_run_equals_one_in_one_go(
         assert one == two
 
 
+@pytest.mark.extended
 def test_a_run_is_the_same_without_measurements(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = "metabridge.training"
-    monkeypatch.setattr(f"{module}.train.measure_training", lambda *_: lambda _: {})
-    monkeypatch.setattr(f"{module}.scoring.measure_features", lambda *_: lambda _: {})
+    for name, function in (("train", "training"), ("scoring", "features")):
+        module = sys.modules[f"metabridge.training.{name}"]
+        monkeypatch.setattr(module, f"measure_{function}", lambda *_: lambda _: {})
     result = train(whole.config, tmp_path / "run")
     assert list(read_metrics(tmp_path / "run", "features")) == []
     for name in ("accuracy", "ci95", "best_step", "validation_accuracy"):
