@@ -101,14 +101,14 @@ if (geometry) {
   const cdnv = "V(i, j) = (var_i + var_j) / (2 |μ_i − μ_j|²), mean over pairs of classes";
   const cosine = "q·s / (|q| |s|), mean over queries q and support s of";
   const heads = "the class table where the learner has one, else of heads of validation tasks";
-  // [name, label of the axis, formula and reading, logarithmic, number of test classes]
+  // [name, label of the axis, formula and reading, number of test classes]
   const quantities = {
-    validation_cdnv: ["Spread within classes (CDNV), validation classes", "CDNV", `${cdnv}. Low: classes lie apart, few images tell them. Large points: test classes.`, true, "test_cdnv"],
-    train_cdnv: ["Spread within classes (CDNV), training classes", "CDNV", `${cdnv}. Falling towards 0: training classes collapse to points.`, true],
-    validation_cosine_same_class: ["Cosine with the same class", "cosine", `${cosine} the same class. Near 1: images of a class look alike. Large points: test classes.`, false, "test_cosine_same_class"],
-    validation_cosine_other_class: ["Cosine with other classes", "cosine", `${cosine} two classes. Low against that of the same class: classes are told apart. Large points: test classes.`, false, "test_cosine_other_class"],
-    head_condition_number: ["Condition number of heads", "condition number", `κ = σ_1 / σ_r, largest over smallest singular value of the rows of ${heads}, less their mean. Near 1: heads use all directions alike.`, true],
-    head_norm_mean: ["Norm of head rows", "norm", `|w_c|, mean over the rows of ${heads}; the band is a standard deviation. A narrow band: no class is favoured.`, false],
+    validation_cdnv: ["CDNV, validation classes", "CDNV", `${cdnv}. Low: classes lie apart, few images tell them. Large points: test classes.`, "test_cdnv"],
+    train_cdnv: ["CDNV, training classes", "CDNV", `${cdnv}. Falling towards 0: training classes collapse to points.`],
+    validation_cosine_same_class: ["Cosine with the same class", "cosine", `${cosine} the same class. Near 1: images of a class look alike. Large points: test classes.`, "test_cosine_same_class"],
+    validation_cosine_other_class: ["Cosine with other classes", "cosine", `${cosine} two classes. Low against that of the same class: classes are told apart. Large points: test classes.`, "test_cosine_other_class"],
+    head_condition_number: ["Condition number of heads", "condition number", `κ = σ_1 / σ_r, largest over smallest singular value of the rows of ${heads}, less their mean. Near 1: heads use all directions alike.`],
+    head_norm_mean: ["Norm of head rows", "norm", `|w_c|, mean over the rows of ${heads}; the band is a standard deviation. A narrow band: no class is favoured.`],
   };
   const state = { quantity: "validation_cdnv", x: "seconds" };
   const select = make("select", { id: "geometry-quantity" },
@@ -118,7 +118,9 @@ if (geometry) {
   geometry.append(controls, formula);
   const chart = new Chart(geometry);
   const show = () => {
-    const [title, label, text, log, ofTest] = quantities[state.quantity];
+    const [title, label, text, ofTest] = quantities[state.quantity];
+    const all = DATA.runs.flatMap((run) => [...run.features[state.quantity], run.test[ofTest]]).filter(Number.isFinite);
+    const log = Math.min(...all) > 0 && Math.max(...all) > 10 * Math.min(...all);
     formula.textContent = text;
     chart.show({
       label: `${title} by ${state.x === "step" ? "step" : "training time"}`,
