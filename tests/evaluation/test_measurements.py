@@ -171,3 +171,14 @@ def test_features_of_one_place_have_no_variance_that_is_defined(
     assert "train_cdnv" not in found
     assert "head_condition_number" not in found
     assert_close(found["validation_cosine_same_class"], 0.0)
+
+
+def test_an_adaptation_that_diverges_ends_no_run(dataset: Dataset) -> None:
+    learner = maml(MODEL, RATE, ways=3, inner_steps=1)
+    variables = started(learner, dataset)
+    params = variables["params"]
+    broken = params | {"head": jax.tree.map(lambda x: x * jnp.nan, params["head"])}
+    found = measure_training(learner, dataset, SHAPE)(variables | {"params": broken})
+    assert len(found) == 6
+    params = jax.tree.map(lambda x: x * jnp.nan, params)
+    assert not measure_training(learner, dataset, SHAPE)(variables | {"params": params})

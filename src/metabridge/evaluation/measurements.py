@@ -89,6 +89,8 @@ def measure_features(learner: Learner, dataset: Dataset, *names: str) -> Measure
             images = np.asarray(splits[name].images[rows])
             features = in_batches(of_batch, images, -(-_BATCH // count) * count)
             features = np.asarray(features)
+            if not np.isfinite(features).all():
+                continue
             cosines = query_cosines(features, labels, is_query)
             found[f"{name}_cdnv"] = class_distance_variance(features, labels)
             found[f"{name}_cosine_same_class"] = cosines.same_class
@@ -109,7 +111,8 @@ def measure_heads(learner: Learner, dataset: Dataset, shape: TaskShape) -> Measu
     rows_of = _trained_rows(learner) or _fitted_rows(learner, dataset, shape)
 
     def measure(variables: Variables) -> dict[str, float]:
-        if (rows := rows_of(variables)) is None:
+        rows = rows_of(variables)
+        if rows is None or not np.isfinite(rows).all():  # an adaptation may diverge
             return {}
         found = head_geometry(np.asarray(rows, np.float64))
         return _defined({f"head_{k}": v for k, v in found._asdict().items()})
@@ -131,6 +134,7 @@ def _defined(found: dict[str, float]) -> dict[str, float]:
 
 
 RowsOf = Callable[[Variables], Float[np.ndarray, "T ways D"] | None]
+"""``rows_of(variables)``: rows of linear heads; None without any."""
 
 
 def _trained_rows(learner: Learner) -> RowsOf | None:
