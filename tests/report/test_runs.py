@@ -8,6 +8,7 @@ import pytest
 from metabridge.report import runs
 from metabridge.runs.find import find_runs
 from tests.report import fake
+from tests.report.conftest import EVIL
 
 
 def test_run_folders_and_folders_of_runs(tmp_path: Path) -> None:
@@ -53,7 +54,18 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert [record["step"] for record in run.train] == [10, 20, 30]
     assert run.train[1] == {"step": 20, "seconds": 20, "loss": 0.5, "accuracy": 0.2}
     assert len(run.validation) == 3
+    assert [record["head_norm_mean"] for record in run.features] == [1, 2, 3]
+    assert "head_condition_number" not in run.features[0]
+    assert run.test_features == {}
     assert run.made == {"command": "metabridge train mtl", "devices": "cpu"}
+
+
+def test_features_of_test_classes(tmp_path: Path) -> None:
+    known = {"test_cdnv": 0.5, "test_cosine_same_class": None}
+    run = runs.read([fake.finished(tmp_path / "one", features=known)])[0]
+    assert run.test_features == {"test_cdnv": 0.5}
+    run = runs.read([fake.finished(tmp_path / "two", features=[EVIL])])[0]
+    assert run.test_features == {}
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

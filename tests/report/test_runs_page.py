@@ -9,6 +9,7 @@ import pytest
 
 from metabridge.report import runs_report
 from metabridge.report.runs_page import MOST_RUNS
+from metabridge.runs.metrics import read_metrics
 from tests.report import fake
 from tests.report.conftest import EVIL, on_screens
 
@@ -109,6 +110,64 @@ def test_the_curves_are_read_by_keyboard_and_switched(
     assert "Nothing to show" in figure.locator("svg").text_content()
     figure.locator(".frame").press("End")
     assert not shown.troubles
+
+
+def test_the_geometry_is_read_and_its_formula_stands_beside_it(
+    show: Any, page_file: Path, trained: Path
+) -> None:
+    shown = show(page_file)
+    page, figure = shown.page, shown.page.locator("#geometry-figure")
+    runs = {
+        name: list(read_metrics(trained / name, "features"))
+        for name in ("mtl", "other")
+    }
+    results = {
+        name: json.loads((trained / name / "result.json").read_text()) for name in runs
+    }
+    figure.locator(".segments button", has_text="Steps").click()
+    select = figure.locator("select")
+    assert select.locator("option").count() == 6
+    for quantity, formula, dots in (
+        ("validation_cdnv", "(var_i + var_j) / (2 |μ_i − μ_j|²)", 2),
+        ("train_cdnv", "(var_i + var_j)", 0),
+        ("validation_cosine_same_class", "q·s / (|q| |s|)", 2),
+        ("validation_cosine_other_class", "q·s / (|q| |s|)", 2),
+        ("head_condition_number", "κ = σ_1 / σ_r", 0),
+        ("head_norm_mean", "|w_c|", 0),
+    ):
+        select.select_option(quantity)
+        assert formula in figure.locator("p.note").inner_text()
+        assert figure.locator(".series .line").count() == 2
+        assert figure.locator('.series circle.dot[r="5"]').count() == dots
+        figure.locator(".frame").focus()
+        page.keyboard.press("End")
+        names = figure.locator(".legend button > span:nth-child(2)").all_inner_texts()
+        values = figure.locator(".legend .value").all_inner_texts()
+        for name, value in zip(names, values, strict=True):
+            read = [float(v.replace(",", "")) for v in value.split(" ± ")]
+            last = runs[name][-1]
+            expected = [last[quantity]]
+            if quantity == "head_norm_mean":
+                expected.append(last["head_norm_std"])
+            assert read == pytest.approx(expected, rel=6e-3)
+    for run in shown.data()["runs"]:
+        features = results[run["name"]]["features"]
+        assert run["test"]["test_cdnv"] == pytest.approx(features["test_cdnv"], 1e-5)
+    shown.assert_sound()
+
+
+def test_a_run_of_an_earlier_version_has_no_geometry(show: Any, tmp_path: Path) -> None:
+    run = fake.finished(tmp_path / "earlier")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["kind"] != "features"]
+    (run / "metrics.jsonl").write_text("".join(kept))
+    shown = show(runs_report([run], tmp_path / "a.html", examples=0, tasks=0))
+    assert shown.page.locator("#geometry").count() == 0
+    assert not shown.troubles
+    new = fake.finished(tmp_path / "new")
+    shown = show(runs_report([run, new], tmp_path / "b.html", examples=0, tasks=0))
+    assert shown.page.locator("#geometry-figure .series .line").count() == 1
+    shown.assert_sound()
 
 
 def test_time_has_round_numbers_and_a_name_is_not_struck_through(

@@ -77,6 +77,12 @@ def test_training(learner: str, trained: Runs) -> None:
     assert result["train_steps"] == STEPS
     assert result["head"] == ("learner" if LEARNERS[learner].own_head else "logistic")
     assert 0 <= result["accuracy"] <= 1
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (record,) = [r for r in map(json.loads, lines) if r["kind"] == "features"]
+    assert ("head_norm_mean" in record) == (learner != "matching")  # it has no rows
+    for measured, split in ((record, "validation"), (result["features"], "test")):
+        assert measured[f"{split}_cdnv"] > 0
+        assert -1 <= measured[f"{split}_cosine_other_class"] <= 1
     for name in ("learning_curves.png", "test_task.png", "metrics.jsonl"):
         assert (run / name).stat().st_size
 

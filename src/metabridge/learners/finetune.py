@@ -97,5 +97,7 @@ def finetune(
 
     return learner._replace(
         name=f"{learner.name}-finetune",
-        adaptation=MovingBody(adapt, logits, embed, body_of),
+        adaptation=MovingBody(
+            adapt, logits, embed, body_of, lambda tuned: tuned.head.weights
+        ),
     )

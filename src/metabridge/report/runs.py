@@ -18,6 +18,14 @@ _NUMBERS = (
     "images_per_second", "parameters", "peak_memory_mb", "step_memory_mb", "C",
     "penalty",
 )  # fmt: skip
+_OF_FEATURES = ("cdnv", "cosine_same_class", "cosine_other_class")
+FEATURES = (
+    *(f"{split}_{name}" for split in ("train", "validation") for name in _OF_FEATURES),
+    "head_condition_number", "head_norm_mean", "head_norm_std",
+)  # fmt: skip
+"""Numbers of a record of features and heads."""
+TEST_FEATURES = tuple(f"test_{name}" for name in _OF_FEATURES)
+"""Numbers of the features of test classes, in ``result.json``."""
 
 
 class Run(NamedTuple):
@@ -37,6 +45,10 @@ class Run(NamedTuple):
     """Records of training."""
     validation: list[Record]
     """Records of validation."""
+    features: list[Record]
+    """Records of the geometry of features and heads, those numbers that are defined."""
+    test_features: Record
+    """The like on test classes."""
     made: dict[str, str]
     """Its provenance: command, commit, versions."""
 
@@ -68,8 +80,15 @@ def _read(folder: Path, name: str) -> Run:
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
     train = _records(folder, "train", ("loss", "accuracy"))
     validation = _records(folder, "validation", ("accuracy", "ci95"))
+    features = _records(folder, "features", (), FEATURES)
+    measured = result.get("features")
+    measured = measured if isinstance(measured, dict) else {}
+    of_test = {key: _number(measured, key, path) for key in TEST_FEATURES}
     made = _made(result.get("provenance"))
-    return Run(name, folder, config, accuracy, ci95, numbers, train, validation, made)
+    return Run(
+        name, folder, config, accuracy, ci95, numbers, train, validation, features,
+        _known(of_test), made,
+    )  # fmt: skip
 
 
 def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
@@ -84,16 +103,24 @@ def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
         return None
 
 
-def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
-    """The records of a kind that have all of these numbers and a time."""
-    path, records = folder / "metrics.jsonl", []
+def _records(
+    folder: Path, kind: str, names: tuple[str, ...], further: tuple[str, ...] = ()
+) -> list[Record]:
+    """The records of a kind that have all of these numbers and a time.
+
+    With those of the `further` numbers that they have.
+    """
+    path, records, needed = folder / "metrics.jsonl", [], {"step", "seconds", *names}
     for record in read_metrics(folder, kind) if path.exists() else ():
-        wanted = ("step", "seconds", *names)
-        numbers = {key: _number(record, key, path) for key in wanted}
-        whole = {key: value for key, value in numbers.items() if value is not None}
-        if len(whole) == len(numbers):
-            records.append(whole)
+        wanted = ("step", "seconds", *names, *further)
+        known = _known({key: _number(record, key, path) for key in wanted})
+        if needed <= known.keys():
+            records.append(known)
     return records
+
+
+def _known(numbers: dict[str, float | None]) -> Record:
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
 def _made(provenance: Any) -> dict[str, str]:

@@ -87,6 +87,8 @@ def page_text(
         ("learning", "Learning curves", fill("learning")),
         ("efficiency", "Efficiency", fill("efficiency")),
     ]
+    if any(run.features for run in found):
+        sections.append(("geometry", "Geometry", fill("geometry")))
     if groups and examples:
         views = [task_view(g, place, examples, names) for place, g in enumerate(groups)]
         sections.append(("tasks", "Example tasks", fill("tasks", views=views)))

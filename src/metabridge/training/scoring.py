@@ -33,6 +33,7 @@ from metabridge.evaluation import (
 )
 from metabridge.evaluation import score as mean_score
 from metabridge.evaluation.intervals import open_score
+from metabridge.evaluation.measurements import measure_features
 from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_json
 from metabridge.learners import Learner, variables_of
@@ -161,7 +162,7 @@ def write_result(
 
     `progress` is that at the end of training; `costs` are further numbers.
     """
-    folder, config, dataset, _ = run
+    folder, config, dataset, learner = run
     best = restore(run)
     variables = variables_of(best.state)
     tuned = tune_head(run, variables)
@@ -180,6 +181,7 @@ def write_result(
         "seed": config.train.seed,
         "peak_memory_mb": peak_memory_mb(),
         **costs,
+        "features": measure_features(learner, dataset, "test")(variables),
         "provenance": {
             **provenance(),
             "stages": further.stages(folder),

@@ -13,6 +13,7 @@ from metabridge import build
 from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
+from metabridge.evaluation.measurements import measure_training
 from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
@@ -138,6 +139,7 @@ def train(
                 validate=lambda variables: evaluate(
                     variables, keys.validation, config.train.validation_tasks
                 ),
+                measure=measure_training(learner, dataset, shape),
                 restore=lambda: restore_or_start(
                     checkpoints, init(), config.train, mesh
                 ),
