@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
-            train_command(), evaluate, verify, export, compare, report, diversity, theory,
-            datasets,
+            train_command(), evaluate, verify, export, compare, report, diversity,
+            theory, datasets,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
             {command.__name__: command for command in commands},
