@@ -92,10 +92,11 @@ def test_fisher_is_that_of_one_image_and_class_after_the_other() -> None:
         pairs = [gradient_and_p(whole["params"]["body"], image, c) for c in range(3)]
         for leaves in zip(*(jax.tree.leaves(g) for g, _ in pairs), strict=True):
             if leaves[0].ndim > 1:
-                squares = sum(
+                weighted = [
                     float(p) * np.asarray(leaf, np.float64) ** 2
                     for leaf, (_, p) in zip(leaves, pairs, strict=True)
-                )
+                ]
+                squares = np.sum(weighted, axis=0)
                 expected.append(squares.reshape(-1, squares.shape[-1]).mean(0))
         assert information.shape == (4 + 3 + 3 + 3 + 5,)
         largest = max(map(np.max, expected))
@@ -175,7 +176,8 @@ def test_diversity_of_a_dataset(tmp_path: Path) -> None:
     assert written["diversity"] == found.diversity
     assert written["probe"] == "conv4 of random weights, seed 3"
     np.testing.assert_allclose(written["embeddings"], found.embeddings, rtol=1e-5)
-    other = metabridge.task_diversity(data, **(options | {"seed": 1}))
+    options["seed"] = 1
+    other = metabridge.task_diversity(data, **options)
     assert other.diversity != found.diversity
 
 
@@ -193,6 +195,6 @@ def test_diversity_of_a_dataset(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_refused(options: dict[str, Any], message: str) -> None:
-    options = {"shots": 2} | options
+    options.setdefault("shots", 2)
     with pytest.raises(ValueError, match=message):
         metabridge.task_diversity(toy.dataset(), **options)
