@@ -1,8 +1,9 @@
 """Follow a recorded command: to its end if that is short, else up to the work.
 
-Training, comparisons, the theory or diversity of a dataset and the experiments take minutes to
-hours: their arguments are parsed by the command itself, and the configuration that
-comes out is completed and checked as it would be before the first step.
+Training, comparisons, theory and diversity of a dataset and the experiments take
+minutes to hours: their arguments are parsed by the command itself, and the
+configuration that comes out is completed and checked as it would be before the first
+step.
 """
 
 import runpy
