@@ -29,7 +29,7 @@ LAYERS = [
     {"plots"},
     {"training"},
     {"comparison", "apply", "similarity"},
-    {"report"},
+    {"report", "diversity"},
     {"cli"},
     {"__main__"},
 ]

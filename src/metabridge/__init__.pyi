@@ -23,6 +23,8 @@ from .config import MTLConfig as MTLConfig
 from .config import TrainConfig as TrainConfig
 from .config import register as register
 from .data import load_dataset as load_dataset
+from .diversity import Diversity as Diversity
+from .diversity import task_diversity as task_diversity
 from .registry import register_body as register_body
 from .registry import register_dataset as register_dataset
 from .registry import register_head as register_head

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from metabridge.cli.data import diversity
 from metabridge.cli.runs import evaluate, export, report, verify
 from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
             train_command(), evaluate, verify, export, compare, agree, grid, report,
-            theory, datasets,
+            diversity, theory, datasets,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
             {command.__name__: command for command in commands},

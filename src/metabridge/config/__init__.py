@@ -31,6 +31,7 @@ from metabridge.config.run import check as check
 from metabridge.config.run import head_names as head_names
 from metabridge.config.run import images_per_step as images_per_step
 from metabridge.config.run import resolve as resolve
+from metabridge.config.run import task_pool as task_pool
 from metabridge.config.run import with_images as with_images
 from metabridge.config.run import with_steps as with_steps
 from metabridge.config.sections import Config as Config

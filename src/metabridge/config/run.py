@@ -110,9 +110,16 @@ def check(config: Config) -> ResolvedConfig:
             "pass only one of them"
         )
     _check_train_sizes(resolved)
+    _check_task_pool(resolved)
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved
+
+
+def task_pool(config: Config) -> int | None:
+    """Size of the fixed set of training tasks; None if each is drawn anew."""
+    own = config.learner.fixed_tasks
+    return config.train.task_pool if own is None else own
 
 
 def _typed(config: Config, kind: type[Config] | None = None) -> dict[str, Any]:
@@ -163,6 +170,20 @@ def _check_train_sizes(config: ResolvedConfig) -> None:
         raise ValueError(
             f"the sides of `train_sizes` {sizes} must be at least {least}, the pixels "
             f"that {model} needs"
+        )
+
+
+def _check_task_pool(config: ResolvedConfig) -> None:
+    pool, own = config.train.task_pool, config.learner.fixed_tasks
+    if pool is not None and own not in (None, pool):
+        raise ValueError(
+            f"`task_pool` is {pool}, but {config.algorithm} has heads for {own} fixed "
+            "tasks (`num_tasks`): make the two equal, or leave out `task_pool`"
+        )
+    if pool is not None and config.train.balanced:
+        raise ValueError(
+            f"`task_pool` is {pool}, which fixes the training tasks, but `balanced` "
+            "draws those of each round anew; pass only one of them"
         )
 
 

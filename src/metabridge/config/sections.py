@@ -17,7 +17,7 @@ from metabridge.config.fields import (
     Seed,
     ShareBelowOne,
 )
-from metabridge.config.learners import LearnerOptions, MTLConfig
+from metabridge.config.learners import LearnerOptions, MTLConfig, Tasks
 from metabridge.registry import LEARNERS
 
 Classes = Annotated[int, Range(2, 1_000_000)]
@@ -103,6 +103,10 @@ class TrainConfig:
     """Tasks of one optimisation step; batch statistics are per task."""
     balanced: bool = False
     """Let no class come twice in a round of tasks, instead of drawing anew for each."""
+    task_pool: Tasks | None = None
+    """Train on a fixed set of so many tasks, their classes and images settled by the
+    seed, their augmentation always fresh. Default: each task is drawn anew, but for
+    learners with a head a task (MTL's `num_tasks`)."""
     steps: Count | None = None
     """Optimisation steps. Default: as many as the dataset's recipe has images for."""
     minutes: Positive | None = None
