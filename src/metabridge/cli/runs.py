@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from metabridge.config import HeadName
+from metabridge.config import DatasetName, HeadName
 from metabridge.output import result_text
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
@@ -34,6 +34,8 @@ def evaluate(
     finetune_steps: int | None = None,
     test_steps: int | None = None,
     finetune_rate: float | None = None,
+    dataset: DatasetName | None = None,
+    normalise: Literal["training", "dataset"] = "training",
     data_dir: DataDir = None,
     output: Path | None = None,
 ) -> None:
@@ -57,6 +59,10 @@ def evaluate(
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
+      dataset: Another dataset, on whose unseen classes to score; --data-dir is where
+        it is. Images get the size and channels that the body takes.
+      normalise: Whose mean and standard deviation to normalise another dataset by:
+        those of the run's training, or of that dataset.
       output: JSON file for the result.
     """
     from metabridge.apply import evaluate_body
@@ -72,7 +78,10 @@ def evaluate(
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
     evaluate = evaluate_run if run.expanduser().is_dir() else evaluate_body
-    result = evaluate(run, given, split=split, data_dir=data_dir, output=output)
+    result = evaluate(
+        run, given, split=split, data_dir=data_dir, output=output, dataset=dataset,
+        normalise=normalise,
+    )  # fmt: skip
     print(result_text(result))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge import unions
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import read_metrics
@@ -49,8 +50,7 @@ class Run(NamedTuple):
 def task_of(run: Run) -> str:
     """Dataset and shape of the test tasks."""
     shape = run.config.evaluation
-    name = run.config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
-    return f"{name}, {shape.ways}-way {shape.shots}-shot"
+    return f"{unions.title_of(run.config.data.dataset)}, {shape.ways}-way {shape.shots}-shot"
 
 
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:

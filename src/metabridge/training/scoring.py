@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -28,6 +29,7 @@ from metabridge.precision import in_32_bits
 from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
+from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
 from metabridge.runs.provenance import peak_memory_mb, provenance
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
@@ -45,6 +47,8 @@ class LoadedRun(NamedTuple):
     config: ResolvedConfig
     dataset: Dataset
     learner: Learner
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What a result says about another dataset than that of the training."""
 
 
 def load_run(
@@ -52,10 +56,12 @@ def load_run(
     *,
     evaluation: Mapping[str, Any] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    domain: Domain | None = None,
 ) -> LoadedRun:
     """Loads the configuration, data and learner of a run; see `evaluate_run`."""
     folder = expanded(run_dir)
-    return load_inputs(folder, run_folder.read_config(folder), evaluation, data_dir)
+    config = run_folder.read_config(folder)
+    return load_inputs(folder, config, evaluation, data_dir, domain)
 
 
 def load_inputs(
@@ -63,13 +69,30 @@ def load_inputs(
     config: ResolvedConfig,
     evaluation: Mapping[str, Any] | None,
     data_dir: str | os.PathLike[str] | None,
+    domain: Domain | None = None,
 ) -> LoadedRun:
     """Loads the data and learner of a configuration, its evaluation changed first."""
+    config = with_evaluation(config, evaluation)
+    if domain is None:
+        config, dataset = inputs.load_data_of_run(config, data_dir)
+        inputs.check_shapes(config, dataset)
+        return LoadedRun(folder, config, dataset, build.learner(config, dataset))
+    # What the body was trained on says how it normalises images.
+    advice = "put a link there, or export the body where its data are"
+    config, own = inputs.load_data_of_run(config, None, advice=advice)
+    shape, norm = own.image_shape, {"mean": own.mean, "std": own.std}
+    moved, other, about = load_domain(
+        domain, config, shape=shape, training=own.train, **norm
+    )
+    return LoadedRun(folder, moved, other, build.learner(config, own), about)
+
+
+def with_evaluation(
+    config: ResolvedConfig, evaluation: Mapping[str, Any] | None
+) -> ResolvedConfig:
+    """A configuration with another evaluation, checked."""
     changed = dataclasses.replace(config.evaluation, **(evaluation or {}))
-    config = check(dataclasses.replace(config, evaluation=changed))
-    config, dataset = inputs.load_data_of_run(config, data_dir)
-    inputs.check_shapes(config, dataset)
-    return LoadedRun(folder, config, dataset, build.learner(config, dataset))
+    return check(dataclasses.replace(config, evaluation=changed))
 
 
 def restore(run: LoadedRun, *, best: bool = True) -> TrainState:
@@ -98,6 +121,8 @@ def evaluate_run(
     data_dir: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     each_task: bool = False,
+    dataset: str | None = None,
+    normalise: Normalise = "training",
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -107,6 +132,10 @@ def evaluate_run(
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
+      dataset: another one than the run's, on whose unseen classes it is scored, its
+        images as the body takes them (`metabridge.runs.domains.load_domain`).
+      normalise: whose mean and standard deviation normalise the images of another
+        dataset: those of the "training" of the run, or of the "dataset".
       output: JSON file to write the result to.
       each_task: add ``"task_accuracies"``, of each task in the order they are drawn, to
         compare runs on the same tasks in pairs.
@@ -115,11 +144,13 @@ def evaluate_run(
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
     file = None if output is None else check_output(output)
-    run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
+    domain = domain_of(dataset, data_dir, normalise, split)
+    run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir, domain=domain)
     best, state, _ = restore(run)
     variables = variables_of(state)
     result = score(tune_head(run, variables), variables, split, each_task=each_task)
     result |= {"best_step": best.step, "seed": run.config.train.seed}
+    result |= run.about
     if file is not None:
         write_json(file, result)
     give_back_host_memory()
@@ -133,7 +164,7 @@ def write_result(
 
     `progress` is that at the end of training; `costs` are further numbers.
     """
-    folder, config, dataset, _ = run
+    folder, config, dataset, *_ = run
     best = restore(run)
     variables = variables_of(best.state)
     tuned = tune_head(run, variables)
@@ -171,7 +202,7 @@ def write_result(
 
 def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
     """Chooses the head's weight on the validation tasks, if asked for."""
-    _, config, dataset, learner = run
+    _, config, dataset, learner, _ = run
     if not config.evaluation.tune_head:
         return run
     name = _weight_name(config)
@@ -203,7 +234,7 @@ def score(
     each_task: bool = False,
 ) -> dict[str, Any]:
     """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
-    _, config, dataset, learner = run
+    _, config, dataset, learner, _ = run
     evaluation, images = config.evaluation, getattr(dataset, split)
     shape, num_tasks = inputs.test_shape(config), evaluation.tasks
     key = inputs.make_keys(config).test
