@@ -68,8 +68,9 @@ def _with_data(
     wanted = body.shapes.image_shape
     if domain is not None:
         config = with_evaluation(body.config, evaluation)
-        norm = {"mean": body.mean, "std": body.std}
-        moved, other, about = load_domain(domain, config, shape=wanted, **norm)
+        moved, other, about = load_domain(
+            domain, config, shape=wanted, mean=body.mean, std=body.std
+        )
         return LoadedRun(Path(), moved, other, body.learner(config.evaluation), about)
     run = load_inputs(Path(), body.config, evaluation, data_dir)
     if (found := run.dataset.image_shape) != wanted:

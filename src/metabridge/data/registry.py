@@ -50,8 +50,8 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     Args:
       name: one of `dataset_names()`; "folder:PATH" reads class folders of images. Or
         several with "+" between them, a union (`metabridge.data.union`): images have
-        the size (or `image_size`) and the channels of the first, and each dataset is
-        given those of the options that it takes.
+        the size and the channels of the first, or `image_size` and `channels` (1 or
+        3), and each dataset is given those of the options that it takes.
       **options: those of the dataset, which are the keywords of its loader; one that
         only other datasets take may be given at its default. Built-in loaders take
         `cache_dir`, where decoded arrays are kept (default: $METABRIDGE_CACHE or
@@ -88,7 +88,9 @@ def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> D
     from metabridge.data.images import checked_size
 
     options = _checked(name, _options_of(name), options)
-    size = checked_size(options.get("image_size"))
+    size, channels = checked_size(options.get("image_size")), options.get("channels")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"`channels` is {channels!r}, but must be 1 or 3")
     if twice := [each for each in names if names.count(each) > 1]:
         raise ValueError(f"the union {name!r} names {twice[0]!r} twice: name it once")
     first = load_dataset(names[0], **options_taken(names[0], options))
@@ -97,7 +99,7 @@ def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> D
     others = [load_dataset(each, **options_taken(each, options)) for each in names[1:]]
     return union.unite(
         dict(zip(unions.labels_of(names), (first, *others), strict=True)),
-        (*size, first.image_shape[-1]),
+        (*size, channels or first.image_shape[-1]),
         name=name,
         allow_duplicates=options.get("allow_duplicates", False),
         cache_dir=options.get("cache_dir"),
@@ -127,7 +129,7 @@ def _checked(
 _FURTHER = {"cache_dir": None, "download": False, "seed": 0}
 
 
-_OF_UNIONS = ("image_size", "allow_duplicates", "cache_dir")
+_OF_UNIONS = ("image_size", "channels", "allow_duplicates", "cache_dir")
 
 
 def _options_of(name: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from metabridge.data.dataset import (
     chunks_of,
     pixel_statistics,
 )
+from metabridge.untrusted import quoted
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # raise when a change here changes the arrays
@@ -130,7 +131,7 @@ class _Place(NamedTuple):
         return self.class_name.partition("/")[0]
 
     def __str__(self) -> str:
-        return f"{self.class_name} of {self.split!r}"
+        return f"{quoted(self.class_name)} of {self.split!r}"
 
 
 def _check_copies(splits: Mapping[str, Split], *, allow: bool) -> None:
@@ -153,8 +154,8 @@ def _check_copies(splits: Mapping[str, Split], *, allow: bool) -> None:
         if not (found := pairs[across]):
             continue
         text = (
-            f"{len(found):,} images of a dataset are in {kind} of another, pixel for "
-            f"pixel (of {found[0][1]} in {found[0][0]})"
+            f"{len(found):,} image(s) of a dataset are in {kind} of another, pixel for "
+            f"pixel (one of {found[0][1]} is in {found[0][0]})"
         )
         if across and not allow:
             raise ValueError(

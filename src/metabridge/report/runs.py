@@ -50,7 +50,8 @@ class Run(NamedTuple):
 def task_of(run: Run) -> str:
     """Dataset and shape of the test tasks."""
     shape = run.config.evaluation
-    return f"{unions.title_of(run.config.data.dataset)}, {shape.ways}-way {shape.shots}-shot"
+    name = unions.title_of(run.config.data.dataset)
+    return f"{name}, {shape.ways}-way {shape.shots}-shot"
 
 
 def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:

@@ -93,8 +93,8 @@ def load_domain(
     data = dataclasses.replace(config.data, **changes)
     moved = with_absolute_paths(dataclasses.replace(config, data=data))
     name = moved.data.dataset
-    options = {**inputs.options_of_data(moved.data), "image_size": shape[:2]}
-    taken = options_taken(name, options)
+    wanted = {"image_size": shape[:2], "channels": shape[2]}
+    taken = options_taken(name, inputs.options_of_data(moved.data) | wanted)
     loaded = load_dataset(name, **(given | taken))
     found = union.with_shape(loaded, shape)
     tuned = {"validation"} if config.evaluation.tune_head else set()
@@ -108,7 +108,7 @@ def load_domain(
         found = dataclasses.replace(found, mean=mean, std=std)
     about = {
         "trained_on": config.data.dataset,
-        "images": _changes(loaded.image_shape, shape, of_files="image_size" in taken),
+        "images": _changes(loaded.image_shape, shape, is_read="image_size" in taken),
         "normalise": domain.normalise,
         "mean": list(found.mean),
         "std": list(found.std),
@@ -127,16 +127,15 @@ def load_domain(
 
 
 def _changes(
-    have: tuple[int, int, int], want: tuple[int, int, int], *, of_files: bool
+    have: tuple[int, int, int], want: tuple[int, int, int], *, is_read: bool
 ) -> str:
     """Text on how images of a shape become those of another."""
-    changes = []
-    if of_files:
-        changes.append(f"image files read as {want[0]}x{want[1]}")
-    if have[:2] != want[:2]:
-        sizes = (f"{height}x{width}" for height, width, _ in (have, want))
-        how = "Lanczos, aspect ratio not kept"
-        changes.append(f"resized from {' to '.join(sizes)} ({how})")
+    old, new = (f"{height}x{width}" for height, width, _ in (have, want))
+    how, changes = "Lanczos, aspect ratio not kept", list[str]()
+    if is_read:
+        changes.append(f"brought to {new} as they are read ({how})")
+    elif old != new:
+        changes.append(f"resized from {old} to {new} ({how})")
     if have[2] < want[2]:
         changes.append("grey repeated in three channels")
     if have[2] > want[2]:

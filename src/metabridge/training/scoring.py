@@ -80,9 +80,13 @@ def load_inputs(
     # What the body was trained on says how it normalises images.
     advice = "put a link there, or export the body where its data are"
     config, own = inputs.load_data_of_run(config, None, advice=advice)
-    shape, norm = own.image_shape, {"mean": own.mean, "std": own.std}
     moved, other, about = load_domain(
-        domain, config, shape=shape, training=own.train, **norm
+        domain,
+        config,
+        shape=own.image_shape,
+        mean=own.mean,
+        std=own.std,
+        training=own.train,
     )
     return LoadedRun(folder, moved, other, build.learner(config, own), about)
 
