@@ -32,11 +32,6 @@ def test_a_name_is_parted_at_names_of_datasets(name: str, parts: tuple) -> None:
         assert unions.join_names(["folder:a+glyphs"]) == name
 
 
-def test_no_text() -> None:
-    with pytest.raises(TypeError, match="`name` must be a string"):
-        unions.split_name(None)  # type: ignore[arg-type]
-
-
 def test_names_for_people() -> None:
     name = "glyphs+folder:/home/me/birds/+folder:/b/fish"
     assert unions.title_of(name) == "glyphs+birds+fish"

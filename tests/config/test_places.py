@@ -57,7 +57,7 @@ def test_places_of_a_union(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     known = Config(data=DataConfig("omniglot+cifar_fs"))
     assert with_data_dir(known, "now").data.data_dir == tmp_path / "now"
     for several in ("omniglot+folder:a", "folder:a+folder:b"):
-        with pytest.raises(ValueError, match="`data_dir` is one place, but .* several"):
+        with pytest.raises(ValueError, match="`data_dir` is one place"):
             with_data_dir(Config(data=DataConfig(several)), "now")
     # A folder whose name would be a union without the end of its path.
     odd = resolve(Config(data=DataConfig("folder:a+glyphs/")))

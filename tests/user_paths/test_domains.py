@@ -25,6 +25,7 @@ def photos(tmp_path: Path) -> str:
     return str(tmp_path / "photos")
 
 
+@pytest.mark.extended
 def test_train_on_a_union_and_use_the_run(
     home: Path, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,5 +72,4 @@ def test_score_a_run_on_another_dataset(
     found = json.loads(output.read_text())
     assert found["normalise"] == "dataset"
     assert (run / "result.json").read_bytes() == before
-    assert command("evaluate", str(run), "--dataset", "glyphs", "--tasks", "4") == 0
-    assert "resized from 28x28 to 8x8" in capsys.readouterr().out
+    assert "brought to 8x8 as they are read" in printed

@@ -24,7 +24,7 @@ class Domain(NamedTuple):
     dataset: str
     data_dir: str | os.PathLike[str] | None = None
     """Where it is; default: where the data of the training was."""
-    normalise: Normalise = "training"
+    normalise: str = "training"
     split: Literal["validation", "test"] = "test"
     """Whose classes the tasks are made of."""
 
@@ -32,7 +32,7 @@ class Domain(NamedTuple):
 def domain_of(
     dataset: str | None,
     data_dir: str | os.PathLike[str] | None,
-    normalise: Normalise,
+    normalise: str,
     split: Literal["validation", "test"],
 ) -> Domain | None:
     """The other dataset of arguments of an evaluation; None if they name none.
