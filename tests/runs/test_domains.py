@@ -51,9 +51,10 @@ def test_own_data_named_as_another(whole: Run, tmp_path: Path) -> None:
 
 def test_images_as_the_body_takes_them(whole: Run, colour: Path) -> None:
     own = load_data(whole.config)
-    norm = {"mean": own.mean, "std": own.std}
     domain = Domain(f"folder:{colour}")
-    _, found, about = load_domain(domain, whole.config, shape=(8, 8, 1), **norm)
+    _, found, about = load_domain(
+        domain, whole.config, shape=(8, 8, 1), mean=own.mean, std=own.std
+    )
     files = sorted((colour / "test").glob("*/*.png"))
     lanczos = Image.Resampling.LANCZOS
     expected = [  # colours first, as in the project's one reader of files
@@ -68,7 +69,9 @@ def test_images_as_the_body_takes_them(whole: Run, colour: Path) -> None:
         "colours made grey (ITU-R 601)"
     )
     domain = domain._replace(normalise="dataset")
-    _, found, about = load_domain(domain, whole.config, shape=(8, 8, 1), **norm)
+    _, found, about = load_domain(
+        domain, whole.config, shape=(8, 8, 1), mean=own.mean, std=own.std
+    )
     pixels = found.train.images.astype(np.float64) / 255
     np.testing.assert_allclose(found.mean, pixels.mean((0, 1, 2)), atol=1e-4)
     np.testing.assert_allclose(about["std"], pixels.std((0, 1, 2)), atol=1e-4)
