@@ -20,6 +20,7 @@ WINGS = [
 LAYERS = [
     {"types", "untrusted", "files", "units", "huge_pages"},
     {"registry"},
+    {"unions"},
     {"config", "output", "precision"},
     {"parallel", "builtins"},
     {"data", "models", "heads", "optimizers", "theory_options"},

@@ -68,6 +68,10 @@ def result_text(result: dict[str, Any]) -> str:
         *_other_interval(result),
         f"nearest centroid on raw pixels  {format_accuracy(centroid, ci95)} %",
     ]
+    if "trained_on" in result:
+        whose = result["trained_on" if result["normalise"] == "training" else "dataset"]
+        lines.append(f"trained on {result['trained_on']}, normalised as {whose}")
+        lines.append(f"images: {result['images']}")
     for name in ("C", "penalty"):
         if name in result:
             lines.append(f"{name} = {result[name]:g} chosen on validation tasks")

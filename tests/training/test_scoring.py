@@ -12,7 +12,7 @@ import pytest
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.runs.evaluation import FILE, read_evaluation, split_digest
-from metabridge.training import RunError, scoring
+from metabridge.training import RunError, scoring, unseen
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 
@@ -196,7 +196,7 @@ def test_tasks_of_the_validation_classes(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    evaluator, pixel_score = scoring.task_evaluator, scoring.pixel_score
+    evaluator, pixel_score = unseen.task_evaluator, unseen.pixel_score
 
     def watched_evaluator(learner, dataset, split, *rest):
         seen.append(split.class_names)
@@ -206,8 +206,8 @@ def test_tasks_of_the_validation_classes(
         seen.append(split.class_names)
         return pixel_score(split, *rest)
 
-    monkeypatch.setattr(scoring, "task_evaluator", watched_evaluator)
-    monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
+    monkeypatch.setattr(unseen, "task_evaluator", watched_evaluator)
+    monkeypatch.setattr(unseen, "pixel_score", watched_pixels)
     for name in ("validation", "test"):
         result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name

@@ -86,3 +86,4 @@ def datasets() -> None:
     for description in describe():
         needs = " (needs --data-dir)" if description.needs_data_dir else ""
         print(f"{description.name:12} {description.summary}{needs}")
+    print(f"{'NAME+NAME':12} a union: the classes of several datasets together")

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from metabridge import build, huge_pages
+from metabridge import build, huge_pages, unions
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
@@ -83,7 +83,7 @@ def plan(
     """The resolved configuration of each algorithm, their budgets equal."""
     learners = [_options(algorithm) for algorithm in algorithms]
     for registry, wanted in (
-        (DATASETS, config.data.dataset),
+        *((DATASETS, part) for part in unions.split_name(config.data.dataset)),
         (BODIES, config.model.model),
         (HEADS, config.evaluation.head),
     ):

@@ -5,11 +5,12 @@ import itertools
 import warnings
 from typing import Any, TypeVar
 
+from metabridge import unions
 from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import Config, ResolvedConfig, TrainConfig
-from metabridge.registry import BODIES, DATASETS, HEADS
+from metabridge.registry import BODIES, HEADS
 from metabridge.untrusted import quoted
 
 _Train = TypeVar("_Train", bound=TrainConfig)
@@ -31,7 +32,7 @@ def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     learner, train = config.learner, config.train
     defaults = {
         **BODIES.find(config.model.model).traits.defaults,
-        **DATASETS.find(config.data.dataset).traits.recipe,
+        **unions.traits_of(config.data.dataset).recipe,
         "head": "logistic",
     }
     if classes is not None:

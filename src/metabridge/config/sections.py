@@ -42,11 +42,12 @@ class DataConfig:
 
     dataset: DatasetName = "glyphs"
     """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
-    (`metabridge datasets`)."""
+    (`metabridge datasets`), or the classes of several together: glyphs+folder:PATH."""
     data_dir: PathOption = None
     """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
     image_size: ImageSize = None
-    """Side, or height and width, to which the images of a folder are resized."""
+    """Side, or height and width, to which images of a folder or a union are resized.
+    Default: those of the union's first dataset."""
     skip_corrupt: bool = False
     """Leave out image files that cannot be read, with a warning each."""
     background: str = "white"
@@ -58,7 +59,7 @@ class DataConfig:
     """Pixels of an image file as it is decoded. Larger JPEG files are decoded at
     reduced size, other files are refused."""
     allow_duplicates: bool = False
-    """Keep image files of a folder that are in two splits."""
+    """Keep images of a folder or a union that are in two splits."""
     augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""

@@ -18,7 +18,8 @@ from metabridge.evaluation.images import normaliser, predict_tasks
 from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run, task_of
 from metabridge.runs import inputs
-from metabridge.training.scoring import LoadedRun, restore
+from metabridge.training.scoring import restore
+from metabridge.training.unseen import LoadedRun
 from metabridge.types import Variables
 from metabridge.untrusted import shown
 

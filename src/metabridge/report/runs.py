@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge import unions
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.find import name_runs
@@ -61,7 +62,7 @@ class Run(NamedTuple):
 def task_of(run: Run) -> str:
     """Dataset and shape of the test tasks."""
     shape = run.config.evaluation
-    name = run.config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    name = unions.title_of(run.config.data.dataset)
     return f"{name}, {shape.ways}-way {shape.shots}-shot"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from metabridge import config as configs
+from metabridge import unions
 from metabridge.config import Config, ResolvedConfig
 from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
@@ -53,8 +54,7 @@ def choose(config: Config) -> Path:
 
 def task_name(config: Config) -> str:
     """Dataset, ways, shots and seed, as part of a folder's name."""
-    name = config.data.dataset.removeprefix(configs.FOLDER)
-    dataset = name.rstrip("/").split("/")[-1]
+    dataset = unions.title_of(config.data.dataset)
     shape = config.evaluation
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 

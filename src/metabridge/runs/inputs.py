@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from metabridge import build
+from metabridge import build, unions
 from metabridge.config import (
     Config,
     DataConfig,
@@ -21,7 +21,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
 from metabridge.evaluation import draw_disjoint_tasks
-from metabridge.registry import BODIES, DATASETS
+from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -69,9 +69,15 @@ def options_of_data(config: DataConfig) -> dict[str, Any]:
 
 
 def load_data_of_run(
-    config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
+    config: ResolvedConfig,
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    advice: str = "pass `data_dir` (--data-dir)",
 ) -> tuple[ResolvedConfig, Dataset]:
-    """The data of an earlier run, and its configuration with the place of the data."""
+    """The data of an earlier run, and its configuration with the place of the data.
+
+    `advice` is for data that has moved.
+    """
     config = with_data_dir(config, data_dir)
     try:
         return config, load_data(config)
@@ -79,8 +85,8 @@ def load_data_of_run(
         if data_dir is not None:
             raise
         raise FileNotFoundError(
-            f"the data of the run is not where it was: {error}. If it has moved, pass "
-            "`data_dir` (--data-dir)"
+            f"the data of the run is not where it was: {error}. If it has moved, "
+            f"{advice}"
         ) from error
 
 
@@ -96,9 +102,7 @@ def resolve_for_data(config: Config) -> ResolvedConfig:
     It does for the user's own data, which may have fewer classes than a training task.
     """
     found = resolve(config)
-    entry = DATASETS.find(found.data.dataset)
-    unknown = entry.name.endswith(":") or not entry.builtin
-    if unknown and found != resolve(config, classes=2):
+    if unions.is_open(found.data.dataset) and found != resolve(config, classes=2):
         return resolve_with_data(config)[0]
     return found
 

@@ -13,7 +13,8 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import FILE, Evaluation, read_evaluation
 from metabridge.runs.find import name_runs
 from metabridge.runs.folder import RunError
-from metabridge.training.scoring import adaptation_of, evaluate_run
+from metabridge.training.scoring import evaluate_run
+from metabridge.training.unseen import adaptation_of
 from metabridge.untrusted import shown
 
 _OF_NO_METHOD = {"train.seed", "data.data_dir", *run_folder.NO_MATTER}

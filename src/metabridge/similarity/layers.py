@@ -24,7 +24,8 @@ from metabridge.learners.base import MovingBody
 from metabridge.runs import inputs
 from metabridge.similarity.kept import Kept
 from metabridge.similarity.measures import centred_gram, gram_cka
-from metabridge.training.scoring import LoadedRun, load_run, restore
+from metabridge.training.scoring import load_run, restore
+from metabridge.training.unseen import LoadedRun
 from metabridge.types import Examples, Variables
 
 _BATCH = 50

@@ -27,7 +27,7 @@ from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.guards import disk, preemption
 from metabridge.training.loop import fit, restore_or_start
 from metabridge.training.records import Records
-from metabridge.training.scoring import LoadedRun, write_result
+from metabridge.training.scoring import write_result
 from metabridge.training.sizes import compile_stages, in_turn, time_stages
 from metabridge.training.step import (
     count_steps,
@@ -36,6 +36,7 @@ from metabridge.training.step import (
     place_images,
 )
 from metabridge.training.teacher import load_teacher
+from metabridge.training.unseen import LoadedRun
 from metabridge.untrusted import expanded
 
 

@@ -20,8 +20,9 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs.provenance import environment
 from metabridge.training import further
 from metabridge.training.checkpoint import DamagedError, digest
-from metabridge.training.scoring import LoadedRun, load_run, restore, score, tune_head
+from metabridge.training.scoring import load_run, restore, tune_head
 from metabridge.training.train import train
+from metabridge.training.unseen import LoadedRun, score
 from metabridge.types import Variables
 from metabridge.untrusted import expanded, read_json
 
