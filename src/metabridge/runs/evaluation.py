@@ -29,7 +29,7 @@ from metabridge.data.dataset import Split
 from metabridge.evaluation import Tasks
 from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_bytes
-from metabridge.runs.folder import RunError
+from metabridge.runs.folder import RunError, read_result
 from metabridge.untrusted import parse_json, shown
 
 FILE = "evaluation.npz"
@@ -130,6 +130,39 @@ def read_evaluation(path: Path) -> Evaluation:
             f"{shown(path)} is damaged ({shown(error)}): make it anew with `metabridge "
             "evaluate RUN --output`"
         ) from error
+
+
+def read_own(run_dir: Path, name: str = FILE) -> Evaluation | None:
+    """Read a kept file in a run's folder; None if it is not there.
+
+    Earlier versions kept none.
+
+    Raises:
+      RunError: a damaged file, or one of another run or checkpoint.
+    """
+    path = run_dir / name
+    if not path.is_file():
+        return None
+    found = read_evaluation(path)
+    provenance = read_result(run_dir).get("provenance")
+    try:
+        digest = provenance["checkpoint"]["digest"]
+    except (KeyError, TypeError):  # an earlier version had none
+        return found
+    if found.about.get("checkpoint") != digest:
+        raise RunError(
+            f"{shown(path)} is of another run or checkpoint: remove it, or make it "
+            f"anew with `metabridge evaluate {shown(run_dir)} --output "
+            f"{shown(path.with_suffix('.json'))}`"
+        )
+    return found
+
+
+def same_tasks(first: Evaluation, second: Evaluation) -> bool:
+    """Tells whether two evaluations are of the same closed tasks and images."""
+    one, two = (each.about.get("split_digest") for each in (first, second))
+    pairs = zip(first.closed.tasks, second.closed.tasks, strict=True)
+    return one == two and all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _smallest(array: np.ndarray) -> np.ndarray:

@@ -48,8 +48,8 @@ def agreement(
     Returns:
       ``"runs"``: name, folder, method and accuracy of each; ``"heads"``: for each head
       ``"pairs"`` (`Pair` as objects) and ``"methods"`` (`Contrast` as objects; empty
-      if no method has two seeds, with the reason in ``"no_methods"``); ``"cka"``: for
-      each layer a matrix of runs; ``"adapted"``: for each run whose body adapts, and
+      unless two methods have two seeds, with the reason in ``"no_methods"``);
+      ``"cka"``: for each layer a matrix of runs; ``"adapted"``: for each run whose body adapts, and
       each layer, the CKA before and after.
 
     Raises:

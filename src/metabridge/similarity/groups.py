@@ -129,16 +129,17 @@ def contrast_methods(
     each method with replacement, then tasks; a run is not compared with itself.
 
     Raises:
-      ValueError: no method has two seeds.
+      ValueError: fewer than two methods have two seeds.
     """
     names = list(dict.fromkeys(methods))
     members = {name: np.flatnonzero([m == name for m in methods]) for name in names}
     several = [name for name in names if len(members[name]) > 1]
-    if not several:
+    if len(several) < 2:
+        single = ", ".join(name for name in names if name not in several)
+        found = f"there is one of {single}; train another with --seed 1"
         raise ValueError(
-            "a figure within a method needs two runs of it that differ in their seed "
-            f"alone, but there is one of each of {', '.join(names)}; train another "
-            "with --seed 1"
+            "within and between two methods are figures of two runs of each that "
+            f"differ in their seed alone, but {found if single else 'all are of one'}"
         )
     count = table.accuracy.shape[1]
     generator = np.random.default_rng(seed)

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from metabridge.config import ResolvedConfig, check
 from metabridge.runs import folder as run_folder
-from metabridge.runs.evaluation import FILE, Evaluation, read_evaluation
+from metabridge.runs.evaluation import (
+    FILE,
+    Evaluation,
+    read_evaluation,
+    same_tasks,
+)
 from metabridge.runs.find import name_runs
 from metabridge.runs.folder import RunError
 from metabridge.training.scoring import evaluate_run
@@ -97,15 +100,13 @@ def check_same_tasks(first: Kept, other: Kept) -> None:
                 f"is {one.get(name)!r} and {two.get(name)!r}; evaluate both with one "
                 "value (train them so, or `metabridge evaluate`)"
             )
-    tasks = first.evaluation.closed.tasks, other.evaluation.closed.tasks
-    numbers = [len(each.classes) for each in tasks]
+    numbers = [len(x.evaluation.closed.tasks.classes) for x in (first, other)]
     if numbers[0] != numbers[1]:
         raise RunError(
             f"{first.name} has {numbers[0]} test tasks and {other.name} {numbers[1]}: "
             "evaluate both with the same --tasks"
         )
-    same = one.get("split_digest") == two.get("split_digest")
-    if not same or not all(np.array_equal(a, b) for a, b in zip(*tasks, strict=True)):
+    if not same_tasks(first.evaluation, other.evaluation):
         raise RunError(
             f"{first.name} and {other.name} were tested on other images of "
             f"{one.get('dataset')!r}: they need the same data, read in the same way"

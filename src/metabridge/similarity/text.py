@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from metabridge.units import format_difference
+
 TITLES = {
     "same_class": "same class, %",
     "kappa": "kappa",
@@ -12,6 +14,19 @@ TITLES = {
     "logit_distance": "logit distance",
 }
 """Of the measures."""
+MEANINGS = {
+    "same_class": "share of queries that both give the same class",
+    "kappa": "the same, less what classifiers of these accuracies share by chance "
+    "(0 chance, 1 equal)",
+    "divergence": "Jensen-Shannon, of the softmaxes, in bits",
+    "logit_distance": "relative, of centred logits (0 equal, 1.41 unrelated)",
+}
+"""What the measures are."""
+OF_METHODS = (
+    "Within: pairs of seeds of one method; between: pairs of runs of two methods with "
+    "different seeds; the interval is of a bootstrap over seeds and tasks; same seed: "
+    "pairs of runs of two methods with the same initialisation."
+)
 _MOST_PAIRS = 60
 
 
@@ -39,15 +54,12 @@ def agreement_text(found: dict[str, Any]) -> str:
     return "\n\n".join([*parts, _NOTE])
 
 
-_NOTE = (
-    "same class: share of queries that both give the same class; kappa: the same, less "
-    "what classifiers of these accuracies share by chance (0 chance, 1 equal); "
-    "divergence: Jensen-Shannon, of the softmaxes, in bits; logit distance: relative, "
-    "of centred logits (0 equal, 1.41 unrelated); accuracy: points of the first run "
-    "over the second on the same tasks, 95 % interval, and d, the same in standard "
-    "deviations of tasks. Within: pairs of seeds of one method; between: pairs of runs "
-    "of two methods with different seeds; the interval is of a bootstrap over seeds "
-    "and tasks; same seed: pairs of runs of two methods with the same initialisation."
+_NOTE = "; ".join(
+    [
+        *(f"{name.replace('_', ' ')}: {what}" for name, what in MEANINGS.items()),
+        "accuracy: points of the first run over the second on the same tasks, 95 % "
+        f"interval, and d, the same in standard deviations of tasks. {OF_METHODS}",
+    ]
 )
 
 
@@ -60,7 +72,7 @@ def _pairs(each: dict[str, Any], names: Sequence[str]) -> str:
             [
                 f"{names[pair['first']]}, {names[pair['second']]}",
                 *(format_measure(name, pair[name]) for name in TITLES),
-                f"{100 * gap['mean']:+.2f} ± {100 * gap['ci95']:.2f}",
+                format_difference(gap["mean"], gap["ci95"]),
                 f"{gap['effect']:+.2f}",
             ]
         )
