@@ -49,8 +49,8 @@ def agreement(
       ``"runs"``: name, folder, method and accuracy of each; ``"heads"``: for each head
       ``"pairs"`` (`Pair` as objects) and ``"methods"`` (`Contrast` as objects; empty
       unless two methods have two seeds, with the reason in ``"no_methods"``);
-      ``"cka"``: for each layer a matrix of runs; ``"adapted"``: for each run whose body adapts, and
-      each layer, the CKA before and after.
+      ``"cka"``: for each layer a matrix of runs; ``"adapted"``: for each run whose
+      body adapts, and each layer, the CKA before and after.
 
     Raises:
       ValueError: fewer than two runs, an unknown head, or runs that have not met the
