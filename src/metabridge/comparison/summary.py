@@ -33,12 +33,12 @@ def summary(folder: Path, errors: Mapping[str, str | None]) -> dict[str, Any]:
       for the reference, and where the kept evaluations that it needs are missing.
     """
     runs = [_run(folder / name, name, error) for name, error in errors.items()]
-    reference, *others = runs
+    reference = runs[0]
     if reference["error"] is None:
-        first = read_own(folder / reference["algorithm"])
-        for run in others:
-            if run["error"] is None:
-                run["difference"] = _difference(folder / run["algorithm"], first)
+        first = read_own(folder / next(iter(errors)))
+        for name, run in zip(errors, runs, strict=True):
+            if run is not reference and run["error"] is None:
+                run["difference"] = _difference(folder / name, first)
     for run in runs:
         if run["error"] is None:
             best = max(record["accuracy"] for record in run["validations"])
