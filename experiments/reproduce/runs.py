@@ -184,9 +184,10 @@ def _read(run_dir: Path) -> Run:
         steps, cpu_seconds = result["train_steps"], result.get("cpu_seconds")
         # The run's own last: it holds for its shots, whatever else was tested there.
         tests = other_shots(run_dir) | {result["shots"]: result}
-        for shots in tests:
+        for shots, test in tests.items():
             file = evaluation_file(run_dir, shots).with_suffix(".npz").name
-            own = read_own(run_dir, FILE if shots == result["shots"] else file)
+            name = FILE if shots == result["shots"] else file
+            own = read_own(run_dir, name, test)
             if own is not None:
                 kept[shots] = own
     else:

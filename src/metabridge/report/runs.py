@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from metabridge import unions
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
+from metabridge.runs.evaluation import Evaluation, read_own
 from metabridge.runs.find import name_runs
 from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import shown
@@ -37,9 +38,13 @@ class Run(NamedTuple):
     folder: Path
     config: ResolvedConfig
     accuracy: float
-    """On test tasks."""
+    """On test tasks that may share images."""
     ci95: float
     """Half width of its interval."""
+    open: tuple[float, float] | None
+    """The like on tasks that share none; None if the run's version had no such."""
+    evaluation: Evaluation | None
+    """What the run has kept of its test; None likewise."""
     result: dict[str, float | None]
     """Those numbers of ``result.json`` that are shown; None for one it lacks."""
     train: list[Record]
@@ -75,6 +80,7 @@ def _read(folder: Path, name: str) -> Run:
     config, result = run_folder.read_config(folder), run_folder.read_result(folder)
     path = folder / "result.json"
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
+    numbers |= _score(result, "closed", path)
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
@@ -86,10 +92,21 @@ def _read(folder: Path, name: str) -> Run:
     measured = measured if isinstance(measured, dict) else {}
     of_test = {key: _number(measured, key, path) for key in TEST_FEATURES}
     made = _made(result.get("provenance"))
+    found = _score(result, "open", path)
+    open_score = (found["accuracy"], found["ci95"]) if found else None
     return Run(
-        name, folder, config, accuracy, ci95, numbers, train, validation, features,
-        _known(of_test), made,
+        name, folder, config, accuracy, ci95, open_score, read_own(folder), numbers,
+        train, validation, features, _known(of_test), made,
     )  # fmt: skip
+
+
+def _score(result: dict[str, Any], kind: str, path: Path) -> dict[str, float]:
+    """Accuracy and interval of closed or open tasks; empty where they are not known."""
+    found = result.get(kind)
+    if not isinstance(found, dict):
+        return {}
+    known = _known({key: _number(found, key, path) for key in ("accuracy", "ci95")})
+    return known if len(known) == 2 else {}
 
 
 def _number(values: dict[str, Any], key: str, path: Path) -> float | None:

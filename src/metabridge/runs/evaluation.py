@@ -15,6 +15,7 @@
 | open_classes, ... | the same of tasks that share no image; may be missing |
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -36,6 +37,8 @@ FILE = "evaluation.npz"
 LOGITS_BYTES = 64 * 2**20
 """Bytes of logits that are kept unless asked otherwise."""
 _FORMAT = 1
+_EVALUATED = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed", "head")
+"""What a kept file and a result both say of an evaluation."""
 
 
 class TaskRecords(NamedTuple):
@@ -132,29 +135,32 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from error
 
 
-def read_own(run_dir: Path, name: str = FILE) -> Evaluation | None:
+def read_own(
+    run_dir: Path, name: str = FILE, result: dict[str, Any] | None = None
+) -> Evaluation | None:
     """Read a kept file in a run's folder; None if it is not there.
 
-    Earlier versions kept none.
+    Earlier versions kept none. It must be of the checkpoint of ``result.json``, and of
+    the evaluation with this `result`, by default that of ``result.json``.
 
     Raises:
-      RunError: a damaged file, or one of another run or checkpoint.
+      RunError: a damaged file, or one of another run, checkpoint or evaluation.
     """
     path = run_dir / name
     if not path.is_file():
         return None
-    found = read_evaluation(path)
-    provenance = read_result(run_dir).get("provenance")
-    try:
-        digest = provenance["checkpoint"]["digest"]
-    except (KeyError, TypeError):  # an earlier version had none
-        return found
-    if found.about.get("checkpoint") != digest:
-        raise RunError(
-            f"{shown(path)} is of another run or checkpoint: remove it, or make it "
-            f"anew with `metabridge evaluate {shown(run_dir)} --output "
-            f"{shown(path.with_suffix('.json'))}`"
-        )
+    found, own = read_evaluation(path), read_result(run_dir)
+    expected = {key: (own if result is None else result).get(key) for key in _EVALUATED}
+    provenance = own.get("provenance")
+    with contextlib.suppress(KeyError, TypeError):  # an earlier version had none
+        expected["checkpoint"] = provenance["checkpoint"]["digest"]
+    for key, value in expected.items():
+        if value is not None and found.about.get(key, value) != value:
+            raise RunError(
+                f"{shown(path)} is of another run, checkpoint or evaluation: its "
+                f"`{key}` is {shown(found.about[key])}, that of the result "
+                f"{shown(value)}; remove it, or make it anew with `metabridge evaluate`"
+            )
     return found
 
 

@@ -74,7 +74,7 @@ def agreement(
         kept = read_kept(
             folders, None if head == "learner" else head, data_dir=data_dir, tell=tell
         )
-        found["heads"][head] = _compare(kept)
+        found["heads"][head] = compare_kept(kept)
     found["runs"] = [
         {
             "name": run.name,
@@ -101,8 +101,11 @@ def agreement(
 _TASK = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed")
 
 
-def _compare(kept: Sequence[Kept]) -> dict[str, Any]:
-    """Pairs and methods under one head."""
+def compare_kept(kept: Sequence[Kept]) -> dict[str, Any]:
+    """Pairs and methods under one head, of evaluations on the same tasks.
+
+    What `agreement` returns for a head.
+    """
     table = pair_table([run.evaluation.closed for run in kept])
     pairs = [
         {**pair._asdict(), "accuracy": pair.accuracy._asdict()}

@@ -16,8 +16,8 @@ TITLES = {
 """Of the measures."""
 MEANINGS = {
     "same_class": "share of queries that both give the same class",
-    "kappa": "the same, less what classifiers of these accuracies share by chance "
-    "(0 chance, 1 equal)",
+    "kappa": "share of the same class, less what classifiers of these accuracies "
+    "share by chance (0 chance, 1 equal)",
     "divergence": "Jensen-Shannon, of the softmaxes, in bits",
     "logit_distance": "relative, of centred logits (0 equal, 1.41 unrelated)",
 }
@@ -84,11 +84,18 @@ def _pairs(each: dict[str, Any], names: Sequence[str]) -> str:
 def _methods(each: dict[str, Any]) -> str:
     if not each["methods"]:
         return f"None: {each['no_methods']}."
-    columns = [
-        "measure", "methods", "within", "between", "between less within", "same seed"
-    ]  # fmt: skip
+    return table(METHOD_COLUMNS, method_rows(each["methods"]))
+
+
+METHOD_COLUMNS = (
+    "measure", "methods", "within", "between", "between less within", "same seed",
+)  # fmt: skip
+
+
+def method_rows(methods: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The cells of `METHOD_COLUMNS` for each contrast of two methods."""
     rows = []
-    for found in each["methods"]:
+    for found in methods:
         name, gap = found["measure"], found["difference"]
         ends = ", ".join(format_measure(name, gap[end]) for end in ("low", "high"))
         rows.append(
@@ -101,7 +108,7 @@ def _methods(each: dict[str, Any]) -> str:
                 format_measure(name, found["same_seed"]),
             ]
         )
-    return table(columns, rows)
+    return rows
 
 
 def _layers(found: dict[str, Any]) -> str:

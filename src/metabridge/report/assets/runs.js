@@ -158,6 +158,16 @@ if (geometry) {
   show();
 }
 
+// Agreement: the matrix of one measure at a time.
+for (const view of document.querySelectorAll(".agreement")) {
+  const select = view.querySelector("select");
+  const show = () => {
+    for (const part of view.querySelectorAll("[data-measure]")) part.hidden = part.dataset.measure !== select.value;
+  };
+  select.addEventListener("change", show);
+  show();
+}
+
 // Example tasks.
 for (const view of document.querySelectorAll(".tasks")) {
   const group = DATA.groups[Number(view.dataset.group)];
