@@ -151,7 +151,7 @@ def read_own(
         return None
     found, own = read_evaluation(path), read_result(run_dir)
     expected = {key: (own if result is None else result).get(key) for key in _EVALUATED}
-    provenance = own.get("provenance")
+    provenance: Any = own.get("provenance")
     with contextlib.suppress(KeyError, TypeError):  # an earlier version had none
         expected["checkpoint"] = provenance["checkpoint"]["digest"]
     for key, value in expected.items():
