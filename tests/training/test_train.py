@@ -47,6 +47,7 @@ def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
         "metrics.jsonl",
         "tensorboard",
         "checkpoints",
+        "evaluation.npz",
         "result.json",
         "learning_curves.png",
         "test_task.png",

@@ -72,12 +72,13 @@ class PairTable(NamedTuple):
     def values(
         self, measure: str, weights: Float[np.ndarray, "T B"]
     ) -> Float[np.ndarray, "P B"]:
-        """A measure of each pair, tasks weighted by columns that sum to 1."""
+        """A measure of each pair, tasks weighted by columns."""
+        total = weights.sum(0)
         if measure != "kappa":
-            return self.by_task[measure] @ weights
-        accuracy = self.accuracy @ weights
+            return self.by_task[measure] @ weights / total
+        accuracy = self.accuracy @ weights / total
         first, second = np.transpose(self.pairs)
-        same = self.by_task["same_class"] @ weights
+        same = self.by_task["same_class"] @ weights / total
         return measures.kappa(same, accuracy[first], accuracy[second], self.ways)
 
 
@@ -104,8 +105,7 @@ def pair_table(records: Sequence[TaskRecords]) -> PairTable:
 
 def compare_pairs(table: PairTable) -> list[Pair]:
     """The agreement of each pair of runs."""
-    count = table.accuracy.shape[1]
-    even = np.full((count, 1), 1 / count)
+    even = np.ones((table.accuracy.shape[1], 1))
     known = ["same_class", "kappa", *list(table.by_task)[1:]]
     columns = {name: table.values(name, even)[:, 0].tolist() for name in known}
     missing = [None] * len(table.pairs)
@@ -135,16 +135,16 @@ def contrast_methods(
     members = {name: np.flatnonzero([m == name for m in methods]) for name in names}
     several = [name for name in names if len(members[name]) > 1]
     if len(several) < 2:
-        single = ", ".join(name for name in names if name not in several)
-        found = f"there is one of {single}; train another with --seed 1"
+        alone = ", ".join(name for name in names if name not in several)
         raise ValueError(
-            "within and between two methods are figures of two runs of each that "
-            f"differ in their seed alone, but {found if single else 'all are of one'}"
+            "methods are compared with seeds where there are two runs or more of each, "
+            f"that differ in their seed alone; there is one of {alone or 'no other'}: "
+            "train another with --seed 1"
         )
     count = table.accuracy.shape[1]
     generator = np.random.default_rng(seed)
-    even = np.full((count, 1), 1 / count)
-    by_task = counts(generator, draws, count).T / count
+    even = np.ones((count, 1))
+    by_task = counts(generator, draws, count).T
     by_run = np.ones((len(methods), draws))
     for name in several:
         by_run[members[name]] = _seed_counts(generator, draws, len(members[name]))
