@@ -70,6 +70,7 @@ def test_open_intervals_cover_the_truth_and_closed_ones_do_not() -> None:
         drawn = score_tasks(points, *draw_closed(generator, split, 600))
         found = score(drawn)
         covered["closed"] += int(abs(found.accuracy - truth) <= found.ci95)
+    print(f"of 1,000 intervals these held the mean: {covered}")
     assert 930 <= covered["open"] <= 970, covered
     assert covered["closed"] < 700, covered
 

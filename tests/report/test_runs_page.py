@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metabridge.report import runs_report
 from metabridge.report.runs_page import MOST_RUNS
+from metabridge.runs.evaluation import FILE, read_evaluation
 from metabridge.runs.metrics import read_metrics
 from tests.report import fake
 from tests.report.conftest import EVIL, on_screens
@@ -156,6 +158,35 @@ def test_the_geometry_is_read_and_its_formula_stands_beside_it(
     shown.assert_sound()
 
 
+def test_agreement_is_that_of_the_kept_files(
+    show: Any, page_file: Path, trained: Path
+) -> None:
+    shown = show(page_file)
+    section = shown.page.locator("#agreement")
+    kept = [
+        read_evaluation(trained / name / FILE).closed.outcome
+        for name in ("mtl", "other")
+    ]
+    same = 100 * np.mean(kept[0].predicted == kept[1].predicted)
+    select, tables = section.locator("select"), section.locator("table.matrix")
+    for measure, cell in (
+        ("same_class", f"{same:.1f}"), ("kappa", None), ("divergence", None),
+        ("logit_distance", None),
+    ):  # fmt: skip
+        select.select_option(measure)
+        assert [t.is_visible() for t in tables.all()].count(True) == 1
+        visible = section.locator(f'[data-measure="{measure}"]')
+        assert visible.locator("p.note").is_visible()
+        values = visible.locator("td.own, td.other").all_inner_texts()
+        assert len(set(values)) == 1
+        assert cell is None or values == [cell, cell]
+        shown.assert_sound()
+    assert "No comparison of methods" in section.inner_text()
+    finding = shown.page.locator(".finding").inner_text()
+    gap = abs(float(np.mean(np.float64(kept[0].accuracy) - kept[1].accuracy)))
+    assert f"On the same tasks it is {100 * gap:.2f} ± " in finding
+
+
 def test_a_run_of_an_earlier_version_has_no_geometry(show: Any, tmp_path: Path) -> None:
     run = fake.finished(tmp_path / "earlier")
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -284,6 +315,7 @@ def test_without_scripts(browser: Any, page_file: Path) -> None:
     assert page.locator(RESULTS).count() == 2
     assert "needs JavaScript" in page.locator("#learning").inner_text()
     assert not page.locator(".controls").first.is_visible()
+    assert all(m.is_visible() for m in page.locator("#agreement .matrix").all())
     context.close()
 
 

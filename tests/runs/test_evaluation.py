@@ -8,10 +8,13 @@ import pytest
 
 from metabridge.evaluation import Tasks, draw_disjoint_tasks
 from metabridge.evaluation.scores import Outcome
+from metabridge.files import write_json
 from metabridge.runs.evaluation import (
     Evaluation,
     TaskRecords,
     read_evaluation,
+    read_own,
+    same_tasks,
     split_digest,
     write_evaluation,
 )
@@ -130,6 +133,34 @@ def test_what_is_no_such_file(path: Path) -> None:
         read_evaluation(path)
     with pytest.raises(RunError, match="there is no kept evaluation"):
         read_evaluation(path.with_name("other.npz"))
+
+
+def test_the_kept_file_of_a_run(path: Path) -> None:
+    result = {"split": "test", "shots": 2}
+    write_json(path.parent / "result.json", result)
+    found = read_own(path.parent)
+    assert found is not None
+    equal(found.closed, make_evaluation().closed)
+    assert read_own(path.parent, "other.npz") is None
+    with pytest.raises(RunError, match=r"its `split` is test, .* validation"):
+        read_own(path.parent, result={"split": "validation"})
+    changed = found._replace(about=found.about | {"checkpoint": "ab"})
+    write_evaluation(path, changed)
+    for digest in ("ab", None):
+        provenance = {"checkpoint": {"digest": digest}} if digest else []
+        write_json(path.parent / "result.json", result | {"provenance": provenance})
+        assert read_own(path.parent) is not None
+    provenance = {"checkpoint": {"digest": "cd"}}
+    write_json(path.parent / "result.json", result | {"provenance": provenance})
+    with pytest.raises(RunError, match=r"of another run.*`checkpoint` is ab"):
+        read_own(path.parent)
+
+
+def test_same_tasks() -> None:
+    one = make_evaluation()
+    assert same_tasks(one, one._replace(closed=one.closed._replace(outcome=None)))
+    assert not same_tasks(one, one._replace(closed=make_records(1)))
+    assert not same_tasks(one, one._replace(about={"split_digest": "0"}))
 
 
 def test_a_digest_tells_splits_apart() -> None:

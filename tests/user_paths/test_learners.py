@@ -1,6 +1,7 @@
 """Each learner from its help to its report, by the real command line."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import metabridge
 from metabridge import registry
 from metabridge.config import options_of
+from metabridge.evaluation.intervals import CLOSED
 from tests.own import pooled
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
@@ -228,6 +230,9 @@ def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for learner in LEARNERS:
         assert f">{learner}<" in text
+    assert CLOSED in text
+    assert 'id="agreement"' in text
+    assert "On the same tasks it is " in text
 
 
 @one_or_extended
@@ -254,6 +259,10 @@ def test_comparing_every_learner(
     for learner in LEARNERS:
         assert f"| {learner} |" in table
         assert not (folder / learner / "result-3.json").exists()
+    assert CLOSED in table
+    found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    paired = [run for run in found["runs"] if run["algorithm"] != found["reference"]]
+    assert all(math.isfinite(run["difference"]["ci95"]) for run in paired)
 
 
 @pytest.mark.extended
