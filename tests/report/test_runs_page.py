@@ -340,6 +340,6 @@ def test_bad_input(
 
 def test_too_many_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = [tmp_path / str(number) for number in range(MOST_RUNS + 1)]
-    monkeypatch.setattr("metabridge.report.runs.find", lambda given: many)
+    monkeypatch.setattr("metabridge.report.runs_page.find_runs", lambda given: many)
     with pytest.raises(ValueError, match=r"61 runs, but a page holds 60"):
         runs_report([tmp_path], tmp_path / "a.html")
