@@ -104,8 +104,8 @@ def _layer(
     matrix: np.ndarray, methods: list[str], seeds: list[int]
 ) -> dict[str, float]:
     """Mean CKA over the pairs of runs of each kind."""
-    own, seed = np.asarray(methods), np.asarray(seeds)
-    same, alike = own[:, None] == own, seed[:, None] == seed
+    method, seed = np.asarray(methods), np.asarray(seeds)
+    same, alike = method[:, None] == method, seed[:, None] == seed
     pairs = np.triu(np.ones_like(same), 1)
     kinds = {"within": same, "between": ~same & ~alike, "same_seed": ~same & alike}
     return {

@@ -75,7 +75,7 @@ class Options:
     """Methods to compare."""
     seeds: Size = 3
     """Runs of each method at each width: seeds 0, 1, ..."""
-    images: Size | None = None
+    images: Annotated[int | None, AtLeast(1)] = None
     """Training images of each run. Default: 60,000 with conv4, 300,000 with the mlp."""
     shots: Size = 5
     """Support images a class of a test task."""
