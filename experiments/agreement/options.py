@@ -155,7 +155,7 @@ def completed(options: Options) -> Options:
     widths = options.widths or WIDTHS[options.model]
     if len(widths) < 2:
         raise ValueError(
-            f"`widths` is {widths[0]} alone, but a slope needs two widths or more"
+            f"`widths` is {list(widths)} alone, but a slope needs two widths or more"
         )
     folder = options.folder
     if folder.exists() and not folder.is_dir():
@@ -187,7 +187,11 @@ def planned_runs(options: Options) -> list[Run]:
 
 def config_of(run: Run, options: Options) -> ResolvedConfig:
     """The configuration of a training, by the common budget of images."""
-    depth = {} if run.rung.depth is None else {"depth": run.rung.depth}
+    width = run.rung.width
+    if run.rung.depth is None:
+        model = ModelConfig(options.model, width=width)
+    else:
+        model = ModelConfig(options.model, width=width, depth=run.rung.depth)
     # Quarter turns as classes would be of those learners alone that have a class table.
     data = DataConfig(options.dataset, data_dir=options.data_dir, rotations=False)
     learner = LEARNERS[run.learner]
@@ -196,7 +200,7 @@ def config_of(run: Run, options: Options) -> ResolvedConfig:
     config = Config(
         learner,
         data,
-        ModelConfig(options.model, width=run.rung.width, **depth),
+        model,
         TrainConfig(seed=run.seed, validation_tasks=100, **_TRAIN[options.model]),
         EvaluationConfig(shots=options.shots, tasks=options.tasks, keep_logits=True),
     )

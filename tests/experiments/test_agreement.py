@@ -33,7 +33,7 @@ TINY = (
         ({"learners": ("mtl", "nobody")}, "unknown learner 'nobody' in `learners`"),
         ({"learners": ("mtl",)}, "`learners` has one method"),
         ({"seeds": 1}, "`seeds` is 1, but a figure within a method needs two"),
-        ({"widths": (16,)}, "`widths` is 16 alone, but a slope needs two"),
+        ({"widths": (16,)}, r"`widths` is \[16\] alone, but a slope needs two"),
         ({"widths": (16, 16)}, "`widths` has a value twice"),
         ({"model": "resnet12"}, "`model` is 'resnet12', but must be a body with a"),
         ({"depths": (2, 3)}, "`depths` are of the mlp"),
