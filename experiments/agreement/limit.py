@@ -83,15 +83,15 @@ def _distances(
 ) -> dict[str, Any]:
     logits = [np.stack(each.predictions) for each in (mtl, gbml)]
     classes = [each.argmax(-1) for each in logits]
-    accuracy = [(each == labels).mean() for each in classes]
+    first, second = ((each == labels).mean() for each in classes)
     same = measures.same_class(*classes).mean()
-    kappa = measures.kappa(same, *accuracy, logits[0].shape[-1])
+    kappa = measures.kappa(same, first, second, logits[0].shape[-1])
     close = closeness_of(mtl.predictions, *gbml)
     return {
         "disagreement": float(1.0 - same),
         "chance_corrected": float(1.0 - kappa),
         "logit_distance": float(measures.logit_distance(*logits).mean()),
         "relative_gap": close.relative_gap,
-        "accuracy_mtl": float(accuracy[0]),
-        "accuracy": float(accuracy[1]),
+        "accuracy_mtl": float(first),
+        "accuracy": float(second),
     }
