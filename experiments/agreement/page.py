@@ -95,6 +95,11 @@ def _told(found: Numbers, rungs: list[Numbers], head: str) -> list[str]:
         f"The difference {_TRENDS[_sign(slope)]}: {_number(HEADLINE, slope, '+')} "
         "points with each doubling."
     )
+    corrected = slope_of(found, rungs[0]["depth"], head, "chance_corrected")
+    sentences.append(
+        f"Corrected for what accuracies alone make equal (1 − kappa), it "
+        f"{_TRENDS[_sign(corrected)]}: {_number('chance_corrected', corrected, '+')}."
+    )
     return [sentence[0].upper() + sentence[1:] for sentence in sentences]
 
 

@@ -166,7 +166,7 @@ def test_the_page_has_the_numbers_of_the_results() -> None:
     slope = page.slope_of(found, 3, "learner", page.HEADLINE)
     assert f"grows with width: {100 * slope['estimate']:+.2f} [" in text
     slope |= {"estimate": 0.0, "low": -0.1, "high": 0.1}
-    assert "has no trend with width" in page.answer(found)
+    assert "The difference has no trend with width" in page.answer(found)
     slope |= {"estimate": -0.2, "low": -0.3, "high": -0.1}
     assert "shrinks with width: -20.00 [-30.00, -10.00] points" in page.answer(found)
     found["failed"] = {"width-16/maml-0": "no memory"}
