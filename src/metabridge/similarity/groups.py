@@ -147,7 +147,7 @@ def contrast_methods(
     by_task = counts(generator, draws, count).T
     by_run = np.ones((len(methods), draws))
     for name in several:
-        by_run[members[name]] = _seed_counts(generator, draws, len(members[name]))
+        by_run[members[name]] = seed_counts(generator, draws, len(members[name]))
     ones = np.ones((len(methods), 1))
     found = []
     for measure in ("same_class", "kappa", *list(table.by_task)[1:]):
@@ -165,7 +165,7 @@ def contrast_methods(
     return found
 
 
-def _seed_counts(
+def seed_counts(
     generator: np.random.Generator, draws: int, seeds: int
 ) -> Float[np.ndarray, "seeds draws"]:
     """Samples of seeds with replacement, of which two at least are different."""
