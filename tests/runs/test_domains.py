@@ -36,6 +36,7 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.extended
 def test_own_data_named_as_another(whole: Run, tmp_path: Path) -> None:
     before = (whole.folder / "result.json").read_text()
     name, output = whole.config.data.dataset, tmp_path / "out.json"

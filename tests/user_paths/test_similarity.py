@@ -82,6 +82,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
+@pytest.mark.extended
 def test_what_cannot_be_compared_is_refused(
     few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
