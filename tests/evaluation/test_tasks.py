@@ -74,3 +74,12 @@ def test_a_key_draws_its_task_whatever_the_others() -> None:
         np.testing.assert_array_equal(every[-1], one[0])
     more = dataclasses.replace(split, images=split.images + 1)
     np.testing.assert_array_equal(tasks.query, draw_tasks(keys, more, shape).query)
+
+
+def test_drawing_again_compiles_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    split, shape = split_of([40] * 20), TaskShape(3, 2, 3)
+    draw_tasks(jax.random.split(KEY, 7), split, shape)
+    keys = jax.random.split(jax.random.key(1), 7)
+    with jax.log_compiles():
+        draw_tasks(keys, split, shape)
+    assert "Compiling" not in caplog.text

@@ -1,5 +1,6 @@
 """Test tasks as rows of a split: drawn with replacement, or sharing no image."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -27,17 +28,27 @@ class Tasks(NamedTuple):
 def draw_tasks(keys: Key[Array, "T"], split: Split, shape: TaskShape) -> Tasks:
     """Draw a task for each key; different tasks may share images (closed sampling)."""
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
-
-    @jax.jit
-    @jax.vmap
-    def draw(key: Key[Array, ""]) -> Tasks:
-        drawn = episodes.sample_episode(key, index, shape, max_size=largest)
-        return Tasks(drawn.classes, drawn.support, drawn.query)
-
     count, size = len(keys), min(len(keys), _BATCH)
     filled = keys[np.arange(-(-count // size) * size) % count]
-    batches = [draw(batch) for batch in filled.reshape(-1, size)]
+    batches = [
+        _draw(batch, index, shape, largest) for batch in filled.reshape(-1, size)
+    ]
     return Tasks(*(np.concatenate(rows)[:count] for rows in zip(*batches, strict=True)))
+
+
+# Of the module, as each validation draws its tasks anew and must not compile again.
+@functools.partial(jax.jit, static_argnames=("shape", "max_size"))
+def _draw(
+    keys: Key[Array, "T"],
+    classes: episodes.ClassIndex,
+    shape: TaskShape,
+    max_size: int,
+) -> Tasks:
+    def draw(key: Key[Array, ""]) -> Tasks:
+        drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
+        return Tasks(drawn.classes, drawn.support, drawn.query)
+
+    return jax.vmap(draw)(keys)
 
 
 def draw_disjoint_tasks(seed: int, split: Split, shape: TaskShape) -> Tasks:
