@@ -1,12 +1,11 @@
 """Kept evaluations of runs on the same test tasks, made where they are missing."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import ResolvedConfig, check
+from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import (
     FILE,
@@ -16,8 +15,8 @@ from metabridge.runs.evaluation import (
 )
 from metabridge.runs.find import name_runs
 from metabridge.runs.folder import RunError
-from metabridge.training.scoring import evaluate_run
-from metabridge.training.unseen import adaptation_of
+from metabridge.training.scoring import evaluate_run, with_evaluation
+from metabridge.training.unseen import adaptation_of, weight_name
 from metabridge.untrusted import shown
 
 _OF_NO_METHOD = {"train.seed", "data.data_dir", *run_folder.NO_MATTER}
@@ -121,13 +120,12 @@ def _evaluation_of(
     tell: Callable[[str], None],
 ) -> Evaluation:
     result = run_folder.read_result(folder)
-    own = config.evaluation.head
-    path = folder / FILE
-    wanted = config.evaluation
-    if head is not None and head != own:
+    wanted, path, changes = config.evaluation, folder / FILE, {}
+    # A head for all runs is the same in all: none chooses its weight.
+    if head is not None and (head != wanted.head or wanted.tune_head):
         path = folder / "evaluations" / f"{head}.npz"
-        changed = dataclasses.replace(wanted, head=head, tune_head=False)
-        wanted = check(dataclasses.replace(config, evaluation=changed)).evaluation
+        changes = {"head": head, "tune_head": False}
+        wanted = with_evaluation(config, changes).evaluation
     if path.is_file():
         found = read_evaluation(path)
         checkpoint = result.get("provenance", {}).get("checkpoint", {}).get("digest")
@@ -138,10 +136,11 @@ def _evaluation_of(
                 "made anew"
             )
         expected = adaptation_of(wanted)
+        if wanted.tune_head:  # what was chosen is not in the configuration
+            del expected[weight_name(config)]
         if same_run and all(found.about.get(n) == v for n, v in expected.items()):
             return found
     tell(f"{folder}: its test tasks, head {wanted.head}")
     path.parent.mkdir(exist_ok=True)
-    change = {} if head in (None, own) else {"head": head, "tune_head": False}
-    evaluate_run(folder, change, data_dir=data_dir, output=path.with_suffix(".json"))
+    evaluate_run(folder, changes, data_dir=data_dir, output=path.with_suffix(".json"))
     return read_evaluation(path)
