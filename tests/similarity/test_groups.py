@@ -126,3 +126,11 @@ def test_one_seed_of_each_method_is_refused() -> None:
     table = groups.pair_table(draw(np.random.default_rng(0), 4, [0, 0, 1], 1.0))
     with pytest.raises(ValueError, match="there is one of maml: train another"):
         groups.contrast_methods(table, ["mtl", "mtl", "maml"], [0, 1, 0])
+
+
+def test_two_runs_of_one_seed_are_no_pair_of_seeds() -> None:
+    runs = draw(np.random.default_rng(0), 4, [0, 0, 1, 1], 1.0)
+    with pytest.raises(ValueError, match=r"mtl has several runs of one seed.*leave"):
+        groups.contrast_methods(
+            groups.pair_table(runs), ["mtl", "mtl", "maml", "maml"], [0, 0, 0, 1]
+        )

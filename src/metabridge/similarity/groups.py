@@ -69,6 +69,11 @@ class PairTable(NamedTuple):
     """Of each pair: ``same_class`` and, with logits, the two that need them."""
     ways: int
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Those of `MEASURES` that there are."""
+        return tuple(name for name in MEASURES if name in (*self.by_task, "kappa"))
+
     def values(
         self, measure: str, weights: Float[np.ndarray, "T B"]
     ) -> Float[np.ndarray, "P B"]:
@@ -106,8 +111,7 @@ def pair_table(records: Sequence[TaskRecords]) -> PairTable:
 def compare_pairs(table: PairTable) -> list[Pair]:
     """The agreement of each pair of runs."""
     even = np.ones((table.accuracy.shape[1], 1))
-    known = ["same_class", "kappa", *list(table.by_task)[1:]]
-    columns = {name: table.values(name, even)[:, 0].tolist() for name in known}
+    columns = {name: table.values(name, even)[:, 0].tolist() for name in table.measured}
     missing = [None] * len(table.pairs)
     values = (columns.get(name, missing) for name in MEASURES)
     accuracies = (difference(*table.accuracy[list(pair)]) for pair in table.pairs)
@@ -126,13 +130,21 @@ def contrast_methods(
     """Contrast each pair of methods of which there are two seeds or more.
 
     `methods` and `seeds` are those of the runs. A draw of the bootstrap takes seeds of
-    each method with replacement, then tasks; a run is not compared with itself.
+    each method with replacement, of which two at least differ, then tasks; a run is not
+    compared with itself. Of two seeds every draw has both, so that the interval is over
+    tasks alone; of three it is too narrow.
 
     Raises:
-      ValueError: fewer than two methods have two seeds.
+      ValueError: fewer than two methods have two seeds, or a method has one twice.
     """
     names = list(dict.fromkeys(methods))
     members = {name: np.flatnonzero([m == name for m in methods]) for name in names}
+    for name, own in members.items():
+        if len(np.unique(np.asarray(seeds)[own])) < len(own):
+            raise ValueError(
+                f"{name} has several runs of one seed, which are no pair of seeds: "
+                "leave out all but one of them"
+            )
     several = [name for name in names if len(members[name]) > 1]
     if len(several) < 2:
         alone = ", ".join(name for name in names if name not in several)
@@ -150,7 +162,7 @@ def contrast_methods(
         by_run[members[name]] = seed_counts(generator, draws, len(members[name]))
     ones = np.ones((len(methods), 1))
     found = []
-    for measure in ("same_class", "kappa", *list(table.by_task)[1:]):
+    for measure in table.measured:
         estimates = table.values(measure, even), ones
         drawn = table.values(measure, by_task), by_run
         for a, b in itertools.combinations(several, 2):
@@ -188,12 +200,11 @@ def _means(
     Those between them are of pairs of different seeds, then of pairs of the same one.
     """
     a, b = np.transpose(table.pairs)
-    weights = by_run[a] * by_run[b]
 
     def mean(chosen: np.ndarray) -> np.ndarray:
-        own = weights[chosen]
+        weights = by_run[a[chosen]] * by_run[b[chosen]]
         with np.errstate(invalid="ignore"):
-            return (own * values[chosen]).sum(0) / own.sum(0)
+            return (weights * values[chosen]).sum(0) / weights.sum(0)
 
     inside = [np.isin(a, each) & np.isin(b, each) for each in (first, second)]
     across = (np.isin(a, first) & np.isin(b, second)) | (

@@ -24,8 +24,9 @@ MEANINGS = {
 """What the measures are."""
 OF_METHODS = (
     "Within: pairs of seeds of one method; between: pairs of runs of two methods with "
-    "different seeds; the interval is of a bootstrap over seeds and tasks; same seed: "
-    "pairs of runs of two methods with the same initialisation."
+    "different seeds; the interval is of a bootstrap over seeds and tasks, with two "
+    "seeds of each over tasks alone; same seed: pairs of runs of two methods with the "
+    "same seed, and the same initialisation where the bodies are alike."
 )
 _MOST_PAIRS = 60
 
@@ -112,16 +113,19 @@ def method_rows(methods: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _layers(found: dict[str, Any]) -> str:
-    """Means over pairs of seeds of a method, and over pairs of methods."""
-    methods = np.array([run["method"] for run in found["runs"]])
-    same = methods[:, None] == methods
+    """Means over the pairs of runs of each kind, as the other measures have them."""
+    methods, seeds = (
+        np.array([run[key] for run in found["runs"]]) for key in ("method", "seed")
+    )
+    same, alike = (each[:, None] == each for each in (methods, seeds))
     pairs = np.triu(np.ones_like(same), 1)
     rows = []
     for layer, matrix in found["cka"].items():
         values = np.asarray(matrix, np.float64)
-        cells = [values[pairs & chosen] for chosen in (same, ~same)]
+        kinds = (same & ~alike, ~same & ~alike, ~same & alike)
+        cells = [values[pairs & kind] for kind in kinds]
         rows.append([layer, *(f"{c.mean():.3f}" if c.size else "–" for c in cells)])
-    return table(["layer", "seeds of one method", "different methods"], rows)
+    return table(["layer", "within", "between", "same seed"], rows)
 
 
 def _adapted(found: dict[str, Any]) -> str:
