@@ -20,6 +20,7 @@ from metabridge.data.registry import load_dataset
 from metabridge.diversity.distances import mean_distance, task_distances
 from metabridge.diversity.embedding import make_task_embedder
 from metabridge.diversity.probe import check_probe, default_probe, load_probe
+from metabridge.evaluation import draw_tasks
 from metabridge.files import write_json
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
@@ -99,14 +100,8 @@ def task_diversity(
     episodes.check_shape(shape, chosen, what=what)
     probe = check_probe(given, dataset) or default_probe(dataset, random_body)
 
-    max_size, classes = int(chosen.images_per_class.max()), episodes.class_index(chosen)
     keys = jax.random.split(jax.random.key(seed), tasks)
-    draw = jax.jit(
-        jax.vmap(
-            lambda key: episodes.sample_episode(key, classes, shape, max_size=max_size)
-        )
-    )
-    drawn = jax.device_get(draw(keys))
+    drawn = draw_tasks(keys, chosen, shape)
     embed_task = make_task_embedder(probe, shape)
     rows = drawn.support.reshape(tasks, -1)
     embeddings = np.stack([embed_task(chosen.images[these]) for these in rows])
