@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import metabridge
 from metabridge.config import to_json
 from metabridge.files import write_text
 from metabridge.runs.evaluation import FILE, read_evaluation, write_evaluation
@@ -47,3 +48,12 @@ def test_a_chosen_weight_is_read_and_no_head_for_all(
     kept.read_kept([tuned], "logistic")
     assert made == [{"head": "logistic", "tune_head": False}]
     assert (tuned / "evaluations" / "logistic.npz").is_file()
+
+
+@pytest.mark.parametrize("compare", [metabridge.agreement, metabridge.head_grid])
+def test_heads_that_are_none_or_twice_or_unknown_are_refused(compare: Any) -> None:
+    for heads in ([], ["ridge", "ridge"]):
+        with pytest.raises(ValueError, match="must be one or more, each once"):
+            compare(heads=heads)
+    with pytest.raises(ValueError, match="known are"):
+        compare(heads=["best"])

@@ -9,10 +9,9 @@ from metabridge.files import write_json
 from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.registry import HEADS
 from metabridge.runs.find import find_runs
 from metabridge.similarity.groups import compare_pairs, contrast_methods, pair_table
-from metabridge.similarity.kept import Kept, read_kept
+from metabridge.similarity.kept import Kept, check_heads, read_kept
 from metabridge.similarity.layers import compare_bodies
 
 MOST_RUNS = 200
@@ -37,7 +36,7 @@ def agreement(
     Args:
       runs: run folders, or folders that hold some. Default: all under ``runs/``.
       heads: adaptations to compare under: "learner", each run's own as its test has it;
-        or a head that is fitted on the frozen features of all.
+        "finetune"; or a head that is fitted on the frozen features of all.
       images: test images on which layers are compared; 0 for none, which needs neither
         data nor checkpoints where evaluations are kept.
       adapted_tasks: test tasks on which bodies that adapt are compared with themselves.
@@ -46,22 +45,21 @@ def agreement(
       tell: called with a line of progress.
 
     Returns:
-      ``"runs"``: name, folder, method and accuracy of each; ``"heads"``: for each head
-      ``"pairs"`` (`Pair` as objects) and ``"methods"`` (`Contrast` as objects; empty
+      ``"runs"``: name, folder, method and seed of each; ``"task"``: what they have met;
+      ``"heads"``: for each head ``"accuracy"`` of the runs, ``"pairs"`` (`Pair` as
+      objects) and ``"methods"`` (`Contrast` as objects; empty
       unless two methods have two seeds, with the reason in ``"no_methods"``);
       ``"cka"``: for each layer a matrix of runs; ``"adapted"``: for each run whose
       body adapts, and each layer, the CKA before and after.
 
     Raises:
-      ValueError: fewer than two runs, an unknown head, or runs that have not met the
-        same test tasks.
+      ValueError: fewer than two runs, no head or an unknown one, or runs that have not
+        met the same test tasks.
     """
     file = None if output is None else check_output(output)
     Range(0).check("images", images)
     Range(0).check("adapted_tasks", adapted_tasks)
-    for head in heads:
-        if head != "learner":
-            HEADS.find(head)
+    check_heads(heads)
     folders = find_runs(runs)
     if not 2 <= len(folders) <= MOST_RUNS:
         raise ValueError(

@@ -20,9 +20,8 @@ from metabridge.files import write_json
 from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.registry import HEADS
 from metabridge.runs.find import find_runs
-from metabridge.similarity.kept import read_kept
+from metabridge.similarity.kept import check_heads, read_kept
 from metabridge.similarity.text import table
 from metabridge.units import format_accuracy
 
@@ -59,13 +58,7 @@ def head_grid(
         test tasks.
     """
     file = None if output is None else check_output(output)
-    if not heads or len(set(heads)) < len(heads):
-        raise ValueError(
-            f"`heads` are {list(heads)}, but must be one or more, each once"
-        )
-    for head in heads:
-        if head not in ("learner", "finetune"):
-            HEADS.find(head)
+    check_heads(heads)
     folders = find_runs(runs)
     if len(folders) < 2:
         raise ValueError(

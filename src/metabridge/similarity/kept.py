@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metabridge.config import ResolvedConfig
+from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import (
     FILE,
@@ -34,6 +35,17 @@ class Kept(NamedTuple):
     method: str
     """Runs that differ only in their seed have the same."""
     evaluation: Evaluation
+
+
+def check_heads(heads: Sequence[str]) -> None:
+    """Refuse heads to compare runs under: none, one twice, or an unknown one."""
+    if not heads or len(set(heads)) < len(heads):
+        raise ValueError(
+            f"`heads` are {list(heads)}, but must be one or more, each once"
+        )
+    for head in heads:
+        if head not in ("learner", "finetune"):
+            HEADS.find(head)
 
 
 def read_kept(
