@@ -19,7 +19,7 @@ COLUMNS = {
     "over_seeds": (
         "over seeds and tasks, %",
         "Over seeds and tasks: interval of the mean by a bootstrap of the seeds, then "
-        "of the tasks, which all seeds meet.",
+        "of the tasks, which all seeds meet; of fewer than ten seeds it is too narrow.",
     ),
     "difference": (
         f"less {_REFERENCE}, points",

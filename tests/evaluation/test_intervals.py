@@ -121,3 +121,21 @@ def test_seed_bootstrap_has_the_spread_of_seeds_and_tasks() -> None:
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
     with pytest.raises(ValueError, match="two or more"):
         intervals.seed_bootstrap([values[0]])
+
+
+@pytest.mark.extended
+def test_few_seeds_hold_little_of_their_spread() -> None:
+    """The shares that the documentation states: with 2 seeds 1/2, with 3 seeds 3/4."""
+    generator, found = np.random.default_rng(0), {}
+    for seeds in (2, 3, 5, 10):
+        intervals_of = [
+            intervals.seed_bootstrap(
+                list(np.repeat(generator.normal(size=(seeds, 1)), 2, axis=1)),
+                draws=600,
+                seed=study,
+            )
+            for study in range(600)
+        ]
+        found[seeds] = np.mean([each.low <= 0 <= each.high for each in intervals_of])
+    print(f"shares of intervals over seeds that held the truth: {found}")
+    assert list(found.values()) == pytest.approx([0.5, 0.75, 0.83, 0.89], abs=0.05)

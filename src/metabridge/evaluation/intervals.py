@@ -105,6 +105,9 @@ def seed_bootstrap(
     as there are, the same for all seeds, since they meet the same tasks. `values` has
     one number a task for each seed, for example a paired difference of accuracies.
 
+    Few seeds hold little of their spread: where it is all of the spread, the interval
+    holds the truth 50 times in 100 with 2 seeds, 75 with 3, 83 with 5, 89 with 10.
+
     Raises:
       ValueError: fewer than two seeds.
     """
