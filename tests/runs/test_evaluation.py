@@ -12,6 +12,7 @@ from metabridge.files import write_json
 from metabridge.runs.evaluation import (
     Evaluation,
     TaskRecords,
+    check_result_output,
     read_evaluation,
     read_own,
     same_tasks,
@@ -167,3 +168,12 @@ def test_a_digest_tells_splits_apart() -> None:
     digests = {split_digest(split) for _, split in DATA.splits()}
     assert len(digests) == 3
     assert split_digest(DATA.test) == split_digest(toy.dataset().test)
+
+
+def test_the_output_is_no_kept_file(tmp_path: Path) -> None:
+    assert check_result_output(tmp_path / "one.json") == tmp_path / "one.json"
+    with pytest.raises(ValueError, match=r"it names the JSON file.*name it \.json"):
+        check_result_output(tmp_path / "one.npz")
+    (tmp_path / "one.npz").mkdir()
+    with pytest.raises(ValueError, match=r"one\.npz.* is a folder"):
+        check_result_output(tmp_path / "one.json")

@@ -9,11 +9,10 @@ from typing import Any, Literal
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.files import write_json
-from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
-from metabridge.runs.evaluation import write_evaluation
+from metabridge.runs.evaluation import check_result_output, write_evaluation
 from metabridge.training.checkpoint import digest
 from metabridge.training.scoring import load_inputs, tune_head, with_evaluation
 from metabridge.training.unseen import LoadedRun, score
@@ -45,7 +44,7 @@ def evaluate_body(
     Raises:
       ValueError: no body there, or tasks the data does not hold.
     """
-    file = None if output is None else check_output(output)
+    file = None if output is None else check_result_output(output)
     body = body if isinstance(body, Body) else loading.load_body(body)
     domain = domain_of(dataset, data_dir, normalise, split)
     run = _with_data(body, evaluation, data_dir, domain)

@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from metabridge.data.dataset import Split
 from metabridge.evaluation import Tasks
 from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_bytes
+from metabridge.output import check_output
 from metabridge.runs.folder import RunError, read_result
 from metabridge.untrusted import parse_json, shown
 
@@ -97,6 +99,22 @@ def split_digest(split: Split) -> str:
 def keeps_logits(num_tasks: int, ways: int, queries: int) -> bool:
     """Tells whether logits of so many tasks are kept unless asked otherwise."""
     return 2 * num_tasks * ways * queries * ways <= LOGITS_BYTES
+
+
+def check_result_output(output: str | os.PathLike[str]) -> Path:
+    """Check the path of a result, beside which its kept file goes, before the work.
+
+    Raises:
+      ValueError: a path for which `check_output` raises, or that of the kept file.
+    """
+    file = check_output(output)
+    if file.suffix == ".npz":
+        raise ValueError(
+            f"`output` is {shown(file)}, but it names the JSON file, and tasks and "
+            "predictions go beside it into an .npz of the same name: name it .json"
+        )
+    check_output(file.with_suffix(".npz"))
+    return file
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

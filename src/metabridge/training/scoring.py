@@ -12,30 +12,19 @@ from typing import Any, Literal
 import jax
 
 from metabridge import build, plots
-from metabridge.config import (
-    ResolvedConfig,
-    check,
-    images_per_step,
-    to_json,
-)
+from metabridge.config import ResolvedConfig, check, images_per_step, to_json
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import (
-    best_head,
-)
+from metabridge.evaluation import best_head
 from metabridge.evaluation.measurements import measure_features
 from metabridge.files import write_json
 from metabridge.learners import variables_of
-from metabridge.output import check_output
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
-from metabridge.runs.evaluation import (
-    FILE,
-    write_evaluation,
-)
+from metabridge.runs.evaluation import FILE, check_result_output, write_evaluation
 from metabridge.runs.provenance import peak_memory_mb, provenance
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
@@ -144,7 +133,7 @@ def evaluate_run(
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
-    file = None if output is None else check_output(output)
+    file = None if output is None else check_result_output(output)
     domain = domain_of(dataset, data_dir, normalise, split)
     run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir, domain=domain)
     best = restore(run)
