@@ -96,3 +96,10 @@ def test_cka_does_not_change_with_rotation_and_scale() -> None:
     assert measures.linear_cka(layer, layer) == pytest.approx(1.0, abs=1e-12)
     assert measures.linear_cka(layer, layer[::-1]) < 0.9
     assert np.isnan(measures.linear_cka(layer, np.ones((30, 3))))
+
+
+@pytest.mark.parametrize(("images", "width"), [(60, 30), (60, 240)])
+def test_cka_of_unrelated_layers_is_what_the_page_says(images: int, width: int) -> None:
+    layers = np.random.default_rng(0).normal(size=(2, images, width))
+    found = measures.linear_cka(*layers)
+    assert found == pytest.approx(width / (width + images), abs=0.03)

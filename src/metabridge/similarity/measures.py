@@ -66,9 +66,10 @@ def linear_cka(
 
     ``||Y'X||^2 / (||X'X|| ||Y'Y||)`` in Frobenius norms, columns centred; it does not
     change with a rotation or a common scale. By way of the ``[N, N]`` Gram matrices,
-    since layers are wider than N. NaN if a layer is constant. Kornblith, Norouzi, Lee,
-    Hinton. Similarity of neural network representations revisited. ICML 2019,
-    https://arxiv.org/abs/1905.00414.
+    since layers are wider than N. The fewer inputs, the higher it is: D / (D + N) for
+    two layers of D independent normal outputs. NaN if a layer is constant. Kornblith,
+    Norouzi, Lee, Hinton. Similarity of neural network representations revisited. ICML
+    2019, https://arxiv.org/abs/1905.00414.
     """
     return gram_cka(centred_gram(first), centred_gram(second))
 
