@@ -11,7 +11,7 @@ import numpy as np
 
 from metabridge import heads
 from metabridge.config import EvaluationConfig, ResolvedConfig
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import (
     Tasks,
     draw_disjoint_tasks,
@@ -64,36 +64,18 @@ def score(
 
     `checkpoint` is the digest of what is scored.
     """
-    _, config, dataset, learner, _ = run
-    evaluation, images = config.evaluation, getattr(dataset, split)
-    shape, num_tasks = inputs.test_shape(config), evaluation.tasks
-    keys = jax.random.split(inputs.make_keys(config).test, num_tasks)
-    closed = draw_tasks(keys, images, shape)
-    disjoint = draw_disjoint_tasks(evaluation.evaluation_seed, images, shape)
-    num_open = len(disjoint.classes)
+    config, evaluation = run.config, run.config.evaluation
+    images, shape = getattr(run.dataset, split), inputs.test_shape(config)
     if evaluation.interval == "open":
         inputs.check_open_tasks(config, images, split)
-
     since = time.perf_counter()
-    tasks = Tasks(*map(np.concatenate, zip(closed, disjoint, strict=True)))
-    keep = evaluation.keep_logits
-    if keep is None:
-        keep = keeps_logits(len(tasks.classes), shape.ways, shape.queries)
-    kept = "logits" if keep else "predictions"
-    found = task_evaluator(learner, dataset, images, shape, kept)(variables, tasks)
+    closed, disjoint = _evaluate(run, variables, images)
     seconds = time.perf_counter() - since
-    records = [
-        TaskRecords(part, Outcome(*(x if x is None else x[rows] for x in found)))
-        for part, rows in (
-            (closed, slice(num_tasks)),
-            (disjoint, slice(num_tasks, None)),
-        )
-    ]
-    scores = {"closed": mean_score(records[0].outcome.accuracy)}
-    if num_open > 1:
-        scores["open"] = open_score(records[1].outcome.accuracy)
+    scores = {"closed": mean_score(closed.outcome.accuracy)}
+    if disjoint is not None:
+        scores["open"] = open_score(disjoint.outcome.accuracy)
     headline = scores[evaluation.interval]
-    pixels = pixel_score(images, heads.centroid(), shape, closed)
+    pixels = pixel_score(images, heads.centroid(), shape, closed.tasks)
     name = weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
     task = {
@@ -125,10 +107,36 @@ def score(
         "split_digest": split_digest(images),
         "checkpoint": checkpoint,
     }
-    open_records = records[1] if num_open > 1 else None
-    return Scored(
-        result, Evaluation(about, images.class_names, records[0], open_records)
+    return Scored(result, Evaluation(about, images.class_names, closed, disjoint))
+
+
+def _evaluate(
+    run: LoadedRun, variables: Variables, images: Split
+) -> tuple[TaskRecords, TaskRecords | None]:
+    """Closed tasks and, if the split holds two or more, open ones; all in one go."""
+    evaluation, shape = run.config.evaluation, inputs.test_shape(run.config)
+    count = evaluation.tasks
+    keys = jax.random.split(inputs.make_keys(run.config).test, count)
+    drawn = (
+        draw_tasks(keys, images, shape),
+        draw_disjoint_tasks(evaluation.evaluation_seed, images, shape),
     )
+    tasks = Tasks(*map(np.concatenate, zip(*drawn, strict=True)))
+    del drawn  # of many tasks twice as much
+    total = len(tasks.classes)
+    keep = evaluation.keep_logits
+    if keep is None:
+        keep = keeps_logits(total, shape.ways, shape.queries)
+    evaluate = task_evaluator(
+        run.learner, run.dataset, images, shape, "logits" if keep else "predictions"
+    )
+    found = evaluate(variables, tasks)
+
+    def part(rows: slice) -> TaskRecords:
+        of_part = (x if x is None else x[rows] for x in found)
+        return TaskRecords(Tasks(*(x[rows] for x in tasks)), Outcome(*of_part))
+
+    return part(slice(count)), part(slice(count, total)) if total > count + 1 else None
 
 
 def adaptation_of(evaluation: EvaluationConfig) -> dict[str, Any]:
