@@ -12,6 +12,7 @@ from experiments.agreement import limit, statistics
 from experiments.agreement.options import Options, Run, Rung, planned_runs, rungs
 from metabridge.comparison.run import in_a_process
 from metabridge.files import write_json
+from metabridge.runs.folder import read_result
 from metabridge.similarity import agreement
 from metabridge.similarity.groups import pair_table
 from metabridge.similarity.kept import read_kept
@@ -118,6 +119,7 @@ def _agreement(options: Options, rung: Rung, folders: list[Path]) -> Numbers:
     path = options.folder / rung.name / "agreement.json"
     asked = {
         "runs": [folder.name for folder in folders],
+        "checkpoints": [_checkpoint(folder) for folder in folders],
         "images": options.layer_images,
     }
     if path.is_file():
@@ -129,6 +131,12 @@ def _agreement(options: Options, rung: Rung, folders: list[Path]) -> Numbers:
     found = in_a_process(_agree, folders, options.layer_images, data_dir)
     write_json(path, found | {"asked": asked})
     return found
+
+
+def _checkpoint(folder: Path) -> str:
+    """Digest of what a run was tested with."""
+    provenance: Any = read_result(folder)["provenance"]
+    return provenance["checkpoint"]["digest"]
 
 
 def _agree(folders: list[Path], images: int, data_dir: str | None) -> Numbers:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from experiments.agreement import __main__ as command
-from experiments.agreement import figure, options, page, statistics
+from experiments.agreement import figure, measure, options, page, statistics
 from experiments.agreement.options import Options, completed, config_of, planned_runs
 from metabridge.config import images_per_step
 from metabridge.similarity.groups import PairTable, pair_table
+from tests.report import fake
 from tests.similarity.test_groups import draw
 
 TINY = (
@@ -67,6 +69,23 @@ def test_a_ladder_of_depths_has_all_widths() -> None:
     ]  # fmt: skip
     config = config_of(planned_runs(given)[0], given)
     assert (config.model.depth, config.model.width) == (1, 4)
+
+
+def test_a_run_that_was_trained_anew_is_compared_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = completed(Options(model="mlp", widths=(4, 8), output=tmp_path))
+    rung, compared = options.rungs(given)[0], []
+    folder = tmp_path / rung.name / "mtl-0"
+    monkeypatch.setattr(
+        measure, "in_a_process", lambda *_: compared.append(0) or {"heads": {}}
+    )
+    for digest in ("a", "a", "b"):
+        made = {"checkpoint": {"step": 1, "digest": digest}}
+        shutil.rmtree(folder, ignore_errors=True)
+        fake.finished(folder, provenance=made)
+        measure._agreement(given, rung, [folder])
+    assert len(compared) == 2
 
 
 def _table() -> tuple[PairTable, list[str], list[int]]:
