@@ -46,7 +46,9 @@ def test_a_chosen_weight_is_read_and_no_head_for_all(
     assert own.evaluation.about["C"] == 10.0
     assert not made
     kept.read_kept([tuned], "logistic")
-    assert made == [{"head": "logistic", "tune_head": False}]
+    (changes,) = made
+    assert changes["head"] == "logistic"
+    assert (changes["C"], changes["tune_head"], changes["flips"]) == (3.0, False, False)
     assert (tuned / "evaluations" / "logistic.npz").is_file()
 
 

@@ -97,7 +97,6 @@ def finetune(
 
     return learner._replace(
         name=f"{learner.name}-finetune",
-        adaptation=MovingBody(
-            adapt, logits, embed, body_of, lambda tuned: tuned.head.weights
-        ),
+        # Its head is not measured: the adaptation, long to compile, would be once more.
+        adaptation=MovingBody(adapt, logits, embed, body_of),
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from metabridge.config.fields import Range
-from metabridge.files import write_json
+from metabridge.files import finite, write_json
 from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
@@ -91,7 +91,7 @@ def agreement(
         found["cka"] = {name: matrix.tolist() for name, matrix in between.items()}
         found["adapted"] = moved
     if file is not None:
-        write_json(file, found)
+        write_json(file, finite(found))
     give_back_host_memory()
     return found
 

@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 
 from metabridge.evaluation import score
 from metabridge.evaluation.intervals import counts
-from metabridge.files import write_json
+from metabridge.files import finite, write_json
 from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
@@ -87,7 +87,7 @@ def head_grid(
         ],
     }
     if file is not None:
-        write_json(file, found)
+        write_json(file, finite(found))
     give_back_host_memory()
     return found
 

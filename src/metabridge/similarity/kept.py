@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import ResolvedConfig
+from metabridge.config import ResolvedConfig, ResolvedEvaluation
 from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import (
@@ -20,7 +20,9 @@ from metabridge.training.scoring import evaluate_run, with_evaluation
 from metabridge.training.unseen import adaptation_of, weight_name
 from metabridge.untrusted import shown
 
-_OF_NO_METHOD = {"train.seed", "data.data_dir", *run_folder.NO_MATTER}
+_OF_NO_METHOD = {
+    "train.seed", "data.data_dir", "learner.teacher", *run_folder.NO_MATTER
+}  # fmt: skip
 """Options in which runs of one method may differ."""
 _COMPARABLE = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed")
 
@@ -133,11 +135,15 @@ def _evaluation_of(
 ) -> Evaluation:
     result = run_folder.read_result(folder)
     wanted, path, changes = config.evaluation, folder / FILE, {}
-    # A head for all runs is the same in all: none chooses its weight.
-    if head is not None and (head != wanted.head or wanted.tune_head):
-        path = folder / "evaluations" / f"{head}.npz"
-        changes = {"head": head, "tune_head": False}
+    if head is not None:
+        # A head for all runs is the same in all, whatever weight a run has for its own.
+        defaults = adaptation_of(ResolvedEvaluation(head=head))
+        changes = {n: v for n, v in defaults.items() if n != "test_steps"}
         wanted = with_evaluation(config, changes).evaluation
+        if adaptation_of(wanted) == adaptation_of(config.evaluation):
+            changes = {}
+        else:
+            path = folder / "evaluations" / f"{head}.npz"
     if path.is_file():
         found = read_evaluation(path)
         checkpoint = result.get("provenance", {}).get("checkpoint", {}).get("digest")
@@ -148,6 +154,9 @@ def _evaluation_of(
                 "made anew"
             )
         expected = adaptation_of(wanted)
+        if path.name != FILE:
+            shape = ("ways", "shots", "queries", "evaluation_seed")
+            expected |= {name: getattr(wanted, name) for name in shape}
         if wanted.tune_head:  # what was chosen is not in the configuration
             del expected[weight_name(config)]
         if same_run and all(found.about.get(n) == v for n, v in expected.items()):

@@ -22,6 +22,8 @@ from metabridge.evaluation.images import normaliser
 from metabridge.learners import variables_of
 from metabridge.learners.base import MovingBody
 from metabridge.runs import inputs
+from metabridge.runs.evaluation import split_digest
+from metabridge.runs.folder import RunError
 from metabridge.similarity.kept import Kept
 from metabridge.similarity.measures import centred_gram, gram_cka
 from metabridge.training.scoring import load_run, restore
@@ -36,8 +38,11 @@ Grams = dict[str, Float[np.ndarray, "N N"]]
 def pick_images(split: Split, count: int) -> np.ndarray:
     """Rows of at most `count` images spread evenly over the classes of a split."""
     sizes = split.images_per_class
-    each = max(count // split.num_classes, 1)
     first = np.cumsum(sizes) - sizes
+    if count < split.num_classes:
+        chosen = np.linspace(0, split.num_classes - 1, count).round().astype(np.int64)
+        return first[chosen]
+    each = count // split.num_classes
     chosen = first[:, None] + np.arange(each)
     inside = np.arange(each) < sizes[:, None]
     rows = chosen.T[inside.T]  # first images of all classes, then second ones
@@ -103,6 +108,13 @@ def compare_bodies(
     for run in runs:
         tell(f"{run.name}: layers on {num_images} test images")
         loaded = load_run(run.folder, data_dir=data_dir)
+        if run.evaluation.about.get("split_digest") != split_digest(
+            loaded.dataset.test
+        ):
+            raise RunError(
+                f"the test images of {run.name} are not those of its kept evaluation: "
+                "pass the data it was tested on as `data_dir` (--data-dir)"
+            )
         variables = variables_of(restore(loaded).state)
         outputs = layers_of(_body(loaded), loaded.dataset)
         rows = pick_images(loaded.dataset.test, num_images)
