@@ -54,6 +54,6 @@ def main(options: Options) -> None:
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Options))
+        main(tyro.cli(Options, prog="python -m experiments.agreement"))
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"agreement: {error}")

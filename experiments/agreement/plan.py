@@ -1,5 +1,6 @@
 """The time that a study will take, from a few steps of each of its trainings."""
 
+import sys
 from typing import NamedTuple
 
 from experiments.agreement.options import (
@@ -42,6 +43,8 @@ def plan_text(options: Options) -> str:
         for run in planned_runs(options)
         if not (options.folder / run.name / "result.json").is_file()
     ]
+    count = len({(run.rung, run.learner) for run in missing})
+    print(f"timing {count} trainings, each compiled first", file=sys.stderr)
     for rung in rungs(options):
         for learner in options.learners:
             own = [r for r in missing if r.rung == rung and r.learner == learner]
@@ -49,6 +52,7 @@ def plan_text(options: Options) -> str:
                 cost = _cost(rung, learner, options)
                 whole += cost.total * len(own)
                 rows.append(_row(own[0], cost, len(own)))
+                print(", ".join(rows[-1]), file=sys.stderr, flush=True)
     columns = ["size", "learner", "images/s", "compiling", "training", "tests", "runs"]
     return (
         f"{markdown(columns, rows)}\n{len(missing)} of {len(planned_runs(options))} "

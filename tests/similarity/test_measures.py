@@ -75,6 +75,8 @@ def test_logit_distance() -> None:
     np.testing.assert_allclose(
         measures.logit_distance(first, first + 3.0), 0, atol=1e-12
     )
+    diverged = np.full((1, 2, 5), np.nan)
+    assert np.isnan(measures.logit_distance(diverged, diverged)).all()
     zeros = np.zeros((1, 2, 5))
     np.testing.assert_array_equal(measures.logit_distance(zeros, zeros), [0.0])
 

@@ -148,8 +148,8 @@ def read_evaluation(path: Path) -> Evaluation:
     # A forged archive can raise nearly anything.
     except Exception as error:
         raise RunError(
-            f"{shown(path)} is damaged ({shown(error)}): make it anew with `metabridge "
-            "evaluate RUN --output`"
+            f"{shown(path)} is damaged ({shown(error)}): remove it, and it is made "
+            "anew where it is needed (or by `metabridge evaluate RUN --output NAME.json`)"
         ) from error
 
 

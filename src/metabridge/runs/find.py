@@ -7,7 +7,9 @@ from pathlib import Path
 from metabridge.untrusted import expanded, shown
 
 
-def find_runs(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def find_runs(
+    given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> list[Path]:
     """Find finished runs: in these folders or one level below, else under ``runs/``."""
     if not given:
         if found := _within(Path("runs"), depth=2):
@@ -17,6 +19,7 @@ def find_runs(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
             "`metabridge train`"
         )
     found: list[Path] = []
+    given = [given] if isinstance(given, str | os.PathLike) else given
     for folder in map(expanded, given):
         if not folder.is_dir():
             raise ValueError(f"{shown(folder)} is no folder: name the folder of a run")

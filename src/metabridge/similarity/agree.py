@@ -19,7 +19,7 @@ MOST_RUNS = 200
 
 @in_32_bits
 def agreement(
-    runs: Sequence[str | os.PathLike[str]] = (),
+    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     *,
     heads: Sequence[str] = ("learner", "logistic"),
     images: int = 400,

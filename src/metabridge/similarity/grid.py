@@ -31,7 +31,7 @@ _DRAWS = 1000
 
 @in_32_bits
 def head_grid(
-    runs: Sequence[str | os.PathLike[str]] = (),
+    runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     *,
     heads: Sequence[str] = HEADS_SHOWN,
     data_dir: str | os.PathLike[str] | None = None,

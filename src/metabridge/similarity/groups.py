@@ -148,10 +148,12 @@ def contrast_methods(
     several = [name for name in names if len(members[name]) > 1]
     if len(several) < 2:
         alone = ", ".join(name for name in names if name not in several)
+        lacking = f"all runs are of one method, {names[0]}: name runs of another"
+        if alone:
+            lacking = f"there is one of {alone}: train another with --seed 1"
         raise ValueError(
             "methods are compared with seeds where there are two runs or more of each, "
-            f"that differ in their seed alone; there is one of {alone or 'no other'}: "
-            "train another with --seed 1"
+            f"that differ in their seed alone; {lacking}"
         )
     count = table.accuracy.shape[1]
     generator = np.random.default_rng(seed)

@@ -18,10 +18,11 @@ from metabridge.runs.find import name_runs
 from metabridge.runs.folder import RunError
 from metabridge.training.scoring import evaluate_run, with_evaluation
 from metabridge.training.unseen import adaptation_of, weight_name
-from metabridge.untrusted import shown
+from metabridge.untrusted import quoted, shown
 
 _OF_NO_METHOD = {
-    "train.seed", "data.data_dir", "learner.teacher", *run_folder.NO_MATTER
+    "train.seed", "data.data_dir", "learner.teacher", "evaluation.interval",
+    *run_folder.NO_MATTER,
 }  # fmt: skip
 """Options in which runs of one method may differ."""
 _COMPARABLE = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed")
@@ -46,8 +47,9 @@ def check_heads(heads: Sequence[str]) -> None:
             f"`heads` are {list(heads)}, but must be one or more, each once"
         )
     for head in heads:
-        if head not in ("learner", "finetune"):
-            HEADS.find(head)
+        if head not in ("learner", "finetune", *HEADS):
+            known = ", ".join(("learner", *HEADS, "finetune"))
+            raise ValueError(f"unknown head {quoted(head)}; known are {known}")
 
 
 def read_kept(

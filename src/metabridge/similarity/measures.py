@@ -56,7 +56,7 @@ def logit_distance(
     a, b = (_centred(logits) for logits in (first, second))
     norms = np.sqrt((np.square(a) + np.square(b)).sum((1, 2)) / 2)
     distances = np.sqrt(np.square(a - b).sum((1, 2)))
-    return np.divide(distances, norms, out=np.zeros_like(norms), where=norms > 0)
+    return np.divide(distances, norms, out=np.zeros_like(norms), where=norms != 0)
 
 
 def linear_cka(

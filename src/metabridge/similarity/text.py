@@ -1,5 +1,6 @@
 """Agreement of runs as tables in Markdown."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,7 +140,7 @@ def _adapted(found: dict[str, Any]) -> str:
 
 def format_measure(name: str, value: float | None) -> str:
     """A measure as its column shows it."""
-    if value is None:
+    if value is None or math.isnan(value):
         return "–"
     return f"{100 * value:.1f}" if name == "same_class" else f"{value:.3f}"
 
