@@ -149,7 +149,8 @@ def read_evaluation(path: Path) -> Evaluation:
     except Exception as error:
         raise RunError(
             f"{shown(path)} is damaged ({shown(error)}): remove it, and it is made "
-            "anew where it is needed (or by `metabridge evaluate RUN --output NAME.json`)"
+            "anew where it is needed (or by `metabridge evaluate RUN --output "
+            "NAME.json`)"
         ) from error
 
 
