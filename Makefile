@@ -27,7 +27,7 @@ TIER ?= test
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-mtl train-gbml compare reproduce ntk-compare ntk-benchmark test test-all test-rest test-slow coverage durations bench notebooks lint format types docs constraints clean
+.PHONY: help install train-mtl train-gbml compare agreement reproduce ntk-compare ntk-benchmark test test-all test-rest test-slow coverage durations bench notebooks lint format types docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +62,10 @@ compare: $(VENV)/.run ## compare learners by equal training time [ALGORITHMS=mtl
 	$(BIN)/metabridge compare --algorithms "$(ALGORITHMS)" --dataset $(DATASET) --shots $(SHOTS) \
 	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
+
+agreement: $(VENV)/.run ## whether methods predict the same as two seeds do [DATASET=glyphs DATA_DIR= ARGS=--plan]
+	$(BIN)/python -m experiments.agreement --dataset $(DATASET) \
+	  $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(if $(FOLDER),--output $(FOLDER)) $(ARGS)
 
 reproduce: $(VENV)/.run ## the paper's tables from its recipes [DATA_DIR= ARGS="--table main --datasets cifar_fs"]
 	$(BIN)/python -m experiments.reproduce $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)

@@ -28,9 +28,10 @@ from metabridge.config import (
     resolve,
 )
 from metabridge.data import Dataset, load_dataset
-from metabridge.data.episodes import ClassIndex, image_bank, labels
+from metabridge.data.dataset import Split, run_labels
+from metabridge.data.episodes import image_bank, labels
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import bank_evaluator
+from metabridge.evaluation import bank_evaluator, draw_tasks
 from metabridge.parallel.mesh import mesh_of
 from metabridge.runs.inputs import load_data, make_keys
 from metabridge.training.step import jit_step, make_sampler
@@ -86,14 +87,16 @@ def features() -> np.ndarray:
 
 def evaluate() -> Callable[[], float]:
     """Accuracy on all tasks by ours."""
-    index = ClassIndex(
-        jnp.arange(CLASSES, dtype=jnp.int32) * PER_CLASS,
-        jnp.full(CLASSES, PER_CLASS, jnp.int32),
-    )
+    of_class, names = run_labels([PER_CLASS] * CLASSES), tuple(map(str, range(CLASSES)))
+    split = Split(np.zeros((len(of_class), 1, 1, 1), np.uint8), of_class, names)
     head = heads.logistic(C=3.0)
-    scored = bank_evaluator(index, lambda _: head, SHAPE, max_size=PER_CLASS)
-    bank = jnp.asarray(features())
-    return lambda: float(scored({}, bank, jax.random.key(0), TASKS).accuracy)
+    scored = bank_evaluator(lambda _: head, SHAPE)
+    bank, keys = jnp.asarray(features()), jax.random.split(jax.random.key(0), TASKS)
+
+    def run() -> float:
+        return float(scored({}, bank, draw_tasks(keys, split, SHAPE)).accuracy.mean())
+
+    return run
 
 
 def evaluate_by_scikit_learn() -> Callable[[], float]:

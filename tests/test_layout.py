@@ -20,6 +20,7 @@ WINGS = [
 LAYERS = [
     {"types", "untrusted", "files", "units", "huge_pages"},
     {"registry"},
+    {"unions"},
     {"config", "output", "precision"},
     {"parallel", "builtins"},
     {"data", "models", "heads", "optimizers", "theory_options"},
@@ -28,8 +29,8 @@ LAYERS = [
     {"runs"},
     {"plots"},
     {"training"},
-    {"comparison", "apply"},
-    {"report"},
+    {"comparison", "apply", "similarity"},
+    {"report", "diversity"},
     {"cli"},
     {"__main__"},
 ]

@@ -34,7 +34,7 @@ from metabridge.registry import (
     register_head,
 )
 from metabridge.runs.inputs import resolve_for_data
-from metabridge.training.scoring import _weight_name
+from metabridge.training.unseen import weight_name
 from tests.own import ScaledConfig, scaled
 
 REGISTRIES = (LEARNERS, HEADS, BODIES, DATASETS)
@@ -112,7 +112,7 @@ def test_a_recipe_may_change_another() -> None:
 def test_the_weight_of_a_head_of_the_user_is_tuned() -> None:
     register_head("sharp", ridge, weight="penalty")
     evaluation = EvaluationConfig(head="sharp", tune_head=True)
-    assert _weight_name(resolve(Config(evaluation=evaluation))) == "penalty"
+    assert weight_name(resolve(Config(evaluation=evaluation))) == "penalty"
 
 
 _THREADS = """

@@ -177,6 +177,7 @@ def test_more_ways_than_classes() -> None:
         check_learner(good(), SHAPE, ways=7, num_classes=6)
 
 
+@pytest.mark.extended
 def test_tasks_that_share_statistics_say_so() -> None:
     class Normed(nn.Module):
         @nn.compact

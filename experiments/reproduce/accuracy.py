@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments import recipes
 from experiments.report import markdown
+from experiments.reproduce import intervals
 from experiments.reproduce.runs import Run, in_order
 
 _TASKS = 2000
@@ -14,6 +15,7 @@ _COLUMNS = (
     "recipe", "dataset", "shots", "published, %", "here, %", "seeds", "images",
     "core-hours", "state", "runs",
 )  # fmt: skip
+_PLACE = 5  # of the columns that are shown if a row has them
 
 
 def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -29,7 +31,13 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for shots in run.tests or (own,):
             group = run.label, run.config.data.dataset, shots, run.equal_budget, own
             groups.setdefault((*group, run.finished), []).append(run)
-    found = [_row(group, shots) for (_, _, shots, *_), group in groups.items()]
+    found = []
+    for (_, _, shots, *_), group in groups.items():
+        others = [runs for (_, _, same, *_), runs in groups.items() if same == shots]
+        reference = intervals.find_reference(group, others)
+        found.append(_row(group, shots) | {"difference": None})
+        if group[0].finished and reference is not group:
+            found[-1]["difference"] = intervals.to_reference(group, reference, shots)
     return sorted(found, key=lambda row: (row["dataset"], row["shots"]))
 
 
@@ -53,6 +61,8 @@ def _row(runs: Sequence[Run], shots: int) -> dict[str, Any]:
         "between_seeds": (
             float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
         ),
+        "open": intervals.open_mean(scores),
+        "over_seeds": intervals.over_seeds(runs, shots),
         "split": "test" if first.finished else "validation",
         "tasks": min((score["tasks"] for score in scores if score), default=0),
         "seeds": len(runs),
@@ -95,10 +105,19 @@ def table(found: Sequence[dict[str, Any]]) -> str:
             "Where a run was tested with other shots than it was selected for, that "
             "stands behind its name."
         )
-    return markdown(_COLUMNS, [_cells(row) for row in found]) + f"\n{' '.join(notes)}\n"
+    optional = [
+        name
+        for name in intervals.COLUMNS
+        if any(row[name] is not None for row in found)
+    ]
+    titles = [intervals.COLUMNS[name][0] for name in optional]
+    notes += [intervals.COLUMNS[name][1] for name in optional]
+    columns = (*_COLUMNS[:_PLACE], *titles, *_COLUMNS[_PLACE:])
+    cells = [_cells(row, optional) for row in found]
+    return markdown(columns, cells) + f"\n{' '.join(notes)}\n"
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], optional: Sequence[str]) -> list[str]:
     accuracy = "none yet"
     if row["accuracy"] is not None:
         accuracy = f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f}"
@@ -120,6 +139,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         str(row["shots"]),
         row["published"],
         accuracy,
+        *(intervals.cell(name, row[name]) for name in optional),
         f"{row['seeds']}" + ("" if spread is None else f" (± {100 * spread:.2f})"),
         images,
         "not counted" if hours is None else f"{hours:.3g}",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from experiments import recipes
 from metabridge.config import ResolvedConfig, images_per_step, resolve
 from metabridge.runs import folder as run_folder
+from metabridge.runs.evaluation import FILE, Evaluation, read_own
 from metabridge.runs.metrics import read_metrics
 from metabridge.untrusted import read_json
 
@@ -48,6 +49,8 @@ class Run(NamedTuple):
     if it was counted."""
     tests: dict[int, dict[str, Any]]
     """Results on test tasks by shots; none before it is finished."""
+    kept: dict[int, Evaluation]
+    """The evaluations behind these, of those that kept them."""
 
     @property
     def label(self) -> str:
@@ -175,11 +178,18 @@ def _read(run_dir: Path) -> Run:
     finished = (run_dir / "result.json").is_file()
     validations = _records(run_dir, "validation")
     tests: dict[int, dict[str, Any]] = {}
+    kept = {}
     if finished:
         result = run_folder.read_result(run_dir)
         steps, cpu_seconds = result["train_steps"], result.get("cpu_seconds")
         # The run's own last: it holds for its shots, whatever else was tested there.
         tests = other_shots(run_dir) | {result["shots"]: result}
+        for shots, test in tests.items():
+            file = evaluation_file(run_dir, shots).with_suffix(".npz").name
+            name = FILE if shots == result["shots"] else file
+            own = read_own(run_dir, name, test)
+            if own is not None:
+                kept[shots] = own
     else:
         start = {"step": 0, "cpu_seconds": 0.0}
         *_, last = start, *_records(run_dir, "train")
@@ -188,7 +198,7 @@ def _read(run_dir: Path) -> Run:
     name = run_dir.resolve().name
     return Run(
         name, *recipe[:2], config, finished, steps, cpu_seconds, recipe[2],
-        validations, tests,
+        validations, tests, kept,
     )  # fmt: skip
 
 

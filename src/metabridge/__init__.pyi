@@ -23,9 +23,13 @@ from .config import MTLConfig as MTLConfig
 from .config import TrainConfig as TrainConfig
 from .config import register as register
 from .data import load_dataset as load_dataset
+from .diversity import Diversity as Diversity
+from .diversity import task_diversity as task_diversity
 from .registry import register_body as register_body
 from .registry import register_dataset as register_dataset
 from .registry import register_head as register_head
+from .similarity import agreement as agreement
+from .similarity import head_grid as head_grid
 from .testing import check_learner as check_learner
 from .training import train as train
 from .training.scoring import evaluate_run as evaluate_run

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,17 @@ PARTIAL = ".partial"
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object whole or not at all."""
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null for numbers that strict readers refuse: NaN, infinity."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -65,8 +65,13 @@ def result_text(result: dict[str, Any]) -> str:
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
         f"{result['tasks']} unseen tasks{of}",
         f"accuracy                        {accuracy} %",
+        *_other_interval(result),
         f"nearest centroid on raw pixels  {format_accuracy(centroid, ci95)} %",
     ]
+    if "trained_on" in result:
+        whose = result["trained_on" if result["normalise"] == "training" else "dataset"]
+        lines.append(f"trained on {result['trained_on']}, normalised as {whose}")
+        lines.append(f"images: {result['images']}")
     for name in ("C", "penalty"):
         if name in result:
             lines.append(f"{name} = {result[name]:g} chosen on validation tasks")
@@ -77,3 +82,17 @@ def result_text(result: dict[str, Any]) -> str:
     if "run_dir" in result:
         lines.append(f"everything is in {result['run_dir']}")
     return "\n  ".join(lines)
+
+
+def _other_interval(result: dict[str, Any]) -> list[str]:
+    """The accuracy and interval that are not the result's own, if it has them."""
+    other = "open" if result.get("interval") == "closed" else "closed"
+    if other not in result or "interval" not in result:
+        return []
+    found, name = result[other], f"{other} interval"
+    what = {
+        "open": "tasks, no image in two of them",
+        "closed": "tasks that may share images",
+    }[other]
+    accuracy = format_accuracy(found["accuracy"], found["ci95"])
+    return [f"{name:32}{accuracy} %, {found['tasks']} {what}"]

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from metabridge.data.dataset import Dataset, Split
-from metabridge.evaluation.examples import draw_tasks, predict_tasks
+from metabridge.evaluation import draw_tasks
+from metabridge.evaluation.images import predict_tasks
 from metabridge.learners import Learner
 from metabridge.runs.metrics import read_metrics
 from metabridge.types import TaskShape, Variables

@@ -8,6 +8,11 @@ def format_accuracy(mean: float, half_width: float) -> str:
     return f"{100 * mean:.2f} ± {100 * half_width:.2f}"
 
 
+def format_difference(mean: float, half_width: float) -> str:
+    """A difference of accuracies and half its interval, in points."""
+    return f"{100 * mean:+.2f} ± {100 * half_width:.2f}"
+
+
 def format_bytes(size: int | float) -> str:
     """Three digits in kB, MB, GB or TB: ``1.23 GB``."""
     for factor, unit in ((1e3, "kB"), (1e6, "MB"), (1e9, "GB")):

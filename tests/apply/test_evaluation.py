@@ -22,6 +22,21 @@ def test_on_the_tasks_of_its_run(run: Path, images: Path, tmp_path: Path) -> Non
     assert json.loads(output.read_text()) == found
 
 
+def test_on_another_dataset(run: Path, images: Path, tmp_path: Path) -> None:
+    file, name = tmp_path / "body.safetensors", f"folder:{images}"
+    export_body(run, file)
+    # Without its own data, the number of images that were seen is not known.
+    found, expected = (
+        call(place, {"tasks": 30}, dataset=name, normalise="dataset")
+        for call, place in ((evaluate_body, file), (evaluate_run, run))
+    )
+    assert [found[name] for name in NUMBERS] == [expected[name] for name in NUMBERS]
+    assert found["dataset"] == name
+    assert found["mean"] == expected["mean"]
+    assert "seen_in_training" not in found
+    assert expected["seen_in_training"] == 0
+
+
 def test_data_that_does_not_fit(run: Path, images: Path, tmp_path: Path) -> None:
     file = tmp_path / "body.safetensors"
     export_body(run, file)

@@ -46,6 +46,25 @@ def test_data_that_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert os.fspath(absolute("now")) == f"{tmp_path}/now"
 
 
+def test_places_of_a_union(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = Config(data=DataConfig("glyphs+folder:birds"))
+    resolved = resolve(own)
+    assert resolved.data.dataset == f"glyphs+folder:{tmp_path}/birds"
+    assert resolve(resolved) == resolved
+    moved = with_data_dir(resolved, "now").data.dataset
+    assert moved == f"glyphs+folder:{tmp_path}/now"
+    known = Config(data=DataConfig("omniglot+cifar_fs"))
+    assert with_data_dir(known, "now").data.data_dir == tmp_path / "now"
+    for several in ("omniglot+folder:a", "folder:a+folder:b"):
+        with pytest.raises(ValueError, match="`data_dir` is one place"):
+            with_data_dir(Config(data=DataConfig(several)), "now")
+    # A folder whose name would be a union without the end of its path.
+    odd = resolve(Config(data=DataConfig("folder:a+glyphs/")))
+    assert odd.data.dataset == f"folder:{tmp_path}/a+glyphs/"
+    assert resolve(odd) == odd
+
+
 def test_paths_in_tuples_are_changed_too() -> None:
     @dataclasses.dataclass(frozen=True)
     class Options:

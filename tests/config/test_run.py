@@ -43,6 +43,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
     }
     automatic = {"data_dir", "image_size", "white_level", "minutes", "devices"}
     off = {"early_stop", "stream", "max_grad_norm", "spike", "average_decay"}
+    off |= {"task_pool"}
     assert still_open <= automatic | off
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")

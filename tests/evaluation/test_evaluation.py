@@ -68,6 +68,10 @@ def test_intervals_hold_the_truth_nineteen_times_in_twenty() -> None:
     assert 0.935 < np.mean(inside) < 0.965
 
 
+def drawn(dataset: Dataset, num_tasks: int = 12) -> evaluation.Tasks:
+    return evaluation.draw_tasks(jax.random.split(KEY, num_tasks), dataset.test, SHAPE)
+
+
 def by_hand(dataset: Dataset, features: np.ndarray, num_tasks: int) -> list[float]:
     """Accuracy of nearest centroid on each task the key draws, in NumPy."""
     index = episodes.class_index(dataset.test)
@@ -193,7 +197,9 @@ def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
 
 
 def test_pixel_score_is_that_of_raw_pixels(dataset: Dataset) -> None:
-    result = evaluation.pixel_score(dataset.test, heads.centroid(), SHAPE, KEY, 12)
+    result = evaluation.pixel_score(
+        dataset.test, heads.centroid(), SHAPE, drawn(dataset)
+    )
     pixels = (dataset.test.images / 255.0).reshape(-1, toy.SIZE**2)
     expected = np.mean(by_hand(dataset, pixels, 12))
     np.testing.assert_allclose(result.accuracy, expected, rtol=1e-6)

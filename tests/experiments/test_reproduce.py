@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import planned, recipes
@@ -14,8 +16,11 @@ from experiments.reproduce.jobs import Job, config_of, jobs
 from experiments.reproduce.runs import nearest_recipe, read
 from metabridge import train
 from metabridge.config import Config, ModelConfig, images_per_step
+from metabridge.evaluation.intervals import OPEN
+from metabridge.runs.evaluation import FILE
 from tests.experiments.made_runs import test_result as made_result
 from tests.experiments.made_runs import write_run
+from tests.kept import keep_evaluations
 
 
 def test_jobs_train_no_body_twice() -> None:
@@ -110,6 +115,55 @@ def test_the_table_of_made_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert cells(text, "rfs, augmentation=none")[6] == "3,840,000"
     assert "not to be compared with the published" in text
+
+
+def test_intervals_stand_where_runs_have_kept_their_tasks(tmp_path: Path) -> None:
+    score = {"accuracy": 0.5, "ci95": 0.025, "tasks": 10}
+    changes = {"model": {"model": "conv4"}, "images": 64_000}
+    runs = {
+        (recipe, seed): write_run(
+            tmp_path / f"{recipe}-{seed}",
+            recipe,
+            accuracy=0.5,
+            train={"seed": seed},
+            **changes,
+        )
+        for recipe in ("mtl", "rfs")
+        for seed in (0, 1)
+    }
+    text = accuracy.table(accuracy.rows(read(tmp_path)))
+    assert "open" not in text
+    assert "less mtl" not in text
+    kept = dict(zip(runs, keep_evaluations(*runs.values()), strict=True))
+    for run in runs.values():
+        result = json.loads((run / "result.json").read_text()) | {"open": score}
+        (run / "result.json").write_text(json.dumps(result))
+    mtl, rfs = accuracy.rows(read(tmp_path))
+    assert mtl["open"] == score
+    assert mtl["difference"] is None
+    over = mtl["over_seeds"]
+    both = np.stack([kept["mtl", 0], kept["mtl", 1]])
+    assert over["estimate"] == pytest.approx(both.mean())
+    gaps = np.stack([kept["rfs", s] - kept["mtl", s] for s in (0, 1)]).mean(1)
+    found = rfs["difference"]
+    assert found["estimate"] == pytest.approx(gaps.mean())
+    assert found["low"] < gaps.min() <= gaps.max() < found["high"]
+    text = accuracy.table([mtl, rfs])
+    assert OPEN in text
+    cells_mtl = cells(text, mtl["recipe"])
+    assert cells_mtl[5] == "50.00 ± 2.50"
+    assert cells_mtl[6] == f"{100 * over['low']:.2f} to {100 * over['high']:.2f}"
+    assert cells_mtl[7] == "–"
+    assert cells(text, rfs["recipe"])[7].startswith(f"{100 * gaps.mean():+.2f} [")
+    # One seed in common: 1.96 standard errors; runs on other tasks: nothing.
+    (runs["rfs", 1] / FILE).unlink()
+    _, rfs = accuracy.rows(read(tmp_path))
+    gaps = np.float64(kept["rfs", 0]) - kept["mtl", 0]
+    half = 1.96 * gaps.std(ddof=1) / math.sqrt(len(gaps))
+    assert rfs["over_seeds"] is None
+    assert rfs["difference"]["high"] == pytest.approx(gaps.mean() + half)
+    keep_evaluations(runs["rfs", 0], seed=1)
+    assert accuracy.rows(read(tmp_path))[1]["difference"] is None
 
 
 def test_other_shots_of_another_checkpoint_or_split(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_the_kept_variations_see_as_many_images() -> None:
     base = recipes.recipe("mtl_fast", "cifar_fs", 5).train
     assert configs[BASE].train.learning_rate == base.learning_rate
     assert configs["staircase"].train.drops == ((0.6, 0.1), (0.8, 0.01))
+    sizes = read_variations(KEPT.with_name("mtl_fast_sizes.toml"))
+    own = [config_of(each, 0, Options(KEPT, images=80_000)) for each in sizes.values()]
+    assert {config.train.train_sizes for config in own[1:]}.isdisjoint(
+        {base.train_sizes}
+    )
+    assert all(config.model.model == "resnet12" for config in own)
 
 
 @pytest.mark.parametrize(

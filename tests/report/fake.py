@@ -29,6 +29,13 @@ def finished(folder: Path, accuracy: float = 0.6, **changes: Any) -> Path:
             {"accuracy": accuracy - 0.03 + number / 100, "ci95": 0.01,
              "seconds": seconds},
         )  # fmt: skip
+        writer.write(
+            10 * number, "features",
+            {"train_cdnv": 0.5 / number, "validation_cdnv": 2.0 / number,
+             "validation_cosine_same_class": 0.5 + 0.1 * number,
+             "validation_cosine_other_class": 0.3, "head_norm_mean": float(number),
+             "head_norm_std": 0.25, "seconds": seconds},
+        )  # fmt: skip
     writer.close()
     result = {
         "algorithm": "mtl", "accuracy": accuracy, "ci95": 0.0123, "tasks": 200,

@@ -20,6 +20,9 @@ def test_curves(tmp_path: Path) -> None:
     assert found["validation"]["seconds"] == [10, 20, 30]
     assert found["validation"]["ci95"] == [0.01] * 3
     assert found["test"]["train_seconds"] == 30
+    assert found["features"]["validation_cdnv"] == pytest.approx([2, 1, 2 / 3], 1e-5)
+    assert found["features"]["head_condition_number"] == [None] * 3
+    assert "test_cdnv" not in found["test"]
 
 
 def test_long_curves_are_thinned(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metabridge.data.dataset import Dataset
-from metabridge.evaluation.examples import Drawn, draw_tasks
+from metabridge.evaluation import Tasks, draw_tasks
 from metabridge.report import predictions
 from metabridge.report.predictions import predict_groups
 from metabridge.report.runs import Run, read
@@ -30,7 +30,7 @@ def dataset(runs: list[Run]) -> Dataset:
     return inputs.load_data(runs[0].config)
 
 
-def draw(run: Run, dataset: Dataset, count: int) -> Drawn:
+def draw(run: Run, dataset: Dataset, count: int) -> Tasks:
     keys = jax.random.split(inputs.make_keys(run.config).test, count)
     return draw_tasks(keys, dataset.test, inputs.test_shape(run.config))
 

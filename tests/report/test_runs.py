@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from metabridge.report import runs
+from metabridge.runs.find import find_runs
 from tests.report import fake
+from tests.report.conftest import EVIL
 
 
 def test_run_folders_and_folders_of_runs(tmp_path: Path) -> None:
     one = fake.finished(tmp_path / "one")
     two, three = (fake.finished(tmp_path / "many" / name) for name in ("b", "a"))
     (tmp_path / "many" / "unfinished").mkdir()
-    assert runs.find([one, tmp_path / "many"]) == [one, three, two]
-    assert runs.find([one, tmp_path / "many" / ".." / "one"]) == [
+    assert find_runs([one, tmp_path / "many"]) == [one, three, two]
+    assert find_runs([one, tmp_path / "many" / ".." / "one"]) == [
         tmp_path / "many" / ".." / "one"
     ]
 
@@ -24,22 +26,22 @@ def test_by_default_all_under_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="no finished run under runs/"):
-        runs.find([])
+        find_runs([])
     fake.finished(tmp_path / "runs" / "compare" / "mtl")
     fake.finished(tmp_path / "runs" / "alone")
     (tmp_path / "runs" / "empty").mkdir()
-    assert runs.find([]) == [Path("runs/alone"), Path("runs/compare/mtl")]
+    assert find_runs([]) == [Path("runs/alone"), Path("runs/compare/mtl")]
 
 
 def test_what_is_no_finished_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no folder"):
-        runs.find([tmp_path / "none"])
+        find_runs([tmp_path / "none"])
     with pytest.raises(ValueError, match="holds no finished run"):
-        runs.find([tmp_path])
+        find_runs([tmp_path])
     begun = fake.finished(tmp_path / "begun")
     (begun / "result.json").unlink()
     with pytest.raises(ValueError, match=r"not finished.*--resume"):
-        runs.find([begun])
+        find_runs([begun])
 
 
 def test_what_is_read(tmp_path: Path) -> None:
@@ -52,7 +54,18 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert [record["step"] for record in run.train] == [10, 20, 30]
     assert run.train[1] == {"step": 20, "seconds": 20, "loss": 0.5, "accuracy": 0.2}
     assert len(run.validation) == 3
+    assert [record["head_norm_mean"] for record in run.features] == [1, 2, 3]
+    assert "head_condition_number" not in run.features[0]
+    assert run.test_features == {}
     assert run.made == {"command": "metabridge train mtl", "devices": "cpu"}
+
+
+def test_features_of_test_classes(tmp_path: Path) -> None:
+    known = {"test_cdnv": 0.5, "test_cosine_same_class": None}
+    run = runs.read([fake.finished(tmp_path / "one", features=known)])[0]
+    assert run.test_features == {"test_cdnv": 0.5}
+    run = runs.read([fake.finished(tmp_path / "two", features=[EVIL])])[0]
+    assert run.test_features == {}
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

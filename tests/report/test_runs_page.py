@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metabridge.report import runs_report
 from metabridge.report.runs_page import MOST_RUNS
+from metabridge.runs.evaluation import FILE, read_evaluation
+from metabridge.runs.metrics import read_metrics
 from tests.report import fake
 from tests.report.conftest import EVIL, on_screens
 
@@ -109,6 +112,93 @@ def test_the_curves_are_read_by_keyboard_and_switched(
     assert "Nothing to show" in figure.locator("svg").text_content()
     figure.locator(".frame").press("End")
     assert not shown.troubles
+
+
+def test_the_geometry_is_read_and_its_formula_stands_beside_it(
+    show: Any, page_file: Path, trained: Path
+) -> None:
+    shown = show(page_file)
+    page, figure = shown.page, shown.page.locator("#geometry-figure")
+    runs = {
+        name: list(read_metrics(trained / name, "features"))
+        for name in ("mtl", "other")
+    }
+    results = {
+        name: json.loads((trained / name / "result.json").read_text()) for name in runs
+    }
+    figure.locator(".segments button", has_text="Steps").click()
+    select = figure.locator("select")
+    assert select.locator("option").count() == 6
+    for quantity, formula, dots in (
+        ("validation_cdnv", "(var_i + var_j) / (2 |μ_i − μ_j|²)", 2),
+        ("train_cdnv", "(var_i + var_j)", 0),
+        ("validation_cosine_same_class", "q·s / (|q| |s|)", 2),
+        ("validation_cosine_other_class", "q·s / (|q| |s|)", 2),
+        ("head_condition_number", "κ = σ_1 / σ_r", 0),
+        ("head_norm_mean", "|w_c|", 0),
+    ):
+        select.select_option(quantity)
+        assert formula in figure.locator("p.note").inner_text()
+        assert figure.locator(".series .line").count() == 2
+        assert figure.locator('.series circle.dot[r="5"]').count() == dots
+        figure.locator(".frame").focus()
+        page.keyboard.press("End")
+        names = figure.locator(".legend button > span:nth-child(2)").all_inner_texts()
+        values = figure.locator(".legend .value").all_inner_texts()
+        for name, value in zip(names, values, strict=True):
+            read = [float(v.replace(",", "")) for v in value.split(" ± ")]
+            last = runs[name][-1]
+            expected = [last[quantity]]
+            if quantity == "head_norm_mean":
+                expected.append(last["head_norm_std"])
+            assert read == pytest.approx(expected, rel=6e-3)
+    for run in shown.data()["runs"]:
+        features = results[run["name"]]["features"]
+        assert run["test"]["test_cdnv"] == pytest.approx(features["test_cdnv"], 1e-5)
+    shown.assert_sound()
+
+
+def test_agreement_is_that_of_the_kept_files(
+    show: Any, page_file: Path, trained: Path
+) -> None:
+    shown = show(page_file)
+    section = shown.page.locator("#agreement")
+    kept = [
+        read_evaluation(trained / name / FILE).closed.outcome
+        for name in ("mtl", "other")
+    ]
+    same = 100 * np.mean(kept[0].predicted == kept[1].predicted)
+    select, tables = section.locator("select"), section.locator("table.matrix")
+    for measure, cell in (
+        ("same_class", f"{same:.1f}"), ("kappa", None), ("divergence", None),
+        ("logit_distance", None),
+    ):  # fmt: skip
+        select.select_option(measure)
+        assert [t.is_visible() for t in tables.all()].count(True) == 1
+        visible = section.locator(f'[data-measure="{measure}"]')
+        assert visible.locator("p.note").is_visible()
+        values = visible.locator("td.own, td.other").all_inner_texts()
+        assert len(set(values)) == 1
+        assert cell is None or values == [cell, cell]
+        shown.assert_sound()
+    assert "No comparison of methods" in section.inner_text()
+    finding = shown.page.locator(".finding").inner_text()
+    gap = abs(float(np.mean(np.float64(kept[0].accuracy) - kept[1].accuracy)))
+    assert f"On the same tasks it is {100 * gap:.2f} ± " in finding
+
+
+def test_a_run_of_an_earlier_version_has_no_geometry(show: Any, tmp_path: Path) -> None:
+    run = fake.finished(tmp_path / "earlier")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["kind"] != "features"]
+    (run / "metrics.jsonl").write_text("".join(kept))
+    shown = show(runs_report([run], tmp_path / "a.html", examples=0, tasks=0))
+    assert shown.page.locator("#geometry").count() == 0
+    assert not shown.troubles
+    new = fake.finished(tmp_path / "new")
+    shown = show(runs_report([run, new], tmp_path / "b.html", examples=0, tasks=0))
+    assert shown.page.locator("#geometry-figure .series .line").count() == 1
+    shown.assert_sound()
 
 
 def test_time_has_round_numbers_and_a_name_is_not_struck_through(
@@ -225,6 +315,7 @@ def test_without_scripts(browser: Any, page_file: Path) -> None:
     assert page.locator(RESULTS).count() == 2
     assert "needs JavaScript" in page.locator("#learning").inner_text()
     assert not page.locator(".controls").first.is_visible()
+    assert all(m.is_visible() for m in page.locator("#agreement .matrix").all())
     context.close()
 
 
@@ -249,6 +340,6 @@ def test_bad_input(
 
 def test_too_many_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = [tmp_path / str(number) for number in range(MOST_RUNS + 1)]
-    monkeypatch.setattr("metabridge.report.runs.find", lambda given: many)
+    monkeypatch.setattr("metabridge.report.runs_page.find_runs", lambda given: many)
     with pytest.raises(ValueError, match=r"61 runs, but a page holds 60"):
         runs_report([tmp_path], tmp_path / "a.html")

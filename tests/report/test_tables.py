@@ -1,19 +1,24 @@
 """Tables of runs: results as in their files, options side by side."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metabridge.config import Config
+from metabridge.evaluation.intervals import CLOSED, OPEN
 from metabridge.report.runs import Run, read
 from metabridge.report.tables import (
     compare_options,
     configurations,
     finding,
+    intervals_note,
     results_table,
 )
+from tests.kept import keep_evaluations
 from tests.report import fake
 
 
@@ -64,6 +69,43 @@ def test_the_best_in_words(found: list[Run]) -> None:
     alone = finding([found[0], found[2]])
     assert alone is not None
     assert "No other interval overlaps" in alone
+
+
+def test_the_best_on_the_same_tasks(found: list[Run]) -> None:
+    accuracies = keep_evaluations(*(run.folder for run in found))
+    best, near, far = read([run.folder for run in found])
+    gaps = [np.float64(accuracies[0]) - other for other in accuracies[1:]]
+    halves = [196 * gap.std(ddof=1) / math.sqrt(len(gap)) for gap in gaps]
+    said = finding([best, near, far])
+    assert said is not None
+    shown = f"{100 * gaps[0].mean():.2f} ± {halves[0]:.2f}"
+    assert f"On the same tasks it is {shown} points above near, the next" in said
+    assert "do not tell it from" not in said
+    assert "overlap" not in said
+    # The second predicts as the first, the third has kept nothing.
+    alike, alone = best.evaluation, far._replace(evaluation=None)
+    said = finding([best, near._replace(evaluation=alike), alone])
+    assert said is not None
+    assert "it is 0.00 ± 0.00 points above near" in said
+    assert "These tasks do not tell it from near. No other interval overlaps" in said
+
+
+def test_open_intervals(found: list[Run], tmp_path: Path) -> None:
+    assert "Open interval" not in results_table(found)
+    assert intervals_note(found) == CLOSED
+    scores = {
+        "closed": {"accuracy": 0.6, "ci95": 0.01, "tasks": 200},
+        "open": {"accuracy": 0.65, "ci95": 0.03, "tasks": 12},
+    }
+    # The run's own headline is the open one.
+    run = fake.finished(tmp_path / "open", 0.65, ci95=0.03, **scores)
+    runs = [*found, *read([run])]
+    table = results_table(runs)
+    assert "Open interval, %" in table
+    rows = [re.sub(r"<[^>]*>", "|", row) for row in table.split("<tr>")[2:]]
+    assert "|60.00 ± 1.00|" in rows[3]
+    assert "|65.00 ± 3.00|" in rows[3]
+    assert intervals_note(runs) == f"{CLOSED} {OPEN}"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from metabridge.evaluation.examples import Drawn
+from metabridge.evaluation import Tasks
 from metabridge.plots import class_name
 from metabridge.report.predictions import Group, Predictions
 from metabridge.report.task_view import task_data, task_view
@@ -20,7 +20,7 @@ def group(ways: int = 2) -> Group:
     dataset = dataclasses.replace(dataset, test=test)
     classes = np.array([[0, 1], [3, 2]])
     first = classes[..., None] * toy.IMAGES
-    drawn = Drawn(classes, first + np.arange(2), first + np.arange(2, 5))
+    drawn = Tasks(classes, first + np.arange(2), first + np.arange(2, 5))
     rng = np.random.default_rng(0)
 
     def random() -> Predictions:

@@ -6,6 +6,12 @@ from pathlib import Path
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from tests.training.conftest import Run
 
+OF_FEATURES = {
+    f"{split}_{name}"
+    for split in ("train", "validation")
+    for name in ("cdnv", "cosine_same_class", "cosine_other_class")
+} | {"head_condition_number", "head_norm_mean", "head_norm_std"}
+
 
 def test_records_are_json_lines_and_read_back(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path)
@@ -57,8 +63,9 @@ def test_records_of_a_run_hold_what_figures_need(whole: Run) -> None:
         wanted = {
             "train": trained | {"loss_max", "grad_norm_max"},
             "validation": {"accuracy", "ci95", "seconds", "cpu_seconds"},
+            "features": OF_FEATURES | {"seconds", "cpu_seconds"},
         }[record["kind"]]
         assert record.keys() == wanted | {"step", "kind"}
         assert all(isinstance(record[name], float) for name in wanted)
-        assert 0 <= record["accuracy"] <= 1
-    assert len(records) == 6
+        assert 0 <= record.get("accuracy", 0.0) <= 1
+    assert len(records) == 9

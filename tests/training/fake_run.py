@@ -74,6 +74,7 @@ class FakeRun:
                     self._run_steps, images, key, mesh, self.stopping
                 ),
                 validate=self._validate,
+                measure=lambda variables: {},
                 restore=restore,
                 checkpoints=checkpoints,
                 records=records,

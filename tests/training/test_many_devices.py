@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metabridge.runs.metrics import read_metrics
 from tests.own import OPTIONS
 from tests.training.processes import free_port, last_lines, started
 
@@ -183,5 +184,13 @@ def test_a_run_of_two_processes_is_the_run(
     one, two = of_run(tmp_path / "one"), of_run(tmp_path / "two")
     np.testing.assert_allclose(two["accuracy"], one["accuracy"], atol=1e-5)
     assert two["best_step"] == one["best_step"]
+    assert two["features"] == pytest.approx(one["features"], rel=1e-3)
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    assert sum('"kind": "features"' in line for line in lines) == 2
+    measured = [
+        list(read_metrics(tmp_path / n, "features"))[-1] for n in ("one", "two")
+    ]
+    for name in ("train_cdnv", "head_condition_number"):
+        assert measured[1][name] == pytest.approx(measured[0][name], rel=1e-2)
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names == {path.name for path in (tmp_path / "one").iterdir()}

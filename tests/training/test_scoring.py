@@ -11,7 +11,8 @@ import pytest
 
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
-from metabridge.training import RunError, scoring
+from metabridge.runs.evaluation import FILE, read_evaluation, split_digest
+from metabridge.training import RunError, scoring, unseen
 from metabridge.training.scoring import evaluate_run
 from tests.training.conftest import Run
 
@@ -52,6 +53,44 @@ def test_result_holds_what_a_reader_needs(whole: Run) -> None:
         assert 0 < result[name] < float("inf")
     assert result["best_step"] in (2, 4, 6)
     assert result["accuracy"] > 0.5  # chance is a third
+
+
+def test_a_run_keeps_its_tasks_and_predictions(whole: Run) -> None:
+    result = json.loads((whole.folder / "result.json").read_text())
+    kept = read_evaluation(whole.folder / FILE)
+    found = kept.closed.outcome
+    assert found.accuracy.mean() == pytest.approx(result["accuracy"], abs=1e-6)
+    assert found.predicted.shape == (40, 9)
+    np.testing.assert_array_equal(found.logits.argmax(-1), found.predicted)
+    dataset = inputs.load_data(whole.config)
+    labels = dataset.test.labels[kept.closed.tasks.query]
+    assert (labels == kept.closed.tasks.classes[..., None]).all()
+    assert kept.about["checkpoint"] == result["provenance"]["checkpoint"]["digest"]
+    assert kept.about["split_digest"] == split_digest(dataset.test)
+    assert kept.about["head"] == "centroid"
+    assert kept.open is None  # a class of 8 images gives one block of 2 + 3
+    assert "open" not in result
+    assert result["closed"] == {n: result[n] for n in ("accuracy", "ci95", "tasks")}
+
+
+def test_an_open_interval_instead_of_a_closed_one(whole: Run, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"holds 1 task.s. of 3 ways and 2 \+ 3 images"
+    ):
+        evaluate_run(whole.folder, {"interval": "open"})
+    file = tmp_path / "open.json"
+    found = evaluate_run(whole.folder, {"interval": "open", "queries": 1}, output=file)
+    kept = read_evaluation(file.with_suffix(".npz"))
+    assert kept.open is not None
+    accuracies = kept.open.outcome.accuracy
+    assert found["tasks"] == len(accuracies) == 2
+    assert found["accuracy"] == pytest.approx(accuracies.mean())
+    assert found["ci95"] == pytest.approx(12.7062 * accuracies.std(ddof=1) / 2**0.5)
+    assert found["closed"]["tasks"] == 40
+    both = evaluate_run(whole.folder, {"queries": 1, "keep_logits": False}, output=file)
+    assert both["open"] == {n: found[n] for n in ("accuracy", "ci95", "tasks")}
+    assert both["closed"]["accuracy"] == both["accuracy"]
+    assert read_evaluation(file.with_suffix(".npz")).closed.outcome.logits is None
 
 
 def test_result_holds_what_made_it(whole: Run) -> None:
@@ -157,18 +196,18 @@ def test_tasks_of_the_validation_classes(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    evaluator, pixel_score = scoring.evaluator, scoring.pixel_score
+    evaluator, pixel_score = unseen.task_evaluator, unseen.pixel_score
 
-    def watched_evaluator(learner, dataset, split, shape, **options):
+    def watched_evaluator(learner, dataset, split, *rest):
         seen.append(split.class_names)
-        return evaluator(learner, dataset, split, shape, **options)
+        return evaluator(learner, dataset, split, *rest)
 
     def watched_pixels(split, *rest):
         seen.append(split.class_names)
         return pixel_score(split, *rest)
 
-    monkeypatch.setattr(scoring, "evaluator", watched_evaluator)
-    monkeypatch.setattr(scoring, "pixel_score", watched_pixels)
+    monkeypatch.setattr(unseen, "task_evaluator", watched_evaluator)
+    monkeypatch.setattr(unseen, "pixel_score", watched_pixels)
     for name in ("validation", "test"):
         result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name

@@ -29,8 +29,9 @@ from metabridge.runs.metrics import read_metrics
 from metabridge.training import RunError, train
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.loop import plateau_rule
-from metabridge.training.scoring import LoadedRun, restore
+from metabridge.training.scoring import restore
 from metabridge.training.teacher import load_teacher
+from metabridge.training.unseen import LoadedRun
 from metabridge.types import Variables
 from tests import toy
 

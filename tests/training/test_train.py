@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
         "metrics.jsonl",
         "tensorboard",
         "checkpoints",
+        "evaluation.npz",
         "result.json",
         "learning_curves.png",
         "test_task.png",
@@ -61,8 +63,11 @@ def test_a_run_learns_and_leaves_its_files(whole: Run) -> None:
     )
     for name, in_result in (("seconds", "train_seconds"), ("cpu_seconds",) * 2):
         assert records[-1][name] == result[in_result]
-    validations = list(read_metrics(whole.folder, "validation"))
-    assert [record["step"] for record in validations] == [2, 4, 6]
+    for kind in ("validation", "features"):
+        steps = [record["step"] for record in read_metrics(whole.folder, kind)]
+        assert steps == [2, 4, 6]
+    of_test = {"test_cdnv", "test_cosine_same_class", "test_cosine_other_class"}
+    assert result["features"].keys() == of_test
 
 
 def test_a_resumed_run_equals_one_in_one_go(
@@ -90,12 +95,30 @@ def test_a_resumed_run_equals_one_in_one_go(
         assert result[name] == whole.result[name]
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result == written | {"run_dir": str(tmp_path / "run")}
-    for kind, keys in (("train", {"loss"}), ("validation", {"accuracy"})):
+    assert len(list(read_metrics(tmp_path / "run", "features"))) == 3
+    measured = {"train_cdnv", "validation_cosine_same_class", "head_norm_mean"}
+    kinds = (("train", {"loss"}), ("validation", {"accuracy"}), ("features", measured))
+    for kind, keys in kinds:
         one, two = (
             [{k: r[k] for k in keys} for r in read_metrics(folder, kind)]
             for folder in (whole.folder, tmp_path / "run")
         )
         assert one == two
+
+
+@pytest.mark.extended
+def test_a_run_is_the_same_without_measurements(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, function in (("train", "training"), ("scoring", "features")):
+        module = sys.modules[f"metabridge.training.{name}"]
+        monkeypatch.setattr(module, f"measure_{function}", lambda *_: lambda _: {})
+    result = train(whole.config, tmp_path / "run")
+    assert list(read_metrics(tmp_path / "run", "features")) == []
+    for name in ("accuracy", "ci95", "best_step", "validation_accuracy"):
+        assert result[name] == whole.result[name]
+    folders = whole.folder, tmp_path / "run"
+    assert_same_state(*(restored(whole.config, folder)[1] for folder in folders))
 
 
 @pytest.mark.extended

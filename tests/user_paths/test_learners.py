@@ -1,6 +1,7 @@
 """Each learner from its help to its report, by the real command line."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import metabridge
 from metabridge import registry
 from metabridge.config import options_of
+from metabridge.evaluation.intervals import CLOSED
 from tests.own import pooled
 from tests.user_paths.calls import NUMBERS, classify, command, features
 from tests.user_paths.table import (
@@ -77,6 +79,12 @@ def test_training(learner: str, trained: Runs) -> None:
     assert result["train_steps"] == STEPS
     assert result["head"] == ("learner" if LEARNERS[learner].own_head else "logistic")
     assert 0 <= result["accuracy"] <= 1
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (record,) = [r for r in map(json.loads, lines) if r["kind"] == "features"]
+    assert ("head_norm_mean" in record) == (learner != "matching")  # it has no rows
+    for measured, split in ((record, "validation"), (result["features"], "test")):
+        assert measured[f"{split}_cdnv"] > 0
+        assert -1 <= measured[f"{split}_cosine_other_class"] <= 1
     for name in ("learning_curves.png", "test_task.png", "metrics.jsonl"):
         assert (run / name).stat().st_size
 
@@ -107,6 +115,11 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     result = json.loads(output.read_text())
     found = [result[name] for name in ("ways", "shots", "queries", "tasks")]
     assert found == [ways, 2, 3, 5]
+    with np.load(tmp_path / "result.npz") as kept:
+        assert kept["closed_predicted"].shape == (5, 3 * ways)
+    disjoint = ("--interval", "open", "--queries", "1", "--output", str(output))
+    assert command("evaluate", run, *shape[:4], *disjoint) == 0
+    assert json.loads(output.read_text())["interval"] == "open"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +230,9 @@ def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for learner in LEARNERS:
         assert f">{learner}<" in text
+    assert CLOSED in text
+    assert 'id="agreement"' in text
+    assert "On the same tasks it is " in text
 
 
 @one_or_extended
@@ -243,6 +259,10 @@ def test_comparing_every_learner(
     for learner in LEARNERS:
         assert f"| {learner} |" in table
         assert not (folder / learner / "result-3.json").exists()
+    assert CLOSED in table
+    found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    paired = [run for run in found["runs"] if run["algorithm"] != found["reference"]]
+    assert all(math.isfinite(run["difference"]["ci95"]) for run in paired)
 
 
 @pytest.mark.extended

@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from metabridge import build
+from metabridge import build, unions
 from metabridge.apply.adaptation import Adaptation, make_adaptation, make_embedder
 from metabridge.apply.inputs import Images, check_images
 from metabridge.build import Shapes
-from metabridge.config import FOLDER, ResolvedConfig, ResolvedEvaluation, with_paths
+from metabridge.config import ResolvedConfig, ResolvedEvaluation, with_paths
 from metabridge.data import augment
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
@@ -91,7 +91,7 @@ def reading_of(config: ResolvedConfig) -> Reading:
 @in_32_bits
 def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -> Body:
     """The body in the best checkpoint of a run, normalised as its dataset is."""
-    _, config, dataset, _ = run = load_run(run_dir, data_dir=data_dir)
+    _, config, dataset, *_ = run = load_run(run_dir, data_dir=data_dir)
     variables = variables_of(restore(run).state)
     variables = jax.tree.map(np.asarray, jax.device_get(variables))
     try:
@@ -108,9 +108,7 @@ def from_run(run_dir: Path, *, data_dir: str | os.PathLike[str] | None = None) -
 
 def without_paths(config: ResolvedConfig) -> ResolvedConfig:
     """A configuration without folders of the machine that it was run on."""
-    name = config.data.dataset
-    if name.startswith(FOLDER):
-        name = FOLDER + name.rstrip("/").split("/")[-1].removeprefix(FOLDER)
+    name = unions.without_folders(config.data.dataset)
     learner = with_paths(config.learner, lambda path: Path(path.name))
     if learner.distils:
         learner = dataclasses.replace(learner, teacher=None)  # pyright: ignore

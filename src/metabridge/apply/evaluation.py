@@ -1,4 +1,4 @@
-"""Accuracy of a body on unseen tasks of the dataset it was trained on."""
+"""Accuracy of a body on unseen tasks of its own or another dataset."""
 
 import dataclasses
 import os
@@ -9,10 +9,13 @@ from typing import Any, Literal
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.files import write_json
-from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.training.scoring import load_inputs, score, tune_head
+from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
+from metabridge.runs.evaluation import check_result_output, write_evaluation
+from metabridge.training.checkpoint import digest
+from metabridge.training.scoring import load_inputs, tune_head, with_evaluation
+from metabridge.training.unseen import LoadedRun, score
 
 
 @in_32_bits
@@ -23,6 +26,8 @@ def evaluate_body(
     split: Literal["validation", "test"] = "test",
     data_dir: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
+    normalise: Normalise = "training",
 ) -> dict[str, Any]:
     """Score a body on the tasks that `evaluate_run` scores its run on.
 
@@ -31,25 +36,48 @@ def evaluate_body(
       evaluation: fields of `EvaluationConfig` that differ from the run's.
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is; of ``folder:PATH`` the folder of images.
-      output: JSON file to write the result to.
+      output: JSON file to write the result to; tasks and predictions go beside it, into
+        an ``.npz`` of the same name.
+      dataset, normalise: another dataset than that of the training, as of
+        `evaluate_run`; how many of its images were in that is not known.
 
     Raises:
       ValueError: no body there, or tasks the data does not hold.
     """
-    file = None if output is None else check_output(output)
+    file = None if output is None else check_result_output(output)
     body = body if isinstance(body, Body) else loading.load_body(body)
+    domain = domain_of(dataset, data_dir, normalise, split)
+    run = _with_data(body, evaluation, data_dir, domain)
+    tuned = tune_head(run, body.variables)
+    contents = digest(body.variables)
+    result, kept = score(tuned, body.variables, split, checkpoint=contents)
+    result |= run.about
+    if file is not None:
+        write_evaluation(file.with_suffix(".npz"), kept)
+        write_json(file, result)
+    give_back_host_memory()
+    return result
+
+
+def _with_data(
+    body: Body,
+    evaluation: Mapping[str, Any] | None,
+    data_dir: str | os.PathLike[str] | None,
+    domain: Domain | None,
+) -> LoadedRun:
+    wanted = body.shapes.image_shape
+    if domain is not None:
+        config = with_evaluation(body.config, evaluation)
+        moved, other, about = load_domain(
+            domain, config, shape=wanted, mean=body.mean, std=body.std
+        )
+        return LoadedRun(Path(), moved, other, body.learner(config.evaluation), about)
     run = load_inputs(Path(), body.config, evaluation, data_dir)
-    found, wanted = run.dataset.image_shape, body.shapes.image_shape
-    if found != wanted:
+    if (found := run.dataset.image_shape) != wanted:
         raise ValueError(
             f"images of {run.config.data.dataset!r} are {list(found)}, but the body "
             f"takes {list(wanted)}"
         )
     dataset = dataclasses.replace(run.dataset, mean=body.mean, std=body.std)
     learner = body.learner(run.config.evaluation)
-    run = run._replace(dataset=dataset, learner=learner)
-    result = score(tune_head(run, body.variables), body.variables, split)
-    if file is not None:
-        write_json(file, result)
-    give_back_host_memory()
-    return result
+    return run._replace(dataset=dataset, learner=learner)

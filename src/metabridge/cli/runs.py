@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from metabridge.config import HeadName
+from metabridge.config import DatasetName, HeadName
 from metabridge.output import result_text
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
@@ -34,6 +34,10 @@ def evaluate(
     finetune_steps: int | None = None,
     test_steps: int | None = None,
     finetune_rate: float | None = None,
+    interval: Literal["closed", "open"] | None = None,
+    keep_logits: bool | None = None,
+    dataset: DatasetName | None = None,
+    normalise: Literal["training", "dataset"] = "training",
     data_dir: DataDir = None,
     output: Path | None = None,
 ) -> None:
@@ -57,7 +61,14 @@ def evaluate(
       finetune_steps: Fine-tuning: steps of Adam on the support.
       test_steps: Learners with an inner loop: its steps on a test task.
       finetune_rate: Fine-tuning: Adam's learning rate.
-      output: JSON file for the result.
+      interval: Of the accuracy: closed (tasks that may share images) or open (no image
+        is in two tasks); the result has both.
+      keep_logits: Keep logits beside predictions; by default up to 64 MB.
+      dataset: Another dataset, on whose unseen classes to score; --data-dir is where
+        it is. Images get the size and channels that the body takes.
+      normalise: Whose mean and standard deviation to normalise another dataset by:
+        those of the run's training, or of that dataset.
+      output: JSON file for the result; tasks and predictions go into an .npz beside it.
     """
     from metabridge.apply import evaluate_body
     from metabridge.training.scoring import evaluate_run
@@ -66,13 +77,17 @@ def evaluate(
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
         "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
+        "interval": interval, "keep_logits": keep_logits,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     # A head that is given takes the place of one that the run would choose.
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
     evaluate = evaluate_run if run.expanduser().is_dir() else evaluate_body
-    result = evaluate(run, given, split=split, data_dir=data_dir, output=output)
+    result = evaluate(
+        run, given, split=split, data_dir=data_dir, output=output, dataset=dataset,
+        normalise=normalise,
+    )  # fmt: skip
     print(result_text(result))
 
 

@@ -11,12 +11,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from metabridge import build, huge_pages
+from metabridge import build, huge_pages, unions
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.config.fields import Range
-from metabridge.files import write_json, write_text
+from metabridge.files import finite, write_json, write_text
 from metabridge.precision import in_32_bits
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS, import_plugins
 from metabridge.runs import folder as run_folder
@@ -71,7 +71,7 @@ def compare(
         print(f"{number} of {len(configs)}: {name}", flush=True)
         errors[name] = None if finished else train_in_a_process(planned, run_dir)
     found = {"title": _title(configs, images), **summary(folder, errors)}
-    write_json(folder / "compare.json", found)
+    write_json(folder / "compare.json", finite(found))
     write_text(folder / "compare.md", table(found))
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}
@@ -83,7 +83,7 @@ def plan(
     """The resolved configuration of each algorithm, their budgets equal."""
     learners = [_options(algorithm) for algorithm in algorithms]
     for registry, wanted in (
-        (DATASETS, config.data.dataset),
+        *((DATASETS, part) for part in unions.split_name(config.data.dataset)),
         (BODIES, config.model.model),
         (HEADS, config.evaluation.head),
     ):

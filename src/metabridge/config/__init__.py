@@ -21,7 +21,6 @@ from metabridge.config.learners import ProtoNetConfig as ProtoNetConfig
 from metabridge.config.learners import R2D2Config as R2D2Config
 from metabridge.config.learners import ReptileConfig as ReptileConfig
 from metabridge.config.learners import RFSConfig as RFSConfig
-from metabridge.config.places import FOLDER as FOLDER
 from metabridge.config.places import with_absolute_paths as with_absolute_paths
 from metabridge.config.places import with_data_dir as with_data_dir
 from metabridge.config.places import with_paths as with_paths
@@ -31,10 +30,12 @@ from metabridge.config.run import check as check
 from metabridge.config.run import head_names as head_names
 from metabridge.config.run import images_per_step as images_per_step
 from metabridge.config.run import resolve as resolve
+from metabridge.config.run import task_pool as task_pool
 from metabridge.config.run import with_images as with_images
 from metabridge.config.run import with_steps as with_steps
 from metabridge.config.sections import Config as Config
 from metabridge.config.sections import DataConfig as DataConfig
+from metabridge.config.sections import DatasetName as DatasetName
 from metabridge.config.sections import EvaluationConfig as EvaluationConfig
 from metabridge.config.sections import HeadName as HeadName
 from metabridge.config.sections import ModelConfig as ModelConfig
@@ -48,6 +49,7 @@ from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json
 from metabridge.config.serialise import resolved_from_json as resolved_from_json
 from metabridge.config.serialise import to_json as to_json
+from metabridge.unions import FOLDER as FOLDER
 
 
 def __getattr__(name: str) -> _Any:

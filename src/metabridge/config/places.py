@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from metabridge import unions
 from metabridge.config.sections import Config
+from metabridge.unions import FOLDER
 from metabridge.untrusted import expanded
-
-FOLDER = "folder:"
-"""What the name of a dataset begins with that is the user's own images."""
 
 _Section = TypeVar("_Section")
 _Config = TypeVar("_Config", bound=Config)
@@ -21,13 +20,24 @@ def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _
 
     That is the folder of images of ``folder:PATH``, else what `DataConfig.data_dir`
     takes.
+
+    Raises:
+      ValueError: a union with several places.
     """
     if data_dir is None:
         return config
-    if config.data.dataset.startswith(FOLDER):
-        values: dict[str, Any] = {"dataset": f"{FOLDER}{absolute(data_dir)}"}
-    else:
-        values = {"data_dir": absolute(data_dir)}
+    name, place = config.data.dataset, absolute(data_dir)
+    parts = unions.split_name(name)
+    folders = [part for part in parts if part.startswith(FOLDER)]
+    values: dict[str, Any] = {"data_dir": place}
+    if folders:
+        if folders[1:] or (parts[1:] and unions.traits_of(name).needs_data_dir):
+            raise ValueError(
+                f"`data_dir` is one place, but {name!r} is read from several: leave it "
+                "out, and put links where the data were"
+            )
+        moved = (f"{FOLDER}{place}" if p in folders else p for p in parts)
+        values = {"dataset": unions.join_names(moved)}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **values))
 
 
@@ -35,10 +45,14 @@ def with_absolute_paths(config: _Config) -> _Config:
     """A configuration that names the same folders from any working folder."""
     learner = with_paths(config.learner, absolute)
     data = with_paths(config.data, absolute)
-    place = data.dataset.removeprefix(FOLDER)
-    if place and place != data.dataset:
-        data = dataclasses.replace(data, dataset=f"{FOLDER}{absolute(place)}")
+    parts = map(_with_absolute_path, unions.split_name(data.dataset))
+    data = dataclasses.replace(data, dataset=unions.join_names(parts))
     return dataclasses.replace(config, data=data, learner=learner)
+
+
+def _with_absolute_path(name: str) -> str:
+    place = name.removeprefix(FOLDER)
+    return f"{FOLDER}{absolute(place)}" if place and place != name else name
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

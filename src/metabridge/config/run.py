@@ -5,11 +5,12 @@ import itertools
 import warnings
 from typing import Any, TypeVar
 
+from metabridge import unions
 from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import Config, ResolvedConfig, TrainConfig
-from metabridge.registry import BODIES, DATASETS, HEADS
+from metabridge.registry import BODIES, HEADS
 from metabridge.untrusted import quoted
 
 _Train = TypeVar("_Train", bound=TrainConfig)
@@ -31,7 +32,7 @@ def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     learner, train = config.learner, config.train
     defaults = {
         **BODIES.find(config.model.model).traits.defaults,
-        **DATASETS.find(config.data.dataset).traits.recipe,
+        **unions.traits_of(config.data.dataset).recipe,
         "head": "logistic",
     }
     if classes is not None:
@@ -110,9 +111,16 @@ def check(config: Config) -> ResolvedConfig:
             "pass only one of them"
         )
     _check_train_sizes(resolved)
+    _check_task_pool(resolved)
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved
+
+
+def task_pool(config: Config) -> int | None:
+    """Size of the fixed set of training tasks; None if each is drawn anew."""
+    own = config.learner.fixed_tasks
+    return config.train.task_pool if own is None else own
 
 
 def _typed(config: Config, kind: type[Config] | None = None) -> dict[str, Any]:
@@ -163,6 +171,20 @@ def _check_train_sizes(config: ResolvedConfig) -> None:
         raise ValueError(
             f"the sides of `train_sizes` {sizes} must be at least {least}, the pixels "
             f"that {model} needs"
+        )
+
+
+def _check_task_pool(config: ResolvedConfig) -> None:
+    pool, own = config.train.task_pool, config.learner.fixed_tasks
+    if pool is not None and own not in (None, pool):
+        raise ValueError(
+            f"`task_pool` is {pool}, but {config.algorithm} has heads for {own} fixed "
+            "tasks (`num_tasks`): make the two equal, or leave out `task_pool`"
+        )
+    if pool is not None and config.train.balanced:
+        raise ValueError(
+            f"`task_pool` is {pool}, which fixes the training tasks, but `balanced` "
+            "draws those of each round anew; pass only one of them"
         )
 
 

@@ -17,7 +17,7 @@ from metabridge.config.fields import (
     Seed,
     ShareBelowOne,
 )
-from metabridge.config.learners import LearnerOptions, MTLConfig
+from metabridge.config.learners import LearnerOptions, MTLConfig, Tasks
 from metabridge.registry import LEARNERS
 
 Classes = Annotated[int, Range(2, 1_000_000)]
@@ -42,11 +42,12 @@ class DataConfig:
 
     dataset: DatasetName = "glyphs"
     """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
-    (`metabridge datasets`)."""
+    (`metabridge datasets`), or the classes of several together: glyphs+folder:PATH."""
     data_dir: PathOption = None
     """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
     image_size: ImageSize = None
-    """Side, or height and width, to which the images of a folder are resized."""
+    """Side, or height and width, to which images of a folder or a union are resized.
+    Default: those of the union's first dataset."""
     skip_corrupt: bool = False
     """Leave out image files that cannot be read, with a warning each."""
     background: str = "white"
@@ -58,7 +59,7 @@ class DataConfig:
     """Pixels of an image file as it is decoded. Larger JPEG files are decoded at
     reduced size, other files are refused."""
     allow_duplicates: bool = False
-    """Keep image files of a folder that are in two splits."""
+    """Keep images of a folder or a union that are in two splits."""
     augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
@@ -103,6 +104,10 @@ class TrainConfig:
     """Tasks of one optimisation step; batch statistics are per task."""
     balanced: bool = False
     """Let no class come twice in a round of tasks, instead of drawing anew for each."""
+    task_pool: Tasks | None = None
+    """Train on a fixed set of so many tasks, their classes and images settled by the
+    seed, their augmentation always fresh. Default: each task is drawn anew, but for
+    learners with a head a task (MTL's `num_tasks`)."""
     steps: Count | None = None
     """Optimisation steps. Default: as many as the dataset's recipe has images for."""
     minutes: Positive | None = None
@@ -198,6 +203,14 @@ class EvaluationConfig:
     """Learners with an inner loop: its steps in a test. Default: as in training."""
     evaluation_seed: Seed = 0
     """Of the validation and test tasks."""
+    interval: Literal["closed", "open"] = "closed"
+    """Which of two accuracies and intervals `accuracy` and `ci95` of the result are;
+    both are in it. Closed: of `tasks` that may share images, for the mean over these
+    very test images. Open: of as many tasks as the split holds without an image in two
+    of them, for the mean over further images of the same classes."""
+    keep_logits: bool | None = None
+    """Keep the logits of all test queries beside the predictions, in evaluation.npz.
+    Default: up to 64 MB."""
 
 
 @dataclasses.dataclass(frozen=True)

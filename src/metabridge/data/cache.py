@@ -107,6 +107,16 @@ def load_or_build(
         return _build_locked(folder, fingerprint, build)
 
 
+def mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Map a new file as a uint8 array, for `load_or_build`; its space is taken."""
+    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        # A full disk is an error here; later it would kill the process.
+        with file.open("r+b") as allocated:
+            os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
+    return pixels
+
+
 def _build_locked(
     folder: Path, fingerprint: dict[str, Any], build: Callable[[Path], Dataset]
 ) -> Dataset:

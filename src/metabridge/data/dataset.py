@@ -171,11 +171,15 @@ class Dataset:
             hasher.update(repr((name, split.class_names)).encode())
             for array in (split.images, split.labels):
                 hasher.update(f"{array.dtype.str} {array.shape}".encode())
-                rows = max(_CHUNK_BYTES * len(array) // max(array.nbytes, 1), 1)
-                for start in range(0, len(array), rows):
-                    chunk = np.ascontiguousarray(array[start : start + rows])
-                    hasher.update(chunk.data)
+                for chunk in chunks_of(array):
+                    hasher.update(np.ascontiguousarray(chunk).data)
         return hasher.hexdigest()
+
+
+def chunks_of(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of an array, perhaps memory-mapped, each of some 16 MiB."""
+    rows = max(_CHUNK_BYTES * len(array) // max(array.nbytes, 1), 1)
+    return (array[start : start + rows] for start in range(0, len(array), rows))
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -187,7 +191,9 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
     values = np.arange(256) / 255.0
     means, stds = [], []
     for channel in range(images.shape[-1]):
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        counts = np.zeros(256, np.int64)
+        for chunk in chunks_of(images):  # of images that memory may not hold
+            counts += np.bincount(chunk[..., channel].ravel(), minlength=256)
         weights = counts / counts.sum()
         mean = weights @ values
         means.append(round(float(mean), 4))

@@ -132,6 +132,21 @@ def decode(
         return np.asarray(list(pool.map(one, range(len(sources)))), bool)
 
 
+def convert(pixels: np.ndarray, out: np.ndarray) -> None:
+    """Convert images ``[N, H, W, c]`` to the sides and channels of `out`, both uint8.
+
+    As `decode` does: Lanczos, without keeping the aspect ratio; grey is repeated for
+    three channels, and colours become grey by ITU-R 601.
+    """
+    if pixels.shape == out.shape:
+        out[:] = pixels
+    else:
+        rows = enumerate(pixels)
+        decode(
+            [Held(f"{n} of `images`", picture.image_of(row)) for n, row in rows], out
+        )
+
+
 def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
     """Decode an image as large as it is: ``[H, W, 1]`` if greyscale, else ``3``."""
     how = Reading(max_pixels=max_pixels)

@@ -6,8 +6,10 @@ imports what it needs when it has to build something.
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from metabridge import unions
 from metabridge.config import DataConfig
 from metabridge.data.dataset import Dataset
 from metabridge.registry import DATASETS, Entry
@@ -46,7 +48,10 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     Its arrays are memory-mapped and read-only.
 
     Args:
-      name: one of `dataset_names()`; "folder:PATH" reads class folders of images.
+      name: one of `dataset_names()`; "folder:PATH" reads class folders of images. Or
+        several with "+" between them, a union (`metabridge.data.union`): images have
+        the size and the channels of the first, or `image_size` and `channels` (1 or
+        3), and each dataset is given those of the options that it takes.
       **options: those of the dataset, which are the keywords of its loader; one that
         only other datasets take may be given at its default. Built-in loaders take
         `cache_dir`, where decoded arrays are kept (default: $METABRIDGE_CACHE or
@@ -63,8 +68,48 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     Example:
       >>> dataset = load_dataset("cifar_fs", data_dir="~/tensorflow_datasets")
     """
+    names = unions.split_name(name)
+    if names[1:]:
+        return _load_union(name, names, options)
     entry = DATASETS.find(name)
-    known = _options(entry)
+    given = _checked(entry.name, _options(entry), options)
+    rest = (name.removeprefix(entry.name),) if entry.name.endswith(":") else ()
+    return entry.load()(*rest, **given)
+
+
+def options_taken(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a dataset or a union takes."""
+    known = _options_of(name)
+    return {option: value for option, value in options.items() if option in known}
+
+
+def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> Dataset:
+    from metabridge.data import union
+    from metabridge.data.images import checked_size
+
+    options = _checked(name, _options_of(name), options)
+    size, channels = checked_size(options.get("image_size")), options.get("channels")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"`channels` is {channels!r}, but must be 1 or 3")
+    if twice := [each for each in names if names.count(each) > 1]:
+        raise ValueError(f"the union {name!r} names {twice[0]!r} twice: name it once")
+    first = load_dataset(names[0], **options_taken(names[0], options))
+    size = first.image_shape[:2] if size is None else size
+    options |= {"image_size": size}
+    others = [load_dataset(each, **options_taken(each, options)) for each in names[1:]]
+    return union.unite(
+        dict(zip(unions.labels_of(names), (first, *others), strict=True)),
+        (*size, channels or first.image_shape[-1]),
+        name=name,
+        allow_duplicates=options.get("allow_duplicates", False),
+        cache_dir=options.get("cache_dir"),
+    )
+
+
+def _checked(
+    name: str, known: tuple[str, ...], options: dict[str, Any]
+) -> dict[str, Any]:
+    """The options that are given, all of which are known."""
     common = {**dataclasses.asdict(DataConfig()), **_FURTHER}
     given = {
         option: value
@@ -76,13 +121,22 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     if unknown := [option for option in given if option not in known]:
         takes = ", ".join(f"`{option}`" for option in known) or "no options"
         raise ValueError(
-            f"dataset {entry.name!r} does not take `{unknown[0]}`; it takes {takes}"
+            f"dataset {name!r} does not take `{unknown[0]}`; it takes {takes}"
         )
-    rest = (name.removeprefix(entry.name),) if entry.name.endswith(":") else ()
-    return entry.load()(*rest, **given)
+    return given
 
 
 _FURTHER = {"cache_dir": None, "download": False, "seed": 0}
+
+
+_OF_UNIONS = ("image_size", "channels", "allow_duplicates", "cache_dir")
+
+
+def _options_of(name: str) -> tuple[str, ...]:
+    """Options that a dataset or a union takes."""
+    names = unions.split_name(name)
+    known = [option for each in names for option in _options(DATASETS.find(each))]
+    return tuple(dict.fromkeys([*known, *(_OF_UNIONS if names[1:] else ())]))
 
 
 def _options(entry: Entry) -> tuple[str, ...]:

@@ -14,49 +14,68 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
+from metabridge.evaluation import batches
+from metabridge.evaluation.batches import in_batches, to_host_in_batches
 from metabridge.evaluation.images import image_evaluator, normaliser
-from metabridge.evaluation.scores import Evaluate, Score, Summarise, accuracy, score
+from metabridge.evaluation.scores import (
+    Evaluate,
+    EvaluateTasks,
+    Keep,
+    Outcome,
+    Score,
+    outcome,
+    score,
+)
+from metabridge.evaluation.tasks import Tasks, draw_tasks
 from metabridge.heads import Head
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
-from metabridge.parallel import devices, hosts
+from metabridge.parallel import devices
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Features, Params, Scalar, TaskShape, Variables
+from metabridge.types import Features, Params, TaskShape, Variables
 
-_EMBED_BATCH = 400
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 _TASK_BATCH = 125
 
 Rows = Features | UInt8[Array, "N D"]
 """Features or pixels, an image a row."""
-BankEvaluate = Callable[[Variables, Rows, Key[Array, ""], int], Score]
-"""``evaluate(variables, features, key, num_tasks)`` with features ``[N, D]``."""
 
 
 def evaluator(
-    learner: Learner,
-    dataset: Dataset,
-    split: Split,
-    shape: TaskShape,
-    *,
-    summarise: Summarise = score,
+    learner: Learner, dataset: Dataset, split: Split, shape: TaskShape
 ) -> Evaluate:
     """Makes the function that scores a learner on tasks of a split.
 
     It holds the split on the device and what is compiled for it, so make it once.
-    `summarise` is given the accuracies of the tasks.
     """
-    on_images = image_evaluator(learner, dataset, split, shape, summarise=summarise)
+    evaluate = task_evaluator(learner, dataset, split, shape)
+
+    def score_of(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
+        tasks = draw_tasks(jax.random.split(key, num_tasks), split, shape)
+        return score(evaluate(variables, tasks).accuracy)
+
+    return score_of
+
+
+def task_evaluator(
+    learner: Learner,
+    dataset: Dataset,
+    split: Split,
+    shape: TaskShape,
+    keep: Keep = "accuracy",
+) -> EvaluateTasks:
+    """Makes the function from tasks of a split to a learner's outcome on each."""
+    on_images = image_evaluator(learner, dataset, split, shape, keep)
     if learner.frozen_body is None:
         return on_images
     features_of = _embedder(learner.frozen_body, dataset, split)
-    on_bank = _split_evaluator(learner.frozen_body.head_of, split, shape, summarise)
+    on_bank = bank_evaluator(learner.frozen_body.head_of, shape, keep=keep)
 
-    def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
+    def evaluate(variables: Variables, tasks: Tasks) -> Outcome:
         features = features_of(variables)
         if features is None:
-            return on_images(variables, key, num_tasks)
-        return on_bank(variables, features, key, num_tasks)
+            return on_images(variables, tasks)
+        return on_bank(variables, features, tasks)
 
     return evaluate
 
@@ -78,15 +97,16 @@ def best_head(
     """
     assert learner.frozen_body is not None
     features = _embedder(learner.frozen_body, dataset, split)(variables)
+    tasks = draw_tasks(jax.random.split(key, num_tasks), split, shape)
 
-    def score_of(head: Head) -> Score:
+    def accuracies_of(head: Head) -> np.ndarray:
         if features is None:
             on_images = image_evaluator(with_head(learner, head), dataset, split, shape)
-            return on_images(variables, key, num_tasks)
-        on_bank = _split_evaluator(lambda _: head, split, shape)
-        return on_bank(variables, features, key, num_tasks)
+            return on_images(variables, tasks).accuracy
+        on_bank = bank_evaluator(lambda _: head, shape)
+        return on_bank(variables, features, tasks).accuracy
 
-    return int(np.argmax([score_of(head).accuracy for head in heads]))
+    return int(np.argmax([accuracies_of(head).mean() for head in heads]))
 
 
 def _embedder(
@@ -116,9 +136,9 @@ def _embed_batch(split: Split) -> int:
     """Images to embed at once: fewer large ones on a CPU, whose memory they share."""
     count = jax.local_device_count()
     if jax.default_backend() != "cpu":
-        return _EMBED_BATCH * count
+        return batches.SIZE * count
     height, width = split.images.shape[1:3]
-    at_once = min(max(_EMBED_PIXELS // (height * width), 1), _EMBED_BATCH)
+    at_once = min(max(_EMBED_PIXELS // (height * width), 1), batches.SIZE)
     return -(-at_once // count) * count
 
 
@@ -129,64 +149,39 @@ def _bank_bytes() -> float:
     return devices.free_bytes() / (2 * copies + 1)
 
 
-def _split_evaluator(
-    head_of: Callable[[Variables], Head],
-    split: Split,
-    shape: TaskShape,
-    summarise: Summarise = score,
-) -> BankEvaluate:
-    max_size = int(split.images_per_class.max())
-    classes = episodes.class_index(split)
-    return bank_evaluator(
-        classes, head_of, shape, max_size=max_size, summarise=summarise
-    )
-
-
 def bank_evaluator(
-    classes: episodes.ClassIndex,
     head_of: Callable[[Variables], Head],
     shape: TaskShape,
     *,
-    max_size: int,
     task_batch: int = _TASK_BATCH,
-    summarise: Summarise = score,
-) -> BankEvaluate:
+    keep: Keep = "accuracy",
+) -> Callable[[Variables, Rows, Tasks], Outcome]:
     """Makes the function that scores a head on features computed beforehand.
 
-    `max_size` is the largest of `classes.size`; `head_of` gives the head from what was
-    learned; `task_batch` tasks are solved at once on a device. `summarise` is given the
-    accuracies of the tasks.
+    It takes the variables, the features ``[N, D]`` and tasks as their rows. `head_of`
+    gives the head from what was learned; `task_batch` tasks are solved at once on a
+    device.
     """
+    labels = episodes.labels(shape.ways, shape.shots)
 
-    def task_accuracy(
-        variables: Variables, features: Rows, key: Key[Array, ""]
-    ) -> Scalar:
+    def evaluate_task(variables: Variables, features: Rows, task: Tasks) -> Outcome:
+        support, query = (features[rows.reshape(-1)] for rows in task[1:])
         head = head_of(variables)
-        drawn = episodes.sample_episode(key, classes, shape, max_size=max_size)
-        classifier = head.fit(
-            features[drawn.support.reshape(-1)],
-            episodes.labels(shape.ways, shape.shots),
-            ways=shape.ways,
-        )
-        query = features[drawn.query.reshape(-1)]
-        return accuracy(head.logits(classifier, query), shape)
+        classifier = head.fit(support, labels, ways=shape.ways)
+        return outcome(head.logits(classifier, query), shape, keep)
 
-    batch_accuracy = over_rows(jax.vmap(task_accuracy, in_axes=(None, None, 0)))
+    evaluate_batch = over_rows(jax.vmap(evaluate_task, in_axes=(None, None, 0)))
 
-    def evaluate(
-        variables: Variables, features: Rows, key: Key[Array, ""], num_tasks: int
-    ) -> Score:
+    def evaluate(variables: Variables, features: Rows, tasks: Tasks) -> Outcome:
         variables, features = to_local(variables), to_local(features)
-        of_batch = functools.partial(batch_accuracy, variables, features)
-        keys, at_once = jax.random.split(key, num_tasks), jax.local_device_count()
-        return summarise(np.asarray(in_batches(of_batch, keys, task_batch * at_once)))
+        of_batch = functools.partial(evaluate_batch, variables, features)
+        at_once = task_batch * jax.local_device_count()
+        return to_host_in_batches(of_batch, tasks, at_once)
 
     return evaluate
 
 
-def pixel_score(
-    split: Split, head: Head, shape: TaskShape, key: Key[Array, ""], num_tasks: int
-) -> Score:
+def pixel_score(split: Split, head: Head, shape: TaskShape, tasks: Tasks) -> Score:
     """The score of a head on raw pixels: the baseline that any body has to beat."""
 
     def scaled(pixels: UInt8[Array, "N D"]) -> Features:
@@ -199,30 +194,6 @@ def pixel_score(
         return head.logits(params, scaled(features))
 
     # Pixels stay uint8 in the bank, and are scaled where a task needs them.
-    on_pixels = Head(head.name, fit, logits)
-    evaluate = _split_evaluator(lambda _: on_pixels, split, shape)
-    pixels = split.images.reshape(len(split.images), -1)
-    return evaluate({}, jnp.asarray(pixels), key, num_tasks)
-
-
-def in_batches(
-    function: Callable[[Array], Array],
-    rows: Array | np.ndarray,
-    size: int = _EMBED_BATCH,
-) -> Array:
-    """`function` of rows, `size` of them at a time, each process its share of them.
-
-    The last batch is filled up with the first rows, so that one shape is compiled.
-    NumPy's rows, perhaps memory-mapped, are sent a batch at a time.
-    """
-    results, own = [], hosts.share(rows.shape[0])
-    # A process without a row takes part all the same.
-    for start in range(own.start, max(own.stop, own.start + 1), size):
-        batch = rows[start : min(start + size, own.stop)]
-        missing = size - batch.shape[0]
-        if missing:
-            filler = rows[np.arange(missing) % rows.shape[0]]
-            xp = np if isinstance(rows, np.ndarray) else jnp
-            batch = xp.concatenate([batch, filler])
-        results.append(function(jnp.asarray(batch))[: size - missing])
-    return hosts.gathered(jnp.concatenate(results), rows.shape[0])
+    evaluate = bank_evaluator(lambda _: Head(head.name, fit, logits), shape)
+    pixels = jnp.asarray(split.images.reshape(len(split.images), -1))
+    return score(evaluate({}, pixels, tasks).accuracy)

@@ -1,4 +1,4 @@
-"""Tasks from images: each is drawn, adapted to and scored on the device.
+"""Tasks from images: each is adapted to and scored on the device.
 
 Tasks are spread over the devices of all hosts.
 """
@@ -9,22 +9,39 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
-from metabridge.evaluation.scores import Evaluate, Score, Summarise, accuracy, score
+from metabridge.evaluation.batches import to_host_in_batches
+from metabridge.evaluation.scores import EvaluateTasks, Keep, Outcome, outcome
+from metabridge.evaluation.tasks import Tasks
 from metabridge.learners import Learner
-from metabridge.parallel import hosts
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Examples, Scalar, TaskShape, Variables
+from metabridge.types import Examples, TaskShape, Variables
+
+Images = UInt8[Array, "N H W c"]
+"""Of a task's support, or of a split."""
+Queries = UInt8[Array, "Q H W c"]
 
 
-def normaliser(
-    dataset: Dataset,
-) -> Callable[[UInt8[Array, "N H W c"]], Float[Array, "N H W c"]]:
+def normaliser(dataset: Dataset) -> Callable[[Images], Float[Array, "N H W c"]]:
     """Makes the function that normalises images as those of a dataset."""
     return lambda images: augment.normalise(images, dataset.mean, dataset.std)
+
+
+def classifier(
+    learner: Learner, dataset: Dataset, shape: TaskShape
+) -> Callable[[Variables, Images, Queries], Float[Array, "Q ways"]]:
+    """Makes ``logits(variables, support, query)`` of the images of one task."""
+    normalise, labels = normaliser(dataset), episodes.labels(shape.ways, shape.shots)
+
+    def logits(variables: Variables, support: Images, query: Queries) -> Array:
+        examples = Examples(normalise(support), labels)
+        adapted = learner.adapt(variables, examples, ways=shape.ways)
+        return learner.logits(adapted, normalise(query))
+
+    return logits
 
 
 def image_evaluator(
@@ -32,44 +49,58 @@ def image_evaluator(
     dataset: Dataset,
     split: Split,
     shape: TaskShape,
-    *,
-    summarise: Summarise = score,
-) -> Evaluate:
+    keep: Keep = "accuracy",
+) -> EvaluateTasks:
     """Makes the function that scores a learner on one task after the other."""
-    max_size = int(split.images_per_class.max())
-    normalise = normaliser(dataset)
+    logits = classifier(learner, dataset, shape)
 
-    def task_accuracy(
-        variables: Variables, bank: episodes.ImageBank, key: Key[Array, ""]
-    ) -> Scalar:
-        drawn = episodes.sample_episode(key, bank.classes, shape, max_size=max_size)
-        support = Examples(
-            normalise(bank.images[drawn.support.reshape(-1)]),
-            episodes.labels(shape.ways, shape.shots),
-        )
-        adapted = learner.adapt(variables, support, ways=shape.ways)
-        query = normalise(bank.images[drawn.query.reshape(-1)])
-        return accuracy(learner.logits(adapted, query), shape)
+    def evaluate_task(variables: Variables, images: Images, task: Tasks) -> Outcome:
+        support, query = (images[rows.reshape(-1)] for rows in task[1:])
+        return outcome(logits(variables, support, query), shape, keep)
 
     @over_rows
-    def accuracies_of(
-        variables: Variables, bank: episodes.ImageBank, keys: Key[Array, "n"]
-    ) -> Float[Array, "n"]:
+    def evaluate_tasks(variables: Variables, images: Images, tasks: Tasks) -> Outcome:
         # One a device: tasks that adapt a body are slow in groups.
-        return jnp.stack([task_accuracy(variables, bank, key) for key in keys])
+        each = [
+            evaluate_task(variables, images, Tasks(*task))
+            for task in zip(*tasks, strict=True)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
     @functools.cache  # not before it is needed
-    def bank() -> episodes.ImageBank:
-        return to_local(episodes.image_bank(split))
+    def bank() -> Images:
+        return to_local(jnp.asarray(np.asarray(split.images)))
 
-    def evaluate(variables: Variables, key: Key[Array, ""], num_tasks: int) -> Score:
+    def evaluate(variables: Variables, tasks: Tasks) -> Outcome:
         variables, count = to_local(variables), jax.local_device_count()
-        own = jax.random.split(key, num_tasks)[hosts.share(num_tasks)]
-        rounds = -(-len(own) // count)
-        keys = own[np.arange(rounds * count) % max(len(own), 1)].reshape(rounds, count)
-        found = [accuracies_of(variables, bank(), these) for these in keys]
-        accuracies = np.concatenate([np.zeros(0, np.float32), *jax.device_get(found)])
-        own_accuracies = accuracies[: len(own)]
-        return summarise(np.asarray(hosts.gathered(own_accuracies, num_tasks)))
+        of_tasks = functools.partial(evaluate_tasks, variables, bank())
+        return to_host_in_batches(of_tasks, tasks, count)
 
     return evaluate
+
+
+def predict_tasks(
+    learner: Learner,
+    variables: Variables,
+    dataset: Dataset,
+    shape: TaskShape,
+    tasks: Tasks,
+) -> Float[np.ndarray, "T ways queries ways"]:
+    """Probability of each class of a test task, for each of its queries.
+
+    Of all hosts, one may call it alone.
+    """
+    logits = classifier(learner, dataset, shape)
+
+    @jax.jit  # one program compiles sooner than every operation by itself
+    def confidence(variables: Variables, support: Images, query: Queries) -> Array:
+        return jax.nn.softmax(logits(variables, support, query).astype(jnp.float32))
+
+    def images(rows: Int[np.ndarray, "ways n"]) -> Array:
+        return jnp.asarray(np.asarray(dataset.test.images[rows.reshape(-1)]))
+
+    found = [
+        confidence(variables, images(support), images(query))
+        for support, query in zip(tasks.support, tasks.query, strict=True)
+    ]
+    return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)

@@ -1,14 +1,15 @@
-"""Scores: mean accuracy over tasks, with its interval."""
+"""Scores of an evaluation: the outcome of each task, mean and interval."""
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
 from metabridge.data import episodes
+from metabridge.evaluation.tasks import Tasks
 from metabridge.types import TaskShape, Variables
 
 
@@ -23,12 +24,26 @@ class Score(NamedTuple):
     """Number of tasks."""
 
 
+class Outcome(NamedTuple):
+    """Accuracies and predictions of tasks, whose queries stand class by class."""
+
+    accuracy: Any
+    """Share of the queries that are classified right, float32 ``[T]``."""
+    predicted: Any = None
+    """Label that each query is given, int32 ``[T, Q]``; None if not kept."""
+    logits: Any = None
+    """Logits less their mean, float16 ``[T, Q, ways]``; None if not kept."""
+
+
+Keep = Literal["accuracy", "predictions", "logits"]
+"""What is kept of each task: the fields of its `Outcome` up to this one."""
+
+
 Evaluate = Callable[[Variables, Key[Array, ""], int], Score]
 """``evaluate(variables, key, num_tasks)``; the same key draws the same tasks."""
 
-
-Summarise = Callable[[np.ndarray], Score]
-"""Score from the accuracies of an evaluator, one a task in the order they are drawn."""
+EvaluateTasks = Callable[[Variables, Tasks], Outcome]
+"""``evaluate(variables, tasks)``, the outcome in NumPy."""
 
 
 def score(accuracies: np.ndarray) -> Score:
@@ -37,7 +52,20 @@ def score(accuracies: np.ndarray) -> Score:
     return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
 
 
-def accuracy(logits: Float[Array, "Q ways"], shape: TaskShape) -> Float[Array, ""]:
-    """Share of the queries of a task that are classified right."""
-    labels = episodes.labels(shape.ways, shape.queries)
-    return (logits.argmax(-1) == labels).mean(dtype=jnp.float32)
+def outcome(logits: Float[Array, "Q ways"], shape: TaskShape, keep: Keep) -> Outcome:
+    """The outcome of one task, without the leading axis.
+
+    Logits are kept less their mean over the classes, which leaves the softmax as it is,
+    and clipped to what float16 holds.
+    """
+    labels, predicted = episodes.labels(shape.ways, shape.queries), logits.argmax(-1)
+    found = Outcome((predicted == labels).mean(dtype=jnp.float32))
+    if keep != "accuracy":
+        found = found._replace(predicted=predicted.astype(jnp.int32))
+    if keep == "logits":
+        largest = float(jnp.finfo(jnp.float16).max)
+        centred = logits.astype(jnp.float32)
+        centred = centred - centred.mean(-1, keepdims=True)
+        clipped = jnp.clip(centred, -largest, largest)
+        found = found._replace(logits=clipped.astype(jnp.float16))
+    return found

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from metabridge.heads import Head
+from metabridge.heads import Head, Linear
 from metabridge.optimizers import averaged_params
 from metabridge.types import Examples, Features, Params, Scalar, Task, Variables
 
@@ -94,6 +94,11 @@ class FrozenBody(NamedTuple):
         features = self.embed(variables, inputs)
         return self.head_of(variables).logits(classifier, features)
 
+    def weights(self, adapted: Any) -> Float[Array, "D ways"] | None:
+        """Weights of the head that was fitted, if it is linear."""
+        _, classifier = adapted
+        return classifier.weights if isinstance(classifier, Linear) else None
+
 
 class MovingBody(NamedTuple):
     """Adaptation that changes the body, or normalises with the batch at hand."""
@@ -102,6 +107,12 @@ class MovingBody(NamedTuple):
     logits: Logits
     transfer: Embed | None = None
     """Features before adaptation, for a head of another kind; None without any."""
+    body_of: Callable[[Any], Variables] | None = None
+    """Parameters ``{"body": ...}`` and running statistics after adaptation, from what
+    `adapt` returned, to compare the body with what it was; None if they are not known.
+    """
+    weights: Callable[[Any], Float[Array, "D ways"] | None] = lambda adapted: None
+    """Weights of the linear head in what `adapt` returned; None without any."""
 
 
 class Learner(NamedTuple):
@@ -116,6 +127,10 @@ class Learner(NamedTuple):
     separable_over_tasks: bool = True
     """`gradient` is the mean of the gradients of its tasks; not so where they share the
     statistics of batch normalisation."""
+    training_heads: Callable[[Params], Float[Array, "T ways D"]] | None = None
+    """Rows of the linear heads that are trained with the body, from
+    ``State.params["head"]``: one table of all classes or a head a task; None without
+    any. They are measured, see `metabridge.evaluation.measurements`."""
 
     @property
     def frozen_body(self) -> FrozenBody | None:

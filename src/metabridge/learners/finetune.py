@@ -92,6 +92,11 @@ def finetune(
         body, head = finished[0][0]
         return Tuned(body, head, variables["batch_stats"])
 
+    def body_of(adapted: Tuned) -> Variables:
+        return {"params": {"body": adapted.body}, "batch_stats": adapted.batch_stats}
+
     return learner._replace(
-        name=f"{learner.name}-finetune", adaptation=MovingBody(adapt, logits, embed)
+        name=f"{learner.name}-finetune",
+        # Its head is not measured: the adaptation, long to compile, would be once more.
+        adaptation=MovingBody(adapt, logits, embed, body_of),
     )

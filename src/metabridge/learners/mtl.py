@@ -52,6 +52,8 @@ class TrainingHeads(NamedTuple):
         [Params, Int[Array, "ways"], Int[Array, ""]], Float[Array, "ways D"]
     ]
     """``select(heads, classes, task_id)``: the head of one task."""
+    rows: Callable[[Params], Float[Array, "T ways D"]] | None = None
+    """Rows of all heads, to be measured; a table is one head of all classes."""
 
 
 def mtl(
@@ -115,6 +117,7 @@ def mtl(
     objective = distil(objective, model, teacher, distillation, temperature)
     objective = add_rotation(objective, rotation_weight)
     head = logistic(C=3.0) if head is None else head
+    all_rows = table.rows
     return Learner(
         "mtl",
         make_init(model, optimizer, objective.init_head),
@@ -124,6 +127,7 @@ def mtl(
         optimizer,
         FrozenBody(make_embed(model, unit_norm), lambda _: head),
         separable_over_tasks=statistics == "task",
+        training_heads=all_rows and (lambda params: all_rows(params["rows"])),
     )
 
 
@@ -140,7 +144,9 @@ def class_table(num_classes: int, *, init_scale: float = 1.0) -> TrainingHeads:
     def init(key: Key[Array, ""], dimension: int) -> Params:
         return draw_weights(key, (num_classes, dimension), dimension, init_scale)
 
-    return TrainingHeads(init, lambda heads, classes, _: heads[classes])
+    return TrainingHeads(
+        init, lambda heads, classes, _: heads[classes], lambda heads: heads[None]
+    )
 
 
 def task_heads(
@@ -158,7 +164,9 @@ def task_heads(
         drawn = draw_weights(key, shape, dimension, init_scale)
         return jnp.broadcast_to(drawn, (num_tasks, ways, dimension))
 
-    return TrainingHeads(init, lambda heads, _, task_id: heads[task_id])
+    return TrainingHeads(
+        init, lambda heads, _, task_id: heads[task_id], lambda heads: heads
+    )
 
 
 def _make_heads(

@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from metabridge.heads import Head
+from metabridge.heads import Head, Linear
 from metabridge.heads.base import unit_norm
 from metabridge.learners import inner_loop
 from metabridge.learners.base import (
@@ -274,18 +274,22 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
         features = _test_features(net, params["body"], batch_stats, inputs)
         return _logits(params["head"], features)
 
-    return MovingBody(adapt_to, logits, transfer)
+    def weights(adapted: Variables) -> Float[Array, "D ways"]:
+        return adapted["params"]["head"]["weights"]
+
+    return MovingBody(adapt_to, logits, transfer, lambda adapted: adapted, weights)
 
 
 def _head(net: Network, variables: Variables) -> Head:
     """The meta-learned head, which adapts alone."""
 
-    def fit(features: Features, labels: Int[Array, "N"], *, ways: int) -> Params:
+    def fit(features: Features, labels: Int[Array, "N"], *, ways: int) -> Linear:
         net.check_ways(ways)
         params, steps = variables["params"], net.loop.test_steps
-        return adapt(net, params, lambda *_: (features, None), labels, steps)[0]["head"]
+        adapted, _ = adapt(net, params, lambda *_: (features, None), labels, steps)
+        return Linear(**adapted["head"])
 
-    return Head(net.name, fit, _logits)
+    return Head(net.name, fit)
 
 
 def _test_features(

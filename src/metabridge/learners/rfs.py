@@ -82,6 +82,7 @@ def rfs(
         optimizer,
         FrozenBody(make_embed(model, unit_norm), lambda _: head),
         separable_over_tasks=False,
+        training_heads=lambda params: params["kernel"].T[None],
     )
 
 

@@ -37,9 +37,10 @@ class Conv4(nn.Module):
         """
         conv, norm = layers(self, train)
         x = images
-        for _ in range(4):
+        for block in range(4):
             # Before the activation, which rises: the same on a quarter of the work.
             x = nn.relu(max_pool(norm()(conv(self.width, (3, 3))(x))))
+            self.sow("intermediates", f"block_{block + 1}", x)
         return x.reshape(x.shape[0], -1).astype(images.dtype)
 
 
@@ -63,8 +64,9 @@ class Conv4R2D2(nn.Module):
         """
         conv, norm = layers(self, train)
         x, maps = images, []
-        for width in self.widths:
+        for block, width in enumerate(self.widths):
             x = nn.leaky_relu(max_pool(norm()(conv(width, (3, 3))(x))), 0.1)
+            self.sow("intermediates", f"block_{block + 1}", x)
             maps.append(x)
         flat = [part.reshape(part.shape[0], -1) for part in maps[-2:]]
         return jnp.concatenate(flat, axis=1).astype(images.dtype)

@@ -56,6 +56,7 @@ class MLP(nn.Module):
         """
         del train
         x = inputs.reshape(inputs.shape[0], -1)
-        for _ in range(self.depth):
+        for layer in range(self.depth):
             x = self.activation(NTKDense(self.width, self.W_std, self.b_std)(x))
+            self.sow("intermediates", f"layer_{layer + 1}", x)
         return x / jnp.sqrt(jnp.asarray(self.width, x.dtype))

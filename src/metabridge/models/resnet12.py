@@ -62,6 +62,7 @@ class ResNet12(nn.Module):
             block_size = self.block_size if stage >= 2 else 1
             ramp_steps = self.ramp_steps if stage >= 2 else 0
             x = DropBlock(self.drop_rate, block_size, ramp_steps)(x, train=train)
+            self.sow("intermediates", f"stage_{stage + 1}", x)
         x = x.astype(images.dtype)
         return x.mean((1, 2)) if self.average_pool else x.reshape(x.shape[0], -1)
 

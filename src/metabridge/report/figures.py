@@ -1,14 +1,14 @@
 """Data of a report's figures, as JSON for the script: curves and features."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Float
 
 from metabridge.plots import class_name
 from metabridge.report.predictions import Group, embedded_rows
-from metabridge.report.runs import Record, Run
+from metabridge.report.runs import FEATURES, Record, Run
 
 MOST_POINTS = 240
 """Points of a curve; a longer one is thinned evenly."""
@@ -23,7 +23,8 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "validation": _columns(
                 run.validation, ("step", "seconds", "accuracy", "ci95")
             ),
-            "test": {key: run.result[key] for key in _TEST},
+            "features": _columns(run.features, ("step", "seconds", *FEATURES)),
+            "test": {key: run.result[key] for key in _TEST} | run.test_features,
         }
         for run in runs
     ]
@@ -32,17 +33,23 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
 _TEST = ("train_seconds", "train_steps", "accuracy", "ci95")
 
 
-def _columns(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[float]]:
+def _columns(
+    records: Sequence[Record], names: Sequence[str]
+) -> dict[str, list[float | None]]:
     kept = records
     if len(records) > MOST_POINTS:
         places = np.linspace(0, len(records) - 1, MOST_POINTS).round().astype(int)
         kept = [records[place] for place in places]
-    return {name: [_short(record[name]) for record in kept] for name in names}
+    return {name: [_short(record.get(name)) for record in kept] for name in names}
 
 
-def _short(value: float) -> float:
+@overload
+def _short(value: float) -> float: ...
+@overload
+def _short(value: float | None) -> float | None: ...
+def _short(value: float | None) -> float | None:
     """Six digits, as no eye sees more."""
-    return float(f"{value:.6g}")
+    return None if value is None else float(f"{value:.6g}")
 
 
 def embeddings(groups: Sequence[Group]) -> list[dict[str, Any]]:

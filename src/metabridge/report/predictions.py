@@ -13,13 +13,13 @@ from metabridge import build
 from metabridge.apply.body import with_chosen_weight
 from metabridge.config import ResolvedConfig, with_data_dir
 from metabridge.data.dataset import Dataset, Split
-from metabridge.evaluation import in_batches
-from metabridge.evaluation.examples import Drawn, draw_tasks, predict_tasks
-from metabridge.evaluation.images import normaliser
+from metabridge.evaluation import Tasks, draw_tasks, in_batches
+from metabridge.evaluation.images import normaliser, predict_tasks
 from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run, task_of
 from metabridge.runs import inputs
-from metabridge.training.scoring import LoadedRun, restore
+from metabridge.training.scoring import restore
+from metabridge.training.unseen import LoadedRun
 from metabridge.types import Variables
 from metabridge.untrusted import shown
 
@@ -42,7 +42,7 @@ class Group(NamedTuple):
 
     title: str
     dataset: Dataset
-    drawn: Drawn
+    drawn: Tasks
     members: dict[int, Predictions]
     """By the run's place in the report."""
 
@@ -107,7 +107,7 @@ def embedded_rows(split: Split) -> tuple[Int[np.ndarray, "C"], Int[np.ndarray, "
 
 
 def predict(
-    run: Run, config: ResolvedConfig, dataset: Dataset, drawn: Drawn
+    run: Run, config: ResolvedConfig, dataset: Dataset, drawn: Tasks
 ) -> Predictions:
     """Predict tasks of a dataset with the best checkpoint of a run.
 

@@ -1,15 +1,17 @@
 """The runs of a report, read from their folders and checked."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge import unions
 from metabridge.config import ResolvedConfig
 from metabridge.runs import folder as run_folder
+from metabridge.runs.evaluation import Evaluation, read_own
+from metabridge.runs.find import name_runs
 from metabridge.runs.metrics import read_metrics
-from metabridge.untrusted import expanded, shown
+from metabridge.untrusted import shown
 
 Record = dict[str, float]
 
@@ -18,6 +20,14 @@ _NUMBERS = (
     "images_per_second", "parameters", "peak_memory_mb", "step_memory_mb", "C",
     "penalty",
 )  # fmt: skip
+_OF_FEATURES = ("cdnv", "cosine_same_class", "cosine_other_class")
+FEATURES = (
+    *(f"{split}_{name}" for split in ("train", "validation") for name in _OF_FEATURES),
+    "head_condition_number", "head_norm_mean", "head_norm_std",
+)  # fmt: skip
+"""Numbers of a record of features and heads."""
+TEST_FEATURES = tuple(f"test_{name}" for name in _OF_FEATURES)
+"""Numbers of the features of test classes, in ``result.json``."""
 
 
 class Run(NamedTuple):
@@ -28,15 +38,23 @@ class Run(NamedTuple):
     folder: Path
     config: ResolvedConfig
     accuracy: float
-    """On test tasks."""
+    """On test tasks that may share images."""
     ci95: float
     """Half width of its interval."""
+    open: tuple[float, float] | None
+    """The like on tasks that share none; None if the run's version had no such."""
+    evaluation: Evaluation | None
+    """What the run has kept of its test; None likewise."""
     result: dict[str, float | None]
     """Those numbers of ``result.json`` that are shown; None for one it lacks."""
     train: list[Record]
     """Records of training."""
     validation: list[Record]
     """Records of validation."""
+    features: list[Record]
+    """Records of the geometry of features and heads, those numbers that are defined."""
+    test_features: Record
+    """The like on test classes."""
     made: dict[str, str]
     """Its provenance: command, commit, versions."""
 
@@ -49,76 +67,46 @@ class Run(NamedTuple):
 def task_of(run: Run) -> str:
     """Dataset and shape of the test tasks."""
     shape = run.config.evaluation
-    name = run.config.data.dataset.removeprefix("folder:").rstrip("/").split("/")[-1]
+    name = unions.title_of(run.config.data.dataset)
     return f"{name}, {shape.ways}-way {shape.shots}-shot"
 
 
-def find(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Find finished runs: in these folders or one level below, else under ``runs/``."""
-    if not given:
-        if found := _within(Path("runs"), depth=2):
-            return found
-        raise ValueError(
-            "there is no finished run under runs/: name run folders, or train with "
-            "`metabridge train`"
-        )
-    found: list[Path] = []
-    for folder in map(expanded, given):
-        if not folder.is_dir():
-            raise ValueError(f"{shown(folder)} is no folder: name the folder of a run")
-        if _is_finished(folder):
-            found.append(folder)
-            continue
-        if (folder / "config.json").exists():
-            raise ValueError(
-                f"the run in {shown(folder)} is not finished: there is no result.json; "
-                "go on with `metabridge train ... --resume`"
-            )
-        if not (inside := _within(folder, depth=1)):
-            raise ValueError(f"{shown(folder)} holds no finished run")
-        found += inside
-    return list({folder.resolve(): folder for folder in found}.values())
-
-
 def read(folders: Sequence[Path]) -> list[Run]:
-    """Read the runs in these folders, as `find` returns them."""
-    whole = [folder.resolve() for folder in folders]
-    names = [folder.name for folder in whole]
-    longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]
-    return [
-        _read(folder, shown(name if names.count(name) == 1 else long))
-        for folder, name, long in zip(folders, names, longer, strict=True)
-    ]
-
-
-def _within(folder: Path, *, depth: int) -> list[Path]:
-    """Finished runs in the folders of a folder, and in theirs."""
-    found = []
-    inside = folder.iterdir() if folder.is_dir() else ()
-    for inner in sorted(path for path in inside if path.is_dir()):
-        if _is_finished(inner):
-            found.append(inner)
-        elif depth > 1:
-            found += _within(inner, depth=depth - 1)
-    return found
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / "result.json").is_file() and (folder / "config.json").is_file()
+    """Read the runs in these folders, as `find_runs` returns them."""
+    return [_read(*run) for run in zip(folders, name_runs(folders), strict=True)]
 
 
 def _read(folder: Path, name: str) -> Run:
     config, result = run_folder.read_config(folder), run_folder.read_result(folder)
     path = folder / "result.json"
     numbers = {key: _number(result, key, path) for key in _NUMBERS}
+    numbers |= _score(result, "closed", path)
     accuracy, ci95 = numbers["accuracy"], numbers["ci95"]
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
     train = _records(folder, "train", ("loss", "accuracy"))
     validation = _records(folder, "validation", ("accuracy", "ci95"))
+    features = _records(folder, "features", (), FEATURES)
+    measured = result.get("features")
+    measured = measured if isinstance(measured, dict) else {}
+    of_test = {key: _number(measured, key, path) for key in TEST_FEATURES}
     made = _made(result.get("provenance"))
-    return Run(name, folder, config, accuracy, ci95, numbers, train, validation, made)
+    found = _score(result, "open", path)
+    open_score = (found["accuracy"], found["ci95"]) if found else None
+    return Run(
+        name, folder, config, accuracy, ci95, open_score, read_own(folder), numbers,
+        train, validation, features, _known(of_test), made,
+    )  # fmt: skip
+
+
+def _score(result: dict[str, Any], kind: str, path: Path) -> dict[str, float]:
+    """Accuracy and interval of closed or open tasks; empty where they are not known."""
+    found = result.get(kind)
+    if not isinstance(found, dict):
+        return {}
+    known = _known({key: _number(found, key, path) for key in ("accuracy", "ci95")})
+    return known if len(known) == 2 else {}
 
 
 def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
@@ -133,16 +121,24 @@ def _number(values: dict[str, Any], key: str, path: Path) -> float | None:
         return None
 
 
-def _records(folder: Path, kind: str, names: tuple[str, ...]) -> list[Record]:
-    """The records of a kind that have all of these numbers and a time."""
-    path, records = folder / "metrics.jsonl", []
+def _records(
+    folder: Path, kind: str, names: tuple[str, ...], further: tuple[str, ...] = ()
+) -> list[Record]:
+    """The records of a kind that have all of these numbers and a time.
+
+    With those of the `further` numbers that they have.
+    """
+    path, records, needed = folder / "metrics.jsonl", [], {"step", "seconds", *names}
     for record in read_metrics(folder, kind) if path.exists() else ():
-        wanted = ("step", "seconds", *names)
-        numbers = {key: _number(record, key, path) for key in wanted}
-        whole = {key: value for key, value in numbers.items() if value is not None}
-        if len(whole) == len(numbers):
-            records.append(whole)
+        wanted = ("step", "seconds", *names, *further)
+        known = _known({key: _number(record, key, path) for key in wanted})
+        if needed <= known.keys():
+            records.append(known)
     return records
+
+
+def _known(numbers: dict[str, float | None]) -> Record:
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
 def _made(provenance: Any) -> dict[str, str]:

@@ -9,12 +9,19 @@ from metabridge.files import write_text
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
 from metabridge.report import figures, markup, runs
+from metabridge.report.agreement import agreement_views
 from metabridge.report.confusion import confusion_view
-from metabridge.report.markup import fill
+from metabridge.report.markup import Markup, fill
 from metabridge.report.predictions import Group, predict_groups
 from metabridge.report.runs import Run, task_of
-from metabridge.report.tables import configurations, finding, results_table
+from metabridge.report.tables import (
+    configurations,
+    finding,
+    intervals_note,
+    results_table,
+)
 from metabridge.report.task_view import task_data, task_view
+from metabridge.runs.find import find_runs
 from metabridge.untrusted import expanded
 
 MOST_RUNS = 60
@@ -52,7 +59,7 @@ def runs_report(
     if data_dir is not None and not expanded(data_dir).is_dir():
         raise ValueError(f"`data_dir` is {data_dir}, which is no folder")
     path = check_output(output)
-    folders = runs.find(given)
+    folders = find_runs(given)
     if len(folders) > MOST_RUNS:
         raise ValueError(
             f"there are {len(folders)} runs, but a page holds {MOST_RUNS}: name fewer"
@@ -61,10 +68,11 @@ def runs_report(
     groups, notes = [], []
     if number := max(examples, tasks):
         groups, notes = predict_groups(found, number, data_dir=data_dir, tell=tell)
-    text = page_text(found, groups, notes, examples, by_class=tasks > 0)
+    views = agreement_views(found)
+    text = page_text(found, groups, notes, examples, views, by_class=tasks > 0)
     while len(text.encode()) > markup.MAX_BYTES and examples > 0:
         examples -= 1
-        text = page_text(found, groups, notes, examples, by_class=tasks > 0)
+        text = page_text(found, groups, notes, examples, views, by_class=tasks > 0)
     write_text(path, text)
     return path
 
@@ -74,18 +82,32 @@ def page_text(
     groups: Sequence[Group],
     notes: Sequence[str],
     examples: int,
+    agreement: Sequence[Markup] = (),
     *,
     by_class: bool,
 ) -> str:
-    """The page, without example tasks or classes where there are no `groups`."""
+    """The page, without example tasks or classes where there are no `groups`.
+
+    `agreement` are the views of `agreement_views`.
+    """
     embeddings = figures.embeddings(groups)
     names = [run.name for run in found]
-    results = fill("results", finding=finding(found), table=results_table(found))
+    results = fill(
+        "results",
+        finding=finding(found),
+        table=results_table(found),
+        intervals=intervals_note(found),
+    )
     sections = [
         ("results", "Results", results),
         ("learning", "Learning curves", fill("learning")),
         ("efficiency", "Efficiency", fill("efficiency")),
     ]
+    if any(run.features for run in found):
+        sections.append(("geometry", "Geometry", fill("geometry")))
+    if agreement:
+        content = fill("agreements", views=list(agreement))
+        sections.append(("agreement", "Agreement", content))
     if groups and examples:
         views = [task_view(g, place, examples, names) for place, g in enumerate(groups)]
         sections.append(("tasks", "Example tasks", fill("tasks", views=views)))

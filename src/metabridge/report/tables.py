@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from metabridge.evaluation.intervals import CLOSED, OPEN
+from metabridge.report.agreement import paired_difference
 from metabridge.report.markup import Markup, fill, run_label
 from metabridge.report.runs import Run, task_of
 from metabridge.runs.folder import flat_options
@@ -45,20 +47,47 @@ def finding(runs: Sequence[Run]) -> Markup | None:
         best, *others = (run for run in runs if task_of(run) == task)
         if not others:
             continue
-        near = [
-            run.name
-            for run in others
-            if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
-        ]
-        said = {
-            "where": None if len(others) + 1 == len(runs) else f"On {task}, ",
-            "accuracy": format_accuracy(best.accuracy, best.ci95),
-            "others": "No other interval overlaps its own. ",
-        }
-        if near:
-            said["others"] = f"Its interval overlaps that of {', '.join(near)}. "
-        sentences.append(fill("best", name=best.name, **said))
+        where = None if len(others) + 1 == len(runs) else f"On {task}, "
+        accuracy = format_accuracy(best.accuracy, best.ci95)
+        said = _against(best, others)
+        found = fill(
+            "best", name=best.name, where=where, accuracy=accuracy, others=said
+        )
+        sentences.append(found)
     return fill("finding", sentences=sentences) if sentences else None
+
+
+def _against(best: Run, others: Sequence[Run]) -> str:
+    """How far the best run is above others: paired differences, else intervals."""
+    gaps = {run.name: paired_difference(best, run) for run in others}
+    paired = {name: gap for name, gap in gaps.items() if gap is not None}
+    said = ""
+    if paired:
+        near = [name for name, gap in paired.items() if gap.mean <= gap.ci95]
+        name, gap = min(paired.items(), key=lambda pair: pair[1].mean)
+        shown = format_accuracy(gap.mean, gap.ci95)
+        said = (
+            f"On the same tasks it is {shown} points above {name}, the next "
+            f"(Cohen's d {gap.effect:.2f}). "
+        )
+        if near:
+            said += f"These tasks do not tell it from {', '.join(near)}. "
+    alone = [run for run in others if run.name not in paired]
+    overlapping = [
+        run.name
+        for run in alone
+        if abs(best.accuracy - run.accuracy) <= best.ci95 + run.ci95
+    ]
+    if overlapping:
+        said += f"Its interval overlaps that of {', '.join(overlapping)}. "
+    elif alone:
+        said += "No other interval overlaps its own. "
+    return said
+
+
+def intervals_note(runs: Sequence[Run]) -> str:
+    """What the intervals in the table of results claim."""
+    return f"{CLOSED} {OPEN}" if any(run.open for run in runs) else CLOSED
 
 
 def _columns(runs: Sequence[Run]) -> list[_Column]:
@@ -89,9 +118,11 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
     if len(set(map(task_of, runs))) > 1:
         columns.append(text(task_of, "Test tasks"))
     accuracy = attrgetter("accuracy")
+    columns.append(_Column("Test accuracy, %", interval, accuracy, _DESCENDING))
+    if any(run.open for run in runs):
+        columns.append(_Column("Open interval, %", _open, _open_accuracy))
     return [
         *columns,
-        _Column("Test accuracy, %", interval, accuracy, _DESCENDING),
         number("pixel_centroid_accuracy", lambda x: f"{100 * x:.1f}", "Raw pixels, %"),
         number("train_seconds", format_duration, "Training"),
         number("train_steps", "{:,.0f}".format, "Steps"),
@@ -100,6 +131,14 @@ def _columns(runs: Sequence[Run]) -> list[_Column]:
         number("step_memory_mb", _megabytes, "Step memory"),
         number("parameters", "{:,.0f}".format, "Parameters"),
     ]
+
+
+def _open_accuracy(run: Run) -> float | None:
+    return None if run.open is None else run.open[0]
+
+
+def _open(run: Run) -> str:
+    return _MISSING if run.open is None else format_accuracy(*run.open)
 
 
 def _megabytes(value: float) -> str:

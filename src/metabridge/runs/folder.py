@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from metabridge import config as configs
+from metabridge import unions
 from metabridge.config import Config, ResolvedConfig
 from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
@@ -22,11 +23,12 @@ from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json, read_text
 
 _LOCK = "lock"
-_NO_MATTER = {
+NO_MATTER = {
     "train.devices",
     "train.stream",
     "train.log_every",
     "train.checkpoint_minutes",
+    "evaluation.keep_logits",
 }
 """Options that may change when a run is resumed: its result stays what it is."""
 
@@ -52,8 +54,7 @@ def choose(config: Config) -> Path:
 
 def task_name(config: Config) -> str:
     """Dataset, ways, shots and seed, as part of a folder's name."""
-    name = config.data.dataset.removeprefix(configs.FOLDER)
-    dataset = name.rstrip("/").split("/")[-1]
+    dataset = unions.title_of(config.data.dataset)
     shape = config.evaluation
     return f"{dataset}-{shape.ways}way-{shape.shots}shot-seed{config.train.seed}"
 
@@ -85,7 +86,7 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
     changed = [
         f"{name} was {before.get(name)!r}, is {value!r}"
         for name, value in now.items()
-        if before.get(name) != value and name not in _NO_MATTER
+        if before.get(name) != value and name not in NO_MATTER
     ]
     if changed:
         raise RunError(

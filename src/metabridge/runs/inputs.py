@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from metabridge import build
+from metabridge import build, unions
 from metabridge.config import (
     Config,
     DataConfig,
@@ -18,9 +18,10 @@ from metabridge.config import (
     with_data_dir,
 )
 from metabridge.data import episodes
-from metabridge.data.dataset import Dataset
+from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
-from metabridge.registry import BODIES, DATASETS
+from metabridge.evaluation import draw_disjoint_tasks
+from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -68,9 +69,15 @@ def options_of_data(config: DataConfig) -> dict[str, Any]:
 
 
 def load_data_of_run(
-    config: ResolvedConfig, data_dir: str | os.PathLike[str] | None
+    config: ResolvedConfig,
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    advice: str = "pass `data_dir` (--data-dir)",
 ) -> tuple[ResolvedConfig, Dataset]:
-    """The data of an earlier run, and its configuration with the place of the data."""
+    """The data of an earlier run, and its configuration with the place of the data.
+
+    `advice` is for data that has moved.
+    """
     config = with_data_dir(config, data_dir)
     try:
         return config, load_data(config)
@@ -78,8 +85,8 @@ def load_data_of_run(
         if data_dir is not None:
             raise
         raise FileNotFoundError(
-            f"the data of the run is not where it was: {error}. If it has moved, pass "
-            "`data_dir` (--data-dir)"
+            f"the data of the run is not where it was: {error}. If it has moved, "
+            f"{advice}"
         ) from error
 
 
@@ -95,9 +102,7 @@ def resolve_for_data(config: Config) -> ResolvedConfig:
     It does for the user's own data, which may have fewer classes than a training task.
     """
     found = resolve(config)
-    entry = DATASETS.find(found.data.dataset)
-    unknown = entry.name.endswith(":") or not entry.builtin
-    if unknown and found != resolve(config, classes=2):
+    if unions.is_open(found.data.dataset) and found != resolve(config, classes=2):
         return resolve_with_data(config)[0]
     return found
 
@@ -122,6 +127,8 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
             getattr(dataset, split_name),
             what=f"split {split_name!r} of {name!r}",
         )
+    if config.evaluation.interval == "open":
+        check_open_tasks(config, dataset.test, "test")
     height, width, _ = dataset.image_shape
     least = BODIES.find(config.model.model).traits.min_side
     if min(height, width) < least:
@@ -134,6 +141,19 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
     check_train_sizes(config, dataset)
+
+
+def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:
+    """Refuses an open interval of fewer than two tasks."""
+    shape, seed = test_shape(config), config.evaluation.evaluation_seed
+    count = len(draw_disjoint_tasks(seed, split, shape).classes)
+    if count < 2:
+        raise ValueError(
+            f"`interval` is open, but split {name!r} holds {count} task(s) of "
+            f"{shape.ways} ways and {shape.shots} + {shape.queries} images a class "
+            "that share no image, and two are needed; pass fewer --queries, or "
+            "--interval closed"
+        )
 
 
 def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:

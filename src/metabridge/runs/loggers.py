@@ -36,7 +36,7 @@ class Logger(Protocol):
         ...
 
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """Takes a record; kinds are train, validation, rollback and test.
+        """Takes a record; kinds are train, validation, features, rollback and test.
 
         A run that is resumed or goes back logs some steps twice.
         """

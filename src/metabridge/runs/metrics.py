@@ -22,7 +22,7 @@ class MetricsWriter:
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """Appends ``{"step": ..., "kind": "train" | "validation", ...}``."""
+        """Appends ``{"step": ..., "kind": kind, ...}``; see `Logger.log` for kinds."""
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():

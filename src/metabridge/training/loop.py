@@ -21,6 +21,7 @@ from metabridge.config import (
     images_per_step,
 )
 from metabridge.evaluation import Score
+from metabridge.evaluation.measurements import Measure
 from metabridge.learners import State, variables_of
 from metabridge.parallel import hosts
 from metabridge.parallel.mesh import replicate
@@ -44,6 +45,7 @@ def fit(
     *,
     take_steps: TakeSteps,
     validate: Callable[[Variables], Score],
+    measure: Measure,
     restore: Callable[[], TrainState],
     checkpoints: Checkpoints,
     records: Records,
@@ -52,7 +54,8 @@ def fit(
     """Trains to the last step, or until validation no longer improves.
 
     The state is donated to the first step. After divergence `restore` gives the newest
-    checkpoint, or the start. `stop_asked` tells whether a signal has asked to stop.
+    checkpoint, or the start. What `measure` finds at a validation is recorded, and
+    nothing follows from it. `stop_asked` tells whether a signal has asked to stop.
 
     Raises:
       DivergenceError: the run diverged and no rollback was left.
@@ -80,9 +83,11 @@ def fit(
             continue
         records.trained(train_state.progress, metrics)
         if at_pause:
-            score = validate(variables_of(train_state.state))
+            variables = variables_of(train_state.state)
+            score, measured = validate(variables), measure(variables)
             train_state = _with_score(train_state, score, train, mesh)
             records.validated(train_state.progress, score)
+            records.measured(train_state.progress, measured)
         if save:
             checkpoints.save(train_state, validated=at_pause)
             saved_at = time.monotonic()

@@ -53,6 +53,10 @@ class Records:
         self._write(progress.step, "validation", values)
         self._show(progress)
 
+    def measured(self, progress: Progress, values: dict[str, float]) -> None:
+        if values:
+            self._write(progress.step, "features", values | times(progress))
+
     def rolled_back(self, progress: Progress, error: DivergenceError) -> None:
         self._write(progress.step, "rollback", {"rollbacks": float(progress.rollbacks)})
         self._show(progress)

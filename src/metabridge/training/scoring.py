@@ -5,46 +5,35 @@ import dataclasses
 import json
 import math
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import numpy as np
 
-from metabridge import build, heads, plots
+from metabridge import build, plots
 from metabridge.config import ResolvedConfig, check, images_per_step, to_json
-from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import Score, best_head, evaluator, pixel_score
-from metabridge.evaluation import score as mean_score
+from metabridge.evaluation import best_head
+from metabridge.evaluation.measurements import measure_features
 from metabridge.files import write_json
-from metabridge.learners import Learner, variables_of
-from metabridge.output import check_output
+from metabridge.learners import variables_of
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
-from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
+from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
+from metabridge.runs.evaluation import FILE, check_result_output, write_evaluation
 from metabridge.runs.provenance import peak_memory_mb, provenance
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
 from metabridge.training.loop import plateau_rule
+from metabridge.training.unseen import LoadedRun, score, weight_name
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 
 _WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-
-
-class LoadedRun(NamedTuple):
-    """A run with its data and its learner."""
-
-    folder: Path
-    config: ResolvedConfig
-    dataset: Dataset
-    learner: Learner
 
 
 def load_run(
@@ -52,10 +41,12 @@ def load_run(
     *,
     evaluation: Mapping[str, Any] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    domain: Domain | None = None,
 ) -> LoadedRun:
     """Loads the configuration, data and learner of a run; see `evaluate_run`."""
     folder = expanded(run_dir)
-    return load_inputs(folder, run_folder.read_config(folder), evaluation, data_dir)
+    config = run_folder.read_config(folder)
+    return load_inputs(folder, config, evaluation, data_dir, domain)
 
 
 def load_inputs(
@@ -63,13 +54,34 @@ def load_inputs(
     config: ResolvedConfig,
     evaluation: Mapping[str, Any] | None,
     data_dir: str | os.PathLike[str] | None,
+    domain: Domain | None = None,
 ) -> LoadedRun:
     """Loads the data and learner of a configuration, its evaluation changed first."""
+    config = with_evaluation(config, evaluation)
+    if domain is None:
+        config, dataset = inputs.load_data_of_run(config, data_dir)
+        inputs.check_shapes(config, dataset)
+        return LoadedRun(folder, config, dataset, build.learner(config, dataset))
+    # What the body was trained on says how it normalises images.
+    advice = "put a link there, or export the body where its data are"
+    config, own = inputs.load_data_of_run(config, None, advice=advice)
+    moved, other, about = load_domain(
+        domain,
+        config,
+        shape=own.image_shape,
+        mean=own.mean,
+        std=own.std,
+        training=own.train,
+    )
+    return LoadedRun(folder, moved, other, build.learner(config, own), about)
+
+
+def with_evaluation(
+    config: ResolvedConfig, evaluation: Mapping[str, Any] | None
+) -> ResolvedConfig:
+    """A configuration with another evaluation, checked."""
     changed = dataclasses.replace(config.evaluation, **(evaluation or {}))
-    config = check(dataclasses.replace(config, evaluation=changed))
-    config, dataset = inputs.load_data_of_run(config, data_dir)
-    inputs.check_shapes(config, dataset)
-    return LoadedRun(folder, config, dataset, build.learner(config, dataset))
+    return check(dataclasses.replace(config, evaluation=changed))
 
 
 def restore(run: LoadedRun, *, best: bool = True) -> TrainState:
@@ -98,6 +110,8 @@ def evaluate_run(
     data_dir: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     each_task: bool = False,
+    dataset: str | None = None,
+    normalise: Normalise = "training",
 ) -> dict[str, Any]:
     """Scores a run on tasks of other shapes, numbers or heads than it was made with.
 
@@ -107,20 +121,31 @@ def evaluate_run(
       split: whose classes the tasks are made of. To choose an option, take validation.
       data_dir: where the dataset is, if not where the run found it; of
         ``folder:PATH`` the folder of images.
-      output: JSON file to write the result to.
+      dataset: another one than the run's, on whose unseen classes it is scored, its
+        images as the body takes them (`metabridge.runs.domains.load_domain`).
+      normalise: whose mean and standard deviation normalise the images of another
+        dataset: those of the "training" of the run, or of the "dataset".
+      output: JSON file to write the result to; tasks and predictions go beside it, into
+        an ``.npz`` of the same name (`metabridge.runs.evaluation`).
       each_task: add ``"task_accuracies"``, of each task in the order they are drawn, to
         compare runs on the same tasks in pairs.
 
     Raises:
       ValueError: no run or checkpoint there, or tasks the data does not hold.
     """
-    file = None if output is None else check_output(output)
-    run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir)
-    best, state, _ = restore(run)
-    variables = variables_of(state)
-    result = score(tune_head(run, variables), variables, split, each_task=each_task)
-    result |= {"best_step": best.step, "seed": run.config.train.seed}
+    file = None if output is None else check_result_output(output)
+    domain = domain_of(dataset, data_dir, normalise, split)
+    run = load_run(run_dir, evaluation=evaluation, data_dir=data_dir, domain=domain)
+    best = restore(run)
+    variables = variables_of(best.state)
+    tuned = tune_head(run, variables)
+    result, kept = score(tuned, variables, split, checkpoint=digest(best.arrays))
+    result |= {"best_step": best.progress.step, "seed": run.config.train.seed}
+    result |= run.about
+    if each_task:
+        result["task_accuracies"] = kept.closed.outcome.accuracy.tolist()
     if file is not None:
+        write_evaluation(file.with_suffix(".npz"), kept)
         write_json(file, result)
     give_back_host_memory()
     return result
@@ -133,13 +158,15 @@ def write_result(
 
     `progress` is that at the end of training; `costs` are further numbers.
     """
-    folder, config, dataset, _ = run
+    folder, config, dataset, learner, *_ = run
     best = restore(run)
     variables = variables_of(best.state)
     tuned = tune_head(run, variables)
     images = progress.step * images_per_step(config.train)
     seconds = progress.seconds
-    result = score(tuned, variables, "test") | {
+    contents = digest(best.arrays)
+    result, kept = score(tuned, variables, "test", checkpoint=contents)
+    result |= {
         "train_steps": progress.step,
         "best_step": best.progress.step,
         "validation_accuracy": best.progress.validation_accuracy,
@@ -150,12 +177,13 @@ def write_result(
         "seed": config.train.seed,
         "peak_memory_mb": peak_memory_mb(),
         **costs,
+        "features": measure_features(learner, dataset, "test")(variables),
         "provenance": {
             **provenance(),
             "stages": further.stages(folder),
             "config": json.loads(to_json(config)),
             "dataset": {"fingerprint": dataset.fingerprint()},
-            "checkpoint": {"step": best.progress.step, "digest": digest(best.arrays)},
+            "checkpoint": {"step": best.progress.step, "digest": contents},
         },
     }
     if hosts.is_first():
@@ -164,6 +192,7 @@ def write_result(
         plots.test_task(
             tuned.learner, variables, dataset, shape, key, folder / "test_task.png"
         )
+        write_evaluation(folder / FILE, kept)
         # The last file: a run that has it is finished.
         write_json(folder / "result.json", result)
     return result | {"run_dir": str(folder)}
@@ -171,10 +200,10 @@ def write_result(
 
 def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
     """Chooses the head's weight on the validation tasks, if asked for."""
-    _, config, dataset, learner = run
+    _, config, dataset, learner, _ = run
     if not config.evaluation.tune_head:
         return run
-    name = _weight_name(config)
+    name = weight_name(config)
     choices = [dataclasses.replace(config.evaluation, **{name: w}) for w in _WEIGHTS]
     best = best_head(
         learner,
@@ -188,55 +217,3 @@ def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
     )
     config = dataclasses.replace(config, evaluation=choices[best])
     return run._replace(config=config, learner=build.learner(config, dataset))
-
-
-def _weight_name(config: ResolvedConfig) -> str:
-    entry = HEADS.get(config.evaluation.head)
-    return (entry and entry.traits.weight) or "C"
-
-
-def score(
-    run: LoadedRun,
-    variables: Variables,
-    split: Literal["validation", "test"],
-    *,
-    each_task: bool = False,
-) -> dict[str, Any]:
-    """Accuracy on unseen tasks, and nearest centroid's on raw pixels beside it."""
-    _, config, dataset, learner = run
-    evaluation, images = config.evaluation, getattr(dataset, split)
-    shape, num_tasks = inputs.test_shape(config), evaluation.tasks
-    key = inputs.make_keys(config).test
-    each: list[float] = []
-
-    def keep(accuracies: np.ndarray) -> Score:
-        each.extend(accuracies.tolist())
-        return mean_score(accuracies)
-
-    since = time.perf_counter()
-    summarise = keep if each_task else mean_score
-    evaluate = evaluator(learner, dataset, images, shape, summarise=summarise)
-    found = evaluate(variables, key, num_tasks)
-    seconds = time.perf_counter() - since
-    pixels = pixel_score(images, heads.centroid(), shape, key, num_tasks)
-    name = _weight_name(config)
-    tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
-    more: dict[str, Any] = {"flips": True} if evaluation.flips else {}
-    if each_task:
-        more["task_accuracies"] = each
-    return tuned | {
-        "algorithm": config.algorithm,
-        "dataset": config.data.dataset,
-        "split": split,
-        **shape._asdict(),
-        "tasks": found.tasks,
-        "head": evaluation.head,
-        "test_steps": evaluation.test_steps,
-        "accuracy": found.accuracy,
-        "ci95": found.ci95,
-        "pixel_centroid_accuracy": pixels.accuracy,
-        "pixel_centroid_ci95": pixels.ci95,
-        "evaluation_seconds": seconds,
-        "evaluation_seed": evaluation.evaluation_seed,
-        **more,
-    }

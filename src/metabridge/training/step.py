@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import ResolvedConfig, ResolvedTrain
+from metabridge.config import ResolvedConfig, ResolvedTrain, task_pool
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -57,7 +57,7 @@ def make_sampler(config: ResolvedConfig, dataset: Dataset, keys: Keys) -> Sample
         train_shape(config.train),
         augmentation=config.data.augmentation,
         rotations=config.data.rotations,
-        num_tasks=config.learner.fixed_tasks,
+        num_tasks=task_pool(config),
         tasks_key=keys.tasks,
         balanced=config.train.balanced,
     )

@@ -9,7 +9,8 @@ from metabridge.config import ResolvedConfig, with_absolute_paths
 from metabridge.data.dataset import Dataset
 from metabridge.learners import variables_of
 from metabridge.runs.folder import RunError, read_config, read_result
-from metabridge.training.scoring import LoadedRun, restore
+from metabridge.training.scoring import restore
+from metabridge.training.unseen import LoadedRun
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 

@@ -13,6 +13,7 @@ from metabridge import build
 from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
+from metabridge.evaluation.measurements import measure_training
 from metabridge.learners import State
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
@@ -26,7 +27,7 @@ from metabridge.training.checkpoint import Checkpoints
 from metabridge.training.guards import disk, preemption
 from metabridge.training.loop import fit, restore_or_start
 from metabridge.training.records import Records
-from metabridge.training.scoring import LoadedRun, write_result
+from metabridge.training.scoring import write_result
 from metabridge.training.sizes import compile_stages, in_turn, time_stages
 from metabridge.training.step import (
     count_steps,
@@ -35,6 +36,7 @@ from metabridge.training.step import (
     place_images,
 )
 from metabridge.training.teacher import load_teacher
+from metabridge.training.unseen import LoadedRun
 from metabridge.untrusted import expanded
 
 
@@ -138,6 +140,7 @@ def train(
                 validate=lambda variables: evaluate(
                     variables, keys.validation, config.train.validation_tasks
                 ),
+                measure=measure_training(learner, dataset, shape),
                 restore=lambda: restore_or_start(
                     checkpoints, init(), config.train, mesh
                 ),

@@ -20,8 +20,9 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs.provenance import environment
 from metabridge.training import further
 from metabridge.training.checkpoint import DamagedError, digest
-from metabridge.training.scoring import LoadedRun, load_run, restore, score, tune_head
+from metabridge.training.scoring import load_run, restore, tune_head
 from metabridge.training.train import train
+from metabridge.training.unseen import LoadedRun, score
 from metabridge.types import Variables
 from metabridge.untrusted import expanded, read_json
 
@@ -176,7 +177,7 @@ def _check_scores(
         _compare("checkpoint", contents, digest(best.arrays)),
     ]
     variables = variables_of(best.state)
-    now = score(tune_head(run, variables), variables, "test")
+    now = score(tune_head(run, variables), variables, "test").result
     for name in _NUMBERS:
         outcome = "ok" if abs(now[name] - result[name]) <= tolerance else "differs"
         shown = [f"{100 * value:.6g} %" for value in (result[name], now[name])]

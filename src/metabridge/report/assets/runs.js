@@ -95,6 +95,79 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// Geometry of features and heads.
+const geometry = document.getElementById("geometry-figure");
+if (geometry) {
+  const cdnv = "V(i, j) = (var_i + var_j) / (2 |μ_i − μ_j|²), mean over pairs of classes";
+  const cosine = "q·s / (|q| |s|), mean over queries q and support s of";
+  const heads = "the class table where the learner has one, else of heads of validation tasks";
+  // [name, label of the axis, formula and reading, number of test classes]
+  const quantities = {
+    validation_cdnv: ["CDNV, validation classes", "CDNV", `${cdnv}. Low: classes lie apart, few images tell them. Large points: test classes.`, "test_cdnv"],
+    train_cdnv: ["CDNV, training classes", "CDNV", `${cdnv}. Falling towards 0: training classes collapse to points.`],
+    validation_cosine_same_class: ["Cosine with the same class", "cosine", `${cosine} the same class. Near 1: images of a class look alike. Large points: test classes.`, "test_cosine_same_class"],
+    validation_cosine_other_class: ["Cosine with other classes", "cosine", `${cosine} two classes. Low against that of the same class: classes are told apart. Large points: test classes.`, "test_cosine_other_class"],
+    head_condition_number: ["Condition number of heads", "condition number", `κ = σ_1 / σ_r, largest over smallest singular value of the rows of ${heads}, less their mean. Near 1: heads use all directions alike.`],
+    head_norm_mean: ["Norm of head rows", "norm", `|w_c|, mean over the rows of ${heads}; the band is a standard deviation. A narrow band: no class is favoured.`],
+  };
+  const state = { quantity: "validation_cdnv", x: "seconds" };
+  const select = make("select", { id: "geometry-quantity" },
+    ...Object.entries(quantities).map(([value, [name]]) => make("option", { value }, name)));
+  const formula = make("p", { class: "note", "aria-live": "polite" });
+  const controls = make("div", { class: "controls" });
+  geometry.append(controls, formula);
+  const chart = new Chart(geometry);
+  const show = () => {
+    const [title, label, text, ofTest] = quantities[state.quantity];
+    const all = DATA.runs.flatMap((run) => [...run.features[state.quantity], run.test[ofTest]]).filter(Number.isFinite);
+    const log = Math.min(...all) > 0 && Math.max(...all) > 10 * Math.min(...all);
+    formula.textContent = text;
+    chart.show({
+      label: `${title} by ${state.x === "step" ? "step" : "training time"}`,
+      x: state.x === "step"
+        ? { label: "step", format: (v) => shown(v, 6) }
+        : { label: "training time", format: duration, unit: unitOf },
+      y: { label: log ? `${label}, logarithmic` : label, log },
+      series: DATA.runs.flatMap((run, number) => {
+        const values = run.features;
+        const spread = state.quantity === "head_norm_mean" ? values.head_norm_std : [];
+        const points = values[state.quantity].map((y, i) => {
+          const point = { x: values[state.x][i], y };
+          return Number.isFinite(spread[i]) ? { ...point, low: y - spread[i], high: y + spread[i] } : point;
+        });
+        const curve = { name: run.name, ...style(number), points, band: true, dots: points.length < 40 ? 2.2 : 0 };
+        const test = run.test[ofTest];
+        if (!Number.isFinite(test)) return [curve];
+        const x = run.test[state.x === "step" ? "train_steps" : "train_seconds"];
+        const end = { name: run.name, ...style(number), points: [{ x, y: test }], line: false, dots: 5, level: 1, unlisted: true };
+        return [curve, end];
+      }),
+    });
+  };
+  select.addEventListener("change", () => {
+    state.quantity = select.value;
+    show();
+  });
+  controls.append(
+    make("label", { for: "geometry-quantity" }, "Quantity ", select),
+    segments("Against", [["seconds", "Time"], ["step", "Steps"]], state.x, (value) => {
+      state.x = value;
+      show();
+    }),
+  );
+  show();
+}
+
+// Agreement: the matrix of one measure at a time.
+for (const view of document.querySelectorAll(".agreement")) {
+  const select = view.querySelector("select");
+  const show = () => {
+    for (const part of view.querySelectorAll("[data-measure]")) part.hidden = part.dataset.measure !== select.value;
+  };
+  select.addEventListener("change", show);
+  show();
+}
+
 // Example tasks.
 for (const view of document.querySelectorAll(".tasks")) {
   const group = DATA.groups[Number(view.dataset.group)];

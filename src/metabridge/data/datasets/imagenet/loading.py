@@ -5,8 +5,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-
 from metabridge.data import cache, dataset, tfds_source
 from metabridge.data.dataset import SPLITS, Dataset, Split
 from metabridge.data.datasets.imagenet import folders, pickles
@@ -117,11 +115,7 @@ def _build(
 def _decoded(images: Images, file: Path, skip_corrupt: bool, reading: Reading) -> Split:
     """A split whose images are mapped to a file, a class after the other."""
     total = sum(map(len, images.rows.values()))
-    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (total, SIDE, SIDE, 3))
-    if hasattr(os, "posix_fallocate"):
-        # A full disk is an error here; later it would kill the process.
-        with file.open("r+b") as allocated:
-            os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
+    pixels = cache.mapped(file, (total, SIDE, SIDE, 3))
     start, lengths = 0, list[int]()
     for rows in images.rows.values():
         out = pixels[start : start + len(rows)]

@@ -1,0 +1,1 @@
+"""Whether methods predict the same as two seeds of one, against width."""

@@ -1,0 +1,59 @@
+"""Do trained networks of different methods predict the same as two seeds of one?
+
+    python -m experiments.agreement --dataset glyphs
+    python -m experiments.agreement --dataset glyphs --model mlp --widths 64 256 1024
+
+Methods are trained with several seeds at each width of a body, on as many images and
+with the same test tasks, each run in a folder and a process of its own. What is
+finished is taken as it is and what was begun goes on, so that the same command is given
+again after a stop; SIGTERM saves. ``--plan`` prints an estimate of the time.
+
+Written to the folder: ``results.json``, ``findings.md``, ``agreement-learner.png`` and
+``agreement-logistic.png``.
+"""
+
+import os
+import sys
+
+import tyro
+
+from experiments.agreement.options import (
+    Options,
+    completed,
+    config_of,
+    planned_runs,
+)  # fmt: skip
+
+
+def main(options: Options) -> None:
+    """Trains what is missing, and writes what the runs say."""
+    options = completed(options)
+    folder = options.folder
+    # Of the seeds of a method all but the first find what it has compiled.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    # Only now: help and errors need no JAX.
+    from experiments.agreement import figure, plan
+    from experiments.agreement.measure import HEADS, measure
+    from experiments.agreement.page import answer, page
+    from experiments.planned import train_planned
+    from metabridge.files import write_json, write_text
+
+    if options.plan:
+        print(plan.plan_text(options), end="")
+        return
+    planned = {run.name: config_of(run, options) for run in planned_runs(options)}
+    errors = {name: why for name, why in train_planned(planned, folder) if why}
+    found = measure(options, errors)
+    write_json(folder / "results.json", found)
+    for head in HEADS:
+        figure.draw(found, head, folder / f"agreement-{head}.png")
+    write_text(folder / "findings.md", page(found))
+    print(f"{answer(found)}\n\neverything is in {folder}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options, prog="python -m experiments.agreement"))
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        sys.exit(f"agreement: {error}")

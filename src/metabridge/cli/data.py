@@ -1,0 +1,60 @@
+"""`metabridge diversity`: what there is to learn from the tasks of a dataset."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metabridge.config.sections import ImageSize
+
+
+def diversity(
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")],
+    body: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE|RUN")] = None,
+    random_body: int | None = None,
+    tasks: int = 100,
+    ways: int = 5,
+    shots: int = 10,
+    split: Literal["train", "validation", "test"] = "train",
+    seed: int = 0,
+    data_dir: Path | None = None,
+    image_size: ImageSize = None,
+    output: Path | None = None,
+) -> None:
+    """Measure the diversity of the few-shot tasks of a dataset.
+
+    It is the mean distance between the Task2Vec embeddings of two random tasks: the
+    diagonal Fisher information of a fixed body, the probe. Compare only numbers of the
+    same probe, ways and shots.
+
+    Args:
+      dataset: Its name: `metabridge datasets` lists them; folder:PATH for your own
+        images.
+      body: The probe: a body's name, a file of export, or a run. Default: the included
+        body for images of this shape, or if there is none a random one.
+      random_body: Seed of a Conv4 of random weights, to be the probe instead.
+      tasks: Tasks to draw, at least 10.
+      ways: Classes of a task.
+      shots: Images a class.
+      split: Whose classes the tasks are made of.
+      seed: Seed of the tasks.
+      data_dir: TFDS folder that holds the prepared dataset, or where ImageNet's images
+        are.
+      image_size: Side, or height and width, to which the images of a folder are
+        resized.
+      output: JSON file for the result, with the embedding of every task.
+    """
+    from metabridge.diversity import task_diversity
+
+    found = task_diversity(
+        dataset, body=body, random_body=random_body, tasks=tasks, ways=ways,
+        shots=shots, split=split, seed=seed, data_dir=data_dir, image_size=image_size,
+        output=output,
+    )  # fmt: skip
+    low, high = found.ci95
+    print(
+        f"{dataset}: diversity {found.diversity:.4f}, 95 % interval {low:.4f} to "
+        f"{high:.4f}\n  mean Task2Vec distance of {tasks} tasks of split {split}, "
+        f"{ways}-way {shots}-shot\n  probe {found.about['probe']}, "
+        f"{found.embeddings.shape[1]} filters"
+    )
