@@ -80,8 +80,11 @@ def test_a_program_that_is_kept_is_not_compiled_again(
             result(str(tmp_path / name))["accuracy"]
             == (result(str(trained("mtl")))["accuracy"])
         )
-    assert any(name.startswith("jit_step-") for name in found[0])
-    assert found[0] == found[1]
+    # Others may come in the second time: kept is what takes 0.2 seconds to compile.
+    assert found[0] <= found[1]
+    steps = [{x for x in names if x.startswith("jit_step-")} for names in found]
+    assert steps[0]
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.extended
