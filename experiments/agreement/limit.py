@@ -20,6 +20,7 @@ from metabridge.theory.closeness import image_tasks
 from metabridge.theory.closeness.compare import closeness_of, on_positions
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.predictor import Predicted
 from metabridge.types import TaskShape
 
 TIME = 1.0
@@ -78,15 +79,13 @@ def predict_limit(options: Options, depth: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _distances(
-    mtl: streaming.Predicted, gbml: streaming.Predicted, labels: np.ndarray
-) -> dict[str, Any]:
+def _distances(mtl: Predicted, gbml: Predicted, labels: np.ndarray) -> dict[str, Any]:
     logits = [np.stack(each.predictions) for each in (mtl, gbml)]
     classes = [each.argmax(-1) for each in logits]
     first, second = ((each == labels).mean() for each in classes)
     same = measures.same_class(*classes).mean()
     kappa = measures.kappa(same, first, second, logits[0].shape[-1])
-    close = closeness_of(mtl.predictions, *gbml)
+    close = closeness_of(mtl, gbml)
     return {
         "disagreement": float(1.0 - same),
         "chance_corrected": float(1.0 - kappa),
