@@ -15,6 +15,8 @@ from typing import Any
 
 import tyro
 
+from metabridge.units import markdown_table
+
 _COLUMNS = (
     "algorithm",
     "dataset",
@@ -64,8 +66,7 @@ def _percent(result: dict[str, Any], mean: str, interval: str) -> str:
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    return markdown_table(columns, rows) + "\n"
 
 
 def main(options: Options) -> None:

@@ -1,4 +1,6 @@
-"""Numbers and errors as short text."""
+"""Numbers, errors and tables as text."""
+
+from collections.abc import Sequence
 
 _LONGEST = 200
 
@@ -34,3 +36,9 @@ def shortened(error: BaseException) -> str:
     """An error on one line that is not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

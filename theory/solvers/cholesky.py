@@ -53,9 +53,8 @@ def solve(
     block: int = BLOCK,
 ) -> Float[np.ndarray, "N K"]:
     """``(L L^T)^-1 residual``; only the lower triangle of the factor L is read."""
-    size = len(factor)
     x = residual.copy()
-    edges = [(start, min(start + block, size)) for start in range(0, size, block)]
+    edges = _edges(len(factor), block)
 
     def substitute(rows: slice, *, transposed: bool) -> None:
         x[rows] = scipy.linalg.solve_triangular(
@@ -79,8 +78,7 @@ def multiply(
     block: int = BLOCK,
 ) -> Float[np.ndarray, "N K"]:
     """``L L^T x``; only the lower triangle of the factor L is read."""
-    size = len(factor)
-    edges = [(start, min(start + block, size)) for start in range(0, size, block)]
+    edges = _edges(len(factor), block)
     middle, result = np.zeros(x.shape), np.zeros(x.shape)
     for start, stop in edges:
         corner = np.tril(factor[start:stop, start:stop])
@@ -91,6 +89,11 @@ def multiply(
         result[start:stop] = factor[start:stop, :start] @ middle[:start]
         result[start:stop] += corner @ middle[start:stop]
     return result
+
+
+def _edges(size: int, block: int) -> list[tuple[int, int]]:
+    """First and last row, exclusive, of each block."""
+    return [(start, min(start + block, size)) for start in range(0, size, block)]
 
 
 def condition(

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 from metabridge.apply import loading
 from metabridge.apply.body import Body
-from metabridge.files import write_json
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
-from metabridge.runs.evaluation import check_result_output, write_evaluation
+from metabridge.runs.evaluation import check_result_output
 from metabridge.training.checkpoint import digest
 from metabridge.training.scoring import load_inputs, tune_head, with_evaluation
-from metabridge.training.unseen import LoadedRun, score
+from metabridge.training.unseen import LoadedRun, score, write_scored
 
 
 @in_32_bits
@@ -50,13 +49,11 @@ def evaluate_body(
     run = _with_data(body, evaluation, data_dir, domain)
     tuned = tune_head(run, body.variables)
     contents = digest(body.variables)
-    result, kept = score(tuned, body.variables, split, checkpoint=contents)
-    result |= run.about
+    scored = score(tuned, body.variables, split, checkpoint=contents)
     if file is not None:
-        write_evaluation(file.with_suffix(".npz"), kept)
-        write_json(file, result)
+        write_scored(file, scored)
     give_back_host_memory()
-    return result
+    return scored.result
 
 
 def _with_data(

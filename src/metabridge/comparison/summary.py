@@ -14,6 +14,7 @@ from metabridge.units import (
     format_bytes,
     format_difference,
     format_duration,
+    markdown_table,
 )
 
 _MISSING = "–"
@@ -87,8 +88,7 @@ def table(found: dict[str, Any]) -> str:
         "ms/step", "compiling", "peak memory", "memory of a step",
         "best validation, %", "reached in", f"{reference} is as good after",
     ]  # fmt: skip
-    rows = [columns, ["---"] * len(columns), *map(_cells, found["runs"])]
-    lines = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    lines = markdown_table(columns, [_cells(run) for run in found["runs"]])
     return (
         f"{found['title']}\n\n{lines}\n\n"
         f"Test accuracies have closed intervals. {CLOSED} {OPEN} Less {reference}: "

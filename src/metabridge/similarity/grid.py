@@ -22,8 +22,7 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.find import find_runs
 from metabridge.similarity.kept import check_heads, read_kept
-from metabridge.similarity.text import table
-from metabridge.units import format_accuracy
+from metabridge.units import format_accuracy, markdown_table
 
 HEADS_SHOWN = ("logistic", "ridge", "svm", "centroid")
 _DRAWS = 1000
@@ -129,7 +128,7 @@ def grid_text(found: dict[str, Any]) -> str:
         f"{found['dataset']}, {found['ways']}-way {found['shots']}-shot, the same "
         f"{found['tasks']} tasks: accuracy, %, with 95 % intervals"
     )
-    parts = [title, table(["run", *found["heads"]], rows)]
+    parts = [title, markdown_table(["run", *found["heads"]], rows)]
     if found["kendall"]:
         rows = [
             [
@@ -138,5 +137,7 @@ def grid_text(found: dict[str, Any]) -> str:
             ]
             for each in found["kendall"]
         ]
-        parts.append(table(["heads", "Kendall's tau of the runs' order"], rows))
+        parts.append(
+            markdown_table(["heads", "Kendall's tau of the runs' order"], rows)
+        )
     return "\n\n".join(parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metabridge.units import format_difference
+from metabridge.units import format_difference, markdown_table
 
 TITLES = {
     "same_class": "same class, %",
@@ -80,13 +80,13 @@ def _pairs(each: dict[str, Any], names: Sequence[str]) -> str:
         )
     left_out = len(each["pairs"]) - len(rows)
     more = f"\n\n{left_out} more pairs are in --output." if left_out else ""
-    return table(columns, rows) + more
+    return markdown_table(columns, rows) + more
 
 
 def _methods(each: dict[str, Any]) -> str:
     if not each["methods"]:
         return f"None: {each['no_methods']}."
-    return table(METHOD_COLUMNS, method_rows(each["methods"]))
+    return markdown_table(METHOD_COLUMNS, method_rows(each["methods"]))
 
 
 METHOD_COLUMNS = (
@@ -126,7 +126,7 @@ def _layers(found: dict[str, Any]) -> str:
         kinds = (same & ~alike, ~same & ~alike, ~same & alike)
         cells = [values[pairs & kind] for kind in kinds]
         rows.append([layer, *(f"{c.mean():.3f}" if c.size else "–" for c in cells)])
-    return table(["layer", "within", "between", "same seed"], rows)
+    return markdown_table(["layer", "within", "between", "same seed"], rows)
 
 
 def _adapted(found: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _adapted(found: dict[str, Any]) -> str:
         [run, *(f"{each[name]:.3f}" if name in each else "–" for name in layers)]
         for run, each in found["adapted"].items()
     ]
-    return table(["run", *layers], rows)
+    return markdown_table(["run", *layers], rows)
 
 
 def format_measure(name: str, value: float | None) -> str:
@@ -143,9 +143,3 @@ def format_measure(name: str, value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{100 * value:.1f}" if name == "same_class" else f"{value:.3f}"
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

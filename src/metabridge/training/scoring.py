@@ -29,7 +29,7 @@ from metabridge.runs.provenance import peak_memory_mb, provenance
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState, digest
 from metabridge.training.loop import plateau_rule
-from metabridge.training.unseen import LoadedRun, score, weight_name
+from metabridge.training.unseen import LoadedRun, score, weight_name, write_scored
 from metabridge.types import Variables
 from metabridge.untrusted import expanded
 
@@ -139,14 +139,14 @@ def evaluate_run(
     best = restore(run)
     variables = variables_of(best.state)
     tuned = tune_head(run, variables)
-    result, kept = score(tuned, variables, split, checkpoint=digest(best.arrays))
+    scored = score(tuned, variables, split, checkpoint=digest(best.arrays))
+    result = scored.result
     result |= {"best_step": best.progress.step, "seed": run.config.train.seed}
-    result |= run.about
     if each_task:
-        result["task_accuracies"] = kept.closed.outcome.accuracy.tolist()
+        accuracies = scored.evaluation.closed.outcome.accuracy
+        result["task_accuracies"] = accuracies.tolist()
     if file is not None:
-        write_evaluation(file.with_suffix(".npz"), kept)
-        write_json(file, result)
+        write_scored(file, scored)
     give_back_host_memory()
     return result
 

@@ -22,6 +22,7 @@ from metabridge.evaluation import (
 from metabridge.evaluation import score as mean_score
 from metabridge.evaluation.intervals import open_score
 from metabridge.evaluation.scores import Outcome
+from metabridge.files import write_json
 from metabridge.learners import Learner
 from metabridge.registry import HEADS
 from metabridge.runs import inputs
@@ -30,6 +31,7 @@ from metabridge.runs.evaluation import (
     TaskRecords,
     keeps_logits,
     split_digest,
+    write_evaluation,
 )
 from metabridge.types import Variables
 
@@ -100,6 +102,7 @@ def score(
     }
     if evaluation.flips:
         result["flips"] = True
+    result |= run.about
     about = {
         "learner": config.algorithm,
         **adaptation_of(evaluation),
@@ -108,6 +111,12 @@ def score(
         "checkpoint": checkpoint,
     }
     return Scored(result, Evaluation(about, images.class_names, closed, disjoint))
+
+
+def write_scored(file: Path, scored: Scored) -> None:
+    """Writes a result as JSON, and tasks and predictions beside it."""
+    write_evaluation(file.with_suffix(".npz"), scored.evaluation)
+    write_json(file, scored.result)
 
 
 def _evaluate(
