@@ -152,13 +152,27 @@ def test_equal_values_in_a_pool_share_the_gradient() -> None:
     np.testing.assert_array_equal(slope, np.full((1, 4, 4, 1), 0.25))
 
 
-@pytest.mark.parametrize("sides", [(3, 3), (1, 1)])
-def test_products_of_bfloat16_are_as_exact_as_their_operands(
-    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Operands have 8 bits, sums 24: an error of some 2^-9 of the largest value."""
+@pytest.fixture
+def with_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Winograd's convolution for kernels of 3x3, whatever their size."""
     monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape, __: shape[0] == 3)
     monkeypatch.setattr(winograd, "FEW_CHANNELS", 2)
+
+
+def assert_rounded(half: Any, exact: Any, *, largest: float) -> None:
+    """Arrays in float32 that differ by some of the largest value, but not by more."""
+    for found, expected in zip(half, exact, strict=True):
+        assert found.dtype == jnp.float32
+        error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
+        assert 1e-5 < error < largest
+
+
+@pytest.mark.usefixtures("with_winograd")
+@pytest.mark.parametrize("sides", [(3, 3), (1, 1)])
+def test_products_of_bfloat16_are_as_exact_as_their_operands(
+    sides: tuple[int, int],
+) -> None:
+    """Operands have 8 bits, sums 24: an error of some 2^-9 of the largest value."""
     x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
 
     cotangent = jnp.sin(plain(x, kernel))
@@ -169,21 +183,17 @@ def test_products_of_bfloat16_are_as_exact_as_their_operands(
 
     exact = values(plain)
     half = values(lambda *a: convolution.same(*a, jnp.bfloat16))
-    for found, expected in zip(half, exact, strict=True):
-        assert found.dtype == jnp.float32
-        error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
-        assert 1e-5 < error < 1.5e-2
+    assert_rounded(half, exact, largest=1.5e-2)
 
 
+@pytest.mark.usefixtures("with_winograd")
 @pytest.mark.parametrize(
     "sides", [(1, 1), pytest.param((3, 3), marks=pytest.mark.extended)]
 )
 def test_second_derivatives_with_products_of_bfloat16(
-    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[int, int],
 ) -> None:
     """With a cube of the outputs, so that every product is in them."""
-    monkeypatch.setattr(winograd, "is_worthwhile", lambda _, shape, __: shape[0] == 3)
-    monkeypatch.setattr(winograd, "FEW_CHANNELS", 2)
     x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(20, sides))
     weights = [jnp.cos(x), jnp.sin(kernel)]
 
@@ -196,7 +206,4 @@ def test_second_derivatives_with_products_of_bfloat16(
 
     exact = second(plain)
     half = second(lambda *a: convolution.same(*a, jnp.bfloat16))
-    for found, expected in zip(half, exact, strict=True):
-        assert found.dtype == jnp.float32
-        error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
-        assert 1e-5 < error < 3e-2
+    assert_rounded(half, exact, largest=3e-2)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from metabridge.config import ResolvedConfig, resolve
 from metabridge.data.episodes import image_bank
@@ -23,6 +24,7 @@ from metabridge.optimizers import make_optimizer
 from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.runs.inputs import make_keys
 from metabridge.runs.loggers import Loggers
+from metabridge.training import train
 from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
 from metabridge.training.loop import fit, plateau_rule, restore_or_start
 from metabridge.training.records import Records
@@ -141,3 +143,19 @@ def assert_same_state(one: State, two: State) -> None:
     """Asserts that two states are equal to the bit."""
     for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def train_to_a_checkpoint(config: ResolvedConfig, folder: Path, *, step: int) -> None:
+    """Train a run that is interrupted once the checkpoint of a step is written."""
+    save = Checkpoints.save
+
+    def interrupted(self: Checkpoints, state: TrainState, **options: bool) -> None:
+        save(self, state, **options)
+        if state.progress.step == step:
+            self.wait()
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder)

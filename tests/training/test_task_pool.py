@@ -20,10 +20,9 @@ from metabridge.data import episodes, load_dataset
 from metabridge.runs.inputs import make_keys
 from metabridge.runs.metrics import read_metrics
 from metabridge.training import train
-from metabridge.training.checkpoint import Checkpoints, TrainState
 from metabridge.training.step import make_sampler
 from tests import toy
-from tests.training.fake_run import assert_same_state
+from tests.training.fake_run import assert_same_state, train_to_a_checkpoint
 from tests.training.test_train import restored
 
 SHAPE = {"train_ways": 3, "train_shots": 2, "train_queries": 3}
@@ -89,23 +88,11 @@ def test_a_run_meets_the_tasks_of_its_pool_alone(
 def test_a_run_with_a_pool_resumes_to_the_bit(
     images: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     learner: LearnerOptions,
 ) -> None:
     config = pooled(images, learner, task_pool=5)
     train(config, tmp_path / "whole")
-    save = Checkpoints.save
-
-    def interrupted(self: Checkpoints, state: TrainState, **options: bool) -> None:
-        save(self, state, **options)
-        if state.progress.step == 2:
-            self.wait()
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run")
+    train_to_a_checkpoint(config, tmp_path / "run", step=2)
     train(config, tmp_path / "run", resume=True)
     pair = [restored(config, tmp_path / name)[1] for name in ("whole", "run")]
     assert_same_state(*pair)

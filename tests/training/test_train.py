@@ -18,12 +18,12 @@ from metabridge.learners import State, variables_of
 from metabridge.runs import folder as run_folder
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from metabridge.training import DivergenceError, RunError, train
-from metabridge.training.checkpoint import Checkpoints, Progress, TrainState
+from metabridge.training.checkpoint import Checkpoints, Progress
 from metabridge.training.loop import plateau_rule
 from metabridge.training.verify import verify
 from tests import toy
 from tests.training.conftest import Run
-from tests.training.fake_run import assert_same_state
+from tests.training.fake_run import assert_same_state, train_to_a_checkpoint
 
 
 def restored(config, folder: Path, *, best: bool = False) -> tuple[Progress, State]:
@@ -123,24 +123,13 @@ def test_a_run_is_the_same_without_measurements(
 
 @pytest.mark.extended
 def test_a_run_with_a_warm_up_and_averages_resumes_and_goes_on(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path
 ) -> None:
     learner = MTLConfig(learn_scale=True, label_smoothing=0.1)
     options = {"warmup": 0.5, "average_decay": 0.9, "weight_decay": 0.1}
     config = resolve(toy.config(images, learner=learner, decay_all=False, **options))
     train(config, tmp_path / "whole")
-    save = Checkpoints.save
-
-    def interrupted(self: Checkpoints, state: TrainState, **options: bool) -> None:
-        save(self, state, **options)
-        if state.progress.step == 2:
-            self.wait()
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run")
+    train_to_a_checkpoint(config, tmp_path / "run", step=2)
     assert restored(config, tmp_path / "run")[0].step == 2  # of 3 in the warm-up
     train(config, tmp_path / "run", resume=True)
     pair = [restored(config, tmp_path / name)[1] for name in ("whole", "run")]
