@@ -88,8 +88,17 @@ def test_outputs_are_committed_whole_and_small(path: Path) -> None:
         assert picture.metadata["image/png"]["alt"]
 
 
-@pytest.mark.extended
-@every
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=pytest.mark.slow if path.stem in SHORTER else pytest.mark.extended,
+        )
+        for path in PATHS
+    ],
+)
 def test_it_runs_from_a_fresh_kernel(path: Path) -> None:
     notebook = executed(path, SHORTER.get(path.stem))  # raises what a cell raises
     assert not MACHINE_PATHS.search(texts(notebook))

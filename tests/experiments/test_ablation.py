@@ -34,7 +34,7 @@ def test_teachers_are_rows_of_the_same_seed(row: str, teacher: str) -> None:
     assert learner.teacher == Path("runs/ablation-fc100").absolute() / teacher
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_the_table_is_made_and_taken_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -215,7 +215,7 @@ def test_the_figure_draws_the_numbers_of_the_results(
         np.testing.assert_allclose(box.lines[0].get_ydata(orig=False), expected)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_study_is_stopped_and_goes_on(tmp_path: Path) -> None:
     """A kill in the second run; the same command then makes all, and once more none."""

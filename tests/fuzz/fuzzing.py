@@ -1,6 +1,6 @@
 """Mutations, limits and measurements, shared by the fuzzing of all loaders.
 
-Every loader is given `count` inputs: 80 by `make test-all`, 10,000 by
+Every loader is given `count` inputs: 30 by `make test-all`, 10,000 by
 `make test-slow`. All inputs follow from a fixed seed. An input may be accepted or
 refused with one of the errors that the loader's docstring names; anything else, an
 input that takes longer than the limit, or memory that grows fails the test.
@@ -22,7 +22,7 @@ from metabridge.untrusted import is_safe
 each_count = pytest.mark.parametrize(
     "count",
     [
-        pytest.param(80, marks=pytest.mark.extended),
+        pytest.param(30, marks=pytest.mark.extended),
         pytest.param(10_000, marks=pytest.mark.slow),
     ],
 )

@@ -1,7 +1,7 @@
 """The support vector machine against scikit-learn, and its gradient."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,15 @@ TASKS = {
     "10-shot-6d-unit": (support(3, 10, 6, unit=True), 10.0),
     "20-way-100d": (support(20, 3, 100), 0.1),
 }
-FIRST = ("5-shot-64d", "10-shot-6d")
+_TIERS: dict[str, Any] = {
+    "5-shot-64d": (),
+    "10-shot-6d": (),
+    "20-way-100d": pytest.mark.slow,
+}
 each_task = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in FIRST else [pytest.mark.extended])
+        pytest.param(name, marks=_TIERS.get(name, pytest.mark.extended))
         for name in TASKS
     ],
 )

@@ -29,8 +29,11 @@ def _mixed_precision():
 
 each = pytest.mark.parametrize(
     "name",
-    ["conv4"]
-    + [pytest.param(n, marks=pytest.mark.extended) for n in ("conv4_r2d2", "resnet12")],
+    [
+        "conv4",
+        pytest.param("conv4_r2d2", marks=pytest.mark.slow),
+        pytest.param("resnet12", marks=pytest.mark.extended),
+    ],
 )
 
 

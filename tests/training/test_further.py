@@ -61,7 +61,7 @@ def test_more_steps_go_on_from_the_last_checkpoint(
         train(whole.config, run, resume=True)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_without_a_schedule_it_is_as_if_it_had_been_trained_for_as_many(
     images: Path, tmp_path: Path
 ) -> None:

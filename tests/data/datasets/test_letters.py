@@ -26,7 +26,7 @@ def found(faces: letters.Faces, glyphs: Dataset) -> dict[str, list[letters.Lette
     return found
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_letters_are_base_letters_in_four_faces(
     found: dict[str, list[letters.Letter]],
 ) -> None:
