@@ -8,6 +8,9 @@ from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
 from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
+from metabridge.theory.kernels.architectures import convolutional as convolutional
+from metabridge.theory.kernels.architectures import fully_connected as fully_connected
+from metabridge.theory.kernels.architectures import residual as residual
 from metabridge.theory.kernels.evaluate import precomputed as precomputed
 from metabridge.theory.kernels.images.kernel import ImageKernel as ImageKernel
 from metabridge.theory.kernels.images.networks import (
@@ -15,14 +18,14 @@ from metabridge.theory.kernels.images.networks import (
 )
 from metabridge.theory.kernels.images.networks import relu_residual as relu_residual
 from metabridge.theory.kernels.neural_tangents import neural_tangents as neural_tangents
+from metabridge.theory.kernels.phase import Phase as Phase
+from metabridge.theory.kernels.phase import critical as critical
+from metabridge.theory.kernels.phase import phase as phase
 from metabridge.theory.kernels.relu import iterate_depths as iterate_depths
 from metabridge.theory.kernels.relu import relu_depths as relu_depths
 from metabridge.theory.kernels.relu import relu_network as relu_network
 from metabridge.theory.kernels.stax import NoTangentKernelError as NoTangentKernelError
-from metabridge.theory.kernels.stax import convolutional as convolutional
 from metabridge.theory.kernels.stax import from_stax as from_stax
-from metabridge.theory.kernels.stax import fully_connected as fully_connected
-from metabridge.theory.kernels.stax import residual as residual
 from metabridge.theory.matrices.matrix import kernel_matrix as kernel_matrix
 from metabridge.theory.predictors.gbml import gbml_kernel as gbml_kernel
 from metabridge.theory.predictors.gbml import gbml_predictor as gbml_predictor

@@ -9,7 +9,7 @@ from metabridge import theory
 
 _MOVED = {
     "adaptation": "predictors.inner_loop",
-    "architectures": "kernels.stax",
+    "architectures": "kernels.architectures",
     "compat": "kernels.neural_tangents",
     "diagnosis": "closeness.diagnose",
     "finite_width": "finite.width_study",

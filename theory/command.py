@@ -41,6 +41,7 @@ def run(options: TheoryOptions) -> None:
         inner=gradient_flow(options.layers, time=options.time),
         adaptation=gradient_flow(options.layers, time=options.adaptation_time),
         jitter=options.jitter,
+        neighbours=options.neighbours,
     )
     print(
         f"\nMTL and meta-learning on {options.dataset}, {options.ways}-way "

@@ -55,7 +55,9 @@ def _measure(
         loop = options["gbml_adaptation"] = flow("all", time=time / depth)
     train, unseen = _tasks(source, labels, config.tasks if tasks is None else tasks)
     options |= {"inner": loop, "adaptation": flow("head", time=time)}
-    return theory.diagnose(train, unseen, depth=depth, **options).as_dict()
+    return theory.diagnose(
+        train, unseen, depth=depth, neighbours=False, **options
+    ).as_dict()
 
 
 def _tasks(

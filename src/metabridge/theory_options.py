@@ -52,6 +52,8 @@ class TheoryOptions(DataConfig):
     """convolutional_pooled averages every `pool_stride`-th row and column."""
     jitter: float = 0.0
     """Added to the diagonals of the training kernels."""
+    neighbours: bool = True
+    """Measure half the inner loop and twice the depth too, at three times the cost."""
     seed: int = 0
     """Seed of the tasks."""
     output: Path | None = None

@@ -4,7 +4,10 @@
 ones; `verdict` says in words what comes out.
 """
 
+import contextlib
+import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +23,12 @@ from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
 from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel, mtl_predictor
+from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.solvers import rank
-from metabridge.theory.solvers.dense import SingularKernelError
+from metabridge.theory.solvers.dense import (
+    IllConditionedWarning,
+    SingularKernelError,
+)
 from metabridge.theory.types import (
     Array,
     KernelFn,
@@ -49,6 +56,7 @@ def diagnose(
     heads: HeadsLike | Heads | Array = "shared",
     train_on: TrainOn = "query",
     jitter: float = 0.0,
+    neighbours: bool = True,
 ) -> Diagnosis:
     """Predicts whether MTL will match GBML on these tasks.
 
@@ -62,10 +70,13 @@ def diagnose(
         and without biases by default. Inputs of one dimension need biases: pass
         ``relu_network(depth, b_std=...)``.
       depth: hidden layers; 3 where no kernel is given either. With a kernel it is only
-        what 1/L is taken from.
+        what 1/L is taken from, and where it has a depth of its own that is the default.
       inner: GBML's inner loop in training; the head's gradient flow for time 0.1 by
         default.
       adaptation: of both on an unseen task; the head's flow for time 1 by default.
+      neighbours: measure the closeness with half the inner loop too, and, where the
+        kernel is a factory's of this package, with twice the depth, at about three
+        times the cost: `Diagnosis.reading` then says what brings the two closer.
 
     Raises:
       theory.SingularKernelError: images that occur more than once, which are named, or
@@ -79,9 +90,10 @@ def diagnose(
         kernel = relu_network(depth, last_W_std=2.0**0.5)
     if depth is not None and depth < 0:
         raise ValueError(f"`depth` must be at least 0, but is {depth}")
+    if depth is None:
+        depth = getattr(kernel, "depth", None)
     inner = inner or gradient_flow("head", time=0.1)
     adapt = adaptation or gradient_flow("head", time=1.0)
-    theirs = gbml_adaptation or adapt
     each = check_tasks(unseen)
     points, train = on_positions(tasks)
     check_matrices(
@@ -93,22 +105,41 @@ def diagnose(
     )
     kernels = evaluate(kernel, points)
     own = precomputed(kernels)
-    try:
-        with rank.explained(kernel, points):
+
+    def predict(
+        network: KernelFn, given: KernelFn, inners: Sequence[Inner]
+    ) -> list[Predicted]:
+        """Of MTL, then of GBML with each inner loop; `given` has the kernels."""
+        with rank.explained(network, points):
             mtl = mtl_predictor(
-                own, train, heads=heads, train_on=train_on, jitter=jitter
+                given, train, heads=heads, train_on=train_on, jitter=jitter
             )
-            gbml = gbml_predictor(own, train, inner=inner, jitter=jitter)
-            trained = [
-                streaming.on_positions(mtl, len(points), adapt),
-                streaming.on_positions(gbml, len(points), theirs),
-            ]
+            trained = [streaming.on_positions(mtl, len(points), adapt)]
+            for loop in inners:
+                gbml = gbml_predictor(given, train, inner=loop, jitter=jitter)
+                theirs = gbml_adaptation or adapt
+                trained.append(streaming.on_positions(gbml, len(points), theirs))
             (predicted,) = streaming.predict(
-                streaming.one_network(kernel), points, [trained], each
+                streaming.one_network(network), points, [trained], each
             )
+        return predicted
+
+    shorter = _halved(inner) if neighbours else None
+    try:
+        ours, other, *others = predict(
+            kernel, own, [inner, shorter] if shorter else [inner]
+        )
     except SingularKernelError as error:
         raise SingularKernelError(_explain(error, tasks)) from error
-    ours, other = predicted
+    half_time = closeness_of(ours, others[0]) if others else None
+    twice_depth = None
+    deeper = _twice_as_deep(kernel) if neighbours else None
+    if deeper is not None:
+        # A neighbour that has no inverse is left out: nobody asked for it.
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", IllConditionedWarning)
+            given = precomputed(evaluate(deeper, points))
+            twice_depth = closeness_of(*predict(deeper, given, [inner]))
     named = {
         "mtl": ours.predictions,
         "gbml": other.predictions,
@@ -130,10 +161,30 @@ def diagnose(
         gbml_spectrum=_spectrum(gbml_kernel(own, train, inner=inner), jitter),
         inner_time=_inner_time(inner, kernels),
         depth=depth,
+        half_time=half_time,
+        twice_depth=twice_depth,
         tasks=len(tasks.each()),
         unseen=len(each),
         outputs=each[0].support_y.shape[1],
     )
+
+
+def _halved(inner: Inner) -> Inner | None:
+    """The inner loop of half the effect to first order; None where there is none."""
+    if inner.idle or inner.interpolates:
+        return None
+    changes = {
+        "flow": {"time": inner.time / 2.0},
+        "steps": {"lr": inner.lr / 2.0},
+        "ridge": {"penalty": 2.0 * inner.penalty},
+    }
+    return dataclasses.replace(inner, **changes[inner.loop])
+
+
+def _twice_as_deep(kernel: KernelFn) -> KernelFn | None:
+    """The same network of twice the depth; None where it cannot be made."""
+    depth, make = (getattr(kernel, name, None) for name in ("depth", "with_depth"))
+    return make(2 * depth) if depth and make else None
 
 
 def _explain(error: SingularKernelError, tasks: Tasks) -> str:

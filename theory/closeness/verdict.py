@@ -29,6 +29,8 @@ LOW_RANK = 0.25
 points as nearly the same point."""
 ILL_CONDITIONED = 1e10
 """Condition number from which on float64 leaves six digits or fewer of a solution."""
+SMALL = 0.05
+"""Relative change of the relative gap up to which it counts as none."""
 _TOP = 5
 """Eigenvalues whose share of the trace is given."""
 
@@ -86,6 +88,8 @@ class Diagnosis:
         loops on other layers than the head, times the ratio of the traces of their
         kernel and the head's, which is about the depth.
       depth: hidden layers L, or None if only the user knows.
+      half_time: closeness with half the inner loop; None where it was not measured.
+      twice_depth: closeness with twice the depth, likewise.
       tasks: training tasks.
       unseen: unseen tasks.
       outputs: of the networks.
@@ -104,6 +108,8 @@ class Diagnosis:
     tasks: int
     unseen: int
     outputs: int
+    half_time: Closeness | None = None
+    twice_depth: Closeness | None = None
 
     @property
     def gap(self) -> float:
@@ -138,8 +144,8 @@ class Diagnosis:
     @property
     def reading(self) -> tuple[str, ...]:
         """What the numbers say, in sentences."""
-        sentences = [_verdict(self), *_transfer(self), *_accuracy(self), _theorem(self)]
-        return (*sentences, *_kernels(self))
+        sentences = [_verdict(self), *_transfer(self), *_accuracy(self)]
+        return (*sentences, *_theorem(self), *_kernels(self))
 
     def as_dict(self) -> dict[str, float | int | list[float] | list[str] | None]:
         """The numbers and the reading, for JSON: NaN and infinity become None."""
@@ -149,6 +155,9 @@ class Diagnosis:
             "inner_time", "depth", "tasks", "unseen", "close",
         )  # fmt: skip
         values = {name: getattr(self, name) for name in names}
+        for name in ("half_time", "twice_depth"):
+            found = getattr(self, name)
+            values[f"{name}_relative_gap"] = found and found.relative_gap
         for name, spectrum in self.spectra.items():
             own = f"{name.lower()}_"
             values[own + "effective_dimension"] = spectrum.effective_dimension
@@ -217,21 +226,44 @@ def _accuracy(found: Diagnosis) -> list[str]:
     return [f"Training changes little: {without}, {with_it}."]
 
 
-def _theorem(found: Diagnosis) -> str:
-    time = f"λτ = {found.inner_time:.3g}"
-    if found.depth is None:
-        return f"The bound grows with the inner loop's {time} and falls with depth."
-    rate = 1.0 / max(found.depth, 1)
-    sizes = f"{time} and 1/L = {rate:.3g}"
-    if found.inner_time > rate:
-        return (
-            f"Of the two terms of the bound, {sizes}, the inner loop weighs more: a "
-            "shorter one brings the two closer, more depth alone does less."
+def _theorem(found: Diagnosis) -> list[str]:
+    """What was measured beside the tasks as they are, or what the bound suggests."""
+    if math.isnan(found.relative_gap):
+        return []
+    measured = {
+        "half the inner loop": found.half_time,
+        "twice the depth": found.twice_depth,
+    }
+    gaps = {n: m.relative_gap for n, m in measured.items() if m is not None}
+    gaps = {name: gap for name, gap in gaps.items() if not math.isnan(gap)}
+    sentences = []
+    if gaps:
+        changes = [f"to {gap:.3g} with {name}" for name, gap in gaps.items()]
+        effects = [
+            f"{name} {_effect(gap, found.relative_gap)}" for name, gap in gaps.items()
+        ]
+        sentences.append(
+            f"Measured: the relative gap goes from {found.relative_gap:.3g} "
+            f"{' and '.join(changes)}: {', '.join(effects)}."
         )
-    return (
-        f"Of the two terms of the bound, {sizes}, the depth weighs more: a deeper "
-        "network brings the two closer, a shorter inner loop does less."
-    )
+    if found.twice_depth is None:
+        depth = "" if found.depth is None else f" and 1/L = {_rate(found.depth):.3g}"
+        sentences.append(
+            f"The bound grows with λτ = {found.inner_time:.3g}{depth}; it suggests, "
+            "and does not say, that a deeper network is closer: off the critical line "
+            "it is not."
+        )
+    return sentences
+
+
+def _effect(gap: float, before: float) -> str:
+    if abs(gap - before) <= SMALL * before:
+        return "changes little"
+    return "brings the two closer" if gap < before else "sets the two apart"
+
+
+def _rate(depth: int) -> float:
+    return 1.0 / max(depth, 1)
 
 
 def _kernels(found: Diagnosis) -> list[str]:

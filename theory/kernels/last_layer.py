@@ -41,6 +41,21 @@ def find_fault(kernel_fn: Any) -> str | None:
     return _find_fault(row) if _has_weights(row) else None
 
 
+def layer_names(kernel_fn: Any) -> set[str]:
+    """Names of all layers of a network, as "GlobalAvgPool"; none if none are found."""
+    row = _parse(kernel_fn)
+    return set(_names(row)) if _has_weights(row) else set()
+
+
+def _names(row: _Row) -> Iterator[str]:
+    for layer in row:
+        if isinstance(layer, _Layer):
+            yield layer.name
+        else:
+            for branch in layer:
+                yield from _names(branch)
+
+
 def _find_fault(row: _Row) -> str | None:
     for layer in reversed(row):
         if not isinstance(layer, _Layer):

@@ -104,7 +104,8 @@ def critical(
     variance neither grows nor shrinks near it (Roberts, Yaida and Hanin, section 5.3).
 
     Raises:
-      ValueError: no such scales, as with ReLU and biases, whose variance grows for good.
+      ValueError: no such scales, as with ReLU and biases: the variance then grows for
+        good.
 
     Example:
       >>> W_std, b_std = theory.critical("gelu")
@@ -164,7 +165,7 @@ def _crossings(function: Callable[[float], float]) -> Iterator[float]:
     values = [function(q) for q in grid]
     for left, right, a, b in zip(grid, grid[1:], values, values[1:], strict=False):
         if a * b <= 0 and math.isfinite(a) and math.isfinite(b):
-            yield float(scipy.optimize.brentq(function, left, right, xtol=1e-15))
+            yield _root(function, left, right, xtol=1e-15)
 
 
 def _fixed_variance(
@@ -189,8 +190,8 @@ def _fixed_variance(
     values = [excess(q) for q in grid]
     for index in range(1, len(grid)):
         if values[index] * first <= 0:
-            bounds = sorted(grid[index - 1 : index + 1])
-            return float(scipy.optimize.brentq(excess, *bounds, xtol=1e-300))
+            left, right = sorted(grid[index - 1 : index + 1])
+            return _root(excess, left, right, xtol=1e-300)
         near = values[index - 1 : index + 2]
         if len(near) == 3 and abs(near[1]) < min(abs(near[0]), abs(near[2])):
             found = scipy.optimize.minimize_scalar(
@@ -202,6 +203,13 @@ def _fixed_variance(
             if found.fun <= _TOUCHES:
                 return float(found.x)
     return math.inf if first > 0 else 0.0
+
+
+def _root(
+    function: Callable[[float], float], left: float, right: float, *, xtol: float
+) -> float:
+    solution = scipy.optimize.root_scalar(function, bracket=(left, right), xtol=xtol)
+    return float(solution.root)
 
 
 def _grid(start: float, end: float) -> list[float]:

@@ -141,7 +141,7 @@ def relu_network(
 ) -> ReLUNetwork:
     """Kernels of a fully connected ReLU network.
 
-    NTK parametrisation, `depth` hidden layers of infinite width, a linear output layer. Inputs are flattened; without biases a
+    NTK parametrisation, `depth` hidden layers of infinite width, linear output layer. Inputs are flattened; without biases a
     mean square of 1 gives an output of variance ``last_W_std^2``. Without biases the
     network is homogeneous: multiples of an input have multiples of its output, so that
     inputs of one dimension have a kernel of rank 2 and need `b_std` above 0.
@@ -151,7 +151,7 @@ def relu_network(
       last_W_std: scale of the output layer's weights. Without biases both kernels carry
         its square, so all times and penalties are in units of it.
       b_std: scale of the biases of all layers, the output's too, at least 0.
-      W_std: scale of the weights of the hidden layers; sqrt(2) is critical, see `phase`.
+      W_std: scale of the weights of the hidden layers; sqrt(2) is critical.
     """
     return ReLUNetwork(depth, last_W_std, b_std, W_std)
 

@@ -1,31 +1,48 @@
-"""Kernels of architectures that neural-tangents computes.
+"""Kernels out of kernel functions of neural-tangents, with what it leaves unchecked.
 
-It is imported when a kernel is first asked for. All networks end in one linear output
-in the NTK parametrisation: that makes ``Sigma`` the last layer's part of ``Theta``.
-
-References:
-  Arora et al. On exact computation with an infinitely wide neural net. NeurIPS 2019,
-    https://arxiv.org/abs/1904.11955 (convolutions, pooling).
+All networks end in one linear output in the NTK parametrisation: that makes ``Sigma``
+the last layer's part of ``Theta``.
 """
 
+import dataclasses
 import functools
-import warnings
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
+import jax
 import numpy as np
 
+from metabridge.parallel.devices import has_avx512
 from metabridge.theory.kernels import last_layer
 from metabridge.theory.kernels.evaluate import fill_blocks, float64
-from metabridge.theory.kernels.neural_tangents import neural_tangents
-from metabridge.theory.types import Array, KernelFn, Kernels, check_choice, check_whole
+from metabridge.theory.types import Array, KernelFn, Kernels, check_whole
 
-Activation = Literal["relu", "erf"]
-Pooling = Literal["flatten", "global_average"]
+Diagonal = Callable[[float], tuple[float, float]]
+"""``Sigma(x, x)`` and ``Theta(x, x)`` of an input's mean square."""
+
+_POOLS = ("AvgPool", "GlobalAvgPool", "GlobalSumPool", "SumPool")
+_CHAOTIC = 1e-6
+"""Relative error of a variance above which rounding has been magnified."""
 
 
 class NoTangentKernelError(ValueError):
     """An architecture has no tangent kernel, or none with a linear last layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StaxKernel:
+    """The kernel of an architecture that neural-tangents computes."""
+
+    evaluate: Callable[[np.ndarray, np.ndarray | None], Kernels]
+    depth: int | None = None
+    """As its factory counts it."""
+    with_depth: Callable[[int], KernelFn] | None = None
+    """The kernel of the same network of another depth."""
+
+    def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
+        """Kernels ``[N, M]`` in float64; `x2` None means `x1`."""
+        first = np.asarray(x1, np.float64)
+        return self.evaluate(first, None if x2 is None else np.asarray(x2, np.float64))
 
 
 def from_stax(
@@ -33,7 +50,7 @@ def from_stax(
     *,
     name: str = "this architecture",
     block: int | None = None,
-) -> KernelFn:
+) -> StaxKernel:
     """A kernel out of a neural-tangents kernel function.
 
     Get `stax` through ``theory.neural_tangents().stax``, which works on current JAX.
@@ -60,157 +77,73 @@ def from_stax(
     fault = last_layer.find_fault(kernel_fn)
     if fault is not None:
         raise NoTangentKernelError(_not_linear(name, fault))
-    call = functools.partial(_call, kernel_fn, name)
-
-    def kernel(x1: Array, x2: Array | None = None) -> Kernels:
-        first = np.asarray(x1, np.float64)
-        second = None if x2 is None else np.asarray(x2, np.float64)
-        with float64():
-            # On equal inputs, given once, neural-tangents is exact on the diagonal.
-            if block is None:
-                kernels = call(first, second)
-            else:
-                kernels = fill_blocks(call, first, second, block)
-        if not all(np.isfinite(part).all() for part in kernels):
-            raise NoTangentKernelError(
-                f"{name} has no finite tangent kernel on these inputs"
-            )
-        if x2 is None and not _may_be_covariance(kernels.of("body"), kernels.ntk):
-            fault = "Sigma is no part of its Theta"
-            raise NoTangentKernelError(_not_linear(name, fault))
-        return kernels
-
-    return kernel
+    run, layers = kernel_fn, last_layer.layer_names(kernel_fn)
+    if layers.intersection(_POOLS):
+        run = _runnable(kernel_fn)
+    # A function of one's own around a network may know these two alone.
+    get = ("nngp", "ntk", "cov1") if layers else ("nngp", "ntk")
+    return StaxKernel(functools.partial(evaluate_stax, run, name, block, get))
 
 
-def fully_connected(
-    depth: int,
+def _runnable(kernel_fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel function, compiled with AVX2 alone where more kills the process.
+
+    jaxlib 0.10.2 ends with a segmentation fault in the pooling of large covariances
+    between pixels, in float64 with AVX-512.
+    """
+    if jax.default_backend() != "cpu" or not has_avx512():
+        return kernel_fn
+    return jax.jit(
+        lambda x1, x2, get: kernel_fn(x1, x2, get),
+        static_argnums=2,
+        compiler_options={"xla_cpu_max_isa": "AVX2"},
+    )
+
+
+def evaluate_stax(
+    kernel_fn: Callable[..., Any],
+    name: str,
+    block: int | None,
+    get: tuple[str, ...],
+    x1: np.ndarray,
+    x2: np.ndarray | None,
     *,
-    activation: Activation = "relu",
-    W_std: float = 2.0**0.5,
-    b_std: float = 0.0,
-    last_W_std: float = 1.0,
-) -> KernelFn:
-    """A fully connected network; inputs of any shape are flattened.
+    diagonal: Diagonal | None = None,
+) -> Kernels:
+    """Both kernels, checked.
 
     Args:
-      depth: hidden layers, at least 0.
-      W_std: scale of the weights of the hidden layers; `last_W_std` of the output's.
-      b_std: scale of all biases, at least 0.
+      get: of the kernel function where there is no `x2`.
+      diagonal: exact values for the diagonal.
 
     Raises:
-      ImportError: neural-tangents is not installed.
+      NoTangentKernelError: the network has none, or not with these inputs.
     """
-    check_whole("depth", depth, 0)
-    stax = neural_tangents().stax
-    hidden = [stax.Dense(1, W_std, b_std), _activation(stax, activation)] * depth
-    return from_stax(
-        stax.serial(stax.Flatten(), *hidden, stax.Dense(1, last_W_std, b_std))[2],
-        name=f"fully_connected(depth={depth}, activation={activation!r})",
-    )
-
-
-def convolutional(
-    depth: int,
-    *,
-    pooling: Pooling = "flatten",
-    activation: Activation = "relu",
-    filter_size: int = 3,
-    W_std: float = 2.0**0.5,
-    b_std: float = 0.0,
-    block: int | None = None,
-) -> KernelFn:
-    """Convolutions of stride 1 with "SAME" padding; inputs are images [N, H, W, c].
-
-    Args:
-      depth: convolutional layers, at least 1.
-      pooling: what stands between the last of them and the output; "flatten" is cheap.
-      filter_size: side of the filters.
-      W_std: scale of the weights.
-      b_std: scale of the biases.
-      block: see `from_stax`.
-    """
-    check_whole("depth", depth, 1)
-    stax = neural_tangents().stax
-    conv = _conv(stax, filter_size, W_std, b_std)
-    hidden = [conv, _activation(stax, activation)] * depth
-    return from_stax(
-        stax.serial(*hidden, _pooling(stax, pooling), stax.Dense(1))[2],
-        name=f"convolutional(depth={depth}, pooling={pooling!r})",
-        block=block,
-    )
-
-
-def residual(
-    blocks: int,
-    *,
-    layer: Literal["dense", "conv"] = "dense",
-    pooling: Pooling = "flatten",
-    activation: Activation = "relu",
-    filter_size: int = 3,
-    W_std: float = 2.0**0.5,
-    b_std: float = 0.0,
-    block: int | None = None,
-) -> KernelFn:
-    """A layer, then residual blocks ``x + layer(act(layer(act(x))))``.
-
-    He, Zhang, Ren, Sun. Identity mappings in deep residual networks. ECCV 2016,
-    https://arxiv.org/abs/1603.05027, without its normalisation.
-
-    Args:
-      blocks: residual blocks, at least 1.
-      layer: "dense" takes inputs of any shape, "conv" images ``[N, H, W, c]`` and the
-        pooling and filters of `convolutional`.
-      block: see `from_stax`.
-    """
-    check_whole("blocks", blocks, 1)
-    check_choice("layer", layer, ("dense", "conv"))
-    stax = neural_tangents().stax
-    act = _activation(stax, activation)
-    if layer == "dense":
-        first, last = [stax.Flatten()], [act]
-        linear = stax.Dense(1, W_std, b_std)
-    else:
-        first, last = [], [act, _pooling(stax, pooling)]
-        linear = _conv(stax, filter_size, W_std, b_std)
-    branches = stax.parallel(stax.serial(*[act, linear] * 2), stax.Identity())
-    repeated = [stax.FanOut(2), branches, stax.FanInSum()] * blocks
-    kernel = from_stax(
-        stax.serial(*first, linear, *repeated, *last, stax.Dense(1))[2],
-        name=f"residual(blocks={blocks}, layer={layer!r})",
-        block=block,
-    )
-
-    def quiet(x1: Array, x2: Array | None = None) -> Kernels:
-        with warnings.catch_warnings():
-            # Asks for a layer in each branch; ours has one before the branches.
-            warnings.filterwarnings("ignore", message="`FanIn` layers assume")
-            return kernel(x1, x2)
-
-    return quiet
-
-
-def _conv(stax: Any, filter_size: int, W_std: float, b_std: float) -> Any:
-    check_whole("filter_size", filter_size, 1)
-    return stax.Conv(1, (filter_size,) * 2, padding="SAME", W_std=W_std, b_std=b_std)
-
-
-def _activation(stax: Any, activation: Activation) -> Any:
-    check_choice("activation", activation, get_args(Activation))
-    return stax.Relu() if activation == "relu" else stax.Erf()
-
-
-def _pooling(stax: Any, pooling: Pooling) -> Any:
-    check_choice("pooling", pooling, get_args(Pooling))
-    return stax.Flatten() if pooling == "flatten" else stax.GlobalAvgPool()
+    call = functools.partial(_call, kernel_fn, name, get, diagonal)
+    with float64():
+        # On equal inputs, given once, neural-tangents is exact on the diagonal.
+        kernels = call(x1, x2) if block is None else fill_blocks(call, x1, x2, block)
+    if not all(np.isfinite(part).all() for part in kernels):
+        raise NoTangentKernelError(
+            f"{name} has no finite tangent kernel on these inputs"
+        )
+    if x2 is None and not _may_be_covariance(kernels.of("body"), kernels.ntk):
+        fault = "Sigma is no part of its Theta"
+        raise NoTangentKernelError(_not_linear(name, fault))
+    return kernels
 
 
 def _call(
-    kernel_fn: Callable[..., Any], name: str, x1: np.ndarray, x2: np.ndarray | None
+    kernel_fn: Callable[..., Any],
+    name: str,
+    get: tuple[str, ...],
+    diagonal: Diagonal | None,
+    x1: np.ndarray,
+    x2: np.ndarray | None,
 ) -> Kernels:
     """Both kernels, or an error that names the architecture."""
     try:
-        result = kernel_fn(x1, x2, ("nngp", "ntk"))
+        result = kernel_fn(x1, x2, ("nngp", "ntk") if x2 is not None else get)
     except NotImplementedError as error:
         raise NoTangentKernelError(
             f"{name} has no tangent kernel in closed form: neural-tangents does not "
@@ -225,7 +158,36 @@ def _call(
             f"{name} gives kernels {list(ntk.shape)} for {expected} inputs: end it in "
             "stax.Flatten() or stax.GlobalAvgPool(), then stax.Dense(1)"
         )
-    return Kernels(nngp, ntk)
+    if x2 is not None:
+        return Kernels(nngp, ntk)
+    if diagonal is None:
+        variances = getattr(result, "cov1", None)
+        if variances is not None:
+            _check_diagonal(name, nngp.diagonal(), np.asarray(variances))
+        return Kernels(nngp, ntk)
+    squares, places = np.unique(
+        np.square(x1.reshape(len(x1), -1)).mean(1), return_inverse=True
+    )
+    exact = np.asarray([diagonal(square) for square in squares.tolist()])[places]
+    parts = nngp.copy(), ntk.copy()
+    for kernel, values in zip(parts, exact.T, strict=True):
+        np.fill_diagonal(kernel, values)
+    return Kernels(*parts)
+
+
+def _check_diagonal(name: str, found: np.ndarray, variances: np.ndarray) -> None:
+    """Raises where ``Sigma(x, x)`` is not the variance that is known by itself."""
+    if variances.shape != found.shape or not np.isfinite(variances).all():
+        return
+    wrong = np.flatnonzero(~(np.abs(found - variances) <= _CHAOTIC * variances))
+    if len(wrong):
+        raise NoTangentKernelError(
+            f"the kernel of {name} is lost to rounding: Sigma(x, x) of input "
+            f"{wrong[0]} is {found[wrong[0]]:.4g}, and the variance of its output "
+            f"{variances[wrong[0]]:.4g}. A chaotic network magnifies rounding in each "
+            "layer: take fewer layers, or scales that are critical (theory.phase, "
+            "theory.critical)"
+        )
 
 
 def _not_linear(name: str, fault: str) -> str:

@@ -61,8 +61,16 @@ def keep_compiled(folder: str | os.PathLike[str]) -> None:
 
 def cpu_has_bfloat16() -> bool:
     """Tell whether the CPU says that it has products of bfloat16; Linux alone asks."""
+    return not _cpu_flags().isdisjoint(BFLOAT16_FLAGS)
+
+
+def has_avx512() -> bool:
+    """Tell whether the CPU says that it has AVX-512; Linux alone asks."""
+    return "avx512f" in _cpu_flags()
+
+
+def _cpu_flags() -> set[str]:
     if not _CPUINFO.is_file():
-        return False
+        return set()
     lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
-    return any(flag in flags for flag in BFLOAT16_FLAGS)
+    return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -144,9 +144,15 @@ def test_the_reading_follows_its_thresholds() -> None:
     accuracies = {"mtl_accuracy": 0.2, "gbml_accuracy": 0.205}
     said = found(untrained_accuracy=0.4, **accuracies).reading[1]
     assert "Neither is better than chance, 20 %" in said
-    assert "the depth weighs more" in found(inner_time=0.1, depth=3).reading[-1]
-    assert "the inner loop weighs more" in found(inner_time=0.1, depth=64).reading[-1]
-    assert "falls with depth" in found(depth=None).reading[-1]  # type: ignore[arg-type]
+    assert "λτ = 0.1 and 1/L = 0.333" in found(depth=3).reading[-1]
+    assert "1/L" not in found(depth=None).reading[-1]  # type: ignore[arg-type]
+    near = found().closeness
+    options = {"half_time": near._replace(relative_gap=0.31)}
+    options["twice_depth"] = near._replace(relative_gap=0.1)
+    assert (
+        "from 0.3 to 0.31 with half the inner loop and to 0.1 with twice the depth: "
+        "half the inner loop changes little, twice the depth brings the two closer."
+    ) in found(**options).reading[-1]  # type: ignore[arg-type]
     flat = theory.Spectrum(np.array([1.0, 1e-12, 1e-12, 1e-12, 1e-12, 1e-12]))
     said = " ".join(found(mtl_spectrum=flat).reading)  # type: ignore[arg-type]
     assert "directions apart among its 6 rows" in said

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from metabridge.theory.kernels.architectures import Pooling
 from metabridge.theory.kernels.devices import compiled_tile, fill_rows
 from metabridge.theory.kernels.evaluate import fill_blocks, float64
 from metabridge.theory.kernels.images import pixels
-from metabridge.theory.kernels.stax import Pooling
 from metabridge.theory.types import (
     Array,
     Kernels,
@@ -63,6 +63,10 @@ class ImageKernel:
     last_W_std: float
     dtype: Precision
     max_bytes: int
+
+    def with_depth(self, depth: int) -> "ImageKernel":
+        """The same network of another depth."""
+        return dataclasses.replace(self, depth=depth)
 
     def __post_init__(self) -> None:
         check_choice("layer", self.layer, get_args(Layer))

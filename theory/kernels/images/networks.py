@@ -11,8 +11,8 @@ References:
     https://arxiv.org/abs/1603.05027.
 """
 
+from metabridge.theory.kernels.architectures import Pooling
 from metabridge.theory.kernels.images.kernel import ImageKernel, Layer, Precision
-from metabridge.theory.kernels.stax import Pooling
 from metabridge.theory.types import check_whole
 
 
