@@ -193,7 +193,9 @@ def _fixed_variance(
             left, right = sorted(grid[index - 1 : index + 1])
             return _root(excess, left, right, xtol=1e-300)
         near = values[index - 1 : index + 2]
-        if len(near) == 3 and abs(near[1]) < min(abs(near[0]), abs(near[2])):
+        if len(near) == 3 and 0 < near[1] / first < min(
+            near[0] / first, near[2] / first
+        ):
             found = scipy.optimize.minimize_scalar(
                 lambda q: abs(excess(q)),
                 bounds=sorted((grid[index - 1], grid[index + 1])),

@@ -141,10 +141,11 @@ def relu_network(
 ) -> ReLUNetwork:
     """Kernels of a fully connected ReLU network.
 
-    NTK parametrisation, `depth` hidden layers of infinite width, linear output layer. Inputs are flattened; without biases a
-    mean square of 1 gives an output of variance ``last_W_std^2``. Without biases the
-    network is homogeneous: multiples of an input have multiples of its output, so that
-    inputs of one dimension have a kernel of rank 2 and need `b_std` above 0.
+    NTK parametrisation, `depth` hidden layers of infinite width, a linear output layer.
+    Inputs are flattened; at the edge of chaos (``W_std = sqrt(2)``, no biases) a mean
+    square of 1 gives an output of variance ``last_W_std^2``. Without biases the network
+    is homogeneous: multiples of an input have multiples of its output, so that inputs
+    of one dimension have a kernel of rank 2 and need `b_std` above 0.
 
     Args:
       depth: hidden layers, at least 0.

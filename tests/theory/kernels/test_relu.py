@@ -26,11 +26,21 @@ def test_equals_the_textbook(depth: int, last: float, bias: float) -> None:
     np.testing.assert_allclose(kernels.ntk, ntk, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("depth", "bias"), [(3, 0.0), (3, 0.4), (20, 0.1)])
-def test_equals_neural_tangents(depth: int, bias: float) -> None:
+@pytest.mark.parametrize(
+    ("depth", "bias", "weight"),
+    [
+        (3, 0.0, 2**0.5),
+        (3, 0.4, 2**0.5),
+        (20, 0.1, 2**0.5),
+        (3, 0.0, 1.7),
+        (6, 0.5, 1.2),
+    ],
+)
+def test_equals_neural_tangents(depth: int, bias: float, weight: float) -> None:
     x = _inputs(2)
-    ours = theory.relu_network(depth, b_std=bias)
-    library = theory.fully_connected(depth, b_std=bias)
+    scales = {"b_std": bias, "W_std": weight, "last_W_std": 1.3}
+    ours = theory.relu_network(depth, **scales)
+    library = theory.fully_connected(depth, **scales)
     expected, actual = library(x, x[:4] + 0.1), ours(x, x[:4] + 0.1)
     np.testing.assert_allclose(actual.nngp, expected.nngp, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(actual.ntk, expected.ntk, rtol=1e-11, atol=1e-11)
