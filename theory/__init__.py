@@ -8,6 +8,10 @@ from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
 from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
+from metabridge.theory.finite.comparison import Comparison as Comparison
+from metabridge.theory.finite.train_pair import TrainedPair as TrainedPair
+from metabridge.theory.finite.train_pair import train_pair as train_pair
+from metabridge.theory.finite.trained import TrainedNetworks as TrainedNetworks
 from metabridge.theory.kernels.evaluate import precomputed as precomputed
 from metabridge.theory.kernels.images.kernel import ImageKernel as ImageKernel
 from metabridge.theory.kernels.images.networks import (
