@@ -126,20 +126,20 @@ def train(
                 "loop if it diverges"
             )
         lr = 1.0 / found
+    most = 2**HALVINGS if options.lr is None else 1
     trained, left = [], []
     for params, batch in zip(starts, batches, strict=True):
-        for halving in range(HALVINGS + 1 if options.lr is None else 1):
-            finer = 2**halving
+        finer, end, share = 1, params, jnp.inf
+        while not share < 1 and finer <= most:
             end, share = descend(
                 network, inner, params, params, batch,
                 lr=lr / finer, momentum=momentum, steps=options.steps * finer,
             )  # fmt: skip
-            if share < 1:
-                break
-        else:
+            finer *= 2
+        if not share < 1:
             raise RuntimeError(
-                f"{name} diverges: {float(share):.1e} of its training loss's start is "
-                f"left after steps of size {lr / finer:.1e}; take a smaller `lr`, a "
+                f"{name} diverges: {float(share):.1e} of its first residual is left "
+                f"after steps of size {2 * lr / finer:.1e}; take a smaller `lr`, a "
                 "wider network or a shorter inner loop"
             )
         trained.append(jax.device_get(end))
