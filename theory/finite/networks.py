@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Key
 
 from metabridge.models.mlp import MLP
 from metabridge.theory.predictors.predictor import require_queries
-from metabridge.theory.types import Tasks
+from metabridge.theory.types import Tasks, check_tasks
 
 Algorithm = Literal["MTL", "ANIL"]
 Scalar = float | Float[jax.Array, ""]
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 def batch_of(tasks: Tasks, dtype: Any = jnp.float32) -> Batch:
     """Tasks as finite networks take them: of one size, with query labels."""
-    each = tasks.each()
+    each = check_tasks(tasks)
     require_queries(each)
     sizes = {(len(task.support_x), len(task.query_x)) for task in each}
     if len(sizes) > 1:

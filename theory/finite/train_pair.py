@@ -185,9 +185,8 @@ def train_pair(
             )
         return _train_by_flow(tasks, network, depth, time, steps, seed)
     _check(network, lr, momentum, dtype)
+    _check_methods(methods)
     loops = {name: _inner_of(name, inner, network) for name in methods}
-    if not loops:
-        raise ValueError(f"`methods` is empty; known are {', '.join(METHODS)}")
     if loss == "cross_entropy":
         _check_one_hot(tasks)
     with predictions.precision(dtype):
@@ -262,9 +261,19 @@ def _check(network: Network, lr: float | None, momentum: float, dtype: str) -> N
         raise ValueError(f"`momentum` must be in [0, 1), but is {momentum}")
 
 
+def _check_methods(methods: Sequence[str]) -> None:
+    if isinstance(methods, str):
+        raise ValueError(f"`methods` must be a sequence of names: ({methods!r},)")
+    if not methods:
+        raise ValueError(f"`methods` is empty; known are {', '.join(METHODS)}")
+    for name in methods:
+        check_choice("method", name, METHODS)
+        if list(methods).count(name) > 1:
+            raise ValueError(f"`methods` names {name} twice: pass each once")
+
+
 def _inner_of(name: str, inner: Inner | None, network: Network) -> Inner | None:
     """The inner loop of a method on its own layers; None for MTL."""
-    check_choice("method", name, METHODS)
     if name == "MTL":
         return None
     if inner is None:

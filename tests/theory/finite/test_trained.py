@@ -32,14 +32,6 @@ class OfNNX(nnx.Module):
         return nnx.tanh(self.dense(x))
 
 
-class Map(nn.Module):
-    """No features: [N, D, 1]."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return nn.Dense(4)(x)[..., None]
-
-
 def test_seeds_share_their_time_and_the_first_is_that_of_one() -> None:
     options: Any = {"body": Normalised(), "inner": STEPS, "steps": 4, "momentum": 0.5}
     methods = ("MTL", "ANIL")
@@ -118,48 +110,16 @@ def test_limit_of_a_kernel_of_ones_own() -> None:
     np.testing.assert_allclose(own.gbml, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"methods": ("MTL", "CAVIA")}, "unknown method 'CAVIA'"),
-        ({"methods": ()}, "`methods` is empty"),
-        ({"inner": None}, "MAML needs an inner loop"),
-        ({"inner": HEAD}, "MAML cannot have this inner loop"),
-        ({"inner": theory.ridge("head", penalty=1.0)}, "cannot have this inner"),
-        ({"inner": HEAD, "methods": ("ANIL",), "first_order": True}, "second-order"),
-        ({"body": Map()}, r"features \[N, D\], but gave \[5, 4, 1\]"),
-        ({"body": MLP(4), "depth": 2}, "of the MLP"),
-        ({"loss": "hinge"}, "unknown loss"),
-        ({"loss": "cross_entropy"}, "one-hot"),
-        ({"momentum": 1.0}, "`momentum`"),
-        ({"lr": 0.0}, "`lr`"),
-        ({"seeds": 0}, "`seeds`"),
-        ({"dtype": "float16"}, "unknown dtype"),
-        ({"time": 1.0}, "`time` is not for use with `inner`"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], match: str) -> None:
-    given: Any = {"inner": STEPS, "steps": 2} | options
-    with pytest.raises(ValueError, match=match):
-        theory.train_pair(tasks(0), **given)
-
-
-def test_modules_of_nnx_need_a_bridge() -> None:
-    body: Any = OfNNX(20, nnx.Rngs(0))
-    with pytest.raises(TypeError, match="to_linen"):
-        theory.train_pair.__wrapped__(tasks(0), body=body, inner=STEPS, steps=2)
-
-
 def test_divergence_and_bad_unseen_tasks() -> None:
     options: Any = {"width": 4, "depth": 1, "steps": 5, "seeds": 1}
-    with pytest.raises(RuntimeError, match="MTL diverges.*smaller `lr`"):
+    with pytest.raises(RuntimeError, match=r"MTL diverges.*smaller `lr`"):
         theory.train_pair(tasks(0), methods=("MTL",), lr=1e4, **options)
     found = theory.train_pair(tasks(0), methods=("MTL",), **options)
     with pytest.raises(ValueError, match="have inputs"):
         found.compare(tasks(1, outputs=2), adaptation=HEAD)
     with pytest.raises(ValueError, match="lacks MTL"):
         found.compare(tasks(1), adaptation={"ANIL": HEAD})
-    with pytest.raises(ValueError, match="by theory.gradient_steps"):
+    with pytest.raises(ValueError, match="other layers by theory"):
         found.compare(tasks(1), adaptation=theory.gradient_flow("all", time=1.0))
     diverging = theory.gradient_steps("all", lr=1e3, steps=20)
     with pytest.raises(ValueError, match="diverge on the support of unseen task 0"):
