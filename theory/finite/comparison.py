@@ -59,11 +59,16 @@ class Comparison:
     seeds: dict[str, Distance]
 
     def __str__(self) -> str:
-        """A row for each two methods, and one for the seeds of each."""
+        """A row for each two methods, and one for the seeds of each.
+
+        With one output there is no column of agreements.
+        """
         named = {", ".join(pair): found for pair, found in self.methods.items()}
         named |= {f"{name}, two seeds": found for name, found in self.seeds.items()}
-        columns = ("gap", "relative_gap", "agreement")
-        rows = [["", "gap", "relative gap", "agreement"]] + [
+        columns = ["gap", "relative_gap", "agreement"]
+        if all(np.isnan(found.agreement.mean) for found in named.values()):
+            columns.remove("agreement")
+        rows = [["", *(column.replace("_", " ") for column in columns)]] + [
             [name, *(str(getattr(found, column)) for column in columns)]
             for name, found in named.items()
         ]
