@@ -73,7 +73,7 @@ def test_all_methods_near_their_limit_with_width() -> None:
     distances = []
     for width in (32, 1024):
         found = theory.train_pair(
-            train, inner=STEPS, steps=40, width=width, depth=2, seeds=3
+            train, inner=STEPS, steps=20, width=width, depth=1, seeds=2
         )
         methods: Any = found.compare(unseen, adaptation=adaptation).methods
         limits: Any = found.limit(train, unseen, adaptation=adaptation).methods
