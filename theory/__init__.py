@@ -8,6 +8,10 @@ from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
 from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
+from metabridge.theory.finite.comparison import Comparison as Comparison
+from metabridge.theory.finite.train_pair import TrainedPair as TrainedPair
+from metabridge.theory.finite.train_pair import train_pair as train_pair
+from metabridge.theory.finite.trained import TrainedNetworks as TrainedNetworks
 from metabridge.theory.kernels.architectures import convolutional as convolutional
 from metabridge.theory.kernels.architectures import fully_connected as fully_connected
 from metabridge.theory.kernels.architectures import residual as residual

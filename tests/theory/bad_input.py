@@ -6,9 +6,9 @@ makes every call and prints what was raised.
 
 import json
 
-from tests.theory import bad_kernels, bad_tasks
+from tests.theory import bad_kernels, bad_networks, bad_tasks
 
-CASES = bad_tasks.CASES | bad_kernels.CASES
+CASES = bad_tasks.CASES | bad_kernels.CASES | bad_networks.CASES
 
 
 def main() -> None:

@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jaxtyping import Float, Int, Key
 
 from metabridge.models.mlp import MLP
 from metabridge.theory.predictors.predictor import require_queries
-from metabridge.theory.types import Tasks
+from metabridge.theory.types import Tasks, check_tasks
 
 Algorithm = Literal["MTL", "ANIL"]
 Scalar = float | Float[jax.Array, ""]
@@ -32,9 +33,9 @@ class Batch(NamedTuple):
     query_y: Float[jax.Array, "T Q K"]
 
 
-def batch_of(tasks: Tasks) -> Batch:
+def batch_of(tasks: Tasks, dtype: Any = jnp.float32) -> Batch:
     """Tasks as finite networks take them: of one size, with query labels."""
-    each = tasks.each()
+    each = check_tasks(tasks)
     require_queries(each)
     sizes = {(len(task.support_x), len(task.query_x)) for task in each}
     if len(sizes) > 1:
@@ -43,21 +44,41 @@ def batch_of(tasks: Tasks) -> Batch:
             f"sizes {sorted(sizes)}"
         )
     columns = map(np.stack, zip(*each, strict=True))
-    return Batch(*(jnp.asarray(column, jnp.float32) for column in columns))
+    return Batch(*(jnp.asarray(column, dtype) for column in columns))
 
 
 def initialise(
-    key: Key[jax.Array, ""], batch: Batch, body: MLP, *, shared: bool
+    key: Key[jax.Array, ""], batch: Batch, body: nn.Module, *, shared: bool
 ) -> dict[str, Any]:
     """Body, the head of a new task, and a head for each training task."""
     key_body, key_head = jax.random.split(key)
     count, outputs = len(batch.query_x), batch.query_y.shape[2]
-    heads = jax.random.normal(key_head, (1 if shared else count, body.width, outputs))
+    width, dtype = count_features(body, batch.query_x[0]), batch.query_x.dtype
+    drawn = (1 if shared else count, width, outputs)
+    heads = jax.random.normal(key_head, drawn, dtype)
+    variables = body.init(key_body, batch.query_x[0])
     return {
-        "body": body.init(key_body, batch.query_x[0]),
+        "body": jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables),
         "head": heads[0],
-        "heads": jnp.broadcast_to(heads, (count, body.width, outputs)),
+        "heads": jnp.broadcast_to(heads, (count, width, outputs)),
     }
+
+
+def count_features(body: nn.Module, x: Float[jax.Array, "N *X"]) -> int:
+    """Number of features D of a body.
+
+    Raises:
+      ValueError: a body whose outputs for ``[N, *X]`` are not ``[N, D]``.
+    """
+    out, _ = jax.eval_shape(body.init_with_output, jax.random.key(0), x)
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 2 or shape[0] != len(x):
+        given = type(out).__name__ if shape is None else list(shape)
+        raise ValueError(
+            f"`body` must map inputs [N, *X] to features [N, D], but gave {given} for "
+            f"inputs {list(x.shape)}: flatten or pool what it returns"
+        )
+    return shape[1]
 
 
 def centre(body: MLP, params: Any, batch: Batch) -> Batch:
@@ -102,12 +123,12 @@ def outputs(
         return query @ params["heads"]
     support = _features(body, params, batch.support_x)
     residual = batch.support_y - support @ params["head"]
-    flow = _flow(jnp.einsum("tsd,trd->tsr", support, support), time)
-    moved = jnp.einsum("tqd,tsd,tsr,trk->tqk", query, support, flow, residual)
+    flowed = flow(jnp.einsum("tsd,trd->tsr", support, support), time)
+    moved = jnp.einsum("tqd,tsd,tsr,trk->tqk", query, support, flowed, residual)
     return query @ params["head"] + moved
 
 
-def _flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]:
+def flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]:
     """``K^-1 (I - exp(-time K))`` by its series, halving and doubling the time.
 
     With ``p(z) = (exp(z) - 1) / z``: ``p(2 z) = p(z) (1 + exp(z)) / 2``. Unlike an

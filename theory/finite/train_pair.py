@@ -1,38 +1,47 @@
-"""MTL and ANIL trained on the same tasks in networks of finite width, side by side.
+"""MTL, MAML, BOIL and ANIL trained on the same tasks in finite networks, side by side.
 
-What `compare` does at infinite width, for Flax MLPs of the NTK parametrisation in
-float32: full-batch gradient descent from one initialisation, whose outputs are
-subtracted throughout, so that both begin at 0 as their limits do. In the same units:
-``last_W_std`` is 1 here, `relu_network`'s default.
+What `compare` does at infinite width, for any Flax body under a linear head: full-batch
+gradient descent of every method from one initialisation, whose outputs are subtracted
+throughout, so that all begin at 0 as their limits do. In the same units: the head is
+standard normal, ``last_W_std`` is 1, `relu_network`'s default, and the body scales its
+features as `metabridge.models.MLP` does, by ``1 / sqrt(D)``.
 """
 
 import dataclasses
-from typing import Any
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any, get_args, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from flax import linen as nn
 
 from metabridge.models.mlp import MLP
 from metabridge.theory.closeness.compare import closeness_of, on_positions
-from metabridge.theory.finite import networks
+from metabridge.theory.finite import networks, predictions
+from metabridge.theory.finite.descent import Descent, train
+from metabridge.theory.finite.methods import LAYERS_OF, Loss, Method, Network
+from metabridge.theory.finite.trained import TrainedNetworks
 from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.kernels.relu import relu_network
-from metabridge.theory.predictors import streaming
-from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
-from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
-from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
-from metabridge.theory.predictors.predictor import Predicted
-from metabridge.theory.types import Closeness, Kernels, Tasks, check_whole
+from metabridge.theory.predictors.gbml import gbml_kernel
+from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
+from metabridge.theory.predictors.mtl import mtl_kernel
+from metabridge.theory.types import (
+    Closeness,
+    Tasks,
+    check_choice,
+    check_tasks,
+    check_whole,
+)
 
-_HALVINGS = 4
-"""How often a learning rate that diverges is halved."""
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedPair:
-    """The two networks after training.
+    """MTL and ANIL after training from one initialisation.
 
     Attributes:
       body: of both.
@@ -55,85 +64,171 @@ class TrainedPair:
         """Predictions on unseen tasks, whose query labels are not needed.
 
         Raises:
-          ValueError: an adaptation of other layers than the head.
+          ValueError: an adaptation of other layers than the head that is not by
+            gradient steps.
         """
-        if adaptation.layers != "head":
-            raise ValueError(
-                "finite networks adapt their head to an unseen task, not "
-                f"{adaptation.layers!r}"
-            )
         mtl, anil = (
-            _predict(self.body, self.trained[name], self.initial, unseen, adaptation)
+            predictions.predict(
+                Network(self.body), self.trained[name], self.initial, unseen.each(),
+                adaptation,
+            )
             for name in ("MTL", "ANIL")
-        )
+        )  # fmt: skip
         return closeness_of(mtl, anil)
 
     def limit(self, tasks: Tasks, unseen: Tasks, *, adaptation: Inner) -> Closeness:
         """The same at infinite width, after the same time of training on `tasks`."""
-        kernel = relu_network(self.body.depth)
-        points, train = on_positions(tasks)
-        own = precomputed(evaluate(kernel, points))
-        inner = gradient_flow("head", time=self.time)
-        limits = (
-            mtl_predictor(own, train, time=self.training_time["MTL"]),
-            gbml_predictor(own, train, inner=inner, time=self.training_time["ANIL"]),
-        )
-        trained = [
-            streaming.on_positions(one, len(points), adaptation) for one in limits
-        ]
-        ((mtl, anil),) = streaming.predict(
-            streaming.one_network(kernel), points, [trained], unseen.each()
-        )
-        return closeness_of(mtl, anil)
+        found = predictions.predict_limit(
+            relu_network(self.body.depth), tasks, unseen,
+            {"MTL": None, "ANIL": gradient_flow("head", time=self.time)},
+            self.training_time, dict.fromkeys(self.trained, adaptation),
+        )  # fmt: skip
+        return closeness_of(found["MTL"], found["ANIL"])
 
 
+@overload
 def train_pair(
-    tasks: Tasks, *, width: int, depth: int, time: float, steps: int, seed: int = 0
-) -> TrainedPair:
-    """Trains MTL with shared heads and ANIL on the same tasks from one initialisation.
+    tasks: Tasks, *, steps: int, time: float, width: int = ..., depth: int = ...,
+    seed: int = ...,
+) -> TrainedPair: ...  # fmt: skip
+@overload
+def train_pair(
+    tasks: Tasks, *, steps: int, inner: Inner | None = ...,
+    body: nn.Module | None = ..., width: int | None = ...,
+    depth: int | None = ..., methods: Sequence[str] = ...,
+    first_order: bool = ..., linearised: bool = ..., loss: Loss = ...,
+    lr: float | None = ..., momentum: float = ..., seeds: int = ..., seed: int = ...,
+    dtype: str = ...,
+) -> TrainedNetworks: ...  # fmt: skip
+def train_pair(
+    tasks: Tasks,
+    *,
+    steps: int,
+    inner: Inner | None = None,
+    time: float | None = None,
+    body: nn.Module | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    methods: Sequence[str] = METHODS,
+    first_order: bool = False,
+    linearised: bool = False,
+    loss: Loss = "squared",
+    lr: float | None = None,
+    momentum: float = 0.0,
+    seeds: int = 3,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> TrainedPair | TrainedNetworks:
+    """Trains several methods on the same tasks, from the same initialisations.
 
-    Gradient descent on ``1/2 ||F - Y||^2``, summed over the queries of all tasks, with
-    half the largest stable step of the infinite-width kernel. The kernel of a narrow
-    network has a larger eigenvalue; where that step diverges, steps of half the size
-    are taken, twice as many.
+    Gradient descent on the loss summed over the queries of all tasks: of MTL under a
+    head for each task, which start alike; of the others after the inner loop on the
+    task's support. Its step is half the largest stable one, ``1 / lambda`` with the
+    largest eigenvalue of the method's tangent kernel over all initialisations. Where
+    training diverges, steps of half the size are taken, twice as many.
 
     Args:
       tasks: training tasks of one size.
-      width: units of the hidden layers.
-      depth: hidden layers, at least 1.
-      time: of ANIL's inner loop in training.
       steps: of gradient descent, see above.
-      seed: of the initialisation.
+      inner: inner loop of MAML, BOIL and ANIL, whose layers are the method's (all,
+        body, head), whatever layers it names. `gradient_steps` are differentiated
+        through; `gradient_flow` for a finite time is ANIL's alone.
+      time: instead of `inner`, trains MTL and ANIL by gradient flow of this time, from
+        one initialisation of the MLP, with the step of the infinite-width kernel, and
+        returns a `TrainedPair`. Then only `width`, `depth` and `seed` may be given.
+      body: Flax Linen module from inputs ``[N, *X]`` to features ``[N, D]``; a module
+        of NNX by ``flax.nnx.bridge.to_linen``. `metabridge.models.MLP` by default. Its
+        batch statistics stay as they are initialised.
+      width: units of the MLP's hidden layers; 512 by default.
+      depth: its hidden layers, at least 1; 3 by default.
+      methods: of "MTL", "MAML", "BOIL" and "ANIL".
+      first_order: the gradients of inner steps are constants in the outer gradient.
+      linearised: train ``f_0 + J (theta - theta_0)``, the object of the theory.
+      loss: "squared", ``1/2 ||f - y||^2``, or "cross_entropy" with one-hot labels; of
+        inner steps too.
+      lr: step size of all methods; it is then not halved.
+      momentum: of the heavy ball, in [0, 1).
+      seeds: number of initialisations, at least 1.
+      seed: of the first.
+      dtype: "float32" or "float64".
 
     Raises:
-      ValueError: a number out of range.
+      TypeError: a body that is not a Linen module.
+      ValueError: a number out of range, an unknown name, a body that does not give
+        features, labels or an inner loop that do not fit.
       RuntimeError: training has diverged.
+
+    Example:
+      >>> inner = theory.gradient_steps("all", lr=0.1, steps=3)
+      >>> trained = theory.train_pair(tasks, inner=inner, steps=200, width=256)
+      >>> adaptation = theory.gradient_flow("head", time=1.0)
+      >>> print(trained.compare(unseen, adaptation=adaptation))
     """
-    for name, value in (("width", width), ("depth", depth), ("steps", steps)):
+    if body is not None and not (width is None and depth is None):
+        raise ValueError("`width` and `depth` are of the MLP: pass them, or `body`")
+    width, depth = 512 if width is None else width, 3 if depth is None else depth
+    sizes = {"width": width, "depth": depth, "steps": steps, "seeds": seeds}
+    for name, value in sizes.items():
         check_whole(name, value, 1)
-    batch, body = networks.batch_of(tasks), MLP(width, depth)
-    params = networks.initialise(jax.random.key(seed), batch, body, shared=True)
-    centred = networks.centre(body, params, batch)
-    trained, left, times = {}, {}, {}
-    for name, largest in _largest(tasks, depth, time).items():
-        algorithm: networks.Algorithm = "MTL" if name == "MTL" else "ANIL"
-        times[name] = steps / largest
-        for finer in (2**halving for halving in range(_HALVINGS + 1)):
-            trained[name], share = networks.descend(
-                algorithm, body, params, centred,
-                time=time, lr=1.0 / largest / finer, tolerance=0.0,
-                max_steps=steps * finer,
-            )  # fmt: skip
-            left[name] = float(share)
-            if left[name] < 1:
-                break
-        else:
-            raise RuntimeError(
-                f"{name} of width {width} diverges: {left[name]:.1e} of its residual "
-                f"is left after steps of size {1.0 / largest / 2**_HALVINGS:.1e}; take "
-                "a wider network"
+    network = Network(body or MLP(width, depth), loss, linearised, first_order)
+    if time is not None:
+        changed = {
+            "inner": inner is not None, "body": body is not None,
+            "methods": tuple(methods) != METHODS, "first_order": first_order,
+            "linearised": linearised, "loss": loss != "squared", "lr": lr is not None,
+            "momentum": momentum != 0, "seeds": seeds != 3, "dtype": dtype != "float32",
+        }  # fmt: skip
+        if names := [name for name, given in changed.items() if given]:
+            raise ValueError(
+                f"`time` is not for use with `{'`, `'.join(names)}`: pass "
+                f"inner=theory.gradient_flow('head', time={time})"
             )
-    return TrainedPair(body, time, params, trained, left, times)
+        return _train_by_flow(tasks, network, depth, time, steps, seed)
+    _check(network, lr, momentum, dtype)
+    _check_methods(methods)
+    loops = {name: _inner_of(name, inner, network) for name in methods}
+    if loss == "cross_entropy":
+        _check_one_hot(tasks)
+    with predictions.precision(dtype):
+        batch = networks.batch_of(tasks, jnp.dtype(dtype))
+        keys = [jax.random.key(seed + number) for number in range(seeds)]
+        starts = [
+            networks.initialise(key, batch, network.body, shared=True) for key in keys
+        ]
+        batches = [network.centre(start, batch) for start in starts]
+        found = {
+            name: train(
+                name, network, loop, starts, batches, Descent(steps, lr, momentum)
+            )
+            for name, loop in loops.items()
+        }
+    return TrainedNetworks(
+        network,
+        loops,
+        jax.device_get(starts),
+        {name: params for name, (params, _, _) in found.items()},
+        {name: np.asarray(left) for name, (_, left, _) in found.items()},
+        {name: own for name, (_, _, own) in found.items()},
+        batch.query_x.shape[2:],
+        dtype,
+    )
+
+
+def _train_by_flow(
+    tasks: Tasks, network: Network, depth: int, time: float, steps: int, seed: int
+) -> TrainedPair:
+    batch = networks.batch_of(tasks)
+    start = networks.initialise(jax.random.key(seed), batch, network.body, shared=True)
+    centred = network.centre(start, batch)
+    trained, left, times = {}, {}, {}
+    loops = {"MTL": None, "ANIL": gradient_flow("head", time=time)}
+    for name, largest in _largest(tasks, depth, time).items():
+        (trained[name],), (left[name],), times[name] = train(
+            name, network, loops[name], [start], [centred], Descent(steps, None, 0.0),
+            largest=largest,
+        )  # fmt: skip
+    body: Any = network.body
+    return TrainedPair(body, time, start, trained, left, times)
 
 
 def _largest(tasks: Tasks, depth: int, time: float) -> dict[str, float]:
@@ -147,29 +242,71 @@ def _largest(tasks: Tasks, depth: int, time: float) -> dict[str, float]:
     }
 
 
-def _predict(
-    body: MLP, params: Any, initial: Any, tasks: Tasks, adaptation: Inner
-) -> Predicted:
-    """Predictions on the queries of each task."""
-    found = Predicted([], [])
-    for index, task in enumerate(tasks.each()):
-        inputs = task.points()
-        features = _features(body, params, inputs)
-        head = np.asarray(params["head"], np.float64)
-        start = np.asarray(initial["head"], np.float64)
-        values = features @ head - _features(body, initial, inputs) @ start
-        queries = len(task.query_x)
-        query, support = features[:queries], features[queries:]
-        cross, square = query @ support.T, support @ support.T
-        A = operator(
-            adaptation, Kernels(cross, cross), Kernels(square, square),
-            what=f"the support of unseen task {index}",
-        )  # fmt: skip
-        found.transferred.append(values[:queries] - A @ values[queries:])
-        found.adapted.append(A @ task.support_y)
-    return found
+def _check(network: Network, lr: float | None, momentum: float, dtype: str) -> None:
+    body: Any = network.body
+    if not isinstance(body, nn.Module):
+        raise TypeError(
+            f"`body` must be a Flax Linen module, not {type(body).__name__}: wrap a "
+            "class of NNX by flax.nnx.bridge.to_linen(Class, *args)"
+        )
+    if not isinstance(body, Hashable):
+        raise TypeError(
+            "`body` has fields that cannot be hashed: pass tuples for lists"
+        )
+    check_choice("loss", network.loss, get_args(Loss))
+    check_choice("dtype", dtype, ("float32", "float64"))
+    if lr is not None and not 0 < lr < math.inf:
+        raise ValueError(f"`lr` must be positive and finite, but is {lr}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"`momentum` must be in [0, 1), but is {momentum}")
 
 
-def _features(body: MLP, params: Any, x: np.ndarray) -> Float[np.ndarray, "N D"]:
-    values = networks.features(body, params, jnp.asarray(x, jnp.float32))
-    return np.asarray(values, np.float64)
+def _check_methods(methods: Sequence[str]) -> None:
+    if isinstance(methods, str):
+        raise ValueError(f"`methods` must be a sequence of names: ({methods!r},)")
+    if not methods:
+        raise ValueError(f"`methods` is empty; known are {', '.join(METHODS)}")
+    for name in methods:
+        check_choice("method", name, METHODS)
+        if list(methods).count(name) > 1:
+            raise ValueError(f"`methods` names {name} twice: pass each once")
+
+
+def _inner_of(name: str, inner: Inner | None, network: Network) -> Inner | None:
+    """The inner loop of a method on its own layers; None for MTL."""
+    if name == "MTL":
+        return None
+    if inner is None:
+        raise ValueError(
+            f"{name} needs an inner loop: pass inner=theory.gradient_steps('all', "
+            "lr=..., steps=...)"
+        )
+    if inner.loop == "steps":
+        return dataclasses.replace(inner, layers=LAYERS_OF[name])
+    flow = inner.loop == "flow" and math.isfinite(inner.time)
+    if (
+        name == "ANIL"
+        and flow
+        and network.loss == "squared"
+        and not network.first_order
+    ):
+        return dataclasses.replace(inner, layers="head")
+    raise ValueError(
+        f"{name} cannot have this inner loop in a finite network: gradient flow, for a "
+        "finite time, is ANIL's alone, with loss='squared' and second-order; pass "
+        "inner=theory.gradient_steps('all', lr=..., steps=...), or methods=('MTL', "
+        "'ANIL')"
+    )
+
+
+def _check_one_hot(tasks: Tasks) -> None:
+    for index, task in enumerate(check_tasks(tasks)):
+        for name, labels in (("support", task.support_y), ("query", task.query_y)):
+            if labels is None or not len(labels):
+                continue
+            if (labels < 0).any() or not np.allclose(labels.sum(1), 1.0):
+                raise ValueError(
+                    f"loss='cross_entropy' needs labels that are one-hot, but rows of "
+                    f"`{name}_y` of task {index} are not; pass theory.one_hot(labels, "
+                    "ways), not centred"
+                )

@@ -9,7 +9,7 @@ import pytest
 
 from metabridge import theory
 from metabridge.models.mlp import MLP
-from metabridge.theory.finite import networks
+from metabridge.theory.finite import descent, networks
 from metabridge.theory.finite.train_pair import train_pair
 from metabridge.theory.finite.width_study import prediction_errors
 from tests.theory.cases import sphere, textbook
@@ -101,14 +101,14 @@ def test_pairs_near_their_limit_with_width() -> None:
 def test_a_step_that_diverges_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training time stays what it was."""
     rates = []
-    descend = networks.descend
+    descend = descent.descend
 
     def watched(*given: Any, **options: Any) -> Any:
-        rates.append((options["lr"], options["max_steps"]))
+        rates.append((options["lr"], options["steps"]))
         params, share = descend(*given, **options)
         return params, share if len(rates) > 1 else share * jnp.nan
 
-    monkeypatch.setattr(networks, "descend", watched)
+    monkeypatch.setattr(descent, "descend", watched)
     pair = train_pair(tasks(9), width=8, depth=1, time=0.1, steps=3)
     (full, few), (half, more), *_ = rates
     assert (half, more) == (full / 2, 2 * few)

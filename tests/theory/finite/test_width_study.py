@@ -27,7 +27,7 @@ def test_inner_flow_of_the_network() -> None:
     factor = rng.standard_normal((2, 5, 7)).astype(np.float32)
     K = np.einsum("tsd,trd->tsr", factor, factor)
     for time in (0.01, 0.3, 1.0):
-        flow = networks._flow(jnp.asarray(K), time)
+        flow = networks.flow(jnp.asarray(K), time)
         for actual, matrix in zip(flow, K, strict=True):
             expected = reference.trained(matrix.astype(np.float64), time)
             np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=1e-5)
