@@ -32,6 +32,7 @@ from metabridge.theory.predictors.inner_loop import Inner as Inner
 from metabridge.theory.predictors.inner_loop import gradient_flow as gradient_flow
 from metabridge.theory.predictors.inner_loop import gradient_steps as gradient_steps
 from metabridge.theory.predictors.inner_loop import ridge as ridge
+from metabridge.theory.predictors.inner_loop import spectral as spectral
 from metabridge.theory.predictors.mtl import TrainOn as TrainOn
 from metabridge.theory.predictors.mtl import mtl_kernel as mtl_kernel
 from metabridge.theory.predictors.mtl import mtl_predictor as mtl_predictor
@@ -40,6 +41,10 @@ from metabridge.theory.solvers.dense import (
     IllConditionedWarning as IllConditionedWarning,
 )
 from metabridge.theory.solvers.dense import SingularKernelError as SingularKernelError
+from metabridge.theory.solvers.filters import Chebyshev as Chebyshev
+from metabridge.theory.solvers.filters import Descent as Descent
+from metabridge.theory.solvers.filters import HeavyBall as HeavyBall
+from metabridge.theory.solvers.filters import Nesterov as Nesterov
 from metabridge.theory.solvers.solve import Iterative as Iterative
 from metabridge.theory.solvers.solve import SolveReport as SolveReport
 from metabridge.theory.types import Closeness as Closeness
