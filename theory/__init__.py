@@ -1,5 +1,6 @@
 """Infinite-width predictors of multi-task and gradient-based meta-learning."""
 
+from metabridge.theory import functional as functional
 from metabridge.theory.closeness.compare import at_positions as at_positions
 from metabridge.theory.closeness.compare import compare as compare
 from metabridge.theory.closeness.compare import fit_slope as fit_slope
