@@ -25,6 +25,8 @@ from metabridge.theory.kernels.stax import from_stax as from_stax
 from metabridge.theory.kernels.stax import fully_connected as fully_connected
 from metabridge.theory.kernels.stax import residual as residual
 from metabridge.theory.matrices.matrix import kernel_matrix as kernel_matrix
+from metabridge.theory.predictors.evidence import Evidence as Evidence
+from metabridge.theory.predictors.evidence import evidence as evidence
 from metabridge.theory.predictors.gbml import gbml_kernel as gbml_kernel
 from metabridge.theory.predictors.gbml import gbml_predictor as gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads as Heads

@@ -95,7 +95,7 @@ def adapt(
         A = operator(kernels, task.query, task.support, loop)
         return values[task.query] + A @ (task.support_y - values[task.support])
 
-    return jax.vmap(one)(_arrays(tasks, values.dtype)._replace(query_y=None))
+    return jax.vmap(one)(_arrays(tasks._replace(query_y=None), values.dtype))
 
 
 def mtl_predict(
@@ -127,11 +127,10 @@ def mtl_predict(
     """
     types.check_choice("train_on", train_on, ("query", "joint"))
     body = _of(kernels, "body")
-    tasks = _labelled(tasks, body.dtype)
-    places, labels = tasks.query, tasks.query_y
+    support, support_y, places, labels = _labelled(tasks, body.dtype)
     if train_on == "joint":
-        places = jnp.concatenate([places, tasks.support], 1)
-        labels = jnp.concatenate([labels, tasks.support_y], 1)
+        places = jnp.concatenate([places, support], 1)
+        labels = jnp.concatenate([labels, support_y], 1)
     count = len(places)
     C = jnp.asarray(correlation, body.dtype)
     if C.ndim:
@@ -173,16 +172,12 @@ def gbml_predict(
       jitter: added to the diagonal of Phi.
     """
     theta = _of(kernels, "all")
-    tasks = _labelled(tasks, theta.dtype)
-
-    def through(task: Tasks) -> tuple[jax.Array, jax.Array]:
-        """``B`` of one task on its points, and the residual of its labels."""
-        A = operator(kernels, task.query, task.support, inner)
-        B = jnp.concatenate([jnp.eye(len(A), dtype=A.dtype), -A], 1)
-        return B, task.query_y - A @ task.support_y
-
-    B, residual = jax.vmap(through)(tasks)
-    places = jnp.concatenate([tasks.query, tasks.support], 1)
+    support, support_y, query, query_y = _labelled(tasks, theta.dtype)
+    A = jax.vmap(lambda q, s: operator(kernels, q, s, inner))(query, support)
+    eye = jnp.eye(A.shape[1], dtype=A.dtype)
+    B = jnp.concatenate([jnp.broadcast_to(eye, (len(A), *eye.shape)), -A], 2)
+    residual = query_y - A @ support_y
+    places = jnp.concatenate([query, support], 1)
     # Theta between all points and B^T, [P, T, Q].
     half = jnp.einsum("ptn,tqn->ptq", theta[:, places], B)
     phi = jnp.einsum("tqn,tnur->tqur", B, half[places])
@@ -209,15 +204,16 @@ def _of(kernels: Kernels, layers: types.Layers) -> jax.Array:
 
 def _arrays(tasks: Tasks, dtype: jnp.dtype) -> Tasks:
     """Tasks with their labels in the type of the kernels."""
-    support_y, query_y = (
-        None if y is None else jnp.asarray(y, dtype)
-        for y in (tasks.support_y, tasks.query_y)
-    )
+    query_y = None if tasks.query_y is None else jnp.asarray(tasks.query_y, dtype)
     support, query = jnp.asarray(tasks.support), jnp.asarray(tasks.query)
-    return Tasks(support, support_y, query, query_y)
+    return Tasks(support, jnp.asarray(tasks.support_y, dtype), query, query_y)
 
 
-def _labelled(tasks: Tasks, dtype: jnp.dtype) -> Tasks:
+def _labelled(
+    tasks: Tasks, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Supports, their labels, queries and theirs, which training needs."""
     if tasks.query_y is None:
         raise ValueError("the training tasks have no `query_y`, which training needs")
-    return _arrays(tasks, dtype)
+    support, support_y, query, query_y = map(jnp.asarray, tasks)
+    return support, support_y.astype(dtype), query, query_y.astype(dtype)

@@ -73,7 +73,7 @@ def gbml_predictor(
     options = choose(solver, queries, structured=True, time=time)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(kernel, own, each, inner)
+    operators = task_operators(kernel, own, each, inner)
     residuals = []
     for chunk in chunks:
         values = initial_values(initial, chunk.inputs, each[0].support_y.shape[1])
@@ -87,7 +87,7 @@ def gbml_predictor(
     start = clock.monotonic()
     with rank.explained(kernel, points):
         if options is not None and not callable(time):
-            system = _system(kernel, each, own, operators, jitter)
+            system = gbml_system(kernel, each, own, operators, jitter)
             solved, report = solve(
                 system, residual, time=time, names=names, options=options
             )
@@ -109,13 +109,13 @@ def gbml_kernel(
     each = check_tasks(tasks)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(kernel, own, each, inner)
+    operators = task_operators(kernel, own, each, inner)
     return tiles.mirror(
         tiles.fill(chunks[-1].queries.stop, _tiles(kernel, chunks, operators))
     )
 
 
-def _operators(
+def task_operators(
     kernel: KernelFn,
     own: Sequence[Kernels],
     tasks: Sequence[OneTask],
@@ -136,7 +136,7 @@ def _operators(
         ]
 
 
-def _system(
+def gbml_system(
     kernel: KernelFn,
     tasks: Sequence[OneTask],
     own: Sequence[Kernels],

@@ -101,7 +101,7 @@ def mtl_predictor(
         labels += [task.query_y, task.support_y] if joint else [task.query_y]
     residual = np.concatenate(labels) - initial_values(initial, points, outputs)
     if shared and options is not None and not callable(time):
-        system = _system(kernel, inputs, jitter)
+        system = mtl_system(kernel, inputs, jitter)
         names = point_names(each, with_support=joint)
         with rank.explained(kernel, points):
             solved, report = solve(
@@ -183,7 +183,7 @@ def _joint(train_on: TrainOn) -> bool:
     return train_on == "joint"
 
 
-def _system(
+def mtl_system(
     kernel: KernelFn, inputs: Sequence[np.ndarray], jitter: float
 ) -> TaskSystem:
     """Shared heads in products: the head's kernel within tasks, the body's anywhere."""

@@ -180,9 +180,10 @@ def solve(
     return x, dataclasses.replace(report, seconds=seconds)
 
 
-def _multiply(
+def multiplier(
     system: TaskSystem, dtype: str, keep_bytes: float | None
 ) -> krylov.Multiply:
+    """Products of a system with vectors, in the given type."""
     if keep_bytes is None:
         keep_bytes = devices.free_bytes() / 2
     return system.multiply(
@@ -198,7 +199,7 @@ def _evolved(
 ) -> tuple[np.ndarray, SolveReport]:
     """Lanczos to a finite time."""
     result = krylov.flow(
-        _multiply(system, "float64", options.keep_bytes), residual, time=time,
+        multiplier(system, "float64", options.keep_bytes), residual, time=time,
         tolerance=options.tolerance, max_iterations=options.max_iterations,
     )  # fmt: skip
     if result.error_bound > options.tolerance:
@@ -225,9 +226,9 @@ def _solved(
     precondition = preconditioner(
         system, rank=min(rank, system.size), names=names, seed=options.seed
     )
-    fast = exact = _multiply(system, options.dtype, options.keep_bytes)
+    fast = exact = multiplier(system, options.dtype, options.keep_bytes)
     if options.dtype != "float64":
-        exact = _multiply(system, "float64", 0.0)
+        exact = multiplier(system, "float64", 0.0)
     norms = krylov.norms_or_one(residual)
     x, left = np.zeros(residual.shape), residual
     relative, iterations, definite = 1.0, 0, True
