@@ -1,4 +1,4 @@
-"""Loops of one's own, derivatives and evidence: a few lines each, in a fresh process."""
+"""Loops of one's own, derivatives and evidence, each in a process of its own."""
 
 import subprocess
 import sys
