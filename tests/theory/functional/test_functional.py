@@ -238,6 +238,16 @@ def test_relu_kernels_are_those_of_the_network(bias: float) -> None:
         np.testing.assert_allclose(ours.ntk, other.ntk, rtol=1e-12)
 
 
+@pytest.mark.extended
+def test_relu_kernels_off_the_critical_line_are_those_of_neural_tangents() -> None:
+    x = np.random.default_rng(7).standard_normal((5, 4))
+    scales = {"W_std": 1.2, "b_std": 0.5, "last_W_std": 0.7}
+    expected = theory.fully_connected(3, **scales)(x)
+    actual = functional.relu_kernels(x, depth=3, **scales)
+    np.testing.assert_allclose(actual.nngp, expected.nngp, rtol=1e-11)
+    np.testing.assert_allclose(actual.ntk, expected.ntk, rtol=1e-11)
+
+
 def test_gradients_of_tiles_in_their_inputs() -> None:
     x = np.random.default_rng(6).standard_normal((4, 3))
     network = theory.relu_network(3, b_std=0.2)
