@@ -241,7 +241,7 @@ def test_relu_kernels_are_those_of_the_network(bias: float) -> None:
 @pytest.mark.extended
 def test_relu_kernels_off_the_critical_line_are_those_of_neural_tangents() -> None:
     x = np.random.default_rng(7).standard_normal((5, 4))
-    scales = {"W_std": 1.2, "b_std": 0.5, "last_W_std": 0.7}
+    scales: dict[str, Any] = {"W_std": 1.2, "b_std": 0.5, "last_W_std": 0.7}
     expected = theory.fully_connected(3, **scales)(x)
     actual = functional.relu_kernels(x, depth=3, **scales)
     np.testing.assert_allclose(actual.nngp, expected.nngp, rtol=1e-11)

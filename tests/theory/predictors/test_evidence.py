@@ -18,8 +18,8 @@ NOISE = 0.3
 
 def logpdf(labels: np.ndarray, K: np.ndarray) -> float:
     """Of one output a column."""
-    normal = scipy.stats.multivariate_normal(cov=K + NOISE * np.eye(len(K)))
-    return float(sum(normal.logpdf(column) for column in labels.T))
+    covariance, density = K + NOISE * np.eye(len(K)), scipy.stats.multivariate_normal
+    return float(sum(density.logpdf(y, cov=covariance) for y in labels.T))
 
 
 def dimension(K: np.ndarray) -> float:
