@@ -18,7 +18,8 @@ NOISE = 0.3
 
 def logpdf(labels: np.ndarray, K: np.ndarray) -> float:
     """Of one output a column."""
-    covariance, density = K + NOISE * np.eye(len(K)), scipy.stats.multivariate_normal
+    covariance: Any = K + NOISE * np.eye(len(K))  # SciPy's stubs have an int
+    density = scipy.stats.multivariate_normal
     return float(sum(density.logpdf(y, cov=covariance) for y in labels.T))
 
 
