@@ -12,8 +12,8 @@ SOURCE = ROOT / "src"
 MODULES = sorted((SOURCE / "metabridge").rglob("*.py"))
 THEORY = SOURCE / "metabridge" / "theory"  # a link, to the folder at the top
 WINGS = [
-    "types", "kernels", "matrices", "solvers", "predictors", "closeness", "finite",
-    "command",
+    "types", "kernels", "matrices", "solvers", "predictors", "functional",
+    "closeness", "finite", "command",
 ]  # fmt: skip
 
 # What a part of the package may import of it: the parts before it, never one after.

@@ -1,5 +1,6 @@
 """Infinite-width predictors of multi-task and gradient-based meta-learning."""
 
+from metabridge.theory import functional as functional
 from metabridge.theory.closeness.compare import at_positions as at_positions
 from metabridge.theory.closeness.compare import compare as compare
 from metabridge.theory.closeness.compare import fit_slope as fit_slope
@@ -31,6 +32,8 @@ from metabridge.theory.kernels.relu import relu_network as relu_network
 from metabridge.theory.kernels.stax import NoTangentKernelError as NoTangentKernelError
 from metabridge.theory.kernels.stax import from_stax as from_stax
 from metabridge.theory.matrices.matrix import kernel_matrix as kernel_matrix
+from metabridge.theory.predictors.evidence import Evidence as Evidence
+from metabridge.theory.predictors.evidence import evidence as evidence
 from metabridge.theory.predictors.gbml import gbml_kernel as gbml_kernel
 from metabridge.theory.predictors.gbml import gbml_predictor as gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads as Heads
@@ -39,6 +42,7 @@ from metabridge.theory.predictors.inner_loop import Inner as Inner
 from metabridge.theory.predictors.inner_loop import gradient_flow as gradient_flow
 from metabridge.theory.predictors.inner_loop import gradient_steps as gradient_steps
 from metabridge.theory.predictors.inner_loop import ridge as ridge
+from metabridge.theory.predictors.inner_loop import spectral as spectral
 from metabridge.theory.predictors.mtl import TrainOn as TrainOn
 from metabridge.theory.predictors.mtl import mtl_kernel as mtl_kernel
 from metabridge.theory.predictors.mtl import mtl_predictor as mtl_predictor
@@ -47,6 +51,10 @@ from metabridge.theory.solvers.dense import (
     IllConditionedWarning as IllConditionedWarning,
 )
 from metabridge.theory.solvers.dense import SingularKernelError as SingularKernelError
+from metabridge.theory.solvers.filters import Chebyshev as Chebyshev
+from metabridge.theory.solvers.filters import Descent as Descent
+from metabridge.theory.solvers.filters import HeavyBall as HeavyBall
+from metabridge.theory.solvers.filters import Nesterov as Nesterov
 from metabridge.theory.solvers.solve import Iterative as Iterative
 from metabridge.theory.solvers.solve import SolveReport as SolveReport
 from metabridge.theory.types import Closeness as Closeness

@@ -22,6 +22,7 @@ from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
+from metabridge.theory.solvers.dense import Time
 from metabridge.theory.types import Array, Closeness, KernelFn, Tasks, check_tasks
 
 
@@ -35,7 +36,7 @@ def compare(
     gbml_adaptation: Inner | None = None,
     heads: HeadsLike | Heads | Array = "shared",
     train_on: TrainOn = "query",
-    time: float = math.inf,
+    time: Time = math.inf,
     jitter: float = 0.0,
 ) -> Closeness:
     """Trains MTL and GBML on the same tasks, and compares them on unseen ones.

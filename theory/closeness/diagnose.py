@@ -240,10 +240,6 @@ def _spectrum(matrix: np.ndarray, jitter: float) -> Spectrum:
 
 def _inner_time(inner: Inner, kernels: Kernels) -> float:
     """What moves the head as much, to first order, as this loop moves its layers."""
-    time = {
-        "flow": inner.time,
-        "steps": inner.lr * inner.steps,
-        "ridge": 1.0 / inner.penalty if inner.penalty else math.inf,
-    }[inner.loop]
+    time = inner.initial_time
     sizes = [np.trace(np.asarray(kernels.of(each))) for each in (inner.layers, "head")]
     return float(time * sizes[0] / sizes[1]) if time else 0.0

@@ -57,8 +57,12 @@ _FLOAT64 = (
 )
 
 
+@jax.custom_jvp
 def overlap(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     """``1 - theta / pi``: twice the probability that both are positive.
+
+    The derivative in `delta`, ``-1 / (pi sin theta)``, is taken as 0 at its poles 0 and
+    2, where it multiplies 0 wherever an input is compared with itself.
 
     Args:
       delta: one minus the correlation, in [0, 2].
@@ -68,6 +72,17 @@ def overlap(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     return jnp.where(delta > 1.0, share, 1.0 - share)
 
 
+@overlap.defjvp
+def _overlap_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (delta,), (moved,) = primals, tangents
+    square = delta * (2.0 - delta)
+    pole = square <= 0
+    safe = jnp.where(pole, jnp.ones_like(square), square)
+    rate = jnp.where(pole, jnp.zeros_like(square), -1.0 / (math.pi * jnp.sqrt(safe)))
+    return overlap(delta), rate * moved
+
+
+@jax.custom_jvp
 def shortfall(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     """Half of ``1 - rho`` behind the ReLU, where ``s / 2`` is the variance.
 
@@ -80,6 +95,12 @@ def shortfall(delta: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
     cubic = jnp.sqrt(small) * small * _series(small, 1)
     linear = jnp.where(delta > 1.0, 0.5, delta / 2.0)
     return linear - cubic / (2.0**0.5 * math.pi)
+
+
+@shortfall.defjvp
+def _shortfall_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (delta,), (moved,) = primals, tangents
+    return shortfall(delta), overlap(delta) / 2.0 * moved
 
 
 def _fold(delta: jax.Array) -> jax.Array:

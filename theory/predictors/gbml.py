@@ -41,7 +41,7 @@ def gbml_predictor(
     tasks: Tasks,
     *,
     inner: Inner,
-    time: float = math.inf,
+    time: dense.Time = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
     solver: Solver = "auto",
@@ -51,8 +51,9 @@ def gbml_predictor(
     Args:
       kernel: ``kernel(x1, x2=None) -> Kernels``.
       tasks: training tasks; the outer loss is on their queries.
-      inner: the inner loop: `gradient_flow`, `gradient_steps` or `ridge`.
-      time: of the outer loop, in learning rate times steps; infinity by default.
+      inner: the inner loop: `gradient_flow`, `gradient_steps`, `ridge` or `spectral`.
+      time: of the outer loop, in learning rate times steps; infinity by default. Or a
+        spectral filter, as in `mtl_predictor`.
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default,
         which is its mean over initialisations.
       jitter: added to the diagonal of Phi.
@@ -69,10 +70,10 @@ def gbml_predictor(
     each = check_tasks(tasks)
     require_queries(each)
     queries = sum(len(task.query_x) for task in each)
-    options = choose(solver, queries, structured=True)
+    options = choose(solver, queries, structured=True, time=time)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(kernel, own, each, inner)
+    operators = task_operators(kernel, own, each, inner)
     residuals = []
     for chunk in chunks:
         values = initial_values(initial, chunk.inputs, each[0].support_y.shape[1])
@@ -85,8 +86,8 @@ def gbml_predictor(
     points = np.concatenate([chunk.inputs for chunk in chunks])
     start = clock.monotonic()
     with rank.explained(kernel, points):
-        if options is not None:
-            system = _system(kernel, each, own, operators, jitter)
+        if options is not None and not callable(time):
+            system = gbml_system(kernel, each, own, operators, jitter)
             solved, report = solve(
                 system, residual, time=time, names=names, options=options
             )
@@ -108,13 +109,13 @@ def gbml_kernel(
     each = check_tasks(tasks)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
-    operators = _operators(kernel, own, each, inner)
+    operators = task_operators(kernel, own, each, inner)
     return tiles.mirror(
         tiles.fill(chunks[-1].queries.stop, _tiles(kernel, chunks, operators))
     )
 
 
-def _operators(
+def task_operators(
     kernel: KernelFn,
     own: Sequence[Kernels],
     tasks: Sequence[OneTask],
@@ -135,7 +136,7 @@ def _operators(
         ]
 
 
-def _system(
+def gbml_system(
     kernel: KernelFn,
     tasks: Sequence[OneTask],
     own: Sequence[Kernels],

@@ -18,15 +18,15 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from metabridge.theory.solvers import dense
+from metabridge.theory.solvers import dense, filters
 from metabridge.theory.types import LAYERS, Kernels, Layers
 
-Loop = Literal["flow", "steps", "ridge"]
+Loop = Literal["flow", "steps", "ridge", "spectral"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """An inner loop; made by `gradient_flow`, `gradient_steps` or `ridge`.
+    """An inner loop; made by `gradient_flow`, `gradient_steps`, `ridge` or `spectral`.
 
     Attributes:
       layers: which layers adapt.
@@ -35,6 +35,7 @@ class Inner:
       lr: of the steps.
       steps: how many.
       penalty: of the ridge.
+      g: of a loop of one's own, from eigenvalues to its values.
     """
 
     layers: Layers
@@ -43,6 +44,7 @@ class Inner:
     lr: float = 0.0
     steps: int = 0
     penalty: float = 0.0
+    g: filters.Filter | None = None
 
     def __post_init__(self) -> None:
         if self.layers not in LAYERS:
@@ -53,7 +55,13 @@ class Inner:
             raise ValueError(
                 f"unknown inner loop {self.loop!r}; known are "
                 f"{', '.join(get_args(Loop))}, made by theory.gradient_flow, "
-                "gradient_steps and ridge"
+                "gradient_steps, ridge and spectral"
+            )
+        if (self.loop == "spectral") != callable(self.g):
+            raise ValueError(
+                "`g` must be a function of eigenvalues with loop='spectral', and None "
+                f"with another, but is {self.g!r} with {self.loop!r}: call "
+                "theory.spectral(layers, g=...)"
             )
         for name in ("time", "lr", "steps", "penalty"):
             value = getattr(self, name)
@@ -65,7 +73,19 @@ class Inner:
         """Tell whether this loop changes nothing."""
         if self.loop == "ridge":
             return self.penalty == math.inf
+        if self.loop == "spectral":
+            return False
         return (self.time if self.loop == "flow" else self.lr * self.steps) == 0
+
+    @property
+    def initial_time(self) -> float:
+        """``g(0)``: the time of the gradient flow that is the same to first order."""
+        if self.loop == "ridge":
+            return 1.0 / self.penalty if self.penalty else math.inf
+        if self.g is not None:
+            zero = np.zeros(1)
+            return float(filters.apply(self.g, zero, what="a singular kernel")[0])
+        return self.time if self.loop == "flow" else self.lr * self.steps
 
     @property
     def interpolates(self) -> bool:
@@ -122,6 +142,24 @@ def ridge(layers: Layers, *, penalty: float) -> Inner:
     return Inner(layers, "ridge", penalty=float(penalty))
 
 
+def spectral(layers: Layers, *, g: filters.Filter) -> Inner:
+    """An inner loop of one's own, given as a function g of the kernel's eigenvalues.
+
+    Any adaptation that is linear in the labels and moves the predictions along the
+    eigenvectors of the kernel: `theory.HeavyBall`, `theory.Nesterov`,
+    `theory.Chebyshev` and `theory.Descent` are such functions.
+
+    Args:
+      layers: which layers adapt.
+      g: from eigenvalues ``[N]``, at least 0, to values ``[N]``, finite at 0, too;
+        ``(1 - exp(-time s)) / s`` is gradient flow.
+
+    Example:
+      >>> spectral("head", g=lambda s: 1.0 / (s + 0.1))  # ridge
+    """
+    return Inner(layers, "spectral", g=g)
+
+
 def operator(
     inner: Inner, query_support: Kernels, support_support: Kernels, *, what: str
 ) -> Float[np.ndarray, "Q S"]:
@@ -149,7 +187,7 @@ def operator(
         remedy=remedy,
     )
     _check_rate(inner, float(values[-1]), what)
-    return (cross @ vectors * _g(inner, values)) @ vectors.T
+    return (cross @ vectors * _g(inner, values, what)) @ vectors.T
 
 
 def check_rates(inner: Inner, supports: Sequence[Kernels]) -> None:
@@ -182,18 +220,12 @@ def _check_rate(inner: Inner, largest: float, what: str) -> None:
     )
 
 
-def _g(inner: Inner, values: np.ndarray) -> np.ndarray:
+def _g(inner: Inner, values: np.ndarray, what: str) -> np.ndarray:
     """``g`` at the eigenvalues, which are at least 0; its limit where they are 0."""
     if inner.loop == "ridge":
         return 1.0 / (values + inner.penalty)
     if inner.loop == "flow":
         return dense.flow(values, inner.time)
-    lr, steps = inner.lr, inner.steps
-    shrink = lr * values
-    # I - (1 - shrink)^steps, without cancellation where shrink is small.
-    moved = np.where(
-        shrink < 0.5,
-        -np.expm1(steps * np.log1p(-np.minimum(shrink, 0.5))),
-        1.0 - (1.0 - shrink) ** steps,
-    )
-    return np.where(values > 0, moved / np.where(values > 0, values, 1.0), lr * steps)
+    if inner.g is not None:
+        return filters.apply(inner.g, values, what=f"the kernel of {what}")
+    return filters.Descent(inner.lr, inner.steps)(values)

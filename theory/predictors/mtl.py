@@ -54,7 +54,7 @@ def mtl_predictor(
     *,
     heads: HeadsLike | Heads | Array = "shared",
     train_on: TrainOn = "query",
-    time: float = math.inf,
+    time: dense.Time = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
     solver: Solver = "auto",
@@ -67,7 +67,9 @@ def mtl_predictor(
       heads: "shared" or "independent" initialisation, a correlation ``[T, T]`` or
         ``[T, K, T, K]``, or `class_heads`.
       train_on: the queries alone, as GBML does, or "joint" with the supports.
-      time: learning rate times steps; infinity by default.
+      time: learning rate times steps; infinity by default. Or a spectral filter, the g
+        of another training than gradient flow, as `theory.Nesterov`: a function of the
+        eigenvalues, which needs a matrix in memory.
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default.
         Only with shared heads, where all heads begin as the same function.
       jitter: added to the diagonal of the kernel matrices.
@@ -92,14 +94,14 @@ def mtl_predictor(
     start = clock.monotonic()
     joint = _joint(train_on)
     inputs = [task.points(with_support=joint) for task in each]
-    options = choose(solver, sum(map(len, inputs)), structured=shared)
+    options = choose(solver, sum(map(len, inputs)), structured=shared, time=time)
     points = np.concatenate(inputs)
     labels = []
     for task in each:
         labels += [task.query_y, task.support_y] if joint else [task.query_y]
     residual = np.concatenate(labels) - initial_values(initial, points, outputs)
-    if shared and options is not None:
-        system = _system(kernel, inputs, jitter)
+    if shared and options is not None and not callable(time):
+        system = mtl_system(kernel, inputs, jitter)
         names = point_names(each, with_support=joint)
         with rank.explained(kernel, points):
             solved, report = solve(
@@ -181,7 +183,7 @@ def _joint(train_on: TrainOn) -> bool:
     return train_on == "joint"
 
 
-def _system(
+def mtl_system(
     kernel: KernelFn, inputs: Sequence[np.ndarray], jitter: float
 ) -> TaskSystem:
     """Shared heads in products: the head's kernel within tasks, the body's anywhere."""

@@ -1,7 +1,8 @@
 """Solves in float64, with errors that say what makes a kernel singular.
 
 ``evolve`` is all that outer training needs: ``K^-1 (I - exp(-time K)) r`` by Cholesky
-at infinite time and in the eigenbasis at a finite one. No inverse is ever formed.
+at infinite time and in the eigenbasis at a finite one, where it is ``g(K) r`` for any
+spectral filter g. No inverse is ever formed.
 """
 
 import contextlib
@@ -14,10 +15,14 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from metabridge.theory.solvers import cholesky
+from metabridge.theory.solvers import cholesky, filters
+from metabridge.theory.solvers.filters import Filter
 
 Names = Callable[[int], str]
 """What to call a row of a matrix in an error, e.g. "task 3, query 0"."""
+
+Time = float | Filter
+"""Training time, learning rate times steps, or a spectral filter in its place."""
 
 _EPSILON = float(np.finfo(np.float64).eps)
 _VISIBLE = 1e-3
@@ -58,12 +63,14 @@ def evolve(
     matrix: Float[np.ndarray, "N N"],
     residual: Float[np.ndarray, "N K"],
     *,
-    time: float,
+    time: Time,
     names: Names,
     jitter: float = 0.0,
     overwrite: bool = False,
 ) -> Solution:
     """``K^-1 (I - exp(-time K)) residual``, the coefficients after gradient flow.
+
+    With a filter as the time it is ``g(K) residual``.
 
     Warns, as `IllConditionedWarning`, where rounding may change them visibly.
 
@@ -71,7 +78,7 @@ def evolve(
       matrix: symmetric, positive definite at infinite time and semi-definite at a
         finite one; only its lower triangle is read.
       residual: labels minus the initial predictions.
-      time: learning rate times steps, at least 0, up to infinity.
+      time: learning rate times steps, at least 0, up to infinity; or a filter.
       names: of the rows in an error.
       jitter: added to the diagonal, in the units of the kernel.
       overwrite: let `matrix` be destroyed, which saves its size in memory.
@@ -97,10 +104,16 @@ def evolve(
     values, vectors = eigenbasis(
         matrix, names=names, invertible=False, overwrite=overwrite
     )
-    x = vectors @ (flow(values, time)[:, None] * (vectors.T @ residual))
     largest = float(values[-1])
-    least = max(float(values[0]), 1.0 / time, np.finfo(np.float64).tiny)
-    return Solution(x, math.nan, max(largest / least, 1.0))
+    if callable(time):
+        g = filters.apply(time, values, what="the kernel matrix of training")
+        condition = largest * float(np.abs(g).max())
+    else:
+        g = flow(values, time)
+        least = max(float(values[0]), 1.0 / time, np.finfo(np.float64).tiny)
+        condition = largest / least
+    x = vectors @ (g[:, None] * (vectors.T @ residual))
+    return Solution(x, math.nan, max(condition, 1.0))
 
 
 def flow(values: Float[np.ndarray, "N"], time: float) -> Float[np.ndarray, "N"]:
@@ -179,8 +192,10 @@ def check_float64(**arrays: np.ndarray) -> None:
             )
 
 
-def check_time(time: float) -> None:
-    """Raises unless a training time is in [0, infinity]."""
+def check_time(time: Time) -> None:
+    """Raises unless a training time is in [0, infinity], or a filter."""
+    if callable(time):
+        return
     if math.isnan(time) or time < 0:
         raise ValueError(
             f"`time` is learning rate x steps and must be at least 0, but is {time}"

@@ -14,7 +14,12 @@ from metabridge.theory.matrices.memory import check_matrices, matrices_fit
 from metabridge.theory.matrices.products import KernelProducts
 from metabridge.theory.matrices.tiles import TILE
 from metabridge.theory.solvers import krylov
-from metabridge.theory.solvers.dense import Names, SingularKernelError, Solution
+from metabridge.theory.solvers.dense import (
+    Names,
+    SingularKernelError,
+    Solution,
+    Time,
+)
 from metabridge.theory.solvers.task_system import TaskSystem, preconditioner
 
 Method = Literal["auto", "cholesky", "conjugate_gradients"]
@@ -110,14 +115,24 @@ def direct(rows: int, start: float, found: Sequence[Solution]) -> SolveReport:
     )
 
 
-def choose(solver: Solver, rows: int, *, structured: bool) -> Iterative | None:
+def choose(
+    solver: Solver, rows: int, *, structured: bool, time: Time = math.inf
+) -> Iterative | None:
     """The options of an iterative solver for so many rows; None for a matrix in memory.
 
-    Only a `structured` system can be solved by products.
+    Only a `structured` system can be solved by products, and no filter as the `time`.
 
     Raises:
-      ValueError: an unknown solver, or a matrix that does not fit into memory.
+      ValueError: an unknown solver, one that has no filters, or a matrix that does not
+        fit into memory.
     """
+    if callable(time):
+        if isinstance(solver, Iterative) or solver == "conjugate_gradients":
+            raise ValueError(
+                "a spectral filter as `time` needs the eigenvalues of a matrix in "
+                "memory: pass solver='auto' or 'cholesky', or a number as `time`"
+            )
+        structured = False
     if isinstance(solver, Iterative):
         return solver
     if solver not in get_args(Method):
@@ -132,9 +147,10 @@ def choose(solver: Solver, rows: int, *, structured: bool) -> Iterative | None:
         return None
     if solver == "auto" and structured:
         return None if matrices_fit(1, (rows, rows), "float64") else Iterative()
+    other = "a number as `time`" if callable(time) else "solver='conjugate_gradients'"
     check_matrices(
         "the kernel matrix of training", 1, (rows, rows), "float64",
-        advice="pass solver='conjugate_gradients', fewer tasks or smaller ones",
+        advice=f"pass {other}, fewer tasks or smaller ones",
     )  # fmt: skip
     return None
 
@@ -164,9 +180,10 @@ def solve(
     return x, dataclasses.replace(report, seconds=seconds)
 
 
-def _multiply(
+def multiplier(
     system: TaskSystem, dtype: str, keep_bytes: float | None
 ) -> krylov.Multiply:
+    """Products of a system with vectors, in the given type."""
     if keep_bytes is None:
         keep_bytes = devices.free_bytes() / 2
     return system.multiply(
@@ -182,7 +199,7 @@ def _evolved(
 ) -> tuple[np.ndarray, SolveReport]:
     """Lanczos to a finite time."""
     result = krylov.flow(
-        _multiply(system, "float64", options.keep_bytes), residual, time=time,
+        multiplier(system, "float64", options.keep_bytes), residual, time=time,
         tolerance=options.tolerance, max_iterations=options.max_iterations,
     )  # fmt: skip
     if result.error_bound > options.tolerance:
@@ -209,9 +226,9 @@ def _solved(
     precondition = preconditioner(
         system, rank=min(rank, system.size), names=names, seed=options.seed
     )
-    fast = exact = _multiply(system, options.dtype, options.keep_bytes)
+    fast = exact = multiplier(system, options.dtype, options.keep_bytes)
     if options.dtype != "float64":
-        exact = _multiply(system, "float64", 0.0)
+        exact = multiplier(system, "float64", 0.0)
     norms = krylov.norms_or_one(residual)
     x, left = np.zeros(residual.shape), residual
     relative, iterations, definite = 1.0, 0, True

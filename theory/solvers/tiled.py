@@ -15,7 +15,7 @@ from jaxtyping import Float
 from metabridge.theory.kernels.evaluate import mirror_lower
 from metabridge.theory.matrices.tiles import Tile, fill
 from metabridge.theory.solvers import dense, krylov
-from metabridge.theory.solvers.dense import Names, SingularKernelError
+from metabridge.theory.solvers.dense import Names, SingularKernelError, Time
 from metabridge.theory.solvers.solve import Iterative
 
 Tiles = Callable[[], Iterator[Tile]]
@@ -27,7 +27,7 @@ def evolve(
     blocks: Sequence[slice],
     residual: Float[np.ndarray, "N K"],
     *,
-    time: float,
+    time: Time,
     names: Names,
     jitter: float,
     options: Iterative | None,
