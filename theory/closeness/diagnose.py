@@ -171,7 +171,7 @@ def diagnose(
 
 def _halved(inner: Inner) -> Inner | None:
     """The inner loop of half the effect to first order; None where there is none."""
-    if inner.idle or inner.interpolates:
+    if inner.idle or inner.interpolates or inner.loop == "spectral":
         return None
     changes = {
         "flow": {"time": inner.time / 2.0},
