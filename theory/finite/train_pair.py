@@ -21,7 +21,12 @@ from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.kernels.relu import relu_network
 from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
-from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
+from metabridge.theory.predictors.inner_loop import (
+    Inner,
+    carried,
+    gradient_flow,
+    operator,
+)
 from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.types import Closeness, Kernels, Tasks, check_whole
@@ -165,7 +170,7 @@ def _predict(
             adaptation, Kernels(cross, cross), Kernels(square, square),
             what=f"the support of unseen task {index}",
         )  # fmt: skip
-        found.transferred.append(values[:queries] - A @ values[queries:])
+        found.transferred.append(carried(adaptation, A, values))
         found.adapted.append(A @ task.support_y)
     return found
 
