@@ -54,5 +54,7 @@ class TheoryOptions(DataConfig):
     """Added to the diagonals of the training kernels."""
     seed: int = 0
     """Seed of the tasks."""
+    members: int = 0
+    """Pairs of random initialisations to measure the spread over; 0 for none."""
     output: Path | None = None
     """JSON file for the result."""

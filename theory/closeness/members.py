@@ -42,13 +42,11 @@ def member_gaps(
       members: pairs of networks that are drawn for each task.
       seed: of the draws.
     """
-    own, other = spread.covariances(mtl, mtl), spread.covariances(gbml, gbml)
-    common = spread.covariances(mtl, gbml)
     found = []
-    for index, (a, b, ab, mean) in enumerate(
-        zip(own, other, common, differences, strict=True)
-    ):
-        pairs = ((2 * a, 0.0), (2 * b, 0.0), (a + b - ab - ab.T, mean), (a + b, mean))
+    both = spread.covariances(spread.side_by_side(mtl, gbml))
+    for index, (V, mean) in enumerate(zip(both, differences, strict=True)):
+        (a, ab), (ba, b) = (np.split(half, 2, 1) for half in np.split(V, 2))
+        pairs = ((2 * a, 0.0), (2 * b, 0.0), (a + b - ab - ba, mean), (a + b, mean))
         shape = (members, mean.shape[1])
         found.append(
             [

@@ -128,7 +128,7 @@ class Predictor:
         """
         tasks = self._unlabelled(support_x, query_x)
         found = self.deviation(tasks, adaptation=adaptation)
-        return joined(tasks, spread.covariances(found, found))
+        return joined(tasks, spread.covariances(found))
 
     def ensemble(self, n: int, seed: int = 0) -> "Ensemble":
         """Networks from n random initialisations, to call as the predictor itself.
@@ -307,7 +307,7 @@ class Ensemble:
         means = self.predictor.parts(tasks, adaptation=adaptation).predictions
         found = self.predictor.deviation(tasks, adaptation=adaptation)
         draws = spread.sample(
-            spread.covariance(found, found), (self.n, means[0].shape[1]), self.seed
+            spread.covariance(found), (self.n, means[0].shape[1]), self.seed
         )
         members = [
             mean + draws[:, own] for mean, own in zip(means, found.queries, strict=True)

@@ -80,7 +80,7 @@ class Deviation:
     weights: Float[np.ndarray, "U M"]
     heads: Int[np.ndarray, "U"]
     from_noise: Float[np.ndarray, "L M"]
-    queries: list[slice]
+    queries: list[Int[np.ndarray, "_"]]
     response: Response
 
 
@@ -110,8 +110,8 @@ def deviation(
         columns = slice(places[run][0].start, places[run][-1].stop)
         for start in range(0, len(points), TILE):
             rows = slice(start, start + TILE)
-            kernels = evaluate(kernel, points[rows], unseen[columns])
-            K = np.asarray(kernels.of(layers))
+            kernels = evaluate(kernel, unseen[columns], points[rows])
+            K = np.asarray(kernels.of(layers)).T
             for own, out, P in zip(places[run], queries[run], maps[run], strict=True):
                 shifted = slice(own.start - columns.start, own.stop - columns.start)
                 R[rows, out] = K[:, shifted] @ P.T
@@ -126,51 +126,78 @@ def deviation(
         np.concatenate([np.asarray(ends), -W]),
         np.concatenate([np.full(len(unseen), NEW), after]),
         E,
-        queries,
+        [np.arange(own.start, own.stop) for own in queries],
         response,
     )
 
 
-def covariance(a: Deviation, b: Deviation) -> Float[np.ndarray, "M M"]:
-    """Covariance of two deviations of one initialisation, over all queries."""
-    result = a.weights.T @ _products(a, b) + _of_noise(a, b, slice(None))
-    return (result + result.T) / 2 if a is b else result
+def side_by_side(a: Deviation, b: Deviation) -> Deviation:
+    """Deviations of two networks of one initialisation on the same tasks.
 
-
-def covariances(a: Deviation, b: Deviation) -> list[Float[np.ndarray, "_ _"]]:
-    """The same, within each task alone."""
-    products, found = _products(a, b), []
-    for own in a.queries:
-        block = a.weights[:, own].T @ products[:, own] + _of_noise(a, b, own)
-        found.append((block + block.T) / 2 if a is b else block)
-    return found
-
-
-def _products(a: Deviation, b: Deviation) -> Float[np.ndarray, "U M"]:
-    """``C Sigma`` between the inputs of both, times the weights of b."""
+    A task's columns are its queries of the first network, then those of the second. The
+    noise of a label is the same for both.
+    """
+    unseen = len(a.inputs) - len(a.response.points)
+    columns = a.weights.shape[1]
+    first, own, other = a.weights[:unseen], a.weights[unseen:], b.weights[unseen:]
+    top = np.concatenate([first, b.weights[:unseen]], 1)
+    labels = np.union1d(a.response.labels, b.response.labels)
+    noise = np.zeros((len(labels), 2 * columns))
+    noise[np.searchsorted(labels, a.response.labels), :columns] = a.from_noise
+    noise[np.searchsorted(labels, b.response.labels), columns:] = b.from_noise
+    pairs = zip(a.queries, b.queries, strict=True)
     C = a.response.correlation
-    C = b.response.correlation if C is None else C
-    result = np.zeros((len(a.inputs), b.weights.shape[1]))
-    for start in range(0, len(a.inputs), TILE):
-        rows = slice(start, start + TILE)
-        for first in range(0, len(b.inputs), TILE):
-            columns = slice(first, first + TILE)
-            tile = evaluate(a.kernel, a.inputs[rows], b.inputs[columns]).nngp
-            if C is not None:
-                tile = tile * C[np.ix_(a.heads[rows], b.heads[columns])]
-            result[rows] += tile @ b.weights[columns]
-    return result
-
-
-def _of_noise(a: Deviation, b: Deviation, own: slice) -> np.ndarray | float:
-    """What the noise that the labels of both share adds."""
-    noise = a.response.noise
-    if not noise:
-        return 0.0
-    _, first, second = np.intersect1d(
-        a.response.labels, b.response.labels, return_indices=True
+    return Deviation(
+        a.kernel,
+        np.concatenate([a.inputs, b.inputs[unseen:]]),
+        np.concatenate([top, np.asarray(scipy.linalg.block_diag(own, other))]),
+        np.concatenate([a.heads, b.heads[unseen:]]),
+        noise,
+        [np.concatenate([one, columns + two]) for one, two in pairs],
+        dataclasses.replace(
+            a.response,
+            labels=labels,
+            correlation=b.response.correlation if C is None else C,
+        ),
     )
-    return noise * a.from_noise[first, own].T @ b.from_noise[second, own]
+
+
+def covariance(found: Deviation) -> Float[np.ndarray, "M M"]:
+    """Covariance of the predictions on all queries."""
+    noise = found.response.noise * found.from_noise.T @ found.from_noise
+    return _symmetric(found.weights.T @ _products(found) + noise)
+
+
+def covariances(found: Deviation) -> list[Float[np.ndarray, "_ _"]]:
+    """The same, within each task alone."""
+    products, blocks = _products(found), []
+    for own in found.queries:
+        noise = found.from_noise[:, own]
+        block = found.weights[:, own].T @ products[:, own]
+        blocks.append(_symmetric(block + found.response.noise * noise.T @ noise))
+    return blocks
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    return (matrix + matrix.T) / 2
+
+
+def _products(found: Deviation) -> Float[np.ndarray, "U M"]:
+    """``C Sigma`` between the inputs times the weights, a tile and its mirror."""
+    C, inputs, heads = found.response.correlation, found.inputs, found.heads
+    result = np.zeros(found.weights.shape)
+    for start in range(0, len(inputs), TILE):
+        rows = slice(start, start + TILE)
+        for first in range(0, start + 1, TILE):
+            columns = slice(first, first + TILE)
+            other = None if start == first else inputs[columns]
+            tile = np.asarray(evaluate(found.kernel, inputs[rows], other).nngp)
+            if C is not None:
+                tile = tile * C[np.ix_(heads[rows], heads[columns])]
+            result[rows] += tile @ found.weights[columns]
+            if start != first:
+                result[columns] += tile.T @ found.weights[rows]
+    return result
 
 
 def sample(

@@ -133,8 +133,8 @@ def test_training_through_a_head_of_zeros_dies_like_one_over_the_width() -> None
             after = outputs(_train(outputs, W, given), *given[:3])
             changes.append(np.linalg.norm(after - before))
             errors.append(np.linalg.norm(np.asarray(before) - limit))
-        moved.append(np.mean(changes))
-        away.append(np.mean(errors))
+        moved.append(float(np.mean(changes)))
+        away.append(float(np.mean(errors)))
     print(moved, away, np.linalg.norm(limit))
     assert -1.2 < theory.fit_slope(widths, moved) < -0.8
     assert -0.7 < theory.fit_slope(widths, away) < -0.3
