@@ -183,9 +183,9 @@ def test_noise_of_the_meta_labels() -> None:
         )
         for task in TRAIN
     ]
-    G = theory.gbml_predictor(KERNEL, as_tasks(basis), jitter=0.3, **options)(
-        TEST[0].support_x, np.zeros((len(TEST[0].support_x), queries)), TEST[0].query_x
-    )
+    trained = theory.gbml_predictor(KERNEL, as_tasks(basis), jitter=0.3, **options)
+    zeros = np.zeros((len(TEST[0].support_x), queries))
+    G = np.asarray(trained(TEST[0].support_x, zeros, TEST[0].query_x))
     np.testing.assert_allclose(
         noisy.covariance(*unseen),
         np.asarray(plain.covariance(*unseen)) + 0.3 * G @ G.T,
