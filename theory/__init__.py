@@ -46,6 +46,7 @@ from metabridge.theory.predictors.inner_loop import spectral as spectral
 from metabridge.theory.predictors.mtl import TrainOn as TrainOn
 from metabridge.theory.predictors.mtl import mtl_kernel as mtl_kernel
 from metabridge.theory.predictors.mtl import mtl_predictor as mtl_predictor
+from metabridge.theory.predictors.predictor import Ensemble as Ensemble
 from metabridge.theory.predictors.predictor import Predictor as Predictor
 from metabridge.theory.solvers.dense import (
     IllConditionedWarning as IllConditionedWarning,

@@ -9,7 +9,9 @@ from metabridge.data import load_dataset
 from metabridge.output import check_output
 from metabridge.runs.inputs import options_of_data
 from metabridge.theory.closeness import image_tasks
+from metabridge.theory.closeness.compare import compare
 from metabridge.theory.closeness.diagnose import diagnose
+from metabridge.theory.closeness.members import MemberGaps
 from metabridge.theory.closeness.verdict import Diagnosis
 from metabridge.theory.kernels import registry
 from metabridge.theory.predictors.inner_loop import gradient_flow
@@ -25,7 +27,7 @@ def run(options: TheoryOptions) -> None:
       ValueError: options out of range, or more tasks than there are images for.
       FileNotFoundError: the dataset is not there.
     """
-    for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0)):
+    for name, minimum in (("tasks", 2), ("test_tasks", 1), ("seed", 0), ("members", 0)):
         check_whole(name, getattr(options, name), minimum)
     output = options.output and check_output(options.output, make_folder=True)
     kernel = registry.kernel(
@@ -33,24 +35,40 @@ def run(options: TheoryOptions) -> None:
         b_std=options.b_std,
     )  # fmt: skip
     train, unseen = _draw(options)
+    inner = gradient_flow(options.layers, time=options.time)
+    adaptation = gradient_flow(options.layers, time=options.adaptation_time)
     found = diagnose(
         train,
         unseen,
         kernel=kernel,
         depth=options.depth,
-        inner=gradient_flow(options.layers, time=options.time),
-        adaptation=gradient_flow(options.layers, time=options.adaptation_time),
+        inner=inner,
+        adaptation=adaptation,
         jitter=options.jitter,
         neighbours=options.neighbours,
     )
+    spread = {}
+    if options.members:
+        close = compare(
+            kernel, train, unseen, inner=inner, adaptation=adaptation,
+            jitter=options.jitter, members=options.members, seed=options.seed,
+        )  # fmt: skip
+        spread = {name: getattr(close, name) for name in MemberGaps._fields}
     print(
         f"\nMTL and meta-learning on {options.dataset}, {options.ways}-way "
         f"{options.shots}-shot, infinite width, {options.architecture} of depth "
         f"{options.depth}\n"
     )
     print(found)
+    if spread:
+        print(
+            "\nOver random initialisations, mean distances of predictions on a task: "
+            "MTL and\nmeta-learning from one {member_gap:.3g}, from two "
+            "{member_gap_apart:.3g}; two of MTL {seed_gap_mtl:.3g},\ntwo of "
+            "meta-learning {seed_gap_gbml:.3g}.".format(**spread)
+        )
     if output is not None:
-        text = json.dumps(_as_json(options, found), indent=2, allow_nan=False)
+        text = json.dumps(_as_json(options, found) | spread, indent=2, allow_nan=False)
         output.write_text(text + "\n", encoding="utf-8")
 
 

@@ -162,6 +162,16 @@ class Closeness(NamedTuple):
     """Predictions of MTL on the queries of each test task."""
     gbml: list[Float[np.ndarray, "_ K"]]
     """Predictions of GBML on the same queries."""
+    seed_gap_mtl: float | None = None
+    """Mean distance between two MTL networks of different initialisations; this and
+    what follows are None unless `compare` is asked for members."""
+    seed_gap_gbml: float | None = None
+    """Mean distance between two GBML networks of different initialisations."""
+    member_gap: float | None = None
+    """Mean distance between MTL and GBML of the same initialisation. `gap` is that
+    between their means over initialisations."""
+    member_gap_apart: float | None = None
+    """Mean distance between MTL and GBML of different initialisations."""
 
 
 def check_tasks(tasks: Any) -> list[OneTask]:

@@ -56,5 +56,7 @@ class TheoryOptions(DataConfig):
     """Measure half the inner loop and twice the depth too, at three times the cost."""
     seed: int = 0
     """Seed of the tasks."""
+    members: int = 0
+    """Pairs of random initialisations to measure the spread over; 0 for none."""
     output: Path | None = None
     """JSON file for the result."""

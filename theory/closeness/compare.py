@@ -15,15 +15,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
+from metabridge.theory.closeness.members import member_gaps
 from metabridge.theory.predictors.gbml import gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.solvers.dense import Time
-from metabridge.theory.types import Array, Closeness, KernelFn, Tasks, check_tasks
+from metabridge.theory.types import (
+    Array,
+    Closeness,
+    KernelFn,
+    Tasks,
+    check_tasks,
+    check_whole,
+)
 
 
 def compare(
@@ -38,6 +46,9 @@ def compare(
     train_on: TrainOn = "query",
     time: Time = math.inf,
     jitter: float = 0.0,
+    noise: float = 0.0,
+    members: int | None = None,
+    seed: int = 0,
 ) -> Closeness:
     """Trains MTL and GBML on the same tasks, and compares them on unseen ones.
 
@@ -53,16 +64,40 @@ def compare(
       train_on: of MTL, "query" or "joint".
       time: of training, for both.
       jitter: added to the diagonals, for both.
+      noise: variance of the labels, see `mtl_predictor`; of one initialisation both
+        methods have the same noisy labels.
+      members: pairs of random initialisations from which to estimate how far two
+        networks of one method, and of both, are apart; none by default.
+      seed: of the members.
+
+    Raises:
+      ValueError: `members` of heads without a spread, see `Predictor.covariance`.
     """
-    gbml = gbml_predictor(kernel, tasks, inner=inner, time=time, jitter=jitter)
-    mtl = mtl_predictor(
-        kernel, tasks, heads=heads, train_on=train_on, time=time, jitter=jitter
-    )
+    if members is not None:
+        check_whole("members", members, 1)
     theirs = gbml_adaptation or adaptation
-    return closeness_of(
+    gbml = gbml_predictor(
+        kernel, tasks, inner=inner, time=time, jitter=jitter, noise=noise
+    )
+    mtl = mtl_predictor(
+        kernel, tasks, heads=heads, train_on=train_on, time=time, jitter=jitter,
+        noise=noise,
+    )  # fmt: skip
+    parts = (
         mtl.parts(test_tasks, adaptation=adaptation),
         gbml.parts(test_tasks, adaptation=theirs),
     )
+    found = closeness_of(*parts)
+    if members is None:
+        return found
+    gaps = member_gaps(
+        mtl.deviation(test_tasks, adaptation=adaptation),
+        gbml.deviation(test_tasks, adaptation=theirs),
+        differences(*parts),
+        members=members,
+        seed=seed,
+    )
+    return found._replace(**gaps._asdict())
 
 
 def closeness_of(mtl: Predicted, gbml: Predicted) -> Closeness:
@@ -72,18 +107,7 @@ def closeness_of(mtl: Predicted, gbml: Predicted) -> Closeness:
     the same and cancels, so that a transfer far below the round-off of the predictions
     still has its relative gap. NaN where nothing was transferred and there is no gap.
     """
-    gaps = np.asarray(
-        [
-            np.linalg.norm((a - b) + (c - d))
-            for a, b, c, d in zip(
-                mtl.transferred,
-                gbml.transferred,
-                mtl.adapted,
-                gbml.adapted,
-                strict=True,
-            )
-        ]
-    )
+    gaps = np.asarray([np.linalg.norm(part) for part in differences(mtl, gbml)])
     transfers = np.asarray([np.linalg.norm(part) for part in gbml.transferred])
     ours, theirs = mtl.predictions, gbml.predictions
     agreements = np.asarray([agreement(*p) for p in zip(ours, theirs, strict=True)])
@@ -98,6 +122,12 @@ def closeness_of(mtl: Predicted, gbml: Predicted) -> Closeness:
         mtl=ours,
         gbml=theirs,
     )
+
+
+def differences(mtl: Predicted, gbml: Predicted) -> list[Float[np.ndarray, "_ K"]]:
+    """``F_MTL - F_GBML`` of each task, part by part."""
+    each = zip(*mtl, *gbml, strict=True)
+    return [(a - b) + (c - d) for a, c, b, d in each]
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:

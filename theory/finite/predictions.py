@@ -21,7 +21,7 @@ from metabridge.theory.kernels.evaluate import evaluate, float64, precomputed
 from metabridge.theory.kernels.relu import relu_network
 from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_predictor
-from metabridge.theory.predictors.inner_loop import Inner, operator
+from metabridge.theory.predictors.inner_loop import Inner, carried, operator
 from metabridge.theory.predictors.mtl import mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks
@@ -77,7 +77,7 @@ def _by_operator(
     cross = features[:queries] @ features[queries:].T
     square = features[queries:] @ features[queries:].T
     A = operator(adaptation, Kernels(cross, cross), Kernels(square, square), what=what)
-    return values[:queries] - A @ values[queries:], A @ task.support_y
+    return carried(adaptation, A, values), A @ task.support_y
 
 
 def _evaluate(

@@ -36,14 +36,15 @@ from metabridge.theory.matrices.tiles import consecutive
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_system, task_operators
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike, resolve
 from metabridge.theory.predictors.inner_loop import Inner
-from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel, mtl_system
+from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel
+from metabridge.theory.predictors.mtl_systems import shared_system
 from metabridge.theory.predictors.predictor import point_names, require_queries
 from metabridge.theory.solvers import cholesky, dense, stochastic
 from metabridge.theory.solvers.solve import (
     Iterative,
     Solver,
     choose,
-    multiplier,
+    multiply,
     solve,
 )
 from metabridge.theory.solvers.task_system import TaskSystem, within_tasks
@@ -213,7 +214,7 @@ def _of_mtl(
     system = None
     if isinstance(heads, str) and heads == "shared":
         inputs = [task.points(with_support=joint) for task in each]
-        system = functools.partial(mtl_system, kernel, inputs)
+        system = functools.partial(shared_system, kernel, inputs)
     return _Problem(
         np.concatenate(labels), consecutive(map(len, labels)), names, make, system
     )
@@ -311,7 +312,7 @@ def _iterative(
     assert problem.system is not None
     system, residual = problem.system(noise), problem.residual
     found = stochastic.traces(
-        multiplier(system, "float64", options.keep_bytes), len(residual),
+        multiply(system, "float64", options.keep_bytes), len(residual),
         {"log": jnp.log, "explained": lambda values: 1.0 - noise / values},
         probes=probes, steps=steps, seed=options.seed,
     )  # fmt: skip

@@ -14,9 +14,10 @@ References:
     meta-learning with deep neural nets. 2020, https://arxiv.org/abs/2006.14606.
 """
 
+import functools
 import math
 import time as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -25,15 +26,31 @@ from metabridge.theory.matrices import tiles
 from metabridge.theory.predictors.inner_loop import Inner, check_rates, operator
 from metabridge.theory.predictors.predictor import (
     Initial,
+    Predictions,
     Predictor,
     initial_values,
-    point_names,
+    joined,
     require_queries,
 )
+from metabridge.theory.predictors.rows import label_places, point_names
+from metabridge.theory.predictors.spread import Response
 from metabridge.theory.solvers import dense, rank
-from metabridge.theory.solvers.solve import Solver, choose, direct, solve
+from metabridge.theory.solvers.solve import (
+    Solver,
+    SolveReport,
+    choose,
+    direct,
+    solve,
+)
 from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_tasks
-from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks, check_tasks
+from metabridge.theory.types import (
+    KernelFn,
+    Kernels,
+    OneTask,
+    Tasks,
+    check_scale,
+    check_tasks,
+)
 
 
 def gbml_predictor(
@@ -44,6 +61,7 @@ def gbml_predictor(
     time: dense.Time = math.inf,
     initial: Initial | None = None,
     jitter: float = 0.0,
+    noise: float = 0.0,
     solver: Solver = "auto",
 ) -> Predictor:
     """Meta-trains an infinitely wide network by gradient flow through an inner loop.
@@ -57,6 +75,8 @@ def gbml_predictor(
       initial: ``f_0``, a function of inputs ``[N, *X]`` to ``[N, K]``; 0 by default,
         which is its mean over initialisations.
       jitter: added to the diagonal of Phi.
+      noise: variance of the query labels, as in `mtl_predictor`; the supports' labels
+        are given.
       solver: as in `mtl_predictor`; here products serve every inner loop and time.
 
     Returns:
@@ -67,8 +87,12 @@ def gbml_predictor(
       ValueError: gradient steps of a rate at which they diverge.
     """
     dense.check_time(time)
+    check_scale("noise", noise, zero=True)
     each = check_tasks(tasks)
     require_queries(each)
+    if inner.zero_head:
+        return _untrained(kernel, tasks, inner, initial)
+    jitter += noise
     queries = sum(len(task.query_x) for task in each)
     options = choose(solver, queries, structured=True, time=time)
     chunks = tiles.chunk(each, with_support=True)
@@ -83,23 +107,56 @@ def gbml_predictor(
             residuals.append(task.query_y - adapted)
     names = point_names(each, with_support=False)
     residual = np.concatenate(residuals)
-    points = np.concatenate([chunk.inputs for chunk in chunks])
     start = clock.monotonic()
-    with rank.explained(kernel, points):
-        if options is not None and not callable(time):
-            system = gbml_system(kernel, each, own, operators, jitter)
-            solved, report = solve(
-                system, residual, time=time, names=names, options=options
-            )
-            points, coefficients = system.points, system.scatter(solved)
-        else:
+
+    if options is not None and not callable(time):
+        system = gbml_system(kernel, each, own, operators, jitter)
+        points, forward, backward = system.points, system.gather, system.scatter
+    else:
+        system, points = None, np.concatenate([chunk.inputs for chunk in chunks])
+        forward = functools.partial(_forward, each, operators)
+        backward = functools.partial(_backward, each, operators)
+
+    def evolve(targets: np.ndarray) -> tuple[np.ndarray, SolveReport]:
+        with rank.explained(kernel, points):
+            if system is not None and options is not None and not callable(time):
+                return solve(system, targets, time=time, names=names, options=options)
             Phi = tiles.fill(queries, _tiles(kernel, chunks, operators))
             solved = dense.evolve(
-                Phi, residual, time=time, names=names, jitter=jitter, overwrite=True
+                Phi, targets, time=time, names=names, jitter=jitter, overwrite=True
             )
-            coefficients = _backward(each, operators, solved.x)
-            report = direct(queries, start, [solved])
-    return Predictor(kernel, "all", points, coefficients, initial, inner, report)
+            return solved.x, direct(queries, start, [solved])
+
+    def respond(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows, _ = evolve(forward(values))
+        return rows, backward(rows)
+
+    solved, report = evolve(residual)
+    labels = label_places(each, with_support=False)
+    return Predictor(
+        kernel, "all", points, backward(solved), initial, inner, report,
+        Response(points, respond, labels, noise), _adapted(tasks, inner),
+    )  # fmt: skip
+
+
+def _untrained(
+    kernel: KernelFn, tasks: Tasks, inner: Inner, initial: Initial | None
+) -> Predictor:
+    """The network that an inner loop from a head of zeros leaves as it was."""
+    first = tasks.each()[0]
+    points, outputs = first.query_x[:0], first.support_y.shape[1]
+    response = Response(points, lambda R: (R, R), np.arange(0))
+    return Predictor(
+        kernel, "all", points, np.zeros((0, outputs)), initial, inner, None, response,
+        _adapted(tasks, inner),
+    )  # fmt: skip
+
+
+def _adapted(tasks: Tasks, inner: Inner) -> Callable[[Predictor], Predictions]:
+    """Predictions on tasks after adaptation to them."""
+    return lambda predictor: joined(
+        tasks, predictor.parts(tasks, adaptation=inner).predictions
+    )
 
 
 def gbml_kernel(
@@ -108,6 +165,8 @@ def gbml_kernel(
     """The meta kernel ``Phi = B Theta B^T`` of one output, a row a query."""
     each = check_tasks(tasks)
     chunks = tiles.chunk(each, with_support=True)
+    if inner.zero_head:
+        return np.zeros((chunks[-1].queries.stop,) * 2)
     own = within_tasks(kernel, [task.points() for task in each])
     operators = task_operators(kernel, own, each, inner)
     return tiles.mirror(
@@ -172,6 +231,21 @@ def _tiles(
         tile = np.concatenate(rows)
         del theta, columns, half, rows  # while the tile is used
         yield chunk1.queries, chunk2.queries, tile
+
+
+def _forward(
+    tasks: Sequence[OneTask], operators: Sequence[np.ndarray], values: np.ndarray
+) -> np.ndarray:
+    """``B`` times values at all points: values at the queries of all tasks."""
+    places = tiles.consecutive(
+        len(task.query_x) + len(task.support_x) for task in tasks
+    )
+    return np.concatenate(
+        [
+            values[own][: len(A)] - A @ values[own][len(A) :]
+            for own, A in zip(places, operators, strict=True)
+        ]
+    )
 
 
 def _backward(

@@ -36,6 +36,7 @@ class Inner:
       steps: how many.
       penalty: of the ridge.
       g: of a loop of one's own, from eigenvalues to its values.
+      zero_head: adapt from a head of zeros and not from the meta-learned one.
     """
 
     layers: Layers
@@ -45,6 +46,7 @@ class Inner:
     steps: int = 0
     penalty: float = 0.0
     g: filters.Filter | None = None
+    zero_head: bool = False
 
     def __post_init__(self) -> None:
         if self.layers not in LAYERS:
@@ -67,6 +69,11 @@ class Inner:
             value = getattr(self, name)
             if math.isnan(value) or value < 0:
                 raise ValueError(f"`{name}` must be at least 0, but is {value}")
+        if self.zero_head and self.layers != "head":
+            raise ValueError(
+                f"`zero_head` is for layers='head', not {self.layers!r}: under a head "
+                "of zeros the body has no gradient"
+            )
 
     @property
     def idle(self) -> bool:
@@ -122,14 +129,19 @@ def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
     return Inner(layers, "steps", lr=float(lr), steps=int(steps))
 
 
-def ridge(layers: Layers, *, penalty: float) -> Inner:
+def ridge(layers: Layers, *, penalty: float, zero_head: bool = False) -> Inner:
     """The ridge or proximal solution: ``g(K) = (K + penalty I)^-1``.
 
-    With "head" this is R2-D2 and the ridge form of MetaOptNet, which adapt from the
-    meta-learned head and not, as the papers do, from zero; with "all" it is iMAML.
+    With "head" this is R2-D2 and the ridge form of MetaOptNet, from the meta-learned
+    head or, as in their papers, from a head of zeros; with "all" it is iMAML.
 
     It minimises ``1/2 ||f - y||^2 + penalty/2 ||w - w_0||^2``; a penalty of 0
-    interpolates.
+    interpolates. With `zero_head`, ``w_0 = 0``: the predictions are ``A Y'``, in which
+    nothing is left of f but the features behind A. These do not move at infinite width:
+    each entry of A is a mean over the width n, whose gradient has a squared norm of
+    order ``1 / n``, so that meta-training for a given time changes predictions by
+    ``O(1 / n)``. An infinitely wide R2-D2 transfers nothing, whatever the tasks; a
+    finite one learns features in a time of order n, which is outside this theory.
 
     References:
       Bertinetto, Henriques, Torr, Vedaldi (R2-D2). ICLR 2019,
@@ -139,7 +151,17 @@ def ridge(layers: Layers, *, penalty: float) -> Inner:
       Rajeswaran, Finn, Kakade, Levine (iMAML). NeurIPS 2019,
         https://arxiv.org/abs/1909.04630.
     """
-    return Inner(layers, "ridge", penalty=float(penalty))
+    return Inner(layers, "ridge", penalty=float(penalty), zero_head=zero_head)
+
+
+def carried(
+    inner: Inner, A: Float[np.ndarray, "Q S"], values: Float[np.ndarray, "P K"]
+) -> Float[np.ndarray, "Q K"]:
+    """``[I, -A] f`` of f at the queries, then the supports; 0 from a head of zeros."""
+    queries = len(A)
+    if inner.zero_head:
+        return np.zeros((queries, values.shape[1]))
+    return values[:queries] - A @ values[queries:]
 
 
 def spectral(layers: Layers, *, g: filters.Filter) -> Inner:

@@ -2,18 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.matrices.tiles import TILE, consecutive
-from metabridge.theory.predictors.inner_loop import Inner, operator
+from metabridge.theory.predictors import spread
+from metabridge.theory.predictors.inner_loop import Inner, carried, operator
 from metabridge.theory.solvers import rank
-from metabridge.theory.solvers.dense import Names
 from metabridge.theory.solvers.solve import SolveReport
-from metabridge.theory.types import Array, KernelFn, Layers, OneTask, Tasks
+from metabridge.theory.types import (
+    Array,
+    KernelFn,
+    Layers,
+    OneTask,
+    Tasks,
+    check_whole,
+)
 
 Initial = Callable[[np.ndarray], Array]
 """``f_0``: a function of inputs ``[N, *X]`` to outputs ``[N, K]``."""
@@ -50,6 +57,8 @@ class Predictor:
       initial: ``f_0``, or None for 0.
       inner: the adaptation used where a call names none.
       report: how the system of training was solved.
+      response: to initial functions and noise; None where it is not defined.
+      training: predictions on the queries of the training tasks, made when called.
     """
 
     kernel: KernelFn
@@ -59,6 +68,10 @@ class Predictor:
     initial: Initial | None = None
     inner: Inner | None = None
     report: SolveReport | None = None
+    response: spread.Response | None = dataclasses.field(default=None, repr=False)
+    training: Callable[["Predictor"], Predictions] | None = dataclasses.field(
+        default=None, repr=False
+    )
 
     def __call__(
         self,
@@ -83,11 +96,61 @@ class Predictor:
           ValueError: shapes that do not fit, or no adaptation.
         """
         tasks = Tasks(support_x, support_y, query_x)
-        results = self.parts(tasks, adaptation=adaptation).predictions
-        if tasks.single:
-            return results[0]
-        same = len({result.shape for result in results}) == 1
-        return np.stack(results) if same else results
+        return joined(tasks, self.parts(tasks, adaptation=adaptation).predictions)
+
+    def covariance(
+        self,
+        support_x: Array | Sequence[Array],
+        query_x: Array | Sequence[Array],
+        *,
+        adaptation: Inner | None = None,
+    ) -> Predictions:
+        """Covariance of the predictions over random initialisations, for one output.
+
+        ``[I, -A^] (Sigma_ZZ - G Sigma_XZ - Sigma_ZX G^T + G Sigma_XX G^T) [I, -A^]^T``
+        for a trained network ``f_0(Z) + G (Y - f_0(X))``, and ``noise G G^T`` in the
+        brackets where the labels have noise. The outputs are independent. Each call
+        solves the system of training once, with a right-hand side a query.
+
+        This is the spread of trained networks, and no posterior of a Gaussian process:
+        they begin by Sigma, but are fitted by Theta (He et al., 2020).
+
+        Args:
+          support_x: as in a call.
+          query_x: as in a call.
+          adaptation: as in a call.
+
+        Returns:
+          ``[Q, Q]``, ``[T, Q, Q]``, or a list of ``[Q, Q]`` if tasks differ in size.
+
+        Raises:
+          ValueError: a given `initial`, or heads whose outputs depend on each other.
+        """
+        tasks = self._unlabelled(support_x, query_x)
+        found = self.deviation(tasks, adaptation=adaptation)
+        return joined(tasks, spread.covariances(found))
+
+    def ensemble(self, n: int, seed: int = 0) -> "Ensemble":
+        """Networks from n random initialisations, to call as the predictor itself.
+
+        Example:
+          >>> members = predictor.ensemble(100)(support_x, support_y, query_x)
+        """
+        check_whole("n", n, 1)
+        return Ensemble(self, int(n), seed)
+
+    def training_predictions(self) -> Predictions:
+        """Predictions on the queries of the training tasks.
+
+        Of MTL those of each task's own trained head, of GBML those after adaptation to
+        each task's support by the inner loop of training.
+
+        Returns:
+          ``[Q, K]``, ``[T, Q, K]``, or a list of ``[Q, K]``, as the tasks were given.
+        """
+        if self.training is None:
+            raise ValueError("there are no training tasks: use mtl_predictor")
+        return self.training(self)
 
     def transferred(
         self, tasks: Tasks, *, adaptation: Inner | None = None
@@ -98,12 +161,7 @@ class Predictor:
     def function(self, inputs: Num[Array, "N *X"]) -> Float[np.ndarray, "N K"]:
         """``f(Z)`` at inputs Z, before adaptation."""
         inputs = np.asarray(inputs)
-        if inputs.shape[1:] != self.points.shape[1:]:
-            features = ", ".join(map(str, self.points.shape[1:]))
-            raise ValueError(
-                f"inputs must be [examples, {features}] as in training, but have shape "
-                f"{inputs.shape}"
-            )
+        self._check_inputs(inputs)
         outputs = self.coefficients.shape[1]
         values = np.zeros((len(inputs), outputs))
         values += initial_values(self.initial, inputs, outputs)
@@ -119,12 +177,7 @@ class Predictor:
 
     def parts(self, tasks: Tasks, *, adaptation: Inner | None = None) -> Predicted:
         """Predictions on the queries of unseen tasks, in the two parts they have."""
-        inner = self.inner if adaptation is None else adaptation
-        if inner is None:
-            raise ValueError(
-                "say how a new task is adapted to, for example "
-                "adaptation=theory.gradient_flow('head', time=1.0)"
-            )
+        inner = self._adaptation(adaptation)
         each = tasks.each()
         outputs = self.coefficients.shape[1]
         if each[0].support_y.shape[1] != outputs:
@@ -136,9 +189,50 @@ class Predictor:
         inputs = [task.points() for task in each]
         values = self.function(np.concatenate(inputs))
         places, found = consecutive(map(len, inputs)), Predicted([], [])
-        for index, (task, own) in enumerate(zip(each, places, strict=True)):
-            part, queries = values[own], len(task.query_x)
-            A = np.zeros((queries, len(task.support_x)))
+        operators = self._operators(each, inner)
+        for task, own, A in zip(each, places, operators, strict=True):
+            found.transferred.append(carried(inner, A, values[own]))
+            found.adapted.append(A @ task.support_y)
+        return found
+
+    def deviation(
+        self, tasks: Tasks, *, adaptation: Inner | None = None
+    ) -> spread.Deviation:
+        """How predictions on unseen tasks depend on the initialisation.
+
+        Raises:
+          ValueError: as of `covariance`.
+        """
+        if self.initial is not None:
+            raise ValueError("with a given `initial` nothing is random: leave it out")
+        if self.response is None:
+            raise ValueError(
+                "no spread over initialisations is defined for these heads, as a new "
+                "task's outputs depend on correlations between its own heads: pass "
+                "'shared', 'independent' or a correlation [tasks, tasks]"
+            )
+        inner, each = self._adaptation(adaptation), tasks.each()
+        maps = [
+            carried(inner, A, np.eye(sum(A.shape)))
+            for A in self._operators(each, inner)
+        ]
+        self._check_inputs(each[0].query_x)
+        return spread.deviation(self.kernel, self.layers, self.response, each, maps)
+
+    def _adaptation(self, given: Inner | None) -> Inner:
+        inner = self.inner if given is None else given
+        if inner is None:
+            raise ValueError(
+                "say how a new task is adapted to, for example "
+                "adaptation=theory.gradient_flow('head', time=1.0)"
+            )
+        return inner
+
+    def _operators(self, tasks: Sequence[OneTask], inner: Inner) -> list[np.ndarray]:
+        """``A^`` of each unseen task."""
+        found = []
+        for index, task in enumerate(tasks):
+            A = np.zeros((len(task.query_x), len(task.support_x)))
             if len(task.support_x) and not inner.idle:
                 with rank.explained(self.kernel, task.support_x, layers=inner.layers):
                     A = operator(
@@ -147,9 +241,86 @@ class Predictor:
                         evaluate(self.kernel, task.support_x),
                         what=f"the support of unseen task {index}",
                     )
-            found.transferred.append(part[:queries] - A @ part[queries:])
-            found.adapted.append(A @ task.support_y)
+            found.append(A)
         return found
+
+    def _unlabelled(self, support_x: Any, query_x: Any) -> Tasks:
+        """Unseen tasks with labels of 0."""
+        outputs = self.coefficients.shape[1]
+        if not isinstance(support_x, list | tuple) and (
+            np.ndim(support_x) == self.points.ndim
+        ):
+            return Tasks(support_x, np.zeros((len(support_x), outputs)), query_x)
+        return Tasks(
+            support_x, [np.zeros((len(x), outputs)) for x in support_x], query_x
+        )
+
+    def _check_inputs(self, inputs: np.ndarray) -> None:
+        if inputs.shape[1:] != self.points.shape[1:]:
+            features = ", ".join(map(str, self.points.shape[1:]))
+            raise ValueError(
+                f"inputs must be [examples, {features}] as in training, but have shape "
+                f"{inputs.shape}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Networks trained from random initialisations; made by `Predictor.ensemble`.
+
+    The members of one call are functions: their predictions on all its tasks are drawn
+    together. Another call, on other inputs, draws other members.
+
+    Attributes:
+      predictor: of their mean.
+      n: members.
+      seed: of the draws.
+    """
+
+    predictor: Predictor
+    n: int
+    seed: int
+
+    def __call__(
+        self,
+        support_x: Array | Sequence[Array],
+        support_y: Array | Sequence[Array],
+        query_x: Array | Sequence[Array],
+        *,
+        adaptation: Inner | None = None,
+    ) -> Predictions:
+        """Predictions of every member on unseen tasks.
+
+        Args:
+          support_x: as of a `Predictor`.
+          support_y: as of a `Predictor`; the members have the same labels.
+          query_x: as of a `Predictor`.
+          adaptation: as of a `Predictor`.
+
+        Returns:
+          ``[n, Q, K]``, ``[n, T, Q, K]``, or a list of ``[n, Q, K]``.
+
+        Raises:
+          ValueError: as of `Predictor.covariance`.
+        """
+        tasks = Tasks(support_x, support_y, query_x)
+        means = self.predictor.parts(tasks, adaptation=adaptation).predictions
+        found = self.predictor.deviation(tasks, adaptation=adaptation)
+        draws = spread.sample(
+            spread.covariance(found), (self.n, means[0].shape[1]), self.seed
+        )
+        members = [
+            mean + draws[:, own] for mean, own in zip(means, found.queries, strict=True)
+        ]
+        return joined(tasks, members, axis=1)
+
+
+def joined(tasks: Tasks, results: list[np.ndarray], *, axis: int = 0) -> Predictions:
+    """Results a task as the tasks were given: of one, stacked, or as a list."""
+    if tasks.single:
+        return results[0]
+    same = len({result.shape for result in results}) == 1
+    return np.stack(results, axis) if same else results
 
 
 def initial_values(
@@ -167,28 +338,6 @@ def initial_values(
     if not np.isfinite(values).all():
         raise ValueError("`initial` gave NaN or infinity")
     return values
-
-
-def point_names(
-    tasks: Sequence[OneTask], *, with_support: bool, order: Sequence[int] | None = None
-) -> Names:
-    """Names of rows that are points of one task after another, its queries first.
-
-    `order` has the task of each block of rows, where it is not that of `tasks`.
-    """
-
-    def name(row: int) -> str:
-        for index in range(len(tasks)) if order is None else order:
-            queries, supports = len(tasks[index].query_x), len(tasks[index].support_x)
-            if row < queries:
-                return f"query {row} of task {index}"
-            row -= queries
-            if with_support and row < supports:
-                return f"support {row} of task {index}"
-            row -= supports * with_support
-        raise IndexError(row)
-
-    return name
 
 
 def require_queries(tasks: Sequence[OneTask]) -> None:

@@ -14,7 +14,12 @@ from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.matrices.tiles import consecutive, runs
-from metabridge.theory.predictors.inner_loop import Inner, gradient_flow, operator
+from metabridge.theory.predictors.inner_loop import (
+    Inner,
+    carried,
+    gradient_flow,
+    operator,
+)
 from metabridge.theory.predictors.predictor import Predicted, Predictor
 from metabridge.theory.types import LAYERS, Array, KernelFn, Kernels, Layers, OneTask
 
@@ -101,7 +106,7 @@ def predict(
         ):
             values = _functions(kernels, own)
             for one, value, into in zip(own, values, out, strict=True):
-                _adapt(chunk, value, at[one.adaptation], into)
+                _adapt(chunk, value, one.adaptation, at[one.adaptation], into)
     return results
 
 
@@ -182,12 +187,12 @@ def _operators(
 def _adapt(
     chunk: Sequence[OneTask],
     values: np.ndarray,
+    inner: Inner,
     operators: Sequence[np.ndarray],
     into: Predicted,
 ) -> None:
     """Appends the predictions of the adapted function on each task's queries."""
     places = consecutive(_sizes(chunk))
     for task, A, points in zip(chunk, operators, places, strict=True):
-        own, queries = values[points], len(task.query_x)
-        into.transferred.append(own[:queries] - A @ own[queries:])
+        into.transferred.append(carried(inner, A, values[points]))
         into.adapted.append(A @ task.support_y)

@@ -180,10 +180,10 @@ def solve(
     return x, dataclasses.replace(report, seconds=seconds)
 
 
-def multiplier(
+def multiply(
     system: TaskSystem, dtype: str, keep_bytes: float | None
 ) -> krylov.Multiply:
-    """Products of a system with vectors, in the given type."""
+    """Products of the system, its tiles kept within so many bytes."""
     if keep_bytes is None:
         keep_bytes = devices.free_bytes() / 2
     return system.multiply(
@@ -199,7 +199,7 @@ def _evolved(
 ) -> tuple[np.ndarray, SolveReport]:
     """Lanczos to a finite time."""
     result = krylov.flow(
-        multiplier(system, "float64", options.keep_bytes), residual, time=time,
+        multiply(system, "float64", options.keep_bytes), residual, time=time,
         tolerance=options.tolerance, max_iterations=options.max_iterations,
     )  # fmt: skip
     if result.error_bound > options.tolerance:
@@ -226,9 +226,9 @@ def _solved(
     precondition = preconditioner(
         system, rank=min(rank, system.size), names=names, seed=options.seed
     )
-    fast = exact = multiplier(system, options.dtype, options.keep_bytes)
+    fast = exact = multiply(system, options.dtype, options.keep_bytes)
     if options.dtype != "float64":
-        exact = multiplier(system, "float64", 0.0)
+        exact = multiply(system, "float64", 0.0)
     norms = krylov.norms_or_one(residual)
     x, left = np.zeros(residual.shape), residual
     relative, iterations, definite = 1.0, 0, True

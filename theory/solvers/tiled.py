@@ -53,7 +53,7 @@ def evolve(
         )
     factors = _factors(tiles, blocks, names, jitter)
     found = krylov.conjugate_gradients(
-        lambda vectors: _multiply(tiles, vectors) + jitter * vectors,
+        lambda vectors: multiply(tiles, vectors) + jitter * vectors,
         functools.partial(dense.solve_tasks, factors), residual,
         tolerance=options.tolerance, max_iterations=options.max_iterations,
     )  # fmt: skip
@@ -72,7 +72,10 @@ def evolve(
     return dense.Solution(found.x, found.relative_residual, math.nan)
 
 
-def _multiply(tiles: Tiles, vector: np.ndarray) -> np.ndarray:
+def multiply(
+    tiles: Tiles, vector: Float[np.ndarray, "N K"]
+) -> Float[np.ndarray, "N K"]:
+    """Products of a symmetric matrix by its tiles."""
     result = np.zeros(vector.shape)
     for rows, columns, tile in tiles():
         if rows == columns:
