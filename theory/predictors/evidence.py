@@ -38,7 +38,8 @@ from metabridge.theory.predictors.head_correlation import Heads, HeadsLike, reso
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel
 from metabridge.theory.predictors.mtl_systems import shared_system
-from metabridge.theory.predictors.predictor import point_names, require_queries
+from metabridge.theory.predictors.predictor import require_queries
+from metabridge.theory.predictors.rows import point_names
 from metabridge.theory.solvers import cholesky, dense, stochastic
 from metabridge.theory.solvers.solve import (
     Iterative,
