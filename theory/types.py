@@ -163,6 +163,13 @@ class Closeness(NamedTuple):
     gbml: list[Float[np.ndarray, "_ K"]]
     """Predictions of GBML on the same queries."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Closeness(gap {self.gap:.3g}, relative gap {self.relative_gap:.3g}, "
+            f"transfer {self.transfer:.3g}, agreement {self.agreement:.3g}, "
+            f"{len(self.gaps)} tasks)"
+        )
+
 
 def check_tasks(tasks: Any) -> list[OneTask]:
     """The tasks one by one; a TypeError for what are no `Tasks`."""

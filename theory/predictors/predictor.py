@@ -60,6 +60,10 @@ class Predictor:
     inner: Inner | None = None
     report: SolveReport | None = None
 
+    def __repr__(self) -> str:
+        points, outputs = self.coefficients.shape
+        return f"Predictor({points} points, {outputs} outputs, layers {self.layers!r})"
+
     def __call__(
         self,
         support_x: Array | Sequence[Array],
