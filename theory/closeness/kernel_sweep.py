@@ -31,6 +31,7 @@ from metabridge.theory.types import Array, KernelFn, Tasks, check_tasks, check_w
 
 Pair = tuple[Tasks, Tasks]
 """Training tasks and unseen ones."""
+Number = int | float
 Draw = Callable[[int], Tasks | Pair]
 """Tasks of a seed."""
 
@@ -43,7 +44,7 @@ _MATRICES = 5
 class _Grid(NamedTuple):
     """Everything but the networks and the tasks."""
 
-    loops: Callable[[float, float], tuple[Inner, Inner, Inner]]
+    loops: Callable[[float, Number], tuple[Inner, Inner, Inner]]
     """GBML's inner loop, MTL's adaptation and GBML's, by time and value."""
     times: tuple[float, ...]
     outer_times: tuple[float, ...]
@@ -57,19 +58,19 @@ def sweep(
     unseen: Tasks | Draw | None = None,
     *,
     kernels: Callable[..., KernelFn],
-    depths: Sequence[float],
+    depths: Sequence[Number],
     axis: str = "depth",
     inner: InnerAt,
     adaptation: InnerAt,
     gbml_adaptation: InnerAt | None = None,
-    times: Sequence[float] | None = None,
-    outer_times: Sequence[float] = (math.inf,),
-    jitter: float | Sequence[float] = 0.0,
+    times: Sequence[Number] | None = None,
+    outer_times: Sequence[Number] = (math.inf,),
+    jitter: Number | Sequence[Number] = 0.0,
     heads: HeadsLike | Heads | Array = "shared",
     train_on: TrainOn = "query",
     draws: int = 5,
     seed: int = 0,
-    fitted_from: float = 0.0,
+    fitted_from: Number = 0,
     folder: str | os.PathLike[str] | None = None,
 ) -> Sweep:
     """`compare` over a family of networks, with intervals over draws.
@@ -139,7 +140,7 @@ def sweep(
     values = sorted(set(depths))
     _axis("depths", values)
 
-    def drawn(draw: int) -> tuple[Pair, Callable[[float], KernelFn]]:
+    def drawn(draw: int) -> tuple[Pair, Callable[[Number], KernelFn]]:
         own = np.random.SeedSequence([seed, draw]).generate_state(3)
         first, second, third = map(int, own)
         network = functools.partial(kernels, seed=third) if random else kernels
@@ -166,19 +167,23 @@ def sweep(
     tables = np.stack(cells).reshape(draws, len(values), *cells[0].shape)
     fields = np.moveaxis(tables, (2, 0), (0, -1))
     return Sweep(
-        axis, tuple(values), grid.times, grid.outer_times, grid.jitters,
-        **dict(zip(FIELDS, fields, strict=True)), fitted_from=fitted_from, seed=seed,
+        axis, _axis("depths", values), grid.times, grid.outer_times, grid.jitters,
+        **dict(zip(FIELDS, fields, strict=True)), fitted_from=float(fitted_from),
+        seed=seed,
     )  # fmt: skip
 
 
 def _loops(
-    inner: InnerAt, mtl: InnerAt, gbml: InnerAt, vary: bool, time: float, value: float
+    inner: InnerAt, mtl: InnerAt, gbml: InnerAt, vary: bool, time: float, value: Number
 ) -> tuple[Inner, Inner, Inner]:
-    own = loop_at(inner, time, value, vary=vary)
-    return own, *(loop_at(each, time, value, vary=False) for each in (mtl, gbml))
+    return (
+        loop_at(inner, time, value, vary=vary),
+        loop_at(mtl, time, value, vary=False),
+        loop_at(gbml, time, value, vary=False),
+    )
 
 
-def _axis(name: str, values: Sequence[float]) -> tuple[float, ...]:
+def _axis(name: str, values: Sequence[Number]) -> tuple[float, ...]:
     numbers = tuple(map(float, values))
     if not numbers or any(number < 0 for number in numbers):
         raise ValueError(
@@ -198,7 +203,7 @@ def _pair(tasks: Tasks | Draw, unseen: Tasks | Draw | None, *seeds: int) -> Pair
                 "`unseen` beside it"
             )
         first, second = first
-    if second is None:
+    if second is None or isinstance(second, tuple):
         raise ValueError(
             "there are no unseen tasks: pass `unseen`, or let `tasks` draw both, "
             "(tasks, unseen)"
@@ -220,7 +225,7 @@ def _check(tasks: Tasks, unseen: Tasks) -> None:
 
 
 def _cell(
-    grid: _Grid, pair: Pair, network: Callable[[float], KernelFn], value: float
+    grid: _Grid, pair: Pair, network: Callable[[Number], KernelFn], value: Number
 ) -> np.ndarray:
     """Numbers of one draw and network, ``[field, M, O, J]``."""
     kernel, (tasks, unseen) = network(value), pair
@@ -234,7 +239,7 @@ def _cell(
 
 
 def _numbers(
-    grid: _Grid, kernel: KernelFn, tasks: Tasks, unseen: Tasks, value: float
+    grid: _Grid, kernel: KernelFn, tasks: Tasks, unseen: Tasks, value: Number
 ) -> np.ndarray:
     """The same of a kernel; the unseen tasks pass in chunks."""
     points, train = on_positions(tasks)
@@ -243,14 +248,16 @@ def _numbers(
     with rank.explained(kernel, points):
         for outer in grid.outer_times:
             for jitter in grid.jitters:
-                options = {"time": outer, "jitter": jitter}
                 one = mtl_predictor(
-                    own, train, heads=grid.heads, train_on=grid.train_on, **options
-                )
+                    own, train, heads=grid.heads, train_on=grid.train_on, time=outer,
+                    jitter=jitter,
+                )  # fmt: skip
                 mtl = streaming.on_positions(one, len(points))
                 for time in grid.times:
                     inner, ours, theirs = grid.loops(time, value)
-                    other = gbml_predictor(own, train, inner=inner, **options)
+                    other = gbml_predictor(
+                        own, train, inner=inner, time=outer, jitter=jitter
+                    )
                     gbml = streaming.on_positions(other, len(points))
                     trained += [mtl.adapting(ours), gbml.adapting(theirs)]
     (predicted,) = streaming.predict(

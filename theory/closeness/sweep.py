@@ -21,7 +21,7 @@ from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.solvers import rank
 from metabridge.theory.types import Array, Closeness, Kernels, Tasks, check_tasks
 
-InnerAt = Inner | Callable[[float, int], Inner]
+InnerAt = Inner | Callable[..., Inner]
 """An inner loop, or one for each time and depth."""
 
 
@@ -208,7 +208,7 @@ def check_times(inner: InnerAt) -> None:
         )
 
 
-def loop_at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:
+def loop_at(inner: InnerAt, time: float, depth: int | float, *, vary: bool) -> Inner:
     """The loop at a time and depth; one that is given is left, or its time replaced."""
     if not isinstance(inner, Inner):
         return inner(time, depth)

@@ -123,16 +123,17 @@ class Sweep:
         """The slopes at each inner time, training time and jitter, in this order."""
         axis = np.asarray(self.values, np.float64)
         keep = (axis >= self.fitted_from) & (axis > 0)
+        tables = self.gap, self.relative_gap
 
         def fit(table: np.ndarray, place: tuple[int, ...]) -> Estimate:
             return estimate_slope(axis[keep], table[keep][:, *place])
 
         return tuple(
-            Slope(*setting, fit(self.gap, place), fit(self.relative_gap, place))
-            for place, setting in self.settings()
+            Slope(time, outer, jitter, *(fit(t, place) for t in tables))
+            for place, (time, outer, jitter) in self.settings()
         )
 
-    def settings(self) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    def settings(self) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
         """The places and numbers of the axes besides that of the networks."""
         axes = (self.times, self.outer_times, self.jitters)
         places = itertools.product(*(range(len(axis)) for axis in axes))
@@ -215,16 +216,17 @@ def _parse(arrays: dict[str, np.ndarray]) -> Sweep:
     wanted = {field.name for field in dataclasses.fields(Sweep)}
     if arrays.keys() != wanted:
         raise ValueError(f"it holds {sorted(arrays)}, not {sorted(wanted)}")
-    axes = {name: tuple(map(float, arrays[name])) for name in _AXES}
+    values, times, outer_times, jitters = (
+        tuple(map(float, arrays[name])) for name in _AXES
+    )
+    axes = values, times, outer_times, jitters
     tables = {name: arrays[name] for name in FIELDS}
-    shapes = {table.shape for table in tables.values()}
-    types = {table.dtype for table in tables.values()}
-    lengths = tuple(map(len, axes.values()))
-    (shape,) = shapes if len(shapes) == 1 else [()]
-    if types != {np.dtype(np.float64)} or shape[:-1] != lengths or not shape[-1]:
-        raise ValueError(f"its tables are {types} {shapes} for axes of {lengths}")
+    wanted = *map(len, axes), tables["gap"].shape[-1]
+    for name, table in tables.items():
+        if table.dtype != np.float64 or table.shape != wanted:
+            raise ValueError(f"its {name} is {table.dtype} {table.shape}, not {wanted}")
     return Sweep(
-        axis=str(arrays["axis"]), **axes, **tables,
+        str(arrays["axis"]), *axes, **tables,
         fitted_from=float(arrays["fitted_from"]), seed=int(arrays["seed"]),
     )  # fmt: skip
 
