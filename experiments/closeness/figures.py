@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.closeness.tables import Grid
+from experiments.closeness.tables import LAYERS, Grid
 from metabridge.theory.closeness.sweep_figure import (
     COLOURS,
     GAPS,
@@ -69,6 +69,29 @@ def lines(
         legend = panels[list(fields).index("gap")].get_legend_handles_labels()
         figure.legend(*legend, loc="outside right center")
     figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def intervals(
+    panels: Mapping[str, tuple[Sequence[int], Mapping[str, Any]]], field: str
+) -> Figure:
+    """A field of columns against depth, ``(mean, half)`` each, a panel a title."""
+    figure, all_axes = make_panels(len(panels), height=4.6)
+    for axes, (title, (depths, columns)) in zip(all_axes, panels.items(), strict=True):
+        for index, (name, column) in enumerate(columns.items()):
+            means, halves = np.transpose([tuple(each) for each in column[field]])
+            axes.errorbar(
+                sorted(depths), means, halves, color=COLOURS[index % 7], capsize=2,
+                linestyle="-" if index < len(COLOURS) else "--", label=name,
+                marker=MARKERS[index % 7], markersize=4,
+            )  # fmt: skip
+        axes.set(title=title, xlabel=LAYERS, ylabel=ALL[field])
+        axes.set(xscale="log", yscale="log")
+        axes.minorticks_off()
+        number_powers(axes)
+        axes.set_xticks(sorted(depths), [f"{depth:g}" for depth in sorted(depths)])
+        axes.legend(fontsize=7, frameon=False)
+        tidy(axes)
     return figure
 
 
