@@ -56,7 +56,7 @@ class Compare(Config):
     """Hidden layers of the networks of the accuracy table."""
     critical_depths: Sizes = (4, 8, 16, 32)
     """Hidden layers of the networks on the critical line and off it."""
-    task_draws: Pair = 10
+    task_draws: Pair = 5
     """Draws of the tasks of the studies with intervals."""
     seed_width: Size = 256
     """Units a layer of the networks trained from two seeds."""
