@@ -12,6 +12,7 @@ import numpy as np
 from experiments.closeness import data, explorer, figures, scope, tables
 from experiments.closeness.config import Compare
 from experiments.closeness.data import Source
+from experiments.closeness.scope import FITTED_FROM
 from experiments.closeness.tables import Table
 from metabridge import theory
 from metabridge.evaluation import score
@@ -19,8 +20,6 @@ from metabridge.theory.closeness import image_tasks
 from metabridge.theory.finite import width_study
 
 TITLE = "Multi-task learning and meta-learning, infinitely wide"
-FITTED_FROM = 64
-"""Depths from here on give the slopes."""
 BESIDE = 1e-2
 """Time of the inner loops of MAML and BOIL, over the depth, in the depth study."""
 _SETS = 5

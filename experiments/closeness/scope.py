@@ -18,6 +18,8 @@ from metabridge.theory.closeness.sweep_result import Estimate, estimate
 from metabridge.theory.finite.train_pair import train_pair
 
 TRAIN, TEST = 8, 20
+FITTED_FROM = 64
+"""Depths from here on give the slopes of the study of what adapts."""
 INNER = (0.01, 0.1, 1.0)
 """Times of the inner loops of MAML and BOIL, over the depth."""
 SEED_TIME = 0.01
@@ -92,6 +94,7 @@ def adaptation_study(config: Compare) -> dict[str, Any]:
             draw, kernels=functools.partial(theory.relu_network, last_W_std=2**0.5),
             depths=config.depths, inner=inner, adaptation=inner if own else head,
             times=INNER, draws=config.task_draws, seed=config.seed,
+            fitted_from=FITTED_FROM,
         )  # fmt: skip
         for time, column in zip(INNER, _columns(swept), strict=True):
             found[f"{name}, {time:g} / L"] = column
