@@ -8,6 +8,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from metabridge import theory
 from metabridge.theory.kernels.evaluate import float64
+from metabridge.theory.types import Array
 from tests.theory.cases import equal_tasks, textbook
 from tests.tolerance import assert_close
 
@@ -29,7 +30,7 @@ def test_time_of_neural_tangents_is_ours_times_labels(time: float) -> None:
     kernel = textbook(2)
     x, y = stacked(tasks)
 
-    def flow(k_train: np.ndarray, k_test: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def flow(k_train: Array, k_test: Array, labels: np.ndarray) -> np.ndarray:
         with float64():
             fit = nt.predict.gradient_descent_mse(k_train, labels)
             return np.asarray(fit(time * labels.size, 0.0, 0.0, k_test)[1])
@@ -66,7 +67,8 @@ def test_time_is_rate_times_steps_over_the_size_of_a_mean_loss() -> None:
 def test_jitter_is_the_penalty_of_a_ridge() -> None:
     tasks, (unseen,) = equal_tasks(0), equal_tasks(1, 1).each()
     kernel, (x, y) = textbook(2), stacked(tasks)
-    ridge = KernelRidge(alpha=0.3, kernel="precomputed").fit(kernel(x).ntk, y)
+    ridge = KernelRidge(kernel="precomputed").set_params(alpha=0.3)
+    ridge.fit(kernel(x).ntk, y)
     expected = ridge.predict(kernel(unseen.query_x, x).ntk)
     found = theory.gbml_predictor(kernel, tasks, inner=NONE, jitter=0.3)
     assert_close(found.function(unseen.query_x), expected, slack=10.0)
