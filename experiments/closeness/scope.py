@@ -84,11 +84,12 @@ def adaptation_study(config: Compare) -> dict[str, Any]:
         return flow(layers, time=time / depth)
 
     found: dict[str, Any] = {}
-    for name, layers, own in (
+    loops: tuple[tuple[str, theory.Layers, bool], ...] = (
         ("all layers", "all", True),
         ("body", "body", True),
         ("head, MAML in training", "all", False),
-    ):
+    )
+    for name, layers, own in loops:
         inner = functools.partial(loop, layers=layers)
         swept = theory.sweep(
             draw, kernels=functools.partial(theory.relu_network, last_W_std=2**0.5),
