@@ -1,12 +1,17 @@
 """Infinite-width predictors of multi-task and gradient-based meta-learning."""
 
+import importlib.metadata as _metadata
+
 from metabridge.theory import functional as functional
 from metabridge.theory.closeness.compare import at_positions as at_positions
 from metabridge.theory.closeness.compare import compare as compare
 from metabridge.theory.closeness.compare import fit_slope as fit_slope
 from metabridge.theory.closeness.diagnose import diagnose as diagnose
+from metabridge.theory.closeness.kernel_sweep import sweep as sweep
 from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
 from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
+from metabridge.theory.closeness.sweep_result import Sweep as Sweep
+from metabridge.theory.closeness.sweep_result import load as load
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
 from metabridge.theory.finite.comparison import Comparison as Comparison
@@ -65,6 +70,11 @@ from metabridge.theory.types import Kernels as Kernels
 from metabridge.theory.types import Layers as Layers
 from metabridge.theory.types import Tasks as Tasks
 from metabridge.theory.types import one_hot as one_hot
+
+try:
+    __version__ = _metadata.version("metabridge")
+except _metadata.PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
 
 if __name__ == "theory":  # the folder of a checkout, imported by its old name
     from metabridge.theory import alias

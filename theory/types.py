@@ -173,6 +173,13 @@ class Closeness(NamedTuple):
     member_gap_apart: float | None = None
     """Mean distance between MTL and GBML of different initialisations."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Closeness(gap {self.gap:.3g}, relative gap {self.relative_gap:.3g}, "
+            f"transfer {self.transfer:.3g}, agreement {self.agreement:.3g}, "
+            f"{len(self.gaps)} tasks)"
+        )
+
 
 def check_tasks(tasks: Any) -> list[OneTask]:
     """The tasks one by one; a TypeError for what are no `Tasks`."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.closeness import data, explorer, figures, tables
+from experiments.closeness import data, explorer, figures, scope, tables
 from experiments.closeness.config import Compare
 from experiments.closeness.data import Source
+from experiments.closeness.scope import FITTED_FROM
 from experiments.closeness.tables import Table
 from metabridge import theory
 from metabridge.evaluation import score
@@ -19,8 +20,6 @@ from metabridge.theory.closeness import image_tasks
 from metabridge.theory.finite import width_study
 
 TITLE = "Multi-task learning and meta-learning, infinitely wide"
-FITTED_FROM = 64
-"""Depths from here on give the slopes."""
 BESIDE = 1e-2
 """Time of the inner loops of MAML and BOIL, over the depth, in the depth study."""
 _SETS = 5
@@ -57,6 +56,8 @@ def measure(source: Source[Compare], images: dict[int, Pair]) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     with _timed(seconds, "gaps, synthetic tasks"):
         found["synthetic"] = depth_study(config, _synthetic(config))
+    with _timed(seconds, "critical line, adaptations, seeds"):
+        found["scope"] = scope.measure(config)
     with _timed(seconds, f"gaps, {config.dataset}"):
         found["images"] = depth_study(config, [images[_FEW]])
     with _timed(seconds, f"accuracies, {config.dataset}"):
@@ -197,6 +198,7 @@ def make_tables(config: Compare, found: dict[str, Any]) -> dict[str, Table]:
             grid = _grid(own, key)
             made[prefix + name] = grid.table(f"{title}, {tasks}", field, slopes)
     made["bound"] = _bound(found["synthetic"])
+    made |= scope.make_tables(config, found["scope"])
     made["accuracy"] = tables.methods(
         f"Accuracy on {2 * config.tasks} unseen {images}, "
         f"{config.accuracy_depth} hidden layers, with 95 % interval",
@@ -264,6 +266,7 @@ def make_figures(
     }
     return {
         "gap-synthetic": _by_depth(synthetic, "Synthetic tasks"),
+        "scope": scope.make_figure(source.config, found["scope"]),
         "gap-images": _by_depth(found["images"], "Image tasks"),
         "gap-time": figures.lines(
             over_time, "Synthetic tasks", fields=figures.GAPS, dotted={"gap": bound},

@@ -54,6 +54,12 @@ class Compare(Config):
     """Times lambda tau of the inner loop in training (learning rate x steps)."""
     accuracy_depth: Size = 3
     """Hidden layers of the networks of the accuracy table."""
+    critical_depths: Sizes = (4, 8, 16, 32)
+    """Hidden layers of the networks on the critical line and off it."""
+    task_draws: Pair = 5
+    """Draws of the tasks of the studies with intervals."""
+    seed_width: Size = 256
+    """Units a layer of the networks trained from two seeds."""
     widths: Sizes = (64, 128, 256, 512, 1024)
     """Units a layer of the finite networks."""
     draws: Size = 4

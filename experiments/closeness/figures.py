@@ -5,21 +5,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
-from experiments.closeness.tables import Grid
+from experiments.closeness.tables import LAYERS, Grid
+from metabridge.theory.closeness.sweep_figure import (
+    COLOURS,
+    GAPS,
+    MARKERS,
+    make_panels,
+    number_powers,
+    tidy,
+)
 
-# Okabe and Ito's palette, told apart by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
-GAPS = {"gap": "gap, ‖F_MTL − F_GBML‖", "relative_gap": "relative gap"}
 ALL = {"agreement": "same predicted class, %", **GAPS}
 SAME = 95
 """Percent of the same class that is drawn as a line to reach."""
-_NARROW = 50
-"""Largest over smallest value up to which an axis has ticks at 1, 2 and 5."""
 END = ", to the end"
 """Suffix of methods whose head is adapted to an unseen task for an infinite time."""
 
@@ -53,7 +53,7 @@ def lines(
       dotted: a bound or limit by field, ``[rows, columns]``.
       note: on the dotted lines, in the legend.
     """
-    figure, panels = _panels(len(fields))
+    figure, panels = make_panels(len(fields))
     for axes, (field, name) in zip(panels, fields.items(), strict=True):
         _draw(axes, grid, field, labels[field] if labels else grid.columns)
         for index, values in enumerate(np.transpose((dotted or {}).get(field, []))):
@@ -72,9 +72,32 @@ def lines(
     return figure
 
 
+def intervals(
+    panels: Mapping[str, tuple[Sequence[int], Mapping[str, Any]]], field: str
+) -> Figure:
+    """A field of columns against depth, ``(mean, half)`` each, a panel a title."""
+    figure, all_axes = make_panels(len(panels), height=4.6)
+    for axes, (title, (depths, columns)) in zip(all_axes, panels.items(), strict=True):
+        for index, (name, column) in enumerate(columns.items()):
+            means, halves = np.transpose([tuple(each) for each in column[field]])
+            axes.errorbar(
+                sorted(depths), means, halves, color=COLOURS[index % 7], capsize=2,
+                linestyle="-" if index < len(COLOURS) else "--", label=name,
+                marker=MARKERS[index % 7], markersize=4,
+            )  # fmt: skip
+        axes.set(title=title, xlabel=LAYERS, ylabel=ALL[field])
+        axes.set(xscale="log", yscale="log")
+        axes.minorticks_off()
+        number_powers(axes)
+        axes.set_xticks(sorted(depths), [f"{depth:g}" for depth in sorted(depths)])
+        axes.legend(fontsize=7, frameon=False)
+        tidy(axes)
+    return figure
+
+
 def predictions(curves: Sequence[Curve]) -> Figure:
     """MTL and GBML over one another on an unseen one-dimensional task."""
-    figure, panels = _panels(len(curves), share=True)
+    figure, panels = make_panels(len(curves), share=True)
     for axes, curve in zip(panels, curves, strict=True):
         axes.plot(curve.angles, curve.target, color="0.6", label="true function")
         thick = {"linewidth": 3, "alpha": 0.6}
@@ -83,7 +106,7 @@ def predictions(curves: Sequence[Curve]) -> Figure:
         axes.plot(curve.support_angles, curve.support_values, "ko", label="support")
         axes.set(xlabel="input angle", title=curve.title)
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-        _tidy(axes)
+        tidy(axes)
     panels[0].set_ylabel("prediction")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
@@ -92,7 +115,7 @@ def predictions(curves: Sequence[Curve]) -> Figure:
 
 def kernels(matrices: Mapping[str, np.ndarray], tasks: int) -> Figure:
     """Kernel matrices of so many tasks side by side, each over its largest entry."""
-    figure, panels = _panels(len(matrices), height=4.2)
+    figure, panels = make_panels(len(matrices), height=4.2)
     images = []
     for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
         per_task = len(matrix) // tasks
@@ -115,7 +138,7 @@ def finite_width(
     results: Mapping[str, Grid], slopes: Mapping[str, Sequence[str]]
 ) -> Figure:
     """Errors of finite networks against their width, slopes in the legend."""
-    figure, panels = _panels(len(results))
+    figure, panels = make_panels(len(results))
     for axes, (title, grid) in zip(panels, results.items(), strict=True):
         names = zip(grid.columns, slopes[title], strict=True)
         _draw(axes, grid, "error", [f"{name}, slope {own}" for name, own in names])
@@ -131,7 +154,7 @@ def finite_width(
 def accuracies(kernels: Iterable[Mapping[str, Any]], title: str) -> Figure:
     """Accuracy of the methods with intervals, a group a kernel."""
     kernels = list(kernels)
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = make_panels(1)
     figure.set_size_inches(9.0, 4.0)
     methods = list(kernels[0]["methods"])
     colours = list(dict.fromkeys(method.removesuffix(END) for method in methods))
@@ -150,17 +173,9 @@ def accuracies(kernels: Iterable[Mapping[str, Any]], title: str) -> Figure:
     axes.set_xticks(range(len(kernels)), names)
     axes.set_ylabel("accuracy on unseen tasks, %")
     axes.set_title(title, fontsize=11)
-    _tidy(axes)
+    tidy(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure
-
-
-def _panels(
-    count: int, *, height: float = 4.0, share: bool = False
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(5.0 * count, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, squeeze=False, sharey=share)[0])
 
 
 def _draw(axes: Axes, grid: Grid, field: str, labels: Sequence[str]) -> None:
@@ -178,20 +193,11 @@ def _draw(axes: Axes, grid: Grid, field: str, labels: Sequence[str]) -> None:
     else:
         axes.set_yscale("log")
     axes.minorticks_off()
-    low, high = axes.get_ylim()
-    if field != "agreement" and high < _NARROW * low:
-        # Powers of ten alone would leave an axis without a number.
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
+    if field != "agreement":
+        number_powers(axes)
     axes.set_xticks(grid.rows, [f"{row:g}" for row in grid.rows])
-    _tidy(axes)
+    tidy(axes)
 
 
 def _shown(field: str, values: np.ndarray) -> np.ndarray:
     return 100 * values if field == "agreement" else values
-
-
-def _tidy(axes: Axes) -> None:
-    """A light grid, and no frame above and to the right."""
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ from experiments.closeness.config import Compare
 SMALL = (
     "--depths", "1", "4", "--times", "0", "0.1", "--tasks", "2", "--ways", "2",
     "--shots", "1", "--queries", "2", "--widths", "64", "--draws", "1",
+    "--critical-depths", "1", "4", "--task-draws", "2", "--seed-width", "32",
 )  # fmt: skip
 main = functools.partial(command.main, Compare)
 
@@ -52,10 +53,10 @@ def test_results(folder: Path) -> None:
 def test_page_is_self_contained(folder: Path) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img alt="[^"]+" src="([^"]{30})', page)
-    assert len(sources) == 6
+    assert len(sources) == 7
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r'(src|href)="(?!data:|https://arxiv.org)', page)
-    assert page.count("<table>") == 11
+    assert page.count("<table>") == 15
     assert page.count("<p>") == page.count("</p>")
     assert "nan" not in re.sub(r'"data:[^"]*"', "", page).lower().split()
 
@@ -65,7 +66,7 @@ def test_figures(folder: Path) -> None:
     names = {path.name for path in folder.glob("*.png")}
     assert names == {
         "gap-synthetic.png", "gap-images.png", "gap-time.png", "predictions.png",
-        "kernels.png", "finite-width.png",
+        "kernels.png", "finite-width.png", "scope.png",
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ SIGNATURES = {
     "relu_depths": ("x1", "x2", "depths"),
     "compare": ("kernel", "tasks", "test_tasks", "inner", "adaptation"),
     "depth_sweep": ("tasks", "test_tasks", "depths", "times", "inner", "adaptation"),
+    "sweep": ("tasks", "unseen", "kernels", "depths", "inner", "times", "draws"),
     "Closeness": ("gap", "relative_gap", "transfer"),
 }
 

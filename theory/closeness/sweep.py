@@ -21,7 +21,7 @@ from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.solvers import rank
 from metabridge.theory.types import Array, Closeness, Kernels, Tasks, check_tasks
 
-InnerAt = Inner | Callable[[float, int], Inner]
+InnerAt = Inner | Callable[..., Inner]
 """An inner loop, or one for each time and depth."""
 
 
@@ -40,6 +40,13 @@ class DepthSweep:
     times: tuple[float, ...]
     cells: tuple[tuple[Closeness, ...], ...]
     fitted_from: int
+
+    def __repr__(self) -> str:
+        return (
+            f"DepthSweep({len(self.depths)} depths from {self.depths[0]} to "
+            f"{self.depths[-1]}, {len(self.times)} times: relative gap "
+            f"{self.relative_gap[-1, -1]:.3g} at the last of both)"
+        )
 
     @property
     def gap(self) -> Float[np.ndarray, "L M"]:
@@ -154,11 +161,7 @@ def depth_sweeps(
     depths, times = sorted(set(depths)), [float(time) for time in times]
     if not times:
         raise ValueError("`times` is empty: pass at least one")
-    if isinstance(inner, Inner) and inner.loop != "flow":
-        raise ValueError(
-            f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
-            "gradient_flow, or a function of time and depth"
-        )
+    check_times(inner)
     scales = {"last_W_std": last_W_std, "b_std": b_std}
 
     def between(x1: Array, x2: Array | None) -> Iterable[Kernels]:
@@ -174,11 +177,11 @@ def depth_sweeps(
             )
             mtl = streaming.on_positions(ours, len(points))
             for time in times:
-                loop = _at(inner, time, depth, vary=True)
+                loop = loop_at(inner, time, depth, vary=True)
                 other = gbml_predictor(kernel, train, inner=loop, jitter=jitter)
                 gbml = streaming.on_positions(other, len(points))
                 for adaptation in adaptations:
-                    adapt = _at(adaptation, time, depth, vary=False)
+                    adapt = loop_at(adaptation, time, depth, vary=False)
                     own += [mtl.adapting(adapt), gbml.adapting(adapt)]
         return own
 
@@ -196,7 +199,17 @@ def depth_sweeps(
     return [DepthSweep(*axes, table, fitted_from) for table in tables]
 
 
-def _at(inner: InnerAt, time: float, depth: int, *, vary: bool) -> Inner:
+def check_times(inner: InnerAt) -> None:
+    """Refuse a loop without a time where times are to vary."""
+    if isinstance(inner, Inner) and inner.loop != "flow":
+        raise ValueError(
+            f"`inner` is {inner.loop!r}, which has no time to vary: pass a "
+            "gradient_flow, or a function of time and depth"
+        )
+
+
+def loop_at(inner: InnerAt, time: float, depth: int | float, *, vary: bool) -> Inner:
+    """The loop at a time and depth; one that is given is left, or its time replaced."""
     if not isinstance(inner, Inner):
         return inner(time, depth)
     return dataclasses.replace(inner, time=time) if vary else inner

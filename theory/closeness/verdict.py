@@ -170,6 +170,12 @@ class Diagnosis:
         }
         return clean | {"reading": list(self.reading)}
 
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis(gap {self.gap:.3g}, relative gap {self.relative_gap:.3g}, "
+            f"agreement {self.agreement:.3g}, {self.tasks} tasks, {self.unseen} unseen)"
+        )
+
     def __str__(self) -> str:
         lines = [f"{name:34} {value}" for name, value in _rows(self)]
         return "\n".join([*lines, "", *self.reading])

@@ -73,6 +73,10 @@ class Predictor:
         default=None, repr=False
     )
 
+    def __repr__(self) -> str:
+        points, outputs = self.coefficients.shape
+        return f"Predictor({points} points, {outputs} outputs, layers {self.layers!r})"
+
     def __call__(
         self,
         support_x: Array | Sequence[Array],

@@ -97,6 +97,13 @@ class SolveReport:
     condition: float = math.nan
     seconds: float = math.nan
 
+    def __repr__(self) -> str:
+        return (
+            f"SolveReport({self.method}, {self.rows} rows, {self.iterations} "
+            f"iterations, residual {self.relative_residual:.1e}, error bound "
+            f"{self.error_bound:.1e}, {self.seconds:.2g} s)"
+        )
+
 
 def direct(rows: int, start: float, found: Sequence[Solution]) -> SolveReport:
     """The report of solutions by matrices in memory, begun at a monotonic time."""

@@ -20,7 +20,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_bytes
 from metabridge.output import check_output
 from metabridge.runs.folder import RunError, read_result
-from metabridge.untrusted import parse_json, shown
+from metabridge.untrusted import parse_json, read_arrays, shown
 
 FILE = "evaluation.npz"
 LOGITS_BYTES = 64 * 2**20
@@ -144,7 +143,7 @@ def read_evaluation(path: Path) -> Evaluation:
     if not path.is_file():
         raise RunError(f"there is no kept evaluation {shown(path)}")
     try:
-        return _parse(_arrays(path))
+        return _parse(read_arrays(path))
     # A forged archive can raise nearly anything.
     except Exception as error:
         raise RunError(
@@ -195,14 +194,6 @@ def _smallest(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "iu":
         return array
     return array.astype(np.min_scalar_type(int(array.max(initial=0))))
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise ValueError("its arrays are compressed")  # to any size
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def _parse(arrays: dict[str, np.ndarray]) -> Evaluation:
