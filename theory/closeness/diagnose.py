@@ -16,6 +16,7 @@ from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.kernels.relu import relu_network
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.coupled import on_pairs
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
@@ -82,7 +83,9 @@ def diagnose(
     inner = inner or gradient_flow("head", time=0.1)
     adapt = adaptation or gradient_flow("head", time=1.0)
     theirs = gbml_adaptation or adapt
-    each = check_tasks(unseen)
+    each, images = check_tasks(unseen), tasks
+    made = on_pairs(kernel, tasks, unseen, heads=heads)
+    kernel, (tasks, unseen) = made.kernel, made.tasks
     points, train = on_positions(tasks)
     check_matrices(
         "the kernels of the training points",
@@ -104,11 +107,11 @@ def diagnose(
                 streaming.on_positions(gbml, len(points), theirs),
             ]
             (predicted,) = streaming.predict(
-                streaming.one_network(kernel), points, [trained], each
+                streaming.one_network(kernel), points, [trained], check_tasks(unseen)
             )
     except SingularKernelError as error:
-        raise SingularKernelError(_explain(error, tasks)) from error
-    ours, other = predicted
+        raise SingularKernelError(_explain(error, images)) from error
+    ours, other = map(made.fold, predicted)
     named = {
         "mtl": ours.predictions,
         "gbml": other.predictions,

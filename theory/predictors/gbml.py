@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.coupled import over_pairs
 from metabridge.theory.predictors.inner_loop import Inner, check_rates, operator
 from metabridge.theory.predictors.predictor import (
     Initial,
@@ -36,6 +37,7 @@ from metabridge.theory.solvers.task_system import TaskSystem, distinct, within_t
 from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks, check_tasks
 
 
+@over_pairs
 def gbml_predictor(
     kernel: KernelFn,
     tasks: Tasks,
@@ -101,6 +103,7 @@ def gbml_predictor(
     return Predictor(kernel, "all", points, coefficients, initial, inner, report)
 
 
+@over_pairs
 def gbml_kernel(
     kernel: KernelFn, tasks: Tasks, *, inner: Inner
 ) -> Float[np.ndarray, "Q Q"]:

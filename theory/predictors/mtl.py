@@ -26,6 +26,7 @@ from jaxtyping import Float
 
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.coupled import over_pairs
 from metabridge.theory.predictors.head_correlation import (
     Heads,
     HeadsLike,
@@ -48,6 +49,7 @@ from metabridge.theory.types import Array, KernelFn, Tasks, check_tasks
 TrainOn = Literal["query", "joint"]
 
 
+@over_pairs
 def mtl_predictor(
     kernel: KernelFn,
     tasks: Tasks,
@@ -151,6 +153,7 @@ def mtl_predictor(
     return Predictor(kernel, "body", points, coefficients, initial, None, report)
 
 
+@over_pairs
 def mtl_kernel(
     kernel: KernelFn,
     tasks: Tasks,
