@@ -8,6 +8,7 @@ from metabridge.theory.closeness.sweep import DepthSweep as DepthSweep
 from metabridge.theory.closeness.sweep import depth_sweep as depth_sweep
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
+from metabridge.theory.finite.run_kernel import empirical_of_run as empirical_of_run
 from metabridge.theory.kernels.empirical import EmpiricalKernel as EmpiricalKernel
 from metabridge.theory.kernels.empirical import empirical as empirical
 from metabridge.theory.kernels.evaluate import precomputed as precomputed

@@ -25,7 +25,7 @@ from jaxtyping import Float, Num
 
 from metabridge.theory.kernels.evaluate import float64
 from metabridge.theory.kernels.flax_networks import pure_function
-from metabridge.theory.kernels.jacobian import Groups, Network, gram
+from metabridge.theory.kernels.jacobian import Groups, Network, blocks_of, gram
 from metabridge.theory.types import Array, Kernels, check_inputs, check_whole
 
 Path = tuple[str, ...]
@@ -85,7 +85,7 @@ class EmpiricalKernel:
 
     def parts(
         self, x1: Num[Array, "N *X"], x2: Num[Array, "M *X"] | None = None
-    ) -> dict[str, Float[np.ndarray, "N M"]]:
+    ) -> dict[str, Float[np.ndarray, "R C"]]:
         """The part of Theta of each layer, by its parameters' path without the name.
 
         A path is ``"body/Conv_0"``; the parts sum to Theta.
@@ -102,9 +102,9 @@ class EmpiricalKernel:
             inputs = self._inputs("x", x)
             self._count(inputs)
             leaves = jax.device_put(list(self.leaves))
-            blocks = (inputs[i:][: self.block] for i in range(0, len(x), self.block))
-            values = [np.asarray(_outputs(self.network, leaves, b)) for b in blocks]
-        return np.concatenate(values).astype(np.float64)
+            blocks = blocks_of(inputs, self.block)
+            values = [np.asarray(_outputs(self.network, leaves, b)) for _, b in blocks]
+        return np.concatenate(values)[: len(x)].astype(np.float64)
 
     def count_outputs(self, x: Num[Array, "N *X"]) -> int:
         """The number K of the network's outputs for such inputs."""
@@ -175,7 +175,9 @@ class EmpiricalKernel:
         if len(x) < 2:
             return
         leaves = list(self.leaves)
-        one, two = (np.asarray(_outputs(self.network, leaves, x[:n]))[0] for n in (1, 2))
+        one, two = (
+            np.asarray(_outputs(self.network, leaves, x[:n]))[0] for n in (1, 2)
+        )
         if np.abs(one - two).max() > _ALIKE[self.dtype] * np.abs(one).max():
             raise ValueError(
                 "the outputs of an input change with the other inputs of its batch, as "
@@ -213,8 +215,9 @@ def empirical(
       block: inputs whose Jacobian is made at a time, at most.
       dtype: of the computation; the result is float64. On a CPU "float32" makes
         convolutions several times as fast.
-      max_bytes: memory to take beside the result, at most. As many rows of the Jacobian
-        as it holds are reused for all columns; with less of it rows are made more often.
+      max_bytes: memory to take beside the result, at most. As many rows of the
+        Jacobian as it holds are reused for all columns; the fewer, the more often rows
+        are made.
       prepare: function of the inputs as they come, to check or change them.
 
     Returns:
@@ -229,19 +232,18 @@ def empirical(
       >>> kernel = theory.empirical(module, variables, head="Dense_2")
       >>> mtl = theory.mtl_predictor(kernel, tasks, initial=kernel.function)
     """
-    if outputs not in get_args(get_args(Outputs)[0]):
-        if isinstance(outputs, str) or isinstance(outputs, bool):
-            raise ValueError(
-                f"`outputs` must be 'trace', 'full' or the number of an output, not "
-                f"{outputs!r}"
-            )
+    if not isinstance(outputs, str):
         check_whole("outputs", outputs, 0)
+    elif outputs not in ("trace", "full"):
+        raise ValueError(
+            f"`outputs` must be 'trace', 'full' or the number of one, not {outputs!r}"
+        )
     check_whole("block", block, 1)
     if dtype not in get_args(DType):
         raise ValueError(f"`dtype` must be 'float32' or 'float64', not {dtype!r}")
     if not max_bytes > 0:
         raise ValueError(f"`max_bytes` must be positive, but is {max_bytes}")
-    function, tree = pure_function(apply, params)
+    function, tree = pure_function(apply, params, dtype)
     named, structure = jax.tree_util.tree_flatten_with_path(tree)
     paths = tuple(_names(path) for path, _ in named)
     leaves = tuple(
@@ -298,4 +300,3 @@ def _find_head(head: HeadSelector, paths: Sequence[Path]) -> frozenset[int]:
 @functools.partial(jax.jit, static_argnums=0)
 def _outputs(network: Network, leaves: list, x: Any) -> Any:
     return network.outputs(leaves, x)
-

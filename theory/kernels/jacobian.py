@@ -68,6 +68,15 @@ class Network:
         return [part.reshape(len(x), -1) for part in found]
 
 
+def blocks_of(
+    x: Num[np.ndarray, "N *X"], size: int, start: int = 0
+) -> Iterator[tuple[slice, Num[np.ndarray, "B *X"]]]:
+    """Inputs from `start` in blocks of one size, the last one filled up."""
+    for first in range(start, len(x), size):
+        some = x[first : first + size]
+        yield slice(first, first + len(some)), some[np.arange(size) % len(some)]
+
+
 class _Plan(NamedTuple):
     """Sizes of blocks and panels, in inputs, and the compiled program of a block."""
 
@@ -112,10 +121,8 @@ def gram(
 
     def blocks(x: np.ndarray, start: int, stop: int) -> Iterator[tuple[slice, list]]:
         """Inputs from `start` to `stop` and their rows, filled up to a whole block."""
-        for first in range(start, stop, plan.block):
-            some = x[first : min(first + plan.block, stop)]
-            filled = some[np.arange(plan.block) % len(some)]
-            yield slice(first, first + len(some)), plan.program(held, filled)
+        for own, filled in blocks_of(x[:stop], plan.block, start):
+            yield own, plan.program(held, filled)
 
     for start in range(0, len(x1), plan.panel):
         stop = min(start + plan.panel, len(x1))
@@ -123,7 +130,9 @@ def gram(
         for own, rows in blocks(x1, start, stop):
             if panel is None:
                 shapes = [(plan.panel * each, part.shape[1]) for part in rows]
-                panel = [jnp.zeros(s, p.dtype) for s, p in zip(shapes, rows, strict=True)]
+                panel = [
+                    jnp.zeros(s, p.dtype) for s, p in zip(shapes, rows, strict=True)
+                ]
             panel = _place(panel, rows, (own.start - start) * each)
         across = slice(start * each, stop * each)
         if symmetric:
@@ -153,7 +162,8 @@ def _plan(
 ) -> _Plan:
     """Blocks whose work takes half the memory at most, and panels for the rest."""
     limit = min(max_bytes, _SHARE * devices.free_bytes())
-    size = max(min(block, len(x)), 1)
+    # A power of two: few shapes are compiled.
+    size = min(block, 1 << max(len(x) - 1, 0).bit_length())
     while size > 1 and 3 * size * row > limit:
         size //= 2
     types = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)

@@ -65,7 +65,9 @@ class Pairs:
                     f"the tasks have {task.support_y.shape[1]} outputs, but the "
                     f"network whose outputs are coupled has {self.outputs}"
                 )
-            for column, x in zip(columns[::2], (task.support_x, task.query_x), strict=True):
+            for column, x in zip(
+                columns[::2], (task.support_x, task.query_x), strict=True
+            ):
                 column.append(self.points(x))
             columns[1].append(task.support_y.reshape(-1, 1))
             if task.query_y is not None:
@@ -131,7 +133,7 @@ class CoupledPredictor(Predictor):
 
 
 class OnPairs(NamedTuple):
-    """A kernel and tasks as the predictors take them, on pairs if outputs are coupled."""
+    """A kernel and tasks as predictors take them, on pairs if outputs are coupled."""
 
     kernel: KernelFn
     tasks: Sequence[Tasks]
