@@ -174,10 +174,8 @@ class EmpiricalKernel:
     def _check_independence(self, x: np.ndarray) -> None:
         if len(x) < 2:
             return
-        leaves = list(self.leaves)
-        one, two = (
-            np.asarray(_outputs(self.network, leaves, x[:n]))[0] for n in (1, 2)
-        )
+        pairs, leaves = (x[:2], x[[0, 0]]), list(self.leaves)
+        one, two = (np.asarray(_outputs(self.network, leaves, p))[0] for p in pairs)
         if np.abs(one - two).max() > _ALIKE[self.dtype] * np.abs(one).max():
             raise ValueError(
                 "the outputs of an input change with the other inputs of its batch, as "

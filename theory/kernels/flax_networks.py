@@ -50,8 +50,8 @@ def cast(tree: Any, dtype: str) -> Any:
     """A tree whose floating-point arrays are NumPy's of another type."""
 
     def one(leaf: Any) -> Any:
-        of_reals = jnp.issubdtype(getattr(leaf, "dtype", None), jnp.floating)
-        return np.asarray(leaf, dtype) if of_reals else leaf
+        real = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return np.asarray(leaf, dtype) if real else leaf
 
     return jax.tree.map(one, tree)
 

@@ -126,23 +126,16 @@ def gram(
 
     for start in range(0, len(x1), plan.panel):
         stop = min(start + plan.panel, len(x1))
-        panel = None
-        for own, rows in blocks(x1, start, stop):
-            if panel is None:
-                shapes = [(plan.panel * each, part.shape[1]) for part in rows]
-                panel = [
-                    jnp.zeros(s, p.dtype) for s, p in zip(shapes, rows, strict=True)
-                ]
-            panel = _place(panel, rows, (own.start - start) * each)
+        panel = _panel(blocks(x1, start, stop), start, plan, each)
         across = slice(start * each, stop * each)
         if symmetric:
-            for own, part in zip(result, panel or [], strict=True):
+            for own, part in zip(result, panel, strict=True):
                 size = across.stop - across.start
                 square = np.asarray(_product(part, part), np.float64)[:size, :size]
                 own[across, across] = mirror_lower(square)
         for own, rows in blocks(other, stop if symmetric else 0, len(other)):
             down = slice(own.start * each, own.stop * each)
-            for into, left, right in zip(result, panel or [], rows, strict=True):
+            for into, left, right in zip(result, panel, rows, strict=True):
                 tile = np.asarray(_product(left, right), np.float64)
                 tile = tile[: across.stop - across.start, : down.stop - down.start]
                 into[across, down] = tile
@@ -184,6 +177,21 @@ def _plan(
     wanted = -(-len(x) // size)
     panels = -(-wanted // -(-wanted // panels))  # all about as large as the last
     return _Plan(size, max(panels, 1) * size, program)
+
+
+def _panel(
+    blocks: Iterator[tuple[slice, list]], start: int, plan: _Plan, each: int
+) -> list[jax.Array]:
+    """The rows of all blocks of a panel, put where they stay."""
+    if plan.panel == plan.block:
+        return next(blocks)[1]
+    panel: list[jax.Array] = []
+    for own, rows in blocks:
+        if not panel:
+            shapes = [(plan.panel * each, part.shape[1]) for part in rows]
+            panel = [jnp.zeros(s, p.dtype) for s, p in zip(shapes, rows, strict=True)]
+        panel = _place(panel, rows, (own.start - start) * each)
+    return panel
 
 
 @functools.lru_cache(maxsize=_KEPT)

@@ -58,7 +58,7 @@ class Pairs:
 
     def tasks(self, tasks: Tasks) -> Tasks:
         """Tasks with one output, of pairs."""
-        columns: list[list[np.ndarray]] = [[], [], [], []]
+        columns: tuple[list[np.ndarray], ...] = [], [], [], []
         for task in check_tasks(tasks):
             if task.support_y.shape[1] != self.outputs:
                 raise ValueError(
@@ -72,7 +72,8 @@ class Pairs:
             columns[1].append(task.support_y.reshape(-1, 1))
             if task.query_y is not None:
                 columns[3].append(task.query_y.reshape(-1, 1))
-        return Tasks(*columns[:3], columns[3] or None)
+        support_x, support_y, query_x, query_y = columns
+        return Tasks(support_x, support_y, query_x, query_y or None)
 
     def fold(self, values: Float[np.ndarray, "P 1"]) -> Float[np.ndarray, "N K"]:
         """Values at pairs as those of inputs."""

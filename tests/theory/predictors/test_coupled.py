@@ -1,5 +1,7 @@
 """Coupled outputs of finite networks against dense solves in NumPy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -51,10 +53,11 @@ def test_mtl(heads: str | float) -> None:
     initial = heads == "shared"
     f_0 = np.asarray(KERNEL.function(x)).reshape(-1) if initial else 0.0
     solved = flow(K, 2.0) @ (TASKS.query_y.reshape(-1) - f_0)
+    given: Any = C if isinstance(heads, float) else heads
     found = theory.mtl_predictor(
         KERNEL,
         TASKS,
-        heads=C if isinstance(heads, float) else heads,
+        heads=given,
         time=2.0,
         jitter=0.1,
         initial=KERNEL.function if initial else None,
