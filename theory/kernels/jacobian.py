@@ -153,21 +153,22 @@ def _plan(
     block: int,
     max_bytes: float,
 ) -> _Plan:
-    """Blocks whose work takes half the memory at most, and panels for the rest."""
+    """Blocks whose work takes a quarter of the memory at most, and panels of the rest."""
     limit = min(max_bytes, _SHARE * devices.free_bytes())
     # A power of two: few shapes are compiled.
     size = min(block, 1 << max(len(x) - 1, 0).bit_length())
-    while size > 1 and 3 * size * row > limit:
+    while size > 1 and 8 * size * row > limit:
         size //= 2
     types = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
     while True:
         of_block = (size, *x.shape[1:]), x.dtype.name
         program, work = _compiled(network, groups, types, of_block)
-        if size == 1 or work <= limit / 2:
+        if size == 1 or work <= limit / 4:
             break
         size //= 2
-    panels = int((limit - work) // (size * row))
-    if panels < 1:
+    # The last block's rows are there while the next one's are made.
+    panels = max(int((limit - work) // (size * row)) - 1, 1)
+    if work + size * row > limit:
         raise ValueError(
             f"the Jacobian of one input needs {format_bytes(work + row)} ("
             f"{format_bytes(row)} a row, {format_bytes(work)} to make it), but "
