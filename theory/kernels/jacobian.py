@@ -124,7 +124,8 @@ def gram(
         for own, filled in blocks_of(x[:stop], plan.block, start):
             yield own, plan.program(held, filled)
 
-    for start in range(0, len(x1), plan.panel):
+    def multiply(start: int) -> None:
+        """Rows of the result from one panel, which is gone before the next is made."""
         stop = min(start + plan.panel, len(x1))
         panel = _panel(blocks(x1, start, stop), start, plan, each)
         across = slice(start * each, stop * each)
@@ -141,6 +142,9 @@ def gram(
                 into[across, down] = tile
                 if symmetric:
                     into[down, across] = tile.T
+
+    for start in range(0, len(x1), plan.panel):
+        multiply(start)
     return result
 
 
@@ -153,7 +157,7 @@ def _plan(
     block: int,
     max_bytes: float,
 ) -> _Plan:
-    """Blocks whose work takes a quarter of the memory at most, and panels of the rest."""
+    """Blocks that take a quarter of the memory at most, and panels of the rest."""
     limit = min(max_bytes, _SHARE * devices.free_bytes())
     # A power of two: few shapes are compiled.
     size = min(block, 1 << max(len(x) - 1, 0).bit_length())
