@@ -15,12 +15,15 @@ from metabridge.theory.closeness.sweep_result import load as load
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
 from metabridge.theory.finite.comparison import Comparison as Comparison
+from metabridge.theory.finite.run_kernel import empirical_of_run as empirical_of_run
 from metabridge.theory.finite.train_pair import TrainedPair as TrainedPair
 from metabridge.theory.finite.train_pair import train_pair as train_pair
 from metabridge.theory.finite.trained import TrainedNetworks as TrainedNetworks
 from metabridge.theory.kernels.architectures import convolutional as convolutional
 from metabridge.theory.kernels.architectures import fully_connected as fully_connected
 from metabridge.theory.kernels.architectures import residual as residual
+from metabridge.theory.kernels.empirical import EmpiricalKernel as EmpiricalKernel
+from metabridge.theory.kernels.empirical import empirical as empirical
 from metabridge.theory.kernels.evaluate import precomputed as precomputed
 from metabridge.theory.kernels.images.kernel import ImageKernel as ImageKernel
 from metabridge.theory.kernels.images.networks import (

@@ -29,6 +29,12 @@ CASES = {
     "scale of zero": case(
         lambda: theory.relu_network(1, last_W_std=0.0), "`last_W_std`"
     ),
+    "unknown outputs of an empirical kernel": case(
+        lambda: theory.empirical(len, [1.0, 2.0], outputs="all"), "'full'", "'all'"
+    ),
+    "half precision of an empirical kernel": case(
+        lambda: theory.empirical(len, [1.0, 2.0], dtype="bfloat16"), "'bfloat16'"
+    ),
     "negative scale of biases": case(
         lambda: theory.relu_network(1, b_std=-0.1), "`b_std`", "-0.1"
     ),

@@ -19,6 +19,7 @@ from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.kernels.relu import relu_network
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.coupled import on_pairs
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
@@ -94,7 +95,9 @@ def diagnose(
         depth = getattr(kernel, "depth", None)
     inner = inner or gradient_flow("head", time=0.1)
     adapt = adaptation or gradient_flow("head", time=1.0)
-    each = check_tasks(unseen)
+    each, images = check_tasks(unseen), tasks
+    made = on_pairs(kernel, tasks, unseen, heads=heads)
+    kernel, (tasks, unseen) = made.kernel, made.tasks
     points, train = on_positions(tasks)
     check_matrices(
         "the kernels of the training points",
@@ -120,9 +123,9 @@ def diagnose(
                 theirs = gbml_adaptation or adapt
                 trained.append(streaming.on_positions(gbml, len(points), theirs))
             (predicted,) = streaming.predict(
-                streaming.one_network(network), points, [trained], each
+                streaming.one_network(network), points, [trained], check_tasks(unseen)
             )
-        return predicted
+        return list(map(made.fold, predicted))
 
     shorter = _halved(inner) if neighbours else None
     try:
@@ -130,7 +133,7 @@ def diagnose(
             kernel, own, [inner, shorter] if shorter else [inner]
         )
     except SingularKernelError as error:
-        raise SingularKernelError(_explain(error, tasks)) from error
+        raise SingularKernelError(_explain(error, images)) from error
     half_time = closeness_of(ours, others[0]) if others else None
     twice_depth = None
     deeper = _twice_as_deep(kernel) if neighbours else None

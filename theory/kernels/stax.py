@@ -6,6 +6,7 @@ the last layer's part of ``Theta``.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,12 @@ def from_stax(
         )
     if block is not None:
         check_whole("block", block, 1)
+    if "params" in inspect.signature(kernel_fn).parameters:
+        raise TypeError(
+            "`kernel_fn` is an empirical kernel function, which takes parameters and "
+            "whose 'nngp' is a product of outputs, not the last layer's part: pass "
+            "theory.empirical(apply, params, head=...) as the kernel instead"
+        )
     fault = last_layer.find_fault(kernel_fn)
     if fault is not None:
         raise NoTangentKernelError(_not_linear(name, fault))

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.coupled import over_pairs
 from metabridge.theory.predictors.inner_loop import Inner, check_rates, operator
 from metabridge.theory.predictors.predictor import (
     Initial,
@@ -53,6 +54,7 @@ from metabridge.theory.types import (
 )
 
 
+@over_pairs
 def gbml_predictor(
     kernel: KernelFn,
     tasks: Tasks,
@@ -159,6 +161,7 @@ def _adapted(tasks: Tasks, inner: Inner) -> Callable[[Predictor], Predictions]:
     )
 
 
+@over_pairs
 def gbml_kernel(
     kernel: KernelFn, tasks: Tasks, *, inner: Inner
 ) -> Float[np.ndarray, "Q Q"]:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metabridge.theory.matrices import tiles
+from metabridge.theory.predictors.coupled import over_pairs
 from metabridge.theory.predictors.head_correlation import (
     Heads,
     HeadsLike,
@@ -61,6 +62,7 @@ from metabridge.theory.types import (
 TrainOn = Literal["query", "joint"]
 
 
+@over_pairs
 def mtl_predictor(
     kernel: KernelFn,
     tasks: Tasks,
@@ -154,6 +156,7 @@ def mtl_predictor(
     )  # fmt: skip
 
 
+@over_pairs
 def mtl_kernel(
     kernel: KernelFn,
     tasks: Tasks,

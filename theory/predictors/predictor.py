@@ -116,8 +116,7 @@ class Predictor:
         brackets where the labels have noise. The outputs are independent. Each call
         solves the system of training once, with a right-hand side a query.
 
-        This is the spread of trained networks, and no posterior of a Gaussian process:
-        they begin by Sigma, but are fitted by Theta (He et al., 2020).
+        This is the spread of trained networks, no posterior of a Gaussian process.
 
         Args:
           support_x: as in a call.

@@ -36,6 +36,8 @@ def explained(
 
 def _cause(kernel: KernelFn, inputs: np.ndarray, layers: Layers) -> str | None:
     """Inputs of few dimensions whose kernel lacks rank; None if they are not that."""
+    if not getattr(kernel, "scalable", True):
+        return None
     # Positions among inputs, as of `precomputed`, have no dimension.
     if inputs.shape[1:] == (1,) and not np.issubdtype(inputs.dtype, np.floating):
         return None

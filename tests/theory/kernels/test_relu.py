@@ -1,5 +1,7 @@
 """The depth recursion: against textbook, neural-tangents, and itself in float64."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_equals_the_textbook(depth: int, last: float, bias: float) -> None:
 )
 def test_equals_neural_tangents(depth: int, bias: float, weight: float) -> None:
     x = _inputs(2)
-    scales = {"b_std": bias, "W_std": weight, "last_W_std": 1.3}
+    scales: Any = {"b_std": bias, "W_std": weight, "last_W_std": 1.3}
     ours = theory.relu_network(depth, **scales)
     library = theory.fully_connected(depth, **scales)
     expected, actual = library(x, x[:4] + 0.1), ours(x, x[:4] + 0.1)

@@ -1,0 +1,227 @@
+"""Products ``J J^T`` of a network's Jacobian, in blocks of inputs.
+
+The rows of the Jacobian of a panel of inputs are held at once, as many as the memory
+allows, and multiplied with those of one block of columns after another, which are made
+anew for each panel. The whole Jacobian is never held unless it fits.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Num
+
+from metabridge.parallel import devices
+from metabridge.theory.kernels.evaluate import mirror_lower
+from metabridge.units import format_bytes
+
+Apply = Callable[[Any, Any], Any]
+"""``apply(params, x) -> [N, K]``."""
+Groups = tuple[tuple[int, ...], ...]
+"""Places of the parameters' leaves, in groups with a product each."""
+_SHARE = 0.8
+"""Of the free memory that may be taken, whatever the limit."""
+_KEPT = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A function of parameters and inputs, and the outputs that count.
+
+    Attributes:
+      apply: ``apply(params, x) -> [N, K]``; the outputs of an input must not depend on
+        other inputs.
+      structure: of the parameters' tree.
+      output: the only output of which rows are made; None for all.
+      coupled: a row for each output; else an input has one row, of all outputs.
+    """
+
+    apply: Apply
+    structure: Any
+    output: int | None
+    coupled: bool
+
+    def outputs(self, leaves: Sequence[Any], x: Any) -> Any:
+        """The function's outputs ``[N, K]``."""
+        return self.apply(jax.tree.unflatten(self.structure, leaves), x)
+
+    def rows(self, groups: Groups, leaves: Sequence[Any], x: Any) -> list[jax.Array]:
+        """Rows of the Jacobian in the parameters of each group."""
+
+        def of_input(one: Any) -> list[jax.Array]:
+            def values(leaves: Sequence[Any]) -> jax.Array:
+                found = self.outputs(leaves, one[None])[0]
+                return found if self.output is None else found[self.output][None]
+
+            found, pull = jax.vjp(values, leaves)
+            (of_leaves,) = jax.vmap(pull)(jnp.eye(found.size, dtype=found.dtype))
+            flat = [leaf.reshape(found.size, -1) for leaf in of_leaves]
+            return [jnp.concatenate([flat[i] for i in own], axis=1) for own in groups]
+
+        found = jax.vmap(of_input)(x)
+        if self.coupled:
+            return [part.reshape(-1, part.shape[2]) for part in found]
+        return [part.reshape(len(x), -1) for part in found]
+
+
+def blocks_of(
+    x: Num[np.ndarray, "N *X"], size: int, start: int = 0
+) -> Iterator[tuple[slice, Num[np.ndarray, "B *X"]]]:
+    """Inputs from `start` in blocks of one size, the last one filled up."""
+    for first in range(start, len(x), size):
+        some = x[first : first + size]
+        yield slice(first, first + len(some)), some[np.arange(size) % len(some)]
+
+
+class _Plan(NamedTuple):
+    """Sizes of blocks and panels, in inputs, and the compiled program of a block."""
+
+    block: int
+    panel: int
+    program: Callable[..., Any]
+
+
+def gram(
+    network: Network,
+    leaves: Sequence[Num[np.ndarray, "..."]],
+    x1: Num[np.ndarray, "N *X"],
+    x2: Num[np.ndarray, "M *X"] | None,
+    groups: Groups,
+    *,
+    outputs: int,
+    block: int,
+    max_bytes: float,
+) -> Float[np.ndarray, "G R C"]:
+    """The product ``J(x1) J(x2)^T`` of each group of parameters, in float64.
+
+    Args:
+      outputs: that rows are made of.
+      block: inputs whose rows are made at a time, at most.
+      max_bytes: for what is held beside the result.
+
+    Raises:
+      ValueError: the rows of a single input do not fit into `max_bytes`.
+    """
+    if x2 is not None and len(x2) < len(x1):  # the side that is held fits sooner
+        turned = gram(
+            network, leaves, x2, x1, groups,
+            outputs=outputs, block=block, max_bytes=max_bytes,
+        )  # fmt: skip
+        return turned.transpose(0, 2, 1)
+    other, symmetric = x1 if x2 is None else x2, x2 is None
+    row = sum(leaf.nbytes for leaf in leaves) * outputs
+    plan = _plan(network, leaves, x1, groups, row, block, max_bytes)
+    held = jax.device_put(list(leaves))
+    each = outputs if network.coupled else 1
+    result = np.empty((len(groups), len(x1) * each, len(other) * each))
+
+    def blocks(x: np.ndarray, start: int, stop: int) -> Iterator[tuple[slice, list]]:
+        """Inputs from `start` to `stop` and their rows, filled up to a whole block."""
+        for own, filled in blocks_of(x[:stop], plan.block, start):
+            yield own, plan.program(held, filled)
+
+    def multiply(start: int) -> None:
+        """Rows of the result from one panel, which is gone before the next is made."""
+        stop = min(start + plan.panel, len(x1))
+        panel = _panel(blocks(x1, start, stop), start, plan, each)
+        across = slice(start * each, stop * each)
+        if symmetric:
+            for own, part in zip(result, panel, strict=True):
+                size = across.stop - across.start
+                square = np.asarray(_product(part, part), np.float64)[:size, :size]
+                own[across, across] = mirror_lower(square)
+        for own, rows in blocks(other, stop if symmetric else 0, len(other)):
+            down = slice(own.start * each, own.stop * each)
+            for into, left, right in zip(result, panel, rows, strict=True):
+                tile = np.asarray(_product(left, right), np.float64)
+                tile = tile[: across.stop - across.start, : down.stop - down.start]
+                into[across, down] = tile
+                if symmetric:
+                    into[down, across] = tile.T
+
+    for start in range(0, len(x1), plan.panel):
+        multiply(start)
+    return result
+
+
+def _plan(
+    network: Network,
+    leaves: Sequence[np.ndarray],
+    x: np.ndarray,
+    groups: Groups,
+    row: int,
+    block: int,
+    max_bytes: float,
+) -> _Plan:
+    """Blocks that take a quarter of the memory at most, and panels of the rest."""
+    limit = min(max_bytes, _SHARE * devices.free_bytes())
+    # A power of two: few shapes are compiled.
+    size = min(block, 1 << max(len(x) - 1, 0).bit_length())
+    while size > 1 and 8 * size * row > limit:
+        size //= 2
+    types = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+    while True:
+        of_block = (size, *x.shape[1:]), x.dtype.name
+        program, work = _compiled(network, groups, types, of_block)
+        if size == 1 or work <= limit / 4:
+            break
+        size //= 2
+    # The last block's rows are there while the next one's are made.
+    panels = max(int((limit - work) // (size * row)) - 1, 1)
+    if work + size * row > limit:
+        raise ValueError(
+            f"the Jacobian of one input needs {format_bytes(work + row)} ("
+            f"{format_bytes(row)} a row, {format_bytes(work)} to make it), but "
+            f"{format_bytes(limit)} may be taken: raise `max_bytes`, pass "
+            "dtype='float32', or take one output (outputs=0)"
+        )
+    wanted = -(-len(x) // size)
+    panels = -(-wanted // -(-wanted // panels))  # all about as large as the last
+    return _Plan(size, max(panels, 1) * size, program)
+
+
+def _panel(
+    blocks: Iterator[tuple[slice, list]], start: int, plan: _Plan, each: int
+) -> list[jax.Array]:
+    """The rows of all blocks of a panel, put where they stay."""
+    if plan.panel == plan.block:
+        return next(blocks)[1]
+    panel: list[jax.Array] = []
+    for own, rows in blocks:
+        if not panel:
+            shapes = [(plan.panel * each, part.shape[1]) for part in rows]
+            panel = [jnp.zeros(s, p.dtype) for s, p in zip(shapes, rows, strict=True)]
+        panel = _place(panel, rows, (own.start - start) * each)
+    return panel
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _compiled(
+    network: Network, groups: Groups, leaves: Any, inputs: Any
+) -> tuple[Callable[..., Any], int]:
+    """The rows of a block, compiled, and the bytes that they and the work take."""
+    arguments = [jax.ShapeDtypeStruct(*one) for one in leaves]
+    lowered = jax.jit(functools.partial(network.rows, groups)).lower(
+        arguments, jax.ShapeDtypeStruct(*inputs)
+    )
+    program = lowered.compile()
+    sizes: Any = program.memory_analysis()
+    return program, sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _place(panel: list[jax.Array], rows: list[jax.Array], start: Any) -> list:
+    place = jax.lax.dynamic_update_slice_in_dim
+    return [place(p, r, start, axis=0) for p, r in zip(panel, rows, strict=True)]
+
+
+@jax.jit
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    over_last = ((1,), (1,)), ((), ())
+    return jax.lax.dot_general(
+        left, right, over_last, precision=jax.lax.Precision.HIGHEST
+    )
