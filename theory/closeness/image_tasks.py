@@ -28,6 +28,7 @@ def draw(
     apart: bool,
     flat: bool = True,
     side: int | None = None,
+    raw: bool = False,
 ) -> tuple[Tasks, Int[np.ndarray, "_"]]:
     """Tasks whose targets are one-hot labels minus their mean, ``1 / ways``.
 
@@ -44,6 +45,7 @@ def draw(
         matrix singular.
       flat: images ``[D]``, or ``[H, W, channels]``.
       side: images shrunk to so many pixels a side, by averaging; None for as they are.
+      raw: pixels as they are stored, which `theory.empirical_of_run` takes.
 
     Returns:
       The tasks, and the true label of each query, the same in all.
@@ -72,7 +74,8 @@ def draw(
     labels = [np.repeat(np.arange(shape.ways), part.shape[2]) for part in chosen]
     fields: list[np.ndarray] = []
     for part, own in zip(chosen, labels, strict=True):
-        x = pixels(dataset, split, part.reshape(-1), side=side)
+        rows = part.reshape(-1)
+        x = split.images[rows] if raw else pixels(dataset, split, rows, side=side)
         x = x.reshape(count, len(own), *((-1,) if flat else x.shape[1:]))
         y = one_hot(own, shape.ways, centred=True)
         fields += [x, np.tile(y, (count, 1, 1))]

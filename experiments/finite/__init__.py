@@ -1,0 +1,1 @@
+"""The closeness of real networks: their empirical kernels before and after training."""

@@ -1,0 +1,132 @@
+"""From runs to numbers: their kernels in both predictors, and their own predictions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.closeness.cells import Cells
+from experiments.finite.options import METHODS, Options, run_name
+from metabridge import theory
+from metabridge.data import load_dataset
+from metabridge.data.dataset import Dataset
+from metabridge.similarity.groups import pair_table
+from metabridge.similarity.kept import read_kept
+from metabridge.theory.closeness import image_tasks
+from metabridge.types import TaskShape
+
+LIMIT = "infinite width"
+TRAINED = "trained networks"
+KERNELS = {"at initialisation": ("mtl", "init")} | {
+    f"after {name.upper()}": (name, "best") for name in METHODS
+}
+"""The method and time of the run whose kernel it is."""
+FIELDS = (
+    "gap", "relative_gap", "agreement", "transfer_share", "mtl_accuracy",
+    "gbml_accuracy", "untrained_accuracy",
+)  # fmt: skip
+"""Numbers of a diagnosis."""
+_DEPTH = 4
+Numbers = dict[str, Any]
+
+
+def measure(options: Options) -> Numbers:
+    """All numbers of the study: ``rows`` of a kernel, a width and a seed.
+
+    Kernels that are computed are kept in the folder and taken from there.
+    """
+    dataset = load_dataset(options.dataset, data_dir=options.data_dir)
+    cells = Cells(options.folder / "kernels")
+    rows = []
+    for name, width, seed, make in planned_kernels(options, dataset):
+        stem = "-".join(name.split()) + (f"-{width}-{seed}" if width else "")
+        found = cells(stem, _settings(options), make)
+        rows.append({"kernel": name, "width": width, "seed": seed, **found})
+    for width in options.widths:
+        rows += _trained(options, width)
+    settings = dataclasses.asdict(options) | {"output": None, "data_dir": None}
+    settings = {name: v for name, v in settings.items() if v is not None}
+    return {"settings": settings, "rows": rows, "seconds": cells.seconds}
+
+
+def planned_kernels(
+    options: Options, dataset: Dataset
+) -> list[tuple[str, int | None, int | None, Callable[[], Numbers]]]:
+    """Name, width and seed of every kernel, and what computes its numbers."""
+
+    def empirical(width: int, method: str, at: Any, seed: int) -> Numbers:
+        folder = options.folder / run_name(width, method, seed)
+        kernel = theory.empirical_of_run(folder, at, ways=5, data_dir=options.data_dir)
+        return _diagnose(options, dataset, kernel, raw=True)
+
+    def limit() -> Numbers:
+        kernel = theory.relu_convolutional(_DEPTH)
+        return _diagnose(options, dataset, kernel, raw=False)
+
+    def later(*arguments: Any) -> Callable[[], Numbers]:
+        return lambda: empirical(*arguments)
+
+    made: list[Any] = [
+        (name, width, seed, later(width, *KERNELS[name], seed))
+        for width in options.widths
+        for name in KERNELS
+        for seed in range(options.seeds)
+    ]
+    return [*made, (LIMIT, None, None, limit)]
+
+
+def _settings(options: Options) -> Numbers:
+    names = (
+        "dataset", "images", "shots", "queries", "tasks", "unseen", "test_tasks",
+        "time", "adaptation_time", "jitter",
+    )  # fmt: skip
+    return {name: getattr(options, name) for name in names}
+
+
+def _diagnose(
+    options: Options, dataset: Dataset, kernel: theory.KernelFn, *, raw: bool
+) -> Numbers:
+    """Numbers of both predictors; times and jitter are in units of the kernel."""
+    shape = TaskShape(5, options.shots, options.queries)
+
+    def draw(split: Any, count: int, seed: int, *, apart: bool) -> theory.Tasks:
+        return image_tasks.draw(
+            dataset, split, shape, count, seed, apart=apart, flat=False, raw=raw
+        )[0]
+
+    tasks = draw(dataset.train, options.tasks, 0, apart=True)
+    unseen = draw(dataset.test, options.unseen, 1, apart=False)
+    # Of the first task: enough for a scale.
+    nngp, ntk = kernel(tasks.each()[0].points())
+    variance = float(np.diagonal(nngp).mean())
+
+    def flow(time: float) -> theory.Inner:
+        return theory.gradient_flow("head", time=time / variance)
+
+    found = theory.diagnose(
+        tasks, unseen, kernel=kernel, inner=flow(options.time),
+        adaptation=flow(options.adaptation_time), neighbours=False,
+        jitter=options.jitter * float(np.diagonal(ntk).mean()),
+    )  # fmt: skip
+    return {name: getattr(found, name) for name in FIELDS}
+
+
+def _trained(options: Options, width: int) -> list[Numbers]:
+    """The trained networks: agreement of MTL and ANIL, of each seed and of others."""
+    names = [(m, s) for m in METHODS for s in range(options.seeds)]
+    kept = read_kept([options.folder / run_name(width, *name) for name in names])
+    table = pair_table([each.evaluation.closed for each in kept])
+    agreements = table.by_task["same_class"].mean(1)
+    accuracy = dict(zip(names, table.accuracy.mean(1).tolist(), strict=True))
+    rows = []
+    for pair, agreement in zip(table.pairs, agreements.tolist(), strict=True):
+        (one, seed1), (two, seed2) = (names[place] for place in pair)
+        row = {"width": width, "seed": seed1, "agreement": agreement}
+        if one == two:
+            rows.append({"kernel": f"two seeds of {one.upper()}", **row})
+            continue
+        kind = TRAINED if seed1 == seed2 else f"{TRAINED}, other seeds"
+        row |= {"mtl_accuracy": accuracy[one, seed1]}
+        rows.append({"kernel": kind, **row, "gbml_accuracy": accuracy[two, seed2]})
+    return rows
