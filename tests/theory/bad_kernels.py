@@ -63,7 +63,9 @@ CASES = {
         lambda: theory.kernel_matrix(kernel, x[:0]), "examples"
     ),
     "unknown activation": case(
-        lambda: theory.fully_connected(1, activation="tanh"), "'tanh'", "'relu', 'erf'"
+        lambda: theory.fully_connected(1, activation="tanh"),
+        "'tanh'",
+        "'relu', 'leaky_relu'",
     ),
     "unknown pooling": case(
         lambda: theory.convolutional(1, pooling="max"),

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from metabridge.theory.kernels.arc_cosine import overlap, shortfall
+from metabridge.theory.kernels.relu_layers import one_minus_correlation, root, unit
 from metabridge.theory.types import Array, Kernels, check_whole
 
 Scalar = float | Float[jax.Array, ""]
@@ -39,7 +40,7 @@ def relu_kernels(
     biases, or is equal to it; the derivative of its angle is taken as 0 there.
 
     Args:
-      x1: inputs, none of them zero if there are no biases.
+      x1: inputs.
       x2: inputs; None means `x1`.
       depth: hidden layers, at least 0.
       W_std: scale of the weights of the hidden layers.
@@ -48,37 +49,28 @@ def relu_kernels(
     """
     check_whole("depth", depth, 0)
     flat1 = jnp.asarray(x1).reshape(len(x1), -1)
-    flat2 = flat1 if x2 is None else jnp.asarray(x2).reshape(len(x2), -1)
-    unit1, mean1 = _unit(flat1)
-    unit2, mean2 = _unit(flat2)
-    delta = 1.0 - jnp.matmul(unit1, unit2.T, precision=jax.lax.Precision.HIGHEST)
-    # Round-off between equal directions would grow to its square root.
-    same = delta < 8 * jnp.finfo(delta.dtype).eps
-    if x2 is None:
-        same |= jnp.eye(len(x1), dtype=bool)
-    delta = jnp.where(same, 0.0, jnp.minimum(delta, 2.0))
+    unit1, length1 = unit(flat1)
+    unit2, length2 = None, length1
+    if x2 is not None:
+        unit2, length2 = unit(jnp.asarray(x2).reshape(len(x2), -1))
+    delta = one_minus_correlation(unit1, unit2)
     bias = jnp.asarray(b_std, delta.dtype) ** 2
     v = jnp.asarray(W_std, delta.dtype) ** 2
 
     def layer(state: tuple, _: None) -> tuple[tuple, None]:
         own1, own2, delta, theta = state
-        own1, own2, m = v * own1, v * own2, v * jnp.sqrt(own1[:, None] * own2)
+        own1, own2, m = v * own1, v * own2, v * root(own1[:, None] * own2)
         wide1, wide2 = own1 + bias, own2 + bias
-        w = jnp.sqrt(wide1[:, None] * wide2)
-        apart = jnp.square(jnp.sqrt(own1)[:, None] - jnp.sqrt(own2))
-        delta = (m * delta + bias * apart / (w + m + bias)) / w
+        w = root(wide1[:, None] * wide2)
+        apart = jnp.square(root(own1)[:, None] - root(own2))
+        safe = jnp.where(w > 0, w, 1.0)  # 0 of an input of zeros without biases
+        delta = (m * delta + bias * apart / (safe + m + bias)) / safe
         theta = (w * (1.0 - delta) + v * theta) * overlap(delta) / 2.0
         return (wide1 / 2.0, wide2 / 2.0, 2.0 * shortfall(delta), theta), None
 
-    state = mean1, mean2, delta, jnp.zeros_like(delta)
+    state = length1**2, length2**2, delta, jnp.zeros_like(delta)
     state, _ = jax.lax.scan(layer, state, None, length=depth)
     own1, own2, delta, theta = state
     last = jnp.asarray(last_W_std, delta.dtype) ** 2
-    nngp = last * jnp.sqrt(own1[:, None] * own2) * (1.0 - delta) + bias
+    nngp = last * root(own1[:, None] * own2) * (1.0 - delta) + bias
     return Kernels(nngp, nngp + last * theta)
-
-
-def _unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
-    """Directions and mean squares."""
-    squares = jnp.sum(x * x, axis=1)
-    return x / jnp.sqrt(squares)[:, None], squares / x.shape[1]

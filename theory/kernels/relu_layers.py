@@ -25,6 +25,7 @@ References:
     https://arxiv.org/abs/1806.07572.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -44,8 +45,9 @@ class Inputs(NamedTuple):
     length1: Float[jax.Array, "N 1"]
     """Of the inputs, over sqrt(d)."""
     length2: Float[jax.Array, "1 M"]
-    gain: Float[jax.Array, ""] | None
-    """``W_std^2 / 2``, what a layer multiplies variances by; None at 1."""
+    log_gain: Float[jax.Array, ""] | None
+    """Logarithm of ``W_std^2 / 2``, what a layer multiplies variances by; None at 0.
+    Powers of the factor itself would lose a digit every ten layers."""
     bias: Float[jax.Array, ""] | None
     """Variance of the biases; None without them, which saves their work."""
 
@@ -69,31 +71,43 @@ def start(
     W_std: float,
 ) -> tuple[Inputs, State]:
     """The inputs, and the state of a network without hidden layers."""
-    unit1, length1 = _unit(x1)
-    unit2, length2 = (unit1, length1) if x2 is None else _unit(x2)
-    delta = _one_minus_correlation(unit1, unit2)
-    if x2 is None:
-        delta = jnp.where(jnp.eye(len(x1), dtype=bool), jnp.zeros_like(delta), delta)
+    unit1, length1 = unit(x1)
+    unit2, length2 = (None, length1) if x2 is None else unit(x2)
+    delta = one_minus_correlation(unit1, unit2)
     bias = jnp.asarray(b_std**2, x1.dtype) if b_std else None
-    gain = None if W_std == CRITICAL else jnp.asarray(W_std**2 / 2.0, x1.dtype)
-    inputs = Inputs(length1[:, None], length2[None], gain, bias)
+    log_gain = None
+    if W_std != CRITICAL:
+        log_gain = jnp.asarray(2.0 * math.log(W_std / CRITICAL), x1.dtype)
+    inputs = Inputs(length1[:, None], length2[None], log_gain, bias)
     return inputs, State(jnp.zeros((), x1.dtype), delta, jnp.zeros_like(delta))
 
 
-def _unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
+def unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
     """Directions, and lengths over sqrt(d); an input of zeros has neither."""
-    length = jnp.sqrt(jnp.sum(x * x, axis=1))
-    unit = x / jnp.where(length > 0, length, jnp.ones_like(length))[:, None]
-    return unit, length / x.shape[1] ** 0.5
+    length = root(jnp.sum(x * x, axis=1))
+    direction = x / jnp.where(length > 0, length, jnp.ones_like(length))[:, None]
+    return direction, length / x.shape[1] ** 0.5
 
 
-def _one_minus_correlation(
-    unit1: Float[jax.Array, "N D"], unit2: Float[jax.Array, "M D"]
+def root(x: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
+    """Square roots of numbers that are at least 0, with the derivative 0 at 0."""
+    positive = x > 0
+    found = jnp.sqrt(jnp.where(positive, x, jnp.ones_like(x)))
+    return jnp.where(positive, found, jnp.zeros_like(x))
+
+
+def one_minus_correlation(
+    unit1: Float[jax.Array, "N D"], unit2: Float[jax.Array, "M D"] | None
 ) -> Float[jax.Array, "N M"]:
-    delta = 1 - jnp.matmul(unit1, unit2.T, precision=jax.lax.Precision.HIGHEST)
+    """Delta of directions; None stands for the first ones, exact on the diagonal."""
+    other = unit1 if unit2 is None else unit2
+    delta = 1 - jnp.matmul(unit1, other.T, precision=jax.lax.Precision.HIGHEST)
     # Round-off between equal directions would grow to its square root.
     tiny = 8 * jnp.finfo(delta.dtype).eps
-    return jnp.clip(jnp.where(delta < tiny, jnp.zeros_like(delta), delta), 0, 2)
+    delta = jnp.clip(jnp.where(delta < tiny, jnp.zeros_like(delta), delta), 0, 2)
+    if unit2 is not None:
+        return delta
+    return jnp.where(jnp.eye(len(unit1), dtype=bool), jnp.zeros_like(delta), delta)
 
 
 def layer(inputs: Inputs, state: State) -> State:
@@ -101,7 +115,8 @@ def layer(inputs: Inputs, state: State) -> State:
     delta, scale, below = state.delta, 1.0, state.tangent
     if inputs.bias is not None:
         delta, scale = _biased(inputs, state)
-        below = below if inputs.gain is None else inputs.gain * below
+        if inputs.log_gain is not None:
+            below = jnp.exp(inputs.log_gain) * below
     following = jnp.clip(2.0 * shortfall(delta), 0.0, 2.0)
     tangent = (scale * (1.0 - delta) + below) * overlap(delta)
     return State(state.layer + 1.0, following, tangent)
@@ -112,15 +127,16 @@ def _biased(inputs: Inputs, state: State) -> tuple[jax.Array, jax.Array]:
     assert inputs.bias is not None
     bias = inputs.bias / 2.0
     variance1, variance2 = _variances(inputs, state.layer)
-    if inputs.gain is not None:
-        variance1, variance2 = inputs.gain * variance1, inputs.gain * variance2
+    if inputs.log_gain is not None:
+        gain = jnp.exp(inputs.log_gain)
+        variance1, variance2 = gain * variance1, gain * variance2
     root1, root2 = jnp.sqrt(variance1), jnp.sqrt(variance2)
     scale = root1 * root2
     wider = jnp.sqrt(variance1 + bias) * jnp.sqrt(variance2 + bias)
     # sqrt(q) - sqrt(q'), whose numerator all layers share.
     between = (inputs.length1 - inputs.length2) * (inputs.length1 + inputs.length2)
-    if inputs.gain is not None:
-        between = between * inputs.gain ** (state.layer + 1.0)
+    if inputs.log_gain is not None:
+        between = between * jnp.exp(inputs.log_gain * (state.layer + 1.0))
     total = root1 + root2
     between = between / jnp.where(total > 0, total, jnp.ones_like(total))
     apart = bias * jnp.square(between) / (wider + scale + bias)
@@ -132,11 +148,12 @@ def _variances(
 ) -> tuple[Float[jax.Array, "N 1"], Float[jax.Array, "1 M"]]:
     """Mean squares of the hidden units behind so many layers."""
     squares = jnp.square(inputs.length1), jnp.square(inputs.length2)
-    added, gain = layer, inputs.gain
-    if gain is not None:
-        power = gain**layer
+    added = layer
+    if inputs.log_gain is not None:
+        power = jnp.exp(layer * inputs.log_gain)
         squares = power * squares[0], power * squares[1]
-        added = (1.0 - power) / (1.0 - gain)  # 1 + gain + gain^2 + ...
+        # 1 + gain + gain^2 + ...
+        added = jnp.expm1(layer * inputs.log_gain) / jnp.expm1(inputs.log_gain)
     if inputs.bias is None:
         return squares
     added = added * inputs.bias / 2.0
@@ -151,8 +168,8 @@ def emit(
     last = jnp.asarray(last_W_std, state.delta.dtype) ** 2
     scale = inputs.length1 * inputs.length2 * last
     if inputs.bias is None:
-        if inputs.gain is not None:
-            scale = scale * inputs.gain**state.layer
+        if inputs.log_gain is not None:
+            scale = scale * jnp.exp(inputs.log_gain * state.layer)
         ntk = scale * (1 - state.delta + state.tangent)
         return Kernels(scale * (1 - state.delta), ntk)
     variance1, variance2 = _variances(inputs, state.layer)

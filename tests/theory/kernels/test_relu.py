@@ -200,3 +200,23 @@ def test_limits_at_great_depth() -> None:
     off = ~np.eye(5, dtype=bool)
     kernels = theory.relu_network(100_000)(x)
     np.testing.assert_allclose(kernels.ntk[off] / 1e5, 0.25, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [1.41421356, np.nextafter(2**0.5, 2), 1.4142, 1.3])
+def test_weights_near_the_edge_of_chaos_in_float32(weight: float) -> None:
+    x = _inputs(2)
+    for bias, depths in ((0.3, [3, 10]), (0.0, [300])):
+        scales: Any = {"b_std": bias, "W_std": float(weight)}
+        single = theory.relu_depths(x.astype(np.float32), depths=depths, **scales)
+        double = theory.relu_depths(x, depths=depths, **scales)
+        np.testing.assert_allclose(single.nngp, double.nngp, rtol=5e-6)
+        np.testing.assert_allclose(single.ntk, double.ntk, rtol=5e-6)
+
+
+def test_scales_are_continuous() -> None:
+    x = _inputs(2)
+    at, near = (
+        theory.relu_network(50, b_std=0.3, W_std=weight)(x)
+        for weight in (2**0.5, 2**0.5 * (1 + 1e-12))
+    )
+    np.testing.assert_allclose(near.ntk, at.ntk, rtol=1e-9)
