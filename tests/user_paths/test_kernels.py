@@ -43,6 +43,21 @@ def test_closeness_of_a_run(learner: str, trained: Runs) -> None:
     assert (("head", "bias") in kernel.paths) == (learner == "anil")
 
 
+def test_a_network_of_a_run_is_its_body_and_a_head(trained: Runs) -> None:
+    images = tasks(trained("mtl"), 0).query_x[0]
+    features = np.asarray(
+        metabridge.load_body(trained("mtl")).embed(images), np.float64
+    )
+    head = np.random.default_rng(3).standard_normal((features.shape[1], WAYS))
+    found = theory.empirical_of_run(trained("mtl"), head_seed=3).function(images)
+    # Those of MTL are of unit norm there.
+    found, wanted = (
+        values / np.linalg.norm(values, axis=1, keepdims=True)
+        for values in (found, features @ head)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.extended
 def test_a_run_begins_with_its_initial_parameters(
     trained: Runs, tmp_path: Path

@@ -32,8 +32,8 @@ def fully_connected(
 ) -> StaxKernel:
     """A fully connected network; inputs of any shape are flattened.
 
-    The diagonal of a kernel is made by a recursion of its own, exact in the chaotic
-    phase too.
+    The kernel between an input and itself is made by a recursion of its own, exact in
+    the chaotic phase too.
 
     Args:
       depth: hidden layers, at least 0.
@@ -93,7 +93,7 @@ def convolutional(
       activation: as in `fully_connected`.
       filter_size: side of the filters.
       W_std: scale of the weights of the convolutions; `last_W_std` of the output's.
-      b_std: scale of the biases.
+      b_std: scale of their biases; the output has none.
       block: see `from_stax`.
     """
     check_whole("depth", depth, 1)
@@ -141,6 +141,7 @@ def residual(
       blocks: residual blocks, at least 1.
       layer: "dense" takes inputs of any shape, "conv" images ``[N, H, W, c]`` and the
         pooling and filters of `convolutional`.
+      b_std: scale of the biases, of which the output has none.
       block: see `from_stax`.
     """
     check_whole("blocks", blocks, 1)

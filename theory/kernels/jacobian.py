@@ -106,6 +106,10 @@ def gram(
     Raises:
       ValueError: the rows of a single input do not fit into `max_bytes`.
     """
+    each = outputs if network.coupled else 1
+    if not len(x1) or (x2 is not None and not len(x2)):
+        count = len(x1 if x2 is None else x2)
+        return np.zeros((len(groups), len(x1) * each, count * each))
     if x2 is not None and len(x2) < len(x1):  # the side that is held fits sooner
         turned = gram(
             network, leaves, x2, x1, groups,
@@ -116,7 +120,6 @@ def gram(
     row = sum(leaf.nbytes for leaf in leaves) * outputs
     plan = _plan(network, leaves, x1, groups, row, block, max_bytes)
     held = jax.device_put(list(leaves))
-    each = outputs if network.coupled else 1
     result = np.empty((len(groups), len(x1) * each, len(other) * each))
 
     def blocks(x: np.ndarray, start: int, stop: int) -> Iterator[tuple[slice, list]]:

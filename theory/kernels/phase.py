@@ -48,6 +48,8 @@ class Phase(NamedTuple):
     chi_1: float
     """Factor on the distance of two near inputs in each layer."""
     phase: Literal["ordered", "critical", "chaotic"]
+    """Critical by chi_1 alone, also where the variance grows for good, as with ReLU,
+    ``W_std = sqrt(2)`` and biases; `critical` gives scales with a fixed point only."""
     variance: float
     """q*, of the preactivations of deep layers; infinite where they grow for good."""
 
@@ -64,7 +66,7 @@ def phase(
     W_std: float,
     b_std: float = 0.0,
     *,
-    variance: float = 1.0,
+    input_variance: float = 1.0,
     tolerance: float = 1e-6,
 ) -> Phase:
     """The phase of fully connected networks of an activation and these scales.
@@ -74,8 +76,8 @@ def phase(
         whose moments are integrated numerically, to about 1e-10.
       W_std: scale of the weights of the hidden layers.
       b_std: scale of their biases.
-      variance: mean square of the inputs, from which the layers begin: there may be
-        more than one fixed point.
+      input_variance: mean square of the inputs, from which the layers begin: there may
+        be more than one fixed point.
       tolerance: distance of chi_1 from 1 that still counts as critical.
 
     Example:
@@ -84,9 +86,9 @@ def phase(
     """
     check_scale("W_std", W_std)
     check_scale("b_std", b_std, zero=True)
-    check_scale("variance", variance)
+    check_scale("input_variance", input_variance)
     moments, weight, bias = _moments(activation), W_std**2, b_std**2
-    q = _fixed_variance(moments, weight, bias, start=weight * variance + bias)
+    q = _fixed_variance(moments, weight, bias, start=weight * input_variance + bias)
     slope = moments.slope(q if math.isfinite(q) else _RANGE)
     chi = weight * slope
     if abs(chi - 1.0) <= tolerance:
@@ -102,6 +104,8 @@ def critical(
     Without `b_std`, those that are recommended for deep networks: no biases, and for
     activations whose fixed point without biases is not stable (GELU) those where the
     variance neither grows nor shrinks near it (Roberts, Yaida and Hanin, section 5.3).
+    Such a fixed point is half-stable: that of GELU, 3.56, is reached from above, so with
+    an `input_variance` of 2 or more; from below chi_1 stays at 0.994.
 
     Raises:
       ValueError: no such scales, as with ReLU and biases: the variance then grows for

@@ -121,7 +121,7 @@ def evaluate_stax(
 
     Args:
       get: of the kernel function where there is no `x2`.
-      diagonal: exact values for the diagonal.
+      diagonal: exact values between an input and itself.
 
     Raises:
       NoTangentKernelError: the network has none, or not with these inputs.
@@ -165,21 +165,31 @@ def _call(
             f"{name} gives kernels {list(ntk.shape)} for {expected} inputs: end it in "
             "stax.Flatten() or stax.GlobalAvgPool(), then stax.Dense(1)"
         )
-    if x2 is not None:
-        return Kernels(nngp, ntk)
-    if diagonal is None:
-        variances = getattr(result, "cov1", None)
-        if variances is not None:
-            _check_diagonal(name, nngp.diagonal(), np.asarray(variances))
-        return Kernels(nngp, ntk)
-    squares, places = np.unique(
-        np.square(x1.reshape(len(x1), -1)).mean(1), return_inverse=True
-    )
-    exact = np.asarray([diagonal(square) for square in squares.tolist()])[places]
-    parts = nngp.copy(), ntk.copy()
-    for kernel, values in zip(parts, exact.T, strict=True):
-        np.fill_diagonal(kernel, values)
-    return Kernels(*parts)
+    if diagonal is not None:
+        return _with_exact(Kernels(nngp, ntk), diagonal, x1, x1 if x2 is None else x2)
+    variances = getattr(result, "cov1", None)
+    if x2 is None and variances is not None:
+        _check_diagonal(name, nngp.diagonal(), np.asarray(variances))
+    return Kernels(nngp, ntk)
+
+
+def _with_exact(
+    kernels: Kernels, diagonal: Diagonal, x1: np.ndarray, x2: np.ndarray
+) -> Kernels:
+    """The kernels with exact values between inputs that are equal."""
+    places: dict[bytes, list[int]] = {}
+    for column, x in enumerate(x2):
+        places.setdefault(x.tobytes(), []).append(column)
+    nngp, ntk = np.array(kernels.nngp), np.array(kernels.ntk)
+    exact: dict[float, tuple[float, float]] = {}
+    for row, x in enumerate(x1):
+        columns = places.get(x.tobytes())
+        if columns:
+            square = float(np.square(x).mean())
+            if square not in exact:
+                exact[square] = diagonal(square)
+            nngp[row, columns], ntk[row, columns] = exact[square]
+    return Kernels(nngp, ntk)
 
 
 def _check_diagonal(name: str, found: np.ndarray, variances: np.ndarray) -> None:

@@ -43,7 +43,7 @@ def relu_convolutional(
         benchmarks.kernels --parts images --data-dir DIR``).
       filter_size: side of the filters, odd.
       W_std: scale of the weights of the convolutions.
-      b_std: scale of their biases.
+      b_std: scale of their biases; the output has none.
       last_W_std: scale of the output layer's weights.
       dtype: of the recursion; results are float64 all the same. "float32" is faster;
         its largest relative error, by the same command, is 3e-7. Images that are each
