@@ -38,6 +38,10 @@ class Kernels(NamedTuple):
         return self.ntk if layers == "all" else self.ntk - self.nngp
 
 
+class CoupledKernels(Kernels):
+    """Kernels ``[N K, M K]`` between pairs of an input and one of K outputs."""
+
+
 KernelFn = Callable[..., Kernels]
 """``kernel(x1, x2=None) -> Kernels``; ``x2=None`` means ``x1``."""
 
@@ -255,17 +259,21 @@ def _check_labels(what: str, labels: Any) -> np.ndarray:
 
 def check_whole(name: str, value: int, minimum: int) -> None:
     """Check that a number is whole and large enough."""
-    if int(value) != value or value < minimum:
+    if not _is_number(value) or int(value) != value or value < minimum:
         raise ValueError(
-            f"`{name}` must be a whole number, at least {minimum}, but is {value}"
+            f"`{name}` must be a whole number, at least {minimum}, but is {value!r}"
         )
 
 
 def check_scale(name: str, value: float, *, zero: bool = False) -> None:
     """Check that the scale of weights is positive, or of biases not negative."""
-    if not 0 <= value < math.inf or not (value or zero):
+    if not _is_number(value) or not 0 <= value < math.inf or not (value or zero):
         sign = "at least 0" if zero else "positive"
-        raise ValueError(f"`{name}` must be {sign} and finite, but is {value}")
+        raise ValueError(f"`{name}` must be {sign} and finite, but is {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def check_choice(what: str, value: Any, choices: Sequence[str]) -> None:

@@ -29,6 +29,8 @@ LOW_RANK = 0.25
 points as nearly the same point."""
 ILL_CONDITIONED = 1e10
 """Condition number from which on float64 leaves six digits or fewer of a solution."""
+LITTLE = 0.02
+"""Change of accuracy up to which training changes little."""
 SMALL = 0.05
 """Relative change of the relative gap up to which it counts as none."""
 _TOP = 5
@@ -44,12 +46,12 @@ class Spectrum(NamedTuple):
     @property
     def top_share(self) -> float:
         """Share of the trace in the largest eigenvalue."""
-        return float(self.eigenvalues[0] / self.eigenvalues.sum())
+        return float(self.top_shares[0])
 
     @property
     def top_shares(self) -> Float[np.ndarray, "_"]:
         """Shares of the trace in each of the five largest eigenvalues."""
-        return self.eigenvalues[:_TOP] / self.eigenvalues.sum()
+        return self.eigenvalues[:_TOP] / (self.eigenvalues.sum() or math.nan)
 
     @property
     def condition(self) -> float:
@@ -65,7 +67,7 @@ class Spectrum(NamedTuple):
         directions the kernel tells apart at its own scale.
         """
         values = np.maximum(self.eigenvalues, 0.0)
-        return float((values / (values + values.mean())).sum())
+        return float((values / ((values + values.mean()) if values.any() else 1)).sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +184,11 @@ class Diagnosis:
 
 
 def _verdict(found: Diagnosis) -> str:
+    if not found.closeness.transfers.any() and not found.gap:
+        return (
+            "Nothing is transferred: MTL and GBML both predict by the adaptation to "
+            "the support alone."
+        )
     relative = f"{_percent(found.relative_gap)} of what training contributed"
     agreement = f"they name the same class on {_percent(found.agreement)} of queries"
     if math.isnan(found.agreement):
@@ -229,7 +236,12 @@ def _accuracy(found: Diagnosis) -> list[str]:
             f"Training harms: {without}, {with_it}. What these tasks share is of no "
             "use to a network that learns no features."
         ]
-    return [f"Training changes little: {without}, {with_it}."]
+    if abs(difference) <= LITTLE:
+        return [f"Training changes little: {without}, {with_it}."]
+    return [
+        f"Whether training helps is not decided by these tasks: {without}, {with_it}, "
+        f"± {_percent(margin)}."
+    ]
 
 
 def _theorem(found: Diagnosis) -> list[str]:
@@ -252,12 +264,11 @@ def _theorem(found: Diagnosis) -> list[str]:
             f"Measured: the relative gap goes from {found.relative_gap:.3g} "
             f"{' and '.join(changes)}: {', '.join(effects)}."
         )
-    if found.twice_depth is None:
-        depth = "" if found.depth is None else f" and 1/L = {_rate(found.depth):.3g}"
+    if found.twice_depth is None and found.depth is not None:
         sentences.append(
-            f"The bound grows with λτ = {found.inner_time:.3g}{depth}; it suggests, "
-            "and does not say, that a deeper network is closer: off the critical line "
-            "it is not."
+            f"The bound grows with λτ = {found.inner_time:.3g} and 1/L = "
+            f"{_rate(found.depth):.3g}; it suggests, and does not say, that a deeper "
+            "network is closer: off the critical line it is not."
         )
     return sentences
 
@@ -275,6 +286,8 @@ def _rate(depth: int) -> float:
 def _kernels(found: Diagnosis) -> list[str]:
     said = []
     for name, spectrum in found.spectra.items():
+        if not spectrum.eigenvalues.any():
+            continue
         rows, dimension = len(spectrum.eigenvalues), spectrum.effective_dimension
         if dimension < LOW_RANK * rows:
             said.append(
@@ -302,13 +315,17 @@ def _rows(found: Diagnosis) -> list[tuple[str, str]]:
          f"{found.transfer:.3g}, {_percent(found.transfer_share)}")
     )  # fmt: skip
     if not math.isnan(found.mtl_accuracy):
-        margin = "" if math.isnan(found.interval) else f" ± {_percent(found.interval)}"
         rows += [
-            ("accuracy of MTL", _percent(found.mtl_accuracy) + margin),
-            ("accuracy of GBML", _percent(found.gbml_accuracy) + margin),
-            ("accuracy without training", _percent(found.untrained_accuracy) + margin),
+            ("accuracy of MTL", _percent(found.mtl_accuracy)),
+            ("accuracy of GBML", _percent(found.gbml_accuracy)),
+            ("accuracy without training", _percent(found.untrained_accuracy)),
         ]
+        if not math.isnan(found.interval):
+            within = f"± {_percent(found.interval)}"
+            rows.append(("95 % interval over tasks, at most", within))
     for name, spectrum in found.spectra.items():
+        if not spectrum.eigenvalues.any():
+            continue
         count, dimension = len(spectrum.eigenvalues), spectrum.effective_dimension
         rows += [
             (f"{name} kernel: effective dimension", f"{dimension:.3g} of {count}"),

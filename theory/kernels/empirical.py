@@ -26,7 +26,13 @@ from jaxtyping import Float, Num
 from metabridge.theory.kernels.evaluate import float64
 from metabridge.theory.kernels.flax_networks import pure_function
 from metabridge.theory.kernels.jacobian import Groups, Network, blocks_of, gram
-from metabridge.theory.types import Array, Kernels, check_inputs, check_whole
+from metabridge.theory.types import (
+    Array,
+    CoupledKernels,
+    Kernels,
+    check_inputs,
+    check_whole,
+)
 
 Path = tuple[str, ...]
 HeadSelector = str | Sequence[str] | Callable[[Path], bool]
@@ -81,7 +87,8 @@ class EmpiricalKernel:
         places = range(len(self.leaves))
         body = tuple(place for place in places if place not in self.head)
         head, rest = self._products(x1, x2, (tuple(sorted(self.head)), body))
-        return Kernels(head, head + rest)
+        kind = CoupledKernels if self.outputs == "full" else Kernels
+        return kind(head, head + rest)
 
     def parts(
         self, x1: Num[Array, "N *X"], x2: Num[Array, "M *X"] | None = None

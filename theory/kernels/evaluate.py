@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from metabridge.theory.kernels.devices import Placement, device_tile
-from metabridge.theory.types import Array, DeviceKernel, KernelFn, Kernels
+from metabridge.theory.types import (
+    Array,
+    CoupledKernels,
+    DeviceKernel,
+    KernelFn,
+    Kernels,
+)
 
 _LARGE = 2**18
 """Entries of a tile from which spreading it over devices pays."""
@@ -33,6 +39,11 @@ def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
       ValueError: wrong shapes, NaN or infinity.
     """
     columns = len(x1 if x2 is None else x2)
+    if not callable(kernel):
+        raise TypeError(
+            "a kernel must be a function, kernel(x1, x2=None) -> theory.Kernels, as "
+            f"theory.relu_network(3), but is {kernel!r}"
+        )
     with float64():
         large = len(x1) * columns >= _LARGE and jax.device_count() > 1
         if large and isinstance(kernel, DeviceKernel):
@@ -100,7 +111,17 @@ def mirror_lower(tile: np.ndarray) -> np.ndarray:
 
 
 def precomputed(kernels: Kernels) -> KernelFn:
-    """A kernel of the rows ``[N, 1]`` of given kernel matrices, whole numbers."""
+    """A kernel of the rows ``[N, 1]`` of given kernel matrices, whole numbers.
+
+    Raises:
+      ValueError: kernels between pairs of inputs and outputs.
+    """
+    if isinstance(kernels, CoupledKernels):
+        raise ValueError(
+            "these kernels are between pairs (input, output), and their rows no "
+            "positions of inputs: pass outputs='trace' or the number of one output to "
+            "theory.empirical, or give the kernel itself to the predictors"
+        )
     nngp, ntk = np.asarray(kernels.nngp), np.asarray(kernels.ntk)
 
     def kernel(

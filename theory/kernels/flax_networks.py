@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 from metabridge.theory.kernels.jacobian import Apply
 
@@ -66,6 +67,14 @@ def _of_linen(module: Any, variables: Any, dtype: str) -> tuple[Apply, Any]:
     rest = {k: cast(v, dtype) for k, v in variables.items() if k != "params"}
 
     def apply(params: Any, x: Any) -> Any:
-        return module.apply({**rest, "params": params}, x)
+        try:
+            return module.apply({**rest, "params": params}, x)
+        except FlaxError as error:
+            reason = str(error).split(". (")[0]
+            raise ValueError(
+                f"the module cannot be applied to inputs {list(x.shape)} as it stands: "
+                f"{reason}. It must be as in evaluation, without dropout and with the "
+                "statistics that it has kept"
+            ) from error
 
     return apply, variables["params"]

@@ -87,6 +87,7 @@ def phase(
     check_scale("W_std", W_std)
     check_scale("b_std", b_std, zero=True)
     check_scale("input_variance", input_variance)
+    check_scale("tolerance", tolerance, zero=True)
     moments, weight, bias = _moments(activation), W_std**2, b_std**2
     q = _fixed_variance(moments, weight, bias, start=weight * input_variance + bias)
     slope = moments.slope(q if math.isfinite(q) else _RANGE)
@@ -104,7 +105,7 @@ def critical(
     Without `b_std`, those that are recommended for deep networks: no biases, and for
     activations whose fixed point without biases is not stable (GELU) those where the
     variance neither grows nor shrinks near it (Roberts, Yaida and Hanin, section 5.3).
-    Such a fixed point is half-stable: that of GELU, 3.56, is reached from above, so with
+    Such a fixed point is half-stable: that of GELU, 3.56, is reached from above, with
     an `input_variance` of 2 or more; from below chi_1 stays at 0.994.
 
     Raises:
@@ -244,6 +245,19 @@ def _moment(function: Callable[[Any], Any]) -> Callable[[float], float]:
     density = np.exp(-(points**2) / 2.0) / math.sqrt(2.0 * math.pi)
     weights = _WIDE / 2.0 * np.concatenate([weights, weights]) * density
     compiled = jax.jit(jax.vmap(function))
+    try:
+        with float64():
+            finite = np.isfinite(np.asarray(compiled(points))).all()
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "an activation must be a function of one JAX number, made of jax.numpy and "
+            f"not of numpy, but calling it gave {type(error).__name__}"
+        ) from error
+    if not finite:
+        raise ValueError(
+            "an activation must be finite, with a finite slope, at every number: at "
+            "some from -12 to 12 it is not"
+        )
 
     def moment(q: float) -> float:
         with float64():

@@ -43,7 +43,15 @@ class StaxKernel:
     def __call__(self, x1: Array, x2: Array | None = None) -> Kernels:
         """Kernels ``[N, M]`` in float64; `x2` None means `x1`."""
         first = np.asarray(x1, np.float64)
-        return self.evaluate(first, None if x2 is None else np.asarray(x2, np.float64))
+        if x2 is None:
+            return self.evaluate(first, None)
+        second = np.asarray(x2, np.float64)
+        if first.shape[1:] != second.shape[1:]:
+            raise ValueError(
+                f"the inputs differ in shape: {list(first.shape[1:])} and "
+                f"{list(second.shape[1:])}"
+            )
+        return self.evaluate(first, second)
 
 
 def from_stax(

@@ -196,6 +196,11 @@ def check_time(time: Time) -> None:
     """Raises unless a training time is in [0, infinity], or a filter."""
     if callable(time):
         return
+    if not isinstance(time, int | float | np.integer | np.floating):
+        raise TypeError(
+            "`time` of training must be a number or a spectral filter, a function of "
+            f"eigenvalues, but is {time!r}"
+        )
     if math.isnan(time) or time < 0:
         raise ValueError(
             f"`time` is learning rate x steps and must be at least 0, but is {time}"

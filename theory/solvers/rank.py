@@ -54,7 +54,8 @@ def _cause(kernel: KernelFn, inputs: np.ndarray, layers: Layers) -> str | None:
         int(np.linalg.matrix_rank(matrix, hermitian=True, rtol=rtol))
         for rtol in (None, 1e-6)
     )
-    directions = points / np.linalg.norm(points, axis=1, keepdims=True)
+    scaled = points / np.abs(points).max(1, keepdims=True)  # whose squares are not 0
+    directions = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
     distinct = len(np.unique(directions.round(12), axis=0))
     twice = np.asarray(evaluate(kernel, own[:1], 2.0 * own[:1]).of(layers))
     homogeneous = np.isclose(twice[0, 0], 2.0 * matrix[0, 0], rtol=1e-6, atol=0.0)

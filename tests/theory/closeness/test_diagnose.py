@@ -1,5 +1,6 @@
 """The diagnosis of a user's tasks: its numbers, its sentences, its errors."""
 
+import dataclasses
 import json
 import math
 import re
@@ -141,11 +142,18 @@ def test_the_reading_follows_its_thresholds() -> None:
     for alone, says in ((0.4, "helps"), (0.6, "harms"), (0.515, "changes little")):
         said = found(untrained_accuracy=alone, **accuracies).reading[1]
         assert f"Training {says}" in said
+    said = found(untrained_accuracy=0.6, interval=0.2, **accuracies).reading[1]
+    assert "not decided by these tasks" in said
     accuracies = {"mtl_accuracy": 0.2, "gbml_accuracy": 0.205}
     said = found(untrained_accuracy=0.4, **accuracies).reading[1]
     assert "Neither is better than chance, 20 %" in said
     assert "λτ = 0.1 and 1/L = 0.333" in found(depth=3).reading[-1]
-    assert "1/L" not in found(depth=None).reading[-1]  # type: ignore[arg-type]
+    assert "1/L" not in " ".join(found(depth=None).reading)  # type: ignore[arg-type]
+    still = found().closeness._replace(gap=0.0, transfers=np.zeros(3))
+    assert (
+        "Nothing is transferred"
+        in dataclasses.replace(found(), closeness=still).reading[0]
+    )
     near = found().closeness
     options = {"half_time": near._replace(relative_gap=0.31)}
     options["twice_depth"] = near._replace(relative_gap=0.1)
