@@ -23,6 +23,7 @@ from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
+from metabridge.theory.predictors.spread import check_kernel
 from metabridge.theory.solvers.dense import Time
 from metabridge.theory.types import (
     Array,
@@ -71,10 +72,12 @@ def compare(
       seed: of the members.
 
     Raises:
-      ValueError: `members` of heads without a spread, see `Predictor.covariance`.
+      ValueError: `members` of heads, or of a kernel, without a spread, see
+        `Predictor.covariance`.
     """
     if members is not None:
         check_whole("members", members, 1)
+        check_kernel(kernel)
     theirs = gbml_adaptation or adaptation
     gbml = gbml_predictor(
         kernel, tasks, inner=inner, time=time, jitter=jitter, noise=noise

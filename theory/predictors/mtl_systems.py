@@ -149,7 +149,7 @@ class AnyHeads:
         """The response of a new head; None where its outputs are not independent."""
         heads = self.resolved.heads
         if not self.resolved.alike:
-            nothing = Response(points[:0], self.respond, labels[:0])
+            nothing = Response(points[:0], self.respond, labels[:0], noise)
             return None if heads.new.any() else nothing
         if shared:
             return Response(points, self.respond, labels, noise)

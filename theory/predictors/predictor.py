@@ -127,8 +127,10 @@ class Predictor:
           ``[Q, Q]``, ``[T, Q, Q]``, or a list of ``[Q, Q]`` if tasks differ in size.
 
         Raises:
-          ValueError: a given `initial`, or heads whose outputs depend on each other.
+          ValueError: a given `initial`, heads whose outputs depend on each other, or a
+            kernel that is not of infinite width.
         """
+        spread.check_defined(self.kernel, self.initial, self.response)
         tasks = self._unlabelled(support_x, query_x)
         found = self.deviation(tasks, adaptation=adaptation)
         return joined(tasks, spread.covariances(found))
@@ -140,6 +142,7 @@ class Predictor:
           >>> members = predictor.ensemble(100)(support_x, support_y, query_x)
         """
         check_whole("n", n, 1)
+        spread.check_defined(self.kernel, self.initial, self.response)
         return Ensemble(self, int(n), seed)
 
     def training_predictions(self) -> Predictions:
@@ -206,21 +209,14 @@ class Predictor:
         Raises:
           ValueError: as of `covariance`.
         """
-        if self.initial is not None:
-            raise ValueError("with a given `initial` nothing is random: leave it out")
-        if self.response is None:
-            raise ValueError(
-                "no spread over initialisations is defined for these heads, as a new "
-                "task's outputs depend on correlations between its own heads: pass "
-                "'shared', 'independent' or a correlation [tasks, tasks]"
-            )
+        response = spread.check_defined(self.kernel, self.initial, self.response)
         inner, each = self._adaptation(adaptation), tasks.each()
         maps = [
             carried(inner, A, np.eye(sum(A.shape)))
             for A in self._operators(each, inner)
         ]
         self._check_inputs(each[0].query_x)
-        return spread.deviation(self.kernel, self.layers, self.response, each, maps)
+        return spread.deviation(self.kernel, self.layers, response, each, maps)
 
     def _adaptation(self, given: Inner | None) -> Inner:
         inner = self.inner if given is None else given

@@ -84,6 +84,32 @@ class Deviation:
     response: Response
 
 
+def check_kernel(kernel: KernelFn) -> None:
+    """Raises for the kernel of one network, whose Sigma is no covariance of ``f_0``."""
+    if not getattr(kernel, "infinite", True):
+        raise ValueError(
+            "an empirical kernel is of one network, so that no spread over "
+            "initialisations follows from it: pass a kernel of infinite width, or "
+            "compare predictors of networks from several seeds"
+        )
+
+
+def check_defined(
+    kernel: KernelFn, initial: Callable | None, response: Response | None
+) -> Response:
+    """The response of a trained network; raises where it has no spread."""
+    check_kernel(kernel)
+    if initial is not None:
+        raise ValueError("with a given `initial` nothing is random: leave it out")
+    if response is None:
+        raise ValueError(
+            "no spread over initialisations is defined for these heads, as a new "
+            "task's outputs depend on correlations between its own heads: pass "
+            "'shared', 'independent' or a correlation [tasks, tasks]"
+        )
+    return response
+
+
 def deviation(
     kernel: KernelFn,
     layers: Layers,
