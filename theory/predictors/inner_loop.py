@@ -76,6 +76,11 @@ class Inner:
             )
 
     @property
+    def filter(self) -> filters.Filter | None:
+        """G of gradient steps and of a loop of one's own; None of another."""
+        return filters.Descent(self.lr, self.steps) if self.loop == "steps" else self.g
+
+    @property
     def idle(self) -> bool:
         """Tell whether this loop changes nothing."""
         if self.loop == "ridge":
@@ -208,16 +213,15 @@ def operator(
         invertible=inner.interpolates,
         remedy=remedy,
     )
-    _check_rate(inner, float(values[-1]), what)
     return (cross @ vectors * _g(inner, values, what)) @ vectors.T
 
 
 def check_rates(inner: Inner, supports: Sequence[Kernels]) -> None:
-    """Raises unless gradient steps converge on the kernels of every task's support.
+    """Raises unless steps converge on the kernels of every task's support.
 
     `operator` checks one support; here the limit is that of all of them.
     """
-    if inner.loop != "steps" or inner.idle:
+    if not hasattr(inner.filter, "limit") or inner.idle:
         return
     largest = [
         float(np.linalg.eigvalsh(kernels.of(inner.layers))[-1])
@@ -226,19 +230,8 @@ def check_rates(inner: Inner, supports: Sequence[Kernels]) -> None:
         for kernels in supports
     ]
     worst = int(np.argmax(largest))
-    _check_rate(inner, largest[worst], f"the support of task {worst}")
-
-
-def _check_rate(inner: Inner, largest: float, what: str) -> None:
-    """Raises for steps that make the residual along an eigenvector grow."""
-    # Round-off in the eigenvalue must not refuse the limit itself.
-    if inner.loop != "steps" or inner.lr * largest <= 2.0 * (1.0 + 1e-12):
-        return
-    limit = 2.0 / largest
-    raise ValueError(
-        f"the learning rate of the gradient steps is too large: `lr` is {inner.lr:g}, "
-        f"but on {what} they diverge above 2 / (largest eigenvalue of its kernel) = "
-        f"2 / {largest:.4g} = {limit:.4g}; pass lr below {limit:.4g}"
+    filters.check_limit(
+        inner.filter, largest[worst], what=f"the kernel of the support of task {worst}"
     )
 
 
@@ -246,8 +239,6 @@ def _g(inner: Inner, values: np.ndarray, what: str) -> np.ndarray:
     """``g`` at the eigenvalues, which are at least 0; its limit where they are 0."""
     if inner.loop == "ridge":
         return 1.0 / (values + inner.penalty)
-    if inner.loop == "flow":
+    if inner.filter is None:
         return dense.flow(values, inner.time)
-    if inner.g is not None:
-        return filters.apply(inner.g, values, what=f"the kernel of {what}")
-    return filters.Descent(inner.lr, inner.steps)(values)
+    return filters.apply(inner.filter, values, what=f"the kernel of {what}")

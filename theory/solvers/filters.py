@@ -29,13 +29,7 @@ def apply(
       ValueError: it gives other than one finite number an eigenvalue, or is of an
         iteration that diverges.
     """
-    largest, limit = float(values.max(initial=0.0)), getattr(g, "limit", math.inf)
-    # Round-off in the eigenvalue must not refuse the limit itself.
-    if largest > limit * (1.0 + 1e-12):
-        raise ValueError(
-            f"{g} diverges where an eigenvalue is above {limit:.4g}, but {what} has "
-            f"{largest:.4g}; take smaller steps"
-        )
+    check_limit(g, float(values.max(initial=0.0)), what=what)
     result = np.asarray(g(values.copy()))
     if result.dtype.kind not in "fiu":
         raise TypeError(
@@ -54,6 +48,24 @@ def apply(
             "singular) to the largest eigenvalue"
         )
     return result.astype(np.float64)
+
+
+def check_limit(g: Filter | None, largest: float, *, what: str) -> None:
+    """Raises for steps that diverge on a kernel, by its largest eigenvalue."""
+    limit = getattr(g, "limit", math.inf)
+    # Round-off in the eigenvalue must not refuse the limit itself.
+    if largest <= limit * (1.0 + 1e-12):
+        return
+    lr = getattr(g, "lr", None)
+    raise ValueError(
+        f"the steps of {g} are too large: they diverge on {what}, whose largest "
+        f"eigenvalue {largest:.4g} is above their limit {limit:.4g}; "
+        + (
+            "take smaller steps"
+            if lr is None
+            else f"pass lr below {lr * limit / largest:.4g}"
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,7 +178,7 @@ TASKS = equal_tasks(0)
         (lambda s: s * 1j, "real numbers"),
         (
             theory.HeavyBall(50.0, 0.5, 2),
-            "momentum=0.5, steps=2) diverges",
+            "momentum=0.5, steps=2) are too large: they diverge on the kernel",
         ),
     ],
 )
@@ -210,3 +210,24 @@ def test_what_a_filter_does_not_go_with() -> None:
     ):
         with pytest.raises(ValueError, match="must"):
             bad()
+
+
+def test_gradient_steps_have_the_limit_of_descent() -> None:
+    idle = theory.gradient_flow("head", time=0.0)
+    trained = theory.gbml_predictor(KERNEL, TASKS, inner=idle)
+    said = []
+    for inner in (
+        theory.gradient_steps("head", lr=50.0, steps=2),
+        theory.spectral("head", g=theory.Descent(50.0, 2)),
+    ):
+        for call in (
+            lambda inner=inner: theory.gbml_predictor(KERNEL, TASKS, inner=inner),
+            lambda inner=inner: ask(trained, TASKS, adaptation=inner),
+        ):
+            with pytest.raises(ValueError, match=r"too large.*pass lr below") as error:
+                call()
+            said.append(str(error.value))
+    assert said[:2] == said[2:]
+    supports = np.stack([KERNEL(x).nngp for x in TASKS.support_x])
+    limit = 2.0 / np.linalg.eigvalsh(supports)[:, -1].max()
+    assert said[0].endswith(f"pass lr below {limit:.4g}")
