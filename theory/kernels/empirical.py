@@ -62,6 +62,8 @@ class EmpiricalKernel:
 
     scalable: ClassVar[bool] = False
     """Multiples of an input need be none."""
+    infinite: ClassVar[bool] = False
+    """It is of one network: ``f_0`` is a function, and not random."""
     network: Network
     leaves: tuple[Num[np.ndarray, "..."], ...]
     paths: tuple[Path, ...]
@@ -71,6 +73,11 @@ class EmpiricalKernel:
     dtype: DType
     max_bytes: float
     prepare: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether it has a row for each output of an input."""
+        return self.outputs == "full"
 
     def __repr__(self) -> str:
         sizes = [leaf.size for leaf in self.leaves]
@@ -87,7 +94,7 @@ class EmpiricalKernel:
         places = range(len(self.leaves))
         body = tuple(place for place in places if place not in self.head)
         head, rest = self._products(x1, x2, (tuple(sorted(self.head)), body))
-        kind = CoupledKernels if self.outputs == "full" else Kernels
+        kind = CoupledKernels if self.coupled else Kernels
         return kind(head, head + rest)
 
     def parts(
@@ -218,8 +225,11 @@ def empirical(
         ``[N K, M K]``, and both predictors, `compare` and `diagnose` solve the coupled
         system of any tasks with K outputs.
       block: inputs whose Jacobian is made at a time, at most.
-      dtype: of the computation; the result is float64. On a CPU "float32" makes
-        convolutions several times as fast.
+      dtype: of the Jacobian; its products are float64. On a CPU "float32" makes
+        convolutions several times as fast. A matrix made in one call is positive
+        semi-definite to the round-off of float64 in both, but in float32 eigenvalues
+        below 1e-7 of the largest are of the rounded Jacobian, and between calls (as
+        the tiles of many points are) rows may be rounded differently.
       max_bytes: memory to take beside the result, at most. As many rows of the
         Jacobian as it holds are reused for all columns; the fewer, the more often rows
         are made.

@@ -36,8 +36,14 @@ def evaluate(kernel: KernelFn, x1: Array, x2: Array | None = None) -> Kernels:
 
     Raises:
       TypeError: the kernel returns something else than `Kernels` in float64.
-      ValueError: wrong shapes, NaN or infinity.
+      ValueError: wrong shapes, NaN or infinity, or a kernel that couples outputs.
     """
+    if getattr(kernel, "coupled", False):
+        raise ValueError(
+            "a kernel with outputs='full' is of pairs (input, output), not of inputs: "
+            "pass one with outputs='trace' or the number of one, or call the kernel "
+            "itself for its matrix [N K, M K]"
+        )
     columns = len(x1 if x2 is None else x2)
     if not callable(kernel):
         raise TypeError(

@@ -26,6 +26,8 @@ Groups = tuple[tuple[int, ...], ...]
 _SHARE = 0.8
 """Of the free memory that may be taken, whatever the limit."""
 _KEPT = 32
+_STRIP = 2048
+"""Columns of rows in float32 that are multiplied in float64 at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,9 +224,35 @@ def _place(panel: list[jax.Array], rows: list[jax.Array], start: Any) -> list:
     return [place(p, r, start, axis=0) for p, r in zip(panel, rows, strict=True)]
 
 
-@jax.jit
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    over_last = ((1,), (1,)), ((), ())
-    return jax.lax.dot_general(
-        left, right, over_last, precision=jax.lax.Precision.HIGHEST
-    )
+    """``left right^T`` in float64.
+
+    Rounded to float32 it would have eigenvalues below 0 where the rows are dependent.
+    """
+    with jax.enable_x64(True):
+        return _product64(left, right)
+
+
+@jax.jit
+def _product64(left: jax.Array, right: jax.Array) -> jax.Array:
+    def of(one: jax.Array, other: jax.Array) -> jax.Array:
+        over_last = ((1,), (1,)), ((), ())
+        one, other = one.astype(jnp.float64), other.astype(jnp.float64)
+        return jax.lax.dot_general(
+            one, other, over_last, precision=jax.lax.Precision.HIGHEST
+        )
+
+    if left.dtype == jnp.float64:
+        return of(left, right)
+    # In strips, as the rows in float64 would take twice their memory.
+    whole = left.shape[1] // _STRIP
+
+    def add(index: jax.Array, total: jax.Array) -> jax.Array:
+        strip = functools.partial(
+            jax.lax.dynamic_slice_in_dim,
+            start_index=index * _STRIP, slice_size=_STRIP, axis=1,
+        )  # fmt: skip
+        return total + of(strip(left), strip(right))
+
+    rest = of(left[:, whole * _STRIP :], right[:, whole * _STRIP :])
+    return jax.lax.fori_loop(0, whole, add, rest) if whole else rest

@@ -12,6 +12,7 @@ from flax import nnx
 
 from metabridge import theory
 from metabridge.models.mlp import MLP, NTKDense
+from metabridge.theory.kernels import jacobian
 from metabridge.theory.kernels.evaluate import float64
 
 RNG = np.random.default_rng(0)
@@ -79,6 +80,27 @@ def test_single_precision_is_near() -> None:
     found = kernel(X).ntk
     assert 0 < np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
     assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize("outputs", ["trace", "full", 1])
+def test_single_precision_is_positive_semi_definite(outputs: Any) -> None:
+    x = np.random.default_rng(1).standard_normal((40, 5))
+    kernel = theory.empirical(
+        network, PARAMS, dtype="float32", block=8, max_bytes=5e4, outputs=outputs
+    )
+    values = np.linalg.eigvalsh(kernel(x).nngp)
+    # 7 features, of each output.
+    rank = 21 if outputs == "full" else 7
+    roundoff = 1e-14 * values[-1]
+    assert (np.abs(values[:-rank]) < roundoff).all()
+    assert values[-rank] > 1e-6 * values[-1]
+
+
+def test_products_of_long_rows_in_single_precision() -> None:
+    left, right = (RNG.standard_normal((n, 5000)).astype(np.float32) for n in (4, 3))
+    wanted = left.astype(np.float64) @ right.T.astype(np.float64)
+    found = jacobian._product(jnp.asarray(left), jnp.asarray(right))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-10)
 
 
 def test_neural_tangents_agrees() -> None:
