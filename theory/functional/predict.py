@@ -124,6 +124,9 @@ def mtl_predict(
       train_on: the queries, or "joint" with the supports.
       time: of training; infinity has to be a number, not traced.
       jitter: added to the diagonal.
+
+    Raises:
+      ValueError: a correlation ``[1, 1]``, of which none with a new head follows.
     """
     types.check_choice("train_on", train_on, ("query", "joint"))
     body = _of(kernels, "body")
@@ -134,6 +137,11 @@ def mtl_predict(
     count = len(places)
     C = jnp.asarray(correlation, body.dtype)
     if C.ndim:
+        if count == 1:
+            raise ValueError(
+                "a correlation between tasks needs two tasks or more; with one, pass a "
+                "number"
+            )
         new = (C.sum(0) - jnp.diagonal(C)) / (count - 1)
     else:
         C, new = jnp.where(jnp.eye(count, dtype=bool), 1.0, C), jnp.full(count, C)

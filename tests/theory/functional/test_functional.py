@@ -274,6 +274,10 @@ def test_what_is_refused() -> None:
     loop = functional.gradient_flow("head", time=0.5)
     with pytest.raises(ValueError, match="no `query_y`"):
         functional.gbml_predict(KERNELS, TRAIN._replace(query_y=None), TEST, inner=loop)
+    _, (one,) = functional.positions(equal_tasks(0, 1))
+    C = np.ones((1, 1))
+    with pytest.raises(ValueError, match="needs two tasks or more"):
+        functional.mtl_predict(KERNELS, one, TEST, adaptation=loop, correlation=C)
     unequal = theory.Tasks([np.ones((2, 3)), np.ones((1, 3))], [np.ones((2, 1)),
         np.ones((1, 1))], [np.ones((2, 3))] * 2)  # fmt: skip
     with pytest.raises(ValueError, match="tasks of one size"):
