@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from metabridge.theory.kernels.empirical import EmpiricalKernel
-from metabridge.theory.predictors import spread
 from metabridge.theory.predictors.predictor import (
     Initial,
     Predicted,
@@ -45,6 +44,7 @@ class Pairs:
     """
 
     scalable: ClassVar[bool] = False
+    infinite: ClassVar[bool] = False
     kernel: EmpiricalKernel
     outputs: int
     shape: tuple[int, ...]
@@ -79,6 +79,8 @@ class Pairs:
             if task.query_y is not None:
                 columns[3].append(task.query_y.reshape(-1, 1))
         support_x, support_y, query_x, query_y = columns
+        if tasks.single:
+            return Tasks(*(column[0] if column else None for column in columns))
         return Tasks(support_x, support_y, query_x, query_y or None)
 
     def fold(self, values: Float[np.ndarray, "P 1"]) -> Float[np.ndarray, "N K"]:
@@ -91,12 +93,7 @@ class Pairs:
 
     def initial(self, initial: Initial) -> Initial:
         """``f_0`` as a function of pairs."""
-
-        def of_pairs(points: np.ndarray) -> np.ndarray:
-            inputs, rows = self._split(points)
-            return np.asarray(initial(inputs)).reshape(-1)[rows][:, None]
-
-        return of_pairs
+        return functools.partial(self._at_pairs, initial)
 
     def __call__(
         self, x1: Num[Array, "N D"], x2: Num[Array, "M D"] | None = None
@@ -109,6 +106,10 @@ class Pairs:
             others, columns = self._split(np.asarray(x2))
             kernels = self.kernel(inputs, others)
         return Kernels(*(np.asarray(part)[np.ix_(rows, columns)] for part in kernels))
+
+    def _at_pairs(self, initial: Initial, points: np.ndarray) -> np.ndarray:
+        inputs, rows = self._split(points)
+        return np.asarray(initial(inputs)).reshape(-1)[rows][:, None]
 
     def _split(
         self, points: Num[np.ndarray, "N D"]
@@ -142,13 +143,6 @@ class CoupledPredictor(Predictor):
             return found.reshape(*found.shape[:-2], -1, self.kernel.outputs)
         return list(map(self.kernel.fold, found))
 
-    def deviation(self, tasks: Tasks, **options: Any) -> spread.Deviation:
-        """Refused: the outputs of a finite network depend on each other."""
-        raise ValueError(
-            "no spread over initialisations is defined for coupled outputs: pass a "
-            "kernel with outputs='trace' or the number of one"
-        )
-
     def _of_pairs(self) -> Predictor:
         return Predictor(**_fields(self))
 
@@ -172,7 +166,7 @@ def on_pairs(kernel: KernelFn, *tasks: Tasks, heads: Any = "shared") -> OnPairs:
     Raises:
       ValueError: heads whose outputs differ in their initial weights.
     """
-    if not (isinstance(kernel, EmpiricalKernel) and kernel.outputs == "full"):
+    if not (isinstance(kernel, EmpiricalKernel) and kernel.coupled):
         return OnPairs(kernel, tasks, None)
     if not isinstance(heads, str) and np.ndim(heads) != 2:
         raise ValueError(

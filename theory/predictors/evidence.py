@@ -33,6 +33,7 @@ from jaxtyping import Float
 
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.matrices.tiles import consecutive
+from metabridge.theory.predictors.coupled import over_pairs
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_system, task_operators
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike, resolve
 from metabridge.theory.predictors.inner_loop import Inner
@@ -101,6 +102,7 @@ class Evidence:
         )
 
 
+@over_pairs
 def evidence(
     kernel: KernelFn,
     tasks: Tasks,
@@ -131,8 +133,8 @@ def evidence(
       train_on: of MTL, "query" or "joint".
       solver: "cholesky" holds the matrix in memory; "conjugate_gradients" or
         `theory.Iterative` meets it in products, with the log-determinant by stochastic
-        Lanczos quadrature of `matfree`: GBML, and MTL with shared heads; "auto" is the
-        former while it fits into memory.
+        Lanczos quadrature of `matfree`: GBML (but from a head of zeros), and MTL with
+        shared heads; "auto" is the former while it fits into memory.
       probes: random vectors of the quadrature.
       lanczos_steps: of each, which bounds its bias: the log-determinant comes out
         larger, until twice as many change nothing.
@@ -166,7 +168,7 @@ def evidence(
         options = choose(solver, rows, structured=True)
         if options is not None:
             return _iterative(problem, noise, options, probes, lanczos_steps)
-    elif solver not in ("auto", "cholesky"):
+    elif inner is None and solver not in ("auto", "cholesky"):
         raise ValueError(
             "with heads that are not shared the evidence needs a matrix in memory: "
             "pass solver='cholesky', or heads='shared'"
@@ -246,7 +248,10 @@ def _of_gbml(
         consecutive(map(len, residuals)),
         point_names(each, with_support=False),
         functools.partial(gbml_kernel, kernel, tasks, inner=inner),
-        functools.partial(gbml_system, kernel, each, own, operators),
+        # Phi of a head of zeros is 0, of which products tell nothing.
+        None
+        if inner.zero_head
+        else functools.partial(gbml_system, kernel, each, own, operators),
     )
 
 

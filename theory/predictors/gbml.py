@@ -14,10 +14,11 @@ References:
     meta-learning with deep neural nets. 2020, https://arxiv.org/abs/2006.14606.
 """
 
+import dataclasses
 import functools
 import math
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +38,7 @@ from metabridge.theory.predictors.rows import label_places, point_names
 from metabridge.theory.predictors.spread import Response
 from metabridge.theory.solvers import dense, rank
 from metabridge.theory.solvers.solve import (
+    Iterative,
     Solver,
     SolveReport,
     choose,
@@ -93,7 +95,7 @@ def gbml_predictor(
     each = check_tasks(tasks)
     require_queries(each)
     if inner.zero_head:
-        return _untrained(kernel, tasks, inner, initial)
+        return _untrained(kernel, tasks, inner, initial, noise)
     jitter += noise
     queries = sum(len(task.query_x) for task in each)
     options = choose(solver, queries, structured=True, time=time)
@@ -107,58 +109,101 @@ def gbml_predictor(
             task, A = each[span.task], operators[span.task]
             adapted = values[span.query] + A @ (task.support_y - values[span.support])
             residuals.append(task.query_y - adapted)
-    names = point_names(each, with_support=False)
     residual = np.concatenate(residuals)
-    start = clock.monotonic()
-
+    system = None
     if options is not None and not callable(time):
         system = gbml_system(kernel, each, own, operators, jitter)
-        points, forward, backward = system.points, system.gather, system.scatter
-    else:
-        system, points = None, np.concatenate([chunk.inputs for chunk in chunks])
-        forward = functools.partial(_forward, each, operators)
-        backward = functools.partial(_backward, each, operators)
-
-    def evolve(targets: np.ndarray) -> tuple[np.ndarray, SolveReport]:
-        with rank.explained(kernel, points):
-            if system is not None and options is not None and not callable(time):
-                return solve(system, targets, time=time, names=names, options=options)
-            Phi = tiles.fill(queries, _tiles(kernel, chunks, operators))
-            solved = dense.evolve(
-                Phi, targets, time=time, names=names, jitter=jitter, overwrite=True
-            )
-            return solved.x, direct(queries, start, [solved])
-
-    def respond(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows, _ = evolve(forward(values))
-        return rows, backward(rows)
-
-    solved, report = evolve(residual)
+    outer = _Outer(kernel, each, operators, time, jitter, options, system)
+    solved, report = outer.evolve(residual)
     labels = label_places(each, with_support=False)
     return Predictor(
-        kernel, "all", points, backward(solved), initial, inner, report,
-        Response(points, respond, labels, noise), _adapted(tasks, inner),
+        kernel, "all", outer.points, outer.backward(solved), initial, inner, report,
+        Response(outer.points, outer.respond, labels, noise),
+        functools.partial(_adapted, tasks, inner),
     )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Outer:
+    """The outer loop, by products where there is a system, else by a matrix."""
+
+    kernel: KernelFn
+    tasks: Sequence[OneTask]
+    operators: Sequence[np.ndarray]
+    time: dense.Time
+    jitter: float
+    options: Iterative | None
+    system: TaskSystem | None
+
+    @property
+    def points(self) -> np.ndarray:
+        if self.system is not None:
+            return self.system.points
+        return np.concatenate([task.points() for task in self.tasks])
+
+    def evolve(self, targets: np.ndarray) -> tuple[np.ndarray, SolveReport]:
+        start, time, options = clock.monotonic(), self.time, self.options
+        names = point_names(self.tasks, with_support=False)
+        with rank.explained(self.kernel, self.points):
+            if self.system is not None and options is not None and not callable(time):
+                return solve(
+                    self.system, targets, time=time, names=names, options=options
+                )
+            chunks = tiles.chunk(self.tasks, with_support=True)
+            Phi = tiles.fill(len(targets), _tiles(self.kernel, chunks, self.operators))
+            solved = dense.evolve(
+                Phi, targets, time=time, names=names, jitter=self.jitter, overwrite=True
+            )
+            return solved.x, direct(len(targets), start, [solved])
+
+    def respond(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows, _ = self.evolve(self.forward(values))
+        return rows, self.backward(rows)
+
+    def forward(self, values: np.ndarray) -> np.ndarray:
+        """``B`` times values at all points: values at the queries of all tasks."""
+        if self.system is not None:
+            return self.system.gather(values)
+        places = tiles.consecutive(len(task.points()) for task in self.tasks)
+        return np.concatenate(
+            [
+                values[own][: len(A)] - A @ values[own][len(A) :]
+                for own, A in zip(places, self.operators, strict=True)
+            ]
+        )
+
+    def backward(self, values: np.ndarray) -> np.ndarray:
+        """``B^T`` times values at the queries of all tasks: values at all points."""
+        if self.system is not None:
+            return self.system.scatter(values)
+        parts = []
+        queries = tiles.consecutive(map(len, self.operators))
+        for rows, A in zip(queries, self.operators, strict=True):
+            parts += [values[rows], -A.T @ values[rows]]
+        return np.concatenate(parts)
+
+
 def _untrained(
-    kernel: KernelFn, tasks: Tasks, inner: Inner, initial: Initial | None
+    kernel: KernelFn, tasks: Tasks, inner: Inner, initial: Initial | None, noise: float
 ) -> Predictor:
     """The network that an inner loop from a head of zeros leaves as it was."""
     first = tasks.each()[0]
     points, outputs = first.query_x[:0], first.support_y.shape[1]
-    response = Response(points, lambda R: (R, R), np.arange(0))
     return Predictor(
-        kernel, "all", points, np.zeros((0, outputs)), initial, inner, None, response,
-        _adapted(tasks, inner),
+        kernel, "all", points, np.zeros((0, outputs)), initial, inner, None,
+        Response(points, _unmoved, np.arange(0), noise),
+        functools.partial(_adapted, tasks, inner),
     )  # fmt: skip
 
 
-def _adapted(tasks: Tasks, inner: Inner) -> Callable[[Predictor], Predictions]:
+def _unmoved(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The response of a network without training points."""
+    return values, values
+
+
+def _adapted(tasks: Tasks, inner: Inner, predictor: Predictor) -> Predictions:
     """Predictions on tasks after adaptation to them."""
-    return lambda predictor: joined(
-        tasks, predictor.parts(tasks, adaptation=inner).predictions
-    )
+    return joined(tasks, predictor.parts(tasks, adaptation=inner).predictions)
 
 
 @over_pairs
@@ -234,29 +279,3 @@ def _tiles(
         tile = np.concatenate(rows)
         del theta, columns, half, rows  # while the tile is used
         yield chunk1.queries, chunk2.queries, tile
-
-
-def _forward(
-    tasks: Sequence[OneTask], operators: Sequence[np.ndarray], values: np.ndarray
-) -> np.ndarray:
-    """``B`` times values at all points: values at the queries of all tasks."""
-    places = tiles.consecutive(
-        len(task.query_x) + len(task.support_x) for task in tasks
-    )
-    return np.concatenate(
-        [
-            values[own][: len(A)] - A @ values[own][len(A) :]
-            for own, A in zip(places, operators, strict=True)
-        ]
-    )
-
-
-def _backward(
-    tasks: Sequence[OneTask], operators: Sequence[np.ndarray], values: np.ndarray
-) -> np.ndarray:
-    """``B^T`` times values at the queries of all tasks: values at all points."""
-    parts = []
-    queries = tiles.consecutive(len(task.query_x) for task in tasks)
-    for rows, A in zip(queries, operators, strict=True):
-        parts += [values[rows], -A.T @ values[rows]]
-    return np.concatenate(parts)

@@ -15,8 +15,10 @@ References:
     paper has the shared initialisation; the general C is ours.
 """
 
+import functools
 import math
 import time as clock
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -123,14 +125,7 @@ def mtl_predictor(
     begin = initial_values(initial, points, outputs)
     residual = np.concatenate(labels) - begin
     places = label_places(each, with_support=joint)
-    own = tiles.consecutive(map(len, inputs))
-
-    def trained(values: np.ndarray) -> Predictions:
-        """Of the values that training gave at its points, those at the queries."""
-        queries = zip(own, each, strict=True)
-        parts = [(begin + values)[rows][: len(task.query_x)] for rows, task in queries]
-        return joined(tasks, parts)
-
+    trained = functools.partial(_trained, tasks, joint, begin)
     if shared and options is not None and not callable(time):
         products = SharedHeads(
             kernel, each, inputs, joint, time, jitter + noise, options
@@ -141,7 +136,7 @@ def mtl_predictor(
         return Predictor(
             kernel, "body", system.points, coefficients, initial, None, report,
             Response(system.points, products.respond, places, noise),
-            lambda _: trained(products.values(solved)),
+            functools.partial(trained, products.values, solved),
         )  # fmt: skip
     resolved = resolve(heads, len(each), outputs)
     training = AnyHeads(
@@ -152,8 +147,23 @@ def mtl_predictor(
     return Predictor(
         kernel, "body", points, coefficients, initial, None, report,
         training.response(points, places, noise, shared=shared),
-        lambda _: trained(training.values(residual)),
+        functools.partial(trained, training.values, residual),
     )  # fmt: skip
+
+
+def _trained(
+    tasks: Tasks,
+    joint: bool,
+    begin: np.ndarray,
+    values: Callable[[np.ndarray], np.ndarray],
+    given: np.ndarray,
+    _: Predictor,
+) -> Predictions:
+    """Values at the queries of what began so and was given this by training."""
+    each, found = tasks.each(), begin + values(given)
+    own = tiles.consecutive(len(task.points(with_support=joint)) for task in each)
+    queries = zip(own, each, strict=True)
+    return joined(tasks, [found[rows][: len(task.query_x)] for rows, task in queries])
 
 
 @over_pairs

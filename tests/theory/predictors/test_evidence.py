@@ -130,6 +130,26 @@ def test_by_products_within_the_standard_error(method: Any) -> None:
     assert found.per_task is None
 
 
+def test_nothing_but_noise_explains_labels_beyond_a_head_of_zeros() -> None:
+    inner = theory.ridge("head", penalty=0.3, zero_head=True)
+    ridge = reference.Loop("head", "ridge", 0.3)
+    residuals = [
+        task.query_y
+        - reference.adaptation(NAIVE, ridge, task.query_x, task.support_x)
+        @ task.support_y
+        for task in TASKS
+    ]
+    labels = np.concatenate(residuals)
+    expected = scipy.stats.norm.logpdf(labels, scale=NOISE**0.5).sum()
+    for solver in ("cholesky", theory.Iterative()):
+        found = theory.evidence(
+            KERNEL, as_tasks(TASKS), method="gbml", inner=inner, noise=NOISE,
+            solver=solver,
+        )  # fmt: skip
+        np.testing.assert_allclose(found.value, expected, rtol=1e-9)
+        np.testing.assert_allclose(found.effective_dimension, 0.0, atol=1e-9)
+
+
 def test_what_is_refused() -> None:
     tasks = as_tasks(TASKS)
     inner = theory.gradient_flow("head", time=1.0)

@@ -1,6 +1,8 @@
 """The spread over initialisations against initial functions drawn or written out."""
 
+import functools
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,6 +53,11 @@ CASES = {
     ),
     "R2-D2": Case(theory.gbml_predictor, {"inner": LOOPS["R2-D2"][0]}),
 }
+
+
+def _kernel(x1: np.ndarray, x2: np.ndarray | None = None) -> theory.Kernels:
+    """`KERNEL` by a name that pickle finds."""
+    return KERNEL(x1, x2)
 
 
 def _lookup(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -310,6 +317,28 @@ def test_gaps_between_members() -> None:
     assert without.gap == found.gap
 
 
+def test_noise_beside_heads_that_nothing_reaches() -> None:
+    # By number and by correlation the same heads, which leave MTL at its prior.
+    tasks, unseen = as_tasks(TRAIN), as_tasks(TEST)
+    apart = np.eye(6).reshape(3, 2, 3, 2)
+    found = [
+        theory.compare(
+            KERNEL,
+            tasks,
+            unseen,
+            inner=MAML,
+            adaptation=ANIL,
+            noise=0.5,
+            members=20,
+            heads=heads,
+        )
+        for heads in (apart, "independent")
+    ]
+    assert found[0].seed_gap_mtl == pytest.approx(found[1].seed_gap_mtl)
+    assert found[0].seed_gap_gbml == pytest.approx(found[1].seed_gap_gbml)
+    assert found[0].member_gap == pytest.approx(found[1].member_gap)
+
+
 @pytest.mark.parametrize("name", ["MTL, joint, early", "MTL by products", "R2-D2"])
 def test_predictions_of_training_tasks(name: str) -> None:
     case = CASES[name]
@@ -371,6 +400,37 @@ def test_nothing_is_transferred_to_a_head_of_zeros() -> None:
         KERNEL, tasks, as_tasks(TEST), inner=inner, adaptation=inner
     )
     assert closeness.gap == closeness.transfer == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        theory.mtl_predictor,
+        functools.partial(theory.mtl_predictor, solver=EXACT),
+        functools.partial(
+            theory.mtl_predictor,
+            heads=theory.class_heads(np.asarray([[0, 1], [2, 0], [1, 3]])),
+        ),
+        functools.partial(theory.gbml_predictor, inner=MAML),
+        functools.partial(theory.gbml_predictor, inner=MAML, solver=EXACT),
+        functools.partial(
+            theory.gbml_predictor,
+            inner=theory.ridge("head", penalty=0.2, zero_head=True),
+        ),
+    ],
+)
+def test_predictors_are_pickled(make: Callable[..., theory.Predictor]) -> None:
+    predictor = make(_kernel, as_tasks(TRAIN), jitter=0.1)
+    copy = pickle.loads(pickle.dumps(predictor))
+    for ours, other in (
+        (copy.training_predictions(), predictor.training_predictions()),
+        *(
+            (p(*TEST[0][:3], adaptation=ANIL), q(*TEST[0][:3], adaptation=ANIL))
+            for p, q in [(copy, predictor), (copy.ensemble(2), predictor.ensemble(2))]
+        ),
+    ):
+        for one, two in zip(ours, other, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_bad_calls(monkeypatch: pytest.MonkeyPatch) -> None:
