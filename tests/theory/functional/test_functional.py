@@ -278,3 +278,44 @@ def test_what_is_refused() -> None:
         np.ones((1, 1))], [np.ones((2, 3))] * 2)  # fmt: skip
     with pytest.raises(ValueError, match="tasks of one size"):
         functional.positions(unequal)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda k, a, b: (theory.Kernels(*(p[:7, :7] for p in k)), a, b),
+            "points up to",
+        ),
+        (lambda k, a, b: (k.ntk, a, b), "`kernels` must be theory.Kernels"),
+        (lambda k, a, b: (k, equal_tasks(0), b), "`tasks` must be functional.Tasks"),
+    ],
+)
+def test_what_jax_would_clamp_is_refused(change: Any, message: str) -> None:
+    x, (train, unseen) = functional.positions(equal_tasks(0), equal_tasks(1, 3))
+    given = change(functional.relu_kernels(x, depth=2), train, unseen)
+    loop = functional.gradient_flow("head", time=0.1)
+    with pytest.raises((TypeError, ValueError), match=message):
+        functional.mtl_predict(*given, adaptation=loop, time=1.0)
+    with pytest.raises((TypeError, ValueError), match=message):
+        functional.gbml_predict(*given, inner=loop, time=1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: functional.gradient_flow("head", time=-1.0),
+            "`time` must be at least",
+        ),
+        (lambda: functional.ridge("head", penalty=math.nan), "`penalty` must be at"),
+        (lambda: functional.gradient_steps("head", lr=-0.1, steps=2), "`lr` must be"),
+        (
+            lambda: functional.relu_kernels(np.eye(2), depth=1, W_std=-1.0),
+            "`W_std` must",
+        ),
+    ],
+)
+def test_numbers_that_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
