@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Float
 
 from metabridge.theory.types import LAYERS, Layers, check_choice, check_whole
@@ -43,7 +44,7 @@ class Loop(NamedTuple):
 
 def check_number(name: str, value: Scalar, *, infinite: bool = False) -> None:
     """Raises for a number below 0 or NaN; traced ones are not known yet."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     number = float(value)
     if not number >= 0 or (number == math.inf and not infinite):

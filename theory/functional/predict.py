@@ -178,9 +178,8 @@ def gbml_predict(
       time: of the outer loop; infinity has to be a number, not traced.
       jitter: added to the diagonal of Phi.
     """
-    loops = {"inner": inner} | (
-        {} if adaptation is None else {"adaptation": adaptation}
-    )
+    adaptation = inner if adaptation is None else adaptation
+    loops = {"inner": inner, "adaptation": adaptation}
     _check(kernels, loops, tasks=tasks, unseen=unseen)
     theta = _of(kernels, "all")
     support, support_y, query, query_y = _labelled(tasks, theta.dtype)

@@ -280,25 +280,15 @@ def test_what_is_refused() -> None:
         functional.positions(unequal)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda k, a, b: (theory.Kernels(*(p[:7, :7] for p in k)), a, b),
-            "points up to",
-        ),
-        (lambda k, a, b: (k.ntk, a, b), "`kernels` must be theory.Kernels"),
-        (lambda k, a, b: (k, equal_tasks(0), b), "`tasks` must be functional.Tasks"),
-    ],
-)
-def test_what_jax_would_clamp_is_refused(change: Any, message: str) -> None:
-    x, (train, unseen) = functional.positions(equal_tasks(0), equal_tasks(1, 3))
-    given = change(functional.relu_kernels(x, depth=2), train, unseen)
+def test_kernels_of_too_few_points_are_refused() -> None:
+    few = theory.Kernels(*(np.asarray(part)[:7, :7] for part in KERNELS))
     loop = functional.gradient_flow("head", time=0.1)
-    with pytest.raises((TypeError, ValueError), match=message):
-        functional.mtl_predict(*given, adaptation=loop, time=1.0)
-    with pytest.raises((TypeError, ValueError), match=message):
-        functional.gbml_predict(*given, inner=loop, time=1.0)
+    with pytest.raises(
+        ValueError, match=r"up to 31, but the kernels are \[7, 7"
+    ):
+        functional.mtl_predict(few, TRAIN, TEST, adaptation=loop, time=1.0)
+    with pytest.raises(ValueError, match=r"points up to"):
+        functional.gbml_predict(few, TRAIN, TEST, inner=loop, time=1.0)
 
 
 @pytest.mark.parametrize(
