@@ -1,4 +1,4 @@
-"""The study of real networks: options, page and figure by hand, a run taken up again."""
+"""The study of real networks: options, page and figure by hand, a resumed run."""
 
 import subprocess
 import sys

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from metabridge.theory.functional.loops import check_number
 from metabridge.theory.kernels.arc_cosine import overlap, shortfall
 from metabridge.theory.kernels.relu_layers import one_minus_correlation, root, unit
 from metabridge.theory.types import Array, Kernels, check_whole
@@ -48,6 +49,8 @@ def relu_kernels(
       last_W_std: scale of the output layer's weights.
     """
     check_whole("depth", depth, 0)
+    for name, scale in (("W_std", W_std), ("b_std", b_std), ("last_W_std", last_W_std)):
+        check_number(name, scale)
     flat1 = jnp.asarray(x1).reshape(len(x1), -1)
     unit1, length1 = unit(flat1)
     unit2, length2 = None, length1

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Float
 
 from metabridge.theory.types import LAYERS, Layers, check_choice, check_whole
@@ -41,19 +42,34 @@ class Loop(NamedTuple):
     g: Callable[[Square], Square]
 
 
+def check_number(name: str, value: Scalar, *, infinite: bool = False) -> None:
+    """Raises for a number below 0 or NaN; traced ones are not known yet."""
+    if isinstance(value, Tracer):
+        return
+    number = float(value)
+    if not number >= 0 or (number == math.inf and not infinite):
+        limit = "at least 0" if infinite else "at least 0 and finite"
+        raise ValueError(f"`{name}` must be {limit}, but is {number}")
+
+
 def gradient_flow(layers: Layers, *, time: Scalar) -> Loop:
     """Gradient flow, differentiable in its time; see `theory.gradient_flow`.
 
     A time that is infinite has to be a number, not traced, and interpolates.
     """
     check_choice("layers", layers, LAYERS)
+    check_number("time", time, infinite=True)
     return Loop(layers, lambda matrix: flow(matrix, time))
 
 
 def gradient_steps(layers: Layers, *, lr: Scalar, steps: int) -> Loop:
-    """Gradient steps, differentiable in their rate; see `theory.gradient_steps`."""
+    """Gradient steps, differentiable in their rate; see `theory.gradient_steps`.
+
+    A rate at which they diverge is not refused here: the result overflows.
+    """
     check_choice("layers", layers, LAYERS)
     check_whole("steps", steps, 0)
+    check_number("lr", lr)
 
     def g(matrix: Square) -> Square:
         eye = jnp.eye(len(matrix), dtype=matrix.dtype)
@@ -69,6 +85,7 @@ def gradient_steps(layers: Layers, *, lr: Scalar, steps: int) -> Loop:
 def ridge(layers: Layers, *, penalty: Scalar) -> Loop:
     """Ridge or proximal, differentiable in the penalty; see `theory.ridge`."""
     check_choice("layers", layers, LAYERS)
+    check_number("penalty", penalty)
     return Loop(layers, lambda matrix: _inverse(matrix, penalty))
 
 

@@ -13,7 +13,13 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from metabridge.theory import types
-from metabridge.theory.functional.loops import Loop, Scalar, flow, solve
+from metabridge.theory.functional.loops import (
+    Loop,
+    Scalar,
+    check_number,
+    flow,
+    solve,
+)
 from metabridge.theory.predictors.mtl import TrainOn
 from metabridge.theory.types import Array, Kernels
 
@@ -129,6 +135,7 @@ def mtl_predict(
       ValueError: a correlation ``[1, 1]``, of which none with a new head follows.
     """
     types.check_choice("train_on", train_on, ("query", "joint"))
+    _check(kernels, {"adaptation": adaptation}, tasks=tasks, unseen=unseen)
     body = _of(kernels, "body")
     support, support_y, places, labels = _labelled(tasks, body.dtype)
     if train_on == "joint":
@@ -179,6 +186,9 @@ def gbml_predict(
       time: of the outer loop; infinity has to be a number, not traced.
       jitter: added to the diagonal of Phi.
     """
+    adaptation = inner if adaptation is None else adaptation
+    loops = {"inner": inner, "adaptation": adaptation}
+    _check(kernels, loops, tasks=tasks, unseen=unseen)
     theta = _of(kernels, "all")
     support, support_y, query, query_y = _labelled(tasks, theta.dtype)
     A = jax.vmap(lambda q, s: operator(kernels, q, s, inner))(query, support)
@@ -193,17 +203,48 @@ def gbml_predict(
     labels = residual.reshape(size, -1)
     solved = _train(phi.reshape(size, size), labels, time, jitter)
     values = half.reshape(-1, size) @ solved
-    return adapt(kernels, values, unseen, inner if adaptation is None else adaptation)
+    return adapt(kernels, values, unseen, adaptation)
 
 
 def _train(
     matrix: jax.Array, labels: jax.Array, time: Scalar, jitter: Scalar
 ) -> jax.Array:
     """``K^-1 (I - exp(-time K)) labels``."""
+    check_number("time", time, infinite=True)
+    check_number("jitter", jitter)
     matrix = matrix + jitter * jnp.eye(len(matrix), dtype=matrix.dtype)
     if not isinstance(time, jax.Array) and time == math.inf:
         return solve(matrix, labels)
     return flow(matrix, time) @ labels
+
+
+def _check(kernels: Kernels, loops: dict[str, Loop], **tasks: Tasks) -> None:
+    """Raises for what JAX would clamp or read as something else."""
+    if not isinstance(kernels, Kernels):
+        raise TypeError(
+            "`kernels` must be theory.Kernels(nngp, ntk) of all points, not "
+            f"{type(kernels).__name__}"
+        )
+    for name, loop in loops.items():
+        if not isinstance(loop, Loop):
+            raise TypeError(
+                f"`{name}` must be a loop of theory.functional, as its gradient_flow, "
+                f"but is {loop!r}"
+            )
+    shape = kernels.ntk.shape
+    for name, own in tasks.items():
+        if not isinstance(own, Tasks):
+            raise TypeError(
+                f"`{name}` must be functional.Tasks, not {type(own).__name__}: "
+                "functional.positions makes them of theory.Tasks"
+            )
+        places = [p for p in (own.support, own.query) if isinstance(p, np.ndarray)]
+        last = max((int(p.max()) for p in places if p.size), default=-1)
+        if len(shape) != 2 or shape[0] != shape[1] or last >= shape[0]:
+            raise ValueError(
+                f"`{name}` has points up to {last}, but the kernels are {list(shape)}: "
+                "they must be between all points of all tasks"
+            )
 
 
 def _of(kernels: Kernels, layers: types.Layers) -> jax.Array:

@@ -282,3 +282,34 @@ def test_what_is_refused() -> None:
         np.ones((1, 1))], [np.ones((2, 3))] * 2)  # fmt: skip
     with pytest.raises(ValueError, match="tasks of one size"):
         functional.positions(unequal)
+
+
+def test_kernels_of_too_few_points_are_refused() -> None:
+    few = theory.Kernels(*(np.asarray(part)[:7, :7] for part in KERNELS))
+    loop = functional.gradient_flow("head", time=0.1)
+    with pytest.raises(
+        ValueError, match=r"up to 31, but the kernels are \[7, 7"
+    ):
+        functional.mtl_predict(few, TRAIN, TEST, adaptation=loop, time=1.0)
+    with pytest.raises(ValueError, match=r"points up to"):
+        functional.gbml_predict(few, TRAIN, TEST, inner=loop, time=1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: functional.gradient_flow("head", time=-1.0),
+            "`time` must be at least",
+        ),
+        (lambda: functional.ridge("head", penalty=math.nan), "`penalty` must be at"),
+        (lambda: functional.gradient_steps("head", lr=-0.1, steps=2), "`lr` must be"),
+        (
+            lambda: functional.relu_kernels(np.eye(2), depth=1, W_std=-1.0),
+            "`W_std` must",
+        ),
+    ],
+)
+def test_numbers_that_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
