@@ -287,9 +287,7 @@ def test_what_is_refused() -> None:
 def test_kernels_of_too_few_points_are_refused() -> None:
     few = theory.Kernels(*(np.asarray(part)[:7, :7] for part in KERNELS))
     loop = functional.gradient_flow("head", time=0.1)
-    with pytest.raises(
-        ValueError, match=r"up to 31, but the kernels are \[7, 7"
-    ):
+    with pytest.raises(ValueError, match=r"up to 31, but the kernels are \[7, 7"):
         functional.mtl_predict(few, TRAIN, TEST, adaptation=loop, time=1.0)
     with pytest.raises(ValueError, match=r"points up to"):
         functional.gbml_predict(few, TRAIN, TEST, inner=loop, time=1.0)
