@@ -22,7 +22,7 @@ from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.coupled import on_pairs
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
-from metabridge.theory.predictors.inner_loop import Inner, gradient_flow
+from metabridge.theory.predictors.inner_loop import Inner, check_inner, gradient_flow
 from metabridge.theory.predictors.mtl import TrainOn, mtl_kernel, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.solvers import rank
@@ -95,6 +95,8 @@ def diagnose(
         depth = getattr(kernel, "depth", None)
     inner = inner or gradient_flow("head", time=0.1)
     adapt = adaptation or gradient_flow("head", time=1.0)
+    check_inner("inner", inner)
+    check_inner("adaptation", adapt)
     each, images = check_tasks(unseen), tasks
     made = on_pairs(kernel, tasks, unseen, heads=heads)
     kernel, (tasks, unseen) = made.kernel, made.tasks

@@ -80,6 +80,7 @@ def empirical_of_run(
       >>> kernel = theory.empirical_of_run("runs/anil-0", at="init")
     """
     check_choice("time", at, ("init", "best"))
+    check_whole("head_seed", head_seed, 0)
     if ways is not None:
         check_whole("ways", ways, 1)
     network = _load(run, at, data_dir)

@@ -56,6 +56,7 @@ from metabridge.theory.types import (
     OneTask,
     Tasks,
     check_choice,
+    check_scale,
     check_tasks,
 )
 
@@ -118,9 +119,8 @@ def evidence(
 ) -> Evidence:
     """Log marginal likelihood of the training labels under MTL or GBML.
 
-    Larger is better, between kernels, noises, correlations of heads or inner loops on
-    the same labels; "gbml" and "mtl" have the likelihood of the same labels only where
-    there is no inner loop, see the module.
+    Larger is better, between kernels, noises, correlations of heads or inner loops.
+    Those of "gbml" and "mtl" are of the same labels without an inner loop only.
 
     Args:
       kernel: ``kernel(x1, x2=None) -> Kernels``.
@@ -145,15 +145,14 @@ def evidence(
       ImportError: an iterative solver without matfree.
     """
     check_choice("method", method, ("mtl", "gbml"))
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"`noise` must be at least 0 and finite, but is {noise}")
+    check_scale("noise", noise, zero=True)
     if method == "gbml" and inner is None:
-        raise ValueError(
-            "method='gbml' needs the inner loop of training, for example "
-            "inner=theory.gradient_flow('head', time=1.0)"
-        )
+        raise ValueError("method='gbml' needs `inner`, the inner loop of training")
     if method == "mtl" and inner is not None:
         raise ValueError("method='mtl' has no inner loop: pass method='gbml'")
+    plain = isinstance(heads, str) and heads == "shared" and train_on == "query"
+    if method == "gbml" and not plain:
+        raise ValueError("`heads` and `train_on` are of method='mtl'")
     for name, count in (("probes", probes), ("lanczos_steps", lanczos_steps)):
         if count < 2:
             raise ValueError(f"`{name}` must be at least 2, but is {count}")

@@ -25,7 +25,12 @@ from jaxtyping import Float
 
 from metabridge.theory.matrices import tiles
 from metabridge.theory.predictors.coupled import over_pairs
-from metabridge.theory.predictors.inner_loop import Inner, check_rates, operator
+from metabridge.theory.predictors.inner_loop import (
+    Inner,
+    check_inner,
+    check_rates,
+    operator,
+)
 from metabridge.theory.predictors.predictor import (
     Initial,
     Predictions,
@@ -54,6 +59,9 @@ from metabridge.theory.types import (
     check_scale,
     check_tasks,
 )
+
+_ROUNDOFF = 1e-12
+"""Jitter over the kernel up to which a row of zeros is divided by round-off."""
 
 
 @over_pairs
@@ -92,6 +100,7 @@ def gbml_predictor(
     """
     dense.check_time(time)
     check_scale("noise", noise, zero=True)
+    check_inner("inner", inner)
     each = check_tasks(tasks)
     require_queries(each)
     if inner.zero_head:
@@ -101,6 +110,8 @@ def gbml_predictor(
     options = choose(solver, queries, structured=True, time=time)
     chunks = tiles.chunk(each, with_support=True)
     own = within_tasks(kernel, [task.points() for task in each])
+    if inner.interpolates:
+        _check_queries(each, own, jitter)
     operators = task_operators(kernel, own, each, inner)
     residuals = []
     for chunk in chunks:
@@ -181,6 +192,23 @@ class _Outer:
         for rows, A in zip(queries, self.operators, strict=True):
             parts += [values[rows], -A.T @ values[rows]]
         return np.concatenate(parts)
+
+
+def _check_queries(
+    tasks: Sequence[OneTask], own: Sequence[Kernels], jitter: float
+) -> None:
+    """Raises where an inner loop to the end leaves nothing of a query to train on."""
+    if jitter > _ROUNDOFF * max(float(np.diagonal(k.ntk).max()) for k in own):
+        return
+    for index, task in enumerate(tasks):
+        supports = {x.tobytes() for x in task.support_x}
+        for row, x in enumerate(task.query_x):
+            if x.tobytes() in supports:
+                raise dense.SingularKernelError(
+                    f"query {row} of task {index} is one of its supports, which this "
+                    "inner loop fits exactly, so that nothing is left to train on: "
+                    "adapt for a finite time, or pass other queries"
+                )
 
 
 def _untrained(

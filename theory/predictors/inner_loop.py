@@ -107,6 +107,15 @@ class Inner:
         return self.loop == "flow" and self.time == math.inf
 
 
+def check_inner(name: str, inner: object) -> None:
+    """Raises for what is no inner loop."""
+    if not isinstance(inner, Inner):
+        made = "theory.gradient_flow('head', time=0.1)"
+        if callable(inner):
+            made = f"theory.spectral('head', g={inner!r})"
+        raise TypeError(f"`{name}` must be an inner loop, as {made}, not {inner!r}")
+
+
 def gradient_flow(layers: Layers, *, time: float) -> Inner:
     """Gradient flow: ANIL ("head"), BOIL ("body") or MAML ("all").
 

@@ -10,7 +10,12 @@ from jaxtyping import Float, Num
 from metabridge.theory.kernels.evaluate import evaluate
 from metabridge.theory.matrices.tiles import TILE, consecutive
 from metabridge.theory.predictors import spread
-from metabridge.theory.predictors.inner_loop import Inner, carried, operator
+from metabridge.theory.predictors.inner_loop import (
+    Inner,
+    carried,
+    check_inner,
+    operator,
+)
 from metabridge.theory.solvers import rank
 from metabridge.theory.solvers.solve import SolveReport
 from metabridge.theory.types import (
@@ -109,14 +114,12 @@ class Predictor:
         *,
         adaptation: Inner | None = None,
     ) -> Predictions:
-        """Covariance of the predictions over random initialisations, for one output.
+        """Covariance of predictions over initialisations, for one output; no posterior.
 
         ``[I, -A^] (Sigma_ZZ - G Sigma_XZ - Sigma_ZX G^T + G Sigma_XX G^T) [I, -A^]^T``
         for a trained network ``f_0(Z) + G (Y - f_0(X))``, and ``noise G G^T`` in the
         brackets where the labels have noise. The outputs are independent. Each call
         solves the system of training once, with a right-hand side a query.
-
-        This is the spread of trained networks, no posterior of a Gaussian process.
 
         Args:
           support_x: as in a call.
@@ -142,6 +145,7 @@ class Predictor:
           >>> members = predictor.ensemble(100)(support_x, support_y, query_x)
         """
         check_whole("n", n, 1)
+        check_whole("seed", seed, 0)
         spread.check_defined(self.kernel, self.initial, self.response)
         return Ensemble(self, int(n), seed)
 
@@ -221,10 +225,9 @@ class Predictor:
     def _adaptation(self, given: Inner | None) -> Inner:
         inner = self.inner if given is None else given
         if inner is None:
-            raise ValueError(
-                "say how a new task is adapted to, for example "
-                "adaptation=theory.gradient_flow('head', time=1.0)"
-            )
+            made = "adaptation=theory.gradient_flow('head', time=1.0)"
+            raise ValueError(f"say how a new task is adapted to, for example {made}")
+        check_inner("adaptation", inner)
         return inner
 
     def _operators(self, tasks: Sequence[OneTask], inner: Inner) -> list[np.ndarray]:
@@ -267,8 +270,8 @@ class Predictor:
 class Ensemble:
     """Networks trained from random initialisations; made by `Predictor.ensemble`.
 
-    The members of one call are functions: their predictions on all its tasks are drawn
-    together. Another call, on other inputs, draws other members.
+    Predictions on all tasks of one call are of the same members; another call draws
+    others.
 
     Attributes:
       predictor: of their mean.

@@ -156,7 +156,7 @@ def test_what_is_refused() -> None:
     calls: list[tuple[dict[str, Any], str]] = [
         ({"noise": -1.0}, "`noise` must be at least 0"),
         ({"noise": math.nan}, "`noise` must be at least 0"),
-        ({"noise": 0.1, "method": "gbml"}, "needs the inner loop"),
+        ({"noise": 0.1, "method": "gbml"}, "the inner loop of training"),
         ({"noise": 0.1, "inner": inner}, "has no inner loop"),
         ({"noise": 0.0, "solver": theory.Iterative()}, "above 0"),
         (
