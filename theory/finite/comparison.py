@@ -47,12 +47,12 @@ class Comparison:
     seeds: dict[str, Distance]
 
     def __repr__(self) -> str:
-        largest = [
-            f"{what} up to {max(found.relative_gap.mean for found in group.values()):.3g}"
-            for what, group in (("methods", self.methods), ("seeds", self.seeds))
-            if group
-        ]
-        return f"Comparison(relative gap between {', '.join(largest) or 'none'})"
+        gaps = {
+            name: [found.relative_gap.mean for found in group.values()]
+            for name, group in (("methods", self.methods), ("seeds", self.seeds))
+        }
+        parts = [f"{name} up to {max(own):.3g}" for name, own in gaps.items() if own]
+        return f"Comparison(relative gap between {', '.join(parts) or 'none'})"
 
     def __str__(self) -> str:
         """A row for each two methods, and one for the seeds of each.
