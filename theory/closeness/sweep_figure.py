@@ -27,7 +27,9 @@ def draw(axis: str, values: Sequence[float], panels: Mapping[str, Lines]) -> Fig
     return figure
 
 
-def draw_lines(axes: Axes, values: Sequence[float], lines: Lines) -> None:
+def draw_lines(
+    axes: Axes, values: Sequence[float] | Sequence[int], lines: Lines
+) -> None:
     """Lines with 95 % intervals on logarithmic axes."""
     for index, (label, found) in enumerate(lines):
         means, halves = np.asarray([tuple(one) for one in found], np.float64).T
