@@ -12,6 +12,7 @@ from metabridge.theory.closeness.sweep_figure import (
     COLOURS,
     GAPS,
     MARKERS,
+    draw_lines,
     make_panels,
     number_powers,
     tidy,
@@ -78,20 +79,8 @@ def intervals(
     """A field of columns against depth, ``(mean, half)`` each, a panel a title."""
     figure, all_axes = make_panels(len(panels), height=4.6)
     for axes, (title, (depths, columns)) in zip(all_axes, panels.items(), strict=True):
-        for index, (name, column) in enumerate(columns.items()):
-            means, halves = np.transpose([tuple(each) for each in column[field]])
-            axes.errorbar(
-                sorted(depths), means, halves, color=COLOURS[index % 7], capsize=2,
-                linestyle="-" if index < len(COLOURS) else "--", label=name,
-                marker=MARKERS[index % 7], markersize=4,
-            )  # fmt: skip
+        draw_lines(axes, sorted(depths), [(n, c[field]) for n, c in columns.items()])
         axes.set(title=title, xlabel=LAYERS, ylabel=ALL[field])
-        axes.set(xscale="log", yscale="log")
-        axes.minorticks_off()
-        number_powers(axes)
-        axes.set_xticks(sorted(depths), [f"{depth:g}" for depth in sorted(depths)])
-        axes.legend(fontsize=7, frameon=False)
-        tidy(axes)
     return figure
 
 

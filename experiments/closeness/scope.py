@@ -12,9 +12,9 @@ import numpy as np
 
 from experiments.closeness import data, figures, tables
 from experiments.closeness.config import Compare
-from experiments.closeness.tables import Table
+from experiments.closeness.tables import Grid, Table
 from metabridge import theory
-from metabridge.theory.closeness.sweep_result import Estimate, estimate
+from metabridge.theory.closeness.estimate import Estimate, estimate
 from metabridge.theory.finite.train_pair import train_pair
 
 TRAIN, TEST = 8, 20
@@ -66,7 +66,7 @@ def critical_study(config: Compare) -> dict[str, Any]:
     found = {
         name: theory.sweep(
             draw, kernels=functools.partial(network, scales=scales),
-            depths=config.critical_depths, inner=flow("head", time=0.0),
+            values=config.critical_depths, inner=flow("head", time=0.0),
             adaptation=flow("head", time=config.adaptation_time),
             draws=config.task_draws, seed=config.seed,
         )
@@ -93,7 +93,7 @@ def adaptation_study(config: Compare) -> dict[str, Any]:
         inner = functools.partial(loop, layers=layers)
         swept = theory.sweep(
             draw, kernels=functools.partial(theory.relu_network, last_W_std=2**0.5),
-            depths=config.depths, inner=inner, adaptation=inner if own else head,
+            values=config.depths, inner=inner, adaptation=inner if own else head,
             times=INNER, draws=config.task_draws, seed=config.seed,
             fitted_from=FITTED_FROM,
         )  # fmt: skip
@@ -150,7 +150,7 @@ def make_tables(config: Compare, found: Mapping[str, Any]) -> dict[str, Table]:
             f"{title} by the layers that both adapt on an unseen task, {draws}",
             found["adaptations"], field, config.depths,
         )  # fmt: skip
-    rows = tuple((name, str(Estimate(*each))) for name, each in found["seeds"].items())
+    rows = tuple((name, _written(each)) for name, each in found["seeds"].items())
     made["seeds"] = Table(
         f"Difference of two predictions over their norm, width {config.seed_width}, "
         f"{draws}",
@@ -192,11 +192,12 @@ def _by_depth(
     title: str, columns: Mapping[str, Any], field: str, depths: Sequence[int]
 ) -> Table:
     """Estimates by depth, and their slopes in the last row."""
-    numbers = [column[field] for column in columns.values()]
-    rows = [
-        (str(depth), *(str(Estimate(*each)) for each in cells))
-        for depth, *cells in zip(sorted(depths), *numbers, strict=True)
-    ]
-    slopes = (Estimate(*column[f"{field}_slope"]) for column in columns.values())
-    rows.append(("slope in L", *map(str, slopes)))
-    return Table(title, (tables.LAYERS, *columns), tuple(rows))
+    own = list(columns.values())
+    rows = list(zip(*(column[field] for column in own), strict=True))
+    slopes = [_written(column[f"{field}_slope"]) for column in own]
+    grid = Grid(tables.LAYERS, sorted(depths), list(columns), {field: rows})
+    return grid.table(title, field, {"slope in L": slopes}, show=_written)
+
+
+def _written(estimate: Sequence[float]) -> str:
+    return str(Estimate(*estimate))

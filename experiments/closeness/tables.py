@@ -101,12 +101,18 @@ class Grid(NamedTuple):
     """Each field ``[rows, columns]``."""
 
     def table(
-        self, title: str, field: str, footer: Mapping[str, Iterable[str]] | None = None
+        self,
+        title: str,
+        field: str,
+        footer: Mapping[str, Iterable[str]] | None = None,
+        *,
+        show: Callable[[Any], str] | None = None,
     ) -> Table:
         """A field as a table, with further rows of text."""
         rows = zip(self.rows, self.values[field], strict=True)
-        show = percent if field != "error" else "{:.3f}".format
-        show = short if "gap" in field else show
+        if show is None:
+            show = percent if field != "error" else "{:.3f}".format
+            show = short if "gap" in field else show
         cells = {row: [show(value) for value in values] for row, values in rows}
         return _table(title, self.corner, self.columns, {**cells, **(footer or {})})
 

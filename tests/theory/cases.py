@@ -40,9 +40,12 @@ LOOPS = {
 }
 
 
-def textbook(depth: int, *, last_W_std: float = 1.0, b_std: float = 0.0) -> KernelFn:
+def textbook(
+    depth: int, *, last_W_std: float = 1.0, b_std: float = 0.0, W_std: float = 2**0.5
+) -> KernelFn:
     """The kernel of `relu_network` as the reference has it: nothing to compile."""
-    network = reference.relu(depth, last_W_std, b_std)
+    W_variance = 2.0 if W_std == 2**0.5 else W_std**2
+    network = reference.relu(depth, last_W_std, b_std, W_variance)
 
     def kernel(x1: Array, x2: Array | None = None) -> theory.Kernels:
         flat = [

@@ -36,16 +36,18 @@ class Task(NamedTuple):
 
 
 def relu(
-    depth: int, last_W_std: float = 1.0, b_std: float | np.floating = 0.0
-) -> KernelFunction:
-    """The textbook recursion (Cho and Saul 2009), in covariances; W_std = sqrt(2)."""
+    depth: int, last_W_std: float = 1.0, b_std: float | np.floating = 0.0,
+    W_variance: float = 2.0,
+) -> KernelFunction:  # fmt: skip
+    """The textbook recursion (Cho and Saul 2009), in covariances."""
 
     def kernel(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale = np.asarray(last_W_std, x1.dtype) ** 2 / 2
+        scale = np.asarray(last_W_std, x1.dtype) ** 2 / W_variance
+        half = W_variance / 2
         bias = np.asarray(b_std, x1.dtype) ** 2
-        own1, own2 = 2 * (x1**2).mean(1), 2 * (x2**2).mean(1)
-        # What a linear layer with W_std = sqrt(2) makes of the units; then biases.
-        linear = 2 * x1 @ x2.T / x1.shape[1]
+        own1, own2 = (W_variance * (x**2).mean(1) for x in (x1, x2))
+        # What a linear layer makes of the units; then biases.
+        linear = W_variance * x1 @ x2.T / x1.shape[1]
         tangent = np.zeros_like(linear)
         # arccos turns a correlation of 1 - 1e-16 into an angle of 1e-8.
         same = (x1[:, None] == x2[None]).all(-1)
@@ -56,9 +58,9 @@ def relu(
             before = linear + bias
             theta = np.arccos(np.clip(before / size, -1, 1))
             theta = np.where(same, 0, theta)
-            linear = size * (np.sin(theta) + (pi - theta) * np.cos(theta)) / pi
-            tangent = (before + tangent) * (pi - theta) / pi
-            own1, own2 = own1 + bias, own2 + bias
+            linear = half * size * (np.sin(theta) + (pi - theta) * np.cos(theta)) / pi
+            tangent = half * (before + tangent) * (pi - theta) / pi
+            own1, own2 = half * (own1 + bias), half * (own2 + bias)
         nngp = scale * linear + bias
         return nngp, nngp + scale * tangent
 

@@ -19,7 +19,7 @@ def draw(seed):
     return tasks, theory.Tasks(x[3:, :4], x[3:, :4, :1], x[3:, 4:])
 
 head = theory.gradient_flow("head", time=1.0)
-s = theory.sweep(draw, kernels=theory.relu_network, depths=(1, 2), inner=head,
+s = theory.sweep(draw, kernels=theory.relu_network, values=(1, 2), inner=head,
                  adaptation=head, draws=2, folder="cells")
 s.save("sweep.npz"); s.plot("sweep.png")
 print(s)

@@ -18,14 +18,16 @@ import numpy as np
 from metabridge.theory.closeness.compare import at_positions, closeness_of, on_positions
 from metabridge.theory.closeness.sweep import InnerAt, check_times, loop_at
 from metabridge.theory.closeness.sweep_folder import SweepFolder
-from metabridge.theory.closeness.sweep_result import FIELDS, Sweep
+from metabridge.theory.closeness.sweep_result import COLUMNS, FIELDS, Sweep
 from metabridge.theory.kernels.evaluate import evaluate, precomputed
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.predictors import streaming
+from metabridge.theory.predictors.coupled import on_pairs
 from metabridge.theory.predictors.gbml import gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
+from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.solvers import rank
 from metabridge.theory.types import Array, KernelFn, Tasks, check_tasks, check_whole
 
@@ -58,7 +60,7 @@ def sweep(
     unseen: Tasks | Draw | None = None,
     *,
     kernels: Callable[..., KernelFn],
-    depths: Sequence[Number],
+    values: Sequence[Number],
     axis: str = "depth",
     inner: InnerAt,
     adaptation: InnerAt,
@@ -85,7 +87,7 @@ def sweep(
       kernels: the kernel of a value, ``lambda depth: theory.fully_connected(depth,
         activation="erf")``. With an argument of the name `seed`, ``lambda width, seed:
         ...``, it is drawn anew as well.
-      depths: values of the axis.
+      values: of the axis, by which the networks are told apart.
       axis: its name.
       inner: a loop, or a function of time and value: ``lambda time, depth:
         gradient_flow("all", time=time / depth)`` for MAML.
@@ -106,11 +108,16 @@ def sweep(
 
     Example:
       >>> family = lambda depth: theory.fully_connected(depth, activation="erf")
-      >>> s = theory.sweep(draw, kernels=family, depths=(8, 16, 32), inner=inner,
+      >>> s = theory.sweep(draw, kernels=family, values=(8, 16, 32), inner=inner,
       ...                  adaptation=adaptation)
       >>> print(s)
     """
     check_whole("draws", draws, 1)
+    if axis in COLUMNS:
+        raise ValueError(
+            f"`axis` is {axis!r}, which is another column of the result: name it other "
+            f"than {', '.join(COLUMNS)}"
+        )
     if not callable(kernels):
         raise TypeError(
             "`kernels` must be a function of a value that returns its kernel, not "
@@ -137,8 +144,8 @@ def sweep(
         heads,
         train_on,
     )
-    values = sorted(set(depths))
-    _axis("depths", values)
+    values = sorted(set(values))
+    _axis("values", values)
 
     def drawn(draw: int) -> tuple[Pair, Callable[[Number], KernelFn]]:
         own = np.random.SeedSequence([seed, draw]).generate_state(3)
@@ -147,15 +154,16 @@ def sweep(
         return _pair(tasks, unseen, first, second), network
 
     pair, network = drawn(0)
-    _check(*pair)
+    _check(*on_pairs(network(values[0]), *pair, heads=heads).tasks)
     kept = None
     if folder is not None:
+        few = check_tasks(pair[0])[0].query_x[:2]
         settings = {
             "axis": axis, "values": values, "times": grid.times, "seed": seed,
             "outer_times": grid.outer_times, "jitters": grid.jitters,
             "heads": heads, "train_on": train_on, "tasks": pair,
             "loops": [loops(t, v) for t in grid.times for v in values],
-            "kernels": evaluate(network(values[0]), pair[0].each()[0].query_x[:2]),
+            "kernels": [evaluate(network(value), few) for value in values],
         }  # fmt: skip
         kept = SweepFolder.open(folder, settings)
     cells = []
@@ -167,7 +175,7 @@ def sweep(
     tables = np.stack(cells).reshape(draws, len(values), *cells[0].shape)
     fields = np.moveaxis(tables, (2, 0), (0, -1))
     return Sweep(
-        axis, _axis("depths", values), grid.times, grid.outer_times, grid.jitters,
+        axis, _axis("values", values), grid.times, grid.outer_times, grid.jitters,
         **dict(zip(FIELDS, fields, strict=True)), fitted_from=float(fitted_from),
         seed=seed,
     )  # fmt: skip
@@ -228,18 +236,23 @@ def _cell(
     grid: _Grid, pair: Pair, network: Callable[[Number], KernelFn], value: Number
 ) -> np.ndarray:
     """Numbers of one draw and network, ``[field, M, O, J]``."""
-    kernel, (tasks, unseen) = network(value), pair
+    made = on_pairs(network(value), *pair, heads=grid.heads)
+    kernel, (tasks, unseen) = made.kernel, made.tasks
     points, train, test = at_positions(tasks, unseen)
     if len(points) <= _AT_ONCE:
         with rank.explained(kernel, points):
-            return _numbers(
-                grid, precomputed(evaluate(kernel, points)), train, test, value
-            )
-    return _numbers(grid, kernel, tasks, unseen, value)
+            own = precomputed(evaluate(kernel, points))
+            return _numbers(grid, own, train, test, value, made.fold)
+    return _numbers(grid, kernel, tasks, unseen, value, made.fold)
 
 
 def _numbers(
-    grid: _Grid, kernel: KernelFn, tasks: Tasks, unseen: Tasks, value: Number
+    grid: _Grid,
+    kernel: KernelFn,
+    tasks: Tasks,
+    unseen: Tasks,
+    value: Number,
+    fold: Callable[[Predicted], Predicted],
 ) -> np.ndarray:
     """The same of a kernel; the unseen tasks pass in chunks."""
     points, train = on_positions(tasks)
@@ -264,7 +277,7 @@ def _numbers(
         streaming.one_network(kernel), points, [trained], check_tasks(unseen)
     )
     found = [
-        closeness_of(mtl, gbml)
+        closeness_of(fold(mtl), fold(gbml))
         for mtl, gbml in zip(predicted[::2], predicted[1::2], strict=True)
     ]
     shape = len(FIELDS), len(grid.outer_times), len(grid.jitters), len(grid.times)

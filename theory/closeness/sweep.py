@@ -116,6 +116,7 @@ def depth_sweep(
     fitted_from: int = 64,
     last_W_std: float = 1.0,
     b_std: float = 0.0,
+    W_std: float = 2.0**0.5,
     jitter: float = 0.0,
 ) -> DepthSweep:
     """`compare` for ReLU networks of several depths, in one pass over the layers.
@@ -137,7 +138,8 @@ def depth_sweep(
     (sweep,) = depth_sweeps(
         tasks, test_tasks, depths=depths, times=times, inner=inner,
         adaptations=[adaptation], heads=heads, train_on=train_on,
-        fitted_from=fitted_from, last_W_std=last_W_std, b_std=b_std, jitter=jitter,
+        fitted_from=fitted_from, last_W_std=last_W_std, b_std=b_std, W_std=W_std,
+        jitter=jitter,
     )  # fmt: skip
     return sweep
 
@@ -155,6 +157,7 @@ def depth_sweeps(
     fitted_from: int = 64,
     last_W_std: float = 1.0,
     b_std: float = 0.0,
+    W_std: float = 2.0**0.5,
     jitter: float = 0.0,
 ) -> list[DepthSweep]:
     """A `depth_sweep` for each of several adaptations, in one pass together."""
@@ -162,7 +165,7 @@ def depth_sweeps(
     if not times:
         raise ValueError("`times` is empty: pass at least one")
     check_times(inner)
-    scales = {"last_W_std": last_W_std, "b_std": b_std}
+    scales = {"last_W_std": last_W_std, "b_std": b_std, "W_std": W_std}
 
     def between(x1: Array, x2: Array | None) -> Iterable[Kernels]:
         return iterate_depths(np.asarray(x1, np.float64), x2, depths=depths, **scales)

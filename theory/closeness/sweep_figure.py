@@ -1,12 +1,12 @@
 """The figure of a sweep, drawn without a display; the look of figures of the theory."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-
-from metabridge.theory.closeness.sweep_result import Sweep, estimate, number
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -14,38 +14,39 @@ MARKERS = "osD^vPX"
 GAPS = {"gap": "gap, ‖F_MTL − F_GBML‖", "relative_gap": "relative gap"}
 _NARROW = 50
 """Largest over smallest value up to which an axis has ticks at 1, 2 and 5."""
-_NAMES = ("λτ", "training time", "jitter")
+Lines = Sequence[tuple[str, Sequence[Sequence[float]]]]
+"""A label of each, and its means with half the width of their intervals."""
 
 
-def draw(sweep: Sweep) -> Figure:
-    """Gap and relative gap against the axis with 95 % intervals, a line a setting."""
-    figure, panels = make_panels(len(GAPS))
-    varied = [length > 1 for length in sweep.gap.shape[1:-1]]
-    for axes, (field, name) in zip(panels, GAPS.items(), strict=True):
-        lines = zip(sweep.settings(), sweep.slopes, strict=True)
-        for index, ((place, setting), slopes) in enumerate(lines):
-            slope = getattr(slopes, field)
-            found = [estimate(own) for own in getattr(sweep, field)[:, *place]]
-            parts = zip(_NAMES, setting, varied, strict=True)
-            label = [f"{what} = {number(v)}" for what, v, vary in parts if vary]
-            label += [] if np.isnan(slope.mean) else [f"slope {slope}"]
-            halves = np.nan_to_num([one.half for one in found])
-            axes.errorbar(
-                sweep.values, [one.mean for one in found], halves,
-                linestyle="-" if index < len(COLOURS) else "--",
-                color=COLOURS[index % 7], marker=MARKERS[index % 7], markersize=4,
-                capsize=2, label=", ".join(label) or None,
-            )  # fmt: skip
-        axes.set(xlabel=sweep.axis, ylabel=name, yscale="log")
-        if min(sweep.values) > 0:
-            axes.set_xscale("log")
-        axes.minorticks_off()
-        number_powers(axes)
-        axes.set_xticks(sweep.values, list(map(number, sweep.values)))
-        tidy(axes)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, frameon=False)
+def draw(axis: str, values: Sequence[float], panels: Mapping[str, Lines]) -> Figure:
+    """Lines with intervals over an axis, a panel for each name of the vertical one."""
+    figure, all_axes = make_panels(len(panels))
+    for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
+        draw_lines(axes, values, lines)
+        axes.set(xlabel=axis, ylabel=name)
     return figure
+
+
+def draw_lines(
+    axes: Axes, values: Sequence[float] | Sequence[int], lines: Lines
+) -> None:
+    """Lines with 95 % intervals on logarithmic axes."""
+    for index, (label, found) in enumerate(lines):
+        means, halves = np.asarray([tuple(one) for one in found], np.float64).T
+        axes.errorbar(
+            values, means, np.nan_to_num(halves), color=COLOURS[index % 7], capsize=2,
+            linestyle="-" if index < len(COLOURS) else "--", label=label or None,
+            marker=MARKERS[index % 7], markersize=4,
+        )  # fmt: skip
+    axes.set_yscale("log")
+    if min(values) > 0:
+        axes.set_xscale("log")
+    axes.minorticks_off()
+    number_powers(axes)
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    tidy(axes)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False)
 
 
 def make_panels(

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from metabridge.untrusted import expanded, read_json, shown
 
 _FORMAT = "metabridge.theory.Sweep cells, 1"
 _SETTINGS = "settings.json"
+_EIGENVALUES = (0.0, *np.logspace(-6, 6, 37))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,10 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _digest(value: Any) -> str:
-    """A text that tells settings apart: SHA-256 of arrays, else what it prints as."""
+    """A text that tells settings apart: SHA-256 of arrays, else what it prints as.
+
+    A function of eigenvalues is told apart by its values.
+    """
     if isinstance(value, Tasks):
         return _digest(list(vars(value).values()))
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
@@ -84,8 +87,19 @@ def _digest(value: Any) -> str:
         rounded = np.char.mod("%.12g", array.astype(np.float64))
         return hashlib.sha256(f"{array.shape}{rounded.tolist()}".encode()).hexdigest()
     if dataclasses.is_dataclass(value):
-        return _digest([getattr(value, f.name) for f in dataclasses.fields(value)])
+        own = [getattr(value, f.name) for f in dataclasses.fields(value)]
+        return f"{type(value).__name__}{_digest(own)}"
+    if callable(value):
+        return _digest(np.concatenate([_at(value, one) for one in _EIGENVALUES]))
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_digest, value))}]"
-    # A function prints with its address, which is another in the next process.
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return repr(value)
+
+
+def _at(g: Callable[[np.ndarray], Any], eigenvalue: float) -> np.ndarray:
+    """The value of g, or NaN where it refuses the eigenvalue."""
+    try:
+        with np.errstate(all="ignore"):
+            return np.ravel(g(np.asarray([eigenvalue])))
+    except Exception:  # a user's function may raise anything
+        return np.asarray([np.nan])

@@ -10,33 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
 
 from metabridge import files, units
 from metabridge.output import check_output
 from metabridge.theory.closeness.compare import fit_slope
+from metabridge.theory.closeness.estimate import Estimate, estimate
 from metabridge.theory.types import Array
 from metabridge.untrusted import expanded, read_arrays, shown
 
 FIELDS = ("gap", "relative_gap", "agreement", "transfer")
 _NAMES = ("time", "outer_time", "jitter")
+_SYMBOLS = ("λτ", "training time", "jitter")
+COLUMNS = (*_NAMES, *FIELDS)
+"""Of the rows of a sweep, beside that of its axis."""
 _FORMAT, _VERSION = "metabridge.theory.Sweep", 1
 _AXES = ("values", "times", "outer_times", "jitters")
-
-
-class Estimate(NamedTuple):
-    """A mean over draws, and half the width of its 95 % interval."""
-
-    mean: float
-    half: float
-    """``t s / sqrt(D)`` with the 97.5 % quantile of Student's t of D - 1 degrees of
-    freedom; NaN with one draw."""
-
-    def __str__(self) -> str:
-        if math.isnan(self.mean):
-            return "–"
-        half = "" if math.isnan(self.half) else f" ± {self.half:.2g}"
-        return f"{self.mean:.3g}{half}"
 
 
 class Slope(NamedTuple):
@@ -47,19 +35,6 @@ class Slope(NamedTuple):
     jitter: float
     gap: Estimate
     relative_gap: Estimate
-
-
-def estimate(values: Float[Array, "D"]) -> Estimate:
-    """The mean of D draws, and its interval by Student's t.
-
-    Student. The probable error of a mean. Biometrika 1908.
-    """
-    own = np.asarray(values, np.float64)
-    half = math.nan
-    if len(own) > 1:
-        error = own.std(ddof=1) / len(own) ** 0.5
-        half = float(stdtrit(len(own) - 1, 0.975) * error)
-    return Estimate(float(own.mean()), half)
 
 
 def estimate_slope(
@@ -164,16 +139,30 @@ class Sweep:
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw gap and relative gap against the axis, with intervals, to an image."""
-        from metabridge.theory.closeness.sweep_figure import draw
+        from metabridge.theory.closeness.sweep_figure import GAPS, draw
 
         target = check_output(path, "path")
-        draw(self).savefig(target, dpi=120)
+        panels = {name: self._lines(field) for field, name in GAPS.items()}
+        draw(self.axis, self.values, panels).savefig(target, dpi=120)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sweep whole or not at all, an ``.npz`` file; `load` reads it."""
         target, buffer = check_output(path, "path"), io.BytesIO()
         np.savez(buffer, format=_FORMAT, version=_VERSION, **vars(self))
         files.write_bytes(target, buffer.getvalue())
+
+    def _lines(self, field: str) -> list[tuple[str, list[Estimate]]]:
+        """Estimates over the axis for each setting, under a label of what varies."""
+        varied = [length > 1 for length in self.gap.shape[1:-1]]
+        lines = []
+        for (place, setting), slopes in zip(self.settings(), self.slopes, strict=True):
+            parts = zip(_SYMBOLS, setting, varied, strict=True)
+            label = [f"{what} = {number(v)}" for what, v, vary in parts if vary]
+            slope = getattr(slopes, field)
+            label += [] if math.isnan(slope.mean) else [f"slope {slope}"]
+            found = [estimate(own) for own in getattr(self, field)[:, *place]]
+            lines.append((", ".join(label), found))
+        return lines
 
     def __repr__(self) -> str:
         ends = dict.fromkeys((self.values[0], self.values[-1]))

@@ -3,28 +3,13 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from metabridge.theory.closeness.compare import closeness_of
+from metabridge.theory.closeness.estimate import Estimate, jackknife
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.types import Closeness
-
-
-class Estimate(NamedTuple):
-    """A mean over initialisations."""
-
-    mean: float
-    half_width: float
-    """Of its 95 % interval, by the jackknife over initialisations and Student's t; NaN
-    with fewer than two, or three for the distance between seeds."""
-
-    def __str__(self) -> str:
-        """The mean, and the interval where there is one."""
-        interval = "" if np.isnan(self.half_width) else f" ± {self.half_width:.2g}"
-        return f"{self.mean:.3g}{interval}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +30,9 @@ class Distance:
     relative_gap: Estimate
     agreement: Estimate
 
+    def __repr__(self) -> str:
+        return f"Distance(gap {self.gap}, relative gap {self.relative_gap})"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
@@ -57,6 +45,14 @@ class Comparison:
 
     methods: dict[tuple[str, str], Distance]
     seeds: dict[str, Distance]
+
+    def __repr__(self) -> str:
+        gaps = {
+            name: [found.relative_gap.mean for found in group.values()]
+            for name, group in (("methods", self.methods), ("seeds", self.seeds))
+        }
+        parts = [f"{name} up to {max(own):.3g}" for name, own in gaps.items() if own]
+        return f"Comparison(relative gap between {', '.join(parts) or 'none'})"
 
     def __str__(self) -> str:
         """A row for each two methods, and one for the seeds of each.
@@ -104,22 +100,3 @@ def _distance(found: dict[tuple[int, ...], Closeness], seeds: int) -> Distance:
         estimate(lambda one: one.relative_gap),
         estimate(lambda one: one.agreement),
     )
-
-
-def jackknife(values: Mapping[tuple[int, ...], float], seeds: int) -> Estimate:
-    """The mean of values that one or two seeds have each, with its interval.
-
-    Two distances that share a seed are dependent. Leaving out a seed at a time counts
-    that (Efron, Stein. The jackknife estimate of variance. Annals of Statistics 1981);
-    for values of one seed each it is the ordinary interval of a mean.
-    """
-    mean = float(np.mean(list(values.values())))
-    without = [
-        [value for key, value in values.items() if seed not in key]
-        for seed in range(seeds)
-    ]
-    if seeds < 2 or not all(without):
-        return Estimate(mean, np.nan)
-    left = np.asarray([np.mean(own) for own in without])
-    variance = (seeds - 1) / seeds * np.square(left - left.mean()).sum()
-    return Estimate(mean, float(stdtrit(seeds - 1, 0.975) * variance**0.5))

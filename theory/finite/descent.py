@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,10 +39,12 @@ def descend(
     lr: Scalar,
     momentum: float,
     steps: int | Int[jax.Array, ""],
+    tolerance: Scalar = 0.0,
 ) -> tuple[Any, Float[jax.Array, ""]]:
     """Gradient descent, with momentum the heavy ball of Polyak (1964).
 
-    ``v <- momentum v - lr gradient``, ``theta <- theta + v``.
+    ``v <- momentum v - lr gradient``, ``theta <- theta + v``. It ends early, after the
+    step that begins where the share that is left is within `tolerance`.
 
     Returns:
       Trained parameters, and the share that is left: of the norm of the residual, or of
@@ -53,19 +55,44 @@ def descend(
         values = training_outputs(network, inner, params, initial, tasks)
         return network.cost(values, tasks.query_y, tasks.query_0)
 
-    def move(_: Any, state: tuple) -> tuple:
-        params, velocity = state
-        gradient = jax.grad(objective)(params)
-        if not momentum:
-            return jax.tree.map(lambda p, g: p - lr * g, params, gradient), velocity
-        velocity = jax.tree.map(lambda v, g: momentum * v - lr * g, velocity, gradient)
-        return jax.tree.map(jnp.add, params, velocity), velocity
+    first = objective(params)
+
+    def share(value: jax.Array) -> jax.Array:
+        left = jnp.where(first > 0, value / first, value)
+        return jnp.sqrt(left) if network.loss == "squared" else left
+
+    def going(state: tuple) -> jax.Array:
+        *_, value, step = state
+        return (step < steps) & (share(value) > tolerance)
+
+    def move(state: tuple) -> tuple:
+        params, velocity, _, step = state
+        value, gradient = jax.value_and_grad(objective)(params)
+        if momentum:
+            velocity = jax.tree.map(
+                lambda v, g: momentum * v - lr * g, velocity, gradient
+            )
+            params = jax.tree.map(jnp.add, params, velocity)
+        else:
+            params = jax.tree.map(lambda p, g: p - lr * g, params, gradient)
+        return params, velocity, value, step + 1
 
     still = jax.tree.map(jnp.zeros_like, params) if momentum else None
-    trained, _ = jax.lax.fori_loop(0, steps, move, (params, still))
-    first, last = objective(params), objective(trained)
-    share = jnp.where(first > 0, last / first, last)
-    return trained, jnp.sqrt(share) if network.loss == "squared" else share
+    trained, *_ = jax.lax.while_loop(going, move, (params, still, first, 0))
+    return trained, share(objective(trained))
+
+
+@functools.partial(jax.jit, static_argnames=("network", "inner"))
+def tangent_kernel(
+    network: Network, inner: Inner | None, params: Any, tasks: Centred
+) -> Float[jax.Array, "N N"]:
+    """``J J^T`` of all query outputs at the initial parameters, task after task.
+
+    A column at a time, so that J never stands in memory.
+    """
+    values, multiply = _gram(network, inner, params, tasks)
+    directions = jnp.eye(values.size, dtype=values.dtype).reshape(-1, *values.shape)
+    return jax.lax.map(lambda one: multiply(one).reshape(-1), directions)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "inner"))
@@ -76,20 +103,32 @@ def largest_eigenvalue(
 
     By power iteration: products of J and its transpose alone.
     """
+    values, multiply = _gram(network, inner, params, tasks)
+
+    def iterate(_: Any, state: tuple) -> tuple:
+        direction, size = state
+        product = multiply(direction / size)
+        return product, jnp.linalg.norm(product)
+
+    start = jax.random.normal(jax.random.key(0), values.shape, values.dtype)
+    state = start, jnp.linalg.norm(start)
+    return jax.lax.fori_loop(0, _ITERATIONS, iterate, state)[1]
+
+
+def _gram(
+    network: Network, inner: Inner | None, params: Any, tasks: Centred
+) -> tuple[Float[jax.Array, "T Q K"], Callable[[jax.Array], jax.Array]]:
+    """Query outputs at the initial parameters, and products with their ``J J^T``."""
 
     def fitted(moved: Any) -> jax.Array:
         return training_outputs(network, inner, moved, params, tasks)
 
     values, pull = jax.vjp(fitted, params)
 
-    def iterate(_: Any, state: tuple) -> tuple:
-        direction, size = state
-        product = jax.jvp(fitted, (params,), pull(direction / size))[1]
-        return product, jnp.linalg.norm(product)
+    def multiply(direction: jax.Array) -> jax.Array:
+        return jax.jvp(fitted, (params,), pull(direction))[1]
 
-    start = jax.random.normal(jax.random.key(0), values.shape, values.dtype)
-    state = start, jnp.linalg.norm(start)
-    return jax.lax.fori_loop(0, _ITERATIONS, iterate, state)[1]
+    return values, multiply
 
 
 def train(

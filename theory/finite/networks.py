@@ -1,24 +1,15 @@
-"""Finite networks: a Flax MLP in the NTK parametrisation with a linear head, float32.
+"""What finite networks are made of: tasks of one size, parameters, a head's flow."""
 
-What they compute for multi-task learning and for ANIL, the tangent kernels of that, and
-training by gradient descent. `width_study` compares them with their limit.
-"""
-
-import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Float, Int, Key
+from jaxtyping import Float, Key
 
-from metabridge.models.mlp import MLP
 from metabridge.theory.predictors.predictor import require_queries
 from metabridge.theory.types import Tasks, check_tasks
-
-Algorithm = Literal["MTL", "ANIL"]
-Scalar = float | Float[jax.Array, ""]
 
 _HALVINGS = 7
 _TERMS = 8
@@ -81,53 +72,6 @@ def count_features(body: nn.Module, x: Float[jax.Array, "N *X"]) -> int:
     return shape[1]
 
 
-def centre(body: MLP, params: Any, batch: Batch) -> Batch:
-    """The tasks with the network's own initial outputs added to their labels.
-
-    Training on these labels is training ``f - f_0`` on the true ones, a network that
-    begins at 0, whatever the inner loop, as long as it is linear in the outputs.
-    """
-
-    def initial(x: Float[jax.Array, "T N *X"]) -> jax.Array:
-        return _features(body, params, x) @ params["head"]
-
-    return batch._replace(
-        support_y=batch.support_y + initial(batch.support_x),
-        query_y=batch.query_y + initial(batch.query_x),
-    )
-
-
-def _features(body: MLP, params: Any, x: Float[jax.Array, "T N *X"]) -> jax.Array:
-    flat = body.apply(params["body"], x.reshape(-1, *x.shape[2:]))
-    return jnp.asarray(flat).reshape(*x.shape[:2], -1)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def features(
-    body: MLP, params: Any, x: Float[jax.Array, "N *X"]
-) -> Float[jax.Array, "N D"]:
-    """What the body makes of inputs."""
-    return _features(body, params, x[None])[0]
-
-
-def outputs(
-    algorithm: Algorithm, body: MLP, params: Any, batch: Batch, *, time: float
-) -> Float[jax.Array, "T Q K"]:
-    """Outputs for the queries of each task.
-
-    Of "MTL" under the task's own head, of "ANIL" after gradient flow of the head on the
-    task's support, for this time.
-    """
-    query = _features(body, params, batch.query_x)
-    if algorithm == "MTL":
-        return query @ params["heads"]
-    support = _features(body, params, batch.support_x)
-    residual = batch.support_y - support @ params["head"]
-    flowed = flow(jnp.einsum("tsd,trd->tsr", support, support), time)
-    moved = jnp.einsum("tqd,tsd,tsr,trk->tqk", query, support, flowed, residual)
-    return query @ params["head"] + moved
-
-
 def flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]:
     """``K^-1 (I - exp(-time K))`` by its series, halving and doubling the time.
 
@@ -144,62 +88,3 @@ def flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]
         p = p + z @ p @ p / 2
         z = 2 * z
     return time * p
-
-
-@functools.partial(jax.jit, static_argnames=("algorithm", "body", "time"))
-def tangent_kernel(
-    algorithm: Algorithm, body: MLP, params: Any, batch: Batch, *, time: float
-) -> Float[jax.Array, "N N"]:
-    """``J J^T`` of all query outputs, task after task.
-
-    A column at a time, so that J never stands in memory.
-    """
-
-    def fitted(params: Any) -> jax.Array:
-        return outputs(algorithm, body, params, batch, time=time)
-
-    values, pull = jax.vjp(fitted, params)
-
-    def column(direction: jax.Array) -> jax.Array:
-        (gradient,) = pull(direction.reshape(values.shape))
-        return jax.jvp(fitted, (params,), (gradient,))[1].reshape(-1)
-
-    return jax.lax.map(column, jnp.eye(values.size, dtype=values.dtype))
-
-
-@functools.partial(jax.jit, static_argnames=("algorithm", "body", "time"))
-def descend(
-    algorithm: Algorithm,
-    body: MLP,
-    params: Any,
-    batch: Batch,
-    *,
-    time: float,
-    lr: Scalar,
-    tolerance: Scalar,
-    max_steps: int | Int[jax.Array, ""],
-) -> tuple[Any, Float[jax.Array, ""]]:
-    """Gradient descent on ``1/2 ||F - Y||^2``, summed over all queries.
-
-    Returns:
-      Trained parameters, and the share of the residual that is left.
-    """
-
-    def fitted(params: Any) -> jax.Array:
-        return outputs(algorithm, body, params, batch, time=time)
-
-    first = jnp.linalg.norm(fitted(params) - batch.query_y)
-
-    def going(state: tuple) -> jax.Array:
-        return (state[1] > tolerance * first) & (state[2] < max_steps)
-
-    def move(state: tuple) -> tuple:
-        params, _, step = state
-        values, pull = jax.vjp(fitted, params)
-        residual = values - batch.query_y
-        (gradient,) = pull(residual)
-        params = jax.tree.map(lambda p, g: p - lr * g, params, gradient)
-        return params, jnp.linalg.norm(residual), step + 1
-
-    params, left, _ = jax.lax.while_loop(going, move, (params, first, 0))
-    return params, left / first

@@ -9,7 +9,7 @@ features as `metabridge.models.MLP` does, by ``1 / sqrt(D)``.
 
 import dataclasses
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, get_args, overload
 
 import jax
@@ -18,8 +18,9 @@ import numpy as np
 from flax import linen as nn
 
 from metabridge.models.mlp import MLP
-from metabridge.theory.closeness.compare import closeness_of, on_positions
+from metabridge.theory.closeness.compare import on_positions
 from metabridge.theory.finite import networks, predictions
+from metabridge.theory.finite.comparison import Comparison
 from metabridge.theory.finite.descent import Descent, train
 from metabridge.theory.finite.methods import LAYERS_OF, Loss, Method, Network
 from metabridge.theory.finite.trained import TrainedNetworks
@@ -41,24 +42,40 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedPair:
-    """MTL and ANIL after training from one initialisation.
+    """MTL and ANIL after training from one initialisation, by gradient flow.
 
     Attributes:
-      body: of both.
+      networks: both, as networks of several methods.
       time: of ANIL's inner loop.
-      initial: parameters that both began with.
-      trained: parameters of "MTL" and "ANIL".
-      left: share of the training residual that each has left.
-      training_time: learning rate times steps of each: the time to compare with at
-        infinite width.
     """
 
-    body: MLP
+    networks: TrainedNetworks
     time: float
-    initial: Any
-    trained: dict[str, Any]
-    left: dict[str, float]
-    training_time: dict[str, float]
+
+    @property
+    def body(self) -> nn.Module:
+        """That of both."""
+        return self.networks.network.body
+
+    @property
+    def initial(self) -> Any:
+        """Parameters that both began with."""
+        return self.networks.initial[0]
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """Parameters of "MTL" and "ANIL"."""
+        return {name: own for name, (own,) in self.networks.trained.items()}
+
+    @property
+    def left(self) -> dict[str, float]:
+        """Share of the training residual that each has left."""
+        return {name: float(own[0]) for name, own in self.networks.left.items()}
+
+    @property
+    def training_time(self) -> dict[str, float]:
+        """Learning rate times steps of each: the time to compare with in the limit."""
+        return self.networks.training_time
 
     def compare(self, unseen: Tasks, *, adaptation: Inner) -> Closeness:
         """Predictions on unseen tasks, whose query labels are not needed.
@@ -67,23 +84,16 @@ class TrainedPair:
           ValueError: an adaptation of other layers than the head that is not by
             gradient steps.
         """
-        mtl, anil = (
-            predictions.predict(
-                Network(self.body), self.trained[name], self.initial, unseen.each(),
-                adaptation,
-            )
-            for name in ("MTL", "ANIL")
-        )  # fmt: skip
-        return closeness_of(mtl, anil)
+        return _only(self.networks.compare(unseen, adaptation=adaptation))
 
     def limit(self, tasks: Tasks, unseen: Tasks, *, adaptation: Inner) -> Closeness:
         """The same at infinite width, after the same time of training on `tasks`."""
-        found = predictions.predict_limit(
-            relu_network(self.body.depth), tasks, unseen,
-            {"MTL": None, "ANIL": gradient_flow("head", time=self.time)},
-            self.training_time, dict.fromkeys(self.trained, adaptation),
-        )  # fmt: skip
-        return closeness_of(found["MTL"], found["ANIL"])
+        return _only(self.networks.limit(tasks, unseen, adaptation=adaptation))
+
+
+def _only(comparison: Comparison) -> Closeness:
+    ((found,),) = (distance.closeness for distance in comparison.methods.values())
+    return found
 
 
 @overload
@@ -189,19 +199,46 @@ def train_pair(
     loops = {name: _inner_of(name, inner, network) for name in methods}
     if loss == "cross_entropy":
         _check_one_hot(tasks)
+    options = Descent(steps, lr, momentum)
+    return _train(tasks, network, loops, options, range(seed, seed + seeds), dtype)
+
+
+def _train_by_flow(
+    tasks: Tasks, network: Network, depth: int, time: float, steps: int, seed: int
+) -> TrainedPair:
+    loops = {"MTL": None, "ANIL": gradient_flow("head", time=time)}
+    found = _train(
+        tasks, network, loops, Descent(steps, None, 0.0), [seed], "float32",
+        largest=_largest(tasks, depth, time),
+    )  # fmt: skip
+    return TrainedPair(found, time)
+
+
+def _train(
+    tasks: Tasks,
+    network: Network,
+    loops: dict[str, Inner | None],
+    options: Descent,
+    seeds: Sequence[int],
+    dtype: str,
+    *,
+    largest: Mapping[str, float] | None = None,
+) -> TrainedNetworks:
+    """Trains each method from each initialisation; `largest` is that of `train`."""
     with predictions.precision(dtype):
         batch = networks.batch_of(tasks, jnp.dtype(dtype))
-        keys = [jax.random.key(seed + number) for number in range(seeds)]
         starts = [
-            networks.initialise(key, batch, network.body, shared=True) for key in keys
+            networks.initialise(jax.random.key(seed), batch, network.body, shared=True)
+            for seed in seeds
         ]
         batches = [network.centre(start, batch) for start in starts]
         found = {
             name: train(
-                name, network, loop, starts, batches, Descent(steps, lr, momentum)
+                name, network, loop, starts, batches, options,
+                largest=(largest or {}).get(name),
             )
             for name, loop in loops.items()
-        }
+        }  # fmt: skip
     return TrainedNetworks(
         network,
         loops,
@@ -212,23 +249,6 @@ def train_pair(
         batch.query_x.shape[2:],
         dtype,
     )
-
-
-def _train_by_flow(
-    tasks: Tasks, network: Network, depth: int, time: float, steps: int, seed: int
-) -> TrainedPair:
-    batch = networks.batch_of(tasks)
-    start = networks.initialise(jax.random.key(seed), batch, network.body, shared=True)
-    centred = network.centre(start, batch)
-    trained, left, times = {}, {}, {}
-    loops = {"MTL": None, "ANIL": gradient_flow("head", time=time)}
-    for name, largest in _largest(tasks, depth, time).items():
-        (trained[name],), (left[name],), times[name] = train(
-            name, network, loops[name], [start], [centred], Descent(steps, None, 0.0),
-            largest=largest,
-        )  # fmt: skip
-    body: Any = network.body
-    return TrainedPair(body, time, start, trained, left, times)
 
 
 def _largest(tasks: Tasks, depth: int, time: float) -> dict[str, float]:

@@ -44,6 +44,10 @@ class TrainedNetworks:
     inputs: tuple[int, ...]
     dtype: str = "float32"
 
+    def __repr__(self) -> str:
+        left = ", ".join(f"{name} {own.mean():.2g}" for name, own in self.left.items())
+        return f"TrainedNetworks({len(self.initial)} seeds; residual left: {left})"
+
     def predict(
         self, unseen: Tasks, *, adaptation: Adaptation
     ) -> dict[str, list[Predicted]]:
@@ -92,12 +96,19 @@ class TrainedNetworks:
           kernel: of the body; known of `metabridge.models.MLP` with ReLU.
 
         Raises:
-          ValueError: a body whose kernel is not known, or another loss than "squared".
+          ValueError: a body whose kernel is not known, another loss than "squared", or
+            training with first_order=True.
         """
         if self.network.loss != "squared":
             raise ValueError(
                 "networks have a limit in closed form with loss='squared', not "
                 f"{self.network.loss!r}"
+            )
+        if self.network.first_order:
+            raise ValueError(
+                "networks trained with first_order=True have no limit in closed form: "
+                "their outer gradient is no gradient of a loss; train with "
+                "first_order=False"
             )
         found = predictions.predict_limit(
             kernel or predictions.kernel_of(self.network), tasks, unseen,

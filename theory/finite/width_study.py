@@ -24,16 +24,13 @@ from jaxtyping import Float
 
 from metabridge.models.mlp import MLP
 from metabridge.theory.closeness.compare import fit_slope
-from metabridge.theory.finite import networks
+from metabridge.theory.finite import descent, networks
+from metabridge.theory.finite.methods import Centred, Network, training_outputs
 from metabridge.theory.kernels.relu import relu_network
 from metabridge.theory.predictors.gbml import gbml_kernel, gbml_predictor
 from metabridge.theory.predictors.inner_loop import gradient_flow
 from metabridge.theory.predictors.mtl import mtl_kernel, mtl_predictor
 from metabridge.theory.types import Tasks
-
-
-def _algorithm(name: str) -> networks.Algorithm:
-    return "ANIL" if name == "ANIL" else "MTL"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +90,15 @@ def kernel_errors(
         "ANIL": gbml_kernel(kernel, tasks, inner=inner),
     }
 
+    own = uncentred(batch)
+
     def measure(key: jax.Array, width: int) -> dict[str, float]:
-        body, errors = MLP(width, depth), {}
+        network, errors = Network(MLP(width, depth)), {}
         for name, limit in limits.items():
             shared = "independent" not in name
-            given = body, networks.initialise(key, batch, body, shared=shared), batch
-            actual = networks.tangent_kernel(_algorithm(name), *given, time=time)
+            start = networks.initialise(key, batch, network.body, shared=shared)
+            loop = inner if name == "ANIL" else None
+            actual = descent.tangent_kernel(network, loop, start, own)
             errors[name] = _relative(actual, limit)
         return errors
 
@@ -146,13 +146,16 @@ def prediction_errors(
     }
     lr = {name: 1.0 / np.linalg.eigvalsh(K)[-1].item() for name, K in limits.items()}
 
+    own, unseen = uncentred(batch), uncentred(test)
+    outputs = jax.jit(training_outputs, static_argnums=(0, 1))
+
     def measure(key: jax.Array, width: int) -> dict[str, float]:
-        body = MLP(width, depth)
-        params = networks.initialise(key, batch, body, shared=True)
+        network = Network(MLP(width, depth))
+        params = networks.initialise(key, batch, network.body, shared=True)
 
         def initial(x: np.ndarray) -> np.ndarray:
-            own = networks.features(body, params, jnp.asarray(x, jnp.float32))
-            return np.asarray(own @ params["head"], np.float64)
+            values = network.values(params, params, jnp.asarray(x, jnp.float32))
+            return np.asarray(values, np.float64)
 
         predictors = {
             "MTL, shared heads": mtl_predictor(kernel, tasks, initial=initial),
@@ -160,9 +163,9 @@ def prediction_errors(
         }
         errors = {}
         for name, predictor in predictors.items():
-            trained, left = networks.descend(
-                _algorithm(name), body, params, batch,
-                time=time, lr=lr[name], tolerance=tolerance, max_steps=max_steps,
+            trained, left = descent.descend(
+                network, inner if name == "ANIL" else None, params, params, own,
+                lr=lr[name], momentum=0.0, steps=max_steps, tolerance=tolerance,
             )  # fmt: skip
             if not left <= tolerance:
                 raise RuntimeError(
@@ -170,9 +173,7 @@ def prediction_errors(
                     f"after {max_steps} steps; allow more with max_steps"
                 )
             # After MTL "head" is still what all heads started from: a new task's.
-            adapted = networks.outputs(
-                "ANIL", body, trained, test, time=adaptation_time
-            )
+            adapted = outputs(network, adaptation, trained, params, unseen)
             expected = predictor(
                 test_tasks.support_x, test_tasks.support_y, test_tasks.query_x,
                 adaptation=adaptation,
@@ -181,6 +182,15 @@ def prediction_errors(
         return errors
 
     return _measure(measure, widths, draws, seed)
+
+
+def uncentred(batch: networks.Batch) -> Centred:
+    """Tasks for a network whose initial outputs are not subtracted."""
+    support_y, query_y = batch.support_y, batch.query_y
+    return Centred(
+        batch.support_x, support_y, jnp.zeros_like(support_y),
+        batch.query_x, query_y, jnp.zeros_like(query_y),
+    )  # fmt: skip
 
 
 def _measure(

@@ -94,6 +94,9 @@ class Evidence:
     standard_error: float = 0.0
     dimension_error: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Evidence({self})"
+
     def __str__(self) -> str:
         error = f" ± {self.standard_error:.2g}" if self.standard_error else ""
         return (

@@ -24,8 +24,8 @@ from metabridge.theory.solvers.krylov import Multiply
 Functions = dict[str, Callable[[jax.Array], jax.Array]]
 
 
-class Estimate(NamedTuple):
-    """Mean over random probes."""
+class StochasticTrace(NamedTuple):
+    """A trace, as the mean over random probes."""
 
     mean: float
     standard_error: float
@@ -40,7 +40,7 @@ def traces(
     probes: int,
     steps: int,
     seed: int = 0,
-) -> dict[str, Estimate]:
+) -> dict[str, StochasticTrace]:
     """``trace f(M)`` of a symmetric matrix, for several f in one pass.
 
     Args:
@@ -80,7 +80,7 @@ def traces(
     # matfree divides by the number of probes.
     unbiased = (probes / (probes - 1)) ** 0.5
     return {
-        name: Estimate(float(mean[name]), float(error[name]) * unbiased)
+        name: StochasticTrace(float(mean[name]), float(error[name]) * unbiased)
         for name in functions
     }
 

@@ -104,13 +104,13 @@ def test_sweep_equals_compare() -> None:
     tasks, test = equal_tasks(7), equal_tasks(8, 3)
     sweep = theory.depth_sweep(
         tasks, test, depths=(3, 1), times=(0.0, 0.4), inner=HEAD, adaptation=HEAD,
-        train_on="joint", last_W_std=1.4,
+        train_on="joint", last_W_std=1.4, W_std=1.2, b_std=0.3,
     )  # fmt: skip
     assert sweep.depths == (1, 3)
     for row, depth in enumerate(sweep.depths):
         for column, time in enumerate(sweep.times):
             expected = theory.compare(
-                textbook(depth, last_W_std=1.4), tasks, test,
+                textbook(depth, last_W_std=1.4, W_std=1.2, b_std=0.3), tasks, test,
                 inner=theory.gradient_flow("head", time=time), adaptation=HEAD,
                 train_on="joint",
             )  # fmt: skip

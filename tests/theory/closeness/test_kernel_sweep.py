@@ -4,14 +4,18 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 
 from metabridge import theory
 from metabridge.theory.closeness import kernel_sweep
-from metabridge.theory.closeness.sweep_result import estimate, estimate_slope
+from metabridge.theory.closeness.estimate import estimate
+from metabridge.theory.closeness.sweep_result import estimate_slope
 from tests.theory.cases import equal_tasks, textbook
 
 HEAD = theory.gradient_flow("head", time=1.0)
@@ -25,7 +29,7 @@ def draw(seed: int) -> tuple[theory.Tasks, theory.Tasks]:
 def small(**changes: object) -> theory.Sweep:
     """Two draws of two networks, at one time."""
     options = {
-        "kernels": textbook, "depths": (1, 3), "inner": HEAD, "adaptation": HEAD,
+        "kernels": textbook, "values": (1, 3), "inner": HEAD, "adaptation": HEAD,
         "draws": 2,
     }  # fmt: skip
     return theory.sweep(draw, **options | changes)  # type: ignore[arg-type]
@@ -57,7 +61,7 @@ def test_cells_are_those_of_compare(
         return draw(seed)
 
     found = theory.sweep(
-        seen, kernels=textbook, depths=(3, 1), inner=HEAD, adaptation=HEAD,
+        seen, kernels=textbook, values=(3, 1), inner=HEAD, adaptation=HEAD,
         times=TIMES, outer_times=OUTER, jitter=JITTERS, draws=count,
     )  # fmt: skip
     assert found.values == (1.0, 3.0)
@@ -84,7 +88,7 @@ def test_random_networks_are_drawn_with_fixed_tasks() -> None:
         return textbook(1, last_W_std=1.0 + seed / 2**33 / width)
 
     found = theory.sweep(
-        tasks, unseen, kernels=family, depths=(1, 8), axis="width", inner=HEAD,
+        tasks, unseen, kernels=family, values=(1, 8), axis="width", inner=HEAD,
         adaptation=HEAD, draws=3,
     )  # fmt: skip
     assert len(set(seeds)) == 3
@@ -183,7 +187,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
 
     def family(depth: float) -> theory.KernelFn:
         calls.append(depth)
-        if len(calls) == 5:
+        if len(calls) == 7:
             raise KeyboardInterrupt
         return textbook(int(depth))
 
@@ -191,8 +195,8 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         small(kernels=family, folder=folder)
     found = small(kernels=family, folder=folder)
-    # One call for the settings each time, four cells, one of them twice.
-    assert len(calls) == 1 + 4 + 1 + 1
+    # Three calls for the settings each time, four cells, one of them twice.
+    assert len(calls) == 3 + 4 + 1 + 3
     np.testing.assert_array_equal(found.gap, small().gap)
     assert small(folder=folder, draws=3).draws == 3
     for name, changes in {
@@ -207,17 +211,64 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
         small(folder=tmp_path)
 
 
+def test_a_folder_tells_functions_and_all_networks_apart(tmp_path: Path) -> None:
+    def loop(penalty: float) -> theory.Inner:
+        return theory.spectral("head", g=lambda s: 1 / (s + penalty))
+
+    def family(depth: float, scale: float = 1.0) -> theory.KernelFn:
+        return textbook(int(depth), last_W_std=scale if depth == 3 else 1.0)
+
+    run = functools.partial(small, kernels=family, draws=1, folder=tmp_path / "cells")
+    found = run(inner=loop(0.1))
+    np.testing.assert_array_equal(run(inner=loop(0.1)).gap, found.gap)
+    with pytest.raises(ValueError, match=r"other settings \(loops\)"):
+        run(inner=loop(9.0))
+    with pytest.raises(ValueError, match=r"other settings \(kernels\)"):
+        run(inner=loop(0.1), kernels=functools.partial(family, scale=2.0))
+    steps = {"lr": 0.01, "momentum": 0.5, "steps": 3}
+    own = functools.partial(run, folder=tmp_path / "momentum")
+    own(inner=theory.spectral("head", g=theory.HeavyBall(**steps)))
+    with pytest.raises(ValueError, match=r"other settings \(loops\)"):
+        own(inner=theory.spectral("head", g=theory.Nesterov(**steps)))
+
+
+def test_coupled_outputs() -> None:
+    """As `compare` on pairs of inputs and outputs."""
+    tasks, unseen = draw(0)
+    rng = np.random.default_rng(0)
+    size = np.asarray(tasks.query_x).shape[-1]
+    params = {"body": rng.standard_normal((size, 5)), "head": np.eye(5)[:, :2]}
+
+    def apply(params: Any, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ params["body"]) @ params["head"]
+
+    kernel = theory.empirical(
+        apply, params, head="head", outputs="full", dtype="float64"
+    )
+    found = theory.sweep(
+        tasks, unseen, kernels=lambda width: kernel, values=(8,), axis="width",
+        inner=HEAD, adaptation=HEAD, draws=1, jitter=0.1,
+    )  # fmt: skip
+    one = theory.compare(kernel, tasks, unseen, inner=HEAD, adaptation=HEAD, jitter=0.1)
+    for name in ("gap", "relative_gap", "agreement", "transfer"):
+        cell = getattr(found, name).item()
+        assert cell == pytest.approx(getattr(one, name), rel=1e-6), name
+
+
 def test_bad_calls() -> None:
     tasks, unseen = draw(0)
     run = functools.partial(
-        theory.sweep, kernels=textbook, depths=(1,), inner=HEAD, adaptation=HEAD
+        theory.sweep, kernels=textbook, values=(1,), inner=HEAD, adaptation=HEAD
     )
     with pytest.raises(ValueError, match="all 5 draws would be equal"):
         run(tasks, unseen)
     with pytest.raises(ValueError, match="no unseen tasks"):
         run(lambda seed: tasks)
-    with pytest.raises(ValueError, match="`depths` must be one number or more"):
-        run(draw, depths=())
+    with pytest.raises(ValueError, match="`values` must be one number or more"):
+        run(draw, values=())
+    for axis in ("time", "jitter", "gap"):
+        with pytest.raises(ValueError, match=f"`axis` is '{axis}', which is another"):
+            run(draw, axis=axis)
     with pytest.raises(ValueError, match="pass `times`"):
         run(draw, inner=lambda time, depth: HEAD)
     with pytest.raises(ValueError, match="has no time to vary"):
@@ -245,6 +296,8 @@ def test_results_print_as_one_line() -> None:
         theory.depth_sweep(
             tasks, unseen, depths=(1,), times=(0.0,), inner=HEAD, adaptation=HEAD
         ),
+        theory.evidence(kernel, tasks, noise=0.1),
+        predictor.ensemble(3),
     )
     for result in results:
         text = repr(result)

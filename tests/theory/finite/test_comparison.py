@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from metabridge.theory.finite.comparison import between, jackknife
+from metabridge.theory.closeness.estimate import jackknife
+from metabridge.theory.finite.comparison import between
 from metabridge.theory.predictors.predictor import Predicted
 
 
@@ -15,7 +16,7 @@ def test_interval_of_a_mean_is_that_of_student() -> None:
     found = jackknife({(i,): v for i, v in enumerate(values)}, 5)
     low, high = scipy.stats.t.interval(0.95, 4, values.mean(), scipy.stats.sem(values))
     assert found.mean == pytest.approx(values.mean())
-    assert found.half_width == pytest.approx((high - low) / 2)
+    assert found.half == pytest.approx((high - low) / 2)
 
 
 def test_interval_of_pairs_leaves_out_a_seed_at_a_time() -> None:
@@ -24,8 +25,8 @@ def test_interval_of_pairs_leaves_out_a_seed_at_a_time() -> None:
     assert found.mean == 3.0
     variance = 2 / 3 * ((6 - 3) ** 2 + (2 - 3) ** 2 + (1 - 3) ** 2)
     quantile = scipy.stats.t.ppf(0.975, 2)
-    assert found.half_width == pytest.approx(quantile * math.sqrt(variance))
-    assert math.isnan(jackknife({(0, 1): 1.0}, 2).half_width)
+    assert found.half == pytest.approx(quantile * math.sqrt(variance))
+    assert math.isnan(jackknife({(0, 1): 1.0}, 2).half)
     assert str(jackknife({(0,): 0.5}, 1)) == "0.5"
 
 

@@ -10,9 +10,11 @@ import pytest
 from metabridge import theory
 from metabridge.models.mlp import MLP
 from metabridge.theory.finite import descent, networks
+from metabridge.theory.finite.methods import Network, training_outputs
 from metabridge.theory.finite.train_pair import train_pair
-from metabridge.theory.finite.width_study import prediction_errors
+from metabridge.theory.finite.width_study import prediction_errors, uncentred
 from tests.theory.cases import sphere, textbook
+from tests.theory.finite.test_width_study import LOOPS
 
 HEAD = theory.gradient_flow("head", time=1.0)
 
@@ -38,16 +40,17 @@ def column(given: theory.Tasks, index: int) -> theory.Tasks:
 
 @pytest.mark.extended
 @pytest.mark.parametrize("algorithm", ["MTL", "ANIL"])
-def test_outputs_are_as_of_networks_with_one(algorithm: networks.Algorithm) -> None:
+def test_outputs_are_as_of_networks_with_one(algorithm: str) -> None:
     """The same body under each column of the heads."""
-    batch, body = networks.batch_of(tasks(0)), MLP(16, 2)
-    params = networks.initialise(jax.random.key(0), batch, body, shared=False)
-    together = networks.outputs(algorithm, body, params, batch, time=0.5)
+    batch, network = networks.batch_of(tasks(0)), Network(MLP(16, 2))
+    params = networks.initialise(jax.random.key(0), batch, network.body, shared=False)
+    inner = LOOPS[algorithm]
+    together = training_outputs(network, inner, params, params, uncentred(batch))
     assert together.shape == (2, 5, 3)
     for index in range(3):
         own = networks.batch_of(column(tasks(0), index))
         one = params | {name: params[name][..., [index]] for name in ("head", "heads")}
-        alone = networks.outputs(algorithm, body, one, own, time=0.5)
+        alone = training_outputs(network, inner, one, one, uncentred(own))
         np.testing.assert_allclose(
             together[..., index], alone[..., 0], rtol=1e-4, atol=1e-5
         )
@@ -62,12 +65,11 @@ def test_predictions_of_several_outputs_near_their_limit_with_width() -> None:
 
 
 def test_centred_networks_begin_at_zero() -> None:
-    batch, body = networks.batch_of(tasks(3)), MLP(8, 1)
-    params = networks.initialise(jax.random.key(1), batch, body, shared=True)
-    centred = networks.centre(body, params, batch)
-    outputs = networks.outputs("MTL", body, params, batch, time=0.0)
-    residual = centred.query_y - outputs
-    np.testing.assert_allclose(residual, batch.query_y, rtol=1e-4, atol=1e-5)
+    batch, network = networks.batch_of(tasks(3)), Network(MLP(8, 1))
+    params = networks.initialise(jax.random.key(1), batch, network.body, shared=True)
+    centred = network.centre(params, batch)
+    outputs = training_outputs(network, None, params, params, centred)
+    np.testing.assert_allclose(outputs, centred.query_0, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.extended

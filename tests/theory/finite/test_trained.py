@@ -110,6 +110,25 @@ def test_limit_of_a_kernel_of_ones_own() -> None:
     np.testing.assert_allclose(own.gbml, expected, rtol=0, atol=1e-10)
 
 
+def test_first_order_training_has_no_limit() -> None:
+    found = theory.train_pair(
+        tasks(0), width=4, depth=1, inner=STEPS, steps=1, seeds=1, first_order=True,
+        methods=("ANIL",),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="trained with first_order=True have no limit"):
+        found.limit(tasks(0), tasks(1), adaptation=HEAD)
+
+
+def test_results_print_as_one_line() -> None:
+    found = theory.train_pair(tasks(0), width=4, depth=1, inner=STEPS, steps=1, seeds=2)
+    compared = found.compare(tasks(1), adaptation=HEAD)
+    for result in (found, compared, *compared.methods.values()):
+        text = repr(result)
+        assert "\n" not in text
+        assert len(text) < 150, text
+        assert text.startswith(type(result).__name__ + "(")
+
+
 def test_divergence_and_bad_unseen_tasks() -> None:
     options: Any = {"width": 4, "depth": 1, "steps": 5, "seeds": 1}
     with pytest.raises(RuntimeError, match=r"MTL diverges.*smaller `lr`"):

@@ -5,11 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metabridge import theory
 from metabridge.models.mlp import MLP
-from metabridge.theory.finite import networks
-from metabridge.theory.finite.width_study import kernel_errors, prediction_errors
+from metabridge.theory.finite import descent, networks
+from metabridge.theory.finite.methods import Network, training_outputs
+from metabridge.theory.finite.width_study import (
+    kernel_errors,
+    prediction_errors,
+    uncentred,
+)
 from tests.theory import reference
 from tests.theory.cases import equal_tasks, tanh_tasks
+
+LOOPS = {"MTL": None, "ANIL": theory.gradient_flow("head", time=0.5)}
 
 
 @pytest.mark.extended
@@ -40,12 +48,14 @@ def test_inner_flow_of_the_network() -> None:
         pytest.param("ANIL", marks=pytest.mark.extended),
     ],
 )
-def test_contraction_equals_the_jacobian(algorithm: networks.Algorithm) -> None:
-    batch, body = networks.batch_of(tanh_tasks(4, 2)), MLP(8, 2)
-    params = networks.initialise(jax.random.key(0), batch, body, shared=True)
-    kernel = networks.tangent_kernel(algorithm, body, params, batch, time=0.5)
+def test_contraction_equals_the_jacobian(algorithm: str) -> None:
+    network, inner = Network(MLP(8, 2)), LOOPS[algorithm]
+    batch = networks.batch_of(tanh_tasks(4, 2))
+    params = networks.initialise(jax.random.key(0), batch, network.body, shared=True)
+    tasks = uncentred(batch)
+    kernel = descent.tangent_kernel(network, inner, params, tasks)
     jacobian = jax.jacrev(
-        lambda params: networks.outputs(algorithm, body, params, batch, time=0.5)
+        lambda moved: training_outputs(network, inner, moved, params, tasks)
     )(params)
     rows = np.concatenate(
         [np.reshape(leaf, (12, -1)) for leaf in jax.tree.leaves(jacobian)], axis=1
