@@ -122,8 +122,7 @@ def evidence(
 ) -> Evidence:
     """Log marginal likelihood of the training labels under MTL or GBML.
 
-    Larger is better, between kernels, noises, correlations of heads or inner loops.
-    Those of "gbml" and "mtl" are of the same labels without an inner loop only.
+    Larger is better, between kernels, noises, heads or inner loops of one method.
 
     Args:
       kernel: ``kernel(x1, x2=None) -> Kernels``.
@@ -307,9 +306,8 @@ def _singular(problem: _Problem, noise: float) -> dense.SingularKernelError:
             )
         except dense.SingularKernelError as error:
             return error
-    return dense.SingularKernelError(
-        f"the kernel matrix of {len(matrix)} rows is singular: {remedy}"
-    )
+    what = f"the kernel matrix of {len(matrix)} rows is singular: {remedy}"
+    return dense.SingularKernelError(what)
 
 
 def _iterative(
