@@ -177,6 +177,7 @@ def test_fine_tuning_takes_its_steps_at_its_rate(steps: int) -> None:
     np.testing.assert_allclose(jnp.abs(after - before).max(), steps * 0.25, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_a_test_task_has_the_steps_asked_for() -> None:
     def adapted(test_steps: int | None):
         config = Config(

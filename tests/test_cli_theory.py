@@ -70,6 +70,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_theory_of_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every message leads to an option that the command has."""
     command = [

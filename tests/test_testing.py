@@ -55,6 +55,7 @@ def good() -> Learner:
     return protonet(Exact(), optax.sgd(0.1))
 
 
+@pytest.mark.extended
 def test_the_gradient_is_compared_with_differences() -> None:
     check_learner(good(), SHAPE, exact_gradient=True)
     # That it passes otherwise, `cases.LEARNERS` shows.

@@ -1,6 +1,8 @@
 """Infinite-width predictors of multi-task and gradient-based meta-learning."""
 
+import importlib
 import importlib.metadata as _metadata
+from typing import TYPE_CHECKING, Any
 
 from metabridge.theory import functional as functional
 from metabridge.theory.closeness.compare import at_positions as at_positions
@@ -14,11 +16,7 @@ from metabridge.theory.closeness.sweep_result import Sweep as Sweep
 from metabridge.theory.closeness.sweep_result import load as load
 from metabridge.theory.closeness.verdict import Diagnosis as Diagnosis
 from metabridge.theory.closeness.verdict import Spectrum as Spectrum
-from metabridge.theory.finite.comparison import Comparison as Comparison
 from metabridge.theory.finite.run_kernel import empirical_of_run as empirical_of_run
-from metabridge.theory.finite.train_pair import TrainedPair as TrainedPair
-from metabridge.theory.finite.train_pair import train_pair as train_pair
-from metabridge.theory.finite.trained import TrainedNetworks as TrainedNetworks
 from metabridge.theory.kernels.architectures import convolutional as convolutional
 from metabridge.theory.kernels.architectures import fully_connected as fully_connected
 from metabridge.theory.kernels.architectures import residual as residual
@@ -78,6 +76,33 @@ try:
     __version__ = _metadata.version("metabridge")
 except _metadata.PackageNotFoundError:  # a checkout that is not installed
     __version__ = "unknown"
+
+if TYPE_CHECKING:
+    from metabridge.theory.finite.comparison import Comparison as Comparison
+    from metabridge.theory.finite.train_pair import TrainedPair as TrainedPair
+    from metabridge.theory.finite.train_pair import train_pair as train_pair
+    from metabridge.theory.finite.trained import TrainedNetworks as TrainedNetworks
+
+_OF_FLAX = {
+    "Comparison": "finite.comparison",
+    "TrainedPair": "finite.train_pair",
+    "train_pair": "finite.train_pair",
+    "TrainedNetworks": "finite.trained",
+}
+"""Names that need Flax, which takes a second to import, and the modules they are in."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_FLAX:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"metabridge.theory.{_OF_FLAX[name]}")
+    globals()[name] = found = getattr(module, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_FLAX})
+
 
 if __name__ == "theory":  # the folder of a checkout, imported by its old name
     from metabridge.theory import alias

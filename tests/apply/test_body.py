@@ -21,6 +21,7 @@ from metabridge.training import RunError, scoring
 from tests.apply import bodies as toy_bodies
 
 
+@pytest.mark.extended
 def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> None:
     body = from_run(run)
     config = run_folder.read_config(run)

@@ -24,6 +24,7 @@ def test_logits_equal_numpys(scale: float) -> None:
     assert_close(head.logits(memory, jnp.asarray(queries)), expected, slack=10)
 
 
+@pytest.mark.extended
 def test_attention_too_small_for_float32_keeps_its_logarithm() -> None:
     head = attention(200.0)
     features = jnp.asarray([[1.0, 0.0], [-1.0, 0.0]])

@@ -145,6 +145,7 @@ def test_heads_start_within_their_bound() -> None:
     assert len(jax.tree.leaves(state.params["head"])) == 2  # no rates unless learned
 
 
+@pytest.mark.extended
 def test_tasks_of_other_ways_or_without_queries() -> None:
     learner = maml(gbml.BODY, optax.sgd(0.1), ways=5)
     batch = gbml.BATCH

@@ -167,6 +167,7 @@ def assert_rounded(half: Any, exact: Any, *, largest: float) -> None:
         assert 1e-5 < error < largest
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("with_winograd")
 @pytest.mark.parametrize("sides", [(3, 3), (1, 1)])
 def test_products_of_bfloat16_are_as_exact_as_their_operands(

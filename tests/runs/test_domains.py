@@ -50,6 +50,7 @@ def test_own_data_named_as_another(whole: Run, tmp_path: Path) -> None:
     assert (whole.folder / "result.json").read_text() == before
 
 
+@pytest.mark.extended
 def test_images_as_the_body_takes_them(whole: Run, colour: Path) -> None:
     own = load_data(whole.config)
     domain = Domain(f"folder:{colour}")

@@ -120,6 +120,7 @@ def test_convolutions_need_sixteen_pixels() -> None:
         inputs.check_shapes(config, with_images(16, 15))
 
 
+@pytest.mark.extended
 def test_training_sizes_are_for_bodies_that_do_not_depend_on_them() -> None:
     config = resolve(toy.config(Path("x"), train_sizes=((0.0, 16), (0.5, 20))))
     before = len(jax.live_arrays())

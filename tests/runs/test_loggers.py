@@ -109,6 +109,7 @@ def test_a_run_tells_a_logger_everything(images: Path, tmp_path: Path) -> None:
     assert told[-1] == (6, "test", scored)
 
 
+@pytest.mark.extended
 def test_failing_loggers_are_left_out_and_the_run_goes_on(
     images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +201,7 @@ def test_both_keep_their_names_in_one_file(
     assert names == {"wandb": "abc", "mlflow": "r1"}
 
 
+@pytest.mark.extended
 def test_a_resumed_run_may_have_other_loggers(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_images_are_spread_over_the_classes() -> None:
     assert len(set(pick_images(split, 100).tolist())) == 27
 
 
+@pytest.mark.extended
 def test_adaptation_moves_a_body_as_far_as_its_rate() -> None:
     model, ways = MLP(16, 1), 3
     found = []

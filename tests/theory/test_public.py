@@ -26,7 +26,7 @@ SIGNATURES = {
     "relu_depths": ("x1", "x2", "depths"),
     "compare": ("kernel", "tasks", "test_tasks", "inner", "adaptation"),
     "depth_sweep": ("tasks", "test_tasks", "depths", "times", "inner", "adaptation"),
-    "sweep": ("tasks", "unseen", "kernels", "depths", "inner", "times", "draws"),
+    "sweep": ("tasks", "unseen", "kernels", "values", "inner", "times", "draws"),
     "Closeness": ("gap", "relative_gap", "transfer"),
 }
 
@@ -81,11 +81,13 @@ def _python(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("checkout", [True, False])
 def test_the_old_name_gives_the_same_modules(checkout: bool, tmp_path: Path) -> None:
     _python(_ALIAS, _ROOT if checkout else tmp_path)
 
 
+@pytest.mark.extended
 def test_a_users_own_theory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "theory.py").write_text("raise SystemExit('imported')")
     command = [

@@ -13,6 +13,7 @@ from tests import toy
 from tests.training.conftest import Run
 
 
+@pytest.mark.extended
 def test_the_numbers_are_those_of_the_run(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,6 +41,7 @@ def test_the_numbers_are_those_of_the_run(
         assert part in text
 
 
+@pytest.mark.extended
 def test_a_time_becomes_steps(images: Path) -> None:
     config = toy.config(images, steps=None, minutes=10.0)
     report = dry_run(config)

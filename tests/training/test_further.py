@@ -34,6 +34,7 @@ def run(whole: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole.folder, tmp_path / "run"))
 
 
+@pytest.mark.extended
 def test_more_steps_go_on_from_the_last_checkpoint(
     whole: Run, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_spike_is_rolled_back_if_asked_for(
     assert run.train().rollbacks == rollbacks
 
 
+@pytest.mark.extended
 def test_gradients_are_cut_to_a_norm(images: Path, tmp_path: Path) -> None:
     config = toy.config(images, max_grad_norm=1e-6, learning_rate=1.0, steps=1)
     short = dataclasses.replace(config.train, validate_every=1)

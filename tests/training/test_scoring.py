@@ -73,6 +73,7 @@ def test_a_run_keeps_its_tasks_and_predictions(whole: Run) -> None:
     assert result["closed"] == {n: result[n] for n in ("accuracy", "ci95", "tasks")}
 
 
+@pytest.mark.extended
 def test_an_open_interval_instead_of_a_closed_one(whole: Run, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"holds 1 task.s. of 3 ways and 2 \+ 3 images"

@@ -56,6 +56,7 @@ def taught_by(folder: Path, config: ResolvedConfig, **options) -> ResolvedConfig
     return dataclasses.replace(config, learner=learner)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("learner", [RFSConfig(), MTLConfig(row_norm=True)])
 def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     learner: LearnerOptions,

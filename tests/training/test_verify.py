@@ -94,6 +94,7 @@ def test_a_checkpoint_of_another_run(run: Path, whole: Run, tmp_path: Path) -> N
     assert outcomes(verify(run))["checkpoint"] == "differs"
 
 
+@pytest.mark.extended
 def test_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
     images = toy.write_folder(tmp_path / "images")

@@ -10,6 +10,7 @@ from tests.user_paths.calls import command
 from tests.user_paths.table import training
 
 
+@pytest.mark.extended
 def test_diversity_of_own_images_by_an_own_probe(
     trained: Callable[[str], Path],
     tmp_path: Path,

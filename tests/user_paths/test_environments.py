@@ -47,6 +47,7 @@ def test_a_character_that_the_locale_lacks_is_replaced(trained: Runs) -> None:
     assert b" ? " in done.stdout  # plus or minus
 
 
+@pytest.mark.extended
 def test_with_a_closed_output(trained: Runs, tmp_path: Path) -> None:
     """Nothing that is printed finds its way into a file that is written."""
     page = tmp_path / "page.html"

@@ -40,6 +40,7 @@ def moved(copied: Runs, home: Path, tmp_path: Path) -> tuple[Path, Path]:
     return run, place
 
 
+@pytest.mark.extended
 def test_from_another_working_folder(
     trained: Runs, elsewhere: Path, home: Path
 ) -> None:

@@ -30,6 +30,7 @@ def few(trained: Runs, again: Path, tmp_path: Path) -> list[str]:
     return [str(shutil.copytree(run, tmp_path / run.name)) for run in runs]
 
 
+@pytest.mark.extended
 def test_agreeing(
     few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
 
 from metabridge.theory.kernels.jacobian import Apply
 
@@ -69,7 +68,9 @@ def _of_linen(module: Any, variables: Any, dtype: str) -> tuple[Apply, Any]:
     def apply(params: Any, x: Any) -> Any:
         try:
             return module.apply({**rest, "params": params}, x)
-        except FlaxError as error:
+        except Exception as error:
+            if type(error).__module__ != "flax.errors":
+                raise
             reason = str(error).split(". (")[0]
             raise ValueError(
                 f"the module cannot be applied to inputs {list(x.shape)} as it stands: "

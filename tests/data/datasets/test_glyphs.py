@@ -33,6 +33,7 @@ def accuracy(dataset_split, *, num_tasks: int, shots: int = 5) -> float:
     return float(np.mean(correct))
 
 
+@pytest.mark.extended
 def test_sizes(glyphs: Dataset) -> None:
     assert glyphs.image_shape == (28, 28, 1)
     assert glyphs.augmentation == "drawing"

@@ -55,6 +55,7 @@ def test_rate_at_the_limit_is_taken() -> None:
     assert np.isfinite(theory.gbml_kernel(NETWORK, tasks, inner=inner)).all()
 
 
+@pytest.mark.extended
 def test_rate_too_large_in_adaptation() -> None:
     """By a predictor, by a diagnosis and by a sweep, which adapt by two routes."""
     train, unseen = equal_tasks(2), equal_tasks(3)

@@ -100,6 +100,7 @@ def test_labels_in_float32_and_jax_arrays_are_welcome() -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_sweep_equals_compare() -> None:
     tasks, test = equal_tasks(7), equal_tasks(8, 3)
     sweep = theory.depth_sweep(

@@ -227,6 +227,7 @@ def test_bad_arguments() -> None:
         theory.diagnose(tasks, equal_tasks(16, outputs=2, size=8))
 
 
+@pytest.mark.extended
 def test_a_kernel_of_ones_own_from_its_matrices() -> None:
     tasks, unseen = equal_tasks(40), equal_tasks(41, 3)
     points, train, test = theory.at_positions(tasks, unseen)

@@ -32,6 +32,7 @@ class OfNNX(nnx.Module):
         return nnx.tanh(self.dense(x))
 
 
+@pytest.mark.extended
 def test_seeds_share_their_time_and_the_first_is_that_of_one() -> None:
     options: Any = {"body": Normalised(), "inner": STEPS, "steps": 4, "momentum": 0.5}
     methods = ("MTL", "ANIL")
@@ -119,6 +120,7 @@ def test_first_order_training_has_no_limit() -> None:
         found.limit(tasks(0), tasks(1), adaptation=HEAD)
 
 
+@pytest.mark.extended
 def test_results_print_as_one_line() -> None:
     found = theory.train_pair(tasks(0), width=4, depth=1, inner=STEPS, steps=1, seeds=2)
     compared = found.compare(tasks(1), adaptation=HEAD)

@@ -63,6 +63,7 @@ def test_contraction_equals_the_jacobian(algorithm: str) -> None:
     np.testing.assert_allclose(kernel, rows @ rows.T, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.extended
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="2 outputs"):
         kernel_errors(equal_tasks(0), widths=(8,))

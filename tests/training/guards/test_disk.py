@@ -118,6 +118,7 @@ print(found[0].step, sorted(path.name for path in folder.iterdir()))
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("last", ["save", "close"])
 def test_a_disk_that_is_full_while_saving(last: str, tmp_path: Path) -> None:
     done = python(_FULL, tmp_path / "c", last)
