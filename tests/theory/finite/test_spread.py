@@ -73,7 +73,7 @@ def _fields(tasks: theory.Tasks) -> tuple[Array, ...]:
     return tuple(jnp.asarray(getattr(tasks, n), jnp.float32) for n in names)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["MTL", "ANIL"])
 def test_ensembles_of_width_1024(method: str) -> None:
     width, members, tasks, unseen = 1024, 100, _tasks(0, 4), _tasks(1, 2)
@@ -110,7 +110,7 @@ def test_ensembles_of_width_1024(method: str) -> None:
         assert np.linalg.norm(own - V) < 0.2 * np.linalg.norm(V)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_training_through_a_head_of_zeros_dies_like_one_over_the_width() -> None:
     tasks, penalty = _tasks(0, 4), 0.5
     given = _fields(tasks)

@@ -66,7 +66,7 @@ def test_modules_of_nnx() -> None:
     assert all(left < 1 for left in found.left.values())
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_all_methods_near_their_limit_with_width() -> None:
     """Mean relative distance of the predictions to those at infinite width."""
     train, unseen = tanh_tasks(0, 3), tanh_tasks(1, 4)
