@@ -158,6 +158,7 @@ def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
     assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
 
 
+@pytest.mark.extended
 def test_a_dry_run_prints_what_it_would_take(
     images: Path,
     tmp_path: Path,

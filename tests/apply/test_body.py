@@ -36,6 +36,7 @@ def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> Non
     assert copy.deepcopy(body) is body
 
 
+@pytest.mark.extended
 def test_features_are_those_of_the_learner(run: Path) -> None:
     body = from_run(run)
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)

@@ -79,6 +79,7 @@ def test_images_as_the_body_takes_them(whole: Run, colour: Path) -> None:
     np.testing.assert_allclose(about["std"], pixels.std((0, 1, 2)), atol=1e-4)
 
 
+@pytest.mark.extended
 def test_normalised_by_the_other_dataset(
     whole: Run, colour: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def test_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes(report)["checkpoint"] == "ok"
 
 
+@pytest.mark.extended
 def test_other_versions_may_differ_a_little(run: Path) -> None:
     def edit(result: dict[str, Any], shift: float) -> None:
         result["provenance"]["versions"]["jax"] = "0.0.1"

@@ -59,6 +59,7 @@ def test_train_on_a_union_and_use_the_run(
     assert "several" in capsys.readouterr().err
 
 
+@pytest.mark.extended
 def test_score_a_run_on_another_dataset(
     trained, photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,7 +105,8 @@ def test_training_with_the_options_of_a_budget(
     assert "only one mean of the parameters" in capsys.readouterr().err
 
 
-@all_but_extended("mtl")
+@pytest.mark.extended
+@every
 def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
     row, output = LEARNERS[learner], tmp_path / "result.json"
     ways = 2 if row.any_ways else WAYS
@@ -204,7 +205,7 @@ def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
     assert metabridge.load_body(file).config.algorithm == learner
 
 
-@few_or_extended
+@one_or_extended
 def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
     metabridge.export_body(run, file)
@@ -214,7 +215,7 @@ def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
     assert classify(run, head="centroid") == [name for name in "abc" for _ in range(3)]
 
 
-@few_or_extended
+@one_or_extended
 def test_verifying(
     learner: str, trained: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:

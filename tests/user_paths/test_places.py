@@ -79,6 +79,7 @@ def test_after_the_images_have_moved(
     assert "Example tasks" in page
 
 
+@pytest.mark.extended
 def test_evaluating_and_verifying_with_text_for_paths(
     trained: Runs, home: Path, tmp_path: Path
 ) -> None:

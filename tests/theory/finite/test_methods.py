@@ -63,7 +63,7 @@ def adapt(
 @pytest.mark.parametrize(
     ("loss", "first_order"),
     [
-        ("squared", False),
+        pytest.param("squared", False, marks=pytest.mark.extended),
         pytest.param("squared", True, marks=pytest.mark.extended),
         pytest.param("cross_entropy", False, marks=pytest.mark.extended),
         pytest.param("cross_entropy", True, marks=pytest.mark.extended),

@@ -93,6 +93,7 @@ def test_all_methods_near_their_limit_with_width() -> None:
     assert (wide < 0.15).all(), wide
 
 
+@pytest.mark.extended
 def test_limit_of_a_kernel_of_ones_own() -> None:
     train, unseen = tasks(2), tasks(3)
     inner = theory.gradient_flow("head", time=0.3)
@@ -131,6 +132,7 @@ def test_results_print_as_one_line() -> None:
         assert text.startswith(type(result).__name__ + "(")
 
 
+@pytest.mark.extended
 def test_divergence_and_bad_unseen_tasks() -> None:
     options: Any = {"width": 4, "depth": 1, "steps": 5, "seeds": 1}
     with pytest.raises(RuntimeError, match=r"MTL diverges.*smaller `lr`"):
