@@ -11,6 +11,8 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint constrai
 endif
 # Large blocks of memory in huge pages: a training step on a CPU takes a fifth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+# Each process that a test starts would else compile all it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 METADATA := setup.cfg pyproject.toml constraints.txt
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal --junitxml=.pytest_cache/$@.xml
 
