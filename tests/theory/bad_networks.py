@@ -40,17 +40,17 @@ CASES = {
     "train: one name": train("`methods` must be a sequence", methods="MTL"),
     "train: no inner loop": train("MAML needs an inner loop", inner=None),
     "train: flow of all layers": train(
-        "MAML cannot have this inner loop", "gradient_steps", inner=head
+        "MAML cannot have the inner loop", "gradient_steps", inner=head
     ),
     "train: ridge": train(
-        "MAML cannot have this inner loop", inner=theory.ridge("head", penalty=1.0)
+        "MAML cannot have the inner loop", inner=theory.ridge("head", penalty=1.0)
     ),
     "train: flow of first order": train(
         "ANIL cannot have", "second-order", inner=head, methods=("ANIL",),
         first_order=True,
     ),
     "train: flow to the end": train(
-        "ANIL cannot have", "finite time", methods=("ANIL",),
+        "ANIL cannot have", "finite", methods=("ANIL",),
         inner=theory.gradient_flow("head", time=float("inf")),
     ),
     "train: no features": train("features [N, D], but gave [5, 4, 1]", body=Map()),

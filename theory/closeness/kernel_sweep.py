@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from metabridge.theory.closeness.sweep import InnerAt, check_times, loop_at
 from metabridge.theory.closeness.sweep_folder import SweepFolder
 from metabridge.theory.closeness.sweep_result import COLUMNS, FIELDS, Sweep
 from metabridge.theory.kernels.evaluate import evaluate, precomputed
+from metabridge.theory.kernels.stax import StaxKernel
 from metabridge.theory.matrices.memory import check_matrices
 from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.coupled import on_pairs
@@ -29,7 +30,14 @@ from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
 from metabridge.theory.solvers import rank
-from metabridge.theory.types import Array, KernelFn, Tasks, check_tasks, check_whole
+from metabridge.theory.types import (
+    Array,
+    DeviceKernel,
+    KernelFn,
+    Tasks,
+    check_tasks,
+    check_whole,
+)
 
 Pair = tuple[Tasks, Tasks]
 """Training tasks and unseen ones."""
@@ -123,6 +131,11 @@ def sweep(
             "`kernels` must be a function of a value that returns its kernel, not "
             f"{type(kernels).__name__}: pass lambda depth: theory.relu_network(depth)"
         )
+    if isinstance(kernels, DeviceKernel | StaxKernel):
+        raise TypeError(
+            "`kernels` is one kernel, but must be a function of a value that returns "
+            "its kernel: pass lambda depth: theory.relu_network(depth)"
+        )
     random = "seed" in inspect.signature(kernels).parameters
     if draws > 1 and not (callable(tasks) or callable(unseen) or random):
         raise ValueError(
@@ -138,14 +151,14 @@ def sweep(
     loops = functools.partial(_loops, inner, adaptation, theirs, times is not None)
     grid = _Grid(
         loops,
-        _axis("times", [own] if times is None else times),
+        (own,) if times is None else _axis("times", times),
         _axis("outer_times", outer_times),
         _axis("jitter", [jitter] if isinstance(jitter, int | float) else jitter),
         heads,
         train_on,
     )
-    values = sorted(set(values))
     _axis("values", values)
+    values = sorted(set(values))
 
     def drawn(draw: int) -> tuple[Pair, Callable[[Number], KernelFn]]:
         own = np.random.SeedSequence([seed, draw]).generate_state(3)
@@ -192,10 +205,10 @@ def _loops(
 
 
 def _axis(name: str, values: Sequence[Number]) -> tuple[float, ...]:
-    numbers = tuple(map(float, values))
-    if not numbers or any(number < 0 for number in numbers):
+    numbers = tuple(map(float, values)) if isinstance(values, Sized) else ()
+    if not numbers or not all(number >= 0 for number in numbers):
         raise ValueError(
-            f"`{name}` must be one number or more, at least 0, but is {list(values)}"
+            f"`{name}` must be one number or more, at least 0, but is {values}"
         )
     return numbers
 

@@ -312,10 +312,9 @@ def _inner_of(name: str, inner: Inner | None, network: Network) -> Inner | None:
     ):
         return dataclasses.replace(inner, layers="head")
     raise ValueError(
-        f"{name} cannot have this inner loop in a finite network: gradient flow, for a "
-        "finite time, is ANIL's alone, with loss='squared' and second-order; pass "
-        "inner=theory.gradient_steps('all', lr=..., steps=...), or methods=('MTL', "
-        "'ANIL')"
+        f"{name} cannot have the inner loop {inner.loop!r} here: pass "
+        "inner=theory.gradient_steps('all', lr=..., steps=...). ANIL alone also takes "
+        "gradient_flow('head', time=...), finite, with loss='squared' and second-order"
     )
 
 

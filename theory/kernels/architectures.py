@@ -9,8 +9,10 @@ References:
 
 import dataclasses
 import functools
+import inspect
 import warnings
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, get_args
 
 import numpy as np
 
@@ -20,8 +22,26 @@ from metabridge.theory.kernels.stax import StaxKernel, evaluate_stax, from_stax
 from metabridge.theory.types import Kernels, check_choice, check_scale, check_whole
 
 Pooling = Literal["flatten", "global_average"]
+P = ParamSpec("P")
 
 
+def _of_any_depth(factory: Callable[P, StaxKernel]) -> Callable[P, StaxKernel]:
+    """Let kernels know their depth, a factory's first argument, and make others."""
+    signature = inspect.signature(factory)
+    first = next(iter(signature.parameters))
+
+    @functools.wraps(factory)
+    def made(*arguments: P.args, **options: P.kwargs) -> StaxKernel:
+        given = signature.bind(*arguments, **options).arguments
+        depth = given.pop(first)
+        again = functools.partial(made, **given)
+        kernel = factory(*arguments, **options)
+        return dataclasses.replace(kernel, depth=depth, with_depth=again)
+
+    return made
+
+
+@_of_any_depth
 def fully_connected(
     depth: int,
     *,
@@ -61,19 +81,13 @@ def fully_connected(
         return nngp, ntk
 
     name = f"fully_connected(depth={depth}, activation={activation!r})"
-    again = functools.partial(
-        fully_connected,
-        activation=activation,
-        W_std=W_std,
-        b_std=b_std,
-        last_W_std=last_W_std,
-    )
     run = functools.partial(
         evaluate_stax, network[2], name, None, ("nngp", "ntk"), diagonal=diagonal
     )
-    return StaxKernel(run, depth, again)
+    return StaxKernel(run)
 
 
+@_of_any_depth
 def convolutional(
     depth: int,
     *,
@@ -102,24 +116,14 @@ def convolutional(
     conv = _conv(stax, filter_size, W_std, b_std)
     hidden = [conv, _activation(stax, activation)] * depth
     last = [_pooling(stax, pooling), stax.Dense(1, last_W_std)]
-    kernel = from_stax(
+    return from_stax(
         stax.serial(*hidden, *last)[2],
         name=f"convolutional(depth={depth}, pooling={pooling!r})",
         block=block,
     )
-    again = functools.partial(
-        convolutional,
-        pooling=pooling,
-        activation=activation,
-        filter_size=filter_size,
-        W_std=W_std,
-        b_std=b_std,
-        last_W_std=last_W_std,
-        block=block,
-    )
-    return dataclasses.replace(kernel, depth=depth, with_depth=again)
 
 
+@_of_any_depth
 def residual(
     blocks: int,
     *,
@@ -169,18 +173,7 @@ def residual(
             warnings.filterwarnings("ignore", message="`FanIn` layers assume")
             return kernel.evaluate(x1, x2)
 
-    again = functools.partial(
-        residual,
-        layer=layer,
-        pooling=pooling,
-        activation=activation,
-        filter_size=filter_size,
-        W_std=W_std,
-        b_std=b_std,
-        last_W_std=last_W_std,
-        block=block,
-    )
-    return StaxKernel(quiet, blocks, again)
+    return StaxKernel(quiet)
 
 
 def _check_scales(*, b_std: float, **weights: float) -> None:

@@ -102,7 +102,17 @@ class Descent:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeavyBall:
+class _Momentum:
+    lr: float
+    momentum: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _check(self.lr, self.steps, self.momentum)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeavyBall(_Momentum):
     """Gradient steps with momentum, as ``optax.sgd(lr, momentum)`` takes them.
 
     ``c_{k+1} = c_k + lr (1 - s c_k) + momentum (c_k - c_{k-1})`` from
@@ -118,13 +128,6 @@ class HeavyBall:
         Comput. Math. Math. Phys. 1964.
     """
 
-    lr: float
-    momentum: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        _check(self.lr, self.steps, self.momentum)
-
     @property
     def limit(self) -> float:
         """Eigenvalue above which the steps diverge, ``2 (1 + momentum) / lr``."""
@@ -139,7 +142,7 @@ class HeavyBall:
 
 
 @dataclasses.dataclass(frozen=True)
-class Nesterov:
+class Nesterov(_Momentum):
     """Nesterov's accelerated steps, as ``optax.sgd(lr, momentum, nesterov=True)``.
 
     ``c_{k+1} = d_k + lr (1 - s d_k)`` and ``d_{k+1} = c_{k+1} + momentum (c_{k+1} -
@@ -157,13 +160,6 @@ class Nesterov:
       Sutskever, Martens, Dahl, Hinton. On the importance of initialization and momentum
         in deep learning. ICML 2013.
     """
-
-    lr: float
-    momentum: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        _check(self.lr, self.steps, self.momentum)
 
     @property
     def limit(self) -> float:
