@@ -4,21 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
+from experiments.agreement import options as agreement
 from experiments.arguments import AtLeast, check
-from metabridge.config import (
-    ANILConfig,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    MTLConfig,
-    ResolvedConfig,
-    TrainConfig,
-    resolve,
-    with_images,
-)
+from metabridge.config import ResolvedConfig
 
-METHODS = {"mtl": MTLConfig(), "anil": ANILConfig(zero_head=True)}
+METHODS = ("mtl", "anil")
 """Learners whose networks are looked at."""
 Size = Annotated[int, AtLeast(1)]
 
@@ -78,30 +68,22 @@ def completed(options: Options) -> Options:
 
 def run_name(width: int, method: str, seed: int) -> str:
     """Folder of a run, below that of the study."""
-    return f"width-{width}/{method}-{seed}"
+    return agreement.Run(agreement.Rung(None, width), method, seed).name
 
 
 def planned_runs(options: Options) -> dict[str, ResolvedConfig]:
-    """Configurations of all trainings, by their names and in their order."""
-    return {
-        run_name(width, method, seed): _config(options, width, method, seed)
+    """Configurations of all trainings, those of the study of agreement, by name."""
+    theirs = agreement.Options(
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        images=options.images,
+        shots=options.shots,
+        tasks=options.test_tasks,
+    )
+    runs = [
+        agreement.Run(agreement.Rung(None, width), method, seed)
         for width in options.widths
         for method in METHODS
         for seed in range(options.seeds)
-    }
-
-
-def _config(options: Options, width: int, method: str, seed: int) -> ResolvedConfig:
-    data = DataConfig(options.dataset, data_dir=options.data_dir, rotations=False)
-    filled = resolve(
-        Config(
-            METHODS[method],
-            data,
-            ModelConfig("conv4", width=width),
-            TrainConfig(seed=seed, validation_tasks=100),
-            EvaluationConfig(shots=options.shots, tasks=options.test_tasks),
-        )
-    )
-    train = with_images(filled.train, options.images)
-    train = dataclasses.replace(train, validate_every=max(train.steps // 2, 1))
-    return resolve(dataclasses.replace(filled, train=train))
+    ]
+    return {run.name: agreement.config_of(run, theirs) for run in runs}
