@@ -278,7 +278,8 @@ def test_odd_contents(count: int, tmp_path: Path) -> None:
 
     report = check(opened, small(), errors=(ValueError,))
     assert report.accepted > count // 20
-    assert report.refused > count // 2
+    # About half the changes are of fields that nothing reads.
+    assert report.refused > count // 3
 
 
 def archive(start: bytes, content: bytes, name: str = "images.npy") -> bytes:
