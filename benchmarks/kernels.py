@@ -197,8 +197,8 @@ def load(data_dir: str, count: int) -> np.ndarray:
     """Images of the training classes of CIFAR-FS, normalised, in float32."""
     dataset = load_dataset("cifar_fs", data_dir=data_dir)
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(len(dataset.train.images), count, replace=False))
-    pixels = np.asarray(dataset.train.images[chosen], np.float32) / 255.0
+    chosen = np.sort(rng.choice(len(dataset.train.inputs), count, replace=False))
+    pixels = np.asarray(dataset.train.inputs[chosen], np.float32) / 255.0
     # Sorted for the memory map, shuffled again: classes stand together.
     rng.shuffle(pixels)
     mean, std = (np.asarray(each, np.float32) for each in (dataset.mean, dataset.std))

@@ -29,7 +29,7 @@ from metabridge.config import (
 )
 from metabridge.data import Dataset, load_dataset
 from metabridge.data.dataset import Split, run_labels
-from metabridge.data.episodes import image_bank, labels
+from metabridge.data.episodes import make_bank, labels
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator, draw_tasks
 from metabridge.parallel.mesh import mesh_of
@@ -144,7 +144,7 @@ def load(name: str, data_dir: str | None, cache_dir: str) -> Callable[[], None]:
 
     def run() -> None:
         dataset = load_dataset(name, data_dir=data_dir, cache_dir=cache_dir)
-        jax.block_until_ready(image_bank(dataset.train))
+        jax.block_until_ready(make_bank(dataset.train))
 
     return run
 
@@ -185,7 +185,7 @@ class Steps:
         sample = make_sampler(config, dataset, self._keys)
         self._step = jit_step(learner, sample, config, mesh_of(1))
         self._draw = jax.jit(sample)
-        self._bank = image_bank(dataset.train)
+        self._bank = make_bank(dataset.train)
         self.state = learner.init(self._keys.init, example_of(dataset))
         self.number = 0
 

@@ -39,7 +39,7 @@ def test_tasks_are_those_of_32_bits(name: str) -> None:
     sampler = task_sampler(
         data, TaskShape(ways=2, shots=1, queries=0), augmentation=name
     )
-    bank = episodes.image_bank(data.train)
+    bank = episodes.make_bank(data.train)
     expected = jax.jit(sampler)(jax.random.key(0), bank)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         found = jax.jit(sampler)(jax.random.key(0), bank)

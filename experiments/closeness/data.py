@@ -57,10 +57,10 @@ def check(source: Source[Benchmark]) -> None:
         image_tasks.check(dataset, source.shape(max(config.shot_counts)))
     if not {"accuracy", "curves", "failures"} & set(config.studies):
         return
-    if config.side > min(dataset.image_shape[:2]):
+    if config.side > min(dataset.input_shape[:2]):
         raise ValueError(
             f"`side` is {config.side}, but the images of {dataset.name!r} are "
-            f"{dataset.image_shape[0]} x {dataset.image_shape[1]}"
+            f"{dataset.input_shape[0]} x {dataset.input_shape[1]}"
         )
 
 

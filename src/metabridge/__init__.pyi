@@ -8,7 +8,9 @@ from . import training as training
 from . import types as types
 from .apply import Body as Body
 from .apply import FewShotClassifier as FewShotClassifier
+from .apply import embed as embed
 from .apply import evaluate_body as evaluate_body
+from .apply import evaluate_features as evaluate_features
 from .apply import export_body as export_body
 from .apply import load_body as load_body
 from .apply import pretrained_bodies as pretrained_bodies
@@ -22,6 +24,7 @@ from .config import ModelConfig as ModelConfig
 from .config import MTLConfig as MTLConfig
 from .config import TrainConfig as TrainConfig
 from .config import register as register
+from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .diversity import Diversity as Diversity
 from .diversity import task_diversity as task_diversity

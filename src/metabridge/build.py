@@ -25,19 +25,25 @@ from metabridge.types import Variables
 class Shapes(NamedTuple):
     """Sizes of a dataset that decide the shapes of a learner's parameters."""
 
-    image_shape: tuple[int, int, int]
-    """``(H, W, channels)``."""
+    input_shape: tuple[int, ...]
+    """Of one input: ``(H, W, channels)`` of images, ``(D,)`` of features."""
     num_classes: int
     """Of the training split, without turns."""
+    images: bool = True
+    """Whether the inputs are images."""
 
 
 def shapes_of(dataset: Dataset) -> Shapes:
     """The shapes of a dataset."""
-    return Shapes(dataset.image_shape, dataset.train.num_classes)
+    classes = dataset.train.num_classes
+    return Shapes(dataset.input_shape, classes, dataset.has_images)
 
 
 def model(config: ResolvedModel, image_size: int) -> nn.Module:
-    """The body of a configuration, for square-ish images of this height."""
+    """The body of a configuration, for square-ish images of this height.
+
+    Of other inputs it is the length of the first axis.
+    """
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
     options = {**dataclasses.asdict(config), "image_size": image_size, "dtype": dtype}
     return BODIES.find(config.model).make(**options)
@@ -86,7 +92,7 @@ def learner(
         learner.
     """
     shapes = data if isinstance(data, Shapes) else shapes_of(data)
-    body = model(config.model, shapes.image_shape[0])
+    body = model(config.model, shapes.input_shape[0])
     trained = _trained(config, shapes, body, teacher)
     evaluation = config.evaluation
     if evaluation.head == "finetune":

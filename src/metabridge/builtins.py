@@ -45,4 +45,6 @@ register_body(
     augmentation="natural",
     min_side=16,
 )
-register_body("mlp", "metabridge.models.mlp:MLP", width=512)
+register_body("mlp", "metabridge.models.mlp:MLP", width=512, takes="any")
+register_body("linear", "metabridge.models.linear:Linear", width=256, takes="any")
+register_body("identity", "metabridge.models.linear:Identity", width=1, takes="any")

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PARTIAL = ".partial"
 """Ending of a file that is being written; a kill may leave one behind."""
@@ -32,13 +34,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all."""
+    with replacing(path) as file:
+        file.write(content)
 
-    It is on the disk under another name before it gets its own.
-    """
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that gets its name once it is whole and on the disk."""
     partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

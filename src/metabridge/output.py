@@ -61,12 +61,13 @@ def result_text(result: dict[str, Any]) -> str:
     of = " of validation classes" if result.get("split") == "validation" else ""
     accuracy = format_accuracy(result["accuracy"], result["ci95"])
     centroid, ci95 = (result[f"pixel_centroid_{name}"] for name in ("accuracy", "ci95"))
+    baseline = f"nearest centroid on raw {result.get('inputs', 'pixels')}"
     lines = [
         f"\n{result['algorithm']} on {result['dataset']}, {shape}, "
         f"{result['tasks']} unseen tasks{of}",
-        f"accuracy                        {accuracy} %",
+        f"{'accuracy':34}{accuracy} %",
         *_other_interval(result),
-        f"nearest centroid on raw pixels  {format_accuracy(centroid, ci95)} %",
+        f"{baseline:34}{format_accuracy(centroid, ci95)} %",
     ]
     if "trained_on" in result:
         whose = result["trained_on" if result["normalise"] == "training" else "dataset"]
@@ -95,4 +96,4 @@ def _other_interval(result: dict[str, Any]) -> list[str]:
         "closed": "tasks that may share images",
     }[other]
     accuracy = format_accuracy(found["accuracy"], found["ci95"])
-    return [f"{name:32}{accuracy} %, {found['tasks']} {what}"]
+    return [f"{name:34}{accuracy} %, {found['tasks']} {what}"]

@@ -99,10 +99,10 @@ def _draw_task(
         title = class_name(split.class_names[classes[way]]).replace("$", r"\$")
         name.text(1.0, 0.5, f"{way + 1}: {title}", ha="right", va="center", wrap=True)
         for column in range(shots):
-            _show(grid[way][1 + column], split.images[support[way, column]])
+            _show(grid[way][1 + column], split.inputs[support[way, column]])
         for column in range(queries):
             axes = grid[way][1 + shots + column]
-            _show(axes, split.images[query[way, column]])
+            _show(axes, split.inputs[query[way, column]])
             chosen = int(confidence[way, column].argmax())
             colour, mark = (RIGHT, "") if chosen == way else (WRONG, "✗ ")
             text = f"{mark}{chosen + 1} ({confidence[way, column, chosen]:.0%})"

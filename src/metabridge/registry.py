@@ -173,6 +173,8 @@ class BodyTraits(NamedTuple):
     """`width`, `learning_rate` and `augmentation` where the user leaves them open."""
     min_side: int = 1
     """Pixels that the height and width of an image need at least."""
+    takes: str = "images"
+    """"images", or "any" for inputs of any shape."""
 
 
 class DatasetTraits(NamedTuple):
@@ -238,6 +240,7 @@ def register_body(
     learning_rate: float = 1e-3,
     augmentation: str = "crop_flip",
     min_side: int = 1,
+    takes: str = "images",
 ) -> None:
     """Register a body under a name, until the process ends.
 
@@ -251,12 +254,16 @@ def register_body(
       learning_rate: default of `TrainConfig.learning_rate`.
       augmentation: default of `DataConfig.augmentation` for photographs.
       min_side: pixels that the height and width of an image need at least.
+      takes: "images" ``[N, H, W, channels]``, or "any" for inputs ``[N, ...]`` of any
+        shape, such as features ``[N, D]``.
 
     Raises:
-      ValueError: no identifier, or the name of a built-in body.
+      ValueError: no identifier, the name of a built-in body, or unknown `takes`.
     """
     rates = {"learning_rate": learning_rate, "augmentation": augmentation}
-    BODIES.add(name, factory, BodyTraits({"width": width, **rates}, min_side))
+    if takes not in ("images", "any"):
+        raise ValueError(f"`takes` is {takes!r}, but must be images or any")
+    BODIES.add(name, factory, BodyTraits({"width": width, **rates}, min_side, takes))
 
 
 def register_dataset(

@@ -7,7 +7,7 @@ examples, N examples, C classes, D features, H W image height and width, and
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 Params = Any
 """A pytree of arrays: what a model learns."""
@@ -20,6 +20,9 @@ Scalar = Float[Array, ""]
 
 Inputs = Float[Array, "N *X"]
 """Model inputs of one task, ``[N, H, W, channels]`` for images."""
+
+RawInputs = UInt8[Array, "N H W channels"] | Float[Array, "N *X"]
+"""Inputs as a dataset holds them, before they are normalised: images as uint8."""
 
 Features = Float[Array, "N D"]
 """Features of examples, one a row."""

@@ -11,8 +11,8 @@ from pathlib import PurePath
 
 from metabridge.registry import DATASETS, DatasetTraits
 
-FOLDER = "folder:"
-"""What the name of a dataset begins with that is the user's own images."""
+WITH_PATH = ("folder:", "npz:", "features:")
+"""What the name of a dataset begins with whose rest is a path on this machine."""
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -38,19 +38,25 @@ def has_path(name: str) -> bool:
     return any(key.endswith(":") and name.startswith(key) for key in DATASETS)
 
 
+def split_path(name: str) -> tuple[str, str]:
+    """Parts of a dataset's name: "folder:" and the path, or "" and the name."""
+    prefix = next((each for each in WITH_PATH if name.startswith(each)), "")
+    return prefix, name.removeprefix(prefix)
+
+
 def without_folders(name: str) -> str:
-    """A name with the last part of the path of each folder: "glyphs+folder:birds"."""
+    """A name with the last part of each path: "glyphs+folder:birds"."""
 
     def shortened(part: str) -> str:
-        place = part.removeprefix(FOLDER)
-        return part if place == part else f"{FOLDER}{PurePath(place).name}"
+        prefix, place = split_path(part)
+        return f"{prefix}{PurePath(place).name}" if prefix else part
 
     return join_names(map(shortened, split_name(name)))
 
 
 def title_of(name: str) -> str:
     """A name for people and run folders: of a path its last part alone."""
-    parts = (part.removeprefix(FOLDER) for part in split_name(name))
+    parts = (split_path(part)[1] for part in split_name(name))
     return "+".join(part.rstrip("/").split("/")[-1] for part in parts)
 
 

@@ -157,6 +157,7 @@ def die(config: Config, run_dir: Path) -> None:
     os._exit(9)
 
 
+@pytest.mark.extended
 def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_train", die)
     reason = run.train_in_a_process(resolve(Config()), Path("x"))

@@ -163,7 +163,7 @@ def test_labels_and_banks() -> None:
     labels = episodes.labels(3, 2)
     assert labels.dtype == jnp.int32
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
-    bank = episodes.image_bank(split())
+    bank = episodes.make_bank(split())
     assert bank.images.dtype == jnp.uint8
     np.testing.assert_array_equal(bank.images, split().images)
     assert bank.classes.first.tolist() == [0, 5, 14, 20]

@@ -26,7 +26,7 @@ def draw(
     dataset: Dataset, count: int = 40, shape: TaskShape = SHAPE, **options
 ) -> Task:
     sample = task_sampler(dataset, shape, augmentation="none", **options)
-    bank = episodes.image_bank(dataset.train)
+    bank = episodes.make_bank(dataset.train)
     keys = jax.random.split(KEY, count)
     tasks = jax.jit(jax.vmap(lambda key: sample(key, bank)))(keys)
     return jax.tree.map(np.asarray, tasks)
@@ -45,7 +45,7 @@ def test_balanced_tasks_show_every_class_once_a_round(
         tasks_key=jax.random.key(7),
         balanced=True,
     )
-    bank = episodes.image_bank(dataset.train)
+    bank = episodes.make_bank(dataset.train)
     every = toy.CLASSES["train"] * (4 if rotations else 1)
     tasks = every // 3  # of a round; what is left over waits
     keys = jax.random.split(KEY, 4 * tasks)
@@ -63,7 +63,7 @@ def test_balanced_tasks_show_every_class_once_a_round(
 def test_images_are_reduced_once_they_are_augmented(dataset: Dataset) -> None:
     shape = TaskShape(ways=4, shots=2, queries=0)
     options = {"shape": shape, "augmentation": "crop_flip", "rotations": True}
-    bank = episodes.image_bank(dataset.train)
+    bank = episodes.make_bank(dataset.train)
     whole, half = (
         jax.jit(task_sampler(dataset, side=side, **options))(KEY, bank)
         for side in (None, toy.SIZE // 2)
@@ -194,7 +194,7 @@ def test_fixed_tasks_are_augmented_afresh() -> None:
     sample = task_sampler(
         dataset, SHAPE, augmentation="drawing", num_tasks=1, tasks_key=KEY
     )
-    bank = episodes.image_bank(dataset.train)
+    bank = episodes.make_bank(dataset.train)
     one, two = (jax.jit(sample)(jax.random.key(n), bank) for n in range(2))
     np.testing.assert_array_equal(one.classes, two.classes)
     assert np.abs(np.asarray(one.support.inputs - two.support.inputs)).max() > 0.1

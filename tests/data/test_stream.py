@@ -42,14 +42,14 @@ def sampler(shape: TaskShape = SHAPE, **options) -> Sampler:
 def test_a_task_of_the_stream_is_that_of_the_bank(options: dict) -> None:
     draw = sampler(**options)
     images = TaskStream(DATASET.train, draw, KEY, num_tasks=2)
-    bank = episodes.image_bank(DATASET.train)
+    bank = episodes.make_bank(DATASET.train)
     sampled = jax.jit(draw)
     for number in (0, 1, 2, 7, 8, 1):  # in turn, ahead and back
         keys, numbers, _ = task_keys(KEY, number, 2)
         sent = images.step(number)
         assert sent.support.shape == (2, 8, 8, 8, 1)
         for task, (key, own) in enumerate(zip(keys, numbers, strict=True)):
-            one = episodes.TaskImages(
+            one = episodes.TaskInputs(
                 sent.support[task], sent.query[task], sent.classes
             )
             found, expected = sampled(key, one, own), sampled(key, bank, own)

@@ -196,10 +196,8 @@ def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
-def test_pixel_score_is_that_of_raw_pixels(dataset: Dataset) -> None:
-    result = evaluation.pixel_score(
-        dataset.test, heads.centroid(), SHAPE, drawn(dataset)
-    )
+def test_raw_score_is_that_of_raw_pixels(dataset: Dataset) -> None:
+    result = evaluation.raw_score(dataset.test, heads.centroid(), SHAPE, drawn(dataset))
     pixels = (dataset.test.images / 255.0).reshape(-1, toy.SIZE**2)
     expected = np.mean(by_hand(dataset, pixels, 12))
     np.testing.assert_allclose(result.accuracy, expected, rtol=1e-6)

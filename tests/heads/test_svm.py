@@ -127,6 +127,7 @@ def test_two_classes_by_hand() -> None:
     np.testing.assert_allclose(narrow, [[0.4, -0.4]], atol=1e-6)
 
 
+@pytest.mark.extended
 @each_task
 def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
     task, C = TASKS[name]

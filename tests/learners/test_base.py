@@ -235,6 +235,7 @@ def test_predictions_follow_the_order_of_the_query(name: str) -> None:
     )
 
 
+@pytest.mark.extended
 @each_learner
 def test_predictions_follow_the_numbers_of_the_ways(name: str) -> None:
     learner = run(name)

@@ -61,6 +61,7 @@ def test_merge_keeps_every_image_with_its_label() -> None:
         assert label == pair[1]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("factory", [maml, boil, anil], ids=lambda f: f.__name__)
 def test_running_statistics_are_those_of_the_unadapted_body(factory) -> None:
     """On the support: the first pass of the loop, whatever follows it."""

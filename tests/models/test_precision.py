@@ -64,6 +64,7 @@ def both(name: str) -> Any:
         return tuple(jax.jit(functools.partial(run, m))() for m in (wide, narrow))
 
 
+@pytest.mark.extended
 @each
 @pytest.mark.parametrize("train", [False, True])
 def test_features_are_near_and_of_single_precision(name: str, train: bool) -> None:

@@ -13,6 +13,7 @@ from tests.tolerance import assert_close
 SMALL = (4, 6, 8, 10)
 
 
+@pytest.mark.extended
 def test_the_last_map_can_be_kept() -> None:
     """2,560 features of 32x32 pixels and 16,000 of 84x84, as MetaOptNet has them."""
     for size, features in ((32, 2_560), (84, 16_000)):

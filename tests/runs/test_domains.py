@@ -100,6 +100,7 @@ def test_normalised_by_the_other_dataset(
     assert found["trained_on"] == whole.config.data.dataset
 
 
+@pytest.mark.extended
 def test_images_of_the_training_are_counted(
     whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from metabridge.config import ResolvedConfig, resolve
-from metabridge.data.episodes import image_bank
+from metabridge.data.episodes import make_bank
 from metabridge.evaluation import Score
 from metabridge.learners import Info, State
 from metabridge.optimizers import make_optimizer
@@ -57,7 +57,7 @@ class FakeRun:
         keys = make_keys(config)
         key = replicate(keys.train, mesh)
         # No fake step looks at an image.
-        images = image_bank(toy.dataset().train)
+        images = make_bank(toy.dataset().train)
         checkpoints = Checkpoints(self.folder / "checkpoints")
 
         def restore() -> TrainState:

@@ -70,7 +70,7 @@ def trained(name: str, body: str, devices: int, steps: int) -> dict[str, Any]:
     learner = build.learner(config, dataset)
     mesh = mesh_of(devices)
     step = jit_step(learner, make_sampler(config, dataset, keys), config, mesh)
-    bank = replicate(episodes.image_bank(dataset.train), mesh)
+    bank = replicate(episodes.make_bank(dataset.train), mesh)
     key = replicate(keys.train, mesh)
     state = replicate(learner.init(keys.init, example_of(dataset)), mesh)
     compiled = step.lower(state, bank, key, np.int32(0)).compile()

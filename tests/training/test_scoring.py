@@ -197,7 +197,7 @@ def test_tasks_of_the_validation_classes(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    evaluator, pixel_score = unseen.task_evaluator, unseen.pixel_score
+    evaluator, raw_score = unseen.task_evaluator, unseen.raw_score
 
     def watched_evaluator(learner, dataset, split, *rest):
         seen.append(split.class_names)
@@ -205,10 +205,10 @@ def test_tasks_of_the_validation_classes(
 
     def watched_pixels(split, *rest):
         seen.append(split.class_names)
-        return pixel_score(split, *rest)
+        return raw_score(split, *rest)
 
     monkeypatch.setattr(unseen, "task_evaluator", watched_evaluator)
-    monkeypatch.setattr(unseen, "pixel_score", watched_pixels)
+    monkeypatch.setattr(unseen, "raw_score", watched_pixels)
     for name in ("validation", "test"):
         result = evaluate_run(whole.folder, {}, split=name, each_task=True)
         assert result["split"] == name

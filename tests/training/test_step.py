@@ -13,7 +13,7 @@ import pytest
 
 from metabridge import build
 from metabridge.config import Config, TrainConfig, resolve
-from metabridge.data.episodes import ImageBank
+from metabridge.data.episodes import Bank
 from metabridge.data.sampler import example_of
 from metabridge.data.stream import TaskStream
 from metabridge.learners import Info, State
@@ -77,7 +77,7 @@ def made(
 def test_images_are_on_the_device_or_streamed(images: Path, streamed: bool) -> None:
     config = toy.config(images, stream=streamed)
     run_steps, state, source, keys, costs = made(config)
-    assert isinstance(source, TaskStream if streamed else ImageBank)
+    assert isinstance(source, TaskStream if streamed else Bank)
     state, info = run_steps(state, keys.train, 0, 2)
     assert int(state.step) == 2
     assert info.loss.shape == (2,)

@@ -73,6 +73,7 @@ def test_a_configuration_that_was_changed(run: Path) -> None:
     assert "evaluation.shots=2" in table(report)
 
 
+@pytest.mark.extended
 def test_a_checkpoint_that_was_damaged(run: Path) -> None:
     empty_files(best_checkpoint(run))
     found = outcomes(verify(run))

@@ -43,6 +43,7 @@ def test_closeness_of_a_run(learner: str, trained: Runs) -> None:
     assert (("head", "bias") in kernel.paths) == (learner == "anil")
 
 
+@pytest.mark.extended
 def test_a_network_of_a_run_is_its_body_and_a_head(trained: Runs) -> None:
     images = tasks(trained("mtl"), 0).query_x[0]
     features = np.asarray(

@@ -123,6 +123,7 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
     assert json.loads(output.read_text())["interval"] == "open"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("learner", "heads"),
     [
@@ -246,6 +247,7 @@ def test_reporting_with_example_tasks(
     assert "Example tasks" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.extended
 def test_comparing_every_learner(
     copied: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,7 @@ def test_training_with_text_for_a_path(trained: Runs) -> None:
     assert result["run_dir"] == str(run)
 
 
+@pytest.mark.extended
 def test_reporting_and_comparing_with_text_for_paths(
     trained: Runs, copied: Runs, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Few-shot tasks of a dataset's images, as regression targets of a wide network."""
+"""Few-shot tasks of a dataset's inputs, as regression targets of a wide network."""
 
 from collections.abc import Sequence
 
@@ -75,7 +75,7 @@ def draw(
     fields: list[np.ndarray] = []
     for part, own in zip(chosen, labels, strict=True):
         rows = part.reshape(-1)
-        x = split.images[rows] if raw else pixels(dataset, split, rows, side=side)
+        x = split.inputs[rows] if raw else pixels(dataset, split, rows, side=side)
         x = x.reshape(count, len(own), *((-1,) if flat else x.shape[1:]))
         y = one_hot(own, shape.ways, centred=True)
         fields += [x, np.tile(y, (count, 1, 1))]
@@ -84,10 +84,11 @@ def draw(
 
 def pixels(
     dataset: Dataset, split: Split, rows: Int[np.ndarray, "N"], *, side: int | None
-) -> Float[np.ndarray, "N H W channels"]:
-    """Images as `draw` gives them."""
-    values = np.asarray(split.images[rows], np.float64)
-    values = (values / 255.0 - dataset.mean) / np.asarray(dataset.std)
+) -> Float[np.ndarray, "N *X"]:
+    """Inputs as `draw` gives them."""
+    values = np.asarray(split.inputs[rows], np.float64)
+    scale = 255.0 if dataset.has_images else 1.0
+    values = (values / scale - dataset.mean) / np.asarray(dataset.std)
     if side is not None:
         values = _shrink(values, side)
     return on_sphere(values).reshape(values.shape)
@@ -105,7 +106,7 @@ def _different_images(split: Split) -> list[np.ndarray]:
     seen: set[bytes] = set()
     rows: list[list[int]] = [[] for _ in range(split.num_classes)]
     for row, label in enumerate(split.labels.tolist()):
-        content = np.asarray(split.images[row]).tobytes()
+        content = np.asarray(split.inputs[row]).tobytes()
         if content not in seen:
             seen.add(content)
             rows[label].append(row)

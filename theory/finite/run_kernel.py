@@ -29,7 +29,7 @@ class _Network(NamedTuple):
     """The configuration and variables of a run, and how images are normalised."""
 
     config: Any
-    image_shape: tuple[int, int, int]
+    input_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     variables: Variables
@@ -98,12 +98,12 @@ def _load(run: str | os.PathLike[str], at: At, data_dir: Any) -> _Network:
 
     if at == "init" and expanded(run).is_dir():  # which may have no checkpoint yet
         _, config, dataset, learner, _ = load_run(run, data_dir=data_dir)
-        shape = dataset.image_shape
+        shape = dataset.input_shape
         return _Network(
             config, shape, dataset.mean, dataset.std, _initial(config, learner, shape)
         )
     body = load_body(run, data_dir=data_dir)
-    config, shape, variables = body.config, body.shapes.image_shape, body.variables
+    config, shape, variables = body.config, body.shapes.input_shape, body.variables
     if at == "init":
         variables = _initial(config, body.learner(), shape)
     return _Network(config, shape, body.mean, body.std, variables)

@@ -7,6 +7,7 @@ many at once as `BATCH` allows.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from metabridge.apply.inputs import Images
+from metabridge.apply.inputs import Arrays, Images
+from metabridge.heads import Head
 from metabridge.learners import Learner
 from metabridge.parallel import devices
 from metabridge.training.guards.memory import needed_bytes
@@ -27,18 +29,21 @@ BATCH = 512
 _PIXELS = 512 * 32 * 32  # of a batch, on a CPU
 
 Normalise = Callable[[Any], Any]
-"""uint8 images as the body takes them."""
+"""Inputs, such as uint8 images, as the body takes them."""
+
+Inputs = Images | Arrays
+"""Inputs of a user, checked."""
 
 
 class Adaptation(NamedTuple):
     """Two functions that adapt a body to a task and score images."""
 
-    fit: Callable[[Images, np.ndarray, int], Any]
+    fit: Callable[[Inputs, np.ndarray, int], Any]
     """``fit(images, labels, ways)``, labels int32 in [0, ways).
 
     Raises ValueError if the support needs more memory than there is.
     """
-    scores: Callable[[Any, Images], np.ndarray]
+    scores: Callable[[Any, Inputs], np.ndarray]
     """float32 ``[N, ways]`` of images, with what `fit` returned."""
 
 
@@ -49,15 +54,19 @@ def make_adaptation(
     if learner.frozen_body is None:
         return _adapt_body(learner, variables, normalise)
     head = learner.frozen_body.head_of(variables)
-    features = make_embedder(learner, variables, normalise)
+    return adapt_head(head, make_embedder(learner, variables, normalise))
+
+
+def adapt_head(head: Head, features: Callable[[Inputs], np.ndarray]) -> Adaptation:
+    """Compile the adaptation of a head on features that a function computes."""
     fit_head = _within_memory(head.fit)
     logits = jax.jit(head.logits)
 
-    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
-        return fit_head(ways, features(images), labels)
+    def fit(inputs: Inputs, labels: np.ndarray, ways: int) -> Any:
+        return fit_head(ways, features(inputs), labels)
 
-    def scores(classifier: Any, images: Images) -> np.ndarray:
-        rows = features(images)
+    def scores(classifier: Any, inputs: Inputs) -> np.ndarray:
+        rows = features(inputs)
         parts = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
         return _in_batches(functools.partial(logits, classifier), parts, BATCH)
 
@@ -66,18 +75,18 @@ def make_adaptation(
 
 def make_embedder(
     learner: Learner, variables: Variables, normalise: Normalise
-) -> Callable[[Images], np.ndarray]:
-    """Compile the features of images, float32 ``[N, D]``."""
+) -> Callable[[Inputs], np.ndarray]:
+    """Compile the features of inputs, float32 ``[N, D]``."""
     embed = learner.frozen_body.embed if learner.frozen_body else learner.embed
     if embed is None:
         raise ValueError(f"{learner.name} has no features apart from its adaptation")
-    compiled = jax.jit(lambda variables, images: embed(variables, normalise(images)))
+    compiled = jax.jit(lambda variables, inputs: embed(variables, normalise(inputs)))
     variables = jax.device_put(variables)
 
-    def features(images: Images) -> np.ndarray:
-        size = _batch_size(images)
+    def features(inputs: Inputs) -> np.ndarray:
+        size = _batch_size(inputs)
         embed_batch = functools.partial(compiled, variables)
-        return _in_batches(embed_batch, _batches(images, size), size)
+        return _in_batches(embed_batch, _batches(inputs, size), size)
 
     return features
 
@@ -85,19 +94,19 @@ def make_embedder(
 def _adapt_body(
     learner: Learner, variables: Variables, normalise: Normalise
 ) -> Adaptation:
-    def adapt(variables: Variables, images: Array, labels: Array, *, ways: int) -> Any:
-        return learner.adapt(variables, Examples(normalise(images), labels), ways=ways)
+    def adapt(variables: Variables, inputs: Array, labels: Array, *, ways: int) -> Any:
+        return learner.adapt(variables, Examples(normalise(inputs), labels), ways=ways)
 
     adapt_all = _within_memory(adapt)
     logits = jax.jit(lambda adapted, rows: learner.logits(adapted, normalise(rows)))
     variables = jax.device_put(variables)
 
-    def fit(images: Images, labels: np.ndarray, ways: int) -> Any:
-        return adapt_all(ways, variables, images.read(0, len(images)), labels)
+    def fit(inputs: Inputs, labels: np.ndarray, ways: int) -> Any:
+        return adapt_all(ways, variables, inputs.read(0, len(inputs)), labels)
 
-    def scores(adapted: Any, images: Images) -> np.ndarray:
+    def scores(adapted: Any, inputs: Inputs) -> np.ndarray:
         # Not filled up: with batch statistics every image of a batch counts.
-        batches = _batches(images, _batch_size(images), even=True)
+        batches = _batches(inputs, _batch_size(inputs), even=True)
         return np.concatenate([np.asarray(logits(adapted, b)) for b in batches])
 
     return Adaptation(fit, scores)
@@ -130,20 +139,20 @@ def _within_memory(adapt: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _batch_size(images: Images) -> int:
+def _batch_size(inputs: Inputs) -> int:
     """A power of two; fewer large images on a CPU, whose memory they share."""
     if jax.default_backend() != "cpu":
         return BATCH
-    height, width, _ = images.shape
-    return 1 << max(min(_PIXELS // (height * width), BATCH).bit_length() - 1, 0)
+    pixels = math.prod(inputs.shape[:2])
+    return 1 << max(min(_PIXELS // pixels, BATCH).bit_length() - 1, 0)
 
 
-def _batches(images: Images, size: int, *, even: bool = False) -> Iterator[np.ndarray]:
-    """Images a batch at a time; `even` makes all about as large as the last."""
+def _batches(inputs: Inputs, size: int, *, even: bool = False) -> Iterator[np.ndarray]:
+    """Inputs a batch at a time; `even` makes all about as large as the last."""
     if even:
-        size = -(-len(images) // -(-len(images) // size))
-    for start in range(0, len(images), size):
-        yield images.read(start, min(start + size, len(images)))
+        size = -(-len(inputs) // -(-len(inputs) // size))
+    for start in range(0, len(inputs), size):
+        yield inputs.read(start, min(start + size, len(inputs)))
 
 
 def _in_batches(

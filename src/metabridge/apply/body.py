@@ -12,7 +12,7 @@ import numpy as np
 
 from metabridge import build, unions
 from metabridge.apply.adaptation import Adaptation, make_adaptation, make_embedder
-from metabridge.apply.inputs import Images, check_images
+from metabridge.apply.inputs import Arrays, Images, check_arrays, check_images
 from metabridge.build import Shapes
 from metabridge.config import ResolvedConfig, ResolvedEvaluation, with_paths
 from metabridge.data import augment
@@ -35,9 +35,9 @@ class Body:
     config: ResolvedConfig
     """Configuration of the run; its `evaluation` is the default adaptation."""
     shapes: Shapes
-    """Image shape, and number of classes in training."""
+    """Shape of an input, and number of classes in training."""
     mean: tuple[float, ...]
-    """Per channel, of pixels in [0, 1]; images are normalised with it."""
+    """Per channel, of pixels in [0, 1], or per feature; inputs are normalised by it."""
     std: tuple[float, ...]
     """Likewise."""
     variables: Variables
@@ -66,20 +66,25 @@ class Body:
         return make_adaptation(learner, self.variables, self._normalise)
 
     @in_32_bits
-    def embed(self, images: Any) -> np.ndarray:
-        """Features ``[N, D]`` of images, as `FewShotClassifier` takes them."""
-        return self._embedder()(self.checked(images))
+    def embed(self, inputs: Any) -> np.ndarray:
+        """Features ``[N, D]`` of inputs, as `FewShotClassifier` takes them."""
+        return self._embedder()(self.checked(inputs))
 
     @functools.lru_cache(maxsize=_KEPT)  # noqa: B019
-    def _embedder(self) -> Callable[[Images], np.ndarray]:
+    def _embedder(self) -> Callable[[Images | Arrays], np.ndarray]:
         return make_embedder(self.learner(), self.variables, self._normalise)
 
-    def checked(self, images: Any) -> Images:
-        """Check images of a user, to be read as those of the training were."""
-        return check_images(images, self.shapes.image_shape, reading_of(self.config))
+    def checked(self, inputs: Any) -> Images | Arrays:
+        """Check inputs of a user, to be read as those of the training were."""
+        shape = self.shapes.input_shape
+        if not self.shapes.images:
+            return check_arrays(inputs, shape)
+        height, width, channels = shape
+        shape = (height, width, channels)
+        return check_images(inputs, shape, reading_of(self.config))
 
-    def _normalise(self, images: Any) -> Any:
-        return augment.normalise(images, self.mean, self.std)
+    def _normalise(self, inputs: Any) -> Any:
+        return augment.normalise(inputs, self.mean, self.std)
 
 
 def reading_of(config: ResolvedConfig) -> Reading:

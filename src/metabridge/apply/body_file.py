@@ -39,7 +39,10 @@ FORMAT = 1
 """Version of the header; a reader refuses a later one."""
 _ENTRY, _SUFFIX = "metabridge", ".safetensors"
 _TYPES = {"float32": ("F32", "F16"), "int32": ("I32",), "uint32": ("U32",)}
+_SHAPES = {True: "image_shape", False: "input_shape"}
+"""Entry of the header with the shape of an input, by whether that is an image."""
 _IMAGE_SHAPE = tuple[Side, Side, Literal[1, 3]]
+_INPUT_SHAPE = tuple[Annotated[int, Range(1, 1 << 20)], ...]
 _Classes = Annotated[int, Range(1, 1_000_000)]
 DTYPES = ("float32", "float16")
 """Types that the parameters in a file may have."""
@@ -102,7 +105,7 @@ def write(path: Path, body: Body, dtype: str = "float32") -> None:
     header = {
         "format": FORMAT,
         "config": json.loads(to_json(without_paths(body.config))),
-        "image_shape": list(body.shapes.image_shape),
+        _SHAPES[body.shapes.images]: list(body.shapes.input_shape),
         "num_classes": body.shapes.num_classes,
         "mean": list(body.mean),
         "std": list(body.std),
@@ -153,10 +156,13 @@ def _read(file: Any) -> Body:
     most = min(config.data.max_pixels, MAX_PIXELS)
     data = dataclasses.replace(config.data, max_pixels=most)
     config = dataclasses.replace(config, data=data)
-    shape = typed(_IMAGE_SHAPE, header.get("image_shape"), "image_shape")
-    shapes = Shapes(shape, typed(_Classes, header.get("num_classes"), "num_classes"))
-    mean = typed(tuple[(float,) * shape[2]], header.get("mean"), "mean")
-    std = typed(tuple[(Positive,) * shape[2]], header.get("std"), "std")
+    images = _SHAPES[False] not in header
+    name = _SHAPES[images]
+    shape = typed(_IMAGE_SHAPE if images else _INPUT_SHAPE, header.get(name), name)
+    classes = typed(_Classes, header.get("num_classes"), "num_classes")
+    shapes = Shapes(tuple(shape), classes, images)
+    mean = typed(tuple[(float,) * shape[-1]], header.get("mean"), "mean")
+    std = typed(tuple[(Positive,) * shape[-1]], header.get("std"), "std")
     template = _template(config, shapes)
     named = _named(template)
     _check_arrays(file, named)
@@ -193,7 +199,7 @@ def _template(config: ResolvedConfig, shapes: Shapes) -> Variables:
 
     def variables() -> Variables:
         learner = build.learner(config, shapes)
-        example = jnp.zeros((1, *shapes.image_shape), jnp.float32)
+        example = jnp.zeros((1, *shapes.input_shape), jnp.float32)
         state = learner.init(jax.random.key(0), example)
         return {"params": state.params, "batch_stats": state.batch_stats}
 
@@ -230,7 +236,6 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
     `further` rows, such as a digest, stand at the end of its table.
     """
     config, about = body.config, body.about
-    height, width, channels = body.shapes.image_shape
     model, train = config.model, config.train
     data = about.get("dataset", {})
     of_width = f" width {model.width}" if model.model in ("conv4", "mlp") else ""
@@ -240,7 +245,7 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         "learner": config.algorithm,
         "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}{rounded}",
-        "images": f"{height} x {width}, {'grey' if channels == 1 else 'colour'}",
+        "inputs": _inputs(body.shapes.input_shape),
         "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
         "fingerprint of the data": data.get("fingerprint"),
         "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
@@ -257,6 +262,13 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
     return string.Template(template.read_text(encoding="utf-8")).substitute(
         learner=config.algorithm, dataset=dataset, table=table, file=file_name
     )
+
+
+def _inputs(shape: tuple[int, ...]) -> str:
+    if len(shape) != 3:
+        return f"{' x '.join(map(str, shape))}, features"
+    height, width, channels = shape
+    return f"images of {height} x {width}, {'grey' if channels == 1 else 'colour'}"
 
 
 def _accuracy(result: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from metabridge.apply import loading
 from metabridge.apply.body import Body
+from metabridge.apply.frozen import Embed, Frozen
 from metabridge.apply.inputs import encode_labels
 from metabridge.config import ResolvedConfig, ResolvedEvaluation, check
 from metabridge.config.fields import hints_of, typed
@@ -28,19 +29,24 @@ class NotFittedError(ValueError, AttributeError):
 
 @dataclasses.dataclass(eq=False, repr=False)
 class FewShotClassifier:
-    """Adapt a trained body to a new task, and classify images.
+    """Adapt a trained body to a new task, and classify images or other inputs.
 
     Images are ``[N, H, W, c]`` or ``[N, H, W]``, uint8, uint16 or floats in [0, 1]
     (rounded to 256 values), or a list of such images of any sizes, of paths, of files
     as bytes, or of Pillow images. They are read, resized and turned grey or to colour
-    as the body's training images were. Labels are anything hashable. What is wrong with
-    an option, images or labels is a ValueError of `fit` or `predict`. Everything is
-    deterministic. `C`, `penalty`, `finetune_steps`, `finetune_rate` and `test_steps`
-    are those of `EvaluationConfig`; by default they are as the run was tested.
+    as the body's training images were. A body that was trained on other inputs takes
+    numbers of their shape; without a body the inputs are features, ``[N, D]``.
+
+    Labels are anything hashable. What is wrong with an option, inputs or labels is a
+    ValueError of `fit` or `predict`. Everything is deterministic. `C`, `penalty`,
+    `finetune_steps`, `finetune_rate` and `test_steps` are those of `EvaluationConfig`;
+    by default they are as the run was tested.
 
     Args:
       body: folder of a run, a file that `export_body` wrote, a name of
-        `pretrained_bodies` or `published_bodies`, or a `Body`.
+        `pretrained_bodies` or `published_bodies`, or a `Body`; None for features; or
+        any function from your inputs to features ``[N, D]``, such as a pretrained model
+        of another library, which gets what `fit` and `predict` get.
       head: logistic, ridge, svm, centroid or attention on frozen features, with any
         number of classes; finetune; or learner, its own adaptation, which for
         learners with a meta-learned head takes as many classes as it was trained with.
@@ -51,7 +57,7 @@ class FewShotClassifier:
       body_: the body.
     """
 
-    body: str | os.PathLike[str] | Body
+    body: str | os.PathLike[str] | Body | Embed | None = None
     _: dataclasses.KW_ONLY
     head: str | None = None
     C: float | None = None
@@ -66,7 +72,7 @@ class FewShotClassifier:
     @in_32_bits
     def fit(self, images: Any, labels: Any) -> "FewShotClassifier":
         """Adapt to a task, images of at least two classes with a label each."""
-        body = loading.cached(self.body, self.data_dir)
+        body = self._find_body()
         source = body.checked(images)
         classes, codes = encode_labels(labels, len(source))
         evaluation = self._evaluation(body.config, len(classes))
@@ -121,10 +127,11 @@ class FewShotClassifier:
         return self
 
     def __repr__(self) -> str:
-        given = {k: v for k, v in self.get_params().items() if v is not None}
-        text = ", ".join(f"{k}={v!r}" for k, v in given.items() if k != "body")
-        body = "Body(...)" if isinstance(self.body, Body) else repr(self.body)
-        return f"FewShotClassifier({body}{', ' if text else ''}{text})"
+        options = {k: v for k, v in self.get_params().items() if v is not None}
+        text = ", ".join(f"{k}={v!r}" for k, v in options.items() if k != "body")
+        given = "Body(...)" if isinstance(self.body, Body) else repr(self.body)
+        body = "" if self.body is None else given
+        return f"FewShotClassifier({body}{', ' if body and text else ''}{text})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classes_")
@@ -136,7 +143,9 @@ class FewShotClassifier:
             estimator_type="classifier",
             target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False, three_d_array=True),
+            input_tags=InputTags(
+                two_d_array=self.body is None, three_d_array=self.body is not None
+            ),
         )
 
     @in_32_bits
@@ -145,6 +154,13 @@ class FewShotClassifier:
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
         adaptation = self.body_.adaptation(self._fitted_evaluation)
         return adaptation.scores(self._adapted, self.body_.checked(images))
+
+    def _find_body(self) -> Body | Frozen:
+        if self.body is None or (
+            callable(self.body) and not isinstance(self.body, Body)
+        ):
+            return Frozen(self.body)
+        return loading.cached(self.body, self.data_dir)
 
     def _evaluation(self, config: ResolvedConfig, ways: int) -> ResolvedEvaluation:
         """The options of the adaptation: those of the run but for what is given."""

@@ -62,7 +62,7 @@ def _with_data(
     data_dir: str | os.PathLike[str] | None,
     domain: Domain | None,
 ) -> LoadedRun:
-    wanted = body.shapes.image_shape
+    wanted = body.shapes.input_shape
     if domain is not None:
         config = with_evaluation(body.config, evaluation)
         moved, other, about = load_domain(
@@ -70,9 +70,9 @@ def _with_data(
         )
         return LoadedRun(Path(), moved, other, body.learner(config.evaluation), about)
     run = load_inputs(Path(), body.config, evaluation, data_dir)
-    if (found := run.dataset.image_shape) != wanted:
+    if (found := run.dataset.input_shape) != wanted:
         raise ValueError(
-            f"images of {run.config.data.dataset!r} are {list(found)}, but the body "
+            f"inputs of {run.config.data.dataset!r} are {list(found)}, but the body "
             f"takes {list(wanted)}"
         )
     dataset = dataclasses.replace(run.dataset, mean=body.mean, std=body.std)

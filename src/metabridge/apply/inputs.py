@@ -71,6 +71,55 @@ class Images:
         return picture.scaled(pixels.astype(np.float64), 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """Inputs that are no images, such as features."""
+
+    rows: np.ndarray
+    """Finite numbers ``[N, ...]``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.rows.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Inputs `start` to `stop`, float32."""
+        return np.asarray(self.rows[start:stop], np.float32)
+
+
+def check_arrays(inputs: Any, shape: tuple[int, ...] | None = None) -> Arrays:
+    """Check inputs of a user that are no images, or raise a ValueError.
+
+    Args:
+      inputs: finite numbers ``[N, ...]``.
+      shape: of one input; None for ``[N, D]`` of any D.
+    """
+    rows = np.asarray(inputs)
+    wanted = "[N, D]" if shape is None else f"[N, {', '.join(map(str, shape))}]"
+    if np.iscomplexobj(rows):
+        raise ValueError(f"Complex data not supported: pass real numbers {wanted}")
+    if rows.dtype.kind not in "fiub":
+        raise ValueError(f"`inputs` are {rows.dtype}: pass numbers {wanted}")
+    if rows.ndim == 1 and (shape is None or len(shape) == 1):
+        raise ValueError(
+            f"`inputs` are {list(rows.shape)}, but must be {wanted}. Reshape your "
+            "data: if this is one example, pass `inputs[None]`"
+        )
+    if rows.ndim < 2 or 0 in rows.shape or rows.shape[1:] != (shape or rows.shape[-1:]):
+        found = f"{len(rows) if rows.ndim else 0} sample(s)"
+        raise ValueError(
+            f"`inputs` are {list(rows.shape)} with {found}, but must be {wanted}, at "
+            "least one of them (a minimum of 1 is required)"
+        )
+    if not np.isfinite(rows).all():
+        raise ValueError("`inputs` hold NaN or infinity (inf)")
+    return Arrays(rows)
+
+
 def check_images(
     images: Any, shape: tuple[int, int, int], reading: Reading = DEFAULT
 ) -> Images:

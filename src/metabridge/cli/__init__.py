@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from metabridge.cli.data import diversity
-from metabridge.cli.runs import evaluate, export, report, verify
+from metabridge.cli.runs import embed, evaluate, export, report, verify
 from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
 from metabridge.huge_pages import restart_with_huge_pages
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
-            train_command(), evaluate, verify, export, compare, agree, grid, report,
-            diversity, theory, datasets,
+            train_command(), evaluate, verify, export, embed, compare, agree, grid,
+            report, diversity, theory, datasets,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
             {command.__name__: command for command in commands},

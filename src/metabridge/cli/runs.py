@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from metabridge.config import DatasetName, HeadName
-from metabridge.output import result_text
+from metabridge.config.sections import ImageSize
+from metabridge.files import write_json
+from metabridge.output import check_output, result_text
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
 DataDir = Annotated[
@@ -20,7 +22,7 @@ DataDir = Annotated[
 
 
 def evaluate(
-    run: tyro.conf.Positional[Path],
+    run: tyro.conf.Positional[Path | None] = None,
     ways: int | None = None,
     shots: int | None = None,
     queries: int | None = None,
@@ -38,12 +40,15 @@ def evaluate(
     keep_logits: bool | None = None,
     dataset: DatasetName | None = None,
     normalise: Literal["training", "dataset"] = "training",
+    unit_norm: bool = False,
     data_dir: DataDir = None,
     output: Path | None = None,
 ) -> None:
     """Score the best checkpoint of a run, or an exported body, on unseen tasks.
 
-    What is not given is as the run was configured.
+    What is not given is as the run was configured. Without a run, but with --dataset,
+    all heads are scored on its features (or those of its inputs as they are), with 1
+    and 5 shots, unless --head or --shots name one.
 
     Args:
       run: Folder of the run; or a file of export, or a body's name.
@@ -68,6 +73,7 @@ def evaluate(
         it is. Images get the size and channels that the body takes.
       normalise: Whose mean and standard deviation to normalise another dataset by:
         those of the run's training, or of that dataset.
+      unit_norm: Without a run: scale features to unit norm.
       output: JSON file for the result; tasks and predictions go into an .npz beside it.
     """
     from metabridge.apply import evaluate_body
@@ -80,6 +86,17 @@ def evaluate(
         "interval": interval, "keep_logits": keep_logits,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
+    if run is None:
+        if dataset is None:
+            raise ValueError(
+                "name a run or a body; or a --dataset, such as features:FILE, whose "
+                "features are scored without one"
+            )
+        given["unit_norm"] = unit_norm
+        _evaluate_heads(dataset, given, split, data_dir, output)
+        return
+    if unit_norm:
+        raise ValueError("`unit_norm` is for features without a run: leave it out")
     # A head that is given takes the place of one that the run would choose.
     if tune_head or any(value is not None for value in (head, C, penalty)):
         given["tune_head"] = tune_head
@@ -89,6 +106,64 @@ def evaluate(
         normalise=normalise,
     )  # fmt: skip
     print(result_text(result))
+
+
+def _evaluate_heads(
+    dataset: str,
+    given: dict[str, Any],
+    split: Literal["validation", "test"],
+    data_dir: Path | None,
+    output: Path | None,
+) -> None:
+    """Score heads on a dataset, print a table, and write it where asked."""
+    from metabridge.apply.features import as_json, evaluate_features, table_of_heads
+
+    taken = (
+        "ways", "shots", "queries", "tasks", "head", "C", "penalty", "unit_norm",
+    )  # fmt: skip
+    if unused := [name for name in given if name not in taken]:
+        raise ValueError(f"`{unused[0]}` is of a run, but none is named")
+    file = None if output is None else check_output(output)
+    place: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+    found = evaluate_features(dataset, split=split, **given, **place)
+    if file is not None:
+        write_json(file, as_json(dataset, split, found))
+    print(f"{dataset}, {found[0].closed.tasks} tasks of unseen classes\n")
+    print(table_of_heads(found))
+
+
+def embed(
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")],
+    output: Annotated[Path, tyro.conf.Positional],
+    body: Annotated[str, tyro.conf.arg(metavar="RUN|FILE|NAME|MODULE:FUNCTION")],
+    batch: int = 256,
+    dtype: Literal["float32", "float16"] = "float32",
+    data_dir: DataDir = None,
+    image_size: ImageSize = None,
+) -> None:
+    """Write the features of a dataset to a file, which features:FILE reads.
+
+    A command that was cut off goes on where it was, and ends with the same bytes.
+
+    Args:
+      dataset: Its name: `metabridge datasets` lists them.
+      output: NAME.npz.
+      body: Folder of a run, a file of export, a body's name; or a function of yours
+        from a batch of inputs to features [N, D], by module and name.
+      batch: Inputs a call of the body.
+      dtype: Of the features in the file.
+      image_size: Side, or height and width, to which images of a folder are resized.
+    """
+    from metabridge.apply import embed
+    from metabridge.apply.frozen import find_function
+
+    given = {"data_dir": data_dir, "image_size": image_size}
+    options = {name: value for name, value in given.items() if value is not None}
+    file = embed(
+        find_function(body) or body, dataset, output, batch=batch, dtype=dtype,
+        **options,
+    )  # fmt: skip
+    print(f"{file} holds the features; evaluate them: --dataset features:{file}")
 
 
 def verify(

@@ -49,7 +49,6 @@ from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json
 from metabridge.config.serialise import resolved_from_json as resolved_from_json
 from metabridge.config.serialise import to_json as to_json
-from metabridge.unions import FOLDER as FOLDER
 
 
 def __getattr__(name: str) -> _Any:

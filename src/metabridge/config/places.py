@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from metabridge import unions
 from metabridge.config.sections import Config
-from metabridge.unions import FOLDER
 from metabridge.untrusted import expanded
 
 _Section = TypeVar("_Section")
@@ -18,8 +17,8 @@ _Config = TypeVar("_Config", bound=Config)
 def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _Config:
     """A configuration whose data is in another place, if one is given.
 
-    That is the folder of images of ``folder:PATH``, else what `DataConfig.data_dir`
-    takes.
+    That is the path of ``folder:PATH`` and others of its kind, else what
+    `DataConfig.data_dir` takes.
 
     Raises:
       ValueError: a union with several places.
@@ -28,7 +27,7 @@ def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _
         return config
     name, place = config.data.dataset, absolute(data_dir)
     parts = unions.split_name(name)
-    folders = [part for part in parts if part.startswith(FOLDER)]
+    folders = [part for part in parts if unions.split_path(part)[0]]
     values: dict[str, Any] = {"data_dir": place}
     if folders:
         if folders[1:] or (parts[1:] and unions.traits_of(name).needs_data_dir):
@@ -36,7 +35,9 @@ def with_data_dir(config: _Config, data_dir: str | os.PathLike[str] | None) -> _
                 f"`data_dir` is one place, but {name!r} is read from several: leave it "
                 "out, and put links where the data were"
             )
-        moved = (f"{FOLDER}{place}" if p in folders else p for p in parts)
+        moved = (
+            f"{unions.split_path(p)[0]}{place}" if p in folders else p for p in parts
+        )
         values = {"dataset": unions.join_names(moved)}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **values))
 
@@ -51,8 +52,8 @@ def with_absolute_paths(config: _Config) -> _Config:
 
 
 def _with_absolute_path(name: str) -> str:
-    place = name.removeprefix(FOLDER)
-    return f"{FOLDER}{absolute(place)}" if place and place != name else name
+    prefix, place = unions.split_path(name)
+    return f"{prefix}{absolute(place)}" if prefix and place else name
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -16,13 +16,16 @@ from metabridge.untrusted import quoted
 _Train = TypeVar("_Train", bound=TrainConfig)
 
 
-def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
+def resolve(
+    config: Config, *, classes: int | None = None, images: bool = True
+) -> ResolvedConfig:
     """Fill in what the user left open, and check what needs no data.
 
     With `minutes`, `steps` and `validate_every` are 0 until the steps have been timed.
     Paths become absolute, so that a run finds its data from any working folder. A
     training task whose classes the user leaves open has no more than the `classes` of
-    the training split, if they are known.
+    the training split, if they are known. Without `images` the inputs are of another
+    kind, which have no augmentation.
 
     Raises:
       TypeError: a value of another type than its field's.
@@ -30,11 +33,15 @@ def resolve(config: Config, *, classes: int | None = None) -> ResolvedConfig:
     """
     config = with_absolute_paths(Config(**_typed(config)))
     learner, train = config.learner, config.train
+    body = config.model.model or ("conv4" if images else "linear")
     defaults = {
-        **BODIES.find(config.model.model).traits.defaults,
+        **BODIES.find(body).traits.defaults,
         **unions.traits_of(config.data.dataset).recipe,
+        "model": body,
         "head": "logistic",
     }
+    if not images:
+        defaults |= {"augmentation": "none", "rotations": False}
     if classes is not None:
         rotations = _fill(config.data, defaults).rotations
         known = max(classes * (4 if rotations else 1), 2)

@@ -41,8 +41,9 @@ class DataConfig:
     """Where the images come from, and how training changes them."""
 
     dataset: DatasetName = "glyphs"
-    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
-    (`metabridge datasets`), or the classes of several together: glyphs+folder:PATH."""
+    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet, folder:PATH or
+    arrays:PATH (`metabridge datasets`), or the classes of several together:
+    glyphs+folder:PATH."""
     data_dir: PathOption = None
     """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
     image_size: ImageSize = None
@@ -62,7 +63,8 @@ class DataConfig:
     """Keep images of a folder or a union that are in two splits."""
     augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
-    flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit."""
+    flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit.
+    Inputs that are no images have none."""
     rotations: bool | None = None
     """Let each quarter turn of a training class be a class. Default: for drawings."""
 
@@ -71,11 +73,13 @@ class DataConfig:
 class ModelConfig:
     """The body."""
 
-    model: BodyName = "conv4"
-    """conv4 (four blocks), conv4_r2d2 (R2-D2's wider one), resnet12 (12.4 million
-    parameters) or mlp."""
+    model: BodyName | None = None
+    """conv4 (four blocks), conv4_r2d2 (R2-D2's wider one) or resnet12 (12.4 million
+    parameters) for images; mlp, linear (a linear map) or identity for any inputs.
+    Default: conv4, or linear for inputs that are no images."""
     width: Annotated[int, Range(1, 8192)] | None = None
-    """Channels of Conv4 (default 64) or units of the MLP (default 512)."""
+    """Channels of Conv4 (default 64), units of the MLP (512) or outputs of the linear
+    map (256)."""
     depth: Annotated[int, Range(1, 1000)] = 3
     """Hidden layers of the MLP."""
     drop_rate: ShareBelowOne = 0.1
@@ -259,6 +263,7 @@ class ResolvedData(DataConfig):
 class ResolvedModel(ModelConfig):
     """`ModelConfig` with nothing left open that a run needs."""
 
+    model: BodyName = dataclasses.field()
     width: Annotated[int, Range(1, 8192)] = dataclasses.field()
 
 

@@ -1,5 +1,7 @@
 from . import augment as augment
 from . import episodes as episodes
+from .arrays import from_arrays as from_arrays
+from .arrays import save_arrays as save_arrays
 from .dataset import SPLITS as SPLITS
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split

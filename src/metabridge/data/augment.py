@@ -18,17 +18,20 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data.dataset import AUGMENTATIONS as AUGMENTATIONS
+from metabridge.types import Inputs, RawInputs
 
 Image = Float[Array, "H W channels"]
 Images = Float[Array, "N H W channels"]
-Augment = Callable[[Key[Array, ""], UInt8[Array, "N H W channels"]], Images]
+Augment = Callable[[Key[Array, ""], RawInputs], Inputs]
 
 
-def normalise(
-    images: UInt8[Array, "N H W channels"], mean: Sequence[float], std: Sequence[float]
-) -> Images:
-    """``(images / 255 - mean) / std`` as float32, channel by channel."""
-    return _standardise(images.astype(jnp.float32) / 255.0, mean, std)
+def normalise(inputs: RawInputs, mean: Sequence[float], std: Sequence[float]) -> Inputs:
+    """``(inputs - mean) / std`` as float32; images, of uint8, are divided by 255 first.
+
+    Means and deviations are per entry of the last axis: channels or features.
+    """
+    scale = 255.0 if inputs.dtype == jnp.uint8 else 1.0
+    return _standardise(inputs.astype(jnp.float32) / scale, mean, std)
 
 
 def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augment:
@@ -42,7 +45,7 @@ def augmentation(name: str, mean: Sequence[float], std: Sequence[float]) -> Augm
             f"unknown augmentation {name!r}; known are {', '.join(AUGMENTATIONS)}"
         )
     if name == "none":
-        return lambda key, images: normalise(images, mean, std)
+        return lambda key, inputs: normalise(inputs, mean, std)
     change = {"natural": _natural, "crop_flip": _crop_flip, "drawing": _drawing}[name]
 
     def augment(key: Key[Array, ""], images: UInt8[Array, "N H W channels"]) -> Images:
@@ -71,9 +74,11 @@ def reduce_size(
     return jnp.einsum(shape, weights, weights, images, precision="highest")
 
 
-def _standardise(pixels: Images, mean: Sequence[float], std: Sequence[float]) -> Images:
-    mean_row, std_row = jnp.asarray([mean, std], jnp.float32)[:, None, None, None]
-    return (pixels - mean_row) / std_row
+def _standardise(inputs: Inputs, mean: Sequence[float], std: Sequence[float]) -> Inputs:
+    of_last = (len(mean),)  # not broadcast by itself: ranks are strict
+    rows = jnp.asarray([mean, std], jnp.float32)
+    mean_row, std_row = rows.reshape(2, *(1,) * (inputs.ndim - 1), *of_last)
+    return (inputs - mean_row) / std_row
 
 
 def _natural(key: Key[Array, ""], image: Image) -> Image:

@@ -147,7 +147,7 @@ def _write(
 ) -> None:
     files = {}
     for name, split in dataset.splits():
-        for field, array in (("images", split.images), ("labels", split.labels)):
+        for field, array in (("images", split.inputs), ("labels", split.labels)):
             path = folder / f"{name}.{field}.npy"
             _save(path, array, scratch)
             files[path.name] = _describe(path, array)

@@ -1,11 +1,14 @@
-"""A few-shot dataset: labelled images in three splits with disjoint classes."""
+"""A few-shot dataset: labelled inputs in three splits with disjoint classes."""
 
 import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,30 +60,34 @@ def check_disjoint(splits: Mapping[str, Iterable[str]], where: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Labelled images, sorted by class.
+    """Labelled inputs, sorted by class.
 
     Attributes:
-      images: uint8 ``[N, H, W, channels]``, channels 1 or 3; may be memory-mapped.
-      labels: int32 ``[N]`` in [0, C), ascending: the images of a class are one run.
+      inputs: ``[N, ...]``; uint8 ``[N, H, W, channels]``, channels 1 or 3, are images;
+        of floating point they are of any shape, such as features ``[N, D]`` or signals
+        ``[N, L, channels]``. May be memory-mapped.
+      labels: int32 ``[N]`` in [0, C), ascending: the inputs of a class are one run.
       class_names: C names, unique.
     """
 
-    images: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        images, labels, names = self.images, self.labels, self.class_names
-        shape = list(images.shape)
-        if images.ndim != 4 or images.dtype != np.uint8:
+        inputs, labels, names = self.inputs, self.labels, self.class_names
+        shape = list(inputs.shape)
+        floating = np.issubdtype(inputs.dtype, np.floating) and inputs.ndim >= 2
+        if not floating and (inputs.ndim != 4 or inputs.dtype != np.uint8):
             raise TypeError(
-                f"`images` must be uint8 [N, H, W, c], not {images.dtype} {shape}"
+                "`inputs` must be images, uint8 [N, H, W, c], or of floating point "
+                f"[N, ...], not {inputs.dtype} {shape}"
             )
-        if shape[-1] not in (1, 3):
-            raise ValueError(f"`images` must have 1 or 3 channels, not {shape[-1]}")
+        if not floating and shape[-1] not in (1, 3):
+            raise ValueError(f"images must have 1 or 3 channels, not {shape[-1]}")
         if 0 in shape:
-            raise ValueError(f"`images` are empty: {shape}")
-        if labels.shape != images.shape[:1] or labels.dtype != np.int32:
+            raise ValueError(f"`inputs` are empty: {shape}")
+        if labels.shape != inputs.shape[:1] or labels.dtype != np.int32:
             raise TypeError(
                 f"`labels` must be int32 [{shape[0]}], but they are {labels.dtype} "
                 f"{list(labels.shape)}"
@@ -96,7 +103,21 @@ class Split:
                 f"they use {len(present)} values from {present[:1]} to {present[-1:]}"
             )
         if np.any(np.diff(labels) < 0):
-            raise ValueError("`labels` must ascend: sort the images by class")
+            raise ValueError("`labels` must ascend: sort the inputs by class")
+
+    @property
+    def images(self) -> np.ndarray:
+        """The inputs of a dataset of images.
+
+        Raises:
+          TypeError: they are no images.
+        """
+        if not is_image(self.inputs):
+            raise TypeError(
+                f"these are no images but {self.inputs.dtype} "
+                f"{list(self.inputs.shape)}: take `inputs`"
+            )
+        return self.inputs
 
     @property
     def num_classes(self) -> int:
@@ -104,7 +125,7 @@ class Split:
 
     @property
     def images_per_class(self) -> np.ndarray:
-        """Number of images of each class, int64 ``[C]``."""
+        """Number of examples of each class, int64 ``[C]``."""
         return np.bincount(self.labels, minlength=self.num_classes)
 
 
@@ -112,12 +133,16 @@ class Split:
 class Dataset:
     """A named few-shot dataset whose splits share no class.
 
+    `metabridge.data.from_arrays` makes one of a user's own arrays.
+
     Attributes:
       name: the name it was loaded by.
       train, validation, test: classes to learn a body on, to select models on, and
         unseen ones to report on.
-      mean, std: per channel, of pixels scaled to [0, 1], to normalise images.
-      augmentation: the default of its training images, one of `AUGMENTATIONS`.
+      mean, std: per entry of the last axis, to normalise inputs: channels of pixels
+        scaled to [0, 1], features of vectors.
+      augmentation: the default of its training images, one of `AUGMENTATIONS`; "none"
+        of other inputs.
     """
 
     name: str
@@ -131,49 +156,88 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"`name` must be text, not {quoted(self.name)}")
-        shapes = {name: split.images.shape[1:] for name, split in self.splits()}
+        shapes = {name: split.inputs.shape[1:] for name, split in self.splits()}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"the splits of {self.name!r} differ in shape: {shapes}")
+        kinds = {name: str(split.inputs.dtype) for name, split in self.splits()}
+        if len(set(kinds.values())) != 1:
+            raise ValueError(f"the splits of {self.name!r} differ in type: {kinds}")
         check_disjoint({n: s.class_names for n, s in self.splits()}, repr(self.name))
-        channels = self.image_shape[-1]
+        last = self.input_shape[-1]
         for values, least in ((self.mean, -math.inf), (self.std, 0.0)):
             right = (isinstance(v, float) and least < v < math.inf for v in values)
-            if len(values) != channels or not all(right):
+            if len(values) != last or not all(right):
                 raise ValueError(
                     f"`mean` is {quoted(self.mean)} and `std` {quoted(self.std)}, but "
-                    f"both need {channels} finite values, one a channel, `std` above 0"
+                    f"both need {last} finite values, one an entry of the last axis, "
+                    "`std` above 0"
                 )
         if self.augmentation not in AUGMENTATIONS:
             raise ValueError(
                 f"unknown augmentation {quoted(self.augmentation)}; known are "
                 f"{', '.join(AUGMENTATIONS)}"
             )
+        if self.augmentation != "none" and not self.has_images:
+            raise ValueError(
+                f"`augmentation` is {self.augmentation}, which changes images, but the "
+                f"inputs of {self.name!r} are none: pass none"
+            )
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the inputs are images, uint8 ``[N, H, W, channels]``."""
+        return is_image(self.train.inputs)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: ``(H, W, channels)`` of images, ``(D,)`` of features."""
+        return self.train.inputs.shape[1:]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """``(H, W, channels)``."""
+        """``(H, W, channels)`` of images."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+    @classmethod
+    def from_arrays(
+        cls, inputs: Any, labels: Any, split: Any, **options: Any
+    ) -> "Dataset":
+        """Make a dataset of arrays; see `metabridge.data.from_arrays`."""
+        from metabridge.data.arrays import from_arrays
+
+        return from_arrays(inputs, labels, split, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write an ``.npz`` file that ``npz:PATH`` reads; see `save_arrays`."""
+        from metabridge.data.arrays import save_arrays
+
+        return save_arrays(self, path)
 
     def splits(self) -> Iterator[tuple[str, Split]]:
         """Pairs of name and split, in the order of `SPLITS`."""
         return ((name, getattr(self, name)) for name in SPLITS)
 
     def fingerprint(self) -> str:
-        """Hash of all images, labels, class names and the normalisation, hexadecimal.
+        """Hash of all inputs, labels, class names and the normalisation, hexadecimal.
 
-        Memory-mapped images are read once, a chunk at a time. Where they came from, and
+        Memory-mapped inputs are read once, a chunk at a time. Where they came from, and
         the dataset's name, do not count.
         """
         hasher = hashlib.blake2b(digest_size=16)
         hasher.update(repr((self.mean, self.std)).encode())
         for name, split in self.splits():
             hasher.update(repr((name, split.class_names)).encode())
-            for array in (split.images, split.labels):
+            for array in (split.inputs, split.labels):
                 hasher.update(f"{array.dtype.str} {array.shape}".encode())
                 for chunk in chunks_of(array):
                     hasher.update(np.ascontiguousarray(chunk).data)
         return hasher.hexdigest()
+
+
+def is_image(inputs: np.ndarray) -> bool:
+    """Tell images, uint8 ``[..., H, W, channels]``, from other inputs."""
+    return inputs.dtype == np.uint8
 
 
 def chunks_of(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -208,12 +272,12 @@ def run_labels(lengths: Sequence[int]) -> np.ndarray:
 
 
 def sorted_split(
-    images: np.ndarray, labels: np.ndarray, class_names: dict[int, str]
+    inputs: np.ndarray, labels: np.ndarray, class_names: dict[int, str]
 ) -> Split:
-    """Group images by class, in the order of `class_names`, which are of each label.
+    """Group inputs by class, in the order of `class_names`, which are of each label.
 
-    Images of one class keep their order, those of other labels are left out.
+    Those of one class keep their order, others are left out.
     """
     rows = [np.flatnonzero(labels == label) for label in class_names]
-    grouped, lengths = images[np.concatenate(rows)], [len(found) for found in rows]
+    grouped, lengths = inputs[np.concatenate(rows)], [len(found) for found in rows]
     return Split(grouped, run_labels(lengths), tuple(class_names.values()))

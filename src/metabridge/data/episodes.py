@@ -1,9 +1,9 @@
 """Sampling few-shot tasks on the device, as pure functions of a key.
 
-A split lives on the device as an `ImageBank`; a task is drawn from it inside the
-compiled step, so no Python loader stands between the data and the step. Classes are
-drawn uniformly without replacement, then the images of each class likewise; support
-and query never share an image.
+A split lives on the device as a `Bank`; a task is drawn from it inside the compiled
+step, so no Python loader stands between the data and the step. Classes are drawn
+uniformly without replacement, then the examples of each class likewise; support and
+query never share one.
 """
 
 from typing import NamedTuple
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge.data.dataset import Split
-from metabridge.types import TaskShape
+from metabridge.types import RawInputs, TaskShape
 
 
 class ClassIndex(NamedTuple):
@@ -24,26 +24,26 @@ class ClassIndex(NamedTuple):
     size: Int[Array, "C"]
 
 
-class ImageBank(NamedTuple):
+class Bank(NamedTuple):
     """A split on the device."""
 
-    images: UInt8[Array, "N H W channels"]
+    inputs: RawInputs
     classes: ClassIndex
 
 
-class TaskImages(NamedTuple):
-    """The images of tasks drawn on the host, in the order of their episodes.
+class TaskInputs(NamedTuple):
+    """The inputs of tasks drawn on the host, in the order of their episodes.
 
     They take the place of a bank that the device cannot hold.
     """
 
-    support: UInt8[Array, "*T S H W channels"]
-    query: UInt8[Array, "*T Q H W channels"]
+    support: UInt8[Array, "*T S H W channels"] | Float[Array, "*batch"]
+    query: UInt8[Array, "*T Q H W channels"] | Float[Array, "*batch"]
     classes: ClassIndex
 
 
 class Episode(NamedTuple):
-    """One task as rows of a bank, before any image is touched."""
+    """One task as rows of a bank, before any input is touched."""
 
     classes: Int[Array, "ways"]
     """Classes of the task; with rotations, class + C * quarter turns."""
@@ -60,9 +60,9 @@ def class_index(split: Split) -> ClassIndex:
     return ClassIndex(jnp.asarray(first, jnp.int32), jnp.asarray(size, jnp.int32))
 
 
-def image_bank(split: Split) -> ImageBank:
-    """Copy a split to the device, as uint8."""
-    return ImageBank(jnp.asarray(np.asarray(split.images)), class_index(split))
+def make_bank(split: Split) -> Bank:
+    """Copy a split to the device, as it is stored."""
+    return Bank(jnp.asarray(np.asarray(split.inputs)), class_index(split))
 
 
 def check_shape(

@@ -94,9 +94,15 @@ def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> D
     if twice := [each for each in names if names.count(each) > 1]:
         raise ValueError(f"the union {name!r} names {twice[0]!r} twice: name it once")
     first = load_dataset(names[0], **options_taken(names[0], options))
-    size = first.image_shape[:2] if size is None else size
+    size = first.input_shape[:2] if size is None else size
     options |= {"image_size": size}
     others = [load_dataset(each, **options_taken(each, options)) for each in names[1:]]
+    for found in (first, *others):
+        if not found.has_images:
+            raise ValueError(
+                f"a union is of images, but {found.name!r} has none: join the arrays "
+                "before (`metabridge.data.from_arrays`)"
+            )
     return union.unite(
         dict(zip(unions.labels_of(names), (first, *others), strict=True)),
         (*size, channels or first.image_shape[-1]),

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset
-from metabridge.data.episodes import ClassIndex, Episode, ImageBank, TaskImages
-from metabridge.types import Examples, Task, TaskShape
+from metabridge.data.episodes import Bank, ClassIndex, Episode, TaskInputs
+from metabridge.types import Examples, RawInputs, Task, TaskShape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # keys have no hash
@@ -75,38 +75,38 @@ class Sampler:
     def __call__(
         self,
         key: Key[Array, ""],
-        source: ImageBank | TaskImages,
+        source: Bank | TaskInputs,
         number: Int[Array, ""] | None = None,
     ) -> Task:
-        """Draw one task, its images augmented and normalised.
+        """Draw one task, its inputs augmented and normalised.
 
-        The source has all images, or those that `draw` finds for this key.
+        The source has all inputs, or those that `draw` finds for this key.
         """
         _, key_support, key_query = jax.random.split(key, 3)
         drawn, task_id = self.draw(key, source.classes, number)
-        if isinstance(source, TaskImages):
+        if isinstance(source, TaskInputs):
             support, query = source.support, source.query
         else:
-            support = source.images[drawn.support.reshape(-1)]
-            query = source.images[drawn.query.reshape(-1)]
+            support = source.inputs[drawn.support.reshape(-1)]
+            query = source.inputs[drawn.query.reshape(-1)]
         support = self._examples(key_support, support, drawn)
         query = self._examples(key_query, query, drawn)
         return Task(support, query, drawn.classes, task_id)
 
     def _examples(
-        self, key: Key[Array, ""], images: UInt8[Array, "N H W c"], drawn: Episode
+        self, key: Key[Array, ""], inputs: RawInputs, drawn: Episode
     ) -> Examples:
-        per_class = images.shape[0] // self.shape.ways
+        per_class = inputs.shape[0] // self.shape.ways
         labels = episodes.labels(self.shape.ways, per_class)
         if not per_class:
-            side, (*_, channels) = self.side, images.shape
-            shape = images.shape if side is None else (0, side, side, channels)
+            side, (*_, channels) = self.side, inputs.shape
+            shape = inputs.shape if side is None else (0, side, side, channels)
             return Examples(jnp.zeros(shape, jnp.float32), labels)
         if self.rotations:
             turns = jnp.repeat(drawn.turns, per_class)[:, None, None, None]
-            turned = [jnp.rot90(images, k, (1, 2)) for k in range(4)]
-            images = jnp.select([turns == k for k in range(4)], turned)
-        changed = self.change(key, images)
+            turned = [jnp.rot90(inputs, k, (1, 2)) for k in range(4)]
+            inputs = jnp.select([turns == k for k in range(4)], turned)
+        changed = self.change(key, inputs)
         if self.side is not None:
             changed = augment.reduce_size(changed, self.side)
         return Examples(changed, labels)
@@ -121,6 +121,6 @@ def task_sampler(
     return Sampler(shape, max_size, change, **options)
 
 
-def example_of(dataset: Dataset) -> Float[Array, "1 H W c"]:
+def example_of(dataset: Dataset) -> Float[Array, "1 *X"]:
     """An input of the right shape, to initialise a learner with."""
-    return jnp.zeros((1, *dataset.image_shape), jnp.float32)
+    return jnp.zeros((1, *dataset.input_shape), jnp.float32)

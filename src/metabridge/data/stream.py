@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, Key
 
 from metabridge.data import episodes
 from metabridge.data.dataset import Split
-from metabridge.data.episodes import TaskImages
+from metabridge.data.episodes import TaskInputs
 from metabridge.data.sampler import Sampler
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import TASKS, mesh_of, replicate, sharding
@@ -32,7 +32,7 @@ def is_wanted(split: Split, stream: bool | None) -> bool:
     """Whether to stream: by default if it takes half of the device's free memory."""
     if stream is not None:
         return stream
-    return split.images.nbytes > devices.free_bytes() / 2
+    return split.inputs.nbytes > devices.free_bytes() / 2
 
 
 def task_keys(
@@ -69,7 +69,7 @@ class TaskStream:
         self._start(key)
         _import_grain()
 
-    def step(self, number: int) -> TaskImages:
+    def step(self, number: int) -> TaskInputs:
         """The images of a step, ``[T, ...]``. Steps in turn come without waiting."""
         if number != self._next:
             self._steps.close()
@@ -90,16 +90,16 @@ class TaskStream:
         """Read no further."""
         self._steps.close()
 
-    def _from(self, first: int) -> Generator[TaskImages]:
+    def _from(self, first: int) -> Generator[TaskInputs]:
         grain = _import_grain()
         options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=16)
         steps = grain.MapDataset.source(self._source).slice(slice(first, None))
         place = functools.partial(jax.make_array_from_process_local_data, self._tasks)
-        sent: deque[TaskImages] = deque()
+        sent: deque[TaskInputs] = deque()
         read = iter(steps.to_iter_dataset(read_options=options))
         try:
             for support, query in read:
-                sent.append(TaskImages(place(support), place(query), self._classes))
+                sent.append(TaskInputs(place(support), place(query), self._classes))
                 if len(sent) > _AHEAD_ON_DEVICE:
                     yield sent.popleft()
             yield from sent
@@ -118,7 +118,7 @@ class _Steps:
         tasks: NamedSharding,
         key: Key[Array, ""],
     ) -> None:
-        self._images = split.images
+        self._images = split.inputs
         # The devices of a process follow one another in a mesh, and so do their tasks.
         places = tasks.addressable_devices_indices_map((num_tasks,)).values()
         own = [place[0].indices(num_tasks) for place in places if place]

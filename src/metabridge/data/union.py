@@ -41,7 +41,7 @@ def with_shape(
     channels, colours made grey by ITU-R 601; nothing is inverted. Its mean and standard
     deviation are those of the converted training images.
     """
-    if dataset.image_shape == shape:
+    if dataset.input_shape == shape:
         return dataset
     return _cached({"": dataset}, shape, dataset.name, {}, cache_dir)
 
@@ -107,11 +107,11 @@ def _united(
     datasets: Mapping[str, Dataset], shape: Shape, split: str, scratch: Path
 ) -> Split:
     parts = {label: getattr(each, split) for label, each in datasets.items()}
-    total = sum(len(part.images) for part in parts.values())
+    total = sum(len(part.inputs) for part in parts.values())
     pixels = cache.mapped(scratch / f"{split}.npy", (total, *shape))
     labels, names, start = list[np.ndarray](), list[str](), 0
     for label, part in parts.items():
-        for chunk in chunks_of(part.images):
+        for chunk in chunks_of(part.inputs):
             images.convert(chunk, pixels[start : start + len(chunk)])
             start += len(chunk)
         labels.append(part.labels + np.int32(len(names)))
@@ -143,7 +143,7 @@ def _check_copies(splits: Mapping[str, Split], *, allow: bool) -> None:
     seen: dict[bytes, _Place] = {}
     pairs = collections.defaultdict[bool, list[tuple[_Place, _Place]]](list)
     for split, found in splits.items():
-        for digest, label in zip(digests(found.images), found.labels, strict=True):
+        for digest, label in zip(digests(found.inputs), found.labels, strict=True):
             place = _Place(split, found.class_names[label])
             if digest is None:
                 continue

@@ -104,7 +104,7 @@ def task_diversity(
     drawn = draw_tasks(keys, chosen, shape)
     embed_task = make_task_embedder(probe, shape)
     rows = drawn.support.reshape(tasks, -1)
-    embeddings = np.stack([embed_task(chosen.images[these]) for these in rows])
+    embeddings = np.stack([embed_task(chosen.inputs[these]) for these in rows])
     distances = task_distances(embeddings)
     mean, interval = mean_distance(distances, seed)
     names = [tuple(chosen.class_names[c] for c in those) for those in drawn.classes]

@@ -40,7 +40,7 @@ def check_probe(given: tuple[str, Body] | None, dataset: Dataset) -> Probe | Non
     if given is None:
         return None
     name, body = given
-    found, wanted = dataset.image_shape, body.shapes.image_shape
+    found, wanted = dataset.input_shape, body.shapes.input_shape
     if found != wanted:
         raise ValueError(
             f"images of {dataset.name!r} are {list(found)}, but the probe {name} takes "
@@ -56,11 +56,16 @@ def default_probe(dataset: Dataset, seed: int | None) -> Probe:
     """The included body for images of this shape, else one of random weights."""
     for name in pretrained_bodies() if seed is None else ():
         body = load_body(name)
-        if body.shapes.image_shape == dataset.image_shape:
+        if body.shapes.input_shape == dataset.input_shape:
             probe = check_probe((name, body), dataset)
             assert probe is not None
             return probe
     seed = seed or 0
+    if not dataset.has_images:
+        raise ValueError(
+            f"the inputs of {dataset.name!r} are no images, which the probe conv4 "
+            "takes: pass a `body` that was trained on such inputs"
+        )
     least, (height, width, _) = (
         BODIES.find("conv4").traits.min_side,
         dataset.image_shape,

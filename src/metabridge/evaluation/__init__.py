@@ -4,7 +4,7 @@ from metabridge.evaluation.batches import in_batches as in_batches
 from metabridge.evaluation.features import bank_evaluator as bank_evaluator
 from metabridge.evaluation.features import best_head as best_head
 from metabridge.evaluation.features import evaluator as evaluator
-from metabridge.evaluation.features import pixel_score as pixel_score
+from metabridge.evaluation.features import raw_score as raw_score
 from metabridge.evaluation.features import task_evaluator as task_evaluator
 from metabridge.evaluation.scores import Evaluate as Evaluate
 from metabridge.evaluation.scores import Score as Score

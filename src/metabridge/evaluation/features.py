@@ -1,10 +1,11 @@
 """Tasks from features: where a learner adapts only a head, a split is embedded once.
 
-Every task then draws from that bank, if the device holds it; else from the images.
-Images and tasks are spread over the devices of all hosts.
+Every task then draws from that bank, if the device holds it; else from the inputs.
+Inputs and tasks are spread over the devices of all hosts.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from metabridge.data import episodes
-from metabridge.data.dataset import Dataset, Split
+from metabridge.data.dataset import Dataset, Split, is_image
 from metabridge.evaluation import batches
 from metabridge.evaluation.batches import in_batches, to_host_in_batches
 from metabridge.evaluation.images import image_evaluator, normaliser
@@ -32,13 +33,13 @@ from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Features, Params, TaskShape, Variables
+from metabridge.types import Features, Params, RawInputs, TaskShape, Variables
 
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 _TASK_BATCH = 125
 
 Rows = Features | UInt8[Array, "N D"]
-"""Features or pixels, an image a row."""
+"""Features or pixels, an example a row."""
 
 
 def evaluator(
@@ -115,30 +116,30 @@ def _embedder(
     """Makes the function that embeds a split; None where features do not fit."""
     normalise = normaliser(dataset)
 
-    def embed(variables: Variables, images: UInt8[Array, "N H W c"]) -> Features:
-        return body.embed(variables, normalise(images))
+    def embed(variables: Variables, inputs: RawInputs) -> Features:
+        return body.embed(variables, normalise(inputs))
 
     compiled = over_rows(embed)
 
     def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
-        one = jax.eval_shape(embed, variables, split.images[:1])
-        if len(split.images) * one.size * one.dtype.itemsize > _bank_bytes():
+        one = jax.eval_shape(embed, variables, split.inputs[:1])
+        if len(split.inputs) * one.size * one.dtype.itemsize > _bank_bytes():
             return None
-        # The images pass through the device; only the features stay there.
+        # The inputs pass through the device; only the features stay there.
         of_batch = functools.partial(compiled, variables)
-        return to_local(in_batches(of_batch, split.images, _embed_batch(split)))
+        return to_local(in_batches(of_batch, split.inputs, _embed_batch(split)))
 
     return features_of
 
 
 def _embed_batch(split: Split) -> int:
-    """Images to embed at once: fewer large ones on a CPU, whose memory they share."""
+    """Inputs to embed at once: fewer large ones on a CPU, whose memory they share."""
     count = jax.local_device_count()
     if jax.default_backend() != "cpu":
         return batches.SIZE * count
-    height, width = split.images.shape[1:3]
-    at_once = min(max(_EMBED_PIXELS // (height * width), 1), batches.SIZE)
+    pixels = math.prod(split.inputs.shape[1:3])
+    at_once = min(max(_EMBED_PIXELS // pixels, 1), batches.SIZE)
     return -(-at_once // count) * count
 
 
@@ -181,19 +182,20 @@ def bank_evaluator(
     return evaluate
 
 
-def pixel_score(split: Split, head: Head, shape: TaskShape, tasks: Tasks) -> Score:
-    """The score of a head on raw pixels: the baseline that any body has to beat."""
+def raw_score(split: Split, head: Head, shape: TaskShape, tasks: Tasks) -> Score:
+    """The score of a head on raw pixels or features: what any body has to beat."""
+    scale = 255.0 if is_image(split.inputs) else 1.0
 
-    def scaled(pixels: UInt8[Array, "N D"]) -> Features:
-        return pixels.astype(jnp.float32) / 255.0
+    def scaled(rows: Rows) -> Features:
+        return rows.astype(jnp.float32) / scale
 
-    def fit(features: UInt8[Array, "S D"], labels: Array, *, ways: int) -> Params:
+    def fit(features: Rows, labels: Array, *, ways: int) -> Params:
         return head.fit(scaled(features), labels, ways=ways)
 
-    def logits(params: Params, features: UInt8[Array, "Q D"]) -> Float[Array, "Q ways"]:
+    def logits(params: Params, features: Rows) -> Float[Array, "N ways"]:
         return head.logits(params, scaled(features))
 
     # Pixels stay uint8 in the bank, and are scaled where a task needs them.
     evaluate = bank_evaluator(lambda _: Head(head.name, fit, logits), shape)
-    pixels = jnp.asarray(split.images.reshape(len(split.images), -1))
-    return score(evaluate({}, pixels, tasks).accuracy)
+    rows = jnp.asarray(split.inputs.reshape(len(split.inputs), -1))
+    return score(evaluate({}, rows, tasks).accuracy)

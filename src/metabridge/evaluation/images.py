@@ -1,4 +1,4 @@
-"""Tasks from images: each is adapted to and scored on the device.
+"""Tasks from inputs: each is adapted to and scored on the device.
 
 Tasks are spread over the devices of all hosts.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from metabridge.data import augment, episodes
 from metabridge.data.dataset import Dataset, Split
@@ -18,25 +18,21 @@ from metabridge.evaluation.scores import EvaluateTasks, Keep, Outcome, outcome
 from metabridge.evaluation.tasks import Tasks
 from metabridge.learners import Learner
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Examples, TaskShape, Variables
-
-Images = UInt8[Array, "N H W c"]
-"""Of a task's support, or of a split."""
-Queries = UInt8[Array, "Q H W c"]
+from metabridge.types import Examples, Inputs, RawInputs, TaskShape, Variables
 
 
-def normaliser(dataset: Dataset) -> Callable[[Images], Float[Array, "N H W c"]]:
-    """Makes the function that normalises images as those of a dataset."""
-    return lambda images: augment.normalise(images, dataset.mean, dataset.std)
+def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
+    """Makes the function that normalises inputs as those of a dataset."""
+    return lambda inputs: augment.normalise(inputs, dataset.mean, dataset.std)
 
 
 def classifier(
     learner: Learner, dataset: Dataset, shape: TaskShape
-) -> Callable[[Variables, Images, Queries], Float[Array, "Q ways"]]:
-    """Makes ``logits(variables, support, query)`` of the images of one task."""
+) -> Callable[[Variables, RawInputs, RawInputs], Float[Array, "Q ways"]]:
+    """Makes ``logits(variables, support, query)`` of the inputs of one task."""
     normalise, labels = normaliser(dataset), episodes.labels(shape.ways, shape.shots)
 
-    def logits(variables: Variables, support: Images, query: Queries) -> Array:
+    def logits(variables: Variables, support: RawInputs, query: RawInputs) -> Array:
         examples = Examples(normalise(support), labels)
         adapted = learner.adapt(variables, examples, ways=shape.ways)
         return learner.logits(adapted, normalise(query))
@@ -54,22 +50,24 @@ def image_evaluator(
     """Makes the function that scores a learner on one task after the other."""
     logits = classifier(learner, dataset, shape)
 
-    def evaluate_task(variables: Variables, images: Images, task: Tasks) -> Outcome:
-        support, query = (images[rows.reshape(-1)] for rows in task[1:])
+    def evaluate_task(variables: Variables, inputs: RawInputs, task: Tasks) -> Outcome:
+        support, query = (inputs[rows.reshape(-1)] for rows in task[1:])
         return outcome(logits(variables, support, query), shape, keep)
 
     @over_rows
-    def evaluate_tasks(variables: Variables, images: Images, tasks: Tasks) -> Outcome:
+    def evaluate_tasks(
+        variables: Variables, inputs: RawInputs, tasks: Tasks
+    ) -> Outcome:
         # One a device: tasks that adapt a body are slow in groups.
         each = [
-            evaluate_task(variables, images, Tasks(*task))
+            evaluate_task(variables, inputs, Tasks(*task))
             for task in zip(*tasks, strict=True)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
     @functools.cache  # not before it is needed
-    def bank() -> Images:
-        return to_local(jnp.asarray(np.asarray(split.images)))
+    def bank() -> RawInputs:
+        return to_local(jnp.asarray(np.asarray(split.inputs)))
 
     def evaluate(variables: Variables, tasks: Tasks) -> Outcome:
         variables, count = to_local(variables), jax.local_device_count()
@@ -93,14 +91,14 @@ def predict_tasks(
     logits = classifier(learner, dataset, shape)
 
     @jax.jit  # one program compiles sooner than every operation by itself
-    def confidence(variables: Variables, support: Images, query: Queries) -> Array:
+    def confidence(variables: Variables, support: RawInputs, query: RawInputs) -> Array:
         return jax.nn.softmax(logits(variables, support, query).astype(jnp.float32))
 
-    def images(rows: Int[np.ndarray, "ways n"]) -> Array:
-        return jnp.asarray(np.asarray(dataset.test.images[rows.reshape(-1)]))
+    def inputs(rows: Int[np.ndarray, "ways n"]) -> Array:
+        return jnp.asarray(np.asarray(dataset.test.inputs[rows.reshape(-1)]))
 
     found = [
-        confidence(variables, images(support), images(query))
+        confidence(variables, inputs(support), inputs(query))
         for support, query in zip(tasks.support, tasks.query, strict=True)
     ]
     return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)

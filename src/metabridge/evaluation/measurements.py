@@ -25,7 +25,7 @@ from metabridge.evaluation.geometry import (
 from metabridge.evaluation.images import normaliser
 from metabridge.learners import Learner
 from metabridge.parallel.mesh import one_copy, over_rows, to_local
-from metabridge.types import Examples, Features, TaskShape, Variables
+from metabridge.types import Examples, Features, RawInputs, TaskShape, Variables
 
 CLASSES, IMAGES = 20, 10
 """Classes of a split, and images of each, at most."""
@@ -74,7 +74,7 @@ def measure_features(learner: Learner, dataset: Dataset, *names: str) -> Measure
         return lambda variables: {}
     normalise = normaliser(dataset)
 
-    def features_of(variables: Variables, images: UInt8[Array, "N H W c"]) -> Features:
+    def features_of(variables: Variables, images: RawInputs) -> Features:
         return embed(variables, normalise(images)).astype(jnp.float32)
 
     compiled = over_rows(features_of)
@@ -86,7 +86,7 @@ def measure_features(learner: Learner, dataset: Dataset, *names: str) -> Measure
         of_batch = functools.partial(compiled, to_local(variables))
         found: dict[str, float] = {}
         for name, (rows, labels, is_query) in subsets.items():
-            images = np.asarray(splits[name].images[rows])
+            images = np.asarray(splits[name].inputs[rows])
             features = in_batches(of_batch, images, -(-_BATCH // count) * count)
             features = np.asarray(features)
             if not np.isfinite(features).all():
@@ -152,9 +152,7 @@ def _fitted_rows(learner: Learner, dataset: Dataset, shape: TaskShape) -> RowsOf
     split, normalise = dataset.validation, normaliser(dataset)
     labels, supports = episodes.labels(shape.ways, shape.shots), _supports(split, shape)
 
-    def rows_of_task(
-        variables: Variables, images: UInt8[Array, "S H W c"]
-    ) -> Float[Array, "ways D"]:
+    def rows_of_task(variables: Variables, images: RawInputs) -> Float[Array, "ways D"]:
         support = Examples(normalise(images), labels)
         adapted = learner.adapt(variables, support, ways=shape.ways)
         weights = learner.adaptation.weights(adapted)
@@ -162,14 +160,14 @@ def _fitted_rows(learner: Learner, dataset: Dataset, shape: TaskShape) -> RowsOf
 
     @over_rows
     def rows_of_tasks(
-        variables: Variables, images: UInt8[Array, "T S H W c"]
+        variables: Variables, images: UInt8[Array, "T S H W c"] | Float[Array, "T S *X"]
     ) -> Float[Array, "T ways D"]:
         # One a device: tasks that adapt a body are slow in groups.
         return jnp.stack([rows_of_task(variables, task) for task in images])
 
     def rows_of(variables: Variables) -> Float[np.ndarray, "T ways D"] | None:
         of_batch = functools.partial(rows_of_tasks, to_local(variables))
-        images = np.asarray(split.images[supports])
+        images = np.asarray(split.inputs[supports])
         rows = in_batches(of_batch, images, jax.local_device_count())
         return np.asarray(rows) if rows.size else None
 

@@ -135,5 +135,5 @@ def _features(
     def features(variables: Variables, images: Array) -> Array:
         return embed(variables, normalise(images)).astype(jnp.float32)
 
-    rows = np.asarray(dataset.test.images[embedded_rows(dataset.test)[1]])
+    rows = np.asarray(dataset.test.inputs[embedded_rows(dataset.test)[1]])
     return np.asarray(in_batches(lambda part: features(variables, part), rows, _BATCH))

@@ -108,8 +108,12 @@ def page_text(
     if agreement:
         content = fill("agreements", views=list(agreement))
         sections.append(("agreement", "Agreement", content))
-    if groups and examples:
-        views = [task_view(g, place, examples, names) for place, g in enumerate(groups)]
+    views = [
+        task_view(group, place, examples, names)
+        for place, group in enumerate(groups)
+        if group.dataset.has_images
+    ]
+    if views and examples:
         sections.append(("tasks", "Example tasks", fill("tasks", views=views)))
     if groups and by_class:
         views = [confusion_view(group, names) for group in groups]

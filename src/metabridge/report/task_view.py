@@ -38,7 +38,7 @@ def _way(group: Group, task: int, way: int, run: int) -> Markup:
     confidence = group.members[run].confidence[task, way]
     name = class_name(split.class_names[drawn.classes[task, way]])
     support = [
-        fill("support", source=image_uri(split.images[row]), number=number,
+        fill("support", source=image_uri(split.inputs[row]), number=number,
              way=way + 1, name=name)
         for number, row in enumerate(drawn.support[task, way, :SHOTS], start=1)
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def _way(group: Group, task: int, way: int, run: int) -> Markup:
         predicted = int(confidence[place].argmax())
         query = fill(
             "query",
-            source=image_uri(split.images[row]),
+            source=image_uri(split.inputs[row]),
             way=way,
             way_number=way + 1,
             place=place,

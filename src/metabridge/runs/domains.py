@@ -58,7 +58,7 @@ def load_domain(
     domain: Domain,
     config: ResolvedConfig,
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
     training: Split | None = None,
@@ -72,8 +72,9 @@ def load_domain(
     Args:
       domain: the dataset.
       config: of the body's run.
-      shape: ``(H, W, channels)`` of the images that the body takes.
-      mean, std: per channel, of the body's training.
+      shape: of an input that the body takes, ``(H, W, channels)`` of images. Others
+        must be of this shape.
+      mean, std: per channel or feature, of the body's training.
       training: its images, if they are there; those of the domain that are among them,
         pixel for pixel, are counted, and a warning is given.
 
@@ -93,10 +94,10 @@ def load_domain(
     data = dataclasses.replace(config.data, **changes)
     moved = with_absolute_paths(dataclasses.replace(config, data=data))
     name = moved.data.dataset
-    wanted = {"image_size": shape[:2], "channels": shape[2]}
+    wanted = {"image_size": shape[:2], "channels": shape[-1]}
     taken = options_taken(name, inputs.options_of_data(moved.data) | wanted)
     loaded = load_dataset(name, **(given | taken))
-    found = union.with_shape(loaded, shape)
+    found = _with_shape(loaded, shape)
     tuned = {"validation"} if config.evaluation.tune_head else set()
     for split in sorted({domain.split} | tuned):
         episodes.check_shape(
@@ -108,14 +109,16 @@ def load_domain(
         found = dataclasses.replace(found, mean=mean, std=std)
     about = {
         "trained_on": config.data.dataset,
-        "images": _changes(loaded.image_shape, shape, is_read="image_size" in taken),
+        "images": _changes(loaded.input_shape, shape, is_read="image_size" in taken)
+        if loaded.has_images
+        else f"none, inputs {list(shape)}",
         "normalise": domain.normalise,
         "mean": list(found.mean),
         "std": list(found.std),
     }
     if training is not None:
-        unseen = getattr(found, domain.split).images
-        about["seen_in_training"] = seen = union.count_seen(training.images, unseen)
+        unseen = getattr(found, domain.split).inputs
+        about["seen_in_training"] = seen = union.count_seen(training.inputs, unseen)
         if seen:
             _LOG.warning(
                 "%s of %s images in split %r of %s were in the training on %s: these "
@@ -126,9 +129,19 @@ def load_domain(
     return moved, found, about
 
 
-def _changes(
-    have: tuple[int, int, int], want: tuple[int, int, int], *, is_read: bool
-) -> str:
+def _with_shape(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
+    """The dataset with inputs of a shape: images are resized, others must have it."""
+    if dataset.has_images and len(shape) == 3:
+        return union.with_shape(dataset, (shape[0], shape[1], shape[2]))
+    if dataset.input_shape != shape:
+        raise ValueError(
+            f"inputs of {dataset.name!r} are {list(dataset.input_shape)}, but the body "
+            f"takes {list(shape)}"
+        )
+    return dataset
+
+
+def _changes(have: tuple[int, ...], want: tuple[int, ...], *, is_read: bool) -> str:
     """Text on how images of a shape become those of another."""
     old, new = (f"{height}x{width}" for height, width, _ in (have, want))
     how, changes = "Lanczos, aspect ratio not kept", list[str]()

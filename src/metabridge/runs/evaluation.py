@@ -91,7 +91,7 @@ def split_digest(split: Split) -> str:
     sizes = split.images_per_class
     hasher.update(repr((split.class_names, sizes.tolist())).encode())
     for row in np.cumsum(sizes) - sizes:
-        hasher.update(np.ascontiguousarray(split.images[row]).data)
+        hasher.update(np.ascontiguousarray(split.inputs[row]).data)
     return hasher.hexdigest()
 
 

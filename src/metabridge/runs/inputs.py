@@ -21,7 +21,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
 from metabridge.evaluation import draw_disjoint_tasks
-from metabridge.registry import BODIES
+from metabridge.registry import BODIES, register_dataset
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -60,6 +60,23 @@ def load_data(config: ResolvedConfig) -> Dataset:
     return load_dataset(config.data.dataset, **options_of_data(config.data))
 
 
+def with_dataset(config: Config, dataset: Dataset) -> Config:
+    """A configuration for a dataset that is at hand, which is registered by its name.
+
+    Raises:
+      ValueError: a name that is no identifier, or of a built-in dataset.
+    """
+    register_dataset(dataset.name, lambda: dataset)
+    kept = {name: getattr(config.data, name) for name in ("augmentation", "rotations")}
+    if (given := options_of_data(config.data)) or config.data.dataset not in (
+        DataConfig().dataset,
+        dataset.name,
+    ):
+        named = ", ".join(given) or f"the dataset {config.data.dataset!r}"
+        raise ValueError(f"`config` names {named}, but `dataset` is given, too")
+    return dataclasses.replace(config, data=DataConfig(dataset.name, **kept))
+
+
 def options_of_data(config: DataConfig) -> dict[str, Any]:
     """Options of `load_dataset` that differ from their defaults."""
     defaults = dataclasses.asdict(DataConfig())
@@ -93,16 +110,19 @@ def load_data_of_run(
 def resolve_with_data(config: Config) -> tuple[ResolvedConfig, Dataset]:
     """Resolves a configuration for its dataset, and loads that."""
     dataset = load_data(resolve(config))
-    return resolve(config, classes=dataset.train.num_classes), dataset
+    known = {"classes": dataset.train.num_classes, "images": dataset.has_images}
+    return resolve(config, **known), dataset
 
 
 def resolve_for_data(config: Config) -> ResolvedConfig:
     """Resolves a configuration for its dataset, loaded only if that matters.
 
-    It does for the user's own data, which may have fewer classes than a training task.
+    It does for the user's own data, which may have fewer classes than a training task,
+    or hold no images.
     """
     found = resolve(config)
-    if unions.is_open(found.data.dataset) and found != resolve(config, classes=2):
+    others = resolve(config, classes=2), resolve(config, images=False)
+    if unions.is_open(found.data.dataset) and any(other != found for other in others):
         return resolve_with_data(config)[0]
     return found
 
@@ -110,7 +130,7 @@ def resolve_for_data(config: Config) -> ResolvedConfig:
 def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     """Refuses a dataset whose splits hold no tasks of the shapes asked for.
 
-    So are images that the body or the options of training cannot take. Nothing here
+    So are inputs that the body or the options of training cannot take. Nothing here
     puts an array on a device.
     """
     name = config.data.dataset
@@ -129,6 +149,9 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         )
     if config.evaluation.interval == "open":
         check_open_tasks(config, dataset.test, "test")
+    if not dataset.has_images:
+        _check_no_images(config, dataset)
+        return
     height, width, _ = dataset.image_shape
     least = BODIES.find(config.model.model).traits.min_side
     if min(height, width) < least:
@@ -141,6 +164,30 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         name = "rotations" if config.data.rotations else "rotation_weight"
         raise ValueError(f"`{name}` needs square images, not {height}x{width}")
     check_train_sizes(config, dataset)
+
+
+def _check_no_images(config: ResolvedConfig, dataset: Dataset) -> None:
+    """Refuses a body or an option that takes images."""
+    name, body = config.data.dataset, config.model.model
+    inputs = f"inputs {list(dataset.input_shape)}, no images"
+    if BODIES.find(body).traits.takes != "any":
+        others = ", ".join(n for n, e in BODIES.items() if e.traits.takes == "any")
+        raise ValueError(
+            f"{body} takes images, but {name!r} has {inputs}: pass another `model`, of "
+            f'{others}, or register your own with `takes="any"`'
+        )
+    of_images = {
+        "augmentation": config.data.augmentation != "none",
+        "rotations": config.data.rotations,
+        "rotation_weight": getattr(config.learner, "rotation_weight", 0.0) > 0,
+        "flips": config.evaluation.flips,
+        "train_sizes": bool(config.train.train_sizes),
+        "precision": config.model.precision != "float32",
+    }
+    if given := [option for option, is_given in of_images.items() if is_given]:
+        raise ValueError(
+            f"`{given[0]}` changes images, but {name!r} has {inputs}: leave it out"
+        )
 
 
 def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from metabridge import build
 from metabridge.data.dataset import Dataset, Split
@@ -28,7 +28,7 @@ from metabridge.similarity.kept import Kept
 from metabridge.similarity.measures import centred_gram, gram_cka
 from metabridge.training.scoring import load_run, restore
 from metabridge.training.unseen import LoadedRun
-from metabridge.types import Examples, Variables
+from metabridge.types import Examples, RawInputs, Variables
 
 _BATCH = 50
 Grams = dict[str, Float[np.ndarray, "N N"]]
@@ -51,7 +51,7 @@ def pick_images(split: Split, count: int) -> np.ndarray:
 
 def layers_of(
     body: nn.Module, dataset: Dataset
-) -> Callable[[Variables, UInt8[Array, "N H W c"]], dict[str, Float[Array, "N ..."]]]:
+) -> Callable[[Variables, RawInputs], dict[str, Float[Array, "N ..."]]]:
     """Makes the function from images to the outputs of all layers, in float32."""
     normalise = normaliser(dataset)
 
@@ -118,7 +118,7 @@ def compare_bodies(
         variables = variables_of(restore(loaded).state)
         outputs = layers_of(_body(loaded), loaded.dataset)
         rows = pick_images(loaded.dataset.test, num_images)
-        grams.append(_grams(outputs, variables, loaded.dataset.test.images[rows]))
+        grams.append(_grams(outputs, variables, loaded.dataset.test.inputs[rows]))
         tasks = Tasks(*(x[:num_tasks] for x in run.evaluation.closed.tasks))
         changes = _compare_adapted(loaded, variables, outputs, tasks)
         if changes:
@@ -132,7 +132,7 @@ def compare_bodies(
 
 
 def _body(run: LoadedRun) -> nn.Module:
-    return build.model(run.config.model, run.dataset.image_shape[0])
+    return build.model(run.config.model, run.dataset.input_shape[0])
 
 
 def _grams(
@@ -168,7 +168,7 @@ def _compare_adapted(
 
     found = []
     for support, query in zip(tasks.support, tasks.query, strict=True):
-        shown = (dataset.test.images[rows.reshape(-1)] for rows in (support, query))
+        shown = (dataset.test.inputs[rows.reshape(-1)] for rows in (support, query))
         own, asked = (np.asarray(images) for images in shown)
         adapted = adapt(variables, jnp.asarray(own))
         before, after = (_grams(outputs, v, asked) for v in (variables, adapted))

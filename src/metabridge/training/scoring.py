@@ -68,7 +68,7 @@ def load_inputs(
     moved, other, about = load_domain(
         domain,
         config,
-        shape=own.image_shape,
+        shape=own.input_shape,
         mean=own.mean,
         std=own.std,
         training=own.train,
@@ -189,9 +189,9 @@ def write_result(
     if hosts.is_first():
         shape, key = inputs.test_shape(config), inputs.make_keys(config).test
         plots.learning_curves(folder, folder / "learning_curves.png")
-        plots.test_task(
-            tuned.learner, variables, dataset, shape, key, folder / "test_task.png"
-        )
+        if dataset.has_images:
+            file = folder / "test_task.png"
+            plots.test_task(tuned.learner, variables, dataset, shape, key, file)
         write_evaluation(folder / FILE, kept)
         # The last file: a run that has it is finished.
         write_json(folder / "result.json", result)

@@ -44,7 +44,7 @@ def compile_stages(
     Raises:
       ValueError: a step needs more memory than its device has.
     """
-    own_side = dataset.image_shape[0]
+    own_side = dataset.input_shape[0]  # without sizes of no account
     sides = [
         (share, None if side == own_side else side)  # None leaves images as they are
         for share, side in config.train.train_sizes

@@ -38,7 +38,7 @@ from metabridge.runs.inputs import Keys, train_shape
 from metabridge.training.checkpoint import Progress
 from metabridge.training.guards import memory
 
-Images = episodes.ImageBank | TaskStream
+Images = episodes.Bank | TaskStream
 """Images of the training split, on the device or on their way from the host."""
 RunSteps = Callable[..., tuple[State, Info]]
 """``run_steps(state, key, first, count)`` takes the steps ``first, first + 1, ...``, at
@@ -69,7 +69,7 @@ def place_images(
 ) -> Iterator[Images]:
     """Copies the training images to the devices, or streams them there if too large."""
     if not stream.is_wanted(dataset.train, config.train.stream):
-        yield replicate(episodes.image_bank(dataset.train), mesh)
+        yield replicate(episodes.make_bank(dataset.train), mesh)
         return
     num_tasks = config.train.tasks_per_step
     images = TaskStream(
@@ -97,13 +97,13 @@ def jit_step(
 
     Returns:
       ``step(state, source, key, number)``; the state is donated. The source is an
-      `ImageBank`, or if `streamed` the result of `TaskStream.step`.
+      `Bank`, or if `streamed` the result of `TaskStream.step`.
     """
     num_tasks = config.train.tasks_per_step
     axes, of_source = None, REPLICATED
     if streamed:
-        axes = episodes.TaskImages._make((0, 0, None))
-        of_source = episodes.TaskImages._make((TASKS, TASKS, REPLICATED))
+        axes = episodes.TaskInputs._make((0, 0, None))
+        of_source = episodes.TaskInputs._make((TASKS, TASKS, REPLICATED))
 
     def of_tasks(state, source, keys, numbers, step_keys) -> Gradients:
         batch = jax.vmap(sampler, in_axes=(0, axes, 0))(keys, source, numbers)
@@ -173,7 +173,7 @@ def compile_step(
     return run_steps, costs
 
 
-def _source(images: Images, number: int) -> episodes.ImageBank | episodes.TaskImages:
+def _source(images: Images, number: int) -> episodes.Bank | episodes.TaskInputs:
     return images.step(number) if isinstance(images, TaskStream) else images
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from metabridge import build
 from metabridge.config import Config, ResolvedConfig, resolve, with_steps
+from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import evaluator
 from metabridge.evaluation.measurements import measure_training
@@ -45,6 +46,7 @@ def train(
     config: Config,
     run_dir: str | os.PathLike[str] | None = None,
     *,
+    dataset: Dataset | None = None,
     resume: bool = False,
     loggers: Sequence[str | Logger] = (),
 ) -> dict[str, Any]:
@@ -54,6 +56,9 @@ def train(
       config: what to run; `resolve` fills in what it leaves open.
       run_dir: a new or empty folder, or with `resume` that of an interrupted run.
         Default: a new one under ``runs/``.
+      dataset: one of your own arrays (`metabridge.data.from_arrays`) in place of that
+        which `config` names. It is known under its name, an identifier, until the
+        process ends; to have it in other processes, save it and name the file.
       resume: go on with the run in `run_dir`; without one there, start it. More steps
         than a finished run had train it further, from its last checkpoint.
       loggers: receivers of the records beside the folder: "wandb", "mlflow" or a
@@ -70,6 +75,8 @@ def train(
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
+    if dataset is not None:
+        config = inputs.with_dataset(config, dataset)
     resolve(config)  # raises before anything is read
     run_loggers = Loggers(find_loggers(loggers))
     folder = None if run_dir is None else expanded(run_dir)

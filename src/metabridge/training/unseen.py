@@ -16,7 +16,7 @@ from metabridge.evaluation import (
     Tasks,
     draw_disjoint_tasks,
     draw_tasks,
-    pixel_score,
+    raw_score,
     task_evaluator,
 )
 from metabridge.evaluation import score as mean_score
@@ -77,7 +77,7 @@ def score(
     if disjoint is not None:
         scores["open"] = open_score(disjoint.outcome.accuracy)
     headline = scores[evaluation.interval]
-    pixels = pixel_score(images, heads.centroid(), shape, closed.tasks)
+    pixels = raw_score(images, heads.centroid(), shape, closed.tasks)
     name = weight_name(config)
     tuned = {name: getattr(evaluation, name)} if evaluation.tune_head else {}
     task = {
@@ -100,6 +100,8 @@ def score(
         "pixel_centroid_ci95": pixels.ci95,
         "evaluation_seconds": seconds,
     }
+    if not run.dataset.has_images:
+        result["inputs"] = "features"
     if evaluation.flips:
         result["flips"] = True
     result |= run.about

@@ -44,6 +44,7 @@ def test_sizes(glyphs: Dataset) -> None:
         assert set(split.images_per_class.tolist()) == {20}
 
 
+@pytest.mark.extended
 def test_scripts_are_whole_and_held_out(glyphs: Dataset) -> None:
     for name, split in glyphs.splits():
         scripts = [class_name.split("/")[0] for class_name in split.class_names]

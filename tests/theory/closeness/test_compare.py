@@ -216,6 +216,7 @@ def test_inner_loop_as_a_function_of_time_and_depth() -> None:
     assert sweep.cells[1][0].gap == pytest.approx(expected.gap)
 
 
+@pytest.mark.extended
 def test_slopes_with_depth() -> None:
     """The theorem's rates, in the setting of the tables."""
     sweep = theory.depth_sweep(

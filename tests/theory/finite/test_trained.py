@@ -112,6 +112,7 @@ def test_limit_of_a_kernel_of_ones_own() -> None:
     np.testing.assert_allclose(own.gbml, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.extended
 def test_first_order_training_has_no_limit() -> None:
     found = theory.train_pair(
         tasks(0), width=4, depth=1, inner=STEPS, steps=1, seeds=1, first_order=True,

@@ -54,6 +54,7 @@ def asked(predictor: theory.Predictor, adaptation: theory.Inner) -> np.ndarray:
     return np.asarray(predictor(*given, adaptation=adaptation))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize("time", [math.inf, 0.9])
 def test_gbml_equals_the_predictor(name: str, time: float) -> None:
@@ -141,6 +142,7 @@ def differences(f: Callable[[jax.Array], jax.Array], at: np.ndarray) -> np.ndarr
 FURTHER = pytest.mark.extended
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("f", [pytest.param(of_mtl, marks=FURTHER), of_gbml, of_scales])
 def test_gradients_under_jit_and_vmap(f: Callable[[jax.Array], jax.Array]) -> None:
     first = np.asarray([1.3, 0.4, 0.8, 0.05, 0.7] if f is of_scales else
@@ -293,6 +295,7 @@ def test_kernels_of_too_few_points_are_refused() -> None:
         functional.gbml_predict(few, TRAIN, TEST, inner=loop, time=1.0)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("call", "message"),
     [

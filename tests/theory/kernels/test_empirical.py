@@ -54,6 +54,7 @@ def of_outputs(matrix: np.ndarray, outputs: Any) -> np.ndarray:
     return matrix if outputs == "full" else blocks[:, outputs, :, outputs]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("outputs", ["trace", "full", 1])
 @pytest.mark.parametrize(("block", "max_bytes"), [(32, 4e9), (3, 2e4)])
 def test_products_of_jacobians(outputs: Any, block: int, max_bytes: float) -> None:
@@ -103,6 +104,7 @@ def test_products_of_long_rows_in_single_precision() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-10)
 
 
+@pytest.mark.extended
 def test_neural_tangents_agrees() -> None:
     nt = theory.neural_tangents()
     of_network = nt.empirical_ntk_fn(network, trace_axes=(-1,))

@@ -53,6 +53,7 @@ print("clean")
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("code", [_UNTOUCHED, _ALREADY_THERE])
 def test_importing_undoes_nothing_for_anybody_else(code: str) -> None:
     result = subprocess.run(

@@ -202,6 +202,7 @@ def test_limits_at_great_depth() -> None:
     np.testing.assert_allclose(kernels.ntk[off] / 1e5, 0.25, rtol=1e-3)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("weight", [1.41421356, np.nextafter(2**0.5, 2), 1.4142, 1.3])
 def test_weights_near_the_edge_of_chaos_in_float32(weight: float) -> None:
     x = _inputs(2)
@@ -213,6 +214,7 @@ def test_weights_near_the_edge_of_chaos_in_float32(weight: float) -> None:
         np.testing.assert_allclose(single.ntk, double.ntk, rtol=5e-6)
 
 
+@pytest.mark.extended
 def test_scales_are_continuous() -> None:
     x = _inputs(2)
     at, near = (

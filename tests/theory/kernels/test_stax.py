@@ -133,6 +133,7 @@ EVERY = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.extended
 @EVERY
 def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
     rng = np.random.default_rng(7)
@@ -159,6 +160,7 @@ def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
     assert 0 < result.gap < np.inf
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name",
     ["dense", pytest.param("pooled", marks=pytest.mark.slow)],
@@ -176,6 +178,7 @@ def test_blocks_change_nothing(name: str) -> None:
     np.testing.assert_allclose(pieces(x, x[2:]).ntk, whole(x, x[2:]).ntk)
 
 
+@pytest.mark.extended
 def test_float32_images_give_float64_kernels() -> None:
     x = _images(8).astype(np.float32)
     assert theory.fully_connected(1)(x).ntk.dtype == np.float64

@@ -10,6 +10,7 @@ from tests.theory.cases import sphere
 KERNEL = theory.relu_network(2)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("keep", [0.0, 3000.0, np.inf])
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("traceable", [True, False])

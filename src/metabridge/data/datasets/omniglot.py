@@ -67,7 +67,7 @@ def _build(source: tfds_source.Source) -> Dataset:
         (held_out if held else kept)[label] = name
     train, validation = (sorted_split(images, labels, n) for n in (kept, held_out))
     test = sorted_split(*_read(source, "test", alphabets, num_classes=659))
-    statistics = pixel_statistics(train.images)
+    statistics = pixel_statistics(train.inputs)
     return Dataset("omniglot", train, validation, test, *statistics, "drawing")
 
 

@@ -1,0 +1,153 @@
+"""A features file of a dataset from any body, made in batches and resumed if cut off.
+
+Beside ``NAME.npz`` a folder ``NAME.npz.begun`` holds what is done so far: the
+features of all examples in a mapped file, and how many of them are final. It goes when
+the file is there.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from metabridge.apply import loading
+from metabridge.apply.body import Body
+from metabridge.apply.frozen import Embed, embed_with
+from metabridge.data.arrays import arrays_beside
+from metabridge.data.dataset import Dataset
+from metabridge.data.registry import load_dataset
+from metabridge.files import replacing, write_json
+from metabridge.output import check_output
+from metabridge.precision import in_32_bits
+from metabridge.training.checkpoint import digest
+from metabridge.untrusted import map_file, read_json, shown
+
+_ROWS, _DONE = "features.npy", "progress.json"
+
+
+@in_32_bits
+def embed(
+    body: str | os.PathLike[str] | Body | Embed,
+    dataset: str | Dataset,
+    output: str | os.PathLike[str],
+    *,
+    batch: int = 256,
+    dtype: Literal["float32", "float16"] = "float32",
+    name: str | None = None,
+    **options: Any,
+) -> Path:
+    """Write the features of all examples of a dataset, with labels and splits.
+
+    The file is read as ``features:FILE``. The same call goes on where an earlier one
+    was cut off, and ends with the same bytes.
+
+    Args:
+      body: run folder, file or name as `load_body` takes them, a `Body`, or a function
+        from a batch of inputs, as the dataset holds them (images: uint8
+        ``[N, H, W, c]``), to features ``[N, D]``.
+      dataset: a dataset or its name.
+      output: NAME.npz.
+      batch: inputs a call; the last one may have fewer.
+      dtype: of the features in the file.
+      name: of a body that is a function, which tells it from others when a call goes
+        on; default: its module and name.
+      **options: of `load_dataset`, such as `data_dir`.
+
+    Raises:
+      ValueError: an output that does not end in .npz; the beginning of another file in
+        its place; a body that gives no features ``[N, D]``.
+
+    Returns:
+      The file.
+    """
+    path = check_output(output)
+    if path.suffix != ".npz":
+        raise ValueError(f"`output` is {shown(path)}, but must end in .npz")
+    if batch < 1:
+        raise ValueError(f"`batch` is {batch}, but must be at least 1")
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"`dtype` is {dtype!r}, but must be float32 or float16")
+    function, known_as = _function(body, name)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, **options)
+    total = sum(len(split.labels) for _, split in data.splits())
+    made_of = {
+        "body": known_as,
+        "dataset": data.fingerprint(),
+        "total": total,
+        "batch": batch,
+        "dtype": dtype,
+    }
+    work = path.with_name(f"{path.name}.begun")
+    done, rows = _begun(work, made_of)
+    with tqdm(total=total, initial=done, unit="input", disable=None) as bar:
+        while done < total:
+            features = embed_with(function, _batch(data, done, done + batch))
+            if rows is None:
+                rows = _begin(work, (total, features.shape[1]), dtype, made_of)
+            if features.shape[1:] != rows.shape[1:]:
+                raise ValueError(
+                    f"the body gave {features.shape[1]} features, but "
+                    f"{rows.shape[1]} before"
+                )
+            rows[done : done + len(features)] = features
+            done += len(features)
+            rows.flush()  # before they count as done
+            write_json(work / _DONE, made_of | {"done": done})
+            bar.update(len(features))
+    assert rows is not None
+    arrays = {"features": rows, **arrays_beside(data)}
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    shutil.rmtree(work)
+    return path
+
+
+def _function(body: Any, name: str | None) -> tuple[Embed, str]:
+    """The function from a batch to features, and what tells the body from others."""
+    if callable(body) and not isinstance(body, Body):
+        own = f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', '')}"
+        return body, name or own
+    found = loading.cached(body, None)
+    return found.embed, digest(found.variables)
+
+
+def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.ndarray | None]:
+    """How many rows an earlier call has finished, and the rows."""
+    if not (work / _DONE).is_file():
+        return 0, None
+    found = read_json(work / _DONE)
+    if not isinstance(found, dict) or {**found, "done": 0} != {**made_of, "done": 0}:
+        raise ValueError(
+            f"{shown(work)} is the beginning of a file with another body, data, batch "
+            "or dtype: pass those, or remove that folder"
+        )
+    done, file = found.get("done"), work / _ROWS
+    if not isinstance(done, int) or not 0 <= done <= made_of["total"]:
+        raise ValueError(f"{shown(work / _DONE)} is damaged: remove {shown(work)}")
+    shape = map_file(file).shape  # checked as a file that anybody may have made
+    rows = np.lib.format.open_memmap(file, mode="r+")
+    if len(shape) != 2 or shape[0] != made_of["total"]:
+        raise ValueError(f"{shown(file)} is damaged: remove {shown(work)}")
+    return done, rows
+
+
+def _begin(
+    work: Path, shape: tuple[int, int], dtype: str, made_of: dict[str, Any]
+) -> np.ndarray:
+    work.mkdir(exist_ok=True)
+    rows = np.lib.format.open_memmap(work / _ROWS, "w+", np.dtype(dtype), shape)
+    write_json(work / _DONE, made_of | {"done": 0})
+    return rows
+
+
+def _batch(data: Dataset, start: int, stop: int) -> np.ndarray:
+    """Inputs `start` to `stop` of the three splits behind one another."""
+    parts, first = [], 0
+    for _, split in data.splits():
+        own = slice(max(start - first, 0), max(stop - first, 0))
+        parts.append(np.asarray(split.inputs[own]))
+        first += len(split.labels)
+    return np.concatenate([part for part in parts if len(part)])

@@ -1,0 +1,121 @@
+"""Frozen bodies that are not ours: features as they are, or of a user's function."""
+
+import dataclasses
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from metabridge import build
+from metabridge.apply.adaptation import Adaptation, adapt_head
+from metabridge.apply.inputs import Arrays, check_arrays
+from metabridge.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    ResolvedConfig,
+    ResolvedEvaluation,
+    resolve,
+)
+
+Embed = Callable[[Any], Any]
+"""``embed(inputs)``: features ``[N, D]`` of N inputs, in an array of any library that
+NumPy can read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """Features, with the heads that are fitted on them."""
+
+    embed: Embed | None = None
+    """Computes the features; None where the inputs are features."""
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """Defaults of the adaptation."""
+        return _config()
+
+    def adaptation(self, evaluation: ResolvedEvaluation) -> Adaptation:
+        """A head on the features, compiled once for these options.
+
+        Raises:
+          ValueError: an adaptation that trains a body, or is a learner's own.
+        """
+        return _adaptation(evaluation)
+
+    def checked(self, inputs: Any) -> Arrays:
+        """Features of a user's inputs, checked."""
+        if self.embed is None:
+            return check_arrays(inputs)
+        features = embed_with(self.embed, inputs)
+        if hasattr(inputs, "__len__") and len(features) != len(inputs):
+            raise ValueError(
+                f"the body gave features of {len(features)} examples for {len(inputs)}"
+            )
+        return Arrays(features)
+
+
+def embed_with(embed: Embed, inputs: Any) -> np.ndarray:
+    """Features of a user's function, float32 ``[N, D]``, checked.
+
+    Raises:
+      ValueError: features of another shape, or NaN or infinity among them.
+    """
+    given = embed(inputs)
+    if hasattr(given, "detach"):  # a tensor of PyTorch that has a gradient
+        given = given.detach().cpu()
+    features = np.asarray(given)
+    if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
+        raise ValueError(
+            f"the body gave {features.dtype} {list(features.shape)}, but must give "
+            "features [N, D]: pool or flatten its output"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("the body gave NaN or infinity (inf)")
+    return features.astype(np.float32)
+
+
+def find_function(name: str) -> Embed | None:
+    """The function that "module:function" names; None for another name.
+
+    The module is found in the working folder, too.
+
+    Raises:
+      ValueError: no such module, or no function of that name in it.
+    """
+    module, _, function = name.partition(":")
+    parts = (*module.split("."), function)
+    if not function or not all(part.isidentifier() for part in parts):
+        return None
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, but not one that it needs
+        raise ValueError(f"there is no module {module!r} in {os.getcwd()}") from error
+    if not callable(found):
+        raise ValueError(f"the module {module!r} has no function {function!r}")
+    return found
+
+
+@functools.cache
+def _config() -> ResolvedConfig:
+    data, model = DataConfig("features:"), ModelConfig("identity")
+    return resolve(Config(data=data, model=model), images=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _adaptation(evaluation: ResolvedEvaluation) -> Adaptation:
+    head = build.head(evaluation)
+    if head is None:
+        raise ValueError(
+            f"`head` is {evaluation.head}, which adapts a body of ours, but features "
+            "are given: choose a head, for example logistic"
+        )
+    return adapt_head(head, lambda inputs: inputs.read(0, len(inputs)))
