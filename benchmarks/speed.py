@@ -29,7 +29,7 @@ from metabridge.config import (
 )
 from metabridge.data import Dataset, load_dataset
 from metabridge.data.dataset import Split, run_labels
-from metabridge.data.episodes import make_bank, labels
+from metabridge.data.episodes import labels, make_bank
 from metabridge.data.sampler import example_of
 from metabridge.evaluation import bank_evaluator, draw_tasks
 from metabridge.parallel.mesh import mesh_of

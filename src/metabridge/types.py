@@ -24,6 +24,9 @@ Inputs = Float[Array, "N *X"]
 RawInputs = UInt8[Array, "N H W channels"] | Float[Array, "N *X"]
 """Inputs as a dataset holds them, before they are normalised: images as uint8."""
 
+RawQueries = UInt8[Array, "Q H W channels"] | Float[Array, "Q *X"]
+"""The same of a task's queries, beside those of its support."""
+
 Features = Float[Array, "N D"]
 """Features of examples, one a row."""
 

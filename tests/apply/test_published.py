@@ -75,7 +75,7 @@ def test_a_file_that_is_not_the_one_published(checkout: Path) -> None:
     file.symlink_to(elsewhere)
     with pytest.raises(ValueError, match="is not the published body toys-mlp"):
         load_body(NAME)
-    assert load_body(elsewhere).shapes.image_shape == DATA.image_shape
+    assert load_body(elsewhere).shapes.input_shape == DATA.image_shape
 
 
 def test_where_to_get_what_is_not_there(

@@ -14,7 +14,7 @@ LABELS = np.array([0, 0, 1, 1], np.int32)
 
 
 def make(**changes: Any) -> Split:
-    options = {"images": IMAGES, "labels": LABELS, "class_names": ("a", "b")}
+    options = {"inputs": IMAGES, "labels": LABELS, "class_names": ("a", "b")}
     return Split(**(options | changes))
 
 
@@ -41,9 +41,11 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"images": IMAGES.astype(np.float32)}, TypeError, "must be uint8"),
-        ({"images": IMAGES[..., 0]}, TypeError, "must be uint8"),
-        ({"images": np.zeros((4, 5, 6, 4), np.uint8)}, ValueError, "1 or 3 channels"),
+        ({"inputs": IMAGES.astype(np.int32)}, TypeError, "must be images, uint8"),
+        ({"inputs": IMAGES[..., 0]}, TypeError, "must be images, uint8"),
+        ({"inputs": np.zeros(4, np.float32)}, TypeError, "of floating point"),
+        ({"inputs": np.zeros((4, 0), np.float32)}, ValueError, "are empty"),
+        ({"inputs": np.zeros((4, 5, 6, 4), np.uint8)}, ValueError, "1 or 3 channels"),
         ({"labels": LABELS[:3]}, TypeError, r"must be int32 \[4\]"),
         ({"labels": LABELS.astype(np.int64)}, TypeError, r"must be int32 \[4\]"),
         ({"labels": LABELS[::-1]}, ValueError, "must ascend"),
@@ -63,8 +65,8 @@ def test_bad_splits(
     ("changes", "message"),
     [
         ({"test": make(class_names=("b", "e"))}, "'b' .* 'train' and in 'test'"),
-        ({"test": make(images=np.zeros((4, 5, 5, 1), np.uint8))}, "differ in shape"),
-        ({"mean": (0.5, 0.5, 0.5)}, "one a channel"),
+        ({"test": make(inputs=np.zeros((4, 5, 5, 1), np.uint8))}, "differ in shape"),
+        ({"mean": (0.5, 0.5, 0.5)}, "one an entry of the last axis"),
     ],
 )
 def test_bad_datasets(changes: dict[str, Any], message: str) -> None:
@@ -78,8 +80,8 @@ def test_a_fingerprint_is_of_all_that_a_result_depends_on() -> None:
     other = IMAGES.copy()
     other[3, 4, 5, 0] = 1
     changed = [
-        make_dataset(train=make(images=other)),
-        make_dataset(test=make(images=other, class_names=("e", "f"))),
+        make_dataset(train=make(inputs=other)),
+        make_dataset(test=make(inputs=other, class_names=("e", "f"))),
         make_dataset(train=make(labels=np.array([0, 1, 1, 1], np.int32))),
         make_dataset(train=make(class_names=("a", "g"))),
         make_dataset(train=make(class_names=("c", "d")), validation=make()),
@@ -96,11 +98,11 @@ def test_mapped_images_have_the_fingerprint_of_those_in_memory(
     images = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 1), np.uint8)
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    expected = make_dataset(train=make(images=images)).fingerprint()
+    expected = make_dataset(train=make(inputs=images)).fingerprint()
     for size in (1, 31, 60, 1 << 24):  # of a chunk; one image at least
         monkeypatch.setattr(dataset_module, "_CHUNK_BYTES", size)
-        assert make_dataset(train=make(images=mapped)).fingerprint() == expected
-        backwards = make(images=images[::-1].copy()[::-1])
+        assert make_dataset(train=make(inputs=mapped)).fingerprint() == expected
+        backwards = make(inputs=images[::-1].copy()[::-1])
         assert make_dataset(train=backwards).fingerprint() == expected
 
 

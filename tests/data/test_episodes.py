@@ -164,8 +164,8 @@ def test_labels_and_banks() -> None:
     assert labels.dtype == jnp.int32
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     bank = episodes.make_bank(split())
-    assert bank.images.dtype == jnp.uint8
-    np.testing.assert_array_equal(bank.images, split().images)
+    assert bank.inputs.dtype == jnp.uint8
+    np.testing.assert_array_equal(bank.inputs, split().images)
     assert bank.classes.first.tolist() == [0, 5, 14, 20]
     assert bank.classes.size.tolist() == list(SIZES)
 

@@ -87,7 +87,7 @@ def sharing(split: str, images: np.ndarray) -> Dataset:
     own = made("other", (6, 6, 1), seed=3)
     pixels = getattr(own, split).images.copy()
     pixels[: len(images)] = images
-    changed = dataclasses.replace(getattr(own, split), images=pixels)
+    changed = dataclasses.replace(getattr(own, split), inputs=pixels)
     return dataclasses.replace(own, **{split: changed})
 
 
@@ -118,7 +118,7 @@ def test_what_is_not_refused(caplog: pytest.LogCaptureFixture) -> None:
     one, two = sharing("train", plain), made("grey", (6, 6, 1), seed=5)
     images = two.test.images.copy()
     images[:2] = 7
-    test = dataclasses.replace(two.test, images=images)
+    test = dataclasses.replace(two.test, inputs=images)
     two = dataclasses.replace(two, test=test)
     with caplog.at_level(logging.WARNING):
         unite({"o": one, "g": two}, (6, 6, 1), name="plain")

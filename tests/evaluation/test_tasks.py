@@ -72,7 +72,7 @@ def test_a_key_draws_its_task_whatever_the_others() -> None:
     assert len(tasks.classes) == 503
     for every, one in zip(tasks, last, strict=True):
         np.testing.assert_array_equal(every[-1], one[0])
-    more = dataclasses.replace(split, images=split.images + 1)
+    more = dataclasses.replace(split, inputs=split.images + 1)
     np.testing.assert_array_equal(tasks.query, draw_tasks(keys, more, shape).query)
 
 

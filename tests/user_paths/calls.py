@@ -55,7 +55,7 @@ def classify(body: str, data_dir: str | None = None, **options: Any) -> list[str
 def features(body: str, data_dir: str | None = None) -> list[list[float]]:
     """Features of the queries of `task`."""
     loaded = metabridge.load_body(body, data_dir=data_dir)
-    size, _, channels = loaded.shapes.image_shape
+    size, _, channels = loaded.shapes.input_shape
     return loaded.embed(task(size, channels)[2]).tolist()
 
 

@@ -18,7 +18,7 @@ Runs = Callable[[str], Path]
 def tasks(run: Path, seed: int) -> theory.Tasks:
     """Two tasks of random images of the run's size, in uint8."""
     rng = np.random.default_rng(seed)
-    shape = metabridge.load_body(run).shapes.image_shape
+    shape = metabridge.load_body(run).shapes.input_shape
     images = rng.integers(0, 256, (2, 2, WAYS, *shape)).astype(np.uint8)
     labels = theory.one_hot(np.tile(np.arange(WAYS), (2, 1)), WAYS, centred=True)
     return theory.Tasks(images[:, 0], labels, images[:, 1], labels)

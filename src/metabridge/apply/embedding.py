@@ -84,7 +84,13 @@ def embed(
     done, rows = _begun(work, made_of)
     with tqdm(total=total, initial=done, unit="input", disable=None) as bar:
         while done < total:
-            features = embed_with(function, _batch(data, done, done + batch))
+            inputs = _batch(data, done, done + batch)
+            features = embed_with(function, inputs)
+            if len(features) != len(inputs):
+                raise ValueError(
+                    f"the body gave {len(features)} rows of features for {len(inputs)} "
+                    "inputs"
+                )
             if rows is None:
                 rows = _begin(work, (total, features.shape[1]), dtype, made_of)
             if features.shape[1:] != rows.shape[1:]:

@@ -14,7 +14,7 @@ import numpy as np
 from metabridge.apply import loading
 from metabridge.apply.body import Body
 from metabridge.apply.frozen import Embed, Frozen
-from metabridge.apply.inputs import encode_labels
+from metabridge.apply.inputs import Arrays, encode_labels
 from metabridge.config import ResolvedConfig, ResolvedEvaluation, check
 from metabridge.config.fields import hints_of, typed
 from metabridge.precision import in_32_bits
@@ -78,6 +78,8 @@ class FewShotClassifier:
         evaluation = self._evaluation(body.config, len(classes))
         self._adapted = body.adaptation(evaluation).fit(source, codes, len(classes))
         self.body_, self.classes_ = body, classes
+        if isinstance(source, Arrays):
+            self.n_features_in_ = source.shape[0]
         self._fitted_evaluation = evaluation
         return self
 
@@ -153,7 +155,13 @@ class FewShotClassifier:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this FewShotClassifier is not fitted: call `fit`")
         adaptation = self.body_.adaptation(self._fitted_evaluation)
-        return adaptation.scores(self._adapted, self.body_.checked(images))
+        source = self.body_.checked(images)
+        if isinstance(source, Arrays) and source.shape[0] != self.n_features_in_:
+            raise ValueError(
+                f"X has {source.shape[0]} features, but FewShotClassifier is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return adaptation.scores(self._adapted, source)
 
     def _find_body(self) -> Body | Frozen:
         if self.body is None or (

@@ -109,12 +109,13 @@ def check_arrays(inputs: Any, shape: tuple[int, ...] | None = None) -> Arrays:
             f"`inputs` are {list(rows.shape)}, but must be {wanted}. Reshape your "
             "data: if this is one example, pass `inputs[None]`"
         )
-    if rows.ndim < 2 or 0 in rows.shape or rows.shape[1:] != (shape or rows.shape[-1:]):
-        found = f"{len(rows) if rows.ndim else 0} sample(s)"
+    if 0 in rows.shape:
+        what = "0 feature(s)" if len(rows) else "0 sample(s)"
         raise ValueError(
-            f"`inputs` are {list(rows.shape)} with {found}, but must be {wanted}, at "
-            "least one of them (a minimum of 1 is required)"
+            f"`inputs` have {what} (shape={rows.shape}) while a minimum of 1 is required."
         )
+    if rows.ndim < 2 or rows.shape[1:] != (shape or rows.shape[-1:]):
+        raise ValueError(f"`inputs` are {list(rows.shape)}, but must be {wanted}")
     if not np.isfinite(rows).all():
         raise ValueError("`inputs` hold NaN or infinity (inf)")
     return Arrays(rows)

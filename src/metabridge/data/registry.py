@@ -94,15 +94,12 @@ def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> D
     if twice := [each for each in names if names.count(each) > 1]:
         raise ValueError(f"the union {name!r} names {twice[0]!r} twice: name it once")
     first = load_dataset(names[0], **options_taken(names[0], options))
-    size = first.input_shape[:2] if size is None else size
+    _check_images(first)
+    size = first.image_shape[:2] if size is None else size
     options |= {"image_size": size}
     others = [load_dataset(each, **options_taken(each, options)) for each in names[1:]]
-    for found in (first, *others):
-        if not found.has_images:
-            raise ValueError(
-                f"a union is of images, but {found.name!r} has none: join the arrays "
-                "before (`metabridge.data.from_arrays`)"
-            )
+    for other in others:
+        _check_images(other)
     return union.unite(
         dict(zip(unions.labels_of(names), (first, *others), strict=True)),
         (*size, channels or first.image_shape[-1]),
@@ -110,6 +107,14 @@ def _load_union(name: str, names: tuple[str, ...], options: dict[str, Any]) -> D
         allow_duplicates=options.get("allow_duplicates", False),
         cache_dir=options.get("cache_dir"),
     )
+
+
+def _check_images(dataset: Dataset) -> None:
+    if not dataset.has_images:
+        raise ValueError(
+            f"a union is of images, but {dataset.name!r} has none: join the arrays "
+            "before (`metabridge.data.from_arrays`)"
+        )
 
 
 def _checked(

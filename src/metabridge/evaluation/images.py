@@ -18,7 +18,14 @@ from metabridge.evaluation.scores import EvaluateTasks, Keep, Outcome, outcome
 from metabridge.evaluation.tasks import Tasks
 from metabridge.learners import Learner
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Examples, Inputs, RawInputs, TaskShape, Variables
+from metabridge.types import (
+    Examples,
+    Inputs,
+    RawInputs,
+    RawQueries,
+    TaskShape,
+    Variables,
+)
 
 
 def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
@@ -28,11 +35,11 @@ def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
 
 def classifier(
     learner: Learner, dataset: Dataset, shape: TaskShape
-) -> Callable[[Variables, RawInputs, RawInputs], Float[Array, "Q ways"]]:
+) -> Callable[[Variables, RawInputs, RawQueries], Float[Array, "Q ways"]]:
     """Makes ``logits(variables, support, query)`` of the inputs of one task."""
     normalise, labels = normaliser(dataset), episodes.labels(shape.ways, shape.shots)
 
-    def logits(variables: Variables, support: RawInputs, query: RawInputs) -> Array:
+    def logits(variables: Variables, support: RawInputs, query: RawQueries) -> Array:
         examples = Examples(normalise(support), labels)
         adapted = learner.adapt(variables, examples, ways=shape.ways)
         return learner.logits(adapted, normalise(query))
@@ -91,7 +98,9 @@ def predict_tasks(
     logits = classifier(learner, dataset, shape)
 
     @jax.jit  # one program compiles sooner than every operation by itself
-    def confidence(variables: Variables, support: RawInputs, query: RawInputs) -> Array:
+    def confidence(
+        variables: Variables, support: RawInputs, query: RawQueries
+    ) -> Array:
         return jax.nn.softmax(logits(variables, support, query).astype(jnp.float32))
 
     def inputs(rows: Int[np.ndarray, "ways n"]) -> Array:

@@ -61,7 +61,7 @@ def test_an_exported_body() -> None:
 def test_a_body_before_its_training() -> None:
     body = metabridge.load_body(BODY)
     seed = body.config.train.seed
-    example = jnp.zeros((1, *body.shapes.image_shape))
+    example = jnp.zeros((1, *body.shapes.input_shape))
     key = jax.random.split(jax.random.key(seed), 3)[0]
     state = jax.jit(body.learner().init)(key, example)
     weights = np.random.default_rng(0).standard_normal((64, 5))

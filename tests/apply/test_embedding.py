@@ -1,0 +1,120 @@
+"""Features files: their content, and calls that were cut off."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metabridge import embed, load_dataset
+from tests.apply import bodies
+
+DATA = bodies.dataset()
+TOTAL = sum(len(split.labels) for _, split in DATA.splits())
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)[:, :10] / 255.0
+
+
+def test_features_are_those_of_the_body(tmp_path: Path) -> None:
+    body = bodies.body("mtl", DATA)
+    file = embed(body, DATA, tmp_path / "a.npz", batch=16)
+    found = load_dataset(f"features:{file}")
+    for (_, ours), (_, split) in zip(found.splits(), DATA.splits(), strict=True):
+        assert ours.class_names == split.class_names
+        np.testing.assert_array_equal(ours.labels, split.labels)
+        np.testing.assert_allclose(ours.inputs, body.embed(split.images), atol=1e-6)
+    assert not found.has_images
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_call_that_was_cut_off_goes_on(dtype: Any, tmp_path: Path) -> None:
+    whole = embed(pixels, DATA, tmp_path / "whole.npz", batch=7, dtype=dtype, name="x")
+    calls: list[int] = []
+
+    def cut_off(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        if len(calls) in (3, 4):
+            raise KeyboardInterrupt
+        return pixels(images)
+
+    output = tmp_path / "part.npz"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            embed(cut_off, DATA, output, batch=7, dtype=dtype, name="x")
+    assert not output.exists()
+    embed(cut_off, DATA, output, batch=7, dtype=dtype, name="x")
+    assert sum(calls) == TOTAL + 2 * 7  # only the batches cut off came again
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_the_beginning_of_another_file_is_not_taken(tmp_path: Path) -> None:
+    def cut_off(images: np.ndarray) -> np.ndarray:
+        if (tmp_path / "a.npz.begun").exists():
+            raise KeyboardInterrupt
+        return pixels(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(cut_off, DATA, tmp_path / "a.npz", batch=8, name="x")
+    for changes in ({"name": "y"}, {"batch": 9}, {"dtype": "float16"}):
+        options: dict[str, Any] = {"batch": 8, "name": "x"} | changes
+        with pytest.raises(ValueError, match="beginning of a file with another body"):
+            embed(pixels, DATA, tmp_path / "a.npz", **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda images: images, r"must give features \[N, D\]"),
+        (lambda images: pixels(images) * np.inf, "NaN or infinity"),
+        (lambda images: pixels(images)[:1], "1 rows of features for 256 inputs"),
+    ],
+)
+def test_a_body_that_gives_no_features(
+    function: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message), np.errstate(invalid="ignore"):
+        embed(function, DATA, tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"must end in \.npz"):
+        embed(pixels, DATA, tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="`batch` is 0"):
+        embed(pixels, DATA, tmp_path / "a.npz", batch=0)
+
+
+_PROCESS = """
+import sys, time
+import numpy as np
+from metabridge import embed
+def slow(images):
+    time.sleep(0.01)
+    return images.reshape(len(images), -1)[:, :64].astype(np.float32)
+embed(slow, "glyphs", sys.argv[1], batch=64, name="slow")
+"""
+
+
+@pytest.mark.extended
+def test_a_process_that_is_killed_three_times(tmp_path: Path) -> None:
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", _PROCESS, output])
+
+    output, begun = tmp_path / "a.npz", tmp_path / "a.npz.begun" / "progress.json"
+    for _ in range(3):
+        before = begun.read_bytes() if begun.exists() else b""
+        process = start(output)
+        while not begun.exists() or begun.read_bytes() == before:
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.1)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not output.exists()
+    assert start(output).wait() == 0
+    assert start(tmp_path / "b.npz").wait() == 0
+    assert output.read_bytes() == (tmp_path / "b.npz").read_bytes()
