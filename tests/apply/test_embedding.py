@@ -74,7 +74,7 @@ def test_the_beginning_of_another_file_is_not_taken(tmp_path: Path) -> None:
     [
         (lambda images: images, r"must give features \[N, D\]"),
         (lambda images: pixels(images) * np.inf, "NaN or infinity"),
-        (lambda images: pixels(images)[:1], "1 rows of features for 256 inputs"),
+        (lambda images: pixels(images)[:1], "1 rows of features for 128 inputs"),
     ],
 )
 def test_a_body_that_gives_no_features(

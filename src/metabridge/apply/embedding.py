@@ -120,7 +120,7 @@ def _function(body: Any, name: str | None) -> tuple[Embed, str]:
     return found.embed, digest(found.variables)
 
 
-def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.ndarray | None]:
+def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.memmap | None]:
     """How many rows an earlier call has finished, and the rows."""
     if not (work / _DONE).is_file():
         return 0, None
@@ -142,7 +142,7 @@ def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.ndarray | None]
 
 def _begin(
     work: Path, shape: tuple[int, int], dtype: str, made_of: dict[str, Any]
-) -> np.ndarray:
+) -> np.memmap:
     work.mkdir(exist_ok=True)
     rows = np.lib.format.open_memmap(work / _ROWS, "w+", np.dtype(dtype), shape)
     write_json(work / _DONE, made_of | {"done": 0})

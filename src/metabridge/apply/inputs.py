@@ -112,7 +112,8 @@ def check_arrays(inputs: Any, shape: tuple[int, ...] | None = None) -> Arrays:
     if 0 in rows.shape:
         what = "0 feature(s)" if len(rows) else "0 sample(s)"
         raise ValueError(
-            f"`inputs` have {what} (shape={rows.shape}) while a minimum of 1 is required."
+            f"`inputs` have {what} (shape={rows.shape}) while a minimum of 1 is "
+            "required."
         )
     if rows.ndim < 2 or rows.shape[1:] != (shape or rows.shape[-1:]):
         raise ValueError(f"`inputs` are {list(rows.shape)}, but must be {wanted}")
