@@ -78,4 +78,4 @@ def _tasks(
     if labels == "classes":
         return pair
     ways = min(config.ways, data.ATTRIBUTES)
-    return data.with_attributes(*pair, source.dataset.input_shape, ways)
+    return data.with_attributes(*pair, source.dataset.image_shape, ways)

@@ -27,7 +27,8 @@ def test_accuracy_is_that_of_scikit_learn_on_the_same_tasks() -> None:
         (FEATURES, LABELS), head="logistic", C=1.0, tasks=count, **shape._asdict()
     )
     split = sorted_split(FEATURES, LABELS, {c: str(c) for c in range(8)})
-    drawn = draw_tasks(jax.random.split(jax.random.key(0), count), split, shape)
+    key = jax.random.split(jax.random.key(0))[1]
+    drawn = draw_tasks(jax.random.split(key, count), split, shape)
     scores = []
     for support, query in zip(drawn.support, drawn.query, strict=True):
         model = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000)

@@ -12,7 +12,7 @@ import numpy as np
 from metabridge import build, heads
 from metabridge.apply.frozen import Frozen
 from metabridge.apply.inputs import check_arrays, encode_labels
-from metabridge.config import check
+from metabridge.config import ResolvedConfig, check
 from metabridge.config.fields import hints_of, typed
 from metabridge.config.sections import ResolvedEvaluation
 from metabridge.data import episodes
@@ -27,6 +27,7 @@ from metabridge.evaluation.scores import Score
 from metabridge.heads.base import unit_norm as to_unit_norm
 from metabridge.precision import in_32_bits
 from metabridge.registry import HEADS
+from metabridge.runs.inputs import make_keys
 from metabridge.types import TaskShape
 from metabridge.units import format_accuracy, markdown_table
 
@@ -46,6 +47,9 @@ class HeadScore(NamedTuple):
     """Over tasks that share none, as many as there are; None for fewer than two."""
     seconds: float
     """Of fitting and predicting the closed tasks, after compilation."""
+    accuracies: np.ndarray
+    """Of each closed task, float32 ``[tasks]``; those of a run of the same data, shape
+    and seed are of the same tasks (`evaluate_run` with `each_task`)."""
 
 
 @in_32_bits
@@ -105,9 +109,10 @@ def evaluate_features(
     bank = jnp.asarray(chosen.inputs.reshape(len(chosen.inputs), -1), jnp.float32)
     if unit_norm:
         bank = to_unit_norm(bank)
+    key = make_keys(_seeded(seed)).test  # that of the test tasks of a run
     found = []
     for shape in shapes:
-        drawn = draw_tasks(jax.random.split(jax.random.key(seed), tasks), chosen, shape)
+        drawn = draw_tasks(jax.random.split(key, tasks), chosen, shape)
         disjoint = draw_disjoint_tasks(seed, chosen, shape)
         for name, evaluation in evaluations.items():
             made = build.head(evaluation)
@@ -127,7 +132,7 @@ def _score(
     several = len(disjoint.classes) > 1
     of_open = open_score(evaluate({}, bank, disjoint).accuracy) if several else None
     closed = mean_score(accuracies)
-    return HeadScore(name, *shape, closed, of_open, seconds)
+    return HeadScore(name, *shape, closed, of_open, seconds, accuracies)
 
 
 def table_of_heads(found: Sequence[HeadScore]) -> str:
@@ -151,6 +156,7 @@ def as_json(dataset: str, split: str, found: Sequence[HeadScore]) -> dict[str, A
         | {
             "closed": score.closed._asdict(),
             "open": score.open and score.open._asdict(),
+            "accuracies": score.accuracies.tolist(),
         }
         for score in found
     ]
@@ -192,6 +198,12 @@ def _evaluation(
     options = {key: typed(hints[key], value, key) for key, value in options.items()}
     changed = dataclasses.replace(config.evaluation, **options)
     return check(dataclasses.replace(config, evaluation=changed)).evaluation
+
+
+def _seeded(seed: int) -> ResolvedConfig:
+    config = Frozen().config
+    evaluation = dataclasses.replace(config.evaluation, evaluation_seed=seed)
+    return dataclasses.replace(config, evaluation=evaluation)
 
 
 def _several(value: int | Sequence[int]) -> list[int]:
