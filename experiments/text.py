@@ -9,7 +9,8 @@ whole top-level packages are held out for validation and for the test. Features 
 `test`), the mean of its token vectors.
 
 MTL and ProtoNet train a body on the training classes. On the same tasks of unseen
-classes they are compared with logistic regression on the raw features, in pairs.
+classes they are compared with logistic regression on the raw features, scaled to unit
+norm as theirs are, in pairs.
 Written to the folder: ``text.npz``, which ``features:`` reads, a run for each learner,
 ``results.json`` and ``table.md``.
 """
@@ -153,15 +154,19 @@ def main(options: Options) -> dict[str, Any]:
     if not file.exists():
         make_dataset().save(file)
     dataset = metabridge.load_dataset(f"features:{file}")
-    raw = {
-        found.shots: found
-        for found in evaluate_features(
-            dataset, head="logistic", shots=options.shots, tasks=options.tasks
-        )
-    }
+
+    def raw_scores(unit_norm: bool) -> dict[int, Any]:
+        found = evaluate_features(
+            dataset, head="logistic", shots=options.shots, tasks=options.tasks,
+            unit_norm=unit_norm,
+        )  # fmt: skip
+        return {score.shots: score for score in found}
+
+    plain, raw = raw_scores(False), raw_scores(True)
     results: dict[str, Any] = {
         "classes": {n: s.num_classes for n, s in dataset.splits()},
         "examples": {n: len(s.labels) for n, s in dataset.splits()},
+        "plain": {s: found.closed._asdict() for s, found in plain.items()},
         "raw": {s: found.closed._asdict() for s, found in raw.items()},
     }
     for learner in ("mtl", "protonet"):
@@ -197,15 +202,17 @@ def _config(learner: str, file: Path, options: Options) -> Config:
 def table(results: dict[str, Any], shots: tuple[int, ...]) -> str:
     """The results as a table in Markdown."""
     columns = ["", *(f"5-way {s}-shot, %" for s in shots)]
-    columns += [f"over raw features, points, {s}-shot" for s in shots]
+    columns += [f"over the second row, points, {s}-shot" for s in shots]
 
     def accuracy(found: dict[str, Any]) -> str:
         return format_accuracy(found["accuracy"], found["ci95"])
 
+    raw = {"plain": "raw features", "raw": "raw features of unit norm"}
     rows = [
-        ["raw features, logistic regression"]
-        + [accuracy(results["raw"][s]) for s in shots]
+        [f"logistic regression on {title}"]
+        + [accuracy(results[name][s]) for s in shots]
         + ["" for _ in shots]
+        for name, title in raw.items()
     ]
     for learner, title in (("mtl", "MTL"), ("protonet", "ProtoNet")):
         own = results[learner]

@@ -245,7 +245,7 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         "learner": config.algorithm,
         "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}{rounded}",
-        "inputs": _inputs(body.shapes.input_shape),
+        "images" if body.shapes.images else "inputs": _inputs(body.shapes.input_shape),
         "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
         "fingerprint of the data": data.get("fingerprint"),
         "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
@@ -268,7 +268,7 @@ def _inputs(shape: tuple[int, ...]) -> str:
     if len(shape) != 3:
         return f"{' x '.join(map(str, shape))}, features"
     height, width, channels = shape
-    return f"images of {height} x {width}, {'grey' if channels == 1 else 'colour'}"
+    return f"{height} x {width}, {'grey' if channels == 1 else 'colour'}"
 
 
 def _accuracy(result: dict[str, Any]) -> str:
