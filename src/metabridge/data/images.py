@@ -147,7 +147,7 @@ def convert(pixels: np.ndarray, out: np.ndarray) -> None:
         )
 
 
-def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
+def decode_alone(source: Path | Encoded, *, max_pixels: int) -> np.ndarray:
     """Decode an image as large as it is: ``[H, W, 1]`` if greyscale, else ``3``."""
     how = Reading(max_pixels=max_pixels)
     use = functools.partial(picture.pixels_of, size=None, channels=None, reading=how)

@@ -13,6 +13,7 @@ are there, and sets attributes of any object, our own functions' defaults among 
 `pickle._Unpickler`, in Python, has few operations of which this holds.
 """
 
+import contextlib
 import math
 import os
 import pickle
@@ -31,6 +32,9 @@ _CODE = re.compile(r"[biufSUO][0-9]{0,9}|[?BHILQbhilqfd]")
 _MADE_FOR_ONE, _MADE_FOR_NONE = 8, 2**20
 
 
+WHOLE = (int, np.integer)
+
+
 def load_arrays(path: Path) -> Any:
     """Load what a pickle of arrays and plain containers holds.
 
@@ -40,17 +44,35 @@ def load_arrays(path: Path) -> Any:
     Raises:
       ValueError: the file is damaged, no pickle, or asks for anything else.
     """
+    with path.open("rb") as file:
+        return load_arrays_from(file, os.fstat(file.fileno()).st_size, shown(path))
+
+
+def load_arrays_from(file: BinaryIO, size: int, name: str) -> Any:
+    """As `load_arrays`, from an open file of so many bytes, by its name in errors."""
     try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(_Bounded(file)).load()
+        return _ArrayUnpickler(_Bounded(file, size)).load()
     except MemoryError:
         raise
     # A damaged pickle can raise nearly anything.
     except Exception as error:
         raise ValueError(
-            f"{shown(path)} is not a pickle of arrays that can be read: "
+            f"{name} is not a pickle of arrays that can be read: "
             f"{shown(error)} ({type(error).__name__})"
         ) from error
+
+
+def as_integers(values: Any) -> np.ndarray:
+    """An array, or a list of integers as one; of anything else one without a shape.
+
+    Lists in lists may be without end, each twice in the next.
+    """
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    if isinstance(values, list | tuple) and all(isinstance(v, WHOLE) for v in values):
+        with contextlib.suppress(OverflowError):
+            return np.asarray(values, np.int64)
+    return np.empty((), object)
 
 
 def _check(holds: Any, problem: str) -> None:
@@ -61,9 +83,9 @@ def _check(holds: Any, problem: str) -> None:
 class _Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = size
         self.readline = file.readline
 
     def read(self, size: int) -> bytes:
