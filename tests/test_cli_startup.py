@@ -64,7 +64,8 @@ def test_nothing_heavy_is_imported(steps: dict[str, Step]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--help", ["train", "evaluate", "datasets", "theory"]),
+        ("--help", ["train", "evaluate", "datasets", "prepare", "theory"]),
+        ("prepare --help", ["DATASET", "--archive", "--data-dir"]),
         ("train --help", ["mtl"]),
         (
             "compare --help",

@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from metabridge.units import format_bytes
 from metabridge.untrusted import shown
@@ -61,7 +61,7 @@ def read_zip(
 class _Limited:
     """A file of which no more than a number of bytes is read."""
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
+    def __init__(self, file: Any, most: int) -> None:
         self._file = file
         self._most = self._left = most
 

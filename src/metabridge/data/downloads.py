@@ -175,8 +175,8 @@ def _by_hand(archive: Archive, path: Path, error: BaseException, came: int) -> s
 def _advice(archive: Archive, path: Path) -> str:
     return (
         f"By hand: get that file ({format_bytes(archive.size)}) elsewhere, put it in "
-        f"{shown(path.parent)} as {archive.name} and run the same again (on the command "
-        "line also: --archive FILE)"
+        f"{shown(path.parent)} as {archive.name} and run the same again (for the "
+        "command: or pass it as --archive FILE)"
     )
 
 

@@ -14,13 +14,14 @@ are there, and sets attributes of any object, our own functions' defaults among 
 """
 
 import contextlib
+import io
 import math
 import os
 import pickle
 import re
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def load_arrays(path: Path) -> Any:
         return load_arrays_from(file, os.fstat(file.fileno()).st_size, shown(path))
 
 
-def load_arrays_from(file: BinaryIO, size: int, name: str) -> Any:
+def load_arrays_from(file: io.BufferedIOBase, size: int, name: str) -> Any:
     """As `load_arrays`, from an open file of so many bytes, by its name in errors."""
     try:
         return _ArrayUnpickler(_Bounded(file, size)).load()
@@ -83,7 +84,7 @@ def _check(holds: Any, problem: str) -> None:
 class _Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
         self._file = file
         self.size = size
         self.readline = file.readline

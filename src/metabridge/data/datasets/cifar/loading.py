@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import cache, downloads, forms, tfds_source
+from metabridge.data import cache, forms, tfds_source
 from metabridge.data.dataset import SPLITS, Dataset, class_lists, sorted_split
 from metabridge.data.datasets.cifar import original, pickles
 from metabridge.data.datasets.cifar.form import PER_CLASS, SIDE, Labelled, names_of
@@ -38,6 +38,8 @@ def load(
     except forms.MissingDataError:
         if not download:
             raise
+        from metabridge.data import downloads
+
         downloads.fetch([original.ARCHIVE], root)
         form = find(name, classes, root)
     return cache.load_or_build(

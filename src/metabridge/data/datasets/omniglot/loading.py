@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import cache, downloads, forms, tfds_source
+from metabridge.data import cache, forms, tfds_source
 from metabridge.data.dataset import Dataset, pixel_statistics, sorted_split
 from metabridge.data.datasets.omniglot import original
 from metabridge.data.datasets.omniglot.original import Drawing
@@ -44,6 +44,8 @@ def load(
     except forms.MissingDataError:
         if not download:
             raise
+        from metabridge.data import downloads
+
         downloads.fetch(original.ARCHIVES, root)
         form = find(root)
     how = {"validation": VALIDATION_ALPHABETS, "size": _SIZE, "resize": "lanczos"}
