@@ -86,8 +86,8 @@ def diversity(
       shots: Images a class.
       split: Whose classes the tasks are made of.
       seed: Seed of the tasks.
-      data_dir: TFDS folder that holds the prepared dataset, or where ImageNet's images
-        are.
+      data_dir: Folder of the data: of `metabridge prepare`, of TFDS, or of ImageNet's
+        images.
       image_size: Side, or height and width, to which the images of a folder are
         resized.
       output: JSON file for the result, with the embedding of every task.

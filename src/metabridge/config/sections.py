@@ -44,7 +44,7 @@ class DataConfig:
     """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
     (`metabridge datasets`), or the classes of several together: glyphs+folder:PATH."""
     data_dir: PathOption = None
-    """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
+    """Folder of the data: of `metabridge prepare`, of TFDS, or of ImageNet's images."""
     image_size: ImageSize = None
     """Side, or height and width, to which images of a folder or a union are resized.
     Default: those of the union's first dataset."""
