@@ -24,7 +24,8 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 def test_every_name_is_under_contract() -> None:
     # The others are the parameters above.
     ours = {"glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet"}
-    assert set(dataset_names()) == ours | {"tiered_imagenet", "folder:PATH"}
+    paths = {"folder:PATH", "parquet:PATH", "hf:PATH"}
+    assert set(dataset_names()) == ours | {"tiered_imagenet"} | paths
 
 
 def test_contract(dataset: Dataset) -> None:
@@ -57,6 +58,8 @@ def test_descriptions_say_what_is_needed() -> None:
         "mini_imagenet": True,
         "tiered_imagenet": True,
         "folder:PATH": False,
+        "parquet:PATH": False,
+        "hf:PATH": False,
     }
     for description in describe():
         assert "\n" not in description.summary

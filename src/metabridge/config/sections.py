@@ -41,8 +41,9 @@ class DataConfig:
     """Where the images come from, and how training changes them."""
 
     dataset: DatasetName = "glyphs"
-    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet or folder:PATH
-    (`metabridge datasets`), or the classes of several together: glyphs+folder:PATH."""
+    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet, folder:PATH,
+    parquet:PATH or hf:NAME (`metabridge datasets`), or the classes of several together:
+    glyphs+folder:PATH."""
     data_dir: PathOption = None
     """Folder of the data: of `metabridge prepare`, of TFDS, or of ImageNet's images."""
     image_size: ImageSize = None

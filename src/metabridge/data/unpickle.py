@@ -14,7 +14,6 @@ are there, and sets attributes of any object, our own functions' defaults among 
 """
 
 import contextlib
-import io
 import math
 import os
 import pickle
@@ -49,10 +48,10 @@ def load_arrays(path: Path) -> Any:
         return load_arrays_from(file, os.fstat(file.fileno()).st_size, shown(path))
 
 
-def load_arrays_from(file: io.BufferedIOBase, size: int, name: str) -> Any:
+def load_arrays_from(file: Any, size: int, name: str) -> Any:
     """As `load_arrays`, from an open file of so many bytes, by its name in errors."""
     try:
-        return _ArrayUnpickler(_Bounded(file, size)).load()
+        return ArrayUnpickler(Bounded(file, size)).load()
     except MemoryError:
         raise
     # A damaged pickle can raise nearly anything.
@@ -81,10 +80,10 @@ def _check(holds: Any, problem: str) -> None:
         raise pickle.UnpicklingError(problem)
 
 
-class _Bounded:
+class Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
+    def __init__(self, file: Any, size: int) -> None:
         self._file = file
         self.size = size
         self.readline = file.readline
@@ -202,7 +201,7 @@ def _key(key: Any) -> Any:
 _Unpickler: Any = pickle._Unpickler  # its parts have no types
 
 
-class _ArrayUnpickler(_Unpickler):
+class ArrayUnpickler(_Unpickler):
     """The standard library's unpickler with what is dangerous taken out."""
 
     _MAKERS: ClassVar = {
@@ -216,7 +215,7 @@ class _ArrayUnpickler(_Unpickler):
         ("collections", "OrderedDict"): _ordered_dict,
     }
 
-    def __init__(self, file: _Bounded) -> None:
+    def __init__(self, file: Bounded) -> None:
         super().__init__(file, encoding="latin1")
         self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
 
