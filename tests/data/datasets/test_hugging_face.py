@@ -148,3 +148,20 @@ def test_a_file_of_an_image_is_read_where_it_may_be(tmp_path: Path) -> None:
     for other in (value, None, {}, {"path": "/etc"}, {"path": str(tmp_path)}):
         with pytest.raises(ValueError, match="neither bytes nor a file"):
             hugging_face._source(other, "0", [str(tmp_path / "other")])
+
+
+def test_a_name_from_the_cache(
+    library: Any, images: dict[str, np.ndarray], rows: Rows, tmp_path: Path
+) -> None:
+    """What the library keeps of a dataset of the hub, put where it keeps it."""
+    (tmp_path / "data").mkdir()
+    for split, table in tables(library, rows).items():
+        table.to_parquet(tmp_path / "data" / f"{split}.parquet")
+    library.load_dataset("parquet", data_dir=str(tmp_path / "data"))
+    (made,) = (tmp_path / "hf" / "datasets" / "parquet").glob("default*/0.0.0/*/")
+    kept = tmp_path / "hf" / "datasets" / "user___name" / "default" / "0.0.0"
+    kept.mkdir(parents=True)
+    made = made.rename(kept / "0123456789abcdef")
+    for file in made.glob("parquet-*"):
+        file.rename(made / file.name.replace("parquet", "name"))
+    assert_is(load("user/name", tmp_path), images, CLASSES)
