@@ -40,6 +40,7 @@ for _line in (
     "report --help",
     "evaluate --help",
     "theory --help",
+    "prepare --help",
     "--tyro-print-completion bash",
     "--tyro-print-completion zsh",
 ):

@@ -209,7 +209,7 @@ def test_modules_of_the_user_are_imported_wherever_they_are_named(
         (["train", "mtl", "--dataset=folder:/no/such"], ["/no/such"]),
         (
             ["train", "mtl", "--dataset=cifar_fs", "--data-dir=nowhere"],
-            ["'cifar100' is not prepared: looked for", "nowhere", "download"],
+            ["'cifar_fs' is not in", "nowhere", "metabridge prepare cifar_fs"],
         ),
         (["datasets", "--plugin=no_such_module"], ["'no_such_module'"]),
         (["datasets", "--plugin"], ["--plugin", "expected one argument"]),

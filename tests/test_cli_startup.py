@@ -64,7 +64,8 @@ def test_nothing_heavy_is_imported(steps: dict[str, Step]) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--help", ["train", "evaluate", "datasets", "theory"]),
+        ("--help", ["train", "evaluate", "datasets", "prepare", "theory"]),
+        ("prepare --help", ["DATASET", "--archive", "--data-dir"]),
         ("train --help", ["mtl"]),
         (
             "compare --help",
@@ -113,7 +114,7 @@ def test_datasets_as_a_module(steps: dict[str, Step]) -> None:
     lines = steps["datasets"].output.splitlines()
     names = [line.split()[0] for line in lines]
     needing = {"omniglot", "cifar_fs", "fc100", "mini_imagenet", "tiered_imagenet"}
-    own = {"folder:PATH", "npz:PATH", "features:PATH"}
+    own = {f"{name}:PATH" for name in ("folder", "parquet", "hf", "npz", "features")}
     assert set(names) == needing | own | {"glyphs", "NAME+NAME"}
     needy = {line.split()[0] for line in lines if "needs --data-dir" in line}
     assert needy == needing

@@ -177,6 +177,21 @@ class BodyTraits(NamedTuple):
     """"images", or "any" for inputs of any shape."""
 
 
+class Archive(NamedTuple):
+    """A file that the authors of a dataset publish, for `metabridge prepare`."""
+
+    url: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Digest of the file, hexadecimal."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file, the last part of the address."""
+        return self.url.rpartition("/")[2]
+
+
 class DatasetTraits(NamedTuple):
     """Properties of a dataset."""
 
@@ -186,6 +201,8 @@ class DatasetTraits(NamedTuple):
     """Whether it is read from data that the user has."""
     recipe: Mapping[str, Any]
     """Options of training where the user leaves them open."""
+    archives: tuple[Archive, ...] = ()
+    """Files that it is read from once they are in `data_dir`."""
 
 
 # Tasks wider than the 5 ways of the tests learn faster; small bodies, which underfit,
@@ -273,6 +290,7 @@ def register_dataset(
     summary: str = "",
     needs_data_dir: bool = False,
     recipe: Mapping[str, Any] = NATURAL,
+    archives: Iterable[Archive] = (),
 ) -> None:
     """Register a dataset under a name, until the process ends.
 
@@ -285,6 +303,9 @@ def register_dataset(
       needs_data_dir: whether it is read from data that the user has.
       recipe: options of training where the user leaves them open; `NATURAL` for
         photographs, whose values stand for those left out, or `DRAWINGS`.
+      archives: files that `metabridge prepare` downloads to `data_dir`, where the
+        loader reads them; without them it raises
+        `metabridge.data.forms.MissingDataError`.
 
     Raises:
       ValueError: no identifier, the name of a built-in dataset, or an unknown option
@@ -293,7 +314,8 @@ def register_dataset(
     if unknown := recipe.keys() - (NATURAL.keys() | {"augmentation"}):
         raise ValueError(f"unknown {sorted(unknown)} in `recipe`")
     whole = {**NATURAL, **recipe}
-    DATASETS.add(name, loader, DatasetTraits(summary, needs_data_dir, whole))
+    traits = DatasetTraits(summary, needs_data_dir, whole, tuple(archives))
+    DATASETS.add(name, loader, traits)
 
 
 def import_plugins(names: Iterable[str] = ()) -> None:

@@ -20,7 +20,7 @@ class TheoryOptions(DataConfig):
     augmentation: tyro.conf.Suppress[None] = None
     rotations: tyro.conf.Suppress[None] = None
     download: bool = False
-    """Let TFDS download into the data folder what it lacks."""
+    """Download what the data folder lacks, as `metabridge prepare` does."""
     architecture: Annotated[
         Literal["fully_connected", "convolutional", "convolutional_pooled", "residual"],
         tyro.conf.arg(metavar="NAME"),

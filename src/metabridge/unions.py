@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from metabridge.registry import DATASETS, DatasetTraits
 
-WITH_PATH = ("folder:", "npz:", "features:")
+WITH_PATH = ("folder:", "npz:", "features:", "parquet:")
 """What the name of a dataset begins with whose rest is a path on this machine."""
 
 

@@ -24,9 +24,9 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 def test_every_name_is_under_contract() -> None:
     # The others are the parameters above.
     ours = {"glyphs", "omniglot", "cifar_fs", "fc100", "mini_imagenet"}
-    assert set(dataset_names()) == ours | {
-        "tiered_imagenet", "folder:PATH", "npz:PATH", "features:PATH",
-    }  # fmt: skip
+    ours |= {"tiered_imagenet"}
+    own = {"folder", "parquet", "hf", "npz", "features"}
+    assert set(dataset_names()) == ours | {f"{name}:PATH" for name in own}
 
 
 def test_contract(dataset: Dataset) -> None:
@@ -59,6 +59,8 @@ def test_descriptions_say_what_is_needed() -> None:
         "mini_imagenet": True,
         "tiered_imagenet": True,
         "folder:PATH": False,
+        "parquet:PATH": False,
+        "hf:PATH": False,
         "npz:PATH": False,
         "features:PATH": False,
     }

@@ -1,9 +1,9 @@
 """Follow a recorded command: to its end if that is short, else up to the work.
 
 Training, comparisons, agreement, theory and diversity of a dataset and the experiments
-take minutes to hours: their arguments are parsed by the command itself, and the
-configuration that comes out is completed and checked as it would be before the first
-step.
+take minutes to hours, and downloads need a network: their arguments are parsed by the
+command itself, and the configuration that comes out is completed and checked as it
+would be before the first step.
 """
 
 import runpy
@@ -54,6 +54,8 @@ def _metabridge(arguments: list[str]) -> None:
         mock.patch("metabridge.comparison.compare", _compare),
         mock.patch("metabridge.theory.command._draw", side_effect=_Begun),
         mock.patch("metabridge.diversity.task_diversity", side_effect=_Begun),
+        mock.patch("metabridge.data.downloads.fetch", side_effect=_Begun),
+        mock.patch("metabridge.data.downloads.take", side_effect=_Begun),
         mock.patch("metabridge.similarity.agreement", side_effect=_Begun),
         mock.patch("metabridge.similarity.grid.head_grid", side_effect=_Begun),
         mock.patch("metabridge.parallel.hosts.connect", _connect),

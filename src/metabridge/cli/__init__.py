@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from metabridge.cli.data import diversity
+from metabridge.cli.data import datasets, diversity, prepare
 from metabridge.cli.runs import embed, evaluate, export, report, verify
 from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
             train_command(), evaluate, verify, export, embed, compare, agree, grid,
-            report, diversity, theory, datasets,
+            report, diversity, theory, datasets, prepare,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
             {command.__name__: command for command in commands},
@@ -77,13 +77,3 @@ def theory(options: Annotated[TheoryOptions, tyro.conf.arg(name="")]) -> None:
         ) from error
 
     command.run(options)
-
-
-def datasets() -> None:
-    """List the datasets, and what each needs."""
-    from metabridge.data.registry import describe
-
-    for description in describe():
-        needs = " (needs --data-dir)" if description.needs_data_dir else ""
-        print(f"{description.name:12} {description.summary}{needs}")
-    print(f"{'NAME+NAME':12} a union: the classes of several datasets together")

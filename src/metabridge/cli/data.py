@@ -1,11 +1,59 @@
-"""`metabridge diversity`: what there is to learn from the tasks of a dataset."""
+"""`metabridge datasets`, `prepare` and `diversity`: about datasets, without a run."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from metabridge.config.sections import ImageSize
+
+
+def datasets() -> None:
+    """List the datasets, and what each needs."""
+    from metabridge.data.registry import describe
+    from metabridge.registry import DATASETS
+
+    for description in describe():
+        name, needs = description.name, ""
+        if description.needs_data_dir:
+            entry = DATASETS.find(name)
+            gets = (
+                f"; metabridge prepare {name} gets it" if entry.traits.archives else ""
+            )
+            needs = f" (needs --data-dir{gets})"
+        print(f"{name:12} {description.summary}{needs}")
+    print(f"{'NAME+NAME':12} a union: the classes of several datasets together")
+
+
+def prepare(
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")],
+    data_dir: Path | None = None,
+    archive: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = (),
+) -> None:
+    """Get a dataset, once: download what its authors publish, check and decode it.
+
+    What is there already is used: nothing is downloaded twice, and a download that
+    stopped goes on. Nothing is unpacked to the disk, and no TensorFlow is needed.
+
+    Args:
+      dataset: cifar_fs, fc100 or omniglot.
+      data_dir: The folder where the data is, or is put; the --data-dir of the other
+        commands. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets, as theirs.
+      archive: Archives of the dataset that you have downloaded by hand.
+    """
+    from metabridge.data.prepare import prepare as prepare_dataset
+    from metabridge.data.prepare import summary
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        found = prepare_dataset(dataset, data_dir=data_dir, archives=archive, tell=tell)
+    except KeyboardInterrupt:
+        print("metabridge: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    print("\n".join(summary(found, data_dir)))
 
 
 def diversity(
@@ -38,8 +86,8 @@ def diversity(
       shots: Images a class.
       split: Whose classes the tasks are made of.
       seed: Seed of the tasks.
-      data_dir: TFDS folder that holds the prepared dataset, or where ImageNet's images
-        are.
+      data_dir: Folder of the data: of `metabridge prepare`, of TFDS, or of ImageNet's
+        images.
       image_size: Side, or height and width, to which the images of a folder are
         resized.
       output: JSON file for the result, with the embedding of every task.

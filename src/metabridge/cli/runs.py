@@ -15,7 +15,7 @@ Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the ru
 DataDir = Annotated[
     Path | None,
     tyro.conf.arg(
-        help="Where the data is now, if it has moved: the TFDS folder, ImageNet's "
+        help="Where the data is now, if it has moved: its folder, that of ImageNet's "
         "images, or the images of folder:PATH."
     ),
 ]

@@ -41,11 +41,12 @@ class DataConfig:
     """Where the images come from, and how training changes them."""
 
     dataset: DatasetName = "glyphs"
-    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet, folder:PATH or
-    arrays:PATH (`metabridge datasets`), or the classes of several together:
+    """glyphs, omniglot, cifar_fs, fc100, mini_imagenet, tiered_imagenet, folder:PATH,
+    parquet:PATH, hf:NAME, features:PATH or npz:PATH (`metabridge datasets`), or the
+    classes of several together:
     glyphs+folder:PATH."""
     data_dir: PathOption = None
-    """TFDS folder that holds the prepared dataset, or where ImageNet's images are."""
+    """Folder of the data: of `metabridge prepare`, of TFDS, or of ImageNet's images."""
     image_size: ImageSize = None
     """Side, or height and width, to which images of a folder or a union are resized.
     Default: those of the union's first dataset."""

@@ -60,7 +60,7 @@ Source = Path | Encoded | Held
 
 
 def read(
-    files: Sequence[Path],
+    files: Sequence[Source],
     size: tuple[int, int] | None,
     *,
     skip_corrupt: bool = False,
@@ -89,8 +89,8 @@ def read(
     for file, its_size, _ in found:
         if its_size != chosen:
             raise ValueError(
-                f"images differ in size: {shown(first)} is {_text(chosen)} (H x W), "
-                f"{shown(file)} is {_text(its_size)}; pass `image_size`"
+                f"images differ in size: {_name(first)} is {_text(chosen)} (H x W), "
+                f"{_name(file)} is {_text(its_size)}; pass `image_size`"
             )
     channels = 1 if all(is_grey for _, _, is_grey in found) else 3
     shape = (len(files), *chosen, channels)
@@ -147,7 +147,7 @@ def convert(pixels: np.ndarray, out: np.ndarray) -> None:
         )
 
 
-def decode_alone(source: Encoded, *, max_pixels: int) -> np.ndarray:
+def decode_alone(source: Path | Encoded, *, max_pixels: int) -> np.ndarray:
     """Decode an image as large as it is: ``[H, W, 1]`` if greyscale, else ``3``."""
     how = Reading(max_pixels=max_pixels)
     use = functools.partial(picture.pixels_of, size=None, channels=None, reading=how)
@@ -180,7 +180,7 @@ def _guarded(
         raise
     # Pillow's decoders raise many types on broken data, SyntaxError among them.
     except Exception as error:
-        name = shown(source if isinstance(source, Path) else source.name)
+        name = _name(source)
         kind = type(error).__name__
         problem = f"cannot read the image {name}: {shown(error)} ({kind})"
         # An error of the system is no fault of the image.
@@ -196,6 +196,10 @@ def _advice(error: Exception, skip_corrupt: bool | None) -> str:
     if isinstance(error, LimitError):
         return f"pass another `{error.option}`, or remove the image"
     return "repair or remove it, or leave such images out (`skip_corrupt`)"
+
+
+def _name(source: Source) -> str:
+    return shown(source if isinstance(source, Path) else source.name)
 
 
 def _text(size: Sequence[int]) -> str:

@@ -1,9 +1,8 @@
 """Prepared TensorFlow Datasets, read without TensorFlow.
 
 `tfds.data_source` gives random access to the array_record format and needs no
-TensorFlow; tfrecord does, and is refused with the line that prepares the other. TFDS is
-imported only to read or prepare, so a warm cache opens without it. Preparing a dataset
-does need TensorFlow, and a module that TFDS 4.9 fails to declare.
+TensorFlow; tfrecord does, and is refused. TFDS is imported only to read, so a warm
+cache opens without it.
 
 The folder may come from a stranger. TFDS imports the modules that ``features.json``
 names, so these are looked at first; and it opens images of any format, some of which
@@ -28,7 +27,6 @@ _FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.[a-z_]+\.[A-Za-z]+"
 _TYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|bool|string|str|object|bytes")
 _FEATURE_KEYS = ("pythonClassName", "python_class_name", "type")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
-_PREPARE_NEEDS = "pip install tensorflow importlib_resources"
 
 
 class Source(NamedTuple):
@@ -46,22 +44,33 @@ def default_root(data_dir: str | os.PathLike[str] | None) -> Path:
     return expanded(data_dir or default)
 
 
-def find(
-    name: str, data_dir: str | os.PathLike[str] | None, *, download: bool = False
-) -> Source:
-    """Find the newest version of `name` that is prepared as array_record.
+def look(name: str, root: Path) -> tuple[Source | None, list[str]]:
+    """Find the newest version of `name` that is prepared as array_record, if any.
 
-    `name` has no config, for example "cifar100"; `data_dir` holds ``NAME/VERSION/``.
-    With `download` it is prepared there if it is missing.
+    `name` has no config, for example "cifar100"; `root` holds ``NAME/VERSION/``. Beside
+    it come the folders of versions in other formats, for messages.
     """
-    root = default_root(data_dir)
+    others = []
     for folder, info in reversed(_versions(root / name)):
         if info["fileFormat"] == "array_record":
-            return Source(name, folder, _fingerprint(name, folder, info))
-    if not download:
-        raise FileNotFoundError(_how_to_prepare(name, root))
-    _prepare(name, root)
-    return find(name, root)
+            return Source(name, folder, _fingerprint(name, folder, info)), []
+        others.append(
+            f"{shown(folder)} ({shown(info['fileFormat'])}, but array_record is needed)"
+        )
+    return None, others
+
+
+def find(name: str, data_dir: str | os.PathLike[str] | None) -> Source:
+    """Find the newest version of `name` that is prepared as array_record."""
+    root = default_root(data_dir)
+    source, others = look(name, root)
+    if source is None:
+        there = " and ".join(others) or "nothing"
+        place = shown(root / name / "VERSION")
+        raise FileNotFoundError(
+            f"{name!r} is not prepared: looked for {place}, but there is {there}"
+        )
+    return source
 
 
 class Records:
@@ -104,7 +113,7 @@ def damage_of(source: Source) -> Iterator[None]:
         raise ValueError(
             f"the data files of {source.name!r} in {shown(source.folder)} cannot be "
             f"read ({type(error).__name__}: {shown(error)}); delete that folder and "
-            f"prepare it again: {_prepare_line(source.name, source.folder.parents[1])}"
+            f"prepare it again {_again(source.name)}"
         ) from error
 
 
@@ -190,7 +199,7 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
             if not path.is_file():
                 raise FileNotFoundError(
                     f"{shown(path)} is missing; copy the folder whole, or delete and "
-                    f"prepare it again: {_prepare_line(name, folder.parents[1])}"
+                    f"prepare it again {_again(name)}"
                 )
             files[file] = path.stat().st_size
     text = json.dumps(info, sort_keys=True).encode()
@@ -198,42 +207,10 @@ def _fingerprint(name: str, folder: Path, info: dict[str, Any]) -> dict[str, Any
     return {"version": folder.name, "description": description, "files": files}
 
 
-def _prepare(name: str, root: Path) -> None:
-    tfds = _import_tfds()
-    try:
-        builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
-        builder.download_and_prepare()
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"preparing {name!r} needs {error.name or error}, which is not installed "
-            f"(reading it afterwards does not); install it with: {_PREPARE_NEEDS}",
-            name=error.name,
-        ) from error
-
-
-def _prepare_line(name: str, root: Path) -> str:
+def _again(name: str) -> str:
     if name.endswith("_imagenet"):  # from images that the user has
-        return "see metabridge.data.datasets.imagenet.builders"
-    return (
-        "python -c \"import tensorflow_datasets as tfds; tfds.builder('"
-        f"{name}', data_dir='{shown(root)}', file_format='array_record')"
-        '.download_and_prepare()"'
-    )
-
-
-def _how_to_prepare(name: str, root: Path) -> str:
-    problem = f"looked for {shown(root / name / 'VERSION' / 'dataset_info.json')}"
-    if not root.is_dir():
-        problem += f" (there is no folder {shown(root)})"
-    if found := _versions(root / name):
-        formats = [f"{shown(path)} ({shown(x['fileFormat'])})" for path, x in found]
-        problem = f"array_record is needed, but there is {', '.join(formats)}"
-    return (
-        f"{name!r} is not prepared: {problem}. Pass `data_dir`, the folder that holds "
-        f"{name}/, or prepare it once (this downloads it; in Python "
-        "`load_dataset(..., download=True)` does the same): "
-        f"{_PREPARE_NEEDS} && {_prepare_line(name, root)}"
-    )
+        return "(see metabridge.data.datasets.imagenet.builders)"
+    return "with TFDS, or see `metabridge prepare`"
 
 
 def _import_tfds() -> Any:

@@ -8,7 +8,6 @@ import pytest
 
 from metabridge.data import SPLITS, Dataset, load_dataset, tfds_source
 from metabridge.data.dataset import class_lists
-from metabridge.data.datasets import cifar
 
 CLASSES = {"cifar_fs": (64, 16, 20), "fc100": (60, 20, 20)}
 
@@ -73,16 +72,3 @@ def test_warm_cache_is_ready_in_two_seconds(
     again = load_dataset("cifar_fs", data_dir=real_data / "tfds", cache_dir=cache_dir)
     assert time.perf_counter() - start < 2.0
     np.testing.assert_array_equal(again.test.images[::500], cifar_fs.test.images[::500])
-
-
-def test_missing_images_are_noticed() -> None:
-    labels = np.repeat(np.arange(100), 600)[:-1]
-    classes = class_lists("cifar_fs")
-    names = sorted(name for split in classes.values() for name in split)
-    cifar._check_counts(np.append(labels, 99), names, classes, "it")
-    with pytest.raises(ValueError, match=f"600 images.*599 of '{names[99]}'"):
-        cifar._check_counts(labels, names, classes, "it")
-    with pytest.raises(ValueError, match="labels that none of its classes has"):
-        cifar._check_counts(np.append(labels, 100), names, classes, "it")
-    with pytest.raises(ValueError, match="not the 100 of CIFAR-100"):
-        cifar._check_counts(labels, names[:-1], classes, "it")

@@ -90,18 +90,3 @@ def test_ink_does_not_depend_on_the_decoder(paper: int, channels: int) -> None:
 def test_images_other_than_black_and_white_are_refused() -> None:
     with pytest.raises(ValueError, match=r"two values, paper and ink.*has 3"):
         omniglot_module.ink(np.array([[0, 128, 255]], np.uint8))
-
-
-def test_a_part_of_omniglot_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    example = {
-        "image": np.ones((105, 105, 3), np.uint8),
-        "label": 0,
-        "alphabet": 0,
-        "alphabet_char_id": 0,
-    }
-    monkeypatch.setattr(tfds_source, "read", lambda source, split: iter([example] * 3))
-    source = tfds_source.Source("omniglot", tmp_path, {})
-    with pytest.raises(ValueError, match="20 drawings of each of 964 characters"):
-        omniglot_module._read(source, "train", ["Greek"], num_classes=964)

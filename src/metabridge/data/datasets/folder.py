@@ -17,23 +17,20 @@ Class folders and lists are described in `metabridge.data.class_folders`.
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from metabridge.data import cache, class_folders, dataset, images
+from metabridge.data import cache, class_folders, class_splits, dataset, images
 from metabridge.data.class_folders import Classes
 from metabridge.data.dataset import SPLITS, Dataset, Split
 from metabridge.data.reading import MAX_PIXELS, Reading
 from metabridge.registry import register_dataset
-from metabridge.untrusted import composed, expanded, quoted, read_json, shown
+from metabridge.untrusted import expanded, quoted, shown
 
-_LOG = logging.getLogger(__name__)
 _VERSION = 2  # raise when a change here changes the arrays
 
 
@@ -119,9 +116,9 @@ def find_splits(root: Path) -> dict[str, Classes]:
         base = root / "images" if in_images else root
         found = class_folders.find(root, base)
         if split_file.exists():
-            splits = _from_split_file(split_file, found, base)
+            splits = class_splits.from_file(split_file, found, base)
         else:
-            splits = _from_names(found, base)
+            splits = class_splits.from_names(found, shown(base), _example(base))
     bases = (root, root / "images", *split_folders)
     for name, files in (pair for found in splits.values() for pair in found.items()):
         dataset.check_class_name(name)
@@ -130,6 +127,10 @@ def find_splits(root: Path) -> dict[str, Classes]:
             beside = class_folders.others(root, folders, set(files))
             dataset.check_count(name, len(files), shown(root), beside)
     return splits
+
+
+def _example(base: Path) -> str:
+    return f"such as {shown(base / 'CLASS' / 'IMAGE.jpg')}"
 
 
 def _check_inside(root: Path, paths: Iterable[Path]) -> None:
@@ -184,76 +185,14 @@ def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
             "but it needs train, test and one of validation and val, with classes"
         )
     splits = {split: class_folders.find(root, by_split[split]) for split in SPLITS}
-    return _checked(splits, shown(root))
+    return class_splits.checked(splits, shown(root))
 
 
 def _from_lists(root: Path, lists: dict[str, Path]) -> dict[str, Classes]:
     folders = [folder for folder in (root / "images", root) if folder.is_dir()]
     splits = {split: class_folders.read_list(lists[split], folders) for split in SPLITS}
     _check_inside(root, _files(splits))
-    return _checked(splits, f"the lists in {shown(lists['train'].parent)}")
-
-
-def _from_split_file(
-    split_file: Path, found: Classes, base: Path
-) -> dict[str, Classes]:
-    lists: Any = read_json(split_file)
-    if isinstance(lists, dict) and "validation" not in lists and "val" in lists:
-        lists["validation"] = lists["val"]
-    alike = {composed(name): name for name in found}
-
-    def on_disk(name: str) -> str:
-        return name if name in found else alike.get(composed(name), name)
-
-    splits: dict[str, Classes] = {}
-    for split in SPLITS:
-        names = lists.get(split) if isinstance(lists, dict) else None
-        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise ValueError(
-                f"{shown(split_file)} must be an object whose {split!r} is a list of "
-                "class folder names, as those of train, validation and test are"
-            )
-        there = [on_disk(name) for name in names]
-        if unknown := [name for name in there if name not in found]:
-            raise ValueError(
-                f"{shown(split_file)} puts {_some(unknown)} in {split!r}, but "
-                f"{shown(base)} has no such class folder; it has {_some(found)}"
-            )
-        splits[split] = {name: found[name] for name in sorted(set(there))}
-    if unused := set(found) - set().union(*splits.values()):
-        _LOG.info("%s leaves out %d classes", shown(split_file), len(unused))
-    return _checked(splits, shown(split_file))
-
-
-def _from_names(found: Classes, base: Path) -> dict[str, Classes]:
-    """Divide the classes 64 : 16 : 20, each split getting at least one.
-
-    The order is that of a hash of the names, so that neighbours in the alphabet
-    (often related) do not go to the same split.
-    """
-    if len(found) < len(SPLITS):
-        raise ValueError(
-            f"{shown(base)} has {len(found)} class folder(s); at least 3 are needed, "
-            f"one a split, with images such as {shown(base / 'CLASS' / 'IMAGE.jpg')}"
-        )
-    order = sorted(found, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
-    test = len(order) - max(1, round(0.2 * len(order)))
-    validation = test - max(1, round(0.16 * len(order)))
-    parts = order[:validation], order[validation:test], order[test:]
-    parts = ({name: found[name] for name in sorted(part)} for part in parts)
-    return dict(zip(SPLITS, parts, strict=True))
-
-
-def _checked(splits: dict[str, Classes], where: str) -> dict[str, Classes]:
-    if empty := [split for split in splits if not splits[split]]:
-        raise ValueError(f"split {empty[0]!r} of {where} is empty: give it a class")
-    dataset.check_disjoint(splits, where)
-    return splits
-
-
-def _some(names: Collection[str]) -> str:
-    some = ", ".join(quoted(name) for name in sorted(names)[:5]) or "none"
-    return some if len(names) <= 5 else f"{some} and {len(names) - 5} more"
+    return class_splits.checked(splits, f"the lists in {shown(lists['train'].parent)}")
 
 
 register_dataset(

@@ -43,8 +43,9 @@ tiered = pytest.mark.parametrize("toy", ["tiered_imagenet"], indirect=True)
 
 @mini
 @pytest.mark.parametrize("ending", ["pkl", "pickle"])
-def test_caches_of_ren(toy: Toy, tmp_path: Path, ending: str) -> None:
-    for split, short in SHORT.items():
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_caches_of_ren(toy: Toy, tmp_path: Path, ending: str, validation: str) -> None:
+    for split, short in {**SHORT, "validation": validation}.items():
         rows = np.arange(len(toy.of(split))).reshape(-1, PER_CLASS)
         names = toy.spec.classes[split]
         content = {

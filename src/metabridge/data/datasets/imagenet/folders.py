@@ -11,7 +11,8 @@ import numpy as np
 
 from metabridge.data import class_folders, images, tfds_source
 from metabridge.data.dataset import SPLITS
-from metabridge.data.datasets.imagenet.form import Form, Images, Spec, stamps
+from metabridge.data.datasets.imagenet.form import Form, Images, Spec
+from metabridge.data.forms import stamps
 from metabridge.untrusted import shown
 
 _OF_ALL = ("train", "images", "ILSVRC/Data/CLS-LOC/train", ".")

@@ -6,8 +6,7 @@ model for few-shot learning. ICLR 2017. tiered-ImageNet: Ren et al. Meta-learnin
 semi-supervised few-shot classification. ICLR 2018, https://arxiv.org/abs/1803.00676.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,9 +62,3 @@ class Form(NamedTuple):
     """Changes when the images would."""
     open: Callable[[str], Images]
     """The images of a split; may read files."""
-
-
-def stamps(files: Iterable[Path], root: Path) -> dict[str, Any]:
-    """Size and time of change of files below a folder, for a fingerprint."""
-    stats = {str(file.relative_to(root)): file.stat() for file in files}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}

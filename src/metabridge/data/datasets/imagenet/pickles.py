@@ -1,6 +1,6 @@
 """The pickles in which mini-ImageNet and tiered-ImageNet are passed around.
 
-``{}`` stands for a split (train, val, test):
+``{}`` stands for a split (train, val or validation, test):
 
 - ``mini-imagenet-cache-{}.pkl``: ``image_data`` uint8 ``[N, 84, 84, 3]`` and
   ``class_dict``, class to rows (Ren et al.);
@@ -16,7 +16,6 @@ Ren et al.'s code writes to an archive has blue before red, as OpenCV reads imag
 is told by its colours and turned.
 """
 
-import contextlib
 import functools
 import logging
 import zipfile
@@ -27,14 +26,14 @@ from typing import Any
 import numpy as np
 
 from metabridge.data import images
-from metabridge.data.datasets.imagenet.form import SIDE, Form, Images, Spec, stamps
-from metabridge.data.datasets.imagenet.unpickle import load_arrays
+from metabridge.data.datasets.imagenet.form import SIDE, Form, Images, Spec
+from metabridge.data.forms import stamps
+from metabridge.data.unpickle import WHOLE, as_integers, load_arrays
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)
 # Natural images have more red than blue, by 16 of 255 in tiered-ImageNet.
 _MORE_BLUE = 6.0
-_WHOLE = (int, np.integer)
 _SHORT = {"train": "train", "validation": "val", "test": "test"}
 _OTHER = {".pkl": ".pickle", ".pickle": ".pkl", ".npz": ".npz"}
 
@@ -67,10 +66,15 @@ def _named(name: str, split: str) -> str:
 
 def _files(root: Path, names: Sequence[str], split: str) -> list[Path]:
     """The files of a split, one a name; none if one is missing."""
-    paths = [root / _named(name, split) for name in names]
+    found = [_file(root, name, split) for name in names]
+    return [] if None in found else [path for path in found if path is not None]
+
+
+def _file(root: Path, name: str, split: str) -> Path | None:
+    """The file of a split, if it is there with one of its endings and names."""
+    paths = [root / _named(name, split), root / name.format(split)]
     others = [path.with_suffix(_OTHER[path.suffix]) for path in paths]
-    found = [p if p.is_file() else q for p, q in zip(paths, others, strict=True)]
-    return found if all(path.is_file() for path in found) else []
+    return next((path for path in (*paths, *others) if path.is_file()), None)
 
 
 def _cache(_: str, path: Path) -> Images:
@@ -90,7 +94,7 @@ def _category_split(split: str, path: Path) -> Images:
     pixels = _pixels(content["data"], path)
     named = content.get("catname2label")
     pairs = named.items() if isinstance(named, dict) else ()
-    names = {int(v): str(k) for k, v in pairs if isinstance(v, _WHOLE)}
+    names = {int(v): str(k) for k, v in pairs if isinstance(v, WHOLE)}
     rows = _by_label(split, content["labels"], names, len(pixels), path)
     return _images(rows, lambda: pixels)
 
@@ -199,7 +203,7 @@ def _pixels(pixels: Any, path: Path) -> np.ndarray:
 
 
 def _indices(rows: Any, count: int, path: Path) -> list[int]:
-    rows = _flat(rows)
+    rows = as_integers(rows)
     right = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer)
     if not right or (rows.size and not 0 <= rows.min() <= rows.max() < count):
         raise ValueError(
@@ -208,24 +212,11 @@ def _indices(rows: Any, count: int, path: Path) -> list[int]:
     return rows.tolist()
 
 
-def _flat(values: Any) -> np.ndarray:
-    """An array, or a list of integers as one; of anything else one without a shape.
-
-    Lists in lists may be without end, each twice in the next.
-    """
-    if isinstance(values, np.ndarray):
-        return np.asarray(values)
-    if isinstance(values, list | tuple) and all(isinstance(v, _WHOLE) for v in values):
-        with contextlib.suppress(OverflowError):
-            return np.asarray(values, np.int64)
-    return np.empty((), object)
-
-
 def _labelled(split: str, path: Path) -> tuple[dict[str, list[int]], int]:
     """Rows by class, and how many there are."""
     content = load_arrays(path)
     content = content if isinstance(content, dict) else {"labels": content}
-    labels = _flat(content.get("label_specific", content.get("labels")))
+    labels = as_integers(content.get("label_specific", content.get("labels")))
     texts = content.get("label_specific_str")
     pairs = enumerate(texts) if isinstance(texts, list) else ()
     names = {n: text for n, text in pairs if isinstance(text, str)}
@@ -236,7 +227,7 @@ def _by_label(
     split: str, labels: Any, names: dict[int, str], count: int, path: Path
 ) -> dict[str, list[int]]:
     """Rows by class; classes without a name, or with one of several, get a number."""
-    labels = _flat(labels)
+    labels = as_integers(labels)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"the labels of {shown(path)} must be {count} integers, one an image, but "

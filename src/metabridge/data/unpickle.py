@@ -13,13 +13,14 @@ are there, and sets attributes of any object, our own functions' defaults among 
 `pickle._Unpickler`, in Python, has few operations of which this holds.
 """
 
+import contextlib
 import math
 import os
 import pickle
 import re
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +32,9 @@ _CODE = re.compile(r"[biufSUO][0-9]{0,9}|[?BHILQbhilqfd]")
 _MADE_FOR_ONE, _MADE_FOR_NONE = 8, 2**20
 
 
+WHOLE = (int, np.integer)
+
+
 def load_arrays(path: Path) -> Any:
     """Load what a pickle of arrays and plain containers holds.
 
@@ -40,17 +44,35 @@ def load_arrays(path: Path) -> Any:
     Raises:
       ValueError: the file is damaged, no pickle, or asks for anything else.
     """
+    with path.open("rb") as file:
+        return load_arrays_from(file, os.fstat(file.fileno()).st_size, shown(path))
+
+
+def load_arrays_from(file: Any, size: int, name: str) -> Any:
+    """As `load_arrays`, from an open file of so many bytes, by its name in errors."""
     try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(_Bounded(file)).load()
+        return ArrayUnpickler(Bounded(file, size)).load()
     except MemoryError:
         raise
     # A damaged pickle can raise nearly anything.
     except Exception as error:
         raise ValueError(
-            f"{shown(path)} is not a pickle of arrays that can be read: "
+            f"{name} is not a pickle of arrays that can be read: "
             f"{shown(error)} ({type(error).__name__})"
         ) from error
+
+
+def as_integers(values: Any) -> np.ndarray:
+    """An array, or a list of integers as one; of anything else one without a shape.
+
+    Lists in lists may be without end, each twice in the next.
+    """
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    if isinstance(values, list | tuple) and all(isinstance(v, WHOLE) for v in values):
+        with contextlib.suppress(OverflowError):
+            return np.asarray(values, np.int64)
+    return np.empty((), object)
 
 
 def _check(holds: Any, problem: str) -> None:
@@ -58,12 +80,12 @@ def _check(holds: Any, problem: str) -> None:
         raise pickle.UnpicklingError(problem)
 
 
-class _Bounded:
+class Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Any, size: int) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = size
         self.readline = file.readline
 
     def read(self, size: int) -> bytes:
@@ -179,7 +201,7 @@ def _key(key: Any) -> Any:
 _Unpickler: Any = pickle._Unpickler  # its parts have no types
 
 
-class _ArrayUnpickler(_Unpickler):
+class ArrayUnpickler(_Unpickler):
     """The standard library's unpickler with what is dangerous taken out."""
 
     _MAKERS: ClassVar = {
@@ -193,7 +215,7 @@ class _ArrayUnpickler(_Unpickler):
         ("collections", "OrderedDict"): _ordered_dict,
     }
 
-    def __init__(self, file: _Bounded) -> None:
+    def __init__(self, file: Bounded) -> None:
         super().__init__(file, encoding="latin1")
         self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
 

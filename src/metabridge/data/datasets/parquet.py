@@ -1,0 +1,165 @@
+"""Labelled images in Parquet files, as the Hugging Face hub stores datasets.
+
+``PATH`` is a file, or a folder of files (also in folders there). The column `image`
+has the bytes of an image file, or a struct with them in `bytes`; `label` is text, or an
+integer, named where the file's schema names it (`ClassLabel`). The splits are those of
+a column `split`, else of names such as ``train-00000-of-00002.parquet``, if they divide
+the classes; see `metabridge.data.image_table`. ``split.json`` in the folder comes
+first, as for ``folder:PATH``.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from metabridge.data import cache, forms, image_table, images
+from metabridge.data.dataset import Dataset
+from metabridge.data.image_table import Row
+from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.parallel import devices
+from metabridge.registry import register_dataset
+from metabridge.units import format_bytes
+from metabridge.untrusted import expanded, quoted, shown
+
+_VERSION = 1  # raise when a change here changes the arrays
+_BATCH = 256
+_PART = re.compile(r"([A-Za-z]+)(-\d+-of-\d+)?(-[0-9a-f]+)?")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    skip_corrupt: bool = False,
+    background: str = "white",
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    allow_duplicates: bool = False,
+) -> Dataset:
+    """Load the images of Parquet files, with the options of ``folder:PATH``.
+
+    The encoded images have to fit in memory.
+    """
+    size = images.checked_size(image_size)
+    how = Reading(background, white_level, max_pixels)
+    _ = how.colour  # raises for an unknown one
+    flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
+    root = expanded(path).resolve()
+    files = _files(root, path)
+    lists = root / "split.json" if (root / "split.json").is_file() else None
+    base = root if root.is_dir() else root.parent
+    stamps = forms.stamps([*files, *([lists] if lists else [])], base)
+
+    def build(_: Path) -> Dataset:
+        rows = [row for file in files for row in _rows(file)]
+        splits = image_table.divide(rows, shown(root), lists)
+        return image_table.build("parquet", splits, size, how, **flags)
+
+    place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.stem)[:40]
+    shape = "native" if size is None else f"{size[0]}x{size[1]}"
+    loaded = cache.load_or_build(
+        f"parquet-{slug}-{place}-{shape}",
+        {
+            "version": _VERSION,
+            "size": size,
+            "files": image_table.listing_hash(stamps),
+            **how.changed(),
+            **{name: True for name, value in flags.items() if value},
+        },
+        build,
+        cache_dir=cache_dir,
+    )
+    return image_table.renamed(loaded, f"parquet:{path}")
+
+
+def _files(root: Path, path: str | os.PathLike[str]) -> list[Path]:
+    if root.is_file():
+        return [root]
+    found = sorted(p for p in root.rglob("*.parquet") if p.is_file()) if path else []
+    if not found:
+        what = "no Parquet file in" if root.is_dir() else "no file or folder"
+        raise FileNotFoundError(
+            f"there is {what} {quoted(str(path))}: {shown(root)}; pass "
+            '"parquet:PATH" with the path of a .parquet file or of a folder of them'
+        )
+    return found
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """Rows of a file, with the bytes of their images."""
+    where = shown(path)
+    with _damage_of(path):
+        file = _import_parquet().ParquetFile(path)
+        names, metadata = file.schema_arrow.names, file.schema_arrow.metadata
+        size = sum(
+            file.metadata.row_group(n).total_byte_size
+            for n in range(file.metadata.num_row_groups)
+        )
+    if size > (free := devices.free_host_bytes()):
+        raise ValueError(
+            f"{where} holds {format_bytes(size)} of images; {format_bytes(free)} are "
+            "free: take a part of it"
+        )
+    image = image_table.column_of(names, "image", where)
+    label = image_table.column_of(names, "label", where)
+    named = image_table.names_in(metadata, label)
+    columns = [image, label, *(["split"] if "split" in names else [])]
+    stem = _PART.fullmatch(path.stem)
+    number = 0
+    batches = file.iter_batches(_BATCH, columns=columns)
+    while True:
+        with _damage_of(path):
+            batch = next(batches, None)
+            found = [] if batch is None else batch.to_pylist()
+        if batch is None:
+            return
+        for values in found:
+            place = f"row {number} of {where}"
+            part = values.get("split") if "split" in values else stem and stem[1]
+            if part is not None and not isinstance(part, str):
+                raise ValueError(
+                    f"{place} has the split {quoted(part)}, but needs text"
+                )
+            content = _content(values[image], place)
+            name = image_table.class_name(values[label], named, place)
+            yield Row(images.Encoded(f"{number} of {where}", content), name, part)
+            number += 1
+
+
+def _content(value: Any, place: str) -> bytes:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        kind = "no bytes" if isinstance(value, dict) else type(content).__name__
+        raise ValueError(
+            f"the image of {place} is {kind}: the bytes of an image file are needed, "
+            "not its path or its pixels"
+        )
+    return content
+
+
+def _damage_of(path: Path) -> Any:
+    return image_table.damage_of(shown(path))
+
+
+def _import_parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"reading Parquet files needs {error.name!r}, which is not installed; in "
+            "the clone of Metabridge: pip install '.[hub]'",
+            name=error.name,
+        ) from error
+    return pyarrow.parquet
+
+
+register_dataset(
+    "parquet:",
+    load,
+    summary="your own images in Parquet files, with columns image and label",
+)

@@ -1,0 +1,197 @@
+"""Tables of labelled images, as Parquet files and Hugging Face datasets hold them.
+
+A column has the files of the images, another their classes. Examples may be divided,
+by a column or as several tables, in two ways: so that no class is in two parts, which
+then are the splits; or, as is usual outside of few-shot learning, so that parts share
+classes, which then are put together and divided anew by the names of the classes.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from metabridge.data import class_splits, dataset, images
+from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.reading import Reading
+from metabridge.untrusted import parse_json, quoted, shown
+
+_LOG = logging.getLogger(__name__)
+_IMAGES = ("image", "img", "images", "picture", "photo")
+_LABELS = ("label", "labels", "class", "class_name", "fine_label", "category", "target")
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+class Row(NamedTuple):
+    """An image with its class."""
+
+    image: images.Source
+    class_name: str
+    part: str | None
+    """The part of the table that it is in."""
+
+
+def column_of(names: Iterable[str], wanted: str, where: str) -> str:
+    """The column of the images ("image") or the classes ("label"), by its name."""
+    there, known = list(names), {"image": _IMAGES, "label": _LABELS}[wanted]
+    found = next((name for name in known if name in there), None)
+    if found is None:
+        listed = ", ".join(quoted(name) for name in there[:20]) or "none"
+        raise ValueError(
+            f"{where} has no column {wanted!r} (nor {', '.join(known[1:])}); it has "
+            f"{listed}: rename one"
+        )
+    return found
+
+
+def class_name(value: Any, names: Sequence[str] | None, where: str) -> str:
+    """The name of a class that a label stands for."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if names is None:
+            return str(value)
+        if 0 <= value < len(names):
+            return names[value]
+    raise ValueError(f"{where} has the label {quoted(value)}, which names no class")
+
+
+def names_in(metadata: Mapping[bytes, bytes] | None, column: str) -> list[str] | None:
+    """Names of the labels of a column that the schema of a Parquet file describes."""
+    try:
+        about = parse_json((metadata or {})[b"huggingface"].decode())
+        names = about["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return names if isinstance(names, list) and all(map(_is_text, names)) else None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def divide(
+    rows: Sequence[Row], where: str, lists: Any = None
+) -> dict[str, dict[str, list[images.Source]]]:
+    """Divide the images by class and split, as the module describes.
+
+    `lists` is a path of a ``split.json``, which comes first.
+    """
+    classes: dict[str, list[images.Source]] = {}
+    parts = collections.defaultdict[str, set[str]](set)
+    for row in rows:
+        classes.setdefault(row.class_name, []).append(row.image)
+        if row.part is not None:
+            parts[row.part].add(row.class_name)
+    for name, files in classes.items():
+        dataset.check_class_name(name)
+        dataset.check_count(name, len(files), where)
+    classes = dict(sorted(classes.items()))
+    if lists is not None:
+        return class_splits.from_file(lists, classes, lists.parent)
+    if splits := _as_splits(parts):
+        found = {s: {n: classes[n] for n in sorted(splits[s])} for s in SPLITS}
+        return class_splits.checked(found, where)
+    if len(parts) > 1:
+        _LOG.warning(
+            "the parts %s of %s share classes or are not train, validation and test: "
+            "they are put together, and the classes divided 64 : 16 : 20 by name",
+            ", ".join(sorted(parts)), where,
+        )  # fmt: skip
+    return class_splits.from_names(classes, where)
+
+
+def _as_splits(parts: Mapping[str, set[str]]) -> dict[str, set[str]] | None:
+    """The classes of each split, if the parts are the splits and share none."""
+    splits = {_SPLITS.get(part.lower(), part): names for part, names in parts.items()}
+    apart = sum(map(len, splits.values())) == len(set().union(*splits.values()))
+    return splits if set(splits) == set(SPLITS) and apart else None
+
+
+def build(
+    name: str,
+    splits: dict[str, dict[str, list[images.Source]]],
+    size: tuple[int, int] | None,
+    how: Reading,
+    *,
+    skip_corrupt: bool,
+    allow_duplicates: bool,
+) -> Dataset:
+    """Decode the images of the splits to a dataset."""
+    _check_copies(splits, allow=allow_duplicates)
+    files = [
+        f for classes in splits.values() for each in classes.values() for f in each
+    ]
+    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt, reading=how)
+    made = {}
+    for split, classes in splits.items():
+        lengths = []
+        for class_, found in classes.items():
+            lengths.append(int(kept[: len(found)].sum()))
+            dataset.check_count(class_, lengths[-1], "what could be read")
+            kept = kept[len(found) :]
+        count = sum(lengths)
+        made[split] = Split(pixels[:count], dataset.run_labels(lengths), tuple(classes))
+        pixels = pixels[count:]
+    mean, std = dataset.pixel_statistics(made["train"].images)
+    return Dataset(name, **made, mean=mean, std=std)
+
+
+def _check_copies(
+    splits: Mapping[str, Mapping[str, Sequence[images.Source]]], *, allow: bool
+) -> None:
+    """Refuse images that are in two splits, byte for byte; with `allow`, log them."""
+    seen: dict[bytes, tuple[str, images.Source]] = {}
+    copies = []
+    for split, classes in splits.items():
+        for file in (each for found in classes.values() for each in found):
+            content = getattr(file, "content", None)
+            digest = hashlib.blake2b(content or file.read_bytes()).digest()  # pyright: ignore
+            first = seen.setdefault(digest, (split, file))
+            if first[0] != split:
+                copies.append((file, first[1]))
+    if copies:
+        file, first = (getattr(each, "name", each) for each in copies[0])
+        text = (
+            f"{len(copies):,} image(s) are copies, byte for byte, of others in another "
+            f"split ({shown(file)} of {shown(first)})"
+        )
+        if not allow:
+            raise ValueError(
+                f"{text}, which is to test on unseen images: remove them, or pass "
+                "`allow_duplicates` to keep them"
+            )
+        _LOG.warning("%s", text)
+
+
+@contextlib.contextmanager
+def damage_of(where: str) -> Iterator[None]:
+    """Turn what goes wrong in a library that reads a table into a ValueError."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    # Damaged files can raise nearly anything.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{where} cannot be read ({type(error).__name__}: {shown(reason)})"
+        ) from error
+
+
+def renamed(loaded: Dataset, name: str) -> Dataset:
+    """A dataset under the name that it was asked for."""
+    return dataclasses.replace(loaded, name=name)
+
+
+def listing_hash(listing: Any) -> str:
+    """Digest of JSON values, for a fingerprint."""
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
