@@ -21,7 +21,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             folder = root / top / inner
             folder.mkdir(parents=True)
             functions = (
-                f'def f{n}():\n    """{top * 3} {inner} number {n} {"of many" * 6}."""\n'
+                f'def f{n}():\n    """{top * 3} {inner} {n} {"of many" * 6}."""\n'
                 for n in range(40)
             )
             (folder / "code.py").write_text("\n".join(functions))
@@ -42,7 +42,7 @@ def test_classes_are_packages(packages: Path) -> None:
     found = text.read_docstrings()
     assert set(found) == {f"{top}.{inner}" for top in TOPS for inner in ("one", "two")}
     assert all(len(texts) == 40 for texts in found.values())
-    assert found["alpha.one"][0].startswith("alphaalphaalpha one number")
+    assert found["alpha.one"][0].startswith("alphaalphaalpha one 0 of many")
 
 
 def test_a_top_level_package_is_in_one_split(packages: Path) -> None:
