@@ -202,7 +202,7 @@ def _config(learner: str, file: Path, options: Options) -> Config:
 def table(results: dict[str, Any], shots: tuple[int, ...]) -> str:
     """The results as a table in Markdown."""
     columns = ["", *(f"5-way {s}-shot, %" for s in shots)]
-    columns += [f"over the second row, points, {s}-shot" for s in shots]
+    columns += [f"gain over unit norm, points, {s}-shot" for s in shots]
 
     def accuracy(found: dict[str, Any]) -> str:
         return format_accuracy(found["accuracy"], found["ci95"])
