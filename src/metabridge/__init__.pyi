@@ -10,6 +10,7 @@ from .apply import Body as Body
 from .apply import FewShotClassifier as FewShotClassifier
 from .apply import evaluate_body as evaluate_body
 from .apply import export_body as export_body
+from .apply import import_body as import_body
 from .apply import load_body as load_body
 from .apply import pretrained_bodies as pretrained_bodies
 from .apply import published_bodies as published_bodies

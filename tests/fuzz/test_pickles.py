@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from metabridge.data.datasets.imagenet import SPECS, loading, pickles
-from metabridge.data.datasets.imagenet.unpickle import load_arrays
+from metabridge.data.unpickle import load_arrays
 from metabridge.data.reading import Reading
 from tests.data.datasets.imagenet import toys
 from tests.data.datasets.imagenet.test_pickles import png_of

@@ -28,7 +28,7 @@ import numpy as np
 
 from metabridge.data import images
 from metabridge.data.datasets.imagenet.form import SIDE, Form, Images, Spec, stamps
-from metabridge.data.datasets.imagenet.unpickle import load_arrays
+from metabridge.data.unpickle import load_arrays
 from metabridge.untrusted import shown
 
 _LOG = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import pickle
 import re
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def load_arrays(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _ArrayUnpickler(_Bounded(file)).load()
+            size = os.fstat(file.fileno()).st_size
+            return ArrayUnpickler(Bounded(file, size)).load()
     except MemoryError:
         raise
     # A damaged pickle can raise nearly anything.
@@ -58,12 +59,12 @@ def _check(holds: Any, problem: str) -> None:
         raise pickle.UnpicklingError(problem)
 
 
-class _Bounded:
+class Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = size
         self.readline = file.readline
 
     def read(self, size: int) -> bytes:
@@ -179,10 +180,13 @@ def _key(key: Any) -> Any:
 _Unpickler: Any = pickle._Unpickler  # its parts have no types
 
 
-class _ArrayUnpickler(_Unpickler):
+class ArrayUnpickler(_Unpickler):
     """The standard library's unpickler with what is dangerous taken out."""
 
-    _MAKERS: ClassVar = {
+    CONTENT: ClassVar = "arrays"
+    """What the pickles hold, for messages."""
+
+    MAKERS: ClassVar = {
         # What arrays and their scalars are made by, whatever this NumPy calls them.
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
         ("numpy.core.multiarray", "scalar"): _scalar,
@@ -193,18 +197,20 @@ class _ArrayUnpickler(_Unpickler):
         ("collections", "OrderedDict"): _ordered_dict,
     }
 
-    def __init__(self, file: _Bounded) -> None:
+    def __init__(self, file: Bounded) -> None:
         super().__init__(file, encoding="latin1")
         self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
 
     def find_class(self, module: str, name: str) -> Any:
-        found = self._MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
+        found = self.MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
         asked = f"{shown(module)}.{shown(name)}"
-        _check(found is not None, f"it asks for {asked}, which arrays do not need")
+        needed = found is not None
+        _check(needed, f"it asks for {asked}, which {self.CONTENT} do not need")
         return found
 
     def _refuse(self) -> None:
-        _check(False, "it makes an object in a way that arrays do not need")
+        way = f"in a way that {self.CONTENT} do not need"
+        _check(False, f"it makes an object {way}")
 
     def _make(self, load: Any) -> None:
         """Refuse making the same part many times over from a note of it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metabridge.data.datasets.imagenet import unpickle
+from metabridge.data import unpickle
 
 
 def dump(path: Path, content: Any, protocol: int) -> None:
