@@ -69,7 +69,10 @@ def _origin(body: Body, result: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(imported, dict):
         return {}
     file = shown(imported.get("file"))
-    names = {"algorithm": body.config.model.model, "trained_on": f"weights of {file}"}
+    names = {
+        "algorithm": body.config.model.model,
+        "trained_on": f"the images of {file}",
+    }
     return {name: text for name, text in names.items() if name in result}
 
 
