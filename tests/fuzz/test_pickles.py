@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from metabridge.data.datasets.imagenet import SPECS, loading, pickles
-from metabridge.data.unpickle import load_arrays
 from metabridge.data.reading import Reading
+from metabridge.data.unpickle import load_arrays
 from tests.data.datasets.imagenet import toys
 from tests.data.datasets.imagenet.test_pickles import png_of
 from tests.fuzz.fuzzing import HOSTILE, check, each_count, mutated

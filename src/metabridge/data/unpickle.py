@@ -13,13 +13,14 @@ are there, and sets attributes of any object, our own functions' defaults among 
 `pickle._Unpickler`, in Python, has few operations of which this holds.
 """
 
+import io
 import math
 import os
 import pickle
 import re
 import sys
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _check(holds: Any, problem: str) -> None:
 class Bounded:
     """A file that gives no memory to content that it only claims to have."""
 
-    def __init__(self, file: IO[bytes], size: int) -> None:
+    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
         self._file = file
         self.size = size
         self.readline = file.readline

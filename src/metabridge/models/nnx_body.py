@@ -76,7 +76,7 @@ class NNXBody(nn.Module):
 def _checked(module: Any) -> nnx.Module:
     if not isinstance(module, nnx.Module):
         raise ValueError(
-            f"the factory of a body that takes `rngs` must return an NNX module, but it "
+            "the factory of a body that takes `rngs` must return an NNX module, but it "
             f"returned {type(module).__name__}"
         )
     _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)

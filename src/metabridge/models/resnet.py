@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 
 from metabridge.models.convolution import layers
 
-Maps = Float[Array, "N H W _"]
 Layer = Callable[..., nn.Module]
 _WIDTHS = (64, 128, 256, 512)
 _EXPANSION = 4  # of the channels behind a bottleneck
@@ -36,7 +35,7 @@ class Block(nn.Module):
     norm: Layer
 
     @nn.compact
-    def __call__(self, x: Maps) -> Maps:
+    def __call__(self, x: Float[Array, "N H W _"]) -> Float[Array, "N h w _"]:
         def spatial(x: Array, stride: int, number: int) -> Array:
             padding = "SAME" if stride == 1 else _EDGE
             layer = self.conv(

@@ -99,9 +99,10 @@ def convert(
 
 
 def _wanted(template: Mapping[Path, Any], source: Source) -> dict[Path, str]:
-    """PyTorch's names of our arrays."""
+    """PyTorch's names of our arrays, in their order."""
     named = {path: source.name_of(path) for path in template}
-    return {path: name for path, name in named.items() if name is not None}
+    pairs = ((path, name) for path, name in named.items() if name is not None)
+    return dict(sorted(pairs, key=lambda pair: pair[1]))
 
 
 def _check_size(size: tuple[int, int], patch: int) -> None:
@@ -136,7 +137,8 @@ def _numbers(entry: Entry, name: str) -> np.ndarray:
         raise ValueError(f"{quoted(name)} is of {array.dtype}, not of floats")
     if array.shape != entry.shape:
         raise ValueError(f"{quoted(name)} is {list(array.shape)}, not as it says")
-    single = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
     if not np.isfinite(single).all():
         raise ValueError(f"{quoted(name)} holds numbers that are not finite in float32")
     return np.ascontiguousarray(single)

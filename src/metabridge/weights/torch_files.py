@@ -10,7 +10,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,9 @@ def _storages(content: Any) -> dict[str, Storage]:
     return {tensor.storage.key: tensor.storage for tensor in tensors_in(content)}
 
 
-def _skip(file: IO[bytes], storages: dict[str, Storage], key: str, size: int) -> int:
+def _skip(
+    file: io.BufferedIOBase, storages: dict[str, Storage], key: str, size: int
+) -> int:
     """Where the numbers of the storage begin that comes next."""
     (length,) = _HEADER.unpack(file.read(_HEADER.size))
     storage = storages.get(key)
