@@ -1,6 +1,7 @@
 """A body of PyTorch's weights does what any other does: embed, export, classify."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,12 +69,13 @@ def test_normalisation_is_the_users(weights: Path) -> None:
         weights, "resnet18", image_size=32, mean=half, std=half
     )
     assert (body.mean, body.std) == (half, half)
-    for options, problem in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"mean": (0.5,)}, "mean"),
         ({"std": (0.5, 0.5, 0.0)}, "std"),
         ({"image_size": 0}, "image_size"),
         ({"image_size": (32, 32, 3)}, "image_size"),
-    ):
+    ]
+    for options, problem in wrong:
         with pytest.raises((ValueError, TypeError), match=problem):
             metabridge.import_body(weights, "resnet18", **options)
 
