@@ -51,11 +51,12 @@ def scaled(model, optimizer, *, init_scale: float, ways: int, num_classes: int):
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """Ends with the learners that were known before."""
-    before = set(LEARNERS)
+    """Ends with the learners and bodies that were known before."""
+    before = set(LEARNERS), set(BODIES)
     yield
-    for name in set(LEARNERS) - before:
-        LEARNERS.remove(name)
+    for registry, known in zip((LEARNERS, BODIES), before, strict=True):
+        for name in set(registry) - known:
+            registry.remove(name)
 
 
 class Pooled(nn.Module):

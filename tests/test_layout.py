@@ -24,7 +24,7 @@ LAYERS = [
     {"config", "output", "precision"},
     {"parallel", "builtins"},
     {"data", "models", "heads", "optimizers", "theory_options"},
-    {"learners"},
+    {"learners", "weights"},
     {"build", "evaluation", "testing"},
     {"runs"},
     {"plots"},

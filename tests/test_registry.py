@@ -137,7 +137,7 @@ _FIRST = """
 import importlib, sys
 importlib.import_module(sys.argv[1])
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
-assert [len(r) for r in (LEARNERS, HEADS, BODIES, DATASETS)] == [12, 5, 6, 11]
+assert [len(r) for r in (LEARNERS, HEADS, BODIES, DATASETS)] == [12, 5, 10, 11]
 assert all(entry.builtin for r in (LEARNERS, HEADS, BODIES, DATASETS)
            for entry in r.values())
 """

@@ -12,6 +12,7 @@ from .apply import embed as embed
 from .apply import evaluate_body as evaluate_body
 from .apply import evaluate_features as evaluate_features
 from .apply import export_body as export_body
+from .apply import import_body as import_body
 from .apply import load_body as load_body
 from .apply import pretrained_bodies as pretrained_bodies
 from .apply import published_bodies as published_bodies

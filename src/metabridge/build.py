@@ -16,6 +16,7 @@ from metabridge.config import (
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_flips, with_head
+from metabridge.models.nnx_body import NNXBody
 from metabridge.optimizers import make_optimizer
 from metabridge.parallel import devices
 from metabridge.registry import BODIES, HEADS, LEARNERS, parameters_of
@@ -46,7 +47,18 @@ def model(config: ResolvedModel, image_size: int) -> nn.Module:
     """
     dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
     options = {**dataclasses.asdict(config), "image_size": image_size, "dtype": dtype}
-    return BODIES.find(config.model).make(**options)
+    entry = BODIES.find(config.model)
+    if "rngs" in parameters_of(entry.load()):
+        return NNXBody(
+            lambda rngs, shape: entry.make(**options, rngs=rngs, input_shape=shape)
+        )
+    made = entry.make(**options)
+    if isinstance(made, nn.Module):
+        return made
+    raise ValueError(
+        f"the factory of the body {config.model} returned {type(made).__name__}, but "
+        "must return a module of Flax: of Linen, or of NNX if the factory takes `rngs`"
+    )
 
 
 def check_precision(config: ResolvedModel, device: Any) -> None:

@@ -45,6 +45,12 @@ register_body(
     augmentation="natural",
     min_side=16,
 )
+for _name, _width in {"resnet18": 512, "resnet50": 2048}.items():
+    _place = f"metabridge.models.resnet:{_name}"
+    register_body(_name, _place, width=_width, augmentation="natural")
+for _name, _width in {"vit_small": 384, "vit_base": 768}.items():
+    _place = f"metabridge.models.vit:{_name}"
+    register_body(_name, _place, width=_width, augmentation="natural")
 register_body("mlp", "metabridge.models.mlp:MLP", width=512, takes="any")
 register_body("linear", "metabridge.models.linear:Linear", width=256, takes="any")
 register_body("identity", "metabridge.models.linear:Identity", width=1, takes="any")

@@ -263,10 +263,12 @@ def register_body(
 
     Args:
       name: of the body, in configurations and on the command line.
-      factory: returns a Flax module ``[N, *X] -> [N, D]`` called with `train`. It is
-        given what its signature names of `ModelConfig`'s fields, `image_size` (height
-        of the images in pixels) and `dtype` (of the computation; a body that does not
-        name it computes in float32 only).
+      factory: returns a Flax module ``[N, *X] -> [N, D]``: of Linen, called with
+        `train`, or of NNX, set to training or inference. It is given what its signature
+        names of `ModelConfig`'s fields, `image_size` (height of the images in pixels)
+        and `dtype` (of the computation; a body that does not name it computes in
+        float32 only). One that returns an NNX module, such as its class, names `rngs`,
+        too, and may name `input_shape`, ``(H, W, channels)``.
       width: default of `ModelConfig.width`.
       learning_rate: default of `TrainConfig.learning_rate`.
       augmentation: default of `DataConfig.augmentation` for photographs.
@@ -353,4 +355,9 @@ def import_plugins(names: Iterable[str] = ()) -> None:
 @functools.cache
 def parameters_of(factory: Callable[..., Any]) -> frozenset[str]:
     """Names of the parameters of a function or class."""
-    return frozenset(inspect.signature(factory).parameters)
+    found = inspect.signature(factory).parameters
+    open_kinds = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    if isinstance(factory, type) and {p.kind for p in found.values()} == open_kinds:
+        # The call of an NNX module takes anything, and hands it on.
+        found = inspect.signature(factory.__init__).parameters
+    return frozenset(found) - {"self"}

@@ -93,7 +93,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_text(path: Path) -> str:
     """Read a file of at most `MAX_JSON` bytes in UTF-8, UTF-16 or UTF-32."""
-    about = _check_regular(path)
+    about = check_regular(path)
     if about.st_size > MAX_JSON:
         raise ValueError(
             f"{shown(path)} has {about.st_size:,} bytes; the limit is {MAX_JSON:,}"
@@ -121,7 +121,7 @@ def read_json(path: Path) -> Any:
 
 def map_file(path: Path) -> "np.ndarray":
     """Map the array in a ``.npy`` file read-only."""
-    _check_regular(path)
+    check_regular(path)
     import numpy as np
 
     try:
@@ -140,7 +140,7 @@ def read_arrays(path: Path) -> "dict[str, np.ndarray]":
 
     A forged one can raise nearly anything.
     """
-    _check_regular(path)
+    check_regular(path)
     import numpy as np
 
     with zipfile.ZipFile(path) as archive:
@@ -150,7 +150,8 @@ def read_arrays(path: Path) -> "dict[str, np.ndarray]":
         return {name: file[name] for name in file.files}
 
 
-def _check_regular(path: Path) -> os.stat_result:
+def check_regular(path: Path) -> os.stat_result:
+    """Status of a path; a ValueError unless it is a regular file."""
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         raise ValueError(f"{shown(path)} is no regular file")

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 import metabridge
-from metabridge.config import Config
+from metabridge.config import Config, resolve
 from metabridge.data.datasets.imagenet.form import SPECS
+from metabridge.registry import BODIES
 from metabridge.runs import folder as run_folder
 from metabridge.training.train import train
 from tests import toy
 from tests.data.datasets.imagenet import toys
 from tests.report import fake
+from tests.weights import made, torch_format
 
 RUNS = (
     "runs/first", "runs/second", "runs/compare/mtl", "runs/sweep/one",
@@ -43,6 +45,7 @@ def prepare(folder: Path, run: Path, patch: pytest.MonkeyPatch) -> dict[str, Any
     (folder / "results" / "ntk-compare").mkdir(parents=True)
     fake.write_explorer(folder / "results" / "ntk-compare" / "results.json")
     _put_imagenet(folder / "IMAGENET", patch)
+    os.symlink(_weights(run.parent), folder / "resnet18.pth")
     patch.setattr(metabridge, "train", _short)
     data = toy.dataset()
     return {
@@ -56,7 +59,20 @@ def _short(config: Config, *arguments: Any, **options: Any) -> dict[str, Any]:
     """Trains the page's learner as the run was, which takes a second."""
     short = run_folder.read_config(Path("RUN"))
     short = dataclasses.replace(short, learner=config.learner)
+    if not BODIES[config.model.model].builtin:
+        short = dataclasses.replace(short, model=resolve(config).model)
     return train(short, *arguments, **options)
+
+
+def _weights(folder: Path) -> Path:
+    """A ResNet-18 of PyTorch's at random, written once for all pages."""
+    path = folder / "resnet18.pth"
+    if not path.exists():
+        arrays = made.resnet(widths=(64, 128, 256, 512))
+        whole = path.with_name(f"{path.name}.{os.getpid()}")
+        torch_format.write_zip(whole, {"state_dict": arrays})
+        whole.replace(path)  # another process may write it, too
+    return path
 
 
 def _put_imagenet(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "report": ("report", "RUN", "--output", "OUT"),
     "theory report": ("report", "--theory", "results.json", "--output", "OUT"),
     "export": ("export", "RUN", "OUT"),
+    "import": ("import", "w.pt", "--model", "resnet18", "--output", "OUT"),
 }
 
 

@@ -71,9 +71,7 @@ def export_body(
       dtype: of the parameters in the file, float32 or float16.
       data_dir: where the dataset of the run is, if not where the run found it.
     """
-    path = check_output(file, "file")
-    beside = path.with_suffix(".md")
-    _check(path, beside, licence)
+    path, beside = check_output_file(file, licence)
     if dtype not in DTYPES:
         known = " or ".join(DTYPES)
         raise ValueError(f"`dtype` is {quoted(dtype)}, but must be {known}")
@@ -88,7 +86,12 @@ def export_body(
     return beside
 
 
-def _check(path: Path, beside: Path, licence: str | None) -> None:
+def check_output_file(
+    file: str | os.PathLike[str], licence: str | None
+) -> tuple[Path, Path]:
+    """Paths of a body's file and its card, if they can be written."""
+    path = check_output(file, "file")
+    beside = path.with_suffix(".md")
     if path.suffix != _SUFFIX:
         raise ValueError(f"`file` is {shown(path)}, but must end in {_SUFFIX}")
     if not is_safe(path.name) or '"' in path.name:
@@ -98,6 +101,7 @@ def _check(path: Path, beside: Path, licence: str | None) -> None:
             raise ValueError(f"{shown(place)} is there already: choose another name")
     if licence is not None and not is_safe(licence):
         raise ValueError("`licence` must be one line that can be printed")
+    return path, beside
 
 
 def write(path: Path, body: Body, dtype: str = "float32") -> None:
@@ -236,20 +240,19 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
     `further` rows, such as a digest, stand at the end of its table.
     """
     config, about = body.config, body.about
-    model, train = config.model, config.train
+    model = config.model
     data = about.get("dataset", {})
+    imported = about.get("imported")
+    origin = _trained(body) if imported is None else _imported(body, imported)
     of_width = f" width {model.width}" if model.model in ("conv4", "mlp") else ""
     rounded = f", rounded to {about['dtype']}" if "dtype" in about else ""
     versions = (f"{name} {v}" for name, v in about.get("versions", {}).items())
     rows = {
-        "learner": config.algorithm,
+        **({"learner": config.algorithm} if imported is None else {}),
         "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}{rounded}",
         "images" if body.shapes.images else "inputs": _inputs(body.shapes.input_shape),
-        "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
-        "fingerprint of the data": data.get("fingerprint"),
-        "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
-        f"{train.train_shots} shots, {train.tasks_per_step} a step, seed {train.seed}",
+        **origin,
         "head": config.evaluation.head,
         "accuracy": _accuracy(about.get("result", {})),
         "licence": about.get("licence") or "not stated",
@@ -257,10 +260,15 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         **further,
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
-    template = resources.files("metabridge.apply") / "card.md"
+    name = "card.md" if imported is None else "imported_card.md"
+    template = resources.files("metabridge.apply") / name
     dataset = _cell(data.get("name"))
     return string.Template(template.read_text(encoding="utf-8")).substitute(
-        learner=config.algorithm, dataset=dataset, table=table, file=file_name
+        learner=config.algorithm,
+        model=model.model,
+        dataset=dataset,
+        table=table,
+        file=file_name,
     )
 
 
@@ -269,6 +277,27 @@ def _inputs(shape: tuple[int, ...]) -> str:
         return f"{' x '.join(map(str, shape))}, features"
     height, width, channels = shape
     return f"{height} x {width}, {'grey' if channels == 1 else 'colour'}"
+
+
+def _trained(body: Body) -> dict[str, Any]:
+    """Rows of a body that a run has trained."""
+    train, data = body.config.train, body.about.get("dataset", {})
+    return {
+        "trained on": f"{data.get('name')}, {body.shapes.num_classes} classes",
+        "fingerprint of the data": data.get("fingerprint"),
+        "training": f"{train.steps} steps, tasks of {train.train_ways} ways and "
+        f"{train.train_shots} shots, {train.tasks_per_step} a step, seed {train.seed}",
+    }
+
+
+def _imported(body: Body, about: dict[str, Any]) -> dict[str, Any]:
+    """Rows of a body that `import_body` has read."""
+    return {
+        "normalised by": f"mean {body.mean}, deviation {body.std}, of pixels in [0, 1]",
+        "weights": f"{about.get('file')}, {about.get('bytes')} bytes",
+        "SHA-256 of the weights": about.get("sha256"),
+        "left out": f"{about.get('num_left_out')} arrays",
+    }
 
 
 def _accuracy(result: dict[str, Any]) -> str:

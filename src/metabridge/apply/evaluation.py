@@ -15,6 +15,7 @@ from metabridge.runs.evaluation import check_result_output
 from metabridge.training.checkpoint import digest
 from metabridge.training.scoring import load_inputs, tune_head, with_evaluation
 from metabridge.training.unseen import LoadedRun, score, write_scored
+from metabridge.untrusted import shown
 
 
 @in_32_bits
@@ -45,15 +46,34 @@ def evaluate_body(
     """
     file = None if output is None else check_result_output(output)
     body = body if isinstance(body, Body) else loading.load_body(body)
+    if "imported" in body.about and dataset is None and data_dir is None:
+        raise ValueError(
+            "the body was imported, without a dataset: pass `dataset`, or `data_dir` "
+            "with a folder of class folders (--dataset, --data-dir)"
+        )
     domain = domain_of(dataset, data_dir, normalise, split)
     run = _with_data(body, evaluation, data_dir, domain)
     tuned = tune_head(run, body.variables)
     contents = digest(body.variables)
     scored = score(tuned, body.variables, split, checkpoint=contents)
+    scored = scored._replace(result={**scored.result, **_origin(body, scored.result)})
     if file is not None:
         write_scored(file, scored)
     give_back_host_memory()
     return scored.result
+
+
+def _origin(body: Body, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Names in the result of an imported body, which no learner of ours has trained."""
+    imported = body.about.get("imported")
+    if not isinstance(imported, dict):
+        return {}
+    file = shown(imported.get("file"))
+    names = {
+        "algorithm": body.config.model.model,
+        "trained_on": f"the images of {file}",
+    }
+    return {name: text for name, text in names.items() if name in result}
 
 
 def _with_data(

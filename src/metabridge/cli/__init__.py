@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, verify, export, compare, report and others."""
+"""The command line: train, evaluate, export, import, compare, report and others."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from metabridge.cli.data import datasets, diversity, prepare
+from metabridge.cli.importing import import_
 from metabridge.cli.runs import embed, evaluate, export, report, verify
 from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
@@ -26,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
-            train_command(), evaluate, verify, export, embed, compare, agree, grid,
-            report, diversity, theory, datasets, prepare,
+            train_command(), evaluate, verify, export, import_, embed, compare, agree,
+            grid, report, diversity, theory, datasets, prepare,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
-            {command.__name__: command for command in commands},
+            {command.__name__.rstrip("_"): command for command in commands},
             prog="metabridge",
             description="Multi-task learning and gradient-based meta-learning. "
             "--plugin MODULE (or $METABRIDGE_PLUGINS) imports a module that registers "

@@ -75,9 +75,10 @@ class ModelConfig:
     """The body."""
 
     model: BodyName | None = None
-    """conv4 (four blocks), conv4_r2d2 (R2-D2's wider one) or resnet12 (12.4 million
-    parameters) for images; mlp, linear (a linear map) or identity for any inputs.
-    Default: conv4, or linear for inputs that are no images."""
+    """conv4 (four blocks), conv4_r2d2 (R2-D2's wider one), resnet12 (12.4 million
+    parameters), resnet18, resnet50, vit_small or vit_base for images; mlp, linear (a
+    linear map) or identity for any inputs. Default: conv4, or linear for inputs that
+    are no images."""
     width: Annotated[int, Range(1, 8192)] | None = None
     """Channels of Conv4 (default 64), units of the MLP (512) or outputs of the linear
     map (256)."""
@@ -90,6 +91,11 @@ class ModelConfig:
     average_pool: bool = True
     """ResNet-12: average the last map (640 features) instead of keeping all of it, as
     MetaOptNet does (2,560 of 32x32 pixels, 16,000 of 84x84)."""
+    patch_size: Annotated[int, Range(1, 256)] = 16
+    """Vision transformers: side of a patch in pixels, of which the sides of an image
+    are multiples."""
+    registers: Annotated[int, Range(0, 64)] = 0
+    """Vision transformers: register tokens beside the patches."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the body's computation. Parameters, statistics and heads are float32."""
 

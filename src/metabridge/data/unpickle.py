@@ -204,7 +204,10 @@ _Unpickler: Any = pickle._Unpickler  # its parts have no types
 class ArrayUnpickler(_Unpickler):
     """The standard library's unpickler with what is dangerous taken out."""
 
-    _MAKERS: ClassVar = {
+    CONTENT: ClassVar = "arrays"
+    """What the pickles hold, for messages."""
+
+    MAKERS: ClassVar = {
         # What arrays and their scalars are made by, whatever this NumPy calls them.
         ("numpy.core.multiarray", "_reconstruct"): _empty_array,
         ("numpy.core.multiarray", "scalar"): _scalar,
@@ -220,13 +223,15 @@ class ArrayUnpickler(_Unpickler):
         self._left = _MADE_FOR_ONE * file.size + _MADE_FOR_NONE
 
     def find_class(self, module: str, name: str) -> Any:
-        found = self._MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
+        found = self.MAKERS.get((module.replace("numpy._core", "numpy.core"), name))
         asked = f"{shown(module)}.{shown(name)}"
-        _check(found is not None, f"it asks for {asked}, which arrays do not need")
+        needed = found is not None
+        _check(needed, f"it asks for {asked}, which {self.CONTENT} do not need")
         return found
 
     def _refuse(self) -> None:
-        _check(False, "it makes an object in a way that arrays do not need")
+        way = f"in a way that {self.CONTENT} do not need"
+        _check(False, f"it makes an object {way}")
 
     def _make(self, load: Any) -> None:
         """Refuse making the same part many times over from a note of it."""
