@@ -47,7 +47,7 @@ $(VENV)/.theory: $(BIN)/python $(METADATA)
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: $(BIN)/python $(METADATA)
-	$(INSTALL) --editable '.[data,theory,test,dev,docs]'
+	$(INSTALL) --editable '.[data,hub,theory,test,dev,docs]'
 	@touch $@ $(VENV)/.theory $(VENV)/.run
 
 install: $(VENV)/.dev ## install everything a developer needs into .venv
