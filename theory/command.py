@@ -79,6 +79,13 @@ def _draw(options: TheoryOptions) -> tuple[Tasks, Tasks]:
     shape = TaskShape(options.ways, options.shots, options.queries)
     image_tasks.check(dataset, shape)
     flat = registry.ARCHITECTURES[options.architecture].flat
+    if not dataset.has_images and (not flat or options.side is not None):
+        given = "`side`" if flat else f"`architecture` {options.architecture}"
+        raise ValueError(
+            f"{given} is for images, but the inputs of {dataset.name!r} are "
+            f"{list(dataset.input_shape)}: take an architecture of dense layers, and "
+            "no `side`"
+        )
 
     def draw(split: Any, count: int, seed: int, *, apart: bool) -> Tasks:
         return image_tasks.draw(

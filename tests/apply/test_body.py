@@ -56,6 +56,7 @@ def test_the_weight_that_a_run_has_chosen_is_kept() -> None:
     assert bodies.with_chosen_weight(fixed, {"penalty": 0.03}) == fixed
 
 
+@pytest.mark.extended
 def test_a_run_without_a_result_is_taken_and_a_folder_without_a_run_is_not(
     run: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_accuracy_is_that_of_scikit_learn_on_the_same_tasks() -> None:
     assert found.open.tasks == 8 // 4 * (20 // 8)
 
 
+@pytest.mark.extended
 def test_all_heads_and_shapes_are_scored() -> None:
     split = ["train"] * 2 + ["validation"] * 2 + ["test"] * 4
     data = from_arrays(FEATURES, LABELS, split)

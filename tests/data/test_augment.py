@@ -225,6 +225,7 @@ def test_crops_and_flips_are_drawn_evenly(size: int) -> None:
     assert chisquare(pairs.ravel()).pvalue > FALSE_ALARM
 
 
+@pytest.mark.extended
 def test_brightness_is_drawn_evenly() -> None:
     # Contrast and saturation leave a flat grey alone; its middle is never cropped off.
     flat = np.full((4000, 24, 24, 3), 100, np.uint8)

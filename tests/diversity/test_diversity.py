@@ -139,6 +139,7 @@ def test_the_interval_is_over_tasks_not_over_pairs() -> None:
     )
 
 
+@pytest.mark.extended
 def test_a_task_is_embedded_whole_or_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MLP(width=6, depth=1)
     images = GENERATOR.integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)

@@ -42,6 +42,7 @@ def test_all_of_an_even_split_is_used() -> None:
     assert 116 <= len(tasks.classes) <= 120  # of 120 that 12,000 images could give
 
 
+@pytest.mark.extended
 def test_each_set_of_classes_of_an_even_split_is_as_likely() -> None:
     """The first task and the last one: 10 pairs of 5 classes, in 1,500 draws."""
     for place in (0, 3):

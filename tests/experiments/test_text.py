@@ -21,7 +21,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             folder = root / top / inner
             folder.mkdir(parents=True)
             functions = (
-                f'def f{n}():\n    """{top * 3} {inner} {n} {"of many" * 6}."""\n'
+                f'def f{n}():\n    """{top * 3} {inner} {n} {"of many" * 8}."""\n'
                 for n in range(40)
             )
             (folder / "code.py").write_text("\n".join(functions))

@@ -79,6 +79,7 @@ def test_features_are_near_and_of_single_precision(name: str, train: bool) -> No
         np.testing.assert_allclose(a, b, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.extended
 @each
 def test_parameters_and_gradients_are_of_single_precision(name: str) -> None:
     shape = jax.ShapeDtypeStruct((12, 16, 16, 3), jnp.float32)

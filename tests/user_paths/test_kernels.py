@@ -24,9 +24,8 @@ def tasks(run: Path, seed: int) -> theory.Tasks:
     return theory.Tasks(images[:, 0], labels, images[:, 1], labels)
 
 
-@pytest.mark.parametrize(
-    "learner", ["anil", pytest.param("mtl", marks=pytest.mark.extended)]
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("learner", ["anil", "mtl"])
 def test_closeness_of_a_run(learner: str, trained: Runs) -> None:
     run = trained(learner)
     train, unseen = tasks(run, 0), tasks(run, 1)

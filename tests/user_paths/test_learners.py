@@ -225,6 +225,7 @@ def test_verifying(
     assert f"{run} is reproduced" in capsys.readouterr().out
 
 
+@pytest.mark.extended
 def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
     page, runs = tmp_path / "page.html", [str(trained(name)) for name in LEARNERS]
     options = ("--output", str(page), "--examples", "0", "--tasks", "0")

@@ -57,6 +57,7 @@ def test_agreeing(
     assert json.loads(output.read_text())["heads"] == found["heads"]
 
 
+@pytest.mark.extended
 def test_a_run_agrees_with_itself(few: list[str]) -> None:
     twin = shutil.copytree(few[0], f"{few[0]}-twin")
     found = metabridge.agreement([few[0], twin], heads=["learner"], images=12)

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from metabridge.apply import hub
 from metabridge.apply.body import Body, from_run
 from metabridge.apply.body_file import read
 from metabridge.apply.published import check_digest, find, published_bodies
@@ -32,8 +33,9 @@ def load_body(
 
     Args:
       path: folder of a run, of which the best checkpoint is taken; a file; or, where
-        there is neither, a name of `pretrained_bodies` or `published_bodies`. What
-        cannot be used is a ValueError.
+        there is neither, a name of `pretrained_bodies` or `published_bodies`; or
+        ``hf://USER/NAME``, a repository of the Hugging Face hub. What cannot be used
+        is a ValueError.
       data_dir: where the dataset of the run is, if not where the run found it.
     """
     place = _place(path)
@@ -68,6 +70,8 @@ def _place(path: str | os.PathLike[str]) -> Path:
     place, name = expanded(path), str(path)
     if place.exists():
         return place
+    if (repository := hub.place_of(path)) is not None:
+        return hub.fetch(repository)
     return pretrained_bodies().get(name) or find(name) or place
 
 

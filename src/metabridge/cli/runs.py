@@ -200,6 +200,7 @@ def export(
     licence: str | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     data_dir: DataDir = None,
+    push: str | None = None,
 ) -> None:
     """Write the body of a run to one file, and a card beside it.
 
@@ -211,11 +212,18 @@ def export(
       licence: Of the body, for the card.
       dtype: Of the parameters in the file: float16 takes half the space. Arrays that it
         does not hold, and batch statistics, stay float32.
+      push: Where to upload both, too: hf://USER/NAME, on the Hugging Face hub.
     """
-    from metabridge.apply import export_body
+    from metabridge.apply import export_body, hub
+
+    place = None if push is None else hub.place_of(push)
+    if push is not None and place is None:
+        raise ValueError(f"`push` is {push!r}, but must be hf://USER/NAME")
 
     card = export_body(run, file, licence=licence, dtype=dtype, data_dir=data_dir)
     print(f"{file} holds the body of {run}; {card} says what it is")
+    if place is not None:
+        print(f"uploaded to {hub.push(place, file, card)}")
 
 
 def report(

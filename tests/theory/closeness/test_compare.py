@@ -228,6 +228,7 @@ def test_slopes_with_depth() -> None:
     assert sweep.gap_slopes[1:] == pytest.approx([-1, -1], abs=0.15)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("layers", ["head", "body", "all"])
 def test_gap_falls_with_depth_for_every_inner_loop(layers: theory.Layers) -> None:
     sweep = theory.depth_sweep(

@@ -82,6 +82,7 @@ def test_accuracy_without_training_is_that_of_independent_heads() -> None:
     assert independent.relative_gap == pytest.approx(1.0)
 
 
+@pytest.mark.extended
 def test_default_is_three_hidden_layers_and_prints() -> None:
     tasks, unseen = classes(4, 12), classes(5, 20)
     result = theory.diagnose(tasks, unseen)

@@ -47,6 +47,7 @@ def made() -> theory.Sweep:
     )  # fmt: skip
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("at_once", [2000, 0])
 def test_cells_are_those_of_compare(
     at_once: int, monkeypatch: pytest.MonkeyPatch

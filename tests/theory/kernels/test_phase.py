@@ -175,6 +175,7 @@ def test_kernels_of_the_activations(activation: Activation) -> None:
     assert kernel.ntk[0, 1] == pytest.approx(ntk, rel=tolerance)
 
 
+@pytest.mark.extended
 def test_the_diagonal_of_a_chaotic_network() -> None:
     """Inputs of equal norm have one variance, whatever their rounding."""
     x = np.random.default_rng(1).normal(size=(2, 10, 10))

@@ -68,6 +68,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.extended
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents):  # pytest keeps them to the user
         if Path(tempfile.gettempdir()) in parent.parents:

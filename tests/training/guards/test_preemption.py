@@ -50,6 +50,7 @@ def test_a_thread_is_never_asked() -> None:
     assert told == [False]
 
 
+@pytest.mark.extended
 def test_preemption_ends_a_process_with_its_code() -> None:
     code = (
         "from metabridge.training.guards.preemption import Preempted; raise Preempted"
