@@ -21,6 +21,7 @@ from metabridge.config.registration import register
 from metabridge.data import Dataset, Split
 from metabridge.heads import ridge
 from metabridge.models import Conv4
+from metabridge.plugins import import_plugins
 from metabridge.registry import (
     BODIES,
     DATASETS,
@@ -28,7 +29,6 @@ from metabridge.registry import (
     HEADS,
     LEARNERS,
     Registry,
-    import_plugins,
     register_body,
     register_dataset,
     register_head,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def main() -> None:
     told = json.load(sys.stdin)
-    from metabridge.registry import import_plugins
+    from metabridge.plugins import import_plugins
 
     import_plugins()
     from tests.user_paths.calls import CALLS

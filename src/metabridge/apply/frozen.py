@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +19,7 @@ from metabridge.config import (
     ResolvedEvaluation,
     resolve,
 )
+from metabridge.plugins import import_own
 
 Embed = Callable[[Any], Any]
 """``embed(inputs)``: features ``[N, D]`` of N inputs, in an array of any library that
@@ -91,14 +90,9 @@ def find_function(name: str) -> Embed | None:
     parts = (*module.split("."), function)
     if not function or not all(part.isidentifier() for part in parts):
         return None
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, but not one that it needs
-        raise ValueError(f"there is no module {module!r} in {os.getcwd()}") from error
+    if (home := import_own(module)) is None:
+        raise ValueError(f"there is no module {module!r} in {os.getcwd()}")
+    found = getattr(home, function, None)
     if not callable(found):
         raise ValueError(f"the module {module!r} has no function {function!r}")
     return found

@@ -15,7 +15,7 @@ from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
 from metabridge.huge_pages import restart_with_huge_pages
 from metabridge.output import prepare_streams
-from metabridge.registry import import_plugins
+from metabridge.plugins import import_plugins
 from metabridge.theory_options import TheoryOptions
 
 

@@ -17,8 +17,9 @@ from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.config.fields import Range
 from metabridge.files import finite, write_json, write_text
+from metabridge.plugins import import_plugins
 from metabridge.precision import in_32_bits
-from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS, import_plugins
+from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from metabridge.training import train

@@ -36,7 +36,8 @@ from metabridge.parallel.mesh import over_rows, to_local
 from metabridge.types import Features, Params, RawInputs, TaskShape, Variables
 
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
-_TASK_BATCH = 125
+TASK_BATCH = 125
+"""Tasks that are solved at once on a device."""
 
 Rows = Features | UInt8[Array, "N D"]
 """Features or pixels, an example a row."""
@@ -154,7 +155,7 @@ def bank_evaluator(
     head_of: Callable[[Variables], Head],
     shape: TaskShape,
     *,
-    task_batch: int = _TASK_BATCH,
+    task_batch: int = TASK_BATCH,
     keep: Keep = "accuracy",
 ) -> Callable[[Variables, Rows, Tasks], Outcome]:
     """Makes the function that scores a head on features computed beforehand.
