@@ -13,6 +13,7 @@ from metabridge.registry import DATASETS, DatasetTraits
 
 WITH_PATH = ("folder:", "npz:", "features:", "parquet:")
 """What the name of a dataset begins with whose rest is a path on this machine."""
+_HUB = "hf:"  # the rest is a path if it is absolute, which paths that exist become
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -41,6 +42,8 @@ def has_path(name: str) -> bool:
 def split_path(name: str) -> tuple[str, str]:
     """Parts of a dataset's name: "folder:" and the path, or "" and the name."""
     prefix = next((each for each in WITH_PATH if name.startswith(each)), "")
+    if name.startswith(_HUB) and PurePath(name.removeprefix(_HUB)).is_absolute():
+        prefix = _HUB
     return prefix, name.removeprefix(prefix)
 
 

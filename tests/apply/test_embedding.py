@@ -51,7 +51,8 @@ def test_a_call_that_was_cut_off_goes_on(dtype: Any, tmp_path: Path) -> None:
             embed(cut_off, DATA, output, batch=7, dtype=dtype, name="x")
     assert not output.exists()
     embed(cut_off, DATA, output, batch=7, dtype=dtype, name="x")
-    assert sum(calls) == TOTAL + 2 * 7  # only the batches cut off came again
+    # Only those cut off came again, and the first, to see that the body is the same.
+    assert sum(calls) == TOTAL + 3 * 7
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -67,6 +68,29 @@ def test_the_beginning_of_another_file_is_not_taken(tmp_path: Path) -> None:
         options: dict[str, Any] = {"batch": 8, "name": "x"} | changes
         with pytest.raises(ValueError, match="beginning of a file with another body"):
             embed(pixels, DATA, tmp_path / "a.npz", **options)
+
+
+def test_another_function_of_the_same_name_is_found_out(tmp_path: Path) -> None:
+    def cut_off(images: np.ndarray) -> np.ndarray:
+        if (tmp_path / "a.npz.begun" / "progress.json").exists():
+            raise KeyboardInterrupt
+        return pixels(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(cut_off, DATA, tmp_path / "a.npz", batch=8, name="x")
+    with pytest.raises(ValueError, match="beginning of a file with another body"):
+        embed(
+            lambda images: 2 * pixels(images),
+            DATA,
+            tmp_path / "a.npz",
+            batch=8,
+            name="x",
+        )
+
+
+def test_features_that_float16_does_not_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exceed float16: pass float32"):
+        embed(lambda x: 1e6 * pixels(x), DATA, tmp_path / "a.npz", dtype="float16")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_cannot_be_used() -> None:
     }.items():
         found = {
             "no features": r"must give features \[N, D\]",
-            "of another length": "features of 1 examples for 36",
+            "of another length": "gave 1 rows of features for 36 inputs",
             "NaN": "gave NaN",
         }[function]
         with pytest.raises(ValueError, match=found):

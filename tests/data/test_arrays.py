@@ -1,5 +1,6 @@
 """Datasets of a user's arrays: what is accepted, in memory and in files."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,17 @@ def test_there_and_back(tmp_path: Path) -> None:
         (features, "features"),
         (from_arrays(X, LABELS, SPLIT, class_names=NAMES), "npz"),
         (from_arrays(np.zeros((60, 4, 4, 1), "u1"), LABELS, SPLIT), "npz"),
+        (dataclasses.replace(features, std=(2.0,) * 4), "npz"),
+        (
+            from_arrays(
+                np.zeros((60, 4, 4, 3), "u1"), LABELS, SPLIT, augmentation="drawing"
+            ),
+            "npz",
+        ),
     ):
         again = load_dataset(f"{kind}:{made.save(tmp_path / 'a.npz')}")
         assert again.fingerprint() == made.fingerprint()
+        assert again.augmentation == made.augmentation
         assert again.name == f"{kind}:{tmp_path / 'a.npz'}"
 
 

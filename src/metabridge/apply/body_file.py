@@ -163,6 +163,8 @@ def _read(file: Any) -> Body:
     images = _SHAPES[False] not in header
     name = _SHAPES[images]
     shape = typed(_IMAGE_SHAPE if images else _INPUT_SHAPE, header.get(name), name)
+    if not shape:
+        raise ValueError(f"`{name}` is empty")
     classes = typed(_Classes, header.get("num_classes"), "num_classes")
     shapes = Shapes(tuple(shape), classes, images)
     mean = typed(tuple[(float,) * shape[-1]], header.get("mean"), "mean")
@@ -251,7 +253,7 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         **({"learner": config.algorithm} if imported is None else {}),
         "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}{rounded}",
-        "images" if body.shapes.images else "inputs": _inputs(body.shapes.input_shape),
+        "images" if body.shapes.images else "inputs": _inputs(body.shapes),
         **origin,
         "head": config.evaluation.head,
         "accuracy": _accuracy(about.get("result", {})),
@@ -272,8 +274,9 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
     )
 
 
-def _inputs(shape: tuple[int, ...]) -> str:
-    if len(shape) != 3:
+def _inputs(shapes: Shapes) -> str:
+    shape = shapes.input_shape
+    if not shapes.images:
         return f"{' x '.join(map(str, shape))}, features"
     height, width, channels = shape
     return f"{height} x {width}, {'grey' if channels == 1 else 'colour'}"

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from metabridge.apply import loading
-from metabridge.apply.body import Body
+from metabridge.apply.body import Body, reading_of
 from metabridge.apply.frozen import Embed, embed_with
 from metabridge.data.arrays import arrays_beside
 from metabridge.data.dataset import Dataset
@@ -82,15 +82,16 @@ def embed(
     }
     work = path.with_name(f"{path.name}.begun")
     done, rows = _begun(work, made_of)
+    if rows is not None and done:
+        # A function is known by its name alone, which may stand for another by now.
+        again = _in(dtype, embed_with(function, _batch(data, 0, batch)))
+        if not np.array_equal(again, rows[: len(again)]):
+            raise ValueError(_of_another(work))
     with tqdm(total=total, initial=done, unit="input", disable=None) as bar:
         while done < total:
-            inputs = _batch(data, done, done + batch)
-            features = embed_with(function, inputs)
-            if len(features) != len(inputs):
-                raise ValueError(
-                    f"the body gave {len(features)} rows of features for {len(inputs)} "
-                    "inputs"
-                )
+            features = _in(
+                dtype, embed_with(function, _batch(data, done, done + batch))
+            )
             if rows is None:
                 rows = _begin(work, (total, features.shape[1]), dtype, made_of)
             if features.shape[1:] != rows.shape[1:]:
@@ -117,7 +118,23 @@ def _function(body: Any, name: str | None) -> tuple[Embed, str]:
         own = f"{getattr(body, '__module__', '')}.{getattr(body, '__qualname__', '')}"
         return body, name or own
     found = loading.cached(body, None)
-    return found.embed, digest(found.variables)
+    reads = found.shapes, found.mean, found.std, reading_of(found.config)
+    return found.embed, f"{digest(found.variables)} {reads}"
+
+
+def _in(dtype: str, features: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found = features.astype(dtype)
+    if not np.isfinite(found).all():
+        raise ValueError(f"the features exceed {dtype}: pass float32 as `dtype`")
+    return found
+
+
+def _of_another(work: Path) -> str:
+    return (
+        f"{shown(work)} is the beginning of a file with another body, data, batch or "
+        "dtype: pass those, or remove that folder"
+    )
 
 
 def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.memmap | None]:
@@ -126,10 +143,7 @@ def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.memmap | None]:
         return 0, None
     found = read_json(work / _DONE)
     if not isinstance(found, dict) or {**found, "done": 0} != {**made_of, "done": 0}:
-        raise ValueError(
-            f"{shown(work)} is the beginning of a file with another body, data, batch "
-            "or dtype: pass those, or remove that folder"
-        )
+        raise ValueError(_of_another(work))
     done, file = found.get("done"), work / _ROWS
     if not isinstance(done, int) or not 0 <= done <= made_of["total"]:
         raise ValueError(f"{shown(work / _DONE)} is damaged: remove {shown(work)}")

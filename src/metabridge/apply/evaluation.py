@@ -86,11 +86,13 @@ def _with_data(
     if domain is not None:
         config = with_evaluation(body.config, evaluation)
         moved, other, about = load_domain(
-            domain, config, shape=wanted, mean=body.mean, std=body.std
-        )
+            domain, config, shape=wanted, mean=body.mean, std=body.std,
+            images=body.shapes.images,
+        )  # fmt: skip
         return LoadedRun(Path(), moved, other, body.learner(config.evaluation), about)
     run = load_inputs(Path(), body.config, evaluation, data_dir)
-    if (found := run.dataset.input_shape) != wanted:
+    found = run.dataset.input_shape
+    if found != wanted or run.dataset.has_images != body.shapes.images:
         raise ValueError(
             f"inputs of {run.config.data.dataset!r} are {list(found)}, but the body "
             f"takes {list(wanted)}"

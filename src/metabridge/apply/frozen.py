@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,32 +50,37 @@ class Frozen:
         """Features of a user's inputs, checked."""
         if self.embed is None:
             return check_arrays(inputs)
-        features = embed_with(self.embed, inputs)
-        if hasattr(inputs, "__len__") and len(features) != len(inputs):
-            raise ValueError(
-                f"the body gave features of {len(features)} examples for {len(inputs)}"
-            )
-        return Arrays(features)
+        return Arrays(embed_with(self.embed, inputs))
 
 
 def embed_with(embed: Embed, inputs: Any) -> np.ndarray:
     """Features of a user's function, float32 ``[N, D]``, checked.
 
     Raises:
-      ValueError: features of another shape, or NaN or infinity among them.
+      ValueError: features of another shape or number, or NaN or infinity among them.
     """
     given = embed(inputs)
-    if hasattr(given, "detach"):  # a tensor of PyTorch that has a gradient
-        given = given.detach().cpu()
+    if hasattr(given, "detach"):  # a tensor of PyTorch, of any device and precision
+        given = given.detach().cpu().float()
     features = np.asarray(given)
+    if features.dtype.name == "bfloat16":  # which NumPy itself does not know
+        features = features.astype(np.float32)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
         raise ValueError(
             f"the body gave {features.dtype} {list(features.shape)}, but must give "
             "features [N, D]: pool or flatten its output"
         )
+    # A mapping has a length of its own: that of its names.
+    has_rows = hasattr(inputs, "__len__") and not isinstance(inputs, Mapping)
+    if has_rows and len(features) != len(inputs):
+        raise ValueError(
+            f"the body gave {len(features)} rows of features for {len(inputs)} inputs"
+        )
+    with np.errstate(over="ignore"):
+        features = features.astype(np.float32)
     if not np.isfinite(features).all():
-        raise ValueError("the body gave NaN or infinity (inf)")
-    return features.astype(np.float32)
+        raise ValueError("the body gave NaN or infinity (inf), or more than float32")
+    return features
 
 
 def find_function(name: str) -> Embed | None:

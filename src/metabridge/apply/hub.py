@@ -1,6 +1,7 @@
 """Bodies on the Hugging Face hub: ``hf://USER/NAME`` or ``hf://USER/NAME@REVISION``.
 
-A repository holds one body, the file of `export_body`, and its card as ``README.md``.
+A repository holds one body, the file of `export_body` as ``body.safetensors``, and its
+card as ``README.md``.
 What is in the library's cache needs no network. The extra ``hub`` has the library.
 """
 
@@ -13,6 +14,10 @@ from metabridge.untrusted import shown
 _NAME = re.compile(
     r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?"
 )
+
+
+FILE = "body.safetensors"
+"""Name of a body in its repository."""
 
 
 class Place(NamedTuple):
@@ -46,13 +51,13 @@ def fetch(place: Place) -> Path:
 
     Raises:
       ImportError: the library is not installed.
-      ValueError: no such repository, none in the cache and no network, or not one body
-        in it.
+      ValueError: no such repository, none in the cache and no network, or no file
+        ``body.safetensors`` in it.
     """
-    hub = _import_hub()
-    options = {"revision": place.revision, "allow_patterns": ["*.safetensors"]}
+    hub = import_hub()
+    options = {"revision": place.revision, "filename": FILE}
     try:
-        folder = Path(hub.snapshot_download(place.repository, **options))
+        return Path(hub.hf_hub_download(place.repository, **options))
     # Of many types: no network, no repository, no permission.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
@@ -62,14 +67,6 @@ def fetch(place: Place) -> Path:
             f"{place.repository} --local-dir FOLDER`, bring FOLDER, and name the "
             ".safetensors file in it"
         ) from error
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        names = ", ".join(shown(file.name) for file in files) or "none"
-        raise ValueError(
-            f"hf://{place.repository} must hold the one file of a body, .safetensors, "
-            f"but it has {names}"
-        )
-    return files[0]
 
 
 def push(place: Place, file: Path, card: Path, *, private: bool = False) -> str:
@@ -82,11 +79,12 @@ def push(place: Place, file: Path, card: Path, *, private: bool = False) -> str:
       ImportError: the library is not installed.
       ValueError: what the hub refuses.
     """
-    hub = _import_hub()
+    hub = import_hub()
     api = hub.HfApi()
     try:
         made = api.create_repo(place.repository, private=private, exist_ok=True)
-        for path, name in ((file, file.name), (card, "README.md")):
+        # Always of one name, so that a repository never holds two bodies.
+        for path, name in ((file, FILE), (card, "README.md")):
             api.upload_file(
                 path_or_fileobj=str(path),
                 path_in_repo=name,
@@ -103,7 +101,12 @@ def push(place: Place, file: Path, card: Path, *, private: bool = False) -> str:
     return str(made)
 
 
-def _import_hub() -> Any:
+def import_hub() -> Any:
+    """The library of the hub.
+
+    Raises:
+      ImportError: it is not installed.
+    """
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:

@@ -138,7 +138,10 @@ def _normalisation(
             "its images are grey, which ImageNet's mean and deviation are not for: "
             "pass `mean` and `std`, for example (0.5,) and (0.5,)"
         )
+    if (mean is None) != (std is None):
+        raise ValueError("pass both `mean` and `std`, or neither for ImageNet's")
+    given = (IMAGENET_MEAN, IMAGENET_STD) if mean is None else (mean, std)
     return (
-        typed(tuple[(float,) * channels], mean or IMAGENET_MEAN, "mean"),
-        typed(tuple[(Positive,) * channels], std or IMAGENET_STD, "std"),
+        typed(tuple[(float,) * channels], given[0], "mean"),
+        typed(tuple[(Positive,) * channels], given[1], "std"),
     )

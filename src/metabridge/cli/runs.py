@@ -92,6 +92,9 @@ def evaluate(
                 "name a run or a body; or a --dataset, such as features:FILE, whose "
                 "features are scored without one"
             )
+        if tune_head or normalise != "training":
+            name = "tune_head" if tune_head else "normalise"
+            raise ValueError(f"`{name}` is of a run, but none is named")
         given["unit_norm"] = unit_norm
         _evaluate_heads(dataset, given, split, data_dir, output)
         return
@@ -128,7 +131,7 @@ def _evaluate_heads(
     found = evaluate_features(dataset, split=split, **given, **place)
     if file is not None:
         write_json(file, as_json(dataset, split, found))
-    print(f"{dataset}, {found[0].closed.tasks} tasks of unseen classes\n")
+    print(f"{dataset}, {found[0].closed.tasks} tasks of {split} classes\n")
     print(table_of_heads(found))
 
 
@@ -219,6 +222,8 @@ def export(
     place = None if push is None else hub.place_of(push)
     if push is not None and place is None:
         raise ValueError(f"`push` is {push!r}, but must be hf://USER/NAME")
+    if place is not None:
+        hub.import_hub()  # before anything is written
 
     card = export_body(run, file, licence=licence, dtype=dtype, data_dir=data_dir)
     print(f"{file} holds the body of {run}; {card} says what it is")

@@ -53,6 +53,8 @@ def with_absolute_paths(config: _Config) -> _Config:
 
 def _with_absolute_path(name: str) -> str:
     prefix, place = unions.split_path(name)
+    if name.startswith("hf:") and expanded(name[3:]).exists():
+        prefix, place = "hf:", name[3:]
     return f"{prefix}{absolute(place)}" if prefix and place else name
 
 

@@ -31,6 +31,9 @@ def read_tar(path: Path, wanted: Collection[str], most: int) -> dict[str, bytes]
         limited = _Limited(unpacked, most + _HEADERS)
         with tarfile.open(fileobj=limited, mode="r|", bufsize=_BLOCK) as archive:  # pyright: ignore[reportArgumentType, reportCallIssue]
             for member in archive:
+                archive.members = []  # else all are kept, however many
+                if member.issparse():
+                    continue  # which would unpack to any size
                 if member.isreg() and member.name in wanted and member.size <= most:
                     file = archive.extractfile(member)
                     found[member.name] = b"" if file is None else file.read()

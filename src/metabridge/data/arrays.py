@@ -21,6 +21,7 @@ from metabridge.files import replacing
 from metabridge.output import check_output
 from metabridge.untrusted import quoted, shown
 
+_ABOUT = ("mean", "std", "augmentation")
 _OTHER_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"}
 
 
@@ -142,6 +143,8 @@ def _usable(inputs: Any) -> np.ndarray:
 def _classes(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels that occur, ascending, and the place of each example's among them."""
     given = np.asarray(labels)
+    if given.dtype.kind == "O" and all(isinstance(x, str) for x in given.ravel()):
+        given = given.astype(str)  # as pandas holds text
     if given.dtype.kind not in "iuUb":
         raise TypeError(f"`labels` are {given.dtype}: pass text or whole numbers")
     if given.shape != (count,):
@@ -250,7 +253,8 @@ def _check_finite(inputs: np.ndarray) -> None:
 def save_arrays(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     """Write a dataset as one uncompressed ``.npz`` file, which ``npz:PATH`` reads.
 
-    Inputs that are as they are (mean 0, deviation 1) are called ``features``.
+    Inputs that are as they are (mean 0, deviation 1) are called ``features``; of others
+    normalisation and augmentation are kept.
 
     Raises:
       ValueError: a path that does not end in .npz, or where there is no folder.
@@ -258,11 +262,12 @@ def save_arrays(dataset: Dataset, path: str | os.PathLike[str]) -> Path:
     place = check_output(path, "path")
     if place.suffix != ".npz":
         raise ValueError(f"`path` is {shown(place)}, but must end in .npz")
-    raw = (
-        not dataset.has_images and dataset.mean == as_they_are(dataset.train.inputs)[0]
-    )
+    unchanged = dataset.mean, dataset.std
+    raw = not dataset.has_images and unchanged == as_they_are(dataset.train.inputs)
     inputs = np.concatenate([split.inputs for _, split in dataset.splits()])
     arrays = {"features" if raw else "inputs": inputs, **arrays_beside(dataset)}
+    if not raw:
+        arrays |= {name: np.array(getattr(dataset, name)) for name in _ABOUT}
     with replacing(place) as file:
         np.savez(file, allow_pickle=False, **arrays)
     return place

@@ -262,7 +262,7 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
         mean = weights @ values
         means.append(round(float(mean), 4))
         deviation = float(np.sqrt(weights @ (values - mean) ** 2))
-        stds.append(round(max(deviation, values[1]), 4))
+        stds.append(round(max(deviation, float(values[1])), 4))
     return tuple(means), tuple(stds)
 
 

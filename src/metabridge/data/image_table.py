@@ -111,7 +111,9 @@ def divide(
 
 def _as_splits(parts: Mapping[str, set[str]]) -> dict[str, set[str]] | None:
     """The classes of each split, if the parts are the splits and share none."""
-    splits = {_SPLITS.get(part.lower(), part): names for part, names in parts.items()}
+    splits: dict[str, set[str]] = {}
+    for part, names in parts.items():
+        splits.setdefault(_SPLITS.get(part.lower(), part), set()).update(names)
     apart = sum(map(len, splits.values())) == len(set().union(*splits.values()))
     return splits if set(splits) == set(SPLITS) and apart else None
 
@@ -154,7 +156,9 @@ def _check_copies(
     for split, classes in splits.items():
         for file in (each for found in classes.values() for each in found):
             content = getattr(file, "content", None)
-            digest = hashlib.blake2b(content or file.read_bytes()).digest()  # pyright: ignore
+            if content is None:
+                content = file.read_bytes()  # pyright: ignore
+            digest = hashlib.blake2b(content).digest()
             first = seen.setdefault(digest, (split, file))
             if first[0] != split:
                 copies.append((file, first[1]))

@@ -61,6 +61,7 @@ def load_domain(
     shape: tuple[int, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    images: bool = True,
     training: Split | None = None,
 ) -> tuple[ResolvedConfig, Dataset, dict[str, Any]]:
     """Load another dataset for a body.
@@ -75,6 +76,7 @@ def load_domain(
       shape: of an input that the body takes, ``(H, W, channels)`` of images. Others
         must be of this shape.
       mean, std: per channel or feature, of the body's training.
+      images: whether the body takes images.
       training: its images, if they are there; those of the domain that are among them,
         pixel for pixel, are counted, and a warning is given.
 
@@ -94,10 +96,12 @@ def load_domain(
     data = dataclasses.replace(config.data, **changes)
     moved = with_absolute_paths(dataclasses.replace(config, data=data))
     name = moved.data.dataset
-    wanted = {"image_size": shape[:2], "channels": shape[-1]}
+    wanted: dict[str, Any] = {}
+    if images:
+        wanted = {"image_size": shape[:2], "channels": shape[-1]}
     taken = options_taken(name, inputs.options_of_data(moved.data) | wanted)
     loaded = load_dataset(name, **(given | taken))
-    found = _with_shape(loaded, shape)
+    found = _with_shape(loaded, shape, images)
     tuned = {"validation"} if config.evaluation.tune_head else set()
     for split in sorted({domain.split} | tuned):
         episodes.check_shape(
@@ -129,9 +133,15 @@ def load_domain(
     return moved, found, about
 
 
-def _with_shape(dataset: Dataset, shape: tuple[int, ...]) -> Dataset:
+def _with_shape(dataset: Dataset, shape: tuple[int, ...], images: bool) -> Dataset:
     """The dataset with inputs of a shape: images are resized, others must have it."""
-    if dataset.has_images and len(shape) == 3:
+    if dataset.has_images != images:
+        kinds = ("no images", "images")
+        raise ValueError(
+            f"the inputs of {dataset.name!r} are {kinds[dataset.has_images]}, but the "
+            f"body takes {kinds[images]}"
+        )
+    if images:
         return union.with_shape(dataset, (shape[0], shape[1], shape[2]))
     if dataset.input_shape != shape:
         raise ValueError(

@@ -66,7 +66,6 @@ def with_dataset(config: Config, dataset: Dataset) -> Config:
     Raises:
       ValueError: a name that is no identifier, or of a built-in dataset.
     """
-    register_dataset(dataset.name, lambda: dataset)
     kept = {name: getattr(config.data, name) for name in ("augmentation", "rotations")}
     if (given := options_of_data(config.data)) or config.data.dataset not in (
         DataConfig().dataset,
@@ -74,6 +73,7 @@ def with_dataset(config: Config, dataset: Dataset) -> Config:
     ):
         named = ", ".join(given) or f"the dataset {config.data.dataset!r}"
         raise ValueError(f"`config` names {named}, but `dataset` is given, too")
+    register_dataset(dataset.name, lambda: dataset)
     return dataclasses.replace(config, data=DataConfig(dataset.name, **kept))
 
 

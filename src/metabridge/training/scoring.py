@@ -71,6 +71,7 @@ def load_inputs(
         shape=own.input_shape,
         mean=own.mean,
         std=own.std,
+        images=own.has_images,
         training=own.train,
     )
     return LoadedRun(folder, moved, other, build.learner(config, own), about)

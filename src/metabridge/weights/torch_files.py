@@ -82,8 +82,10 @@ def open_legacy(path: Path) -> TorchFile:
             return TensorUnpickler(Bounded(file, size)).load()
 
         load()  # the magic number
-        if (version := load()) != _VERSION or type(version) is not int:
-            raise ValueError(f"its version is {quoted(version)}, not {_VERSION}")
+        version = load()
+        # Not to be printed: the text of a container may have no end.
+        if type(version) is not int or version != _VERSION:
+            raise ValueError(f"its version is not {_VERSION}")
         system = load()
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise ValueError("its numbers are big-endian")
@@ -123,7 +125,13 @@ def tensors_in(content: Any) -> list[Tensor]:
 
 
 def _storages(content: Any) -> dict[str, Storage]:
-    return {tensor.storage.key: tensor.storage for tensor in tensors_in(content)}
+    found: dict[str, Storage] = {}
+    for tensor in tensors_in(content):
+        if found.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
+            raise ValueError(
+                f"its storage {quoted(tensor.storage.key)} is of two kinds or lengths"
+            )
+    return found
 
 
 def _skip(

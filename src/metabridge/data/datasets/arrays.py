@@ -9,13 +9,17 @@ They are, by name:
 - ``split``, "train", "validation" or "test" of each, ``[N]``, or of each class;
 - ``class_names``, text, optional: by label.
 
-Files of a folder are mapped, so that they may be larger than the memory; those of an
-archive are read whole and must not be compressed.
+``mean``, ``std`` and ``augmentation``, which `Dataset.save` adds, take the place of
+what would follow from the inputs. Files of a folder are mapped, so that they may be
+larger than the memory if their rows are sorted by split and class; those of an archive
+are read whole and must not be compressed.
 """
 
+import dataclasses
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +29,7 @@ from metabridge.registry import register_dataset
 from metabridge.untrusted import expanded, map_file, read_arrays, shown
 
 _VALUES = ("features", "inputs")
-_OTHERS = ("labels", "split", "class_names")
+_OTHERS = ("labels", "split", "class_names", "mean", "std", "augmentation")
 
 
 def load(path: str | os.PathLike[str]) -> Dataset:
@@ -60,7 +64,7 @@ def _load(path: str | os.PathLike[str], kind: str) -> Dataset:
         )
     names = arrays.get("class_names")
     try:
-        return from_arrays(
+        made = from_arrays(
             arrays[found[0]],
             arrays["labels"],
             arrays.get("split"),
@@ -68,8 +72,21 @@ def _load(path: str | os.PathLike[str], kind: str) -> Dataset:
             name=f"{kind}:{path}",
             standardise=found[0] == "inputs",
         )
+        return dataclasses.replace(made, **_kept(arrays))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{shown(place)}: {error}") from error
+
+
+def _kept(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Normalisation and augmentation that the file says, if it does."""
+    given: dict[str, Any] = {
+        name: tuple(float(value) for value in arrays[name].ravel())
+        for name in ("mean", "std")
+        if name in arrays
+    }
+    if "augmentation" in arrays:
+        given["augmentation"] = str(arrays["augmentation"])
+    return given
 
 
 def read(place: Path) -> dict[str, np.ndarray]:

@@ -80,6 +80,8 @@ def _read(
 ) -> dict[str, Labelled]:
     listed = _field(contents["meta"], "fine_label_names", f"meta of {where}")
     every = listed if isinstance(listed, list | tuple) else []
+    if not all(isinstance(n, str | bytes) for n in every):
+        every = []  # the text of a container may have no end
     every = [n.decode("latin1") if isinstance(n, bytes) else str(n) for n in every]
     parts = [_batch(contents[name], f"{name} of {where}") for name in _FILES[:2]]
     images, labels = map(np.concatenate, zip(*parts, strict=True))
