@@ -31,7 +31,7 @@ def test_a_run_gives_the_best_checkpoint_and_the_normalisation(run: Path) -> Non
     expected = variables_of(scoring.restore(loaded).state)
     jax.tree.map(np.testing.assert_array_equal, body.variables, expected)
     assert (body.mean, body.std) == (dataset.mean, dataset.std)
-    assert body.shapes == ((8, 8, 1), 8)
+    assert body.shapes == ((8, 8, 1), 8, True)
     assert body.config == config
     assert copy.deepcopy(body) is body
 
