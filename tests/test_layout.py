@@ -19,7 +19,7 @@ WINGS = [
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
     {"types", "untrusted", "files", "units", "huge_pages"},
-    {"plugins", "registry"},
+    {"plugins", "registry", "extras"},
     {"unions"},
     {"config", "output", "precision"},
     {"parallel", "builtins"},

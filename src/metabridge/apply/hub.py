@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metabridge.extras import import_extra
+from metabridge.units import shortened
 from metabridge.untrusted import shown
 
 _NAME = re.compile(
@@ -60,12 +62,11 @@ def fetch(place: Place) -> Path:
         return Path(hub.hf_hub_download(place.repository, **options))
     # Of many types: no network, no repository, no permission.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"cannot get hf://{place.repository} ({type(error).__name__}: "
-            f"{shown(reason)}). Without a network: where there is one, `hf download "
-            f"{place.repository} --local-dir FOLDER`, bring FOLDER, and name the "
-            ".safetensors file in it"
+            f"{shown(shortened(error))}). Without a network: where there is one, "
+            f"`hf download {place.repository} --local-dir FOLDER`, bring FOLDER, and "
+            "name the .safetensors file in it"
         ) from error
 
 
@@ -92,11 +93,10 @@ def push(place: Place, file: Path, card: Path, *, private: bool = False) -> str:
                 revision=place.revision,
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"cannot write hf://{place.repository} ({type(error).__name__}: "
-            f"{shown(reason)}); {shown(file)} is there: push it again with `hf upload "
-            f"{place.repository} {shown(file)}`, after `hf auth login`"
+            f"{shown(shortened(error))}); {shown(file)} is there: push it again with "
+            f"`hf upload {place.repository} {shown(file)}`, after `hf auth login`"
         ) from error
     return str(made)
 
@@ -107,11 +107,6 @@ def import_hub() -> Any:
     Raises:
       ImportError: it is not installed.
     """
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"bodies of the Hugging Face hub need {error.name!r}, which is not "
-            "installed; in the clone of Metabridge: pip install '.[hub]'"
-        ) from error
-    return huggingface_hub
+    return import_extra(
+        "huggingface_hub", "reading or writing bodies of the hub", "hub"
+    )

@@ -8,7 +8,6 @@ classes, which then are put together and divided anew by the names of the classe
 
 import collections
 import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
@@ -16,8 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metabridge.data import class_splits, dataset, images
+from metabridge.data.copies import check_copies
 from metabridge.data.dataset import SPLITS, Dataset, Split
-from metabridge.data.reading import Reading
+from metabridge.data.own_images import Options
+from metabridge.parallel import devices
+from metabridge.units import format_bytes, shortened
 from metabridge.untrusted import parse_json, quoted, shown
 
 _LOG = logging.getLogger(__name__)
@@ -79,15 +81,26 @@ def _is_text(value: Any) -> bool:
 
 
 def divide(
-    rows: Sequence[Row], where: str, lists: Any = None
+    rows: Iterable[Row], where: str, lists: Any = None
 ) -> dict[str, dict[str, list[images.Source]]]:
     """Divide the images by class and split, as the module describes.
 
     `lists` is a path of a ``split.json``, which comes first.
+
+    Raises:
+      ValueError: encoded images that do not fit in memory, or classes that make no
+        three splits.
     """
+    held, free = 0, devices.free_host_bytes()
     classes: dict[str, list[images.Source]] = {}
     parts = collections.defaultdict[str, set[str]](set)
     for row in rows:
+        held += len(row.image.content) if isinstance(row.image, images.Encoded) else 0
+        if held > free:
+            raise ValueError(
+                f"{where} holds more than {format_bytes(free)} of images, all that is "
+                "free: take a part of it"
+            )
         classes.setdefault(row.class_name, []).append(row.image)
         if row.part is not None:
             parts[row.part].add(row.class_name)
@@ -121,18 +134,24 @@ def _as_splits(parts: Mapping[str, set[str]]) -> dict[str, set[str]] | None:
 def build(
     name: str,
     splits: dict[str, dict[str, list[images.Source]]],
-    size: tuple[int, int] | None,
-    how: Reading,
-    *,
-    skip_corrupt: bool,
-    allow_duplicates: bool,
+    options: Options,
 ) -> Dataset:
     """Decode the images of the splits to a dataset."""
-    _check_copies(splits, allow=allow_duplicates)
+    check_copies(
+        splits,
+        lambda file: getattr(file, "name", file),
+        options.reading,
+        allow=options.allow_duplicates,
+    )
     files = [
         f for classes in splits.values() for each in classes.values() for f in each
     ]
-    pixels, kept = images.read(files, size, skip_corrupt=skip_corrupt, reading=how)
+    pixels, kept = images.read(
+        files,
+        options.size,
+        skip_corrupt=options.skip_corrupt,
+        reading=options.reading,
+    )
     made = {}
     for split, classes in splits.items():
         lengths = []
@@ -147,35 +166,6 @@ def build(
     return Dataset(name, **made, mean=mean, std=std)
 
 
-def _check_copies(
-    splits: Mapping[str, Mapping[str, Sequence[images.Source]]], *, allow: bool
-) -> None:
-    """Refuse images that are in two splits, byte for byte; with `allow`, log them."""
-    seen: dict[bytes, tuple[str, images.Source]] = {}
-    copies = []
-    for split, classes in splits.items():
-        for file in (each for found in classes.values() for each in found):
-            content = getattr(file, "content", None)
-            if content is None:
-                content = file.read_bytes()  # pyright: ignore
-            digest = hashlib.blake2b(content).digest()
-            first = seen.setdefault(digest, (split, file))
-            if first[0] != split:
-                copies.append((file, first[1]))
-    if copies:
-        file, first = (getattr(each, "name", each) for each in copies[0])
-        text = (
-            f"{len(copies):,} image(s) are copies, byte for byte, of others in another "
-            f"split ({shown(file)} of {shown(first)})"
-        )
-        if not allow:
-            raise ValueError(
-                f"{text}, which is to test on unseen images: remove them, or pass "
-                "`allow_duplicates` to keep them"
-            )
-        _LOG.warning("%s", text)
-
-
 @contextlib.contextmanager
 def damage_of(where: str) -> Iterator[None]:
     """Turn what goes wrong in a library that reads a table into a ValueError."""
@@ -185,15 +175,10 @@ def damage_of(where: str) -> Iterator[None]:
         raise
     # Damaged files can raise nearly anything.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        kind = type(error).__name__
         raise ValueError(
-            f"{where} cannot be read ({type(error).__name__}: {shown(reason)})"
+            f"{where} cannot be read ({kind}: {shown(shortened(error))})"
         ) from error
-
-
-def renamed(loaded: Dataset, name: str) -> Dataset:
-    """A dataset under the name that it was asked for."""
-    return dataclasses.replace(loaded, name=name)
 
 
 def listing_hash(listing: Any) -> str:

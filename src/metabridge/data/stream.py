@@ -21,6 +21,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Split
 from metabridge.data.episodes import TaskInputs
 from metabridge.data.sampler import Sampler
+from metabridge.extras import import_extra
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import TASKS, mesh_of, replicate, sharding
 
@@ -67,7 +68,7 @@ class TaskStream:
         )
         self._classes = replicate(episodes.class_index(split), mesh)
         self._start(key)
-        _import_grain()
+        import_extra("grain", "streaming images", "data")
 
     def step(self, number: int) -> TaskInputs:
         """The images of a step, ``[T, ...]``. Steps in turn come without waiting."""
@@ -91,7 +92,7 @@ class TaskStream:
         self._steps.close()
 
     def _from(self, first: int) -> Generator[TaskInputs]:
-        grain = _import_grain()
+        grain = import_extra("grain", "streaming images", "data")
         options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=16)
         steps = grain.MapDataset.source(self._source).slice(slice(first, None))
         place = functools.partial(jax.make_array_from_process_local_data, self._tasks)
@@ -153,15 +154,3 @@ class _Steps:
         with jax.enable_x64(False), jax.default_device(self._host):
             support, query = jax.device_get(self._rows(np.int32(number)))
         return self._images[support[self._own]], self._images[query[self._own]]
-
-
-def _import_grain() -> Any:
-    try:
-        import grain
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "streaming images needs 'grain', which is not installed; in the clone of "
-            "Metabridge: pip install '.[data]'",
-            name=error.name,
-        ) from error
-    return grain

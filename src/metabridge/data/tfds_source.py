@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metabridge.data import images
+from metabridge.extras import import_extra
 from metabridge.untrusted import expanded, quoted, read_json, read_text, shown
 
 _BATCH = 2000
@@ -214,13 +215,6 @@ def _again(name: str) -> str:
 
 
 def _import_tfds() -> Any:
-    try:
-        import array_record  # noqa: F401
-        import tensorflow_datasets as tfds
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"reading TensorFlow Datasets needs {error.name!r}, which is not "
-            "installed; in the clone of Metabridge: pip install '.[data]'",
-            name=error.name,
-        ) from error
-    return tfds
+    purpose = "reading TensorFlow Datasets"
+    import_extra("array_record", purpose, "data")
+    return import_extra("tensorflow_datasets", purpose, "data")

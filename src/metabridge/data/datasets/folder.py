@@ -14,20 +14,19 @@ The layouts, in the order they are looked for:
 Class folders and lists are described in `metabridge.data.class_folders`.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from metabridge.data import cache, class_folders, class_splits, dataset, images
+from metabridge.data import class_folders, class_splits, copies, dataset, images
 from metabridge.data.class_folders import Classes
 from metabridge.data.dataset import SPLITS, Dataset, Split
-from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.data.own_images import Options, load_or_build
+from metabridge.data.reading import MAX_PIXELS
 from metabridge.registry import register_dataset
 from metabridge.untrusted import expanded, quoted, shown
 
@@ -52,10 +51,9 @@ def load(
     `image_size` is a side, or ``(H, W)``, to resize to with antialiasing; the aspect
     ratio is not kept. None needs files of one size.
     """
-    size = images.checked_size(image_size)
-    how = Reading(background, white_level, max_pixels)
-    _ = how.colour  # raises for an unknown one
-    flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
+    options = Options(
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
+    )
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
@@ -70,26 +68,27 @@ def load(
     def build(_: Path) -> Dataset:
         files = _files(splits)
         class_folders.warn_of_others(root, files)
-        class_folders.check_copies(splits, root, how, allow=allow_duplicates)
-        found = images.read(files, size, skip_corrupt=skip_corrupt, reading=how)
+        copies.check_copies(
+            splits,
+            lambda file: file.relative_to(root),
+            options.reading,
+            allow=allow_duplicates,
+        )
+        found = images.read(
+            files, options.size, skip_corrupt=skip_corrupt, reading=options.reading
+        )
         return _build(splits, *found)
 
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.name)[:40]
-    place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    shape = "native" if size is None else f"{size[0]}x{size[1]}"
-    loaded = cache.load_or_build(
-        f"folder-{slug}-{place}-{shape}",
-        {
-            "version": _VERSION,
-            "size": size,
-            "files": _listing_hash(root, splits),
-            **how.changed(),
-            **{name: True for name, value in flags.items() if value},
-        },
+    return load_or_build(
+        "folder",
+        os.fsencode(root),
+        options,
+        {"version": _VERSION, "files": _listing_hash(root, splits)},
         build,
-        cache_dir=cache_dir,
+        cache_dir,
+        title=root.name,
+        name=f"folder:{path}",
     )
-    return dataclasses.replace(loaded, name=f"folder:{path}")
 
 
 def find_splits(root: Path) -> dict[str, Classes]:

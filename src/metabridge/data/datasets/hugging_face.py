@@ -9,19 +9,19 @@ library's own splits are taken where they divide the classes, and put together w
 as is usual, they share them. Datasets that need code of their own are not opened.
 """
 
-import hashlib
-import importlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import cache, image_table, images
+from metabridge.data import image_table, images
 from metabridge.data.dataset import Dataset
 from metabridge.data.image_table import Row
-from metabridge.data.reading import MAX_PIXELS, Reading
+from metabridge.data.own_images import Options, load_or_build
+from metabridge.data.reading import MAX_PIXELS
+from metabridge.extras import import_extra
 from metabridge.registry import register_dataset
+from metabridge.units import shortened
 from metabridge.untrusted import expanded, quoted, shown
 
 _VERSION = 1  # raise when a change here changes the arrays
@@ -42,34 +42,28 @@ def load(
 
     The encoded images have to fit in memory.
     """
-    size = images.checked_size(image_size)
-    how = Reading(background, white_level, max_pixels)
-    _ = how.colour  # raises for an unknown one
-    flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
+    options = Options(
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
+    )
     where = f"hf:{name}"
     tables = _open(str(name))
 
     def build(_: Path) -> Dataset:
-        rows = [r for p, table in tables.items() for r in _rows(p, table, str(name))]
+        rows = (r for p, table in tables.items() for r in _rows(p, table, str(name)))
         splits = image_table.divide(rows, where)
-        return image_table.build("hf", splits, size, how, **flags)
+        return image_table.build("hf", splits, options)
 
-    place = hashlib.sha256(where.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", str(name))[-40:]
-    shape = "native" if size is None else f"{size[0]}x{size[1]}"
-    loaded = cache.load_or_build(
-        f"hf-{slug}-{place}-{shape}",
-        {
-            "version": _VERSION,
-            "size": size,
-            "tables": {part: table._fingerprint for part, table in tables.items()},
-            **how.changed(),
-            **{name: True for name, value in flags.items() if value},
-        },
+    stamps = {part: table._fingerprint for part, table in tables.items()}
+    return load_or_build(
+        "hf",
+        where.encode("utf-8", "surrogateescape"),
+        options,
+        {"version": _VERSION, "tables": stamps},
         build,
-        cache_dir=cache_dir,
+        cache_dir,
+        title=str(name),
+        name=where,
     )
-    return image_table.renamed(loaded, where)
 
 
 def _open(name: str) -> dict[str, Any]:
@@ -95,12 +89,12 @@ def _from_hub(library: Any, name: str) -> Any:
         return library.load_dataset(repository, revision=revision or None)
     # No network, no such dataset, one with code: many types of several libraries.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"cannot open {quoted(name)}, which is no folder here, as a dataset of the "
-            f"Hugging Face hub ({type(error).__name__}: {shown(reason)}). Without a "
-            f"network: where there is one, run `hf download --repo-type dataset "
-            f"{shown(repository)} --local-dir FOLDER`, bring FOLDER, and pass hf:FOLDER"
+            f"Hugging Face hub ({type(error).__name__}: {shown(shortened(error))}). "
+            "Without a network: where there is one, run `hf download --repo-type "
+            f"dataset {shown(repository)} --local-dir FOLDER`, bring FOLDER, and pass "
+            "hf:FOLDER"
         ) from error
 
 
@@ -147,17 +141,14 @@ def _source(value: Any, place: str, roots: list[str]) -> images.Source:
 
 
 def _import_datasets() -> Any:
-    try:
-        library: Any = importlib.import_module("datasets")
-        version = getattr(library, "__version__", None)
-        if version is None:  # a folder of that name, where Python was started
-            raise ModuleNotFoundError(name="datasets")
-    except ModuleNotFoundError as error:
+    library = import_extra("datasets", "opening datasets of Hugging Face", "hub")
+    version = getattr(library, "__version__", None)
+    if version is None:
         raise ModuleNotFoundError(
-            f"datasets of Hugging Face need {error.name!r}, which is not installed; in "
-            "the clone of Metabridge: pip install '.[hub]'",
-            name=error.name,
-        ) from error
+            "`datasets` is a folder of that name where Python was started, not the "
+            "library of Hugging Face: start it elsewhere",
+            name="datasets",
+        )
     if int(version.partition(".")[0]) < 4:
         raise ImportError(
             f"`datasets` is {version}, which runs code of what it opens; 4.0 does not: "

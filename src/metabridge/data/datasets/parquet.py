@@ -8,20 +8,19 @@ the classes; see `metabridge.data.image_table`. ``split.json`` in the folder com
 first, as for ``folder:PATH``.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metabridge.data import cache, forms, image_table, images
+from metabridge.data import forms, image_table, images
 from metabridge.data.dataset import Dataset
 from metabridge.data.image_table import Row
-from metabridge.data.reading import MAX_PIXELS, Reading
-from metabridge.parallel import devices
+from metabridge.data.own_images import Options, load_or_build
+from metabridge.data.reading import MAX_PIXELS
+from metabridge.extras import import_extra
 from metabridge.registry import register_dataset
-from metabridge.units import format_bytes
 from metabridge.untrusted import expanded, quoted, shown
 
 _VERSION = 1  # raise when a change here changes the arrays
@@ -44,10 +43,9 @@ def load(
 
     The encoded images have to fit in memory.
     """
-    size = images.checked_size(image_size)
-    how = Reading(background, white_level, max_pixels)
-    _ = how.colour  # raises for an unknown one
-    flags = {"skip_corrupt": skip_corrupt, "allow_duplicates": allow_duplicates}
+    options = Options(
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
+    )
     root = expanded(path).resolve()
     files = _files(root, path)
     lists = root / "split.json" if (root / "split.json").is_file() else None
@@ -55,26 +53,20 @@ def load(
     stamps = forms.stamps([*files, *([lists] if lists else [])], base)
 
     def build(_: Path) -> Dataset:
-        rows = [row for file in files for row in _rows(file)]
+        rows = (row for file in files for row in _rows(file))
         splits = image_table.divide(rows, shown(root), lists)
-        return image_table.build("parquet", splits, size, how, **flags)
+        return image_table.build("parquet", splits, options)
 
-    place = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", root.stem)[:40]
-    shape = "native" if size is None else f"{size[0]}x{size[1]}"
-    loaded = cache.load_or_build(
-        f"parquet-{slug}-{place}-{shape}",
-        {
-            "version": _VERSION,
-            "size": size,
-            "files": image_table.listing_hash(stamps),
-            **how.changed(),
-            **{name: True for name, value in flags.items() if value},
-        },
+    return load_or_build(
+        "parquet",
+        os.fsencode(root),
+        options,
+        {"version": _VERSION, "files": image_table.listing_hash(stamps)},
         build,
-        cache_dir=cache_dir,
+        cache_dir,
+        title=root.stem,
+        name=f"parquet:{path}",
     )
-    return image_table.renamed(loaded, f"parquet:{path}")
 
 
 def _files(root: Path, path: str | os.PathLike[str]) -> list[Path]:
@@ -93,18 +85,10 @@ def _files(root: Path, path: str | os.PathLike[str]) -> list[Path]:
 def _rows(path: Path) -> Iterator[Row]:
     """Rows of a file, with the bytes of their images."""
     where = shown(path)
+    library = import_extra("pyarrow.parquet", "reading Parquet files", "hub")
     with _damage_of(path):
-        file = _import_parquet().ParquetFile(path)
+        file = library.ParquetFile(path)
         names, metadata = file.schema_arrow.names, file.schema_arrow.metadata
-        size = sum(
-            file.metadata.row_group(n).total_byte_size
-            for n in range(file.metadata.num_row_groups)
-        )
-    if size > (free := devices.free_host_bytes()):
-        raise ValueError(
-            f"{where} holds {format_bytes(size)} of images; {format_bytes(free)} are "
-            "free: take a part of it"
-        )
     image = image_table.column_of(names, "image", where)
     label = image_table.column_of(names, "label", where)
     named = image_table.names_in(metadata, label)
@@ -144,18 +128,6 @@ def _content(value: Any, place: str) -> bytes:
 
 def _damage_of(path: Path) -> Any:
     return image_table.damage_of(shown(path))
-
-
-def _import_parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"reading Parquet files needs {error.name!r}, which is not installed; in "
-            "the clone of Metabridge: pip install '.[hub]'",
-            name=error.name,
-        ) from error
-    return pyarrow.parquet
 
 
 register_dataset(
