@@ -30,14 +30,18 @@ RawQueries = UInt8[Array, "Q H W channels"] | Float[Array, "Q *X"]
 Features = Float[Array, "N D"]
 """Features of examples, one a row."""
 
+Targets = Int[Array, "N"] | Float[Array, "N K"]
+"""What the outputs of one task's examples should say: labels, or K values each."""
+
 
 class Examples(NamedTuple):
     """Images (or any inputs) with their labels; leading axes are batched."""
 
     inputs: Float[Array, "*batch"]
     """Model inputs, ``[..., N, H, W, channels]`` for images, normalised."""
-    labels: Int[Array, "..."]
-    """``[..., N]``, the row of the class within its task, in [0, ways)."""
+    labels: Int[Array, "..."] | Float[Array, "..."]
+    """``[..., N]``, the row of the class within its task, in [0, ways); in regression
+    the targets ``[..., N, K]``."""
 
 
 class Task(NamedTuple):
@@ -48,7 +52,8 @@ class Task(NamedTuple):
     query: Examples
     """What it is then judged on: ``ways * queries`` examples, class by class."""
     classes: Int[Array, "..."]
-    """``[..., ways]``: the dataset class that label 0, 1, ... stands for."""
+    """``[..., ways]``: the dataset class that label 0, 1, ... stands for; in regression
+    the numbers ``[..., K]`` of the outputs."""
     task_id: Int[Array, "..."]
     """``[...]``: which task of a fixed set this is; -1 for a freshly drawn one."""
 

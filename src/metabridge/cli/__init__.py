@@ -10,6 +10,7 @@ import tyro
 
 from metabridge.cli.data import datasets, diversity, prepare
 from metabridge.cli.importing import import_
+from metabridge.cli.regress import regress_command
 from metabridge.cli.runs import embed, evaluate, export, report, verify
 from metabridge.cli.similarity import agree, grid
 from metabridge.cli.train import compare, train_command
@@ -22,13 +23,13 @@ from metabridge.theory_options import TheoryOptions
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; bad input ends with one line on stderr and exit code 2."""
     prepare_streams()
-    if arguments is None and {"train", "compare"} & set(sys.argv[1:]):
+    if arguments is None and {"train", "compare", "regress"} & set(sys.argv[1:]):
         restart_with_huge_pages()
     try:
         arguments = _import_plugins(sys.argv[1:] if arguments is None else arguments)
         commands = (
-            train_command(), evaluate, verify, export, import_, embed, compare, agree,
-            grid, report, diversity, theory, datasets, prepare,
+            train_command(), regress_command(), evaluate, verify, export, import_,
+            embed, compare, agree, grid, report, diversity, theory, datasets, prepare,
         )  # fmt: skip
         tyro.extras.subcommand_cli_from_dict(
             {command.__name__.rstrip("_"): command for command in commands},

@@ -30,6 +30,11 @@ def from_json(text: str) -> Config:
         raise ValueError(f"the configuration is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError("the configuration is not a JSON object")
+    if values.get("kind") == "regression":
+        raise ValueError(
+            "it is of `metabridge regress`, whose runs other commands do not take: "
+            "their result.json has all scores"
+        )
     try:
         options = LEARNERS.find(values.pop("algorithm", None)).traits
     except TypeError as error:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 class Linear(NamedTuple):
@@ -16,10 +16,13 @@ class Linear(NamedTuple):
 
 
 class Fit(Protocol):
-    """Fit a classifier of `ways` classes on ``[S, D]`` features of a support set."""
+    """Fit a classifier of `ways` classes on ``[S, D]`` features of a support set.
+
+    Heads of regression take targets ``[S, ways]`` for labels.
+    """
 
     def __call__(
-        self, features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int
+        self, features: Float[Array, "S D"], labels: Any, *, ways: int
     ) -> Any: ...
 
 

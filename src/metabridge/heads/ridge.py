@@ -1,4 +1,4 @@
-"""Ridge regression on one-hot labels.
+"""Ridge regression on one-hot labels, or on targets.
 
 The head of Bertinetto, Henriques, Torr, Vedaldi. Meta-learning with differentiable
 closed-form solvers (R2-D2). ICLR 2019, https://arxiv.org/abs/1805.08136, equation 6.
@@ -14,12 +14,15 @@ from metabridge.heads.base import Head, Linear, check_positive
 def ridge(penalty: float = 1.0) -> Head:
     """A ridge regression head: ``min ||X W - Y||^2 + penalty ||W||^2``, no intercept.
 
-    Differentiable in the features. The `penalty` must be positive.
+    Y are one-hot labels, or targets ``[S, ways]`` of floating point. Differentiable in
+    the features. The `penalty` must be positive.
     """
     check_positive(penalty=penalty)
 
     def fit(features: Array, labels: Array, *, ways: int) -> Linear:
-        targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
+        targets = labels.astype(features.dtype)
+        if jnp.issubdtype(labels.dtype, jnp.integer):
+            targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
         regularised = penalty * jnp.eye(min(features.shape), dtype=features.dtype)
         if len(features) <= features.shape[1]:
             # Dual: X^T (X X^T + penalty)^-1 Y, a system of S equations.

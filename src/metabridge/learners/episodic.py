@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from metabridge.heads import Head
 from metabridge.heads.base import unit_norm
@@ -23,8 +23,21 @@ from metabridge.learners.body import (
     make_feature_gradient,
     make_init,
 )
-from metabridge.learners.losses import accuracy, smoothed_cross_entropy
-from metabridge.types import Features, Inputs, Params, Scalar, Task, Variables
+from metabridge.learners.losses import (
+    CROSS_ENTROPY,
+    Loss,
+    accuracy,
+    smoothed_cross_entropy,
+)
+from metabridge.types import (
+    Features,
+    Inputs,
+    Params,
+    Scalar,
+    Targets,
+    Task,
+    Variables,
+)
 
 Scores = Callable[..., Float[Array, "Q ways"]]
 """``scores(head, support, labels, query, *, ways)``: logits of a query from features of
@@ -41,12 +54,14 @@ def train_through_head(
     change: Callable[[Params, Features], Features] = lambda _, features: features,
     rescale: Callable[[Params, Array], Array] = lambda _, logits: logits,
     label_smoothing: float = 0.0,
+    loss: Loss | None = None,
+    in_turn: bool | None = None,
 ) -> Learner:
     """Makes a learner of a body for a head that is fitted on the support.
 
     `init` has the initial values of scalars that are learned with the body. They may
     ``change(scalars, features)`` before the head, and ``rescale(scalars, logits)``
-    behind it, in the loss alone.
+    behind it, in the loss alone: `loss`, or the cross-entropy with `label_smoothing`.
     """
 
     def init_head(key: jax.Array, dimension: int) -> Params:
@@ -56,7 +71,7 @@ def train_through_head(
     def scores(
         scalars: Params,
         support: Float[Array, "S D"],
-        labels: Int[Array, "S"],
+        labels: Targets,
         query: Float[Array, "Q D"],
         *,
         ways: int,
@@ -69,23 +84,22 @@ def train_through_head(
     def embed(variables: Variables, inputs: Inputs) -> Features:
         return change(variables["params"]["head"], plain(variables, inputs))
 
-    loss = query_loss(scores, label_smoothing=label_smoothing)
+    if loss is None:
+        loss = Loss(smoothed_cross_entropy(label_smoothing), accuracy)
     return Learner(
         name,
         make_init(model, optimizer, init_head),
-        make_feature_gradient(model, loss),
+        make_feature_gradient(model, query_loss(scores, loss), in_turn=in_turn),
         optimizer,
         FrozenBody(embed, lambda _: head, make_embed(model, unit_norm)),
     )
 
 
-def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
-    """Makes the cross-entropy of the query, given the support.
+def query_loss(scores: Scores, loss: Loss = CROSS_ENTROPY) -> FeatureLoss:
+    """Makes the loss of the query, given the support.
 
-    `label_smoothing` is the share of a label that is spread over all ways, in [0, 1).
-    The loss raises ValueError for a task without support or query.
+    It raises ValueError for a task without support or query.
     """
-    cross_entropy = smoothed_cross_entropy(label_smoothing)
 
     def feature_loss(
         head: Params, features: Features, task: Task
@@ -99,7 +113,7 @@ def query_loss(scores: Scores, *, label_smoothing: float = 0.0) -> FeatureLoss:
         ways = task.classes.shape[-1]
         support, query = features[:num_support], features[num_support:]
         logits = scores(head, support, task.support.labels, query, ways=ways)
-        loss = cross_entropy(logits, task.query.labels)
-        return loss, accuracy(logits, task.query.labels)
+        labels = task.query.labels
+        return loss.of(logits, labels), loss.score(logits, labels)
 
     return feature_loss

@@ -25,6 +25,7 @@ from metabridge.config import IMAMLConfig
 from metabridge.heads.base import check_positive
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop
+from metabridge.learners.losses import CROSS_ENTROPY, Loss
 from metabridge.learners.network import BatchNorm, Evaluation, Network, assemble
 from metabridge.learners.outer import Evaluate, make_task_loss
 from metabridge.types import Params, Scalar
@@ -43,6 +44,8 @@ def imaml(
     batch_norm: BatchNorm = IMAMLConfig.batch_norm,
     max_inner_grad_norm: float | None = IMAMLConfig.max_inner_grad_norm,
     joint: bool = IMAMLConfig.joint,
+    loss: Loss = CROSS_ENTROPY,
+    in_turn: bool | None = None,
 ) -> Learner:
     """IMAML of body and head.
 
@@ -61,7 +64,9 @@ def imaml(
         max_grad_norm=max_inner_grad_norm,
         proximity=proximity,
     )
-    net = Network("imaml", model, loop, ways, batch_norm, joint)
+    net = Network(
+        "imaml", model, loop, ways, batch_norm, joint, loss=loss, in_turn=in_turn
+    )
 
     solve = functools.partial(implicit_gradient, proximity=proximity, cg_steps=cg_steps)
 

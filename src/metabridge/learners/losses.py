@@ -1,6 +1,7 @@
-"""Cross-entropy and accuracy of logits, and the draw of a linear layer's weights."""
+"""Losses of a task's outputs, their scores, and the draw of a linear layer."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,36 @@ def accuracy(logits: Float[Array, "N classes"], labels: Int[Array, "N"]) -> Scal
     """Share of the examples classified right, in [0, 1]."""
     right = logits.argmax(-1).astype(labels.dtype) == labels
     return right.mean(dtype=jnp.float32)
+
+
+def squared_error(outputs: Float[Array, "N K"], targets: Float[Array, "N K"]) -> Scalar:
+    """Mean squared error over examples and outputs."""
+    return jnp.square(outputs - targets).mean()
+
+
+def explained(outputs: Float[Array, "N K"], targets: Float[Array, "N K"]) -> Scalar:
+    """Share of the targets' variance that is explained, R^2, at most 1.
+
+    The variance is about the mean of these targets; if it is 0, so is the share.
+    """
+    total = jnp.square(targets - targets.mean(0, keepdims=True)).mean()
+    error = squared_error(outputs, targets)
+    return jnp.where(total > 0, 1.0 - error / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+class Loss(NamedTuple):
+    """What the outputs of a task are trained to, and how well they do it."""
+
+    of: Callable[[Any, Any], Scalar]
+    """``of(outputs, targets)``: mean over the examples of one task."""
+    score: Callable[[Any, Any], Scalar]
+    """Likewise; 1 for outputs that are right."""
+
+
+CROSS_ENTROPY = Loss(cross_entropy, accuracy)
+"""Of logits and labels; the score is the share classified right."""
+SQUARED = Loss(squared_error, explained)
+"""Of regression: the mean squared error; the score is R^2."""
 
 
 def draw_weights(

@@ -17,6 +17,7 @@ from flax import linen as nn
 from metabridge.config import MAMLConfig
 from metabridge.learners.base import Learner
 from metabridge.learners.inner_loop import InnerLoop, Layers, Rates
+from metabridge.learners.losses import CROSS_ENTROPY, Loss
 from metabridge.learners.network import (
     BatchNorm,
     Network,
@@ -37,6 +38,8 @@ class Options(TypedDict, total=False):
     rematerialise: bool
     joint: bool
     zero_head: bool
+    loss: Loss
+    in_turn: bool | None
 
 
 class OptionsWithRates(Options, total=False):
@@ -83,6 +86,8 @@ def descend_adapted_loss(
     rematerialise: bool = MAMLConfig.rematerialise,
     joint: bool = MAMLConfig.joint,
     zero_head: bool = MAMLConfig.zero_head,
+    loss: Loss = CROSS_ENTROPY,
+    in_turn: bool | None = None,
 ) -> Learner:
     """Makes a learner that descends the loss of each task after adaptation to it.
 
@@ -110,6 +115,6 @@ def descend_adapted_loss(
         max_grad_norm=max_inner_grad_norm,
         rematerialise=rematerialise,
     )
-    net = Network(name, model, loop, ways, batch_norm, joint, zero_head)
-    loss = adapted_head_loss if layers == "head" else adapted_body_loss
-    return assemble(net, optimizer, functools.partial(loss, net))
+    net = Network(name, model, loop, ways, batch_norm, joint, zero_head, loss, in_turn)
+    task_loss = adapted_head_loss if layers == "head" else adapted_body_loss
+    return assemble(net, optimizer, functools.partial(task_loss, net))

@@ -36,8 +36,17 @@ from metabridge.learners.base import (
 )
 from metabridge.learners.body import make_embed, make_init, merge, train_features
 from metabridge.learners.inner_loop import InnerLoop, Trace
-from metabridge.learners.losses import accuracy, cross_entropy, draw_weights
-from metabridge.types import Examples, Features, Inputs, Params, Scalar, Task, Variables
+from metabridge.learners.losses import CROSS_ENTROPY, Loss, draw_weights
+from metabridge.types import (
+    Examples,
+    Features,
+    Inputs,
+    Params,
+    Scalar,
+    Targets,
+    Task,
+    Variables,
+)
 
 BatchNorm = Literal["batch", "running"]
 
@@ -45,8 +54,8 @@ FeaturesOf = Callable[[Params, Int[Array, ""]], tuple[Features, Any]]
 """``features_of(body, number)`` at inner step `number`, with running statistics."""
 
 Evaluation = tuple[Scalar, tuple[Scalar, Params]]
-"""Of one task's parameters on examples, as `TaskLoss` has it: mean cross-entropy, share
-classified right, and running statistics after the pass."""
+"""Of one task's parameters on examples, as `TaskLoss` has it: mean loss, score, and
+running statistics after the pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +76,24 @@ class Network:
     """The body, ``[N, *X]`` to ``[N, D]``, called with `train`."""
     loop: InnerLoop
     ways: int
-    """Classes of every task; the head has as many."""
+    """Classes of every task; the head has as many outputs."""
     batch_norm: BatchNorm = "batch"
     joint: bool = False
     """Adapt to support and query together, and evaluate on both."""
     zero_head: bool = False
     """Adapt from a head of zeros instead of the meta-learned one."""
+    loss: Loss = CROSS_ENTROPY
+    """Of adaptation and of training."""
+    in_turn: bool | None = None
+    """Take the gradient of one task after another; see `average_over_tasks`."""
 
     def __post_init__(self) -> None:
         inner_loop.check(self.loop)
-        if not isinstance(self.ways, int) or self.ways < 2:
-            raise ValueError(f"`ways` is {self.ways}, but a head needs at least 2")
+        least = 2 if self.loss is CROSS_ENTROPY else 1
+        if not isinstance(self.ways, int) or self.ways < least:
+            raise ValueError(
+                f"`ways` is {self.ways}, but a head needs at least {least}"
+            )
         if self.batch_norm not in get_args(BatchNorm):
             known = ", ".join(get_args(BatchNorm))
             raise ValueError(f"`batch_norm` is {self.batch_norm!r}; known are {known}")
@@ -123,7 +139,7 @@ def assemble(
     return Learner(
         net.name,
         _make_init(net, optimizer),
-        average_over_tasks(task_loss),
+        average_over_tasks(task_loss, in_turn=net.in_turn),
         optimizer,
         _make_adaptation(net),
     )
@@ -133,7 +149,7 @@ def adapt(
     net: Network,
     params: Params,
     features_of: FeaturesOf,
-    labels: Int[Array, "N"],
+    labels: Targets,
     steps: int,
 ) -> tuple[Params, Trace]:
     """Runs the inner loop on one task; the trace keeps the running statistics."""
@@ -141,7 +157,7 @@ def adapt(
     def loss_fn(task_params: Params, number: Int[Array, ""]):
         features, stats = features_of(task_params["body"], number)
         logits = _logits(task_params["head"], features)
-        return cross_entropy(logits, labels), stats
+        return net.loss.of(logits, labels), stats
 
     rates = params["head"].get("rates")
     start = net.take_start(params)
@@ -171,8 +187,8 @@ def adapted_head_loss(
         net, params, lambda *_: (support, None), inner.labels, net.loop.steps
     )
     logits = _logits(adapted["head"], query)
-    loss = inner_loop.poison(cross_entropy(logits, outer.labels), trace)
-    return loss, (accuracy(logits, outer.labels), stats)
+    loss = inner_loop.poison(net.loss.of(logits, outer.labels), trace)
+    return loss, (net.loss.score(logits, outer.labels), stats)
 
 
 def adapted_body_loss(
@@ -214,7 +230,7 @@ def evaluate(
         net.model, task_params["body"], batch_stats, examples.inputs, key
     )
     logits, labels = _logits(task_params["head"], features), examples.labels
-    return cross_entropy(logits, labels), (accuracy(logits, labels), stats)
+    return net.loss.of(logits, labels), (net.loss.score(logits, labels), stats)
 
 
 def finish(loss: Scalar, rest: Any, trace: Trace) -> Evaluation:
@@ -283,7 +299,7 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
 def _head(net: Network, variables: Variables) -> Head:
     """The meta-learned head, which adapts alone."""
 
-    def fit(features: Features, labels: Int[Array, "N"], *, ways: int) -> Linear:
+    def fit(features: Features, labels: Targets, *, ways: int) -> Linear:
         net.check_ways(ways)
         params, steps = variables["params"], net.loop.test_steps
         adapted, _ = adapt(net, params, lambda *_: (features, None), labels, steps)

@@ -49,14 +49,14 @@ def r2d2(
             "shift": init_shift,
             "log_penalty": math.log(init_penalty),
         },
-        change=_shrink,
+        change=shrink,
         rescale=lambda head, predictions: (
             jnp.exp(head["log_scale"]) * predictions + head["shift"]
         ),
     )
 
 
-def _shrink(head: Params, features: Features) -> Features:
+def shrink(head: Params, features: Features) -> Features:
     """Shrinks features so that penalty 1 predicts as the learned one does on these.
 
     ``x'^T X'^T (X' X'^T + 1)^-1 Y`` with ``X' = X / sqrt(penalty)``.

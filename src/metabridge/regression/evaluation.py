@@ -1,0 +1,123 @@
+"""Scores on unseen regression tasks: mean squared error and explained variance."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from metabridge.learners import Learner
+from metabridge.regression.tasks import Source, SplitName
+from metabridge.types import Task, Variables
+
+_CHUNK = 100
+_EVERY = 2**31 - 1
+
+
+class TaskScores(NamedTuple):
+    """Of T tasks each, in the units of the targets."""
+
+    errors: Float[np.ndarray, "T"]
+    """Mean squared errors over the queries and outputs."""
+    variances: Float[np.ndarray, "T"]
+    """Mean squared distances of the queries' targets from their mean."""
+    baseline: Float[np.ndarray, "T"]
+    """Mean squared errors of the support's mean target."""
+
+
+class Score(NamedTuple):
+    """Of unseen tasks, with half the width of 95 % intervals over tasks."""
+
+    mse: float
+    """Mean squared error, in squared units of the targets."""
+    mse_ci95: float
+    r2: float
+    """``1 - mean error / mean variance``, both over all tasks, at most 1."""
+    r2_ci95: float
+    baseline_mse: float
+    """Of the support's mean target."""
+    tasks: int
+
+
+def draw_tasks(
+    source: Source, split: SplitName, key: Key[Array, ""], num_tasks: int,
+    shots: int, queries: int,
+) -> Task:  # fmt: skip
+    """Draw tasks of a split, a leading axis on every field.
+
+    Of a split that has an end they are all its tasks, once each.
+    """
+    key_number, key_examples = jax.random.split(key)
+    count = source.count(split)
+    numbers = (
+        jax.random.randint(key_number, (num_tasks,), 0, _EVERY)
+        if count is None
+        else jnp.arange(count, dtype=jnp.int32)
+    )
+    keys = jax.random.split(key_examples, len(numbers))
+    draw = lambda number, key: source.task(split, number, key, shots, queries)  # noqa: E731
+    return jax.vmap(draw)(numbers, keys)
+
+
+def make_evaluate(
+    learner: Learner, source: Source
+) -> Callable[[Variables, Task], TaskScores]:
+    """Make a compiled function that scores what was learned on tasks."""
+    scale = source.scale
+
+    def of_task(variables: Variables, task: Task) -> tuple[Array, Array, Array]:
+        outputs = task.classes.shape[-1]
+        adapted = learner.adapt(variables, task.support, ways=outputs)
+        predicted = scale.outputs(learner.logits(adapted, task.query.inputs))
+        support, query = map(scale.outputs, (task.support.labels, task.query.labels))
+        distances = (
+            predicted - query,
+            query - query.mean(0, keepdims=True),
+            query - support.mean(0, keepdims=True),
+        )
+        error, variance, baseline = (jnp.square(each).mean() for each in distances)
+        return error, variance, baseline
+
+    compiled = jax.jit(jax.vmap(of_task, in_axes=(None, 0)))
+
+    def evaluate(variables: Variables, tasks: Task) -> TaskScores:
+        found = []
+        for start in range(0, len(tasks.task_id), _CHUNK):
+            chunk = jax.tree.map(lambda leaf: leaf[start : start + _CHUNK], tasks)  # noqa: B023
+            found.append(jax.device_get(compiled(variables, chunk)))
+        columns = (np.concatenate(each) for each in zip(*found, strict=True))
+        return TaskScores(*(np.asarray(column, np.float64) for column in columns))
+
+    return evaluate
+
+
+def summarise(scores: TaskScores) -> Score:
+    """Mean error and explained variance of tasks, with intervals.
+
+    That of the explained variance is by the delta method: it is a ratio of two means
+    over the same tasks.
+    """
+    errors, variances, baseline = scores
+    count = len(errors)
+    mean, variance = float(errors.mean()), float(variances.mean())
+    ratio = mean / variance if variance else np.nan
+    spread = (errors - ratio * variances) / variance if variance else errors * np.nan
+    return Score(
+        mean,
+        _half_width(errors),
+        1.0 - ratio,
+        _half_width(spread),
+        float(baseline.mean()),
+        count,
+    )
+
+
+def as_json(score: Score) -> dict[str, Any]:
+    """The values by name."""
+    return dict(score._asdict())
+
+
+def _half_width(values: Float[np.ndarray, "T"]) -> float:
+    return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
