@@ -30,7 +30,7 @@ LAYERS = [
     {"plots"},
     {"training"},
     {"comparison", "apply", "similarity"},
-    {"report", "diversity"},
+    {"report", "diversity", "regression"},
     {"cli"},
     {"__main__"},
 ]
