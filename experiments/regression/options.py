@@ -134,7 +134,7 @@ SINUSOIDS: dict[str, tuple[MTL | MAML | ANIL | IMAML | R2D2, TrainOptions]] = {
     "maml": (MAML(), TrainOptions(40_000, validate_every=10_000)),
     "anil": (ANIL(inner_steps=5), TrainOptions(10_000)),
     "imaml": (
-        IMAML(inner_steps=10, test_steps=10, proximity=0.5), TrainOptions(10_000),
+        IMAML(inner_steps=5, test_steps=5), TrainOptions(10_000),
     ),
     "r2d2": (R2D2(), TrainOptions(10_000)),
 }  # fmt: skip

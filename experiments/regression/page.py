@@ -31,11 +31,11 @@ def _about_width(found: Numbers) -> str:
     return (
         "Networks with one hidden layer and biases, trained on "
         f"{its['tasks']} sinusoids ({its['shots']} support and {its['queries']} query "
-        f"points, targets over 5) by {its['steps']} steps of gradient descent in float64; inner loops of "
-        f"{its['inner_steps']} steps of {its['inner_lr']:g}, and "
-        f"{its['adaptation_steps']} of them on {its['unseen']} unseen sinusoids. "
-        "Relative errors of the predictions there against infinite width after the same "
-        f"time of training, means over {its['seeds']} seeds, 95 % intervals."
+        f"points, targets over 5) by {its['steps']} steps of gradient descent in "
+        f"float64; inner loops of {its['inner_steps']} steps of {its['inner_lr']:g}, "
+        f"and {its['adaptation_steps']} of them on {its['unseen']} unseen sinusoids. "
+        "Relative errors of the predictions there against infinite width after the "
+        f"same time of training, means over {its['seeds']} seeds, 95 % intervals."
     )
 
 
@@ -174,8 +174,8 @@ def _about_sinusoids(found: Numbers) -> str:
     its = found["settings"]
     return (
         "10-shot sinusoids, two hidden layers of 40, steps of 25 tasks; mean squared "
-        f"error on {its['test_tasks']:,} unseen tasks after adaptation, with 95 % intervals "
-        "over tasks."
+        f"error on {its['test_tasks']:,} unseen tasks after adaptation, with 95 % "
+        "intervals over tasks."
     )
 
 
