@@ -101,7 +101,7 @@ def load_source(config: RegressionConfig) -> Family | Table:
         assert options.group is not None  # checked with the options
         return read_table(
             path, group=options.group, targets=options.targets,
-            features=options.features,
+            features=options.features, min_rows=options.min_rows,
         )  # fmt: skip
     if options.tasks not in FAMILIES:
         raise ValueError(
