@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +49,7 @@ def _row(values: tuple[float, ...], like: np.ndarray | Array) -> np.ndarray:
     return row.reshape((1,) * (like.ndim - 1) + row.shape)
 
 
+@runtime_checkable
 class Source(Protocol):
     """Regression tasks of three splits: a `Family` or a `Table`."""
 
