@@ -228,7 +228,10 @@ def test_an_unseen_task_of_mtl_is_ridge_regression() -> None:
         adapted = learner.adapt(variables, support, ways=OUTPUTS)
         predicted = learner.logits(adapted, jnp.asarray(x_query))
         (body,) = jax.tree.leaves(jax.tree.map(np.asarray, state.params["body"]))
-        fitted = Ridge(0.2, fit_intercept=False).fit(x @ body, y)
+        # As the parameters have it, in 32 bits.
+        penalty = float(np.exp(np.float64(state.params["head"]["log_penalty"])))
+        np.testing.assert_allclose(penalty, 0.2, rtol=1e-6)
+        fitted = Ridge(penalty, fit_intercept=False).fit(x @ body, y)
         np.testing.assert_allclose(predicted, fitted.predict(x_query @ body), rtol=1e-8)
 
 
@@ -257,7 +260,7 @@ def test_score_is_explained_variance() -> None:
 
 
 def test_dense_body_is_layers_of_relu() -> None:
-    config = RegressionConfig(MTL(), model=ModelOptions("dense", width=6, depth=2))
+    config = RegressionConfig(MTL(penalty=1.0), model=ModelOptions(width=6))
     source = shared_linear(3, 1)
     learner = make_learner(config, source)
     x = np.random.default_rng(5).standard_normal((4, 3)).astype(np.float32)

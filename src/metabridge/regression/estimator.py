@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from metabridge.config.fields import hints_of, typed
 from metabridge.learners import variables_of
-from metabridge.regression.learners import make_learner
+from metabridge.regression.fitting import restore
+from metabridge.regression.learners import make_learner, with_penalty
 from metabridge.regression.options import (
     LEARNERS,
     ModelOptions,
@@ -20,7 +21,7 @@ from metabridge.regression.options import (
     TaskOptions,
     TrainOptions,
 )
-from metabridge.regression.run import load_source, restore
+from metabridge.regression.run import load_source
 from metabridge.runs.folder import RunError, read_result
 from metabridge.types import Examples
 from metabridge.untrusted import expanded, read_json, shown
@@ -59,10 +60,11 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):
                 f"`X` has {len(inputs)} examples, but `y` {len(targets)}: pass a "
                 "target for each"
             )
-        learner = make_learner(
-            config, source, penalty=read_result(folder).get("penalty")
-        )
+        learner = make_learner(config, source)
+        penalty = read_result(folder).get("penalty")
         variables = variables_of(restore(folder, config, source).state)
+        if penalty is not None:
+            variables = with_penalty(variables, penalty)
         support = Examples(
             jnp.asarray(source.scale.inputs(inputs)),
             jnp.asarray(source.scale.targets(targets)),
