@@ -43,7 +43,7 @@ def _regress(options: type) -> Callable[..., None]:
         run: RunOptions,
     ) -> None:
         config = RegressionConfig(learner, tasks, model, train)
-        from metabridge.regression.train import train as train_run
+        from metabridge.regression.run import train as train_run
 
         result = train_run(config, run.run_dir, resume=run.resume)
         print(_text(result))

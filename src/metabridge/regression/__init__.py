@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from metabridge.regression.families import lines as lines
     from metabridge.regression.families import shared_linear as shared_linear
     from metabridge.regression.families import sinusoids as sinusoids
+    from metabridge.regression.run import train as train
     from metabridge.regression.table import Table as Table
     from metabridge.regression.table import read_table as read_table
     from metabridge.regression.tasks import Scale as Scale
-    from metabridge.regression.train import train as train
 
 # With JAX, so only when they are asked for.
 _PLACES = {
@@ -43,7 +43,7 @@ _PLACES = {
     "Table": "table",
     "read_table": "table",
     "Scale": "tasks",
-    "train": "train",
+    "train": "run",
 }
 
 

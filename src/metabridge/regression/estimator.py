@@ -10,8 +10,10 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from metabridge.config.fields import hints_of, typed
 from metabridge.learners import variables_of
-from metabridge.regression.learners import make_learner
+from metabridge.regression.fitting import restore
+from metabridge.regression.learners import make_learner, with_penalty
 from metabridge.regression.options import (
     LEARNERS,
     ModelOptions,
@@ -19,7 +21,7 @@ from metabridge.regression.options import (
     TaskOptions,
     TrainOptions,
 )
-from metabridge.regression.train import load_source, restore
+from metabridge.regression.run import load_source
 from metabridge.runs.folder import RunError, read_result
 from metabridge.types import Examples
 from metabridge.untrusted import expanded, read_json, shown
@@ -58,10 +60,11 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):
                 f"`X` has {len(inputs)} examples, but `y` {len(targets)}: pass a "
                 "target for each"
             )
-        learner = make_learner(
-            config, source, penalty=read_result(folder).get("penalty")
-        )
+        learner = make_learner(config, source)
+        penalty = read_result(folder).get("penalty")
         variables = variables_of(restore(folder, config, source).state)
+        if penalty is not None:
+            variables = with_penalty(variables, penalty)
         support = Examples(
             jnp.asarray(source.scale.inputs(inputs)),
             jnp.asarray(source.scale.targets(targets)),
@@ -94,13 +97,18 @@ def read_config(run_dir: str | os.PathLike[str]) -> RegressionConfig:
         if values.get("kind") != "regression":
             raise ValueError("it is of a run of classification: `metabridge train`")
         return RegressionConfig(
-            LEARNERS[values["learner_name"]](**values["learner"]),
-            TaskOptions(**values["tasks"]),
-            ModelOptions(**values["model"]),
-            TrainOptions(**values["train"]),
+            _section(LEARNERS[values["learner_name"]], values["learner"]),
+            _section(TaskOptions, values["tasks"]),
+            _section(ModelOptions, values["model"]),
+            _section(TrainOptions, values["train"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{shown(path)} cannot be used: {error}") from error
+
+
+def _section(kind: type, values: dict[str, Any]) -> Any:
+    hints = hints_of(kind)
+    return kind(**{name: typed(hints[name], v, name) for name, v in values.items()})
 
 
 def _matrix(name: str, values: Any, width: int) -> Float[np.ndarray, "N d"]:

@@ -1,6 +1,6 @@
 """Scores on unseen regression tasks: mean squared error and explained variance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -83,14 +83,48 @@ def make_evaluate(
     compiled = jax.jit(jax.vmap(of_task, in_axes=(None, 0)))
 
     def evaluate(variables: Variables, tasks: Task) -> TaskScores:
-        found = []
-        for start in range(0, len(tasks.task_id), _CHUNK):
-            chunk = jax.tree.map(lambda leaf: leaf[start : start + _CHUNK], tasks)  # noqa: B023
-            found.append(jax.device_get(compiled(variables, chunk)))
+        chunks = _chunks(tasks)
+        found = [jax.device_get(compiled(variables, chunk)) for chunk in chunks]
         columns = (np.concatenate(each) for each in zip(*found, strict=True))
         return TaskScores(*(np.asarray(column, np.float64) for column in columns))
 
     return evaluate
+
+
+def errors_by_step(
+    learner: Learner, source: Source, variables: Variables, tasks: Task, steps: int
+) -> Float[np.ndarray, "steps T"]:
+    """Mean squared errors of each task before adaptation and after every step of it.
+
+    The `learner` is MAML's or ANIL's kind, with one step on unseen tasks: it is taken
+    again and again from where it has led.
+    """
+    scale = source.scale
+
+    def advance(params: Any, task: Task) -> tuple[Array, Any]:
+        outputs = task.classes.shape[-1]
+        adapted = {"params": params, "batch_stats": variables["batch_stats"]}
+        predicted = scale.outputs(learner.logits(adapted, task.query.inputs))
+        error = jnp.square(predicted - scale.outputs(task.query.labels)).mean()
+        start = {**params, "head": {"linear": params["head"]}}
+        adapted = learner.adapt(
+            {**adapted, "params": start}, task.support, ways=outputs
+        )
+        return error, adapted["params"]
+
+    compiled = jax.jit(jax.vmap(advance))
+    head = variables["params"]["head"]["linear"]
+    start = {"body": variables["params"]["body"], "head": head}
+    parts = []
+    for chunk in _chunks(tasks):
+        count = len(chunk.task_id)
+        moved = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start)  # noqa: B023
+        errors = []
+        for _ in range(steps + 1):
+            error, moved = compiled(moved, chunk)
+            errors.append(np.asarray(error, np.float64))
+        parts.append(np.stack(errors))
+    return np.concatenate(parts, axis=1)
 
 
 def summarise(scores: TaskScores) -> Score:
@@ -106,12 +140,17 @@ def summarise(scores: TaskScores) -> Score:
     spread = (errors - ratio * variances) / variance if variance else errors * np.nan
     return Score(
         mean,
-        _half_width(errors),
+        half_width(errors),
         1.0 - ratio,
-        _half_width(spread),
+        half_width(spread),
         float(baseline.mean()),
         count,
     )
+
+
+def _chunks(tasks: Task) -> Iterator[Task]:
+    for start in range(0, len(tasks.task_id), _CHUNK):
+        yield jax.tree.map(lambda leaf: leaf[start : start + _CHUNK], tasks)  # noqa: B023
 
 
 def as_json(score: Score) -> dict[str, Any]:
@@ -119,5 +158,6 @@ def as_json(score: Score) -> dict[str, Any]:
     return dict(score._asdict())
 
 
-def _half_width(values: Float[np.ndarray, "T"]) -> float:
+def half_width(values: Float[np.ndarray, "T"]) -> float:
+    """Half the width of the 95 % interval of a mean, 1.96 standard errors."""
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)

@@ -132,8 +132,9 @@ def harmonics() -> Family:
         return made_of["centre"] + jax.random.normal(key, (count, 1))
 
     def targets(made_of: Any, x: Float[Array, "N 1"]) -> Float[Array, "N 1"]:
-        angles = x * made_of["w"] * jnp.arange(1, 3) + made_of["b"]
-        return (made_of["a"] * jnp.sin(angles)).sum(-1, keepdims=True)
+        harmonic = jnp.arange(1, 3, dtype=x.dtype)[None]
+        angles = x * made_of["w"] * harmonic + made_of["b"][None]
+        return (made_of["a"][None] * jnp.sin(angles)).sum(-1, keepdims=True)
 
     # Var(x) = 8^2 / 12 + 1.
     scale = Scale.of((0.0,), (math.sqrt(64 / 12 + 1),), (0.0,), (1.0,))

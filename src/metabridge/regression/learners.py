@@ -5,7 +5,6 @@ place of its classes.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -15,6 +14,7 @@ import optax
 from flax import linen as nn
 
 from metabridge.heads import ridge
+from metabridge.heads.base import check_positive
 from metabridge.learners import anil, imaml, maml
 from metabridge.learners.base import FrozenBody, Learner
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init, merge
@@ -25,36 +25,30 @@ from metabridge.learners.r2d2 import shrink
 from metabridge.regression.bodies import make_body
 from metabridge.regression.options import MTL, R2D2, RegressionConfig
 from metabridge.regression.tasks import Source
-from metabridge.types import Features, Params, Scalar, Task
+from metabridge.types import Features, Inputs, Params, Scalar, Task, Variables
 
 _OF_GRADIENTS: dict[str, Any] = {"maml": maml, "anil": anil, "imaml": imaml}
-FIRST_PENALTY = 1e-2
-"""Of MTL's ridge head until one is chosen."""
+_FIRST_PENALTY = 1e-2  # of MTL's ridge head until one is chosen
 
 
 def make_learner(
-    config: RegressionConfig,
-    source: Source,
-    *,
-    penalty: float | None = None,
-    test_steps: int | None = None,
+    config: RegressionConfig, source: Source, *, test_steps: int | None = None
 ) -> Learner:
     """The learner of a configuration.
 
     Args:
       config: whose learner, body and optimizer.
       source: whose inputs, outputs and number of training tasks.
-      penalty: of MTL's ridge head on unseen tasks; that of its options by default.
-      test_steps: of an inner loop on unseen tasks; likewise.
+      test_steps: of an inner loop on unseen tasks; those of its options by default.
     """
     body, optimizer = make_body(config), make_optimizer(config)
     options = config.learner
     if isinstance(options, MTL):
-        found = penalty or options.penalty or FIRST_PENALTY
-        num_tasks = source.count("train") or options.num_tasks
         return mtl(
-            body, optimizer, outputs=source.num_outputs, num_tasks=num_tasks,
-            shared=options.heads == "shared", penalty=found,
+            body, optimizer, outputs=source.num_outputs,
+            num_tasks=source.count("train") or options.num_tasks,
+            shared=options.heads == "shared",
+            penalty=options.penalty or _FIRST_PENALTY,
         )  # fmt: skip
     if isinstance(options, R2D2):
         return train_through_head(
@@ -85,35 +79,45 @@ def mtl(
     outputs: int,
     num_tasks: int,
     shared: bool = True,
-    penalty: float = FIRST_PENALTY,
+    penalty: float = _FIRST_PENALTY,
 ) -> Learner:
     """Multi-task learning of a body with a linear head for each training task.
 
     Body and heads are trained together on the squared errors of support and query. For
-    an unseen task only a new head is fitted: ridge regression with this `penalty`. With
-    `shared` all heads start alike.
+    an unseen task only a new head is fitted: ridge regression with this `penalty`,
+    which stands as ``log_penalty`` beside the heads' ``rows`` and does not change in
+    training (`with_penalty`). With `shared` all heads start alike.
     """
+    check_positive(penalty=penalty)
     heads = task_heads(num_tasks, outputs, shared_init=shared)
 
     def init_head(key: jax.Array, dimension: int) -> Params:
-        return {"rows": heads.init(key, dimension)}
+        log_penalty = jnp.log(jnp.asarray(penalty, jnp.float32))
+        return {"rows": heads.init(key, dimension), "log_penalty": log_penalty}
 
     def loss(params: Params, features: Features, task: Task) -> tuple[Scalar, Scalar]:
         rows = heads.select(params["rows"], task.classes, task.task_id)
         predicted, targets = features @ rows.T, merge(task).labels
         return SQUARED.of(predicted, targets), SQUARED.score(predicted, targets)
 
-    embed = make_embed(model)
+    plain = make_embed(model)
+
+    def embed(variables: Variables, inputs: Inputs) -> Features:
+        return shrink(variables["params"]["head"], plain(variables, inputs))
+
     return Learner(
         "mtl",
         make_init(model, optimizer, init_head),
         make_feature_gradient(model, loss, in_turn=False),
         optimizer,
-        FrozenBody(embed, functools.partial(_head, penalty)),
+        FrozenBody(embed, lambda _: ridge(1.0), plain),
         training_heads=lambda params: jnp.asarray(params["rows"]),
     )
 
 
-def _head(penalty: float, variables: Any) -> Any:
-    del variables
-    return ridge(penalty)
+def with_penalty(variables: Variables, penalty: float) -> Variables:
+    """Variables of MTL with another penalty of new heads."""
+    params = variables["params"]
+    log_penalty = jnp.log(jnp.asarray(penalty, jnp.float32))
+    head = {**params["head"], "log_penalty": log_penalty}
+    return {**variables, "params": {**params, "head": head}}

@@ -118,6 +118,8 @@ class TaskOptions:
     features: Columns = ()
     """Table: columns to predict from. Default: all others; text becomes a column of 0
     and 1 for each value."""
+    min_rows: Annotated[int, Range(2, 1_000_000)] = 2
+    """Table: leave out groups of fewer rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +219,7 @@ class RegressionConfig:
 
 def _check_tasks(options: TaskOptions) -> None:
     default, table = TaskOptions(), options.tasks.startswith("table:")
-    of_table = ("group", "targets", "features")
+    of_table = ("group", "targets", "features", "min_rows")
     of_linear = ("inputs", "rank", "noise")
     for names, right, kind in (
         (of_table, table, "table:PATH"),

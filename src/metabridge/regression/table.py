@@ -1,5 +1,6 @@
 """Tables of rows as regression tasks: a task is a group of rows."""
 
+import collections
 import csv
 import dataclasses
 import hashlib
@@ -74,7 +75,7 @@ class Table:
                 f"group {quoted(self.groups[smallest])} of {shown(self.name)} has "
                 f"{rows} row(s), but a task takes {shots} for its support and "
                 f"{queries} to be asked for: pass fewer `shots`, `queries` or "
-                "`test_queries`, or leave the group out"
+                "`test_queries`, or leave such groups out (`min_rows`)"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def read_table(
     group: str,
     targets: Sequence[str],
     features: Sequence[str] = (),
+    min_rows: int = 2,
     seed: int = 0,
 ) -> Table:
     """Read a file of comma separated values, a task a group.
@@ -123,6 +125,7 @@ def read_table(
       features: columns to predict from; all others by default. A column of text
         becomes one of 0 and 1 for each of its values. A column ``split`` with train,
         validation and test spreads the groups; without one they are drawn, 3 : 1 : 1.
+      min_rows: groups of fewer rows are left out.
       seed: of that draw.
 
     Raises:
@@ -140,6 +143,14 @@ def read_table(
             raise ValueError(
                 f"{where} has no column {quoted(name)}; it has {quoted(header)}"
             )
+    if min_rows > 2:
+        place = header.index(group)
+        counts = collections.Counter(row[place] for row in rows)
+        rows = [row for row in rows if counts[row[place]] >= min_rows]
+        if not rows:
+            raise ValueError(
+                f"no group of {where} has {min_rows} rows: pass a smaller `min_rows`"
+            )
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     taken = list(features) or [n for n in header if n not in (*names, "split")]
     if not taken:
@@ -156,7 +167,7 @@ def read_table(
         lone = found[sizes.argmin()]
         raise ValueError(
             f"group {quoted(str(lone))} of {where} has one row, but a task needs one "
-            "for its support and one to be asked for: leave the group out"
+            "for its support and one to be asked for: leave it out (`min_rows` 3)"
         )
     given = columns.get("split") if "split" not in names else None
     splits = _splits(of_row, found, given, seed, where)

@@ -1,8 +1,8 @@
 """Regression tasks: what draws them, and how inputs and targets are normalised."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,30 +26,30 @@ class Scale:
     target_std: tuple[float, ...]
 
     @classmethod
-    def of(cls, *values: Sequence[float]) -> "Scale":
+    def of(cls, *values: Iterable[Any]) -> "Scale":
         """A scale of the four, in order."""
         return cls(*(tuple(float(v) for v in each) for each in values))
 
     def inputs(self, x: _Array) -> _Array:
         """Normalise inputs ``[..., d]``."""
-        mean, std = _rows(self.input_mean, self.input_std)
-        return (x - mean) / std
+        return (x - _row(self.input_mean, x)) / _row(self.input_std, x)
 
     def targets(self, y: _Array) -> _Array:
         """Normalise targets ``[..., K]``."""
-        mean, std = _rows(self.target_mean, self.target_std)
-        return (y - mean) / std
+        return (y - _row(self.target_mean, y)) / _row(self.target_std, y)
 
     def outputs(self, y: _Array) -> _Array:
         """Give predictions of normalised targets their units again."""
-        mean, std = _rows(self.target_mean, self.target_std)
-        return y * std + mean
+        return y * _row(self.target_std, y) + _row(self.target_mean, y)
 
 
-def _rows(*values: tuple[float, ...]) -> list[np.ndarray]:
-    return [np.asarray(each, np.float32) for each in values]
+def _row(values: tuple[float, ...], like: np.ndarray | Array) -> np.ndarray:
+    """Values along the last axis of an array, in its type."""
+    row = np.asarray(values, like.dtype)
+    return row.reshape((1,) * (like.ndim - 1) + row.shape)
 
 
+@runtime_checkable
 class Source(Protocol):
     """Regression tasks of three splits: a `Family` or a `Table`."""
 

@@ -65,7 +65,7 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
     Returns the configuration, with the steps that were timed when its run started.
     """
     if not (folder / "config.json").exists():
-        if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
+        if folder.exists() and not all(map(is_leftover, folder.iterdir())):
             raise RunError(
                 f"{folder} is not empty and holds no run: choose another folder"
             )
@@ -200,7 +200,7 @@ def read_config(folder: Path) -> ResolvedConfig:
         raise RunError(f"{path} cannot be used: {error}") from error
 
 
-def _is_leftover(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
     """Tells files that a killed start can leave in a folder that holds no run yet."""
     return path.name == _LOCK or path.name.endswith(PARTIAL)
 
