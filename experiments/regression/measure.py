@@ -92,7 +92,7 @@ def compare_with_limit(options: Options, method: str, width: int) -> Numbers:
         trained.training_time, {method: adaptation},
     ).values()  # fmt: skip
     found, expected = np.stack([_outputs(each) for each in networks]), _outputs(limit)
-    targets = np.stack([task.query_y for task in unseen.each()])
+    targets = np.stack([np.asarray(task.query_y) for task in unseen.each()])
     size = np.linalg.norm(expected)
     return {
         "width": width,

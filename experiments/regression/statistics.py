@@ -1,7 +1,7 @@
 """Powers that the numbers follow, with their intervals."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -25,7 +25,7 @@ def fit_power(x: Sequence[float], y: Sequence[float]) -> Slope:
     """
     if len(x) < 3:
         return Slope(float("nan"), float("nan"))
-    found = stats.linregress(np.log(x), np.log(y))
+    found: Any = stats.linregress(np.log(x), np.log(y))
     half = stats.t.ppf(0.975, len(x) - 2) * found.stderr
     return Slope(float(found.slope), float(half))
 
