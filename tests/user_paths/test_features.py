@@ -145,3 +145,12 @@ def test_three_lines_of_python(place: Path) -> None:
         metabridge.train(
             Config(data=metabridge.DataConfig("omniglot")), "x", dataset=dataset
         )
+    other = Dataset.from_arrays(-FEATURES, LABELS, SPLIT, name=dataset.name)
+    with pytest.raises(ValueError, match="run was given another dataset than the one"):
+        metabridge.train(config, "run", dataset=other, resume=True)
+    metabridge.train(config, "other", dataset=other)
+    for use in (metabridge.evaluate_run, metabridge.load_body):
+        with pytest.raises(ValueError, match="run was given another dataset than the"):
+            use("run")
+    metabridge.register_dataset(dataset.name, lambda: dataset)
+    assert metabridge.evaluate_run("run")["accuracy"] == result["accuracy"]

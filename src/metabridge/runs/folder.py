@@ -111,14 +111,19 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume."""
+def open_run(
+    folder: Path, config: ResolvedConfig, *, resume: bool, **about: Any
+) -> None:
+    """Makes the folder of a new run, or checks that of one to resume.
+
+    `about` goes to the provenance of a new run.
+    """
     check_run(folder, config, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
         write_text(folder / "config.json", configs.to_json(config))
     if not (folder / "provenance.json").exists():
-        write_json(folder / "provenance.json", provenance())
+        write_json(folder / "provenance.json", provenance() | about)
 
 
 @contextlib.contextmanager
