@@ -93,7 +93,7 @@ def _images_of_tasks(config: ResolvedConfig) -> tuple:
     data, shape = config.data, config.evaluation
     return (
         data.dataset, data.data_dir, data.image_size, data.skip_corrupt,
-        data.background, data.white_level, data.max_pixels,
+        data.background, data.white_level, data.max_pixels, data.class_split,
         shape.ways, shape.shots, shape.queries, shape.evaluation_seed,
     )  # fmt: skip
 

@@ -190,11 +190,11 @@ def test_differing_sizes_are_named(root: Path, tmp_path: Path) -> None:
         ),
         (
             {"train": ["a"], "validation": ["e"], "test": ["b", "z"]},
-            "'z' in 'test'.*no such class folder",
+            "'z' in 'test'.*no such class",
         ),
         (
             {"train": ["a"], "validation": ["e"], "test": ["../secret"]},
-            "'../secret' in 'test'.*no such class folder",
+            "'../secret' in 'test'.*no such class",
         ),
         (["a"], "must be an object"),
         ("{'train': }", r"split\.json is not JSON"),
