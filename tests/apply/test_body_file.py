@@ -31,7 +31,7 @@ DATA = bodies.dataset()
     [
         *((algorithm, "mlp") for algorithm in OPTIONS),
         ("mtl", "conv4"),
-        pytest.param("mtl", "resnet12", marks=pytest.mark.extended),
+        pytest.param("mtl", "resnet12", marks=pytest.mark.slow),
     ],
 )
 def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from metabridge import embed, load_dataset
+from metabridge.data import from_arrays
 from tests.apply import bodies
 
 DATA = bodies.dataset()
@@ -119,16 +120,20 @@ import sys, time
 import numpy as np
 from metabridge import embed
 def slow(images):
-    time.sleep(0.01)
+    time.sleep(0.02)
     return images.reshape(len(images), -1)[:, :64].astype(np.float32)
-embed(slow, "glyphs", sys.argv[1], batch=64, name="slow")
+embed(slow, "npz:" + sys.argv[2], sys.argv[1], batch=8, name="slow")
 """
 
 
 @pytest.mark.extended
 def test_a_process_that_is_killed_three_times(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+    labels, split = np.arange(3000) % 30, ["train", "validation", "test"] * 10
+    data = from_arrays(inputs, labels, split).save(tmp_path / "data.npz")
+
     def start(output: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", _PROCESS, output])
+        return subprocess.Popen([sys.executable, "-c", _PROCESS, output, data])
 
     output, begun = tmp_path / "a.npz", tmp_path / "a.npz.begun" / "progress.json"
     for _ in range(3):
@@ -142,7 +147,7 @@ def test_a_process_that_is_killed_three_times(tmp_path: Path) -> None:
         process.wait()
         assert not output.exists()
     assert start(output).wait() == 0
-    assert start(tmp_path / "b.npz").wait() == 0
+    embed(lambda x: x, str(f"npz:{data}"), tmp_path / "b.npz", batch=8, name="slow")
     assert output.read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 

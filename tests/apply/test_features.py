@@ -23,6 +23,7 @@ FEATURES = (RNG.normal(size=(8, 12))[LABELS] + 1.5 * RNG.normal(size=(160, 12)))
 )
 
 
+@pytest.mark.extended
 def test_accuracy_is_that_of_scikit_learn_on_the_same_tasks() -> None:
     count, shape = 60, TaskShape(4, 3, 5)
     (found,) = evaluate_features(

@@ -85,7 +85,15 @@ def test_training_on_features(place: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("learner", ["maml", "anil", "protonet", "r2d2"])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        "maml",
+        pytest.param("anil", marks=pytest.mark.slow),
+        "protonet",
+        pytest.param("r2d2", marks=pytest.mark.slow),
+    ],
+)
 def test_other_learners_train_on_features(learner: str, place: Path) -> None:
     train = ("train", learner, "--dataset", "features:mine.npz", "--model", "mlp")
     small = ("--width", "8", "--depth", "1", "--train-queries", "3")

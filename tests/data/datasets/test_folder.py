@@ -78,7 +78,7 @@ def test_split_folders(tmp_path: Path, validation: str) -> None:
     }
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_real_folder(real_data: Path, cache_dir: Path) -> None:
     root = real_data / "mini_imagenet_64"
     dataset = load_dataset(f"folder:{root}", cache_dir=cache_dir)
