@@ -174,7 +174,7 @@ def wait_to_be_asked(begun: Path, ended: Path) -> None:
     raise Preempted
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_signal_is_handed_on(tmp_path: Path) -> None:
     begun, ended = tmp_path / "begun", tmp_path / "ended"
 
