@@ -158,6 +158,7 @@ def test_the_geometry_is_read_and_its_formula_stands_beside_it(
     shown.assert_sound()
 
 
+@pytest.mark.slow
 def test_agreement_is_that_of_the_kept_files(
     show: Any, page_file: Path, trained: Path
 ) -> None:

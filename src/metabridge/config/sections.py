@@ -62,6 +62,10 @@ class DataConfig:
     reduced size, other files are refused."""
     allow_duplicates: bool = False
     """Keep images of a folder or a union that are in two splits."""
+    class_split: PathOption = None
+    """JSON file that divides the classes of a folder, of Parquet files or of a dataset
+    of the hub: {"train": [...], "validation": [...], "test": [...]}. Default: as they
+    are divided, else 64 : 16 : 20 by name."""
     augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit.
