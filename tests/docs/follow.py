@@ -51,6 +51,7 @@ def _metabridge(arguments: list[str]) -> None:
     with (
         mock.patch("metabridge.training.train", _train),
         mock.patch("metabridge.training.dry_run.dry_run", _train),
+        mock.patch("metabridge.regression.run.train", side_effect=_Begun),
         mock.patch("metabridge.comparison.compare", _compare),
         mock.patch("metabridge.theory.command._draw", side_effect=_Begun),
         mock.patch("metabridge.diversity.task_diversity", side_effect=_Begun),

@@ -18,13 +18,13 @@ from metabridge.theory.finite.methods import (
     at_start,
 )
 from metabridge.theory.kernels.evaluate import evaluate, float64, precomputed
-from metabridge.theory.kernels.relu import relu_network
+from metabridge.theory.kernels.relu import ReLUNetwork, relu_network
 from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_predictor
 from metabridge.theory.predictors.inner_loop import Inner, carried, operator
 from metabridge.theory.predictors.mtl import mtl_predictor
 from metabridge.theory.predictors.predictor import Predicted
-from metabridge.theory.types import KernelFn, Kernels, OneTask, Tasks
+from metabridge.theory.types import Array, KernelFn, Kernels, OneTask, Tasks
 
 
 def precision(dtype: str) -> contextlib.AbstractContextManager[None]:
@@ -139,13 +139,22 @@ def kernel_of(network: Network) -> KernelFn:
     """
     body = network.body
     if isinstance(body, MLP):
-        plain = MLP(body.width, body.depth)
-        if body == plain:
-            return relu_network(body.depth)
+        b_std = float(body.b_std)
+        if body == MLP(body.width, body.depth, b_std=body.b_std):
+            kernel = relu_network(body.depth, b_std=b_std)
+            return functools.partial(_without_output_bias, kernel) if b_std else kernel
     raise ValueError(
         "the infinite-width limit is known of metabridge.models.MLP with ReLU and its "
         f"usual scales, not of {type(body).__name__} as it is; pass kernel="
     )
+
+
+def _without_output_bias(
+    kernel: ReLUNetwork, x1: Array, x2: Array | None = None
+) -> Kernels:
+    """Kernels of a network with biases in all layers but the last, as ours are."""
+    nngp, ntk = kernel(x1, x2)
+    return Kernels(nngp - kernel.b_std**2, ntk - kernel.b_std**2)
 
 
 def predict_limit(

@@ -66,7 +66,7 @@ def _text(result: dict[str, Any]) -> str:
         if int(shots) != result["shots"]:
             lines.append(_row(f"mean squared error, {shots} shots", other, "mse"))
     for number, (mse, ci95) in result.get("mse_by_step", {}).items():
-        lines.append(f"{f'  after {number} step(s)':34}{mse:.4g} ± {ci95:.2g}")
+        lines.append(f"{f'  after {number} step(s)':34}{_interval(mse, ci95)}")
     if "principal_angle" in result:
         angle = result["principal_angle"]
         lines.append(f"{'angle to the tasks subspace':34}{angle:.4f} rad")
@@ -79,5 +79,11 @@ def _text(result: dict[str, Any]) -> str:
 
 
 def _row(title: str, values: dict[str, Any], name: str) -> str:
-    value, ci95 = values[name], values[f"{name}_ci95"]
-    return f"{title:34}{value:.4g} ± {ci95:.2g}"
+    return f"{title:34}{_interval(values[name], values[f'{name}_ci95'])}"
+
+
+def _interval(value: float | None, ci95: float | None) -> str:
+    """A number with its interval; None where an adaptation has diverged."""
+    if value is None or ci95 is None:
+        return "not finite: the adaptation diverges; pass a smaller --inner-lr"
+    return f"{value:.4g} ± {ci95:.2g}"

@@ -20,6 +20,7 @@ from metabridge.regression.options import TrainOptions as TrainOptions
 
 if TYPE_CHECKING:
     from metabridge.regression.estimator import FewShotRegressor as FewShotRegressor
+    from metabridge.regression.evaluation import draw_tasks as draw_tasks
     from metabridge.regression.families import Family as Family
     from metabridge.regression.families import harmonics as harmonics
     from metabridge.regression.families import lines as lines
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # With JAX, so only when they are asked for.
 _PLACES = {
     "FewShotRegressor": "estimator",
+    "draw_tasks": "evaluation",
     "Family": "families",
     "harmonics": "families",
     "lines": "families",

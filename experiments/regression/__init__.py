@@ -1,0 +1,1 @@
+"""Regression: finite networks over their limit, learned subspaces, sinusoids."""

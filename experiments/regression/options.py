@@ -1,0 +1,160 @@
+"""Options of the study, the names of its cells, and the configurations of its runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from experiments.arguments import AtLeast, check
+from metabridge.regression import (
+    ANIL,
+    IMAML,
+    MAML,
+    MTL,
+    R2D2,
+    ModelOptions,
+    RegressionConfig,
+    TaskOptions,
+    TrainOptions,
+)
+
+Part = Literal["width", "subspace", "sinusoids"]
+METHODS = ("MTL", "ANIL", "MAML")
+"""Of finite networks and their limit."""
+LINEAR = ("mtl", "anil", "maml")
+"""Learners of the shared linear representation."""
+TASKS_PER_STEP = 25
+Size = Annotated[int, AtLeast(1)]
+Sizes = Annotated[tuple[int, ...], AtLeast(1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Few-shot regression: finite networks over their limit, subspaces, sinusoids."""
+
+    output: Path = Path("runs/regression")
+    """Folder of the runs and the results."""
+    parts: tuple[Part, ...] = get_args(Part)
+    """What to do."""
+    widths: Sizes = (128, 512, 2048, 8192)
+    """Units of the hidden layer of the finite networks."""
+    seeds: Annotated[int, AtLeast(2)] = 4
+    """Initialisations of each width."""
+    tasks: Size = 4
+    """Training sinusoids of the finite networks."""
+    unseen: Annotated[int, AtLeast(3)] = 10
+    """Unseen sinusoids."""
+    shots: Size = 10
+    """Points of a support."""
+    queries: Size = 10
+    """Query points of a training sinusoid."""
+    points: Size = 100
+    """Query points of an unseen sinusoid."""
+    steps: Size = 100
+    """Steps of full-batch gradient descent, at half the largest stable rate."""
+    inner_lr: Annotated[float, AtLeast(0)] = 0.02
+    """Of the inner loops and of the adaptation to unseen sinusoids."""
+    inner_steps: Size = 2
+    """Inner steps in training."""
+    adaptation_steps: Size = 100
+    """Steps on an unseen sinusoid, of the layers that the method adapts."""
+    linear_steps: Sizes = (200, 1000, 5000)
+    """Training steps on the shared linear representation, of 25 tasks each."""
+    linear_tasks: Sizes = (2, 16)
+    """Numbers of fixed training tasks of MTL there, at the largest of the steps."""
+    sinusoid_steps: Size | None = None
+    """Training steps on sinusoids. Default: 10,000, and 40,000 of MAML."""
+    test_tasks: Annotated[int, AtLeast(2)] = 1000
+    """Test tasks of these runs."""
+    plan: bool = False
+    """Print what is missing, and compute nothing."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the runs and the results."""
+        return self.output
+
+
+def completed(options: Options) -> Options:
+    """The options, checked, lists ascending.
+
+    Raises:
+      ValueError: an option out of its range.
+    """
+    check(options)
+    if options.folder.exists() and not options.folder.is_dir():
+        raise ValueError(f"`output` {options.folder} is not a folder")
+    if len(options.widths) < 2 or len(options.linear_steps) < 2:
+        raise ValueError("`widths` and `linear_steps` need two values each for a slope")
+    names = ("widths", "linear_steps", "linear_tasks")
+    lists = {name: tuple(sorted(getattr(options, name))) for name in names}
+    return dataclasses.replace(options, **lists)
+
+
+def cell_name(method: str, width: int) -> str:
+    """The file of the numbers of a method and a width, without its suffix."""
+    return f"{method.lower()}-{width}"
+
+
+def planned(options: Options) -> dict[str, Path]:
+    """The file that shows that a part of the study is done, by its name."""
+    found = {}
+    if "width" in options.parts:
+        for width in options.widths:
+            for method in METHODS:
+                name = cell_name(method, width)
+                found[f"width {name}"] = Path("width") / f"{name}.json"
+    for name in planned_runs(options):
+        found[name] = Path(name) / "result.json"
+    return found
+
+
+def planned_runs(options: Options) -> dict[str, RegressionConfig]:
+    """Configurations of all runs by the names of their folders."""
+    runs = {}
+    if "subspace" in options.parts:
+        for steps in options.linear_steps:
+            for learner in LINEAR:
+                runs[f"subspace/{learner}-{steps}"] = linear(options, learner, steps)
+        for count in options.linear_tasks:
+            name = f"subspace/mtl-of-{count}"
+            runs[name] = linear(options, "mtl", options.linear_steps[-1], count)
+    if "sinusoids" in options.parts:
+        for learner, (its, train) in SINUSOIDS.items():
+            train = dataclasses.replace(train, test_tasks=options.test_tasks)
+            if options.sinusoid_steps is not None:
+                train = dataclasses.replace(
+                    train, steps=options.sinusoid_steps, validate_every=None
+                )
+            runs[f"sinusoids/{learner}"] = RegressionConfig(its, train=train)
+    return runs
+
+
+SINUSOIDS: dict[str, tuple[MTL | MAML | ANIL | IMAML | R2D2, TrainOptions]] = {
+    "mtl": (MTL(), TrainOptions(10_000)),
+    "maml": (MAML(), TrainOptions(40_000, validate_every=10_000)),
+    "anil": (ANIL(inner_steps=5), TrainOptions(10_000)),
+    "imaml": (
+        IMAML(inner_steps=5, test_steps=5), TrainOptions(10_000),
+    ),
+    "r2d2": (R2D2(), TrainOptions(10_000)),
+}  # fmt: skip
+"""Learners on 10-shot sinusoids, their options and numbers of steps."""
+
+
+def linear(
+    options: Options, learner: str, steps: int, num_tasks: int = 256
+) -> RegressionConfig:
+    """A run on the shared linear representation; `num_tasks` are of MTL alone."""
+    its = {
+        "mtl": MTL(num_tasks=num_tasks),
+        "anil": ANIL(inner_lr=0.05, inner_steps=5),
+        "maml": MAML(inner_lr=0.05, inner_steps=5),
+    }
+    return RegressionConfig(
+        its[learner],
+        TaskOptions("shared_linear"),
+        ModelOptions("linear"),
+        TrainOptions(
+            steps, TASKS_PER_STEP, learning_rate=0.01, test_tasks=options.test_tasks
+        ),
+    )
