@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from metabridge.untrusted import quoted
 
@@ -120,10 +120,10 @@ def check_conformity_score(name: str) -> None:
 
 
 def of_labels(
-    scores: Float[np.ndarray, "*rows C"], labels: Int[np.ndarray, "*rows"]
-) -> Float[np.ndarray, "*rows"]:
-    """The score of the right class of each row."""
-    return np.take_along_axis(scores, np.asarray(labels)[..., None], -1)[..., 0]
+    values: Shaped[np.ndarray, "*rows C"], labels: Int[np.ndarray, "*rows"]
+) -> Shaped[np.ndarray, "*rows"]:
+    """The score of the right class of each row, or whether it is in the set."""
+    return np.take_along_axis(values, np.asarray(labels)[..., None], -1)[..., 0]
 
 
 def threshold(
