@@ -1,6 +1,7 @@
 """Calibration: by brute force, by scikit-learn, by SciPy's minimiser."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_proper_scores_are_those_of_scikit_learn() -> None:
     assert log_losses(logits, labels, 1.7).mean() == pytest.approx(
         log_loss(labels, predicted), rel=1e-12
     )
-    theirs = brier_score_loss(labels, predicted, scale_by_half=False)
+    whole: Any = False  # a misleading annotation
+    theirs = brier_score_loss(labels, predicted, scale_by_half=whole)
     assert brier_scores(predicted, labels).mean() == pytest.approx(theirs, rel=1e-12)
 
 
@@ -103,7 +105,7 @@ def test_the_temperature_is_that_of_scipys_minimiser(
         return log_losses(logits, labels, math.exp(log_temperature)).mean()
 
     start = math.log(1.6 * scale)
-    best = minimize_scalar(loss, bracket=(start - 2, start + 2), tol=1e-12)
+    best: Any = minimize_scalar(loss, bracket=(start - 2, start + 2), tol=1e-12)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(math.exp(best.x), rel=1e-6)
     # The labels were drawn at 1.6.

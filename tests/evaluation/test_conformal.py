@@ -1,6 +1,7 @@
 """Conformal sets: by hand, and their coverage against its distribution."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_covered_queries_are_beta_binomial(name: ConformityScore) -> None:
     limits = threshold(own[:, :count], 0.9)
     sets = prediction_sets(scores[:, count:], limits[:, None])
     held = of_labels(sets, labels[:, count:]).sum(1)
-    law = stats.betabinom(left, 27, 3)
+    law: Any = stats.betabinom(left, 27, 3)
     observed = np.bincount(held, minlength=left + 1)
     # The lower tail as one, so that every count is expected five times.
     cut = next(n for n in range(left + 1) if tasks * law.cdf(n) >= 5)
