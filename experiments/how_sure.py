@@ -4,10 +4,12 @@
 
 Sets of three kinds: thresholds from queries of the task, from validation tasks, and, of
 tasks with several shots, from the support alone, each image of which is left out once
-(jackknife+). Prints a table of each, and writes ``results.json`` into the folder.
+(jackknife+). Prints tables, and writes ``results.json``, the evaluations and the picture
+``reliability.png`` into the folder.
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +18,19 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 import metabridge
 from experiments.arguments import AtLeast, check
+from metabridge.comparison.curves import COLOURS
 from metabridge.config.fields import OpenShare
 from metabridge.evaluation import draw_tasks
+from metabridge.evaluation.calibration import Reliability, probabilities, reliability
 from metabridge.evaluation.conformal import check_coverage
 from metabridge.evaluation.scores import score
 from metabridge.files import write_json
+from metabridge.runs.evaluation import read_evaluation
 from metabridge.runs.inputs import make_keys
 from metabridge.types import TaskShape
 from metabridge.units import format_accuracy, markdown_table
@@ -66,12 +73,22 @@ def measure(options: Options, body: str, shots: int) -> dict[str, Any]:
             "coverage": options.coverage,
             "conformity_score": name,
         }
-        found[name] = metabridge.evaluate_body(body, changes, data_dir=options.data_dir)
+        found[name] = metabridge.evaluate_body(
+            body,
+            changes,
+            data_dir=options.data_dir,
+            output=_file(options, body, shots, name),
+        )
     if shots > 1 and options.support_tasks > 1:
         temperature = found["lac"]["calibration"]["temperature"]
         for name, sets in from_support(options, body, shots, temperature).items():
             found[name]["conformal"]["by_support"] = sets
     return found
+
+
+def _file(options: Options, body: str, shots: int, name: str = SCORES[0]) -> Path:
+    """Where an evaluation goes; what it keeps goes beside it."""
+    return options.output / f"{Path(body).stem}-{shots}-{name}.json"
 
 
 def from_support(
@@ -161,6 +178,39 @@ def _sets(each: dict[str, Any], kind: str) -> list[str]:
     return cells
 
 
+def draw(options: Options, found: Sequence[dict[str, Any]]) -> Path:
+    """Draw reliability before and after temperature, from the kept evaluations."""
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = "Probabilities as they are", "At the temperature of validation tasks"
+    for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        panel.plot([0, 1], [0, 1], ":", color="0.4", linewidth=1)
+        panel.set(title=title, xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
+        panel.grid(alpha=0.3)
+        for each, colour in zip(found, itertools.cycle(COLOURS)):
+            bins = _reliability(options, each, scaled=number == 1)
+            name = f"{each['body']}, {each['shots']}-shot: {100 * bins.error:.1f} %"
+            panel.plot(bins.confidence, bins.accuracy, ".-", label=name, color=colour)
+        panel.legend(fontsize=7, title="calibration error", title_fontsize=7)
+    panels[0].set_ylabel("accuracy")
+    file = options.output / "reliability.png"
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def _reliability(
+    options: Options, each: dict[str, Any], *, scaled: bool
+) -> Reliability:
+    """The reliability table of a kept evaluation, at the temperature if `scaled`."""
+    file = _file(options, each["body"], each["shots"]).with_suffix(".npz")
+    records = read_evaluation(file).closed
+    temperature = each["lac"]["calibration"]["temperature"] if scaled else 1.0
+    predicted = probabilities(records.outcome.logits, temperature)
+    labels = np.broadcast_to(records.labels, predicted.shape[:2])
+    return reliability(predicted, labels)
+
+
 def main(options: Options) -> None:
     """Measure, print and write.
 
@@ -176,7 +226,7 @@ def main(options: Options) -> None:
             found.append(measure(options, body, shots))
             print(f"{body}, {shots} shots: done", flush=True)
             write_json(options.output / "results.json", {"results": found})
-    print(f"\n{table(found)}\n\nall numbers: {options.output / 'results.json'}")
+    print(f"\n{table(found)}\n\nthe picture: {draw(options, found)}")
 
 
 if __name__ == "__main__":
