@@ -4,8 +4,8 @@
 
 Sets of three kinds: thresholds from queries of the task, from validation tasks, and, of
 tasks with several shots, from the support alone, each image of which is left out once
-(jackknife+). Prints tables, and writes ``results.json``, the evaluations and the picture
-``reliability.png`` into the folder.
+(jackknife+). Prints tables, and writes ``results.json``, the evaluations and a picture,
+``reliability.png``, into the folder.
 """
 
 import dataclasses
