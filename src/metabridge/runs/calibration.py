@@ -74,7 +74,8 @@ def calibrate_kept(
     shape = TaskShape(ways, 1, logits[0].shape[1] // ways)
     check_calibration(shape, coverage, len(logits[0]))
     return measure_uncertainty(
-        *logits,
+        logits[0],
+        logits[1],
         records[1].labels,
         coverage=coverage,
         conformity_score=conformity_score,
