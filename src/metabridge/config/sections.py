@@ -226,6 +226,14 @@ class EvaluationConfig:
     keep_logits: bool | None = None
     """Keep the logits of all test queries beside the predictions, in evaluation.npz.
     Default: up to 64 MB."""
+    coverage: OpenShare | None = None
+    """Measure calibration (before and after a temperature) and conformal prediction
+    sets, too: the share of queries whose set of classes is to hold the right one, for
+    example 0.9. As many validation tasks as `tasks` are evaluated for it. Default:
+    neither."""
+    conformity_score: Literal["lac", "aps"] = "lac"
+    """Of conformal sets: least ambiguous sets (the smallest), or adaptive ones (larger
+    where a query is hard)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
 from metabridge.evaluation import draw_disjoint_tasks
+from metabridge.evaluation.uncertainty import check_calibration
 from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
@@ -132,6 +133,7 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         )
     if config.evaluation.interval == "open":
         check_open_tasks(config, dataset.test, "test")
+    check_coverage(config)
     if not dataset.has_images:
         _check_no_images(config, dataset)
         return
@@ -184,6 +186,14 @@ def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:
             "that share no image, and two are needed; pass fewer --queries, or "
             "--interval closed"
         )
+
+
+def check_coverage(config: ResolvedConfig) -> None:
+    """Refuses a coverage that queries and validation tasks are too few to calibrate."""
+    evaluation = config.evaluation
+    if evaluation.coverage is not None:
+        shape = test_shape(config)
+        check_calibration(shape, evaluation.coverage, evaluation.tasks)
 
 
 def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:

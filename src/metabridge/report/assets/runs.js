@@ -158,6 +158,45 @@ if (geometry) {
   show();
 }
 
+// Reliability: accuracy against confidence, and how many queries are so sure.
+const reliability = document.getElementById("reliability-figure");
+if (reliability) {
+  const chosen = { scale: "raw" };
+  const controls = make("div", { class: "controls" });
+  reliability.append(controls);
+  const axis = { label: "confidence, %", domain: [0, 1], format: percent, read: readPercent };
+  const chart = new Chart(reliability);
+  const shares = new Chart(reliability, { height: 170, legend: false });
+  const line = { name: "calibrated", colour: 7, points: [{ x: 0, y: 0 }, { x: 1, y: 1 }], target: true, unlisted: true };
+  const show = () => {
+    const curves = (name, options) => DATA.reliability.filter((one) => one[chosen.scale]).map((one) => {
+      const table = one[chosen.scale];
+      const points = table.confidence.map((x, i) => ({ x, y: table[name][i] }));
+      return { name: DATA.runs[one.run].name, ...style(one.run), points, ...options };
+    });
+    const at = chosen.scale === "raw" ? "" : ", at each run's temperature";
+    chart.show({
+      label: `Accuracy by confidence${at}`,
+      x: axis,
+      y: { label: "accuracy, %", domain: [0, 1], format: percent, read: readPercent },
+      series: [line, ...curves("accuracy", { dots: 3 })],
+    });
+    shares.show({
+      label: `Share of the queries by confidence${at}`,
+      x: axis,
+      y: { label: "share of the queries, %", zero: true, format: percent, read: readPercent },
+      series: curves("share", { dots: 2.2 }),
+    });
+  };
+  if (DATA.reliability.some((one) => one.scaled)) {
+    controls.append(segments("Probabilities", [["raw", "As they are"], ["scaled", "At the temperature"]], chosen.scale, (value) => {
+      chosen.scale = value;
+      show();
+    }));
+  }
+  show();
+}
+
 // Agreement: the matrix of one measure at a time.
 for (const view of document.querySelectorAll(".agreement")) {
   const select = view.querySelector("select");
