@@ -77,8 +77,10 @@ class Options:
     """Size of the fixed set of training tasks."""
     tasks_per_step: Annotated[int, AtLeast(2)] = 8
     """Tasks of a step, which are weighed against each other."""
-    train_shots: Size = 3
-    """Images a class in a training task of 5 ways."""
+    train_ways: Annotated[int, AtLeast(2)] = 10
+    """Classes of a training task."""
+    train_shots: Size = 2
+    """Images a class in a training task."""
     shots: Size = 5
     """Support images a class of a test task."""
     tasks: Annotated[int, AtLeast(2)] = 1000
@@ -140,14 +142,17 @@ def config_of(run: Run, options: Options) -> ResolvedConfig:
     """The configuration of a training, by the common budget of images."""
     config = Config(
         WEIGHTINGS[run.weighting],
-        DataConfig(options.dataset, data_dir=options.data_dir),
+        # With quarter turns as classes few tasks would share one.
+        DataConfig(options.dataset, data_dir=options.data_dir, rotations=False),
         ModelConfig("conv4", width=options.width),
         TrainConfig(
-            train_ways=5,
+            train_ways=options.train_ways,
             train_shots=options.train_shots,
             train_queries=0,
             tasks_per_step=options.tasks_per_step,
             task_pool=options.pool,
+            # RAdam, the default, takes small steps at first: runs here may be short.
+            optimizer="adam",
             learning_rate=run.rate,
             validation_tasks=200,
             seed=run.seed,
@@ -156,8 +161,7 @@ def config_of(run: Run, options: Options) -> ResolvedConfig:
     )
     filled = resolve(config)
     train = with_images(filled.train, options.images)
-    every = max(train.steps // 2, 1)
-    train = dataclasses.replace(train, validate_every=every)
+    train = dataclasses.replace(train, validate_every=train.steps)
     return resolve(dataclasses.replace(filled, train=train))
 
 
@@ -214,12 +218,9 @@ def _best(name: str, done: Sequence[Run], options: Options) -> list[Run]:
 
 
 def _validation(runs: Sequence[Run], options: Options) -> float:
-    """Mean over runs of the accuracy of their best validation."""
-    best = [
-        max(record["accuracy"] for record in _records(run, "validation", options))
-        for run in runs
-    ]
-    return float(np.mean(best))
+    """Mean over runs of the accuracy on validation tasks."""
+    last = [list(_records(run, "validation", options))[-1] for run in runs]
+    return float(np.mean([record["accuracy"] for record in last]))
 
 
 def _conflicts(runs: Sequence[Run], options: Options) -> dict[str, float]:

@@ -43,6 +43,16 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     )
     for name, heads in HEADS.items()
 }
+LEARNERS |= {
+    f"mtl {name}": functools.partial(
+        mtl,
+        heads=class_table(NUM_CLASSES),
+        logit_scale=10.0,
+        weighting=name,
+        task_pool=NUM_TASKS,
+    )
+    for name in ("uncertainty", "dwa", "pcgrad", "cagrad", "upgrad")
+}
 # Training meets two tasks only, and learns their labels by heart: an unseen task takes
 # more steps than those of training to learn its own.
 GRADIENT_BASED = {
@@ -78,6 +88,11 @@ LEARNERS |= {
 VARIANTS = {
     "mtl shared",
     "mtl independent",
+    "mtl uncertainty",
+    "mtl dwa",
+    "mtl pcgrad",
+    "mtl cagrad",
+    "mtl upgrad",
     "first-order maml",
     "anil running",
     "metaoptnet svm",

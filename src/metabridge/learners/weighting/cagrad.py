@@ -19,6 +19,7 @@ code does.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from metabridge.learners.weighting.gramian import unit_scale
@@ -28,12 +29,12 @@ _BISECTIONS = 45
 """Enough for float64 over the eight decades that are searched."""
 
 
-def cagrad(gram: Float[Array, "T T"], *, c: float) -> Float[Array, "T"]:
+def cagrad(gram: Float[Array, "T T"], *, c: ArrayLike) -> Float[Array, "T"]:
     """Weights of the gradients in CAGrad's update; c in [0, 1), 0 gives the mean."""
     gram = unit_scale(gram)
     count, dtype = gram.shape[0], gram.dtype
     with_mean = gram.mean(0)
-    radius = c * jnp.sqrt(jnp.maximum(with_mean.mean(), 0.0))
+    radius = jnp.asarray(c, dtype) * jnp.sqrt(jnp.maximum(with_mean.mean(), 0.0))
     safe = jnp.where(radius > 0, radius, 1.0)
 
     def solve(log_size: Array, start: Float[Array, "T"]) -> Float[Array, "T"]:
