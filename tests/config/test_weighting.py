@@ -1,12 +1,14 @@
 """Weightings of tasks that do not go with the rest of a run are refused at once."""
 
+from typing import Any
+
 import pytest
 
 from metabridge.config import Config, MTLConfig, TrainConfig, resolve
 
 
 def resolved(train: dict, **learner) -> None:
-    options = {"train_ways": 5, "tasks_per_step": 4} | train
+    options: Any = {"train_ways": 5, "tasks_per_step": 4, **train}
     resolve(Config(MTLConfig(**learner), train=TrainConfig(**options)))
 
 

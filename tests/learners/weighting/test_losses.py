@@ -22,9 +22,13 @@ POOL = 5
 
 def make(**options: Any) -> Learner:
     heads = class_table(toy.NUM_CLASSES)
-    pool = {"task_pool": POOL} if options else {}
     return mtl(
-        MLP(8, 1), gradients_kept(), heads=heads, logit_scale=3.0, **options, **pool
+        MLP(8, 1),
+        gradients_kept(),
+        heads=heads,
+        logit_scale=3.0,
+        task_pool=POOL,
+        **options,
     )
 
 

@@ -27,7 +27,7 @@ def by_enumeration(q: np.ndarray, c: np.ndarray, *, simplex: bool) -> float:
         u = np.zeros(count)
         u[free] = np.linalg.lstsq(block, right, rcond=1e-13)[0][: len(free)]
         if (u >= -1e-12).all() and (not simplex or abs(u.sum() - 1) < 1e-9):
-            best = min(best, u @ q @ u / 2 + c @ u)
+            best = min(best, float(u @ q @ u / 2 + c @ u))
     return best
 
 
