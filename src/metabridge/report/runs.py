@@ -28,6 +28,8 @@ FEATURES = (
 """Numbers of a record of features and heads."""
 SETS = ("coverage", "coverage_ci95", "set_size", "set_size_ci95")
 """Numbers of conformal sets of one kind, in ``result.json``."""
+CONFLICTS = ("conflicting_pairs", "gradient_cosine")
+"""Numbers of a record of training in which gradients of tasks were compared."""
 TEST_FEATURES = tuple(f"test_{name}" for name in _OF_FEATURES)
 """Numbers of the features of test classes, in ``result.json``."""
 
@@ -90,7 +92,7 @@ def _read(folder: Path, name: str) -> Run:
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
-    train = _records(folder, "train", ("loss", "accuracy"))
+    train = _records(folder, "train", ("loss", "accuracy"), CONFLICTS)
     validation = _records(folder, "validation", ("accuracy", "ci95"))
     features = _records(folder, "features", (), FEATURES)
     measured = result.get("features")

@@ -38,6 +38,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     validation: ["Validation accuracy", "validation", "accuracy", "validation accuracy, %"],
     loss: ["Training loss", "train", "loss", "training loss"],
     train: ["Training accuracy", "train", "accuracy", "training accuracy, %"],
+    conflicts: ["Conflicting pairs of tasks", "train", "conflicting_pairs", "pairs with a negative cosine, %"],
+    cosine: ["Cosine of gradients of tasks", "train", "gradient_cosine", "mean cosine of pairs"],
   };
   const state = { metric: "validation", x: "seconds" };
   const controls = make("div", { class: "controls" });
@@ -45,7 +47,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const chart = new Chart(holder);
   const show = () => {
     const [title, kind, name, label] = metrics[state.metric];
-    const share = name === "accuracy";
+    const share = name === "accuracy" || name === "conflicting_pairs";
     chart.show({
       label: `${title} by ${state.x === "step" ? "step" : "training time"}`,
       x: state.x === "step"
@@ -68,6 +70,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     show();
   };
   const named = [["validation", "Validation"], ["train", "Training"], ["loss", "Loss"]];
+  if (DATA.runs.some((run) => run.train.conflicting_pairs.some(Number.isFinite))) {
+    named.push(["conflicts", "Conflicts"], ["cosine", "Cosine"]);
+  }
   controls.append(
     segments("What is drawn", named, state.metric, choose("metric")),
     segments("Against", [["seconds", "Time"], ["step", "Steps"]], state.x, choose("x")),
