@@ -81,7 +81,7 @@ ntk-benchmark: $(VENV)/.theory ## accuracy and agreement of infinite-width MTL a
 test: $(VENV)/.dev ## run the tests of everyday work (5 minutes on two fast cores)
 	$(PYTEST) $(ARGS)
 
-test-all: $(VENV)/.dev ## run these and pages, notebooks, studies, fuzzing (20 minutes)
+test-all: $(VENV)/.dev ## run these and pages, notebooks, fuzzing (20 minutes)
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-rest: $(VENV)/.dev ## run what test-all holds beyond test

@@ -46,6 +46,7 @@ def steps(cache_dir: Path) -> dict[str, Step]:
     }
 
 
+@pytest.mark.extended
 def test_the_steps_are_taken_without_an_error(steps: dict[str, Step]) -> None:
     assert {name: step.code for name, step in steps.items()} == dict.fromkeys(steps, 0)
 

@@ -55,6 +55,7 @@ def test_learning_curves_show_the_records(
     )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_test_task_shows_images_and_says_what_was_predicted(
     tmp_path: Path, saved_figures: list[Figure], channels: int
@@ -121,6 +122,7 @@ def test_many_shots_and_queries_are_cut_and_drawings_are_dark_ink(
     assert grid[0][1].images[0].get_cmap().name == "gray_r"
 
 
+@pytest.mark.extended
 def test_names_of_classes_are_no_formulas(tmp_path: Path) -> None:
     """A name with an unfinished formula in it would end the run it is drawn for."""
     dataset = toy.dataset()

@@ -31,6 +31,7 @@ def test_the_mode_is_off_within_and_comes_back() -> None:
     assert made.__name__ == "made"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name", ["natural", pytest.param("drawing", marks=pytest.mark.extended)]
 )

@@ -15,7 +15,7 @@ from tests.learners import cases
 
 SHAPE = (5,)
 FEW = ("mtl class_table", "maml", "protonet", "protonet finetune")
-"""One of each kind of adaptation; tests of the others are `extended`."""
+"""One of each kind of adaptation; tests of the others are `slow`."""
 
 
 class Exact(nn.Module):
@@ -35,7 +35,7 @@ def promoting():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in FEW else [pytest.mark.extended])
+        pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow])
         for name in cases.LEARNERS
     ],
 )
@@ -45,7 +45,7 @@ def test_every_learner_keeps_it(name: str) -> None:
     check_learner(learner, SHAPE, ways=toy.WAYS, num_classes=toy.NUM_CLASSES)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_so_it_does_on_images() -> None:
     learner = cases.LEARNERS["mtl class_table"](Conv4(4), optax.sgd(0.1))
     check_learner(learner, (16, 16, 1), num_classes=toy.NUM_CLASSES)
@@ -178,7 +178,7 @@ def test_more_ways_than_classes() -> None:
         check_learner(good(), SHAPE, ways=7, num_classes=6)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_tasks_that_share_statistics_say_so() -> None:
     class Normed(nn.Module):
         @nn.compact

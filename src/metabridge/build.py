@@ -13,6 +13,7 @@ from metabridge.config import (
     ResolvedEvaluation,
     ResolvedModel,
     ResolvedTrain,
+    task_pool,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.learners.body import with_flips, with_head
@@ -127,6 +128,7 @@ def _trained(
         "ways": config.train.train_ways,
         "num_classes": shapes.num_classes * (4 if config.data.rotations else 1),
         "test_steps": config.evaluation.test_steps,
+        "task_pool": task_pool(config),
     }
     named = parameters_of(factory)
     options = {name: value for name, value in context.items() if name in named}

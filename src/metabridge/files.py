@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of one process at a time."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -40,13 +41,49 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
+def locked(path: Path, busy: str) -> Iterator[BinaryIO]:
+    """Open a file to append to, which no other process has open in this way meanwhile.
+
+    The lock ends with the process, however it ends. The file may be renamed or removed
+    while it is held.
+
+    Raises:
+      OSError: another process has it; `busy` is the message.
+    """
+    while True:
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OSError(busy) from error
+            except OSError:
+                pass  # a file system without locks
+            if not is_same(path, file.fileno()):  # renamed or removed by who had it
+                continue
+            yield file
+            return
+
+
+def is_same(path: Path, descriptor: int) -> bool:
+    """Tell whether a path still names the file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write that gets its name once it is whole and on the disk."""
     partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # a full disk does not stay full of it
+            partial.unlink(missing_ok=True)
+            raise
     partial.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -69,6 +69,7 @@ def result_text(result: dict[str, Any]) -> str:
         *_other_interval(result),
         f"{baseline:34}{format_accuracy(centroid, ci95)} %",
     ]
+    lines += _uncertainty(result)
     if "trained_on" in result:
         whose = result["trained_on" if result["normalise"] == "training" else "dataset"]
         lines.append(f"trained on {result['trained_on']}, normalised as {whose}")
@@ -97,3 +98,39 @@ def _other_interval(result: dict[str, Any]) -> list[str]:
     }[other]
     accuracy = format_accuracy(found["accuracy"], found["ci95"])
     return [f"{name:34}{accuracy} %, {found['tasks']} {what}"]
+
+
+def _uncertainty(result: dict[str, Any]) -> list[str]:
+    """Calibration and conformal sets, where a coverage was asked for."""
+    if "conformal" not in result:
+        return []
+    found, sets = result["calibration"], result["conformal"]
+    if found is None or sets is None:
+        return [f"{'calibration':34}not measured, as some logits are NaN"]
+    before, after = found["before"], found["after"]
+    at = f"at temperature {found['temperature']:.3g}"
+    errors = (f"{100 * scores['ece']:.2f} %" for scores in (before, after))
+    lines = [f"{'expected calibration error':34}{', '.join(errors)} {at}"]
+    for name, key in (("negative log-likelihood", "nll"), ("Brier score", "brier")):
+        pair = (f"{x[key]:.4f} ± {x[f'{key}_ci95']:.4f}" for x in (before, after))
+        lines.append(f"{name:34}{', '.join(pair)} {at}")
+    return [*lines, *_sets(sets, "task"), *_sets(sets, "validation")]
+
+
+def _sets(sets: dict[str, Any], by: str) -> list[str]:
+    """Coverage and size of conformal sets of one kind."""
+    share, needed = f"{100 * sets['coverage']:g}", sets["needed_examples"]
+    name = f"{share} % sets by {'the task' if by == 'task' else 'validation tasks'}"
+    if (found := sets[f"by_{by}"]) is None:
+        more = {
+            "task": f"{needed} queries of each task, and some more to measure on",
+            "validation": f"{needed} validation tasks, twice as many --tasks",
+        }
+        return [f"{name:34}not measured: calibration needs {more[by]}"]
+    covered = format_accuracy(found["coverage"], found["coverage_ci95"])
+    size = f"{found['set_size']:.3f} ± {found['set_size_ci95']:.3f}"
+    what = "queries a task" if by == "task" else "validation tasks"
+    return [
+        f"{name:34}{covered} % of queries covered, {size} classes a set, "
+        f"{found['calibration']} {what} to calibrate"
+    ]

@@ -57,10 +57,11 @@ LAST = [
 ]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("algorithm", "head", "model"),
     [(*case, "mlp") for case in FIRST]
-    + [pytest.param(*case, "conv4", marks=pytest.mark.extended) for case in LATER]
+    + [pytest.param(*case, "conv4", marks=pytest.mark.slow) for case in LATER]
     + [pytest.param(*case, "conv4", marks=pytest.mark.slow) for case in LAST],
 )
 def test_accuracy_is_that_of_evaluation(algorithm: str, head: str, model: str) -> None:

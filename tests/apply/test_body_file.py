@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from metabridge import FewShotClassifier, export_body, load_body
 from metabridge.apply import Body, body_file, pretrained_bodies
 from metabridge.apply.body import from_run
+from metabridge.build import Shapes
 from metabridge.config import MTLConfig
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.runs import folder as run_folder
@@ -30,7 +31,7 @@ DATA = bodies.dataset()
     [
         *((algorithm, "mlp") for algorithm in OPTIONS),
         ("mtl", "conv4"),
-        pytest.param("mtl", "resnet12", marks=pytest.mark.extended),
+        pytest.param("mtl", "resnet12", marks=pytest.mark.slow),
     ],
 )
 def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
@@ -362,6 +363,22 @@ def test_what_a_reader_wants_to_know(run: Path) -> None:
     assert "mirror" not in text
     assert "metabridge 0" in text
     assert str(run.parent) not in text
+
+
+@pytest.mark.parametrize(
+    ("shape", "row"),
+    [((12,), "| inputs | 12, features |"), ((50, 2), "| inputs | 50 x 2, numbers |")],
+)
+def test_a_card_of_a_body_for_other_inputs(
+    run: Path, shape: tuple[int, ...], row: str
+) -> None:
+    body = from_run(run)
+    body = dataclasses.replace(body, shapes=Shapes(shape, 8, images=False))
+    text = body_file.make_card(body, file_name="a.safetensors")
+    assert row in text
+    assert "few-shot classification of features and other numbers" in text
+    assert "classifier.fit(inputs, labels)" in text
+    assert "image" not in text.replace("folder:images", "")
 
 
 def test_a_body_of_which_nothing_is_known() -> None:

@@ -1,6 +1,8 @@
 """Features files: their content, and calls that were cut off."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from metabridge import embed, load_dataset
+from metabridge.data import from_arrays
 from tests.apply import bodies
 
 DATA = bodies.dataset()
@@ -58,7 +61,7 @@ def test_a_call_that_was_cut_off_goes_on(dtype: Any, tmp_path: Path) -> None:
 
 def test_the_beginning_of_another_file_is_not_taken(tmp_path: Path) -> None:
     def cut_off(images: np.ndarray) -> np.ndarray:
-        if (tmp_path / "a.npz.begun").exists():
+        if (tmp_path / "a.npz.begun" / "progress.json").exists():
             raise KeyboardInterrupt
         return pixels(images)
 
@@ -117,16 +120,20 @@ import sys, time
 import numpy as np
 from metabridge import embed
 def slow(images):
-    time.sleep(0.01)
+    time.sleep(0.02)
     return images.reshape(len(images), -1)[:, :64].astype(np.float32)
-embed(slow, "glyphs", sys.argv[1], batch=64, name="slow")
+embed(slow, "npz:" + sys.argv[2], sys.argv[1], batch=8, name="slow")
 """
 
 
 @pytest.mark.extended
 def test_a_process_that_is_killed_three_times(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+    labels, split = np.arange(3000) % 30, ["train", "validation", "test"] * 10
+    data = from_arrays(inputs, labels, split).save(tmp_path / "data.npz")
+
     def start(output: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", _PROCESS, output])
+        return subprocess.Popen([sys.executable, "-c", _PROCESS, output, data])
 
     output, begun = tmp_path / "a.npz", tmp_path / "a.npz.begun" / "progress.json"
     for _ in range(3):
@@ -140,5 +147,50 @@ def test_a_process_that_is_killed_three_times(tmp_path: Path) -> None:
         process.wait()
         assert not output.exists()
     assert start(output).wait() == 0
-    assert start(tmp_path / "b.npz").wait() == 0
+    embed(lambda x: x, str(f"npz:{data}"), tmp_path / "b.npz", batch=8, name="slow")
     assert output.read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage: Any = type("Usage", (), {"free": 1000})
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(OSError, match=r"need .* in .*, but 1 kB are free there"):
+            embed(pixels, DATA, tmp_path / "a.npz")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"features\.npy \(No space left on device; "):
+        embed(pixels, DATA, tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_space_of_the_features_is_taken_at_the_start(tmp_path: Path) -> None:
+    blocks: list[int] = []
+
+    def watch(images: np.ndarray) -> np.ndarray:
+        file = tmp_path / "a.npz.begun" / "features.npy"
+        if file.exists():
+            blocks.append(512 * file.stat().st_blocks - file.stat().st_size)
+        return np.repeat(pixels(images), 1000, axis=1)
+
+    embed(watch, DATA, tmp_path / "a.npz", batch=16)
+    assert min(blocks) >= 0
+
+
+def test_two_that_make_the_same_file(tmp_path: Path) -> None:
+    output = tmp_path / "a.npz"
+
+    def second(images: np.ndarray) -> np.ndarray:
+        with pytest.raises(OSError, match=r"another process is making .*a\.npz"):
+            embed(pixels, DATA, output, batch=16)
+        return pixels(images)
+
+    embed(second, DATA, output, batch=16)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    (tmp_path / "a.npz.begun").mkdir()  # left by one that was killed
+    (tmp_path / "a.npz.begun" / "lock").touch()
+    embed(pixels, DATA, output, batch=16)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -1,5 +1,6 @@
 """The classifier: scikit-learn's conventions, and its answers."""
 
+import functools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,24 @@ from sklearn.utils.validation import check_is_fitted
 
 import metabridge
 from metabridge import FewShotClassifier
+from metabridge.apply import Body
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 from tests.apply import bodies
 
 DATA = bodies.dataset()
-BODY = bodies.body("mtl", DATA)
 ROWS = DATA.test.labels < 3
 IMAGES, LABELS = DATA.test.images[ROWS], DATA.test.labels[ROWS]
 NAMES = np.asarray(["pen", "cup", "key"])[LABELS]
 
 
-def fitted(body=BODY, **options) -> FewShotClassifier:
-    classifier = FewShotClassifier(body).set_params(**options)
+@functools.cache
+def untrained() -> Body:
+    return bodies.body("mtl", DATA)
+
+
+def fitted(body: Body | None = None, **options) -> FewShotClassifier:
+    classifier = FewShotClassifier(body or untrained()).set_params(**options)
     return classifier.fit(IMAGES[::2], NAMES[::2])
 
 
@@ -46,19 +52,20 @@ def test_three_lines_on_a_run(run: Path) -> None:
     assert list(classifier.classes_) == sorted(split.class_names)
 
 
+@pytest.mark.extended
 def test_64_bit_mode_gives_the_answers_of_32() -> None:
     expected = fitted().decision_function(IMAGES)
     with jax.enable_x64(True):
         found = fitted().decision_function(IMAGES)
-        features = BODY.embed(IMAGES[:2])
+        features = untrained().embed(IMAGES[:2])
     assert found.dtype == expected.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(features, BODY.embed(IMAGES[:2]))
+    np.testing.assert_array_equal(features, untrained().embed(IMAGES[:2]))
 
 
 def test_the_logistic_head_is_that_of_scikit_learn_on_the_features() -> None:
     ours = fitted(C=2.0)
-    features = BODY.embed(IMAGES)
+    features = untrained().embed(IMAGES)
     theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000)
     theirs.fit(features[::2], NAMES[::2])
     assert np.array_equal(ours.classes_, theirs.classes_)
@@ -71,7 +78,7 @@ def test_the_logistic_head_is_that_of_scikit_learn_on_the_features() -> None:
 
 def test_two_classes_have_one_score() -> None:
     two = LABELS < 2
-    ours = FewShotClassifier(BODY).fit(IMAGES[two], NAMES[two])
+    ours = FewShotClassifier(untrained()).fit(IMAGES[two], NAMES[two])
     scores = ours.decision_function(IMAGES)
     assert scores.shape == (len(IMAGES),)
     assert np.array_equal(scores > 0, ours.predict(IMAGES) == ours.classes_[1])
@@ -105,7 +112,7 @@ def test_an_image_alone_has_the_answer_that_it_has_among_others() -> None:
 
 
 def test_options_as_scikit_learn_handles_them() -> None:
-    ours = FewShotClassifier(BODY, head="ridge", penalty=0.5)
+    ours = FewShotClassifier(untrained(), head="ridge", penalty=0.5)
     assert ours.get_params()["penalty"] == 0.5
     copy: Any = clone(ours)
     assert copy is not ours
@@ -137,7 +144,7 @@ def test_options_as_scikit_learn_handles_them() -> None:
 )
 def test_checks_of_scikit_learn_that_need_no_table(name: str) -> None:
     # The others fit rows of numbers, which are no images.
-    getattr(estimator_checks, name)("FewShotClassifier", FewShotClassifier(BODY))
+    getattr(estimator_checks, name)("FewShotClassifier", FewShotClassifier(untrained()))
 
 
 @pytest.mark.parametrize("C", [2, np.int64(2), np.float32(2)])
@@ -147,13 +154,13 @@ def test_numbers_may_be_of_any_type(C: Any) -> None:
 
 @pytest.mark.extended
 def test_in_cross_validation_a_search_and_a_pipeline() -> None:
-    scores = cross_val_score(FewShotClassifier(BODY), IMAGES, NAMES, cv=3)
+    scores = cross_val_score(FewShotClassifier(untrained()), IMAGES, NAMES, cv=3)
     assert scores.shape == (3,)
-    search = GridSearchCV(FewShotClassifier(BODY), {"C": [0.1, 10.0]}, cv=2)
+    search = GridSearchCV(FewShotClassifier(untrained()), {"C": [0.1, 10.0]}, cv=2)
     assert search.fit(list(IMAGES), list(NAMES)).best_params_["C"] in (0.1, 10.0)
     darker = FunctionTransformer(lambda images: images // 2)
-    pipeline = make_pipeline(darker, FewShotClassifier(BODY)).fit(IMAGES, NAMES)
-    alone = FewShotClassifier(BODY).fit(IMAGES // 2, NAMES)
+    pipeline = make_pipeline(darker, FewShotClassifier(untrained())).fit(IMAGES, NAMES)
+    alone = FewShotClassifier(untrained()).fit(IMAGES // 2, NAMES)
     assert np.array_equal(pipeline.predict(IMAGES), alone.predict(IMAGES // 2))
 
 
@@ -188,9 +195,9 @@ def test_options_out_of_range(options: dict, message: str) -> None:
 
 def test_calls_that_cannot_be_answered() -> None:
     with pytest.raises(ValueError, match="not fitted: call `fit`"):
-        FewShotClassifier(BODY).predict(IMAGES)
+        FewShotClassifier(untrained()).predict(IMAGES)
     with pytest.raises(ValueError, match="24 images, but 3 labels"):
-        FewShotClassifier(BODY).fit(IMAGES, ["a", "b", "a"])
+        FewShotClassifier(untrained()).fit(IMAGES, ["a", "b", "a"])
     with pytest.raises(ValueError, match="24 images, but 3 labels"):
         fitted().score(IMAGES, ["a", "b", "a"])
 

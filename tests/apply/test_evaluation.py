@@ -11,6 +11,7 @@ from metabridge.build import Shapes
 from tests.user_paths.calls import NUMBERS
 
 
+@pytest.mark.extended
 def test_on_the_tasks_of_its_run(run: Path, images: Path, tmp_path: Path) -> None:
     file, output = tmp_path / "body.safetensors", tmp_path / "result.json"
     export_body(run, file)

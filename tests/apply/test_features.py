@@ -8,10 +8,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from metabridge import evaluate_features
+from metabridge.apply import features
 from metabridge.apply.features import as_json, table_of_heads
 from metabridge.data import from_arrays
 from metabridge.data.dataset import sorted_split
 from metabridge.evaluation import draw_tasks
+from metabridge.parallel import devices
 from metabridge.types import TaskShape
 
 RNG = np.random.default_rng(0)
@@ -21,6 +23,7 @@ FEATURES = (RNG.normal(size=(8, 12))[LABELS] + 1.5 * RNG.normal(size=(160, 12)))
 )
 
 
+@pytest.mark.extended
 def test_accuracy_is_that_of_scikit_learn_on_the_same_tasks() -> None:
     count, shape = 60, TaskShape(4, 3, 5)
     (found,) = evaluate_features(
@@ -81,3 +84,17 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         evaluate_features((FEATURES, LABELS), **options)
     with pytest.raises(ValueError, match="there are 160 images, but 3 labels"):
         evaluate_features((FEATURES, LABELS[:3]))
+
+
+@pytest.mark.parametrize("of_dataset", [True, False])
+def test_features_that_do_not_fit_in_memory(
+    of_dataset: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = ["train"] * 2 + ["validation"] * 2 + ["test"] * 4
+    data = from_arrays(FEATURES, LABELS, split) if of_dataset else (FEATURES, LABELS)
+    rows = 80 if of_dataset else 160
+    needed = 4 * (2 * jax.local_device_count() + 1) * rows * 12
+    monkeypatch.setattr(devices, "free_bytes", lambda: needed - 1)
+    monkeypatch.setattr(features, "draw_tasks", None)  # nothing is begun
+    with pytest.raises(ValueError, match=r"kB of memory as \d+ copies in float32, but"):
+        evaluate_features(data, head="centroid", ways=2)

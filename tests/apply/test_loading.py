@@ -78,7 +78,7 @@ def test_what_is_on_the_disk_goes_first(
         load_body("cifar-fs")
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_on_real_images(name: str, real_data: Path, cache_dir: Path) -> None:
     """Of tasks drawn here, with NumPy, through the classifier that users call."""

@@ -7,7 +7,7 @@ from benchmarks.maml_memory import Options
 from metabridge.models import MLP
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_recomputed_steps_need_less(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

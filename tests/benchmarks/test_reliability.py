@@ -28,7 +28,7 @@ def test_bad_arguments(
     assert_refused(main, arguments, says, tmp_path / "out", capsys)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_help() -> None:
     options = ["--parts", "--kills", "--quick", "--output-dir"]
     assert_help_names("benchmarks.reliability", options)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -25,6 +26,7 @@ def run(name: str, number: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.extended
 def test_twelve_algorithms_are_told_apart(
     tmp_path: Path, saved_figures: list[Figure]
 ) -> None:

@@ -89,6 +89,7 @@ def test_what_cannot_be_compared(
         run.plan(algorithms, Config(train=TrainConfig(**train)), images)
 
 
+@pytest.mark.extended
 def test_runs_go_on_and_failures_are_kept(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +158,7 @@ def die(config: Config, run_dir: Path) -> None:
     os._exit(9)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_train", die)
     reason = run.train_in_a_process(resolve(Config()), Path("x"))

@@ -51,6 +51,7 @@ def test_smaller_images_have_the_means_of_areas(size: int, side: int) -> None:
     assert_close(reduced, expected, slack=3)
 
 
+@pytest.mark.extended
 def test_normalising_comes_after_the_change() -> None:
     images = noise(4, 8)
     for name in ("natural", "drawing"):
@@ -103,6 +104,7 @@ def test_jitter_equals_numpys_for_the_factors_drawn() -> None:
         assert_close(result, jittered(image, np.asarray(factors, np.float64)), slack=3)
 
 
+@pytest.mark.extended
 def test_jitter_keeps_what_its_factors_cannot_change() -> None:
     grey = np.repeat(noise(50, 16, 1), 3, axis=3)
     results = changed("natural", grey)
@@ -193,7 +195,8 @@ def test_shape_type_and_range_are_kept(name: str, shape: tuple[int, ...]) -> Non
     assert np.abs(changed(name, images) - images / 255).max() < 1e-6 or name != "none"
 
 
-@pytest.mark.parametrize("size", [32, pytest.param(64, marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("size", [32, pytest.param(64, marks=pytest.mark.slow)])
 def test_crops_and_flips_are_drawn_evenly(size: int) -> None:
     # A single bright dot in the middle tells where the crop began, and one beside it
     # in another channel, whether it was turned round.

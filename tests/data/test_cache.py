@@ -186,6 +186,7 @@ print(int(dataset.train.images.sum()))
 """
 
 
+@pytest.mark.extended
 def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROCESS, str(tmp_path)]
     root = Path(__file__).parents[2]

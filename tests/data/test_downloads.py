@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,67 @@ def test_files_downloaded_by_hand(server: Server, tmp_path: Path) -> None:
         downloads.take([mine], [wanted], root)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         downloads.take([tmp_path / "none"], [wanted], root)
+
+
+def test_two_processes_at_once(server: Server, tmp_path: Path) -> None:
+    wanted, mine = archive(server), tmp_path / "mine.zip"
+    mine.write_bytes(CONTENT)
+    root = tmp_path / "data"
+
+    def download() -> str:
+        try:
+            downloads.fetch([wanted], root)
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def copy() -> str:
+        try:
+            downloads.take([mine], [wanted], root)
+        except OSError as error:
+            return str(error)
+        return ""
+
+    for _ in range(5):
+        with ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(f) for f in (download, copy) * 3]
+        said = [call.result() for call in calls]
+        assert "" in said
+        assert {text[:27] for text in said} <= {"", "another process is download"}
+        assert names(root) == ["a.zip"]
+        assert (root / "a.zip").read_bytes() == CONTENT
+        (root / "a.zip").unlink()
+
+
+def test_a_file_is_locked_until_it_has_its_name(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, mine = archive(server), tmp_path / "mine.zip"
+    mine.write_bytes(CONTENT)
+    root, said, digest = tmp_path / "data", [], downloads._digest
+
+    def meanwhile(path: Path) -> str:
+        if path.name == "a.zip.partial":  # downloaded, its digest not yet known
+            for other in (
+                lambda: downloads._download(wanted, root / "a.zip"),
+                lambda: downloads.take([mine], [wanted], root),
+            ):
+                with pytest.raises(OSError, match="another process is down") as error:
+                    other()
+                said.append(error)
+        return digest(path)
+
+    monkeypatch.setattr(downloads, "_digest", meanwhile)
+    downloads.fetch([wanted], root)
+    assert len(said) == 2
+    assert (root / "a.zip").read_bytes() == CONTENT
+    assert names(root) == ["a.zip"]
+
+
+def test_what_another_process_has_downloaded_meanwhile(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "a.zip").write_bytes(CONTENT)
+    downloads._download(archive(server), tmp_path / "a.zip")
+    assert names(tmp_path) == ["a.zip"]
+    assert not server.asked

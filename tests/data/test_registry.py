@@ -9,14 +9,14 @@ import pytest
 from metabridge.data import Dataset, Split, dataset_names, describe, load_dataset
 from metabridge.registry import DATASETS, register_dataset
 
-# Decoding the larger ones takes most of a minute.
+# Decoding them takes up to a minute each.
 LATER = [
     pytest.param(n, marks=pytest.mark.extended)
-    for n in ("omniglot", "cifar_fs", "fc100")
+    for n in ("glyphs", "mini_imagenet", "omniglot", "cifar_fs", "fc100")
 ]
 
 
-@pytest.fixture(params=["glyphs", "mini_imagenet", *LATER])
+@pytest.fixture(params=LATER)
 def dataset(request: pytest.FixtureRequest) -> Dataset:
     return request.getfixturevalue(request.param)
 

@@ -60,6 +60,7 @@ def test_balanced_tasks_show_every_class_once_a_round(
         sample(KEY, bank)
 
 
+@pytest.mark.extended
 def test_images_are_reduced_once_they_are_augmented(dataset: Dataset) -> None:
     shape = TaskShape(ways=4, shots=2, queries=0)
     options = {"shape": shape, "augmentation": "crop_flip", "rotations": True}
@@ -189,6 +190,7 @@ def test_fixed_tasks_are_settled_by_their_key(dataset: Dataset) -> None:
     assert np.mean(differs) > 0.5
 
 
+@pytest.mark.extended
 def test_fixed_tasks_are_augmented_afresh() -> None:
     dataset = toy.dataset()
     sample = task_sampler(

@@ -27,7 +27,7 @@ def sampler(shape: TaskShape = SHAPE, **options) -> Sampler:
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({}, id="fresh"),
+        pytest.param({}, id="fresh", marks=pytest.mark.extended),
         *(
             pytest.param(options, id=name, marks=pytest.mark.extended)
             for name, options in {

@@ -180,7 +180,7 @@ def test_unions_that_are_none(
         load_dataset(name, **options)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_two_splits_of_the_same_images(cifar_fs: Dataset, fc100: Dataset) -> None:
     parts = {"cifar_fs": cifar_fs, "fc100": fc100}
     with pytest.raises(ValueError, match=r"31,206 image.* pixel for pixel"):

@@ -66,6 +66,7 @@ class Mixed(nn.Module):
         return nn.Dense(5)(x.reshape(len(x), -1))
 
 
+@pytest.mark.extended
 def test_fisher_is_that_of_one_image_and_class_after_the_other() -> None:
     model, images = Mixed(), toy.images(2, 8, 2)
     variables = toy.variables(model, images)
@@ -154,7 +155,7 @@ def test_a_task_is_embedded_whole_or_in_parts(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_diversity_of_a_dataset(tmp_path: Path) -> None:
     data = toy.dataset(size=16)
     options: dict[str, Any] = {

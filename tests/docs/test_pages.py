@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures(forgotten.__name__)
 __all__ = ["forgotten"]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SLOW = ("docs/closeness.md", "docs/theory.md")
+"""Pages whose code takes minutes."""
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +40,19 @@ def as_users_have_it() -> Iterator[None]:
         yield
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            id=str(page.relative_to(ROOT)),
+            marks=pytest.mark.slow
+            if str(page.relative_to(ROOT)) in SLOW
+            else pytest.mark.extended,
+        )
+        for page in PAGES
+    ],
+)
 def test_code(
     page: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

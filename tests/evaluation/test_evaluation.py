@@ -109,6 +109,7 @@ def test_the_bank_the_direct_route_and_numpy_agree(
     assert bank(variables, KEY, 12) != bank(variables, jax.random.key(1), 12)
 
 
+@pytest.mark.extended
 def test_flips_average_the_features_of_mirror_images(
     dataset: Dataset, learner, variables
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_bank_that_does_not_fit_is_done_without(
     assert banks
 
 
+@pytest.mark.extended
 def test_the_best_of_several_heads_is_found(
     dataset: Dataset, learner, variables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_the_best_of_several_heads_is_found(
     assert evaluation.best_head(*place, **options) == 1
 
 
+@pytest.mark.extended
 def test_a_meta_learned_head_adapts_on_the_bank_as_on_the_images(
     dataset: Dataset,
 ) -> None:

@@ -42,7 +42,7 @@ def draw_closed(
     ]
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_open_intervals_cover_the_truth_and_closed_ones_do_not() -> None:
     """1,000 test sets of the same 12 classes, 60 images of each, in 16 dimensions."""
     generator = np.random.default_rng(0)

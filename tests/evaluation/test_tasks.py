@@ -65,6 +65,7 @@ def test_none_where_the_split_is_too_small() -> None:
     assert tasks.support.shape[1:] == (2, 1)
 
 
+@pytest.mark.extended
 def test_a_key_draws_its_task_whatever_the_others() -> None:
     split, shape = split_of([40] * 20), TaskShape(3, 2, 3)
     keys = jax.random.split(KEY, 503)  # more than a batch

@@ -47,6 +47,7 @@ def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
         completed(Options(**given))
 
 
+@pytest.mark.extended
 def test_runs_see_as_many_images_and_meet_the_same_tasks() -> None:
     for model, widths in options.WIDTHS.items():
         given = completed(Options(model=model, widths=widths[:2], seeds=2))

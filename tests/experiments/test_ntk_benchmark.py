@@ -38,7 +38,7 @@ def source() -> Source:
     return Source(load_dataset("glyphs"), QUICK)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_results(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["tasks"] == 4
@@ -72,7 +72,7 @@ def test_results(folder: Path) -> None:
     assert rows["tanh"]["mtl_accuracy"] is None
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_page_tables_and_figures(folder: Path) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/png;base64,', page)) == 9
@@ -88,7 +88,7 @@ def test_page_tables_and_figures(folder: Path) -> None:
     assert "nan" not in tables.lower()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_second_run_takes_what_is_there(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_results(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["depths"] == [1, 4]
@@ -49,7 +49,7 @@ def test_results(folder: Path) -> None:
     assert results["explorer"]["times"] == [0.0, 0.1]
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_page_is_self_contained(folder: Path) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img alt="[^"]+" src="([^"]{30})', page)
@@ -61,7 +61,7 @@ def test_page_is_self_contained(folder: Path) -> None:
     assert "nan" not in re.sub(r'"data:[^"]*"', "", page).lower().split()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_figures(folder: Path) -> None:
     names = {path.name for path in folder.glob("*.png")}
     assert names == {

@@ -54,6 +54,7 @@ def test_a_run_is_published(
     assert contents == {p: p.read_bytes() for p in (checkout / "bodies").iterdir()}
 
 
+@pytest.mark.extended
 def test_a_run_with_mirror_images_is_held_against_them(
     finished_run: Path,
     checkout: Path,

@@ -1,6 +1,7 @@
 """The published recipes: complete, what their sources say, and able to run."""
 
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests import toy
 from tests.own import OPTIONS
 
 _SIDES = {"mini_imagenet": 84, "tiered_imagenet": 84, "cifar_fs": 32, "fc100": 32}
+_dataset = functools.cache(toy.dataset)
 EVERY = list(itertools.product(recipes.NAMES, recipes.DATASETS, recipes.SHOTS))
 
 
@@ -40,7 +42,7 @@ def test_every_recipe_is_complete(name: str, dataset: str, shots: int) -> None:
         assert opened <= {"width"} | by_body
     quick = resolve(recipes.quick(config))
     assert quick.data.dataset == "glyphs"
-    glyphs, images = toy.dataset(size=28), toy.dataset(channels=3, size=_SIDES[dataset])
+    glyphs, images = _dataset(size=28), _dataset(channels=3, size=_SIDES[dataset])
     other = resolve(recipes.with_body(config, "conv4", 64))
     for one, data in ((quick, glyphs), (other, images), (resolved, images)):
         check_train_sizes(one, data)

@@ -221,7 +221,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return started
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_the_main_table_is_made_and_resumed(
     brief: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -106,7 +106,7 @@ def test_results_name_no_folder(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(found)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_search_is_made_resumed_and_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

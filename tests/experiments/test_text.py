@@ -53,7 +53,7 @@ def test_a_top_level_package_is_in_one_split(packages: Path) -> None:
     assert 0.12 < splits.count("validation") / 2000 < 0.18
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_small_run(
     packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_step_of_the_interior_point_method() -> None:
         np.testing.assert_allclose(value, expected, atol=2e-5)
 
 
+@pytest.mark.extended
 def test_a_step_among_the_free_entries() -> None:
     kernel, right, excess = problem()
     free = np.random.default_rng(2).random(right.shape) < 0.5

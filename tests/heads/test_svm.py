@@ -85,6 +85,7 @@ def objective(features: np.ndarray, labels, weights: np.ndarray, C: float) -> fl
     return 0.5 * np.square(weights).sum() + C * margins.max(1).sum()
 
 
+@pytest.mark.extended
 @each_task
 def test_weights_equal_scikit_learns(name: str) -> None:
     task, C = TASKS[name]
@@ -127,7 +128,7 @@ def test_two_classes_by_hand() -> None:
     np.testing.assert_allclose(narrow, [[0.4, -0.4]], atol=1e-6)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @each_task
 def test_gradient_equals_finite_differences_of_scikit_learn(name: str) -> None:
     task, C = TASKS[name]

@@ -43,6 +43,18 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
     )
     for name, heads in HEADS.items()
 }
+# Not PCGrad, which draws an order of the tasks, nor uncertainty weighting, whose
+# weights grow without bound on tasks that are learned by heart.
+LEARNERS |= {
+    f"mtl {name}": functools.partial(
+        mtl,
+        heads=class_table(NUM_CLASSES),
+        logit_scale=10.0,
+        weighting=name,
+        task_pool=NUM_TASKS,
+    )
+    for name in ("dwa", "cagrad", "upgrad")
+}
 # Training meets two tasks only, and learns their labels by heart: an unseen task takes
 # more steps than those of training to learn its own.
 GRADIENT_BASED = {
@@ -78,6 +90,9 @@ LEARNERS |= {
 VARIANTS = {
     "mtl shared",
     "mtl independent",
+    "mtl dwa",
+    "mtl cagrad",
+    "mtl upgrad",
     "first-order maml",
     "anil running",
     "metaoptnet svm",

@@ -88,7 +88,9 @@ def assert_same_step(name: str, batch: Task, state: State | None = None) -> Stat
     learner = run(name)
     after, info = learner.step(learner.start, BATCH)
     again, info_again = learner.step(state or learner.start, batch)
-    for ours, theirs in zip(info_again, info, strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(info_again), jax.tree.leaves(info), strict=True
+    ):
         close(ours, theirs)
     if state is None:
         assert_same_params(again, after)

@@ -58,13 +58,14 @@ def test_step_follows_the_mean_gradient(in_turn: bool) -> None:
     assert_close(after.batch_stats["seen"], np.mean(numbers))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("in_turn", "model"),
     [
         (False, gbml.Normed()),
         (True, gbml.Normed()),
-        pytest.param(False, Conv4(2), marks=pytest.mark.extended),
-        pytest.param(True, Conv4(2), marks=pytest.mark.extended),
+        pytest.param(False, Conv4(2), marks=pytest.mark.slow),
+        pytest.param(True, Conv4(2), marks=pytest.mark.slow),
     ],
 )
 def test_every_task_passes_the_body_by_itself(in_turn: bool, model: nn.Module) -> None:
@@ -118,6 +119,7 @@ def test_every_task_passes_the_body_by_itself(in_turn: bool, model: nn.Module) -
             assert_close(found, np.asarray(value))
 
 
+@pytest.mark.extended
 def test_another_head_is_fitted_on_the_same_features() -> None:
     learner = with_head(
         mtl(MLP(16, 2), optax.sgd(0.1), heads=class_table(6)), heads.centroid()

@@ -71,7 +71,7 @@ def test_negative_curvature_ends_the_solution() -> None:
     np.testing.assert_array_equal(found, [1.0, 2.0, 3.0])
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_gradient_equals_finite_differences_where_tasks_are_solved() -> None:
     # The theorem is about the minimum: NumPy's descent runs until it has converged.
     options = {"inner_lr": 0.5, "inner_steps": 120, "proximity": 1.0, "cg_steps": 27}

@@ -86,6 +86,7 @@ def test_first_order_gradient_is_the_querys_where_adaptation_ends() -> None:
             assert_close(value, expected[name])
 
 
+@pytest.mark.extended
 def test_a_head_of_zeros_to_start_from() -> None:
     with gbml.double() as batch:
         learner, state = started(batch, zero_head=True)
@@ -113,6 +114,7 @@ def test_a_head_of_zeros_to_start_from() -> None:
         assert_close(params["body"]["NTKDense_0"]["kernel"], adapted(only_body)["K"])
 
 
+@pytest.mark.extended
 def test_learned_rates_per_step() -> None:
     rates = np.array([0.3, 0.5])
 
@@ -201,7 +203,7 @@ def test_only_the_named_layers_adapt(factory, layers: str, rate: float) -> None:
                 np.testing.assert_array_equal(value, p[name])
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_gradient_through_convolutions_equals_finite_differences() -> None:
     # Eleven images and more: convolutions in groups, and their second derivatives.
     # Flax's normalisation asks for the promotion of its dtype and single precision.

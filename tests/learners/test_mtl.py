@@ -206,6 +206,7 @@ def test_accumulated_gradients_equal_a_batch_of_tasks() -> None:
         assert np.abs(np.asarray(batch - before)).max() > 1e-3
 
 
+@pytest.mark.extended
 def test_each_task_draws_its_own_dropout() -> None:
     batch = toy.tasks(1, (4, 4, 2))
     twice = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), batch)

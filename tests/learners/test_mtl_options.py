@@ -48,6 +48,7 @@ def test_statistics_of_the_batch_are_those_of_all_its_images() -> None:
     assert abs(jax.jit(own.step)(KEY, state, CONV4_TASKS)[1].loss - info.loss) > 1e-4
 
 
+@pytest.mark.extended
 def test_the_loss_of_turns_is_added() -> None:
     batch = toy.tasks(2, (4, 4, 2))
     options = {"heads": class_table(toy.NUM_CLASSES), "logit_scale": 3.0}

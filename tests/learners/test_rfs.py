@@ -141,6 +141,7 @@ def test_bad_options(options: dict, message: str) -> None:
         rfs(episodes.BODY, optax.sgd(0.1), **arguments)
 
 
+@pytest.mark.extended
 def test_teachers_of_another_kind_are_refused() -> None:
     inputs = toy.tasks(1, (5,)).support.inputs[0]
     others = [

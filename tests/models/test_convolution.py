@@ -111,6 +111,7 @@ def test_tasks_with_kernels_of_their_own() -> None:
     np.testing.assert_allclose(gradient[0], gradient[1], rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("minimal", [False, True])
 def test_inference_goes_forward_too(
     minimal: bool, monkeypatch: pytest.MonkeyPatch

@@ -86,6 +86,7 @@ def test_kernel_of_the_features_tends_to_the_arc_cosine_kernel() -> None:
     assert many < 0.02 * limit.max()
 
 
+@pytest.mark.extended
 def test_gradients_through_zero_inputs_are_finite() -> None:
     model = MLP(5, 2, activation=nn.relu)
     zeros = jnp.zeros((3, 2, 2, 1))

@@ -81,6 +81,7 @@ def test_features_and_statistics_are_those_of_linen(train: bool) -> None:
     jax.tree.map(assert_close, as_linen(state), dict(kept))
 
 
+@pytest.mark.extended
 def test_the_key_decides_weights_and_dropout() -> None:
     inputs = jnp.asarray(toy.images(4, 6, 2))
     model = body(rate=0.5)

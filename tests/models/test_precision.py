@@ -32,7 +32,7 @@ each = pytest.mark.parametrize(
     [
         "conv4",
         pytest.param("conv4_r2d2", marks=pytest.mark.slow),
-        pytest.param("resnet12", marks=pytest.mark.extended),
+        pytest.param("resnet12", marks=pytest.mark.slow),
     ],
 )
 

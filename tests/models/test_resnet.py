@@ -29,6 +29,7 @@ def test_sizes_are_torchvisions(make, features: int, parameters: int) -> None:
     assert shape == (2, features)
 
 
+@pytest.mark.extended
 def test_training_normalises_by_the_images_and_keeps_their_statistics() -> None:
     inputs = toy.images(4, 8, 3)
     model = ResNet((1, 1, 1, 1), widths=(3, 4, 5, 6))

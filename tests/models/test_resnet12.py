@@ -47,6 +47,7 @@ def expected(variables, inputs: np.ndarray, *, train: bool) -> np.ndarray:
     )
 
 
+@pytest.mark.extended
 def test_inference_equals_numpys_and_drops_nothing() -> None:
     inputs = toy.images(4, 18, 3)
     model = ResNet12(SMALL, drop_rate=0.3)

@@ -40,6 +40,7 @@ def test_images_that_are_not_of_whole_patches_are_refused() -> None:
         )
 
 
+@pytest.mark.extended
 def test_every_patch_counts_and_the_order_of_images_does_not() -> None:
     inputs = toy.images(3, 8, 1)
     model = VisionTransformer(8, 1, 2, patch_size=4, registers=1)

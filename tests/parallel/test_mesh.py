@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from metabridge.parallel import mesh
 from metabridge.parallel.mesh import REPLICATED, TASKS
@@ -36,6 +37,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.extended
 def test_each_of_four_devices_has_its_tasks() -> None:
     found = json.loads(last_lines(started("-c", FOUR, devices=4))[0])
     # Each device has two rows, and the first of them is in its result.

@@ -16,7 +16,12 @@ from tests.once import build_once
 EVIL = "<img src=x onerror=alert(1)>"
 """The name of a test class."""
 on_screens = pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")]
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.slow),
+    ],
 )
 
 

@@ -1,5 +1,6 @@
 """Data of the figures: curves thinned, features in the plane of most variance."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,19 @@ def test_curves(tmp_path: Path) -> None:
     assert found["features"]["validation_cdnv"] == pytest.approx([2, 1, 2 / 3], 1e-5)
     assert found["features"]["head_condition_number"] == [None] * 3
     assert "test_cdnv" not in found["test"]
+
+
+def test_conflicts_of_gradients_where_they_were_measured(tmp_path: Path) -> None:
+    run = read([fake.finished(tmp_path / "one")])[0]
+    found = figures.curves([run])[0]["train"]
+    assert found["conflicting_pairs"] == found["gradient_cosine"] == [None] * 3
+    with (tmp_path / "one" / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        record = {"step": 40, "kind": "train", "loss": 0.2, "accuracy": 0.5}
+        record |= {"seconds": 40.0, "conflicting_pairs": 0.25, "gradient_cosine": 0.1}
+        file.write(json.dumps(record) + "\n")
+    found = figures.curves(read([tmp_path / "one"]))[0]["train"]
+    assert found["conflicting_pairs"] == [None, None, None, 0.25]
+    assert found["gradient_cosine"][-1] == 0.1
 
 
 def test_long_curves_are_thinned(tmp_path: Path) -> None:

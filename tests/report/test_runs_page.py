@@ -12,8 +12,10 @@ from metabridge.report import runs_report
 from metabridge.report.runs_page import MOST_RUNS
 from metabridge.runs.evaluation import FILE, read_evaluation
 from metabridge.runs.metrics import read_metrics
+from tests.kept import keep_evaluations
 from tests.report import fake
 from tests.report.conftest import EVIL, on_screens
+from tests.report.test_reliability import MEASURED
 
 pytestmark = pytest.mark.extended
 
@@ -158,6 +160,7 @@ def test_the_geometry_is_read_and_its_formula_stands_beside_it(
     shown.assert_sound()
 
 
+@pytest.mark.slow
 def test_agreement_is_that_of_the_kept_files(
     show: Any, page_file: Path, trained: Path
 ) -> None:
@@ -343,3 +346,28 @@ def test_too_many_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metabridge.report.runs_page.find_runs", lambda given: many)
     with pytest.raises(ValueError, match=r"61 runs, but a page holds 60"):
         runs_report([tmp_path], tmp_path / "a.html")
+
+
+def test_reliability_is_read_and_switched_to_the_temperature(
+    show: Any, tmp_path: Path
+) -> None:
+    folders = [
+        fake.finished(tmp_path / "warm", **MEASURED),
+        fake.finished(tmp_path / "plain"),
+    ]
+    keep_evaluations(*folders)
+    page_file = runs_report(folders, tmp_path / "page.html", examples=0, tasks=0)
+    shown = show(page_file)
+    shown.assert_sound()
+    page, diagrams = shown.page, shown.data()["reliability"]
+    figure = page.locator("#reliability-figure")
+    curves = figure.locator(".frame").first.locator(".series:not(.target) .line")
+    assert curves.count() == 2
+    figure.locator(".frame").first.focus()
+    page.keyboard.press("End")
+    values = figure.locator(".legend").first.locator(".value").all_inner_texts()
+    last = 100 * diagrams[0]["raw"]["accuracy"][-1]
+    assert values[0] == f"{last:.1f}"
+    figure.locator(".segments button", has_text="At the temperature").click()
+    assert curves.count() == 1  # the other run has none
+    assert not shown.troubles

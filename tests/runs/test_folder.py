@@ -76,6 +76,7 @@ with run_folder.locked(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.extended
 def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _HOLDS, str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

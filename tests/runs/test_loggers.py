@@ -93,6 +93,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.extended
 def test_a_run_tells_a_logger_everything(images: Path, tmp_path: Path) -> None:
     own, config = Own(), toy.config(images)
     assert isinstance(own, Logger)

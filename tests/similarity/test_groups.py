@@ -94,7 +94,7 @@ def test_means_within_and_between_by_hand() -> None:
     assert [c.measure for c in found] == list(groups.MEASURES)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 def test_intervals_hold_the_difference(spread: float) -> None:
     """Of 60 studies of 2 methods, 4 seeds and 60 tasks each."""

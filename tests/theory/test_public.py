@@ -82,12 +82,14 @@ def _python(code: str, folder: Path) -> None:
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("checkout", [True, False])
+@pytest.mark.parametrize(
+    "checkout", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_the_old_name_gives_the_same_modules(checkout: bool, tmp_path: Path) -> None:
     _python(_ALIAS, _ROOT if checkout else tmp_path)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_users_own_theory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "theory.py").write_text("raise SystemExit('imported')")
     command = [

@@ -45,7 +45,7 @@ def test_every_algorithm_trains_and_is_scored(name: str, tmp_path: Path) -> None
     assert (tmp_path / "run" / "test_task.png").exists()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["protonet"])
 def test_another_head_takes_the_place_of_the_learners_own(
     name: str, tmp_path: Path

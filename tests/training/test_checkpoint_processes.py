@@ -69,7 +69,7 @@ print("good")
 """
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_two_processes_save_restore_and_pass_over_damage(tmp_path: Path) -> None:
     with socket.socket() as found:
         found.bind(("localhost", 0))

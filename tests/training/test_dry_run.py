@@ -13,7 +13,7 @@ from tests import toy
 from tests.training.conftest import Run
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_run(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

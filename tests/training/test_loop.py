@@ -57,8 +57,8 @@ def test_a_rollback_goes_on_with_other_keys_and_half_the_rate(
     assert (moved[0] == moved[1]).tolist() == [step <= back_at for step in (2, 4, 6)]
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_rollback_of_a_network_takes_other_tasks(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
@@ -154,6 +154,7 @@ def toy_start(config: Config) -> State:
     return learner.init(inputs.make_keys(config).init, example_of(dataset))
 
 
+@pytest.mark.extended
 def test_checkpoints_by_time_lie_between_validations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_checkpoints_by_time_lie_between_validations(
     assert_same_state(whole.restored()[1], run.restored()[1])
 
 
+@pytest.mark.extended
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +235,7 @@ def test_early_stop_holds_when_the_run_is_resumed(tmp_path: Path) -> None:
     assert len(run.validated) == 4
 
 
+@pytest.mark.extended
 def test_plateaus_lower_the_learning_rate_and_the_best_model_is_kept(
     tmp_path: Path,
 ) -> None:

@@ -102,7 +102,7 @@ def test_the_shell_commands_know_it_from_its_module(
     assert "No module named 'what_it_needs'" in capsys.readouterr().err
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_process_that_does_not_know_it_says_so(images: Path, tmp_path: Path) -> None:
     metabridge.register("scaled", ScaledConfig, scaled)
     run = written(images, tmp_path / "run")

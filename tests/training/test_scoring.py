@@ -110,6 +110,7 @@ def test_result_holds_what_made_it(whole: Run) -> None:
     assert made_by["checkpoint"]["digest"] == progress["digest"]
 
 
+@pytest.mark.extended
 def test_evaluating_again_gives_the_same_and_writes_it(
     whole: Run, tmp_path: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_the_weight_of_a_head_is_chosen_on_validation_tasks(
     assert ridge["penalty"] == weights[chosen[1]]
 
 
+@pytest.mark.extended
 def test_tasks_of_the_validation_classes(
     whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,7 @@ def config(images: Path, **options: Any) -> Config:
     return dataclasses.replace(found, model=body)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.usefixtures(pooled.__name__)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_run_that_is_resumed_across_a_change_equals_one_in_one_go(
@@ -110,7 +110,7 @@ def test_a_run_that_is_resumed_across_a_change_equals_one_in_one_go(
     assert any(np.any(a != b) for a, b in pairs)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.usefixtures(pooled.__name__)
 def test_a_dry_run_and_a_run_for_minutes(images: Path, tmp_path: Path) -> None:
     timed = {"steps": None, "validate_every": None}

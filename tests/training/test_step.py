@@ -87,6 +87,7 @@ def test_images_are_on_the_device_or_streamed(images: Path, streamed: bool) -> N
         source.close()
 
 
+@pytest.mark.extended
 def test_steps_in_a_loop_on_the_device_are_those_of_a_call_each(images: Path) -> None:
     results = {}
     for on_device in (False, True):

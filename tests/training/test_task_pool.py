@@ -28,7 +28,10 @@ from tests.training.test_train import restored
 SHAPE = {"train_ways": 3, "train_shots": 2, "train_queries": 3}
 LEARNERS = pytest.mark.parametrize(
     "learner",
-    [MAMLConfig(inner_steps=1), ProtoNetConfig()],
+    [
+        pytest.param(MAMLConfig(inner_steps=1), marks=pytest.mark.slow),
+        ProtoNetConfig(),
+    ],
     ids=lambda options: type(options).__name__,
 )
 
@@ -50,6 +53,7 @@ def drawn(config: ResolvedConfig, count: int = 60) -> list[bytes]:
     return [row.tobytes() for row in rows]
 
 
+@pytest.mark.extended
 def test_classes_and_images_of_a_pool_are_settled(images: Path) -> None:
     pools = [
         set(drawn(pooled(images, learner, task_pool=4)))
@@ -66,7 +70,7 @@ def test_classes_and_images_of_a_pool_are_settled(images: Path) -> None:
     assert len(set(drawn(pooled(images, MAMLConfig())))) > 50
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @LEARNERS
 def test_a_run_meets_the_tasks_of_its_pool_alone(
     images: Path, tmp_path: Path, learner: LearnerOptions

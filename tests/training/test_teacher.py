@@ -57,7 +57,10 @@ def taught_by(folder: Path, config: ResolvedConfig, **options) -> ResolvedConfig
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("learner", [RFSConfig(), MTLConfig(row_norm=True)])
+@pytest.mark.parametrize(
+    "learner",
+    [RFSConfig(), pytest.param(MTLConfig(row_norm=True), marks=pytest.mark.slow)],
+)
 def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
     learner: LearnerOptions,
     images: Path,
@@ -88,6 +91,7 @@ def test_a_student_imitates_its_teacher_and_is_evaluated_without_it(
         train(student, tmp_path / "another")
 
 
+@pytest.mark.extended
 def test_a_teacher_of_another_model_or_other_classes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,7 +121,7 @@ def test_a_run_is_the_same_without_measurements(
     assert_same_state(*(restored(whole.config, folder)[1] for folder in folders))
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_run_with_a_warm_up_and_averages_resumes_and_goes_on(
     images: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_run_with_a_warm_up_and_averages_resumes_and_goes_on(
     assert verify(tmp_path / "run", retrain=True)["reproduced"]
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_run_in_64_bit_mode_is_that_of_32(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +189,7 @@ def test_two_processes_in_a_folder_are_refused(whole: Run, tmp_path: Path) -> No
         train(whole.config, tmp_path / "run", resume=True)
 
 
+@pytest.mark.extended
 def test_divergence_stops_says_where_and_keeps_the_last_good_checkpoint(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

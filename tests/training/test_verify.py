@@ -65,6 +65,7 @@ def test_a_number_that_was_changed(run: Path, name: str) -> None:
     assert table(report).endswith("is NOT reproduced")
 
 
+@pytest.mark.extended
 def test_a_configuration_that_was_changed(run: Path) -> None:
     change(run / "config.json", lambda config: config["evaluation"].update(shots=1))
     report = verify(run)
@@ -95,7 +96,7 @@ def test_a_checkpoint_of_another_run(run: Path, whole: Run, tmp_path: Path) -> N
     assert outcomes(verify(run))["checkpoint"] == "differs"
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path / "cache"))
     images = toy.write_folder(tmp_path / "images")
@@ -127,6 +128,7 @@ def test_other_versions_may_differ_a_little(run: Path) -> None:
     assert verify(run, tolerance=0.2)["reproduced"] is True
 
 
+@pytest.mark.extended
 def test_results_of_earlier_versions_as_far_as_they_go(run: Path) -> None:
     change(run / "result.json", lambda result: result.pop("provenance"))
     report = verify(run)

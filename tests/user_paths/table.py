@@ -53,6 +53,8 @@ LEARNERS: dict[str, Row] = {
 
 FEW = ("mtl", "maml", "scaled")
 """One of each kind: no adaptation of its own, an inner loop, the user's own."""
+KINDS = (*FEW, "metaoptnet", "protonet")
+"""These, and of heads that are solved and of those without parameters."""
 
 
 def heads_of(learner: str) -> list[str]:

@@ -40,14 +40,14 @@ def test_in_the_locale_c_and_without_a_home_folder(
     assert list(scratch.glob("metabridge-cache-*/folder*"))
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_character_that_the_locale_lacks_is_replaced(trained: Runs) -> None:
     done = shell(f"mb evaluate {trained('mtl')}", ASCII)
     assert done.returncode == 0, done.stderr
     assert b" ? " in done.stdout  # plus or minus
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_with_a_closed_output(trained: Runs, tmp_path: Path) -> None:
     """Nothing that is printed finds its way into a file that is written."""
     page = tmp_path / "page.html"
@@ -67,7 +67,7 @@ def test_training_with_closed_streams(trained: Runs, tmp_path: Path) -> None:
     assert result(str(tmp_path / "run"))["provenance"]["checkpoint"] == recorded
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_a_program_that_is_kept_is_not_compiled_again(
     trained: Runs, tmp_path: Path
 ) -> None:
@@ -93,13 +93,11 @@ def test_the_commands_of_a_shell(trained: Runs, tmp_path: Path) -> None:
     """The whole way, a process each."""
     run, train = tmp_path / "run", " ".join(training("mtl", str(tmp_path / "run")))
     script = f"""set -e
-        mb {train} --dry-run
         mb {train}
         mb evaluate {run} --shots 2 --output {tmp_path}/two.json
         mb verify {run}
         mb export {run} {tmp_path}/body.safetensors
-        mb report {run} --output {tmp_path}/page.html
-        mb datasets"""
+        mb report {run} --output {tmp_path}/page.html"""
     done = shell(script, {})
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     names = {path.name for path in tmp_path.iterdir()}

@@ -85,7 +85,15 @@ def test_training_on_features(place: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("learner", ["maml", "anil", "protonet", "r2d2"])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        "maml",
+        pytest.param("anil", marks=pytest.mark.slow),
+        "protonet",
+        pytest.param("r2d2", marks=pytest.mark.slow),
+    ],
+)
 def test_other_learners_train_on_features(learner: str, place: Path) -> None:
     train = ("train", learner, "--dataset", "features:mine.npz", "--model", "mlp")
     small = ("--width", "8", "--depth", "1", "--train-queries", "3")
@@ -145,3 +153,12 @@ def test_three_lines_of_python(place: Path) -> None:
         metabridge.train(
             Config(data=metabridge.DataConfig("omniglot")), "x", dataset=dataset
         )
+    other = Dataset.from_arrays(-FEATURES, LABELS, SPLIT, name=dataset.name)
+    with pytest.raises(ValueError, match="run was given another dataset than the one"):
+        metabridge.train(config, "run", dataset=other, resume=True)
+    metabridge.train(config, "other", dataset=other)
+    for use in (metabridge.evaluate_run, metabridge.load_body):
+        with pytest.raises(ValueError, match="run was given another dataset than the"):
+            use("run")
+    metabridge.register_dataset(dataset.name, lambda: dataset)
+    assert metabridge.evaluate_run("run")["accuracy"] == result["accuracy"]

@@ -84,7 +84,9 @@ metabridge.register_body("tiny_nnx", Tiny, width=4)
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("learner", ["mtl", "maml"])
+@pytest.mark.parametrize(
+    "learner", ["mtl", pytest.param("maml", marks=pytest.mark.slow)]
+)
 def test_train_an_nnx_module(learner: str, home: Path, tmp_path: Path) -> None:
     (tmp_path / "own_nnx.py").write_text(OWN)
     places = [str(tmp_path), str(processes.ROOT), *sys.path]

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from tests.user_paths.table import (
     FEW,
     HEADS,
     IMAGES,
+    KINDS,
     LEARNERS,
     RUN,
     STEPS,
@@ -31,18 +32,23 @@ __all__ = ["pooled"]
 Runs = Callable[[str], Path]
 
 
-EXTENDED = pytest.mark.extended
+EXTENDED, SLOW = pytest.mark.extended, pytest.mark.slow
 
 
-def all_but_extended(*names: str) -> pytest.MarkDecorator:
-    """Every learner, those of other names in the extended tests."""
-    marks = {name: () if name in names else EXTENDED for name in LEARNERS}
+def by_tier(
+    first: Sequence[str], second: Sequence[str] = tuple(LEARNERS)
+) -> pytest.MarkDecorator:
+    """Every learner, in the first tier, the extended tests, or the slow ones."""
+    marks = {
+        name: () if name in first else EXTENDED if name in second else SLOW
+        for name in LEARNERS
+    }
     rows = [pytest.param(name, marks=own) for name, own in marks.items()]
     return pytest.mark.parametrize("learner", rows)
 
 
-few_or_extended = all_but_extended(*FEW)
-one_or_extended = all_but_extended("maml")
+few_or_extended = by_tier(FEW)
+one_or_few = by_tier(["maml"], KINDS)
 every = pytest.mark.parametrize("learner", LEARNERS)
 
 
@@ -58,7 +64,7 @@ def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
-@one_or_extended
+@one_or_few
 def test_dry_run(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*training(learner, f"dry/{learner}", "--dry-run")) == 0
     out = capsys.readouterr().out
@@ -67,7 +73,7 @@ def test_dry_run(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path(f"dry/{learner}").exists()
 
 
-@every
+@few_or_extended
 def test_training(learner: str, trained: Runs) -> None:
     run = trained(learner)
     config = json.loads((run / "config.json").read_text())
@@ -105,8 +111,7 @@ def test_training_with_the_options_of_a_budget(
     assert "only one mean of the parameters" in capsys.readouterr().err
 
 
-@pytest.mark.extended
-@every
+@by_tier([], KINDS)
 def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) -> None:
     row, output = LEARNERS[learner], tmp_path / "result.json"
     ways = 2 if row.any_ways else WAYS
@@ -130,8 +135,9 @@ def test_evaluating_on_other_tasks(learner: str, trained: Runs, tmp_path: Path) 
         ("mtl", heads_of("mtl")),
         ("maml", ["learner", "finetune"]),
         *(
-            pytest.param(learner, heads_of(learner), marks=EXTENDED)
+            pytest.param(learner, heads_of(learner), marks=SLOW)
             for learner in LEARNERS
+            if learner != "mtl"
         ),
     ],
 )
@@ -206,7 +212,7 @@ def test_exporting(learner: str, trained: Runs, tmp_path: Path) -> None:
     assert metabridge.load_body(file).config.algorithm == learner
 
 
-@one_or_extended
+@one_or_few
 def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
     run, file = str(trained(learner)), str(tmp_path / "body.safetensors")
     metabridge.export_body(run, file)
@@ -216,7 +222,7 @@ def test_classifying(learner: str, trained: Runs, tmp_path: Path) -> None:
     assert classify(run, head="centroid") == [name for name in "abc" for _ in range(3)]
 
 
-@one_or_extended
+@one_or_few
 def test_verifying(
     learner: str, trained: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,7 +244,7 @@ def test_reporting_every_learner(trained: Runs, tmp_path: Path) -> None:
     assert "On the same tasks it is " in text
 
 
-@one_or_extended
+@one_or_few
 def test_reporting_with_example_tasks(
     learner: str, trained: Runs, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_what_cannot_be_compared_is_refused(
     assert Path(f"{mtl}/evaluation.npz").is_file()
 
 
+@pytest.mark.extended
 def test_one_seed_of_each_is_said(
     few: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,11 @@ def test_train_on_a_parquet_file(
     assert json.loads((run / "result.json").read_text())["ways"] == 2
     assert command("evaluate", str(run), "--tasks", "5") == 0
     assert command("verify", str(run)) == 0
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": [], "validation": [], "test": []}))
+    train[3] = f"--run-dir={tmp_path / 'other'}"
+    assert command(*train, f"--class-split={split}") == 2
+    assert "is empty: give it a class" in capsys.readouterr().err
 
 
 def test_bad_tables_end_in_a_line(

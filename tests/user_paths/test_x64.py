@@ -15,7 +15,7 @@ pytestmark = pytest.mark.extended
 Runs = Callable[[str], Path]
 INCLUDED = "cifar_fs-conv4"
 QUICK = ("mtl", "protonet")
-"""Tried where the process itself sets 64 bits; all of them in the slow tier."""
+"""Tried in the second tier; all of them in the slow one."""
 NAMES = [name for name in "abc" for _ in range(3)]
 
 
@@ -75,8 +75,9 @@ def check_features(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("mode", "learners", "with_heads"),
     [
-        ("environment", tuple(LEARNERS), ("mtl",)),
-        ("later", QUICK, ()),
+        ("environment", QUICK, ("mtl",)),
+        pytest.param("environment", tuple(LEARNERS), (), marks=pytest.mark.slow),
+        pytest.param("later", QUICK, (), marks=pytest.mark.slow),
         pytest.param("later", tuple(LEARNERS), tuple(LEARNERS), marks=pytest.mark.slow),
     ],
 )

@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from metabridge.weights import read_weights
 from metabridge.weights.reading import _DEEPEST
-from tests.weights import torch_format
+from tests.weights import pnet, torch_format
 from tests.weights.torch_format import BFLOAT16, Raw, View, called
 
-PNET = Path(__file__).with_name("files") / "pnet.pt"
+PNET = pnet.TRAINED
 # The file of facenet-pytorch 2.6.0 (MIT), a trained network, as `torch.load` of PyTorch
 # 2.14.1 reads it: shapes, and the first digits of the arrays' SHA-256.
 DIGESTS = {
@@ -56,6 +56,22 @@ def test_a_trained_file_is_read_as_pytorch_reads_it() -> None:
         for name, entry in read_weights(PNET).items()
     }
     assert found == DIGESTS
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_trained_network_gives_what_it_gives_in_pytorch(now: bool) -> None:
+    """`now`: by the PyTorch that is installed, else by its numbers that are kept."""
+    arrays = {name: entry.read() for name, entry in read_weights(PNET).items()}
+    if now:
+        pytest.importorskip("torch", reason="PyTorch is in the extra `bench`")
+        expected = pnet.by_pytorch(pnet.images())
+    else:
+        kept = np.load(pnet.OUTPUTS, allow_pickle=False)
+        expected = kept["faces"], kept["boxes"]
+    for found, wanted in zip(pnet.by_jax(arrays, pnet.images()), expected, strict=True):
+        assert found.shape[2:] == (6, 9)
+        assert np.ptp(wanted) > 0.1  # it tells places apart
+        np.testing.assert_allclose(found, wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -45,6 +45,10 @@ class Adaptation(NamedTuple):
     """
     scores: Callable[[Any, Inputs], np.ndarray]
     """float32 ``[N, ways]`` of images, with what `fit` returned."""
+    features: Callable[[Inputs], np.ndarray] | None = None
+    """Features ``[N, D]`` that a frozen body computes first; None without one."""
+    on_features: "Adaptation | None" = None
+    """The same two functions of these features, to fit many heads to one support."""
 
 
 def make_adaptation(
@@ -54,7 +58,10 @@ def make_adaptation(
     if learner.frozen_body is None:
         return _adapt_body(learner, variables, normalise)
     head = learner.frozen_body.head_of(variables)
-    return adapt_head(head, make_embedder(learner, variables, normalise))
+    features = make_embedder(learner, variables, normalise)
+    return adapt_head(head, features)._replace(
+        features=features, on_features=adapt_head(head, read_all)
+    )
 
 
 def adapt_head(head: Head, features: Callable[[Inputs], np.ndarray]) -> Adaptation:
@@ -71,6 +78,11 @@ def adapt_head(head: Head, features: Callable[[Inputs], np.ndarray]) -> Adaptati
         return _in_batches(functools.partial(logits, classifier), parts, BATCH)
 
     return Adaptation(fit, scores)
+
+
+def read_all(inputs: Inputs) -> np.ndarray:
+    """All inputs as they are, which are features."""
+    return inputs.read(0, len(inputs))
 
 
 def make_embedder(

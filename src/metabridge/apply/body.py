@@ -117,7 +117,9 @@ def without_paths(config: ResolvedConfig) -> ResolvedConfig:
     learner = with_paths(config.learner, lambda path: Path(path.name))
     if learner.distils:
         learner = dataclasses.replace(learner, teacher=None)  # pyright: ignore
-    data = dataclasses.replace(config.data, dataset=name, data_dir=None)
+    data = dataclasses.replace(
+        config.data, dataset=name, data_dir=None, class_split=None
+    )
     return dataclasses.replace(config, learner=learner, data=data)
 
 

@@ -245,6 +245,7 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
     model = config.model
     data = about.get("dataset", {})
     imported = about.get("imported")
+    inputs = "images" if body.shapes.images else "inputs"
     origin = _trained(body) if imported is None else _imported(body, imported)
     of_width = f" width {model.width}" if model.model in ("conv4", "mlp") else ""
     rounded = f", rounded to {about['dtype']}" if "dtype" in about else ""
@@ -253,7 +254,7 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         **({"learner": config.algorithm} if imported is None else {}),
         "body": f"{model.model}{of_width}",
         "parameters": f"{about.get('parameters', 0):,}{rounded}",
-        "images" if body.shapes.images else "inputs": _inputs(body.shapes),
+        inputs: _inputs(body.shapes),
         **origin,
         "head": config.evaluation.head,
         "accuracy": _accuracy(about.get("result", {})),
@@ -270,6 +271,10 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
         model=model.model,
         dataset=dataset,
         table=table,
+        inputs=inputs,
+        classification="image classification"
+        if body.shapes.images
+        else "classification of features and other numbers",
         file=file_name,
     )
 
@@ -277,7 +282,8 @@ def make_card(body: Body, *, file_name: str, **further: str) -> str:
 def _inputs(shapes: Shapes) -> str:
     shape = shapes.input_shape
     if not shapes.images:
-        return f"{' x '.join(map(str, shape))}, features"
+        kind = "features" if len(shape) == 1 else "numbers"
+        return f"{' x '.join(map(str, shape))}, {kind}"
     height, width, channels = shape
     return f"{height} x {width}, {'grey' if channels == 1 else 'colour'}"
 

@@ -5,8 +5,11 @@ features of all examples in a mapped file, and how many of them are final. It go
 the file is there.
 """
 
+import contextlib
+import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +20,17 @@ from metabridge.apply import loading
 from metabridge.apply.body import Body, reading_of
 from metabridge.apply.frozen import Embed, embed_with
 from metabridge.data.arrays import arrays_beside
+from metabridge.data.cache import mapped
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
-from metabridge.files import replacing, write_json
+from metabridge.files import PARTIAL, locked, replacing, write_json
 from metabridge.output import check_output
 from metabridge.precision import in_32_bits
 from metabridge.training.checkpoint import digest
+from metabridge.units import format_bytes
 from metabridge.untrusted import map_file, read_json, shown
 
-_ROWS, _DONE = "features.npy", "progress.json"
+_ROWS, _DONE, _LOCK = "features.npy", "progress.json", "lock"
 
 
 @in_32_bits
@@ -59,6 +64,8 @@ def embed(
     Raises:
       ValueError: an output that does not end in .npz; the beginning of another file in
         its place; a body that gives no features ``[N, D]``.
+      OSError: a disk without room for them, or another process that makes the same
+        file.
 
     Returns:
       The file.
@@ -81,6 +88,21 @@ def embed(
         "dtype": dtype,
     }
     work = path.with_name(f"{path.name}.begun")
+    with _alone(work):
+        rows = _features(function, data, work, made_of)
+        arrays = {"features": rows, **arrays_beside(data)}
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        for name in (_DONE, _DONE + PARTIAL, _ROWS):
+            (work / name).unlink(missing_ok=True)
+    return path
+
+
+def _features(
+    function: Embed, data: Dataset, work: Path, made_of: dict[str, Any]
+) -> np.memmap:
+    """The features of all examples, in the folder `work`."""
+    total, batch, dtype = (made_of[name] for name in ("total", "batch", "dtype"))
     done, rows = _begun(work, made_of)
     if rows is not None and done:
         # A function is known by its name alone, which may stand for another by now.
@@ -105,11 +127,22 @@ def embed(
             write_json(work / _DONE, made_of | {"done": done})
             bar.update(len(features))
     assert rows is not None
-    arrays = {"features": rows, **arrays_beside(data)}
-    with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    shutil.rmtree(work)
-    return path
+    return rows
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep other processes from a folder, which stays if anything is begun in it."""
+    work.mkdir(exist_ok=True)
+    busy = f"another process is making {shown(work.with_suffix(''))}: wait for it"
+    lock = work / _LOCK
+    with locked(lock, busy):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty, or gone
+                work.rmdir()
 
 
 def _function(body: Any, name: str | None) -> tuple[Embed, str]:
@@ -157,8 +190,16 @@ def _begun(work: Path, made_of: dict[str, Any]) -> tuple[int, np.memmap | None]:
 def _begin(
     work: Path, shape: tuple[int, int], dtype: str, made_of: dict[str, Any]
 ) -> np.memmap:
-    work.mkdir(exist_ok=True)
-    rows = np.lib.format.open_memmap(work / _ROWS, "w+", np.dtype(dtype), shape)
+    needed = 2 * math.prod(shape) * np.dtype(dtype).itemsize
+    free = shutil.disk_usage(work).free
+    if needed > free:
+        raise OSError(
+            f"{math.prod(shape[:1]):,} times {shape[1]:,} features need "
+            f"{format_bytes(needed)} in {shown(work.parent)}, once while they are made "
+            f"and once in the file, but {format_bytes(free)} are free there: free some "
+            "space, or pass another output" + (", or float16" * (dtype != "float16"))
+        )
+    rows = mapped(work / _ROWS, shape, dtype)
     write_json(work / _DONE, made_of | {"done": 0})
     return rows
 

@@ -25,11 +25,12 @@ from metabridge.evaluation.features import TASK_BATCH, bank_evaluator
 from metabridge.evaluation.intervals import open_score
 from metabridge.evaluation.scores import Score
 from metabridge.heads.base import unit_norm as to_unit_norm
+from metabridge.parallel import devices
 from metabridge.precision import in_32_bits
 from metabridge.registry import HEADS
 from metabridge.runs.inputs import make_keys
 from metabridge.types import TaskShape
-from metabridge.units import format_accuracy, markdown_table
+from metabridge.units import format_accuracy, format_bytes, markdown_table
 
 _BATCH = 1 << 14
 
@@ -88,8 +89,8 @@ def evaluate_features(
       **options: of `load_dataset`, such as `data_dir`.
 
     Raises:
-      ValueError: an unknown head, tasks that the classes do not hold, or data that
-        cannot be used.
+      ValueError: an unknown head, tasks that the classes do not hold, data that
+        cannot be used, or features that do not fit in memory.
 
     Example:
       >>> rng = np.random.default_rng(0)
@@ -171,22 +172,33 @@ def _split(data: Any, split: str, options: dict[str, Any]) -> tuple[Split, str]:
     if isinstance(data, tuple):
         features, labels = data
         rows = check_arrays(features).rows
+        _check_memory(rows, "the features")
         classes, codes = encode_labels(labels, len(rows))
         names = {code: str(name) for code, name in enumerate(classes)}
         return sorted_split(rows.astype(np.float32), codes, names), "the features"
     if split not in ("train", "validation", "test"):
         raise ValueError(f"`split` is {split!r}, but must be train, validation or test")
     dataset = data if isinstance(data, Dataset) else load_dataset(data, **options)
-    found = getattr(dataset, split)
-    parts = [
-        np.asarray(normalise(jnp.asarray(part), dataset.mean, dataset.std))
-        for part in (
-            found.inputs[start : start + _BATCH]
-            for start in range(0, len(found.inputs), _BATCH)
+    found, name = getattr(dataset, split), f"split {split!r} of {dataset.name!r}"
+    _check_memory(found.inputs, name)
+    rows = np.empty(found.inputs.shape, np.float32)
+    for start in range(0, len(rows), _BATCH):
+        part = jnp.asarray(found.inputs[start : start + _BATCH])
+        rows[start : start + _BATCH] = normalise(part, dataset.mean, dataset.std)
+    return Split(rows, found.labels, found.class_names), name
+
+
+def _check_memory(inputs: np.ndarray, name: str) -> None:
+    """Refuse inputs that do not fit as float32: once for the host, twice a device."""
+    on_cpu = jax.default_backend() == "cpu"
+    copies = 2 * jax.local_device_count() + 1 if on_cpu else 2
+    needed, free = 4 * copies * inputs.size, devices.free_bytes()
+    if needed > free:
+        raise ValueError(
+            f"{name} takes {format_bytes(needed)} of memory as {copies} copies in "
+            f"float32, but {format_bytes(free)} are free: pass fewer examples a class, "
+            "or smaller features"
         )
-    ]
-    whole = Split(np.concatenate(parts), found.labels, found.class_names)
-    return whole, f"split {split!r} of {dataset.name!r}"
 
 
 def _evaluation(

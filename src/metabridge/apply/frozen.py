@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from metabridge import build
-from metabridge.apply.adaptation import Adaptation, adapt_head
+from metabridge.apply.adaptation import Adaptation, adapt_head, read_all
 from metabridge.apply.inputs import Arrays, check_arrays
 from metabridge.config import (
     Config,
@@ -117,4 +117,4 @@ def _adaptation(evaluation: ResolvedEvaluation) -> Adaptation:
             f"`head` is {evaluation.head}, which adapts a body of ours, but features "
             "are given: choose a head, for example logistic"
         )
-    return adapt_head(head, lambda inputs: inputs.read(0, len(inputs)))
+    return adapt_head(head, read_all)

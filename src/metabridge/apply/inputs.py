@@ -17,7 +17,7 @@ from PIL import Image
 from metabridge.data import picture
 from metabridge.data.images import Encoded, Held, Source, decode
 from metabridge.data.reading import DEFAULT, Reading
-from metabridge.untrusted import expanded, shown
+from metabridge.untrusted import expanded, quoted, shown
 
 _CHANNELS = (1, 2, 3, 4)  # grey, grey and alpha, colour, colour and alpha
 
@@ -216,16 +216,7 @@ def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
       The classes ``[ways]``, ascending, or by their first labels if they have no order;
       and int32 ``codes [N]``, so that ``classes[codes]`` are the labels.
     """
-    if labels is None:
-        raise ValueError("fitting requires y to be passed, but the target y is None")
-    given = list(labels) if isinstance(labels, list | tuple) else np.asarray(labels)
-    if isinstance(given, np.ndarray) and given.ndim != 1:
-        raise ValueError(f"`labels` must be one an image, not {list(given.shape)}")
-    if len(given) != count:
-        raise ValueError(f"there are {count} images, but {len(given)} labels")
-    values = list(given)
-    for value in values:
-        _check_label(value)
+    given, values = _label_values(labels, count)
     classes: list[Any] = list(dict.fromkeys(values))
     if len(classes) < 2:
         raise ValueError(
@@ -236,6 +227,37 @@ def encode_labels(labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     place = {value: code for code, value in enumerate(classes)}
     codes = np.asarray([place[value] for value in values], np.int32)
     return _as_array(classes, given), codes
+
+
+def codes_of(labels: Any, classes: np.ndarray, count: int) -> np.ndarray:
+    """Encode labels of `count` images, all of which are among `classes`, int32 ``[N]``.
+
+    Raises:
+      ValueError: a label that was not fitted, or another number of labels.
+    """
+    _, values = _label_values(labels, count)
+    place = {value: code for code, value in enumerate(classes.tolist())}
+    if unknown := [value for value in values if value not in place]:
+        raise ValueError(
+            f"the label {quoted(unknown[0])} is none of the {len(classes)} classes "
+            "that were fitted: leave its images out, or fit it, too"
+        )
+    return np.asarray([place[value] for value in values], np.int32)
+
+
+def _label_values(labels: Any, count: int) -> tuple[Any, list[Any]]:
+    """Labels as they were given, and one by one, checked."""
+    if labels is None:
+        raise ValueError("fitting requires y to be passed, but the target y is None")
+    given = list(labels) if isinstance(labels, list | tuple) else np.asarray(labels)
+    if isinstance(given, np.ndarray) and given.ndim != 1:
+        raise ValueError(f"`labels` must be one an image, not {list(given.shape)}")
+    if len(given) != count:
+        raise ValueError(f"there are {count} images, but {len(given)} labels")
+    values = list(given)
+    for value in values:
+        _check_label(value)
+    return given, values
 
 
 def _check_label(value: Any) -> None:

@@ -38,6 +38,8 @@ def evaluate(
     finetune_rate: float | None = None,
     interval: Literal["closed", "open"] | None = None,
     keep_logits: bool | None = None,
+    coverage: float | None = None,
+    conformity_score: Literal["lac", "aps"] | None = None,
     dataset: DatasetName | None = None,
     normalise: Literal["training", "dataset"] = "training",
     unit_norm: bool = False,
@@ -69,6 +71,10 @@ def evaluate(
       interval: Of the accuracy: closed (tasks that may share images) or open (no image
         is in two tasks); the result has both.
       keep_logits: Keep logits beside predictions; by default up to 64 MB.
+      coverage: Measure calibration and conformal prediction sets, too, which are to
+        hold the right class of this share of the queries, for example 0.9; takes as
+        many validation tasks.
+      conformity_score: Of these sets: lac (the smallest) or aps (adaptive).
       dataset: Another dataset, on whose unseen classes to score; --data-dir is where
         it is. Images get the size and channels that the body takes.
       normalise: Whose mean and standard deviation to normalise another dataset by:
@@ -83,7 +89,8 @@ def evaluate(
         "ways": ways, "shots": shots, "queries": queries, "tasks": tasks, "head": head,
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
         "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
-        "interval": interval, "keep_logits": keep_logits,
+        "interval": interval, "keep_logits": keep_logits, "coverage": coverage,
+        "conformity_score": conformity_score,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if run is None:

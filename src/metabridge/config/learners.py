@@ -14,6 +14,7 @@ from metabridge.config.fields import (
     Share,
     ShareBelowOne,
 )
+from metabridge.config.weighting import check_weighting
 
 if TYPE_CHECKING:
     from metabridge.config.sections import Config
@@ -95,12 +96,28 @@ class MTLConfig(DistilledConfig):
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
     rotation_weight: NonNegative = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
+    weighting: Literal[
+        "uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad"
+    ] = "uniform"
+    """The tasks of a step: their mean; losses weighted by learned variances
+    (uncertainty) or by how they fall (dwa), of a fixed set of tasks; or gradients of
+    the body, which conflict less as pcgrad, cagrad and upgrad sum them."""
+    cagrad_c: ShareBelowOne | None = None
+    """CAGrad: distance of the update from the mean gradient, as a share of the mean's
+    length. Default: 0.5."""
+    dwa_temperature: Positive | None = None
+    """DWA: by which the ratios of losses are divided; high ones weigh tasks alike.
+    Default: 2."""
+    measure_conflicts: bool = False
+    """Record how far the gradients of the tasks of a step conflict, as pcgrad, cagrad
+    and upgrad do anyway."""
 
     @property
     def fixed_tasks(self) -> int | None:
         return None if self.heads == "class_table" else self.num_tasks
 
     def check(self, config: "Config") -> None:
+        check_weighting(self, config)
         if self.rotation_weight and config.data.rotations:
             raise ValueError(
                 "`rotation_weight` asks for the turn of an image, which cannot be told "

@@ -220,6 +220,12 @@ def _check_head(config: ResolvedConfig) -> None:
             "`flips` takes the mean of the features of a frozen body, but `head` is "
             "finetune, which trains it: leave out `flips`, or choose another `head`"
         )
+    of_sets = config.evaluation.conformity_score
+    if of_sets != "lac" and config.evaluation.coverage is None:
+        raise ValueError(
+            f"`conformity_score` is {of_sets}, which is of conformal sets: pass the "
+            "`coverage` that they are to have, too, for example 0.9"
+        )
     ways, train_ways = config.evaluation.ways, config.train.train_ways
     if head == "learner" and config.learner.fixed_ways and ways != train_ways:
         raise ValueError(

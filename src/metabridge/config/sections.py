@@ -62,6 +62,10 @@ class DataConfig:
     reduced size, other files are refused."""
     allow_duplicates: bool = False
     """Keep images of a folder or a union that are in two splits."""
+    class_split: PathOption = None
+    """JSON file that divides the classes of a folder, of Parquet files or of a dataset
+    of the hub: {"train": [...], "validation": [...], "test": [...]}. Default: as they
+    are divided, else 64 : 16 : 20 by name."""
     augmentation: Augmentation | None = None
     """Change of the training images. Default: drawing for drawings; else natural (crop,
     flip, colour jitter) for ResNet-12, crop_flip for smaller bodies, which underfit.
@@ -222,6 +226,14 @@ class EvaluationConfig:
     keep_logits: bool | None = None
     """Keep the logits of all test queries beside the predictions, in evaluation.npz.
     Default: up to 64 MB."""
+    coverage: OpenShare | None = None
+    """Measure calibration (before and after a temperature) and conformal prediction
+    sets, too: the share of queries whose set of classes is to hold the right one, for
+    example 0.9. As many validation tasks as `tasks` are evaluated for it. Default:
+    neither."""
+    conformity_score: Literal["lac", "aps"] = "lac"
+    """Of conformal sets: least ambiguous sets (the smallest), or adaptive ones (larger
+    where a query is hard)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import fcntl
 import functools
 import json
 import logging
+import math
 import mmap
 import os
 import shutil
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.units import format_bytes
 from metabridge.untrusted import expanded, map_file, quoted, read_json, shown
 
 _LOG = logging.getLogger(__name__)
@@ -107,14 +110,30 @@ def load_or_build(
         return _build_locked(folder, fingerprint, build)
 
 
-def mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Map a new file as a uint8 array, for `load_or_build`; its space is taken."""
-    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    if hasattr(os, "posix_fallocate"):
-        # A full disk is an error here; later it would kill the process.
-        with file.open("r+b") as allocated:
-            os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
-    return pixels
+def mapped(
+    file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8
+) -> np.memmap:
+    """Map a new file as an array, for `load_or_build` and others; its space is taken.
+
+    Raises:
+      OSError: there is no room for it, and no file then.
+    """
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    free = shutil.disk_usage(file.parent).free
+    try:
+        array = np.lib.format.open_memmap(file, "w+", np.dtype(dtype), shape)
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here; later it would kill the process.
+            with file.open("r+b") as allocated:
+                os.posix_fallocate(allocated.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise OSError(
+            f"cannot take the {format_bytes(needed)} of {shown(file)} "
+            f"({error.strerror or error}; {format_bytes(free)} are free there): free "
+            "some space, or choose another disk"
+        ) from error
+    return array
 
 
 def _build_locked(

@@ -18,7 +18,7 @@ _Images = TypeVar("_Images")
 
 
 def from_file(
-    split_file: Path, found: Mapping[str, _Images], base: Path
+    split_file: Path, found: Mapping[str, _Images], base: Path | str
 ) -> dict[str, dict[str, _Images]]:
     """Divide classes as ``{"train": [...], "validation": [...], "test": [...]}`` says.
 
@@ -41,13 +41,13 @@ def from_file(
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise ValueError(
                 f"{shown(split_file)} must be an object whose {split!r} is a list of "
-                "class folder names, as those of train, validation and test are"
+                "class names, as those of train, validation and test are"
             )
         there = [on_disk(name) for name in names]
         if unknown := [name for name in there if name not in found]:
             raise ValueError(
                 f"{shown(split_file)} puts {_some(unknown)} in {split!r}, but "
-                f"{shown(base)} has no such class folder; it has {_some(found)}"
+                f"{shown(base)} has no such class; it has {_some(found)}"
             )
         splits[split] = {name: found[name] for name in sorted(set(there))}
     if unused := set(found) - set().union(*splits.values()):

@@ -4,7 +4,7 @@ A file has its name only once its SHA-256 digest is right. Until then it is call
 ``NAME.partial``; a download that stopped goes on where it was.
 """
 
-import fcntl
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -13,11 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from tqdm import tqdm
 
-from metabridge.files import PARTIAL
+from metabridge.files import PARTIAL, locked
 from metabridge.registry import Archive
 from metabridge.units import format_bytes
 from metabridge.untrusted import shown
@@ -71,9 +71,11 @@ def take(files: Sequence[Path], archives: Sequence[Archive], root: Path) -> None
     for file, archive in chosen:
         path = root / archive.name
         if not (path.exists() and path.samefile(file)):
-            partial = path.with_name(path.name + PARTIAL)
-            shutil.copyfile(file, partial)
-            partial.replace(path)
+            with _locked(path) as (partial, copy), file.open("rb") as original:
+                copy.truncate(0)
+                shutil.copyfileobj(original, copy)
+                copy.flush()
+                partial.replace(path)
 
 
 def check_room(archives: Sequence[Archive], root: Path) -> None:
@@ -111,28 +113,35 @@ def _known(file: Path, archives: Sequence[Archive]) -> Archive:
 
 
 def _download(archive: Archive, path: Path) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed
-        except OSError as error:
-            raise OSError(
-                f"another process is downloading {shown(path)}: wait for it"
-            ) from error
+    with _locked(path) as (partial, file):
+        if not wanting([archive], path.parent):  # since we looked, by another process
+            partial.unlink()
+            return
         try:
             _continue(archive, file)
+            file.flush()
         except (OSError, http.client.HTTPException) as error:
             came = file.tell()
             if not came:
                 partial.unlink()
             raise OSError(_by_hand(archive, path, error, came)) from error
-    if _digest(partial) != archive.sha256:
-        partial.unlink()
-        raise ValueError(
-            f"what came from {archive.url} is not the file that its authors published "
-            f"(its SHA-256 digest differs): it is deleted. {_advice(archive, path)}"
-        )
-    partial.replace(path)
+        if _digest(partial) != archive.sha256:
+            partial.unlink()
+            raise ValueError(
+                f"what came from {archive.url} is not the file that its authors "
+                "published (its SHA-256 digest differs): it is deleted. "
+                f"{_advice(archive, path)}"
+            )
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """The file that becomes `path`, of this process alone until it has that name."""
+    partial = path.with_name(path.name + PARTIAL)
+    busy = f"another process is downloading or copying {shown(path)}: wait for it"
+    with locked(partial, busy) as file:
+        yield partial, file
 
 
 def _continue(archive: Archive, file: IO[bytes]) -> None:

@@ -109,7 +109,7 @@ def divide(
         dataset.check_count(name, len(files), where)
     classes = dict(sorted(classes.items()))
     if lists is not None:
-        return class_splits.from_file(lists, classes, lists.parent)
+        return class_splits.from_file(lists, classes, where)
     if splits := _as_splits(parts):
         found = {s: {n: classes[n] for n in sorted(splits[s])} for s in SPLITS}
         return class_splits.checked(found, where)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from metabridge.data import cache, images
 from metabridge.data.dataset import Dataset
 from metabridge.data.reading import Reading
+from metabridge.untrusted import expanded, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +32,23 @@ class Options:
     """Leave out images that cannot be read, with a warning each."""
     allow_duplicates: bool
     """Keep image files that are in two splits."""
+    class_split: str | os.PathLike[str] | None = None
+    """JSON file that divides the classes (`class_splits.from_file`), first of all."""
 
     def __post_init__(self) -> None:
         _ = self.size, self.reading.colour  # raise
+        if self.lists is not None and not self.lists.is_file():
+            raise FileNotFoundError(
+                f"there is no file {shown(self.lists)}: pass as `class_split` one such "
+                'as {"train": [...], "validation": [...], "test": [...]}, lists of the '
+                "names of classes"
+            )
+
+    @functools.cached_property
+    def lists(self) -> Path | None:
+        """The file that divides the classes, if one is given."""
+        given = self.class_split
+        return None if given is None else expanded(given).absolute()
 
     @functools.cached_property
     def size(self) -> tuple[int, int] | None:
@@ -47,7 +63,10 @@ class Options:
     def fingerprint(self) -> dict[str, Any]:
         """What of them decides the arrays."""
         flags = ("skip_corrupt", "allow_duplicates")
-        given = {name: True for name in flags if getattr(self, name)}
+        given: dict[str, Any] = {name: True for name in flags if getattr(self, name)}
+        if self.lists is not None:
+            content = self.lists.read_bytes()
+            given["class_split"] = hashlib.sha256(content).hexdigest()
         return {"size": self.size, **self.reading.changed(), **given}
 
 

@@ -58,6 +58,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         ``~/.cache/metabridge``), `data_dir`, where the user's data is, `download`,
         `seed`, `image_size`, `skip_corrupt` (leave out, with a warning, images that
         cannot be read), `allow_duplicates` (keep image files that are in two splits),
+        `class_split` (a JSON file that divides the classes of the user's own images),
         and `background`, `white_level` and `max_pixels` of
         `metabridge.data.reading.Reading`.
 

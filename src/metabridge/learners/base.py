@@ -4,7 +4,7 @@ A step is the gradient of a batch of tasks and an update of an optax optimizer; 
 are apart because devices that share a batch average gradients in between.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,8 @@ class Info(NamedTuple):
     """Share of the batch's training examples classified right, in [0, 1]."""
     grad_norm: Scalar
     """Euclidean norm of the gradient over all parameters."""
+    measures: Mapping[str, Scalar] = {}
+    """Further numbers to record, by name."""
 
 
 class Gradients(NamedTuple):
@@ -50,6 +52,11 @@ class Gradients(NamedTuple):
     """Running statistics of the body after the tasks."""
     gradient: Params
     """Gradient of the loss, shaped as `State.params`."""
+    measures: Mapping[str, Scalar] = {}
+    """Further numbers to record, by name; see `Info`."""
+    extra: Mapping[str, Array] = {}
+    """Further arguments for the optimizer, by name; see
+    `optax.GradientTransformationExtraArgs`."""
 
 
 Init = Callable[[Key[Array, ""], Float[Array, "..."]], State]
@@ -163,12 +170,13 @@ class Learner(NamedTuple):
 
     def update(self, state: State, averaged: Gradients) -> tuple[State, Info]:
         """Updates the state by a step of the optimizer."""
-        loss, accuracy, batch_stats, gradient = averaged
-        updates, optimizer_state = self.optimizer.update(
-            gradient, state.optimizer, state.params
+        loss, accuracy, batch_stats, gradient, measures, extra = averaged
+        optimizer = optax.with_extra_args_support(self.optimizer)
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer, state.params, **extra
         )
         params = optax.apply_updates(state.params, updates)
-        info = Info(loss, accuracy, optax.global_norm(gradient))
+        info = Info(loss, accuracy, optax.global_norm(gradient), measures)
         return State(params, batch_stats, optimizer_state, state.step + 1), info
 
 

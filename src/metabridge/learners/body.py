@@ -32,6 +32,13 @@ and, behind them, its query: its loss, and the share of examples classified righ
 Views = Callable[[Inputs], Inputs]
 """Further inputs made from those of a task."""
 
+TaskLosses = Callable[
+    [Params, Params, Key[Array, "T"], Task],
+    tuple[Float[Array, "T"], tuple[Scalar, Params]],
+]
+"""``losses(params, batch_stats, keys, batch)``: loss of each of T tasks; mean accuracy,
+and running statistics after them."""
+
 
 def make_init(
     model: nn.Module, optimizer: optax.GradientTransformation, init_head: InitHead
@@ -127,15 +134,15 @@ def train_features(
     return jnp.asarray(features), dict(updated).get("batch_stats", {})
 
 
-def make_feature_gradient(
+def make_task_losses(
     model: nn.Module,
     feature_loss: FeatureLoss,
     *,
     views: Views | None = None,
     together: bool = False,
     in_turn: bool | None = None,
-) -> Gradient:
-    """Makes the gradient of a loss that sees a task through one pass of a shared body.
+) -> TaskLosses:
+    """Makes the losses of tasks that each see the inputs in one pass of a shared body.
 
     The support and query of a task pass the body together, so that batch normalisation
     sees both. Losses are taken of all tasks at once; see also `average_over_tasks`.
@@ -162,7 +169,9 @@ def make_feature_gradient(
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
         return jax.vmap(embed)(keys, inputs)
 
-    def mean_loss(params: Params, batch_stats: Params, keys: Any, batch: Task) -> Any:
+    def losses(
+        params: Params, batch_stats: Params, keys: Key[Array, "T"], batch: Task
+    ) -> tuple[Float[Array, "T"], tuple[Scalar, Params]]:
         inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
         if views is not None:
             inputs = jnp.concatenate([inputs, jax.vmap(views)(inputs)], axis=1)
@@ -170,6 +179,23 @@ def make_feature_gradient(
         of_tasks = jax.vmap(feature_loss, in_axes=(None, 0, 0))
         loss, accuracy = of_tasks(params["head"], features, batch)
         stats = jax.tree.map(lambda leaf: leaf.mean(0), stats)
-        return loss.mean(), (accuracy.mean(), stats)
+        return loss, (accuracy.mean(), stats)
+
+    return losses
+
+
+def make_feature_gradient(
+    model: nn.Module, feature_loss: FeatureLoss, **options: Any
+) -> Gradient:
+    """Makes the gradient of the mean of `make_task_losses`, whose options it takes."""
+    return mean_gradient(make_task_losses(model, feature_loss, **options))
+
+
+def mean_gradient(losses: TaskLosses) -> Gradient:
+    """Makes the gradient of the mean loss of the tasks of a batch."""
+
+    def mean_loss(params: Params, batch_stats: Params, keys: Any, batch: Task) -> Any:
+        loss, further = losses(params, batch_stats, keys, batch)
+        return loss.mean(), further
 
     return as_gradient(jax.value_and_grad(mean_loss, has_aux=True))

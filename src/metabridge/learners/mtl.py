@@ -13,7 +13,8 @@ and batch statistics are per task while the gradient averages over a batch of ta
 (there: one task a pass, gradients accumulated, which is the same mathematics).
 
 What goes beyond the paper is off unless asked for, and wraps the objective: `joint` has
-a learned scale and smoothed labels, `distillation` and `rotation` the rest.
+a learned scale and smoothed labels, `distillation` and `rotation` the rest. `weighting`
+has what takes the place of the mean over the tasks of a step.
 """
 
 from collections.abc import Callable
@@ -28,16 +29,12 @@ from metabridge.config import MTLConfig
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import check_positive, unit_norm
 from metabridge.learners.base import FrozenBody, Learner
-from metabridge.learners.body import (
-    InitHead,
-    make_embed,
-    make_feature_gradient,
-    make_init,
-)
+from metabridge.learners.body import InitHead, make_embed, make_init, make_task_losses
 from metabridge.learners.distillation import distil
 from metabridge.learners.joint import Objective, scale_by_parameter, smooth_labels
 from metabridge.learners.losses import draw_weights
 from metabridge.learners.rotation import add_rotation
+from metabridge.learners.weighting import WeightingName, weigh_tasks
 from metabridge.types import Features, Params, Task, Variables
 
 HeadsName = Literal["class_table", "shared", "independent"]
@@ -76,6 +73,11 @@ def mtl(
     distillation: float = MTLConfig.distillation,
     temperature: float = MTLConfig.temperature,
     label_smoothing: float = MTLConfig.label_smoothing,
+    weighting: WeightingName = MTLConfig.weighting,
+    cagrad_c: float | None = None,
+    dwa_temperature: float | None = None,
+    measure_conflicts: bool = MTLConfig.measure_conflicts,
+    task_pool: int | None = None,
 ) -> Learner:
     """Multi-task learning of a body with heads of their own for the training tasks.
 
@@ -83,11 +85,12 @@ def mtl(
     (of the training split; with rotations, four times as many) or `ways` for their
     shape. `head` is fitted on unit-norm features of unseen tasks: logistic regression
     with C = 3, the paper's, unless given. `teacher` holds the variables of an earlier
-    run of this learner on this model; see `distil`. The other options are those of
-    `MTLConfig`.
+    run of this learner on this model; see `distil`. `task_pool` is the size of the
+    fixed set of training tasks, if they are of one, for weightings that keep something
+    of each. The other options are those of `MTLConfig`.
 
-    The head's parameters are ``rows``, and ``log_scale`` and ``rotation`` where they
-    are learned.
+    The head's parameters are ``rows``, and ``log_scale``, ``rotation`` and
+    ``log_variance`` where they are learned.
 
     Raises:
       ValueError: an option out of its range; in `init`, a teacher with other heads.
@@ -118,15 +121,27 @@ def mtl(
     objective = add_rotation(objective, rotation_weight)
     head = logistic(C=3.0) if head is None else head
     all_rows = table.rows
+    together = statistics == "batch"
+    weighed = weigh_tasks(
+        weighting,
+        make_task_losses(
+            model, objective.loss, views=objective.views, together=together
+        ),
+        objective.init_head,
+        optimizer,
+        together=together,
+        num_tasks=task_pool,
+        cagrad_c=cagrad_c,
+        dwa_temperature=dwa_temperature,
+        measure=measure_conflicts,
+    )
     return Learner(
         "mtl",
-        make_init(model, optimizer, objective.init_head),
-        make_feature_gradient(
-            model, objective.loss, views=objective.views, together=statistics == "batch"
-        ),
-        optimizer,
+        make_init(model, weighed.optimizer, weighed.init_head),
+        weighed.gradient,
+        weighed.optimizer,
         FrozenBody(make_embed(model, unit_norm), lambda _: head),
-        separable_over_tasks=statistics == "task",
+        separable_over_tasks=weighed.separable,
         training_heads=all_rows and (lambda params: all_rows(params["rows"])),
     )
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from metabridge.plots import class_name
 from metabridge.report.predictions import Group, embedded_rows
-from metabridge.report.runs import FEATURES, Record, Run
+from metabridge.report.runs import CONFLICTS, FEATURES, Record, Run
 
 MOST_POINTS = 240
 """Points of a curve; a longer one is thinned evenly."""
@@ -19,7 +19,9 @@ def curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.name,
-            "train": _columns(run.train, ("step", "seconds", "loss", "accuracy")),
+            "train": _columns(
+                run.train, ("step", "seconds", "loss", "accuracy", *CONFLICTS)
+            ),
             "validation": _columns(
                 run.validation, ("step", "seconds", "accuracy", "ci95")
             ),

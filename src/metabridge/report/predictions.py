@@ -17,7 +17,7 @@ from metabridge.evaluation import Tasks, draw_tasks, in_batches
 from metabridge.evaluation.images import normaliser, predict_tasks
 from metabridge.learners import Learner, variables_of
 from metabridge.report.runs import Run, task_of
-from metabridge.runs import inputs
+from metabridge.runs import given, inputs
 from metabridge.training.scoring import restore
 from metabridge.training.unseen import LoadedRun
 from metabridge.types import Variables
@@ -93,7 +93,7 @@ def _images_of_tasks(config: ResolvedConfig) -> tuple:
     data, shape = config.data, config.evaluation
     return (
         data.dataset, data.data_dir, data.image_size, data.skip_corrupt,
-        data.background, data.white_level, data.max_pixels,
+        data.background, data.white_level, data.max_pixels, data.class_split,
         shape.ways, shape.shots, shape.queries, shape.evaluation_seed,
     )  # fmt: skip
 
@@ -113,6 +113,7 @@ def predict(
 
     Its `config` names the place where the data are now.
     """
+    given.check(run.folder, dataset)
     config = with_chosen_weight(config, run.result)
     learner = build.learner(config, dataset)
     loaded = LoadedRun(run.folder, config, dataset, learner)

@@ -26,6 +26,10 @@ FEATURES = (
     "head_condition_number", "head_norm_mean", "head_norm_std",
 )  # fmt: skip
 """Numbers of a record of features and heads."""
+SETS = ("coverage", "coverage_ci95", "set_size", "set_size_ci95")
+"""Numbers of conformal sets of one kind, in ``result.json``."""
+CONFLICTS = ("conflicting_pairs", "gradient_cosine")
+"""Numbers of a record of training in which gradients of tasks were compared."""
 TEST_FEATURES = tuple(f"test_{name}" for name in _OF_FEATURES)
 """Numbers of the features of test classes, in ``result.json``."""
 
@@ -57,6 +61,9 @@ class Run(NamedTuple):
     """The like on test classes."""
     made: dict[str, str]
     """Its provenance: command, commit, versions."""
+    uncertainty: Record
+    """``temperature``, ``coverage`` and, as in ``by_task_coverage``, numbers of its
+    conformal sets; empty unless the evaluation measured them."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -85,7 +92,7 @@ def _read(folder: Path, name: str) -> Run:
     if accuracy is None or ci95 is None:
         missing = "accuracy" if accuracy is None else "ci95"
         raise ValueError(f"{shown(path)} is no result: it has no number {missing!r}")
-    train = _records(folder, "train", ("loss", "accuracy"))
+    train = _records(folder, "train", ("loss", "accuracy"), CONFLICTS)
     validation = _records(folder, "validation", ("accuracy", "ci95"))
     features = _records(folder, "features", (), FEATURES)
     measured = result.get("features")
@@ -96,8 +103,26 @@ def _read(folder: Path, name: str) -> Run:
     open_score = (found["accuracy"], found["ci95"]) if found else None
     return Run(
         name, folder, config, accuracy, ci95, open_score, read_own(folder), numbers,
-        train, validation, features, _known(of_test), made,
+        train, validation, features, _known(of_test), made, _uncertainty(result, path),
     )  # fmt: skip
+
+
+def _uncertainty(result: dict[str, Any], path: Path) -> Record:
+    """Temperature and conformal sets of ``result.json``, those that are known."""
+    calibration, sets = (_dictionary(result, k) for k in ("calibration", "conformal"))
+    found = {"temperature": _number(calibration, "temperature", path)}
+    if (found["temperature"] or 0.0) <= 0:
+        del found["temperature"]
+    found["coverage"] = _number(sets, "coverage", path)
+    for kind in ("by_task", "by_validation"):
+        own = _dictionary(sets, kind)
+        found |= {f"{kind}_{key}": _number(own, key, path) for key in SETS}
+    return _known(found)
+
+
+def _dictionary(values: dict[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _score(result: dict[str, Any], kind: str, path: Path) -> dict[str, float]:

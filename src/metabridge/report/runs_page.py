@@ -13,6 +13,11 @@ from metabridge.report.agreement import agreement_views
 from metabridge.report.confusion import confusion_view
 from metabridge.report.markup import Markup, fill
 from metabridge.report.predictions import Group, predict_groups
+from metabridge.report.reliability import (
+    reliability_data,
+    reliability_notes,
+    reliability_view,
+)
 from metabridge.report.runs import Run, task_of
 from metabridge.report.tables import (
     configurations,
@@ -105,6 +110,9 @@ def page_text(
     ]
     if any(run.features for run in found):
         sections.append(("geometry", "Geometry", fill("geometry")))
+    if diagrams := reliability_data(found):
+        content = reliability_view(found, diagrams)
+        sections.append(("reliability", "Calibration", content))
     if agreement:
         content = fill("agreements", views=list(agreement))
         sections.append(("agreement", "Agreement", content))
@@ -121,13 +129,14 @@ def page_text(
     if embeddings:
         sections.append(("features", "Features", fill("features")))
     sections.append(("configuration", "Configuration", configurations(found)))
-    if notes:
+    if notes := [*notes, *reliability_notes(found)]:
         items = [fill("item", text=note) for note in notes]
         sections.append(("missing", "What is missing", fill("missing", items=items)))
     data = {
         "runs": figures.curves(found),
         "groups": [task_data(group, examples) for group in groups],
         "embeddings": embeddings,
+        "reliability": diagrams,
     }
     tasks = list(dict.fromkeys(map(task_of, found)))
     content = fill(

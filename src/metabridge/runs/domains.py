@@ -102,8 +102,10 @@ def load_domain(
     taken = options_taken(name, inputs.options_of_data(moved.data) | wanted)
     loaded = load_dataset(name, **(given | taken))
     found = _with_shape(loaded, shape, images)
-    tuned = {"validation"} if config.evaluation.tune_head else set()
-    for split in sorted({domain.split} | tuned):
+    evaluation, needed = config.evaluation, {domain.split}
+    if evaluation.tune_head or evaluation.coverage is not None:
+        needed.add("validation")
+    for split in sorted(needed):
         episodes.check_shape(
             inputs.test_shape(config),
             getattr(found, split),

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import jax
 from metabridge import config as configs
 from metabridge import unions
 from metabridge.config import Config, ResolvedConfig
-from metabridge.files import PARTIAL, write_json, write_text
+from metabridge.files import PARTIAL, is_same, write_json, write_text
 from metabridge.parallel import hosts
 from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json, read_text
@@ -112,14 +111,19 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def open_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> None:
-    """Makes the folder of a new run, or checks that of one to resume."""
+def open_run(
+    folder: Path, config: ResolvedConfig, *, resume: bool, **about: Any
+) -> None:
+    """Makes the folder of a new run, or checks that of one to resume.
+
+    `about` goes to the provenance of a new run.
+    """
     check_run(folder, config, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
         write_text(folder / "config.json", configs.to_json(config))
     if not (folder / "provenance.json").exists():
-        write_json(folder / "provenance.json", provenance())
+        write_json(folder / "provenance.json", provenance() | about)
 
 
 @contextlib.contextmanager
@@ -153,11 +157,11 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks
         try:
-            if not _is_same(path, file.fileno()):  # removed since by who had it
+            if not is_same(path, file.fileno()):  # removed since by who had it
                 raise RunError(f"another run in {folder} has just ended: start again")
             yield
         finally:
-            if _is_same(path, file.fileno()):
+            if is_same(path, file.fileno()):
                 path.unlink()
             with contextlib.suppress(OSError):
                 for empty in made:
@@ -203,10 +207,3 @@ def read_config(folder: Path) -> ResolvedConfig:
 def is_leftover(path: Path) -> bool:
     """Tells files that a killed start can leave in a folder that holds no run yet."""
     return path.name == _LOCK or path.name.endswith(PARTIAL)
-
-
-def _is_same(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -21,7 +21,8 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
 from metabridge.evaluation import draw_disjoint_tasks
-from metabridge.registry import BODIES, register_dataset
+from metabridge.evaluation.uncertainty import check_calibration
+from metabridge.registry import BODIES
 from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
@@ -58,23 +59,6 @@ def test_shape(config: ResolvedConfig) -> TaskShape:
 def load_data(config: ResolvedConfig) -> Dataset:
     """The dataset of a configuration."""
     return load_dataset(config.data.dataset, **options_of_data(config.data))
-
-
-def with_dataset(config: Config, dataset: Dataset) -> Config:
-    """A configuration for a dataset that is at hand, which is registered by its name.
-
-    Raises:
-      ValueError: a name that is no identifier, or of a built-in dataset.
-    """
-    kept = {name: getattr(config.data, name) for name in ("augmentation", "rotations")}
-    if (given := options_of_data(config.data)) or config.data.dataset not in (
-        DataConfig().dataset,
-        dataset.name,
-    ):
-        named = ", ".join(given) or f"the dataset {config.data.dataset!r}"
-        raise ValueError(f"`config` names {named}, but `dataset` is given, too")
-    register_dataset(dataset.name, lambda: dataset)
-    return dataclasses.replace(config, data=DataConfig(dataset.name, **kept))
 
 
 def options_of_data(config: DataConfig) -> dict[str, Any]:
@@ -149,6 +133,7 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
         )
     if config.evaluation.interval == "open":
         check_open_tasks(config, dataset.test, "test")
+    check_coverage(config)
     if not dataset.has_images:
         _check_no_images(config, dataset)
         return
@@ -201,6 +186,14 @@ def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:
             "that share no image, and two are needed; pass fewer --queries, or "
             "--interval closed"
         )
+
+
+def check_coverage(config: ResolvedConfig) -> None:
+    """Refuses a coverage that queries and validation tasks are too few to calibrate."""
+    evaluation = config.evaluation
+    if evaluation.coverage is not None:
+        shape = test_shape(config)
+        check_calibration(shape, evaluation.coverage, evaluation.tasks)
 
 
 def check_train_sizes(config: ResolvedConfig, dataset: Dataset) -> None:

@@ -165,5 +165,6 @@ def _evaluation_of(
             return found
     tell(f"{folder}: its test tasks, head {wanted.head}")
     path.parent.mkdir(exist_ok=True)
+    changes |= {"coverage": None, "conformity_score": "lac"}  # predictions alone
     evaluate_run(folder, changes, data_dir=data_dir, output=path.with_suffix(".json"))
     return read_evaluation(path)

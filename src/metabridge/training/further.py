@@ -15,6 +15,7 @@ from metabridge.config import Config, ResolvedConfig, ResolvedTrain, to_json
 from metabridge.files import write_json, write_text
 from metabridge.optimizers import rate_factor
 from metabridge.runs import folder as run_folder
+from metabridge.runs import given
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import read_metrics
 from metabridge.runs.provenance import provenance
@@ -62,7 +63,8 @@ def begin(folder: Path, config: ResolvedConfig) -> None:
     before, earlier = saved.steps, stages(folder)
     if not any(stage["steps"] == before for stage in earlier):
         stage = {name: getattr(saved, name) for name in _MAY_CHANGE}
-        values = provenance() | {"stages": [*earlier, stage]}
+        values = provenance() | given.recorded(folder)
+        values |= {"stages": [*earlier, stage]}
         write_json(folder / "provenance.json", values)
     result = folder / "result.json"
     if result.is_file():

@@ -22,7 +22,7 @@ from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.runs import inputs
+from metabridge.runs import given, inputs
 from metabridge.runs.domains import Domain, Normalise, domain_of, load_domain
 from metabridge.runs.evaluation import FILE, check_result_output, write_evaluation
 from metabridge.runs.provenance import peak_memory_mb, provenance
@@ -60,11 +60,13 @@ def load_inputs(
     config = with_evaluation(config, evaluation)
     if domain is None:
         config, dataset = inputs.load_data_of_run(config, data_dir)
+        given.check(folder, dataset)
         inputs.check_shapes(config, dataset)
         return LoadedRun(folder, config, dataset, build.learner(config, dataset))
     # What the body was trained on says how it normalises images.
     advice = "put a link there, or export the body where its data are"
     config, own = inputs.load_data_of_run(config, None, advice=advice)
+    given.check(folder, own)
     moved, other, about = load_domain(
         domain,
         config,

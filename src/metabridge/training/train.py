@@ -21,7 +21,7 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.parallel.mesh import mesh_of, replicate
 from metabridge.precision import in_32_bits
 from metabridge.runs import folder as run_folder
-from metabridge.runs import inputs
+from metabridge.runs import given, inputs
 from metabridge.runs.loggers import Logger, Loggers, find_loggers
 from metabridge.training import further
 from metabridge.training.checkpoint import Checkpoints
@@ -75,11 +75,14 @@ def train(
         left.
       Preempted: a signal has asked the run to stop, and it has saved.
     """
+    folder = None if run_dir is None else expanded(run_dir)
+    about = {} if dataset is None else given.about(dataset)
     if dataset is not None:
-        config = inputs.with_dataset(config, dataset)
+        config = given.with_dataset(config, dataset)
+        if folder is not None and resume:
+            given.check(folder, dataset)
     resolve(config)  # raises before anything is read
     run_loggers = Loggers(find_loggers(loggers))
-    folder = None if run_dir is None else expanded(run_dir)
     more = False
     if resume and folder is not None and (folder / "config.json").is_file():
         known = inputs.resolve_for_data(config)
@@ -90,6 +93,8 @@ def train(
             return result
 
     config, dataset = inputs.resolve_with_data(config)
+    if folder is not None and resume and not about:
+        given.check(folder, dataset)
     inputs.check_shapes(config, dataset)
     mesh = choose_mesh(config)
     learner = build.learner(config, dataset, load_teacher(config, dataset))
@@ -126,7 +131,7 @@ def train(
             if hosts.is_first():
                 if more:
                     further.begin(folder, config)
-                run_folder.open_run(folder, config, resume=resume)
+                run_folder.open_run(folder, config, resume=resume, **about)
             run_loggers.open(config, folder)
             hosts.wait("run folder opened")
 

@@ -33,6 +33,7 @@ from metabridge.runs.evaluation import (
     split_digest,
     write_evaluation,
 )
+from metabridge.training import calibrate
 from metabridge.types import Variables
 
 
@@ -70,6 +71,7 @@ def score(
     images, shape = getattr(run.dataset, split), inputs.test_shape(config)
     if evaluation.interval == "open":
         inputs.check_open_tasks(config, images, split)
+    calibrate.check(config, split)
     since = time.perf_counter()
     closed, disjoint = _evaluate(run, variables, images)
     seconds = time.perf_counter() - since
@@ -105,6 +107,11 @@ def score(
     if evaluation.flips:
         result["flips"] = True
     result |= run.about
+    if evaluation.coverage is not None:
+        result |= calibrate.measure(
+            run.learner, run.dataset, config, variables, closed.outcome.logits
+        )
+        closed, disjoint = _as_kept(evaluation, closed, disjoint)
     about = {
         "learner": config.algorithm,
         **adaptation_of(evaluation),
@@ -135,11 +142,9 @@ def _evaluate(
     tasks = Tasks(*map(np.concatenate, zip(*drawn, strict=True)))
     del drawn  # of many tasks twice as much
     total = len(tasks.classes)
-    keep = evaluation.keep_logits
-    if keep is None:
-        keep = keeps_logits(total, shape.ways, shape.queries)
+    wanted = evaluation.coverage is not None or _keeps_logits(evaluation, total)
     evaluate = task_evaluator(
-        run.learner, run.dataset, images, shape, "logits" if keep else "predictions"
+        run.learner, run.dataset, images, shape, "logits" if wanted else "predictions"
     )
     found = evaluate(variables, tasks)
 
@@ -148,6 +153,23 @@ def _evaluate(
         return TaskRecords(Tasks(*(x[rows] for x in tasks)), Outcome(*of_part))
 
     return part(slice(count)), part(slice(count, total)) if total > count + 1 else None
+
+
+def _keeps_logits(evaluation: EvaluationConfig, total: int) -> bool:
+    """Whether the logits of so many tasks go into the kept file."""
+    if evaluation.keep_logits is not None:
+        return evaluation.keep_logits
+    return keeps_logits(total, evaluation.ways, evaluation.queries)
+
+
+def _as_kept(
+    evaluation: EvaluationConfig, closed: TaskRecords, disjoint: TaskRecords | None
+) -> tuple[TaskRecords, TaskRecords | None]:
+    """Records without the logits that only the calibration was measured with."""
+    parts = [closed] if disjoint is None else [closed, disjoint]
+    if not _keeps_logits(evaluation, sum(len(p.outcome.accuracy) for p in parts)):
+        parts = [p._replace(outcome=p.outcome._replace(logits=None)) for p in parts]
+    return parts[0], parts[1] if disjoint is not None else None
 
 
 def adaptation_of(evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from metabridge.data.dataset import class_lists
 CLASSES = {"cifar_fs": (64, 16, 20), "fc100": (60, 20, 20)}
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSES)
 def test_sizes_and_classes(name: str, request: pytest.FixtureRequest) -> None:
     dataset: Dataset = request.getfixturevalue(name)
@@ -52,7 +52,7 @@ def test_images_are_those_of_tfds(real_data: Path, cifar_fs: Dataset) -> None:
         assert np.any(np.all(run == example["image"], axis=(1, 2, 3)))
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_fc100_splits_share_no_superclass(real_data: Path, fc100: Dataset) -> None:
     source = tfds_source.find("cifar100", real_data / "tfds")
     names = tfds_source.class_names(source, "label")

@@ -275,6 +275,7 @@ def test_missing_data_says_what_to_do(tmp_path: Path, name: str) -> None:
         load_dataset(name, data_dir=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
     [

@@ -76,6 +76,7 @@ def test_every_face_is_drawn_equally_often() -> None:
     assert counts.max() - counts.min() <= 1
 
 
+@pytest.mark.extended
 def test_every_drawing_has_ink_and_paper(glyphs: Dataset) -> None:
     for _, split in glyphs.splits():
         ink = split.images.reshape(len(split.images), -1) / 255.0
@@ -86,6 +87,7 @@ def test_every_drawing_has_ink_and_paper(glyphs: Dataset) -> None:
         assert border.mean() / 255 < 0.02  # letters stay inside, but for a few
 
 
+@pytest.mark.extended
 def test_raw_pixels_find_it_hard_but_not_hopeless(glyphs: Dataset) -> None:
     assert 0.66 < accuracy(glyphs.test, num_tasks=300) < 0.76
 

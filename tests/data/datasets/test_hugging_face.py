@@ -1,5 +1,6 @@
 """Datasets that the library of Hugging Face opens, all on this machine."""
 
+import json
 import sys
 import types
 from collections.abc import Iterator
@@ -60,6 +61,11 @@ def test_what_save_to_disk_writes(
     assert dataset.name == f"hf:{tmp_path / 'saved'}"
     assert_is(dataset, images, CLASSES)
     assert_is(load(tmp_path / "saved", tmp_path), images, CLASSES)
+    lists = {"train": ["cow"], "validation": ["dog"], "test": ["bee", "ape"]}
+    (tmp_path / "mine.json").write_text(json.dumps(lists))
+    found = load(tmp_path / "saved", tmp_path, class_split=tmp_path / "mine.json")
+    wanted = {split: tuple(sorted(names)) for split, names in lists.items()}
+    assert_is(found, images, wanted)
 
 
 def test_a_folder_of_parquet_files(

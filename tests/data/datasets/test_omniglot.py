@@ -53,7 +53,7 @@ def test_drawings_are_thin_ink_on_empty_paper(omniglot: Dataset) -> None:
     assert 0.03 < omniglot.mean[0] < 0.15
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_images_equal_a_numpy_resize(real_data: Path, omniglot: Dataset) -> None:
     source = tfds_source.find("omniglot", real_data / "tfds")
     alphabets = tfds_source.class_names(source, "alphabet")

@@ -164,7 +164,7 @@ def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_real_drawings(real_data: Path, omniglot: Dataset, tmp_path: Path) -> None:
     """All of them, in the order that TFDS has them: equal to the bit."""
     source = tfds_source.find("omniglot", real_data / "tfds")

@@ -148,6 +148,19 @@ def test_split_json(images: dict[str, np.ndarray], rows: Rows, tmp_path: Path) -
     (tmp_path / "data" / "split.json").write_text(json.dumps(lists))
     wanted = {"train": ("dog", "eel"), "validation": ("ape",), "test": ("bee", "cow")}
     assert_is(load(tmp_path / "data"), images, wanted)
+    lists |= {"train": ["dog"], "test": ["cow"]}
+    (tmp_path / "mine.json").write_text(json.dumps(lists))
+    wanted |= {"train": ("dog",), "test": ("cow",)}
+    for _ in range(2):  # the second time from the cache
+        found = load(tmp_path / "data", class_split=tmp_path / "mine.json")
+        assert_is(found, images, wanted)
+    with pytest.raises(FileNotFoundError, match=r"no file .*none\.json: pass as `cla"):
+        load(tmp_path / "data", class_split=tmp_path / "none.json")
+    (tmp_path / "mine.json").write_text(json.dumps(lists | {"test": ["yak"]}))
+    with pytest.raises(
+        ValueError, match=r"'yak' in 'test', but .*data has no such cla"
+    ):
+        load(tmp_path / "data", class_split=tmp_path / "mine.json")
 
 
 def test_options_of_folders(rows: Rows, tmp_path: Path) -> None:

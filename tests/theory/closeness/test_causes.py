@@ -103,6 +103,7 @@ def test_inputs_of_one_dimension_wherever_a_kernel_is_inverted() -> None:
             call()
 
 
+@pytest.mark.extended
 def test_biases_or_a_constant_feature_mend_it() -> None:
     """What the error advises, and what else a sweep and a diagnosis take."""
     train, unseen = _waves(3), _waves(4)

@@ -180,6 +180,7 @@ def test_one_output_has_no_class_to_agree_on() -> None:
     assert np.isnan(result.agreements).all()
 
 
+@pytest.mark.extended
 def test_predicted_classes_agree_at_depth() -> None:
     sweep = theory.depth_sweep(
         equal_tasks(26), equal_tasks(27, 20), depths=(1, 256), times=(0.0,),
@@ -203,6 +204,7 @@ def test_another_adaptation_of_gbml() -> None:
     np.testing.assert_allclose(result.gaps, gaps, rtol=1e-12)
 
 
+@pytest.mark.extended
 def test_inner_loop_as_a_function_of_time_and_depth() -> None:
     tasks, test = equal_tasks(9), equal_tasks(10, 3)
     sweep = theory.depth_sweep(
@@ -242,6 +244,7 @@ def test_gap_falls_with_depth_for_every_inner_loop(layers: theory.Layers) -> Non
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
 
 
+@pytest.mark.extended
 def test_different_adaptation_does_not_close() -> None:
     """All layers on one side and the head on the other, at every depth."""
     tasks, test = tanh_tasks(4, 8), tanh_tasks(5, 8)

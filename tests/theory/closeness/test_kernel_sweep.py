@@ -121,6 +121,7 @@ def test_interval_is_that_of_scipy() -> None:
     assert math.isnan(estimate(values[:1]).half)
 
 
+@pytest.mark.extended
 def test_intervals_cover_the_slope_of_a_power_law() -> None:
     """Of 2,000 sweeps of 5 draws, 95 % within four standard errors."""
     rng = np.random.default_rng(0)
@@ -183,6 +184,7 @@ def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
         theory.load(path)
 
 
+@pytest.mark.extended
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     calls: list[float] = []
 
@@ -233,6 +235,7 @@ def test_a_folder_tells_functions_and_all_networks_apart(tmp_path: Path) -> None
         own(inner=theory.spectral("head", g=theory.Nesterov(**steps)))
 
 
+@pytest.mark.extended
 def test_coupled_outputs() -> None:
     """As `compare` on pairs of inputs and outputs."""
     tasks, unseen = draw(0)

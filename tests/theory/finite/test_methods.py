@@ -64,8 +64,8 @@ def adapt(
     ("loss", "first_order"),
     [
         pytest.param("squared", False, marks=pytest.mark.extended),
-        pytest.param("squared", True, marks=pytest.mark.extended),
-        pytest.param("cross_entropy", False, marks=pytest.mark.extended),
+        pytest.param("squared", True, marks=pytest.mark.slow),
+        pytest.param("cross_entropy", False, marks=pytest.mark.slow),
         pytest.param("cross_entropy", True, marks=pytest.mark.extended),
     ],
 )
@@ -124,6 +124,7 @@ def steps_operator(K: np.ndarray, lr: float, steps: int) -> np.ndarray:
     return vectors * ((1 - (1 - lr * values) ** steps) / values) @ vectors.T
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "method",
     [
@@ -175,6 +176,7 @@ def test_linearised_networks_follow_their_kernel(method: str) -> None:
         )
 
 
+@pytest.mark.extended
 def test_momentum_and_the_largest_step() -> None:
     """Outputs of the heavy ball on a linearised network, and of MTL its eigenvalue."""
     given = tasks(3)
@@ -199,6 +201,7 @@ def test_momentum_and_the_largest_step() -> None:
     assert float(largest) == pytest.approx(np.linalg.eigvalsh(K)[-1], rel=1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "layers",
     ["all", *(pytest.param(x, marks=pytest.mark.extended) for x in ("body", "head"))],

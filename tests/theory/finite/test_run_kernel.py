@@ -44,7 +44,7 @@ def by_jax(body: Any, variables: Any, weights: np.ndarray) -> theory.Kernels:
     return theory.Kernels(head, head + J @ J.T)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_an_exported_body() -> None:
     body = metabridge.load_body(BODY)
     weights = np.random.default_rng(7).standard_normal((64, 2))

@@ -64,6 +64,7 @@ def test_predictions_of_several_outputs_near_their_limit_with_width() -> None:
         assert large < small / 2, name
 
 
+@pytest.mark.extended
 def test_centred_networks_begin_at_zero() -> None:
     batch, network = networks.batch_of(tasks(3)), Network(MLP(8, 1))
     params = networks.initialise(jax.random.key(1), batch, network.body, shared=True)
@@ -72,7 +73,7 @@ def test_centred_networks_begin_at_zero() -> None:
     np.testing.assert_allclose(outputs, centred.query_0, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_pairs_near_their_limit_with_width() -> None:
     train, unseen = tasks(4, 3), tasks(5, 4)
     distances = []
@@ -100,6 +101,7 @@ def test_pairs_near_their_limit_with_width() -> None:
     assert (large < small / 2).all()
 
 
+@pytest.mark.extended
 def test_a_step_that_diverges_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training time stays what it was."""
     rates = []

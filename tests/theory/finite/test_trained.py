@@ -32,7 +32,7 @@ class OfNNX(nnx.Module):
         return nnx.tanh(self.dense(x))
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_seeds_share_their_time_and_the_first_is_that_of_one() -> None:
     options: Any = {"body": Normalised(), "inner": STEPS, "steps": 4, "momentum": 0.5}
     methods = ("MTL", "ANIL")
@@ -59,7 +59,7 @@ def test_seeds_share_their_time_and_the_first_is_that_of_one() -> None:
     assert np.isfinite(table.methods[methods].gap).all()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_modules_of_nnx() -> None:
     body = nnx.bridge.to_linen(OfNNX, 20)
     found = theory.train_pair(tasks(0), body=body, inner=STEPS, steps=3, seeds=1)

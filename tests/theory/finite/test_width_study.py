@@ -20,7 +20,7 @@ from tests.theory.cases import equal_tasks, tanh_tasks
 LOOPS = {"MTL": None, "ANIL": theory.gradient_flow("head", time=0.5)}
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_kernel_errors_shrink() -> None:
     result = kernel_errors(tanh_tasks(0, 2), widths=(16, 256), depth=1, draws=3)
     for name, errors in result.errors.items():
@@ -41,13 +41,8 @@ def test_inner_flow_of_the_network() -> None:
             np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        pytest.param("MTL", marks=pytest.mark.slow),
-        pytest.param("ANIL", marks=pytest.mark.extended),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["MTL", "ANIL"])
 def test_contraction_equals_the_jacobian(algorithm: str) -> None:
     network, inner = Network(MLP(8, 2)), LOOPS[algorithm]
     batch = networks.batch_of(tanh_tasks(4, 2))

@@ -250,6 +250,7 @@ def test_relu_kernels_off_the_critical_line_are_those_of_neural_tangents() -> No
     np.testing.assert_allclose(actual.ntk, expected.ntk, rtol=1e-11)
 
 
+@pytest.mark.extended
 def test_gradients_of_tiles_in_their_inputs() -> None:
     x = np.random.default_rng(6).standard_normal((4, 3))
     network = theory.relu_network(3, b_std=0.2)

@@ -23,6 +23,7 @@ print("survived")
 """
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -40,6 +41,7 @@ def test_the_same_network_of_another_depth(kernel: theory.KernelFn) -> None:
     assert not np.allclose(deeper(x).ntk, kernel(x).ntk)
 
 
+@pytest.mark.extended
 def test_scales_of_the_output_layer() -> None:
     x = np.random.default_rng(0).normal(size=(3, 4, 4, 2))
     for make in (theory.convolutional, theory.residual):
@@ -49,7 +51,7 @@ def test_scales_of_the_output_layer() -> None:
             make(1, last_W_std=0.0)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_pooling_in_float64_survives_as_programs_compile_it() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", POOLED],

@@ -144,6 +144,7 @@ class NNX(nnx.Module):
         return self.head(jnp.tanh(self.norm(self.body(x))))
 
 
+@pytest.mark.extended
 def test_modules_of_flax() -> None:
     model: Any = NNX(nnx.Rngs(0))
     model.eval()

@@ -71,8 +71,8 @@ BOTH = pytest.mark.parametrize(
         pytest.param("pooled", marks=pytest.mark.extended),
     ],
 )
-TWICE = ("residual, dense", "flattened, edge of chaos")
-"""What other tests compare too."""
+TWICE = ("residual, dense", "flattened, edge of chaos", "pooled")
+"""What other tests compare too, or what takes long."""
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,7 @@ def test_steps_change_nothing(name: str) -> None:
         assert_close(actual, expected, slack=1e-3)
 
 
+@pytest.mark.extended
 def test_blocks_change_nothing() -> None:
     x = _images(12, 70, (2, 2, 1))
     kernel = theory.relu_convolutional(2)
@@ -258,6 +259,7 @@ def test_a_tile_in_a_program() -> None:
     assert len(traced) == 1
 
 
+@pytest.mark.extended
 def test_a_tile_of_one_set() -> None:
     kernel = _kernel("flattened, edge of chaos")
     x = jnp.asarray(_images(15), jnp.float32)
@@ -265,7 +267,7 @@ def test_a_tile_of_one_set() -> None:
     assert_close(tile.ntk, kernel(np.asarray(x)).ntk)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_rows_over_devices() -> None:
     code = """
 import jax, numpy as np

@@ -62,6 +62,7 @@ def test_importing_undoes_nothing_for_anybody_else(code: str) -> None:
     assert result.stdout == "clean\n", result.stderr
 
 
+@pytest.mark.extended
 def test_kernels_and_predict_work() -> None:
     nt = theory.neural_tangents()
     _, _, kernel_fn = nt.stax.serial(

@@ -153,7 +153,15 @@ def test_bad_arguments(call: Callable[[], Any], message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize("activation", ["gelu", "sin", "gaussian", "leaky_relu"])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        pytest.param("gelu", marks=pytest.mark.extended),
+        "sin",
+        pytest.param("gaussian", marks=pytest.mark.extended),
+        "leaky_relu",
+    ],
+)
 def test_kernels_of_the_activations(activation: Activation) -> None:
     """Against the expectation over pairs of Gaussians, by quadrature in the plane."""
     x = np.random.default_rng(0).normal(size=(2, 3))

@@ -54,7 +54,7 @@ def test_relu_network_with_biases() -> None:
     np.testing.assert_allclose(kernel.ntk, ntk, rtol=1e-6)
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_one_pixel_convolution_is_fully_connected() -> None:
     x = np.random.default_rng(2).standard_normal((5, 1, 1, 6))
     dense = theory.fully_connected(2)(x)
@@ -121,13 +121,10 @@ ARCHITECTURES = {
     ),
 }
 COSTLY = ("erf", "convolutional", "pooled", "residual", "residual, convolutional")
-SLOW = "residual, convolutional"
 EVERY = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow)
-        if name == SLOW
-        else pytest.param(name, marks=pytest.mark.extended if name in COSTLY else ())
+        pytest.param(name, marks=pytest.mark.slow if name in COSTLY else ())
         for name in ARCHITECTURES
     ],
 )
@@ -160,11 +157,8 @@ def test_kernel_is_consistent_and_both_predictors_accept_it(name: str) -> None:
     assert 0 < result.gap < np.inf
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize(
-    "name",
-    ["dense", pytest.param("pooled", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dense", "pooled"])
 def test_blocks_change_nothing(name: str) -> None:
     x = _images(6, 4)[:, :2, :3]
     whole, pieces = (

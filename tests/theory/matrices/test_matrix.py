@@ -42,6 +42,7 @@ def test_tiles_make_the_whole(
             np.testing.assert_array_equal(part, part.T)
 
 
+@pytest.mark.extended
 def test_float32_and_kernels_that_cannot_be_traced() -> None:
     x, expected = _x(2), KERNEL(_x(2))
     for kernel in (KERNEL, lambda x1, x2=None: KERNEL(x1, x2)):
@@ -149,7 +150,7 @@ def trained(tasks: theory.Tasks) -> list[list[float]]:
     return predictor.function(np.asarray(tasks.support_x)[0]).tolist()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_four_devices_agree_with_one() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _DEVICES], capture_output=True, text=True, timeout=300,

@@ -111,7 +111,7 @@ def test_the_noise_of_the_labels_has_the_largest_evidence() -> None:
     assert max(values, key=values.__getitem__) == 0.2
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mtl", "gbml"])
 def test_by_products_within_the_standard_error(method: Any) -> None:
     kernel, tasks = theory.relu_network(2), as_tasks(unequal_tasks(3, 12))

@@ -212,6 +212,7 @@ def test_what_a_filter_does_not_go_with() -> None:
             bad()
 
 
+@pytest.mark.extended
 def test_gradient_steps_have_the_limit_of_descent() -> None:
     idle = theory.gradient_flow("head", time=0.0)
     trained = theory.gbml_predictor(KERNEL, TASKS, inner=idle)

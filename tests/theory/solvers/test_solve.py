@@ -46,6 +46,7 @@ def test_gbml(name: str, time: float) -> None:
     )
 
 
+@pytest.mark.extended
 def test_float32_products_reach_a_float64_residual() -> None:
     tasks = equal_tasks(4, 40)
     options = theory.Iterative(tolerance=1e-11, rank=20)
@@ -78,6 +79,7 @@ def test_an_image_in_several_tasks_counts_once() -> None:
     )
 
 
+@pytest.mark.extended
 def test_a_kernel_that_loses_definiteness_in_float32() -> None:
     """Queries that differ by 1e-5 are one point in float32, two in float64."""
     tasks = unequal_tasks(7, 3)

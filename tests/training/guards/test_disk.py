@@ -120,7 +120,9 @@ print(found[0].step, sorted(path.name for path in folder.iterdir()))
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("last", ["save", "close"])
+@pytest.mark.parametrize(
+    "last", [pytest.param("save", marks=pytest.mark.slow), "close"]
+)
 def test_a_disk_that_is_full_while_saving(last: str, tmp_path: Path) -> None:
     done = python(_FULL, tmp_path / "c", last)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -29,6 +29,12 @@ def test_means_of_the_records() -> None:
     }
 
 
+def test_further_measures_are_recorded() -> None:
+    info = told(1.0, 2.0)._replace(measures={"share": jnp.asarray([0.25, 0.75])})
+    assert summary(info)["share"] == 0.5
+    assert "measures" not in summary(info)
+
+
 def test_the_first_step_that_is_not_finite_is_named() -> None:
     with pytest.raises(DivergenceError, match="at step 7; ") as error:
         check_steps(told(1.0, float("nan"), float("inf")), 5, ProtoNetConfig())

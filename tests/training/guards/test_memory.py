@@ -41,7 +41,7 @@ def compiled_maml(inner_steps: int, *, rematerialise: bool = False):
     return jax.jit(learner.step, donate_argnums=1).lower(key, state, task).compile()
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 def test_inner_steps_cost_memory_and_rematerialising_saves_it() -> None:
     one, many, saved = (
         memory.check_fits(compiled_maml(steps, rematerialise=again), MAMLConfig())
@@ -82,6 +82,7 @@ def test_what_does_not_fit_is_refused_with_advice(
     assert not any(option in str(no.value) for option in not_named)
 
 
+@pytest.mark.extended
 def test_a_run_is_refused_before_it_leaves_anything(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,17 +43,20 @@ def load(
     white_level: float | None = None,
     max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
+    class_split: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load a folder of class folders, in a layout of those above.
 
     Images are greyscale, ``[N, H, W, 1]``, if every file is, else RGB. What becomes of
     orientation, transparency and more bits than eight, `metabridge.data.picture` says.
     `image_size` is a side, or ``(H, W)``, to resize to with antialiasing; the aspect
-    ratio is not kept. None needs files of one size.
+    ratio is not kept. None needs files of one size. `class_split` is a JSON file that
+    divides the classes, in place of ``split.json``.
     """
     options = Options(
-        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
-    )
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates,
+        class_split,
+    )  # fmt: skip
     root = expanded(path)
     if not str(path) or not root.exists():
         raise FileNotFoundError(
@@ -63,7 +66,7 @@ def load(
     root = root.resolve()
     if not root.is_dir():
         raise ValueError(f"{shown(root)} is a file; pass the folder of the classes")
-    splits = find_splits(root)
+    splits = find_splits(root, options.lists)
 
     def build(_: Path) -> Dataset:
         files = _files(splits)
@@ -91,16 +94,18 @@ def load(
     )
 
 
-def find_splits(root: Path) -> dict[str, Classes]:
+def find_splits(root: Path, class_split: Path | None = None) -> dict[str, Classes]:
     """Find the classes of each split and their files, both sorted by name."""
-    split_file = root / "split.json"
+    split_file = class_split or root / "split.json"
     split_folders = _split_folders(root)
     lists = class_folders.find_lists(root)
-    _check_inside(root, (split_file, *lists.values()))
+    _check_inside(root, lists.values())
+    if class_split is None:
+        _check_inside(root, (split_file,))
     ways = {
         f"split folders ({', '.join(p.name for p in split_folders)})": split_folders,
         f"lists ({', '.join(p.name for p in lists.values())})": lists,
-        "a split.json": split_file.exists(),
+        "a `class_split`" if class_split else "a split.json": split_file.exists(),
     }
     if len(given := [way for way, found in ways.items() if found]) > 1:
         raise ValueError(

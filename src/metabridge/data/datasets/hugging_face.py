@@ -37,20 +37,23 @@ def load(
     white_level: float | None = None,
     max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
+    class_split: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load a dataset of the hub or of a folder, with the options of ``folder:PATH``.
 
-    The encoded images have to fit in memory.
+    The encoded images have to fit in memory. `class_split` is a JSON file that divides
+    the classes, as ``split.json`` of a folder.
     """
     options = Options(
-        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
-    )
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates,
+        class_split,
+    )  # fmt: skip
     where = f"hf:{name}"
     tables = _open(str(name))
 
     def build(_: Path) -> Dataset:
         rows = (r for p, table in tables.items() for r in _rows(p, table, str(name)))
-        splits = image_table.divide(rows, where)
+        splits = image_table.divide(rows, where, options.lists)
         return image_table.build("hf", splits, options)
 
     stamps = {part: table._fingerprint for part, table in tables.items()}

@@ -38,19 +38,23 @@ def load(
     white_level: float | None = None,
     max_pixels: int = MAX_PIXELS,
     allow_duplicates: bool = False,
+    class_split: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Load the images of Parquet files, with the options of ``folder:PATH``.
 
-    The encoded images have to fit in memory.
+    The encoded images have to fit in memory. `class_split` is a JSON file that divides
+    the classes, in place of ``split.json``.
     """
     options = Options(
-        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates
-    )
+        image_size, background, white_level, max_pixels, skip_corrupt, allow_duplicates,
+        class_split,
+    )  # fmt: skip
     root = expanded(path).resolve()
     files = _files(root, path)
-    lists = root / "split.json" if (root / "split.json").is_file() else None
+    own = root / "split.json"
+    lists = options.lists or (own if own.is_file() else None)
     base = root if root.is_dir() else root.parent
-    stamps = forms.stamps([*files, *([lists] if lists else [])], base)
+    stamps = forms.stamps([*files, *([own] if lists == own else [])], base)
 
     def build(_: Path) -> Dataset:
         rows = (row for file in files for row in _rows(file))

@@ -38,6 +38,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     validation: ["Validation accuracy", "validation", "accuracy", "validation accuracy, %"],
     loss: ["Training loss", "train", "loss", "training loss"],
     train: ["Training accuracy", "train", "accuracy", "training accuracy, %"],
+    conflicts: ["Conflicting pairs of tasks", "train", "conflicting_pairs", "pairs with a negative cosine, %"],
+    cosine: ["Cosine of gradients of tasks", "train", "gradient_cosine", "mean cosine of pairs"],
   };
   const state = { metric: "validation", x: "seconds" };
   const controls = make("div", { class: "controls" });
@@ -45,7 +47,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const chart = new Chart(holder);
   const show = () => {
     const [title, kind, name, label] = metrics[state.metric];
-    const share = name === "accuracy";
+    const share = name === "accuracy" || name === "conflicting_pairs";
     chart.show({
       label: `${title} by ${state.x === "step" ? "step" : "training time"}`,
       x: state.x === "step"
@@ -68,6 +70,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     show();
   };
   const named = [["validation", "Validation"], ["train", "Training"], ["loss", "Loss"]];
+  if (DATA.runs.some((run) => run.train.conflicting_pairs.some(Number.isFinite))) {
+    named.push(["conflicts", "Conflicts"], ["cosine", "Cosine"]);
+  }
   controls.append(
     segments("What is drawn", named, state.metric, choose("metric")),
     segments("Against", [["seconds", "Time"], ["step", "Steps"]], state.x, choose("x")),
@@ -155,6 +160,45 @@ if (geometry) {
       show();
     }),
   );
+  show();
+}
+
+// Reliability: accuracy against confidence, and how many queries are so sure.
+const reliability = document.getElementById("reliability-figure");
+if (reliability) {
+  const chosen = { scale: "raw" };
+  const controls = make("div", { class: "controls" });
+  reliability.append(controls);
+  const axis = { label: "confidence, %", domain: [0, 1], format: percent, read: readPercent };
+  const chart = new Chart(reliability);
+  const shares = new Chart(reliability, { height: 170, legend: false });
+  const line = { name: "calibrated", colour: 7, points: [{ x: 0, y: 0 }, { x: 1, y: 1 }], target: true, unlisted: true };
+  const show = () => {
+    const curves = (name, options) => DATA.reliability.filter((one) => one[chosen.scale]).map((one) => {
+      const table = one[chosen.scale];
+      const points = table.confidence.map((x, i) => ({ x, y: table[name][i] }));
+      return { name: DATA.runs[one.run].name, ...style(one.run), points, ...options };
+    });
+    const at = chosen.scale === "raw" ? "" : ", at each run's temperature";
+    chart.show({
+      label: `Accuracy by confidence${at}`,
+      x: axis,
+      y: { label: "accuracy, %", domain: [0, 1], format: percent, read: readPercent },
+      series: [line, ...curves("accuracy", { dots: 3 })],
+    });
+    shares.show({
+      label: `Share of the queries by confidence${at}`,
+      x: axis,
+      y: { label: "share of the queries, %", zero: true, format: percent, read: readPercent },
+      series: curves("share", { dots: 2.2 }),
+    });
+  };
+  if (DATA.reliability.some((one) => one.scaled)) {
+    controls.append(segments("Probabilities", [["raw", "As they are"], ["scaled", "At the temperature"]], chosen.scale, (value) => {
+      chosen.scale = value;
+      show();
+    }));
+  }
   show();
 }
 

@@ -22,9 +22,11 @@ class DivergenceError(FloatingPointError):
 def summary(info: Info) -> dict[str, float]:
     """Means over the steps since the last record, and the largest of what may spike.
 
-    Each field of `info` is ``[steps]``, on the host.
+    Each field of `info` is ``[steps]``, on the host; those of its `measures` likewise.
     """
-    values = {name: np.asarray(value) for name, value in info._asdict().items()}
+    named = info._asdict()
+    named |= named.pop("measures")
+    values = {name: np.asarray(value) for name, value in named.items()}
     means = {name: float(value.mean()) for name, value in values.items()}
     largest = {f"{k}_max": float(values[k].max()) for k in ("loss", "grad_norm")}
     return means | largest

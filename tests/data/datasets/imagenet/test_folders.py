@@ -155,6 +155,7 @@ def test_a_changed_file_is_read_again(toy: Toy, tmp_path: Path) -> None:
     assert not load(toy, tmp_path / "x").test.images[0].any()
 
 
+@pytest.mark.extended
 def test_real_files(
     real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

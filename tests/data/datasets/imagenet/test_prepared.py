@@ -1,31 +1,39 @@
 """Datasets that TFDS has prepared: by our own builders, and ImageNet."""
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from metabridge.data import SPLITS, load_dataset
 from tests.data.datasets.imagenet import toys
 from tests.data.datasets.imagenet.toys import Toy
 
-tfds = pytest.importorskip("tensorflow_datasets")
-pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.extended
 
 
-def prepare(builder, manual_dir: Path) -> None:
+@pytest.fixture(scope="module")
+def tfds() -> Any:
+    """The library, imported only where it is needed, as it takes seconds."""
+    pytest.importorskip("tensorflow")
+    return pytest.importorskip("tensorflow_datasets")
+
+
+def prepare(tfds: Any, builder: Any, manual_dir: Path) -> None:
     config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
     builder.download_and_prepare(download_config=config)
 
 
-def test_what_the_builders_prepare_is_read_back(toy: Toy, tmp_path: Path) -> None:
+def test_what_the_builders_prepare_is_read_back(
+    tfds: Any, toy: Toy, tmp_path: Path
+) -> None:
     from metabridge.data.datasets.imagenet import builders  # noqa: F401
 
     toys.write_classes(toy, tmp_path / "x")
     builder = tfds.builder(
         toy.spec.name, data_dir=tmp_path / "data", file_format="array_record"
     )
-    prepare(builder, tmp_path / "x")
+    prepare(tfds, builder, tmp_path / "x")
     data, cache = tmp_path / "data", tmp_path / "cache"
     dataset = load_dataset(toy.spec.name, data_dir=data, cache_dir=cache)
     toys.assert_is(dataset, toy)
@@ -35,51 +43,27 @@ def test_what_the_builders_prepare_is_read_back(toy: Toy, tmp_path: Path) -> Non
     assert names == sorted(n for split in SPLITS for n in toy.spec.classes[split])
 
 
-class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
-    """Of the features of the real one, in files without any loss."""
+def test_imagenet(tfds: Any, toy: Toy, tmp_path: Path) -> None:
+    from tests.data.datasets.imagenet.imagenet2012 import Imagenet2012
 
-    VERSION = tfds.core.Version("5.1.0")
-    toy: Toy
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(encoding_format="png"),
-            "label": tfds.features.ClassLabel(names=[*self.toy.pixels, "n99999999"]),
-            "file_name": tfds.features.Text(),
-        }
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features)
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        grey = np.full((1, 90, 80, 3), 7, np.uint8)
-        for name, pixels in {**self.toy.pixels, "n99999999": grey}.items():
-            for row, image in enumerate(pixels):
-                file_name = f"{name}_{row}.JPEG"
-                yield file_name, {"image": image, "label": name, "file_name": file_name}
-
-
-def test_imagenet(toy: Toy, tmp_path: Path) -> None:
     Imagenet2012.toy = toy
     options = {"data_dir": tmp_path, "file_format": "array_record"}
-    prepare(Imagenet2012(**options), tmp_path)
+    prepare(tfds, Imagenet2012(**options), tmp_path)
     dataset = load_dataset(toy.spec.name, data_dir=tmp_path, cache_dir=tmp_path / "c")
     toys.assert_is(dataset, toy)
 
 
-def test_another_format_is_refused(toy: Toy, tmp_path: Path) -> None:
+def test_another_format_is_refused(tfds: Any, toy: Toy, tmp_path: Path) -> None:
+    from tests.data.datasets.imagenet.imagenet2012 import Imagenet2012
+
     Imagenet2012.toy = toy
-    prepare(Imagenet2012(data_dir=tmp_path, file_format="tfrecord"), tmp_path)
+    prepare(tfds, Imagenet2012(data_dir=tmp_path, file_format="tfrecord"), tmp_path)
     with pytest.raises(FileNotFoundError, match="array_record is needed"):
         load_dataset(toy.spec.name, data_dir=tmp_path, cache_dir=tmp_path / "c")
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mini", 100), ("tiered", 608)])
-def test_features(tmp_path: Path, name: str, classes: int) -> None:
+def test_features(tfds: Any, tmp_path: Path, name: str, classes: int) -> None:
     from metabridge.data.datasets.imagenet import builders  # noqa: F401
 
     info = tfds.builder(f"{name}_imagenet", data_dir=tmp_path).info
@@ -89,7 +73,9 @@ def test_features(tmp_path: Path, name: str, classes: int) -> None:
 
 
 @pytest.mark.parametrize("toy", ["mini_imagenet"], indirect=True)
-def test_forms_without_wordnet_ids_are_refused(toy: Toy, tmp_path: Path) -> None:
+def test_forms_without_wordnet_ids_are_refused(
+    tfds: Any, toy: Toy, tmp_path: Path
+) -> None:
     """Their classes cannot be told apart from those of another split."""
     from metabridge.data.datasets.imagenet import builders  # noqa: F401
 
@@ -101,4 +87,4 @@ def test_forms_without_wordnet_ids_are_refused(toy: Toy, tmp_path: Path) -> None
         toy.spec.name, data_dir=tmp_path / "data", file_format="array_record"
     )
     with pytest.raises(ValueError, match="does not name its classes by WordNet ids"):
-        prepare(builder, folder)
+        prepare(tfds, builder, folder)
