@@ -69,6 +69,7 @@ def test_power_against_numpy() -> None:
     np.testing.assert_allclose([mean, half], [2.0, 12.706], rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_tasks_are_those_of_the_family() -> None:
     source = regression.sinusoids()
     each = measure.tasks_of(source, "test", 3, 4, 5).each()
@@ -133,6 +134,7 @@ def test_the_page_has_the_numbers() -> None:
     assert alone == "# Regression\n"
 
 
+@pytest.mark.extended
 def test_the_figures_are_drawn(tmp_path: Path) -> None:
     figures.draw(numbers(), tmp_path)
     for name in ("width", "sinusoids", "subspace"):
