@@ -28,8 +28,8 @@ def examples(family: Family, count: int) -> tuple[np.ndarray, np.ndarray]:
     inputs = np.concatenate([task.support.inputs, task.query.inputs], axis=1)
     targets = np.concatenate([task.support.labels, task.query.labels], axis=1)
     scale = family.scale
-    x = np.float64(inputs) * scale.input_std + scale.input_mean
-    return x, np.float64(targets)
+    mean, std = np.asarray(scale.input_mean), np.asarray(scale.input_std)
+    return inputs.astype(np.float64) * std + mean, targets.astype(np.float64)
 
 
 def residual(columns: list[np.ndarray], y: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def test_harmonics_have_two_frequencies_and_noise() -> None:
     family = harmonics()
     made_of = family.draw(jax.random.key(3))
     x = family.inputs_of(jax.random.key(4), made_of, 2000)
-    a, b, w = (np.float64(made_of[name]) for name in ("a", "b", "w"))
+    a, b, w = (np.asarray(made_of[name], np.float64) for name in ("a", "b", "w"))
     assert 5 <= w <= 7
     angle = np.float64(x) * w
     expected = a[0] * np.sin(angle + b[0]) + a[1] * np.sin(2 * angle + b[1])

@@ -87,7 +87,8 @@ def adapted_loss(layers: str, steps: int) -> Callable[[Params, Task], float]:
             x, y = (np.asarray(part[t]) for part in batch.support)
             for _ in range(steps):
                 body, head = inner_step(x, y, body, head, layers)
-            losses.append(squared(*(np.asarray(p[t]) for p in batch.query), body, head))
+            x, y = (np.asarray(part[t]) for part in batch.query)
+            losses.append(squared(x, y, body, head))
         return float(np.mean(losses))
 
     return loss

@@ -33,7 +33,7 @@ def no_state() -> State:
 def named(name: str, calls: list[tuple[str, int, int]]) -> RunSteps:
     def run_steps(state: Any, key: Any, first: int, count: int, stop: Any = None):
         calls.append((name, first, count))
-        return state, Info(*[jnp.zeros(count)] * 3)
+        return state, Info(jnp.zeros(count), jnp.zeros(count), jnp.zeros(count))
 
     return run_steps
 

@@ -47,7 +47,7 @@ def test_steps_that_fit_a_time_leave_the_state_alone(
         assert count <= 8
         seen.append(state)
         now[0] += 0.1 if len(seen) == 1 else 0.004 * count  # the first is slower
-        return state, Info(*[jnp.zeros(count)] * 3)
+        return state, Info(jnp.zeros(count), jnp.zeros(count), jnp.zeros(count))
 
     state = State({"w": jnp.ones(2)}, {}, {}, jnp.zeros((), jnp.int32))
     train = resolve(Config(train=TrainConfig(minutes=0.01, log_every=8))).train
