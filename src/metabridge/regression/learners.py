@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from metabridge.heads import ridge
+from metabridge.heads import Head, Linear, ridge
 from metabridge.heads.base import check_positive
 from metabridge.learners import anil, imaml, maml
 from metabridge.learners.base import FrozenBody, Learner
@@ -25,7 +25,7 @@ from metabridge.learners.r2d2 import shrink
 from metabridge.regression.bodies import make_body
 from metabridge.regression.options import MTL, R2D2, RegressionConfig
 from metabridge.regression.tasks import Source
-from metabridge.types import Features, Inputs, Params, Scalar, Task, Variables
+from metabridge.types import Features, Params, Scalar, Targets, Task, Variables
 
 _OF_GRADIENTS: dict[str, Any] = {"maml": maml, "anil": anil, "imaml": imaml}
 _FIRST_PENALTY = 1e-2  # of MTL's ridge head until one is chosen
@@ -100,19 +100,31 @@ def mtl(
         predicted, targets = features @ rows.T, merge(task).labels
         return SQUARED.of(predicted, targets), SQUARED.score(predicted, targets)
 
-    plain = make_embed(model)
-
-    def embed(variables: Variables, inputs: Inputs) -> Features:
-        return shrink(variables["params"]["head"], plain(variables, inputs))
-
     return Learner(
         "mtl",
         make_init(model, optimizer, init_head),
         make_feature_gradient(model, loss, in_turn=False),
         optimizer,
-        FrozenBody(embed, lambda _: ridge(1.0), plain),
+        FrozenBody(make_embed(model), _new_head),
         training_heads=lambda params: jnp.asarray(params["rows"]),
     )
+
+
+def _new_head(variables: Variables) -> Head:
+    """Ridge regression by the singular values of the features.
+
+    ``V s / (s^2 + penalty) U^T Y`` of features ``U s V^T``: in 32 bits a Cholesky
+    factor of the normal equations does not exist for penalties near 0.
+    """
+    penalty = jnp.exp(variables["params"]["head"]["log_penalty"])
+
+    def fit(features: Features, labels: Targets, *, ways: int) -> Linear:
+        left, values, right = jnp.linalg.svd(features, full_matrices=False)
+        shrunk = values / (values**2 + penalty.astype(values.dtype))
+        weights = right.T @ (shrunk[:, None] * (left.T @ labels))
+        return Linear(weights, jnp.zeros(ways, features.dtype))
+
+    return Head("ridge", fit)
 
 
 def with_penalty(variables: Variables, penalty: float) -> Variables:
