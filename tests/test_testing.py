@@ -32,6 +32,7 @@ def promoting():
         yield
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name",
     [
@@ -173,6 +174,7 @@ def test_what_breaks_it_is_named(message: str) -> None:
     assert message in str(raised.value)
 
 
+@pytest.mark.extended
 def test_more_ways_than_classes() -> None:
     with pytest.raises(ValueError, match="must be 2 <= ways <= num_classes"):
         check_learner(good(), SHAPE, ways=7, num_classes=6)

@@ -297,6 +297,7 @@ def test_a_file_does_not_raise_the_limit_of_pixels(tmp_path: Path) -> None:
         assert body_file.read(path).config.data.max_pixels == held
 
 
+@pytest.mark.extended
 def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "body.safetensors"
     card = export_body(run, file, licence="MIT")

@@ -41,7 +41,14 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         for field in dataclasses.fields(section)
         if getattr(section, field.name) is None
     }
-    automatic = {"data_dir", "image_size", "white_level", "minutes", "devices"}
+    automatic = {
+        "class_split",
+        "data_dir",
+        "image_size",
+        "white_level",
+        "minutes",
+        "devices",
+    }
     off = {"early_stop", "stream", "max_grad_norm", "spike", "average_decay"}
     off |= {"task_pool"}
     assert still_open <= automatic | off

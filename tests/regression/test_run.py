@@ -66,6 +66,7 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "regression.png").stat().st_size > 10_000
 
 
+@pytest.mark.extended
 def test_resumed_after_a_signal_it_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_resumed_after_a_signal_it_ends_alike(
     assert again == resumed  # a finished run is taken as it is
 
 
+@pytest.mark.extended
 def test_a_run_is_not_overwritten_or_mixed(tmp_path: Path) -> None:
     train(small(), tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run: pass --resume"):
@@ -110,6 +112,7 @@ def test_learners_on_a_table(tmp_path: Path, learner: Any) -> None:
     assert result["mse"] > 100  # in squared grams
 
 
+@pytest.mark.extended
 def test_estimator_predicts_in_units(tmp_path: Path) -> None:
     train(small(MTL(penalty=1e-3), TABLE), tmp_path / "run")
     x = [[0, 1], [4, 1], [10, 1], [20, 1]]
@@ -137,6 +140,7 @@ def test_estimator_of_no_such_run(tmp_path: Path) -> None:
         FewShotRegressor(tmp_path).fit([[1.0]], [1.0])
 
 
+@pytest.mark.extended
 def test_subspace_of_a_linear_body(tmp_path: Path) -> None:
     tasks = TaskOptions("shared_linear", shots=4, queries=3, test_queries=5, inputs=6)
     result = train(small(MTL(), tasks, model="linear", width=2), tmp_path / "run")

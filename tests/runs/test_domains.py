@@ -121,6 +121,7 @@ def test_only_the_split_in_use_has_to_hold_the_tasks(whole: Run, colour: Path) -
         evaluate_run(whole.folder, given, dataset=name, split="validation")
 
 
+@pytest.mark.extended
 def test_what_is_refused(whole: Run, colour: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`normalise` is dataset, but without"):
         evaluate_run(whole.folder, normalise="dataset")

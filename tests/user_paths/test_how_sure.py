@@ -58,6 +58,7 @@ def test_logits_are_kept_only_if_asked(trained: Runs, tmp_path: Path) -> None:
     assert read_evaluation(output.with_suffix(".npz")).closed.outcome.logits is None
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("options", "says"),
     [

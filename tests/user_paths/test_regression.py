@@ -17,7 +17,13 @@ SHORT = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize(
+    "learner",
+    [
+        pytest.param(name, marks=() if name == "maml" else pytest.mark.extended)
+        for name in LEARNERS
+    ],
+)
 def test_each_learner(
     learner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +73,7 @@ def test_wrong_options(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.extended
 def test_other_commands_say_what_the_run_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

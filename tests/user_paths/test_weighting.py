@@ -19,6 +19,7 @@ WEIGHTINGS = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name",
     [

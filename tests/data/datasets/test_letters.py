@@ -36,6 +36,7 @@ def test_letters_are_base_letters_in_four_faces(
         assert len(letter.faces) >= 4
 
 
+@pytest.mark.extended
 def test_look_alikes_are_one_class(found: dict[str, list[letters.Letter]]) -> None:
     kept = {letter.character for letter in itertools.chain(*found.values())}
     # Latin, Greek, Cyrillic, Lisu: the Latin capital stands for all of each row.

@@ -77,6 +77,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_body_follows_the_weights_and_the_heads_the_mean(name: str) -> None:
     plain, learner = make(), make(weighting=name)

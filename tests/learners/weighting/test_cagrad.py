@@ -18,6 +18,7 @@ def update(rows: np.ndarray, c: float) -> np.ndarray:
         return rows.T @ np.asarray(compiled(gram, jnp.asarray(c, jnp.float64)))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("c", [0.2, 0.9])
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_nothing_is_better_for_the_worst_task(name: str, c: float) -> None:
