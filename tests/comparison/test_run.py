@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import metabridge
@@ -152,6 +153,34 @@ def test_a_half_done_comparison_of_equal_times_goes_on(
     found = metabridge.compare(["mtl", "maml"], config, folder=folder)
     assert started == ["mtl", "maml", "maml"]
     assert [entry["error"] for entry in found["runs"]] == [None, None]
+
+
+def test_a_dataset_of_arrays_is_saved_for_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.repeat(np.arange(12), 6)
+    inputs = np.random.default_rng(0).standard_normal((72, 5)).astype(np.float32)
+    split = np.repeat(["train", "validation", "test"], 24)
+    dataset = metabridge.data.from_arrays(inputs, labels, split, name="mine")
+    seen = []
+
+    def pretend(config: ResolvedConfig, run_dir: Path) -> None:
+        seen.append(metabridge.load_dataset(config.data.dataset).fingerprint())
+        finished_run(run_dir, config, 0.5)
+
+    monkeypatch.setattr(run, "train_in_a_process", pretend)
+    evaluation = EvaluationConfig(ways=2, shots=2, queries=3, tasks=12)
+    config = Config(train=TrainConfig(minutes=0.01), evaluation=evaluation)
+    folder = tmp_path / "all"
+    for _ in range(2):
+        metabridge.compare(["mtl", "rfs"], config, folder=folder, dataset=dataset)
+    assert seen == [dataset.fingerprint()] * 2
+    other = metabridge.data.from_arrays(-inputs, labels, split, name="mine")
+    with pytest.raises(ValueError, match=r"dataset\.npz holds another dataset"):
+        metabridge.compare(["mtl", "rfs"], config, folder=folder, dataset=other)
+    omniglot = dataclasses.replace(config, data=metabridge.DataConfig("omniglot"))
+    with pytest.raises(ValueError, match="names the dataset 'omniglot'"):
+        metabridge.compare(["mtl"], omniglot, folder=folder, dataset=dataset)
 
 
 def die(config: Config, run_dir: Path) -> None:

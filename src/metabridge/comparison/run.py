@@ -16,12 +16,14 @@ from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.config.fields import Range
+from metabridge.data.dataset import Dataset
+from metabridge.data.registry import load_dataset
 from metabridge.files import finite, write_json, write_text
 from metabridge.plugins import import_plugins
 from metabridge.precision import in_32_bits
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
 from metabridge.runs import folder as run_folder
-from metabridge.runs import inputs
+from metabridge.runs import given, inputs
 from metabridge.training import train
 from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
@@ -36,6 +38,7 @@ def compare(
     *,
     images: int | None = None,
     folder: str | os.PathLike[str] | None = None,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
     """Train and score algorithms with equal budgets, and write the results.
 
@@ -50,6 +53,8 @@ def compare(
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
         ``efficiency.png``. Default: one under ``runs/`` named for the task.
+      dataset: one of your own arrays (`metabridge.data.from_arrays`) in place of that
+        which `config` names; it is saved in the folder, where the processes find it.
 
     Returns:
       The content of ``compare.json``, and the folder; a run that failed has its reason
@@ -59,6 +64,9 @@ def compare(
       ValueError: anything wrong, before the first training.
     """
     config = Config() if config is None else config
+    if dataset is not None:
+        folder = Path("runs") / f"compare-{dataset.name}" if folder is None else folder
+        config = _with_saved(config, dataset, expanded(folder) / "dataset.npz")
     configs = plan(algorithms, config, images)
     if folder is None:
         folder = Path("runs") / f"compare-{run_folder.task_name(config)}"
@@ -76,6 +84,26 @@ def compare(
     write_text(folder / "compare.md", table(found))
     efficiency_curves(found, folder / "efficiency.png")
     return found | {"folder": str(folder)}
+
+
+def _with_saved(config: Config, dataset: Dataset, path: Path) -> Config:
+    """The configuration with a dataset that is saved in a file.
+
+    Raises:
+      ValueError: the file holds another dataset, or the configuration names one.
+    """
+    name = f"npz:{path.absolute()}"
+    config = given.naming(config, name, dataset.name)
+    if path.exists():
+        if load_dataset(name).fingerprint() != dataset.fingerprint():
+            raise ValueError(
+                f"{path} holds another dataset than that which was given: choose "
+                "another `folder`"
+            )
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save(path)
+    return config
 
 
 def plan(
@@ -96,16 +124,16 @@ def plan(
             f"`algorithms` are {', '.join(names)!r}, but must be different ones, one "
             "at least"
         )
-    given = config.train
-    if given.steps or (images is not None and given.minutes is not None):
+    asked = config.train
+    if asked.steps or (images is not None and asked.minutes is not None):
         raise ValueError(
             "a comparison gives each algorithm equal `minutes` or equal `images`; "
             "pass one of the two, and no `steps`"
         )
     if images is not None:
         Range(1).check("images", images)
-    minutes = 1.0 if given.minutes is None else given.minutes
-    timed = dataclasses.replace(given, minutes=minutes)
+    minutes = 1.0 if asked.minutes is None else asked.minutes
+    timed = dataclasses.replace(asked, minutes=minutes)
     configs = {}
     for name, learner in zip(names, learners, strict=True):
         own = dataclasses.replace(config, learner=learner, train=timed)

@@ -34,17 +34,29 @@ def with_dataset(config: Config, dataset: Dataset) -> Config:
         or of a dataset that is registered otherwise.
     """
     name = dataset.name
-    kept = {key: getattr(config.data, key) for key in ("augmentation", "rotations")}
-    unchanged = (DataConfig().dataset, name)
-    if (given := options_of_data(config.data)) or config.data.dataset not in unchanged:
-        named = ", ".join(given) or f"the dataset {config.data.dataset!r}"
-        raise ValueError(f"`config` names {named}, but `dataset` is given, too")
+    config = naming(config, name, name)
     if name in DATASETS and not isinstance(DATASETS[name].factory, _Loader):
         raise ValueError(
             f"`dataset` is called {name!r}, as is one that is registered: give it a "
             "name of its own (`name` of `from_arrays`)"
         )
     register_dataset(name, _Loader(dataset))
+    return config
+
+
+def naming(config: Config, name: str, own: str) -> Config:
+    """A configuration that names the data `name`, where a dataset is given in Python.
+
+    Raises:
+      ValueError: it names other data than what it names by default, or `own`, the name
+        of the dataset.
+    """
+    data = config.data
+    given = options_of_data(data)
+    if given or data.dataset not in (DataConfig().dataset, own):
+        named = ", ".join(given) or f"the dataset {data.dataset!r}"
+        raise ValueError(f"`config` names {named}, but `dataset` is given, too")
+    kept = {key: getattr(data, key) for key in ("augmentation", "rotations")}
     return dataclasses.replace(config, data=DataConfig(name, **kept))
 
 
