@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 import metabridge
 from metabridge import cli
@@ -28,6 +29,11 @@ def command(*arguments: str) -> int:
             stopped.code if isinstance(stopped.code, int) else int(bool(stopped.code))
         )
     return 0
+
+
+def work(*given: object, **options: object) -> None:
+    """What must not be called by a command that is refused."""
+    pytest.fail("work has begun")
 
 
 def task(size: int = 8, channels: int = 1) -> tuple[np.ndarray, list[str], np.ndarray]:

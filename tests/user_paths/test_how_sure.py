@@ -11,7 +11,7 @@ import pytest
 import metabridge
 from metabridge.runs.calibration import calibrate_kept
 from metabridge.runs.evaluation import read_evaluation
-from tests.user_paths.calls import command, task
+from tests.user_paths.calls import command, task, work
 
 Runs = Callable[[str], Path]
 
@@ -76,9 +76,6 @@ def test_what_is_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def work(*given: object, **options: object) -> None:
-        pytest.fail("work has begun")
-
     run = str(trained("mtl"))
     capsys.readouterr()
     monkeypatch.setattr("metabridge.training.unseen._evaluate", work)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.user_paths.calls import command
+from tests.user_paths.calls import command, work
 
 Runs = Callable[[str], Path]
 COMMANDS = {
@@ -32,9 +32,6 @@ def test_a_bad_place_is_refused_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def work(*given: object, **options: object) -> None:
-        pytest.fail("work has begun")
-
     run = str(trained("mtl"))
     monkeypatch.setattr("metabridge.runs.inputs.load_data", work)
     monkeypatch.setattr("metabridge.report.runs_page.predict_groups", work)

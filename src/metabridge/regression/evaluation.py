@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from metabridge.learners import Learner
-from metabridge.regression.tasks import Source, SplitName
+from metabridge.regression.tasks import ENDLESS, Source, SplitName
 from metabridge.types import Task, Variables
 
 _CHUNK = 100
-_EVERY = 2**31 - 1
 
 
 class TaskScores(NamedTuple):
@@ -52,7 +51,7 @@ def draw_tasks(
     key_number, key_examples = jax.random.split(key)
     count = source.count(split)
     numbers = (
-        jax.random.randint(key_number, (num_tasks,), 0, _EVERY)
+        jax.random.randint(key_number, (num_tasks,), 0, ENDLESS)
         if count is None
         else jnp.arange(count, dtype=jnp.int32)
     )

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from metabridge.learners import Learner, State, variables_of
 from metabridge.regression import evaluation
 from metabridge.regression.evaluation import summarise
-from metabridge.regression.learners import make_learner
-from metabridge.regression.options import MTL, RegressionConfig
+from metabridge.regression.learners import make_learner, number_of_tasks
+from metabridge.regression.options import RegressionConfig
 from metabridge.regression.tasks import Source
 from metabridge.runs.folder import RunError
 from metabridge.runs.metrics import MetricsWriter
@@ -30,7 +30,7 @@ from metabridge.training.guards.preemption import Preempted
 from metabridge.types import Task
 
 _STEPS_A_CALL = 200
-_EVERY = 2**31 - 1
+_WORST = -1e30  # where adaptation diverges
 
 
 def fit(
@@ -56,9 +56,7 @@ def fit(
     with contextlib.ExitStack() as closing:
         checkpoints = Checkpoints(folder / "checkpoints")
         closing.callback(checkpoints.close)
-        reached = checkpoints.restore(state, {}) or TrainState(
-            START._replace(best_accuracy=-math.inf), state, {}
-        )
+        reached = checkpoints.restore(state, {}) or TrainState(START, state, {})
         writer = MetricsWriter(folder)
         closing.callback(writer.close)
         bar = closing.enter_context(
@@ -84,12 +82,11 @@ def fit(
             at_pause, stop = step == pause, stop_asked()
             if at_pause:
                 score = summarise(evaluate(variables_of(state), validation))
-                progress = progress._replace(
-                    validation_accuracy=score.r2,
-                    best_accuracy=max(progress.best_accuracy, score.r2),
-                )
+                found = score.r2 if math.isfinite(score.r2) else _WORST
+                progress = progress._replace(validation_accuracy=found)
                 values = {"mse": score.mse, "mse_ci95": score.mse_ci95, "r2": score.r2}
-                writer.write(step, "validation", values)
+                if math.isfinite(score.r2):
+                    writer.write(step, "validation", values)
             reached = TrainState(progress, state, {})
             if at_pause or stop:
                 checkpoints.save(reached, validated=at_pause)
@@ -138,9 +135,7 @@ def _make_run_steps(
     One program for any number of steps; the state is donated.
     """
     options, num_tasks = config.tasks, config.train.tasks_per_step
-    of_mtl = isinstance(config.learner, MTL)
-    fixed = config.learner.num_tasks if isinstance(config.learner, MTL) else None
-    count_of_tasks = source.count("train") or (fixed if of_mtl else None) or 2**31 - 1
+    count_of_tasks = number_of_tasks(config, source)
 
     def step(number: Any, carried: tuple[State, Any], key: Any) -> tuple[State, Any]:
         state, total = carried

@@ -24,7 +24,7 @@ from metabridge.learners.mtl import task_heads
 from metabridge.learners.r2d2 import shrink
 from metabridge.regression.bodies import make_body
 from metabridge.regression.options import MTL, R2D2, RegressionConfig
-from metabridge.regression.tasks import Source
+from metabridge.regression.tasks import ENDLESS, Source
 from metabridge.types import Features, Params, Scalar, Targets, Task, Variables
 
 _OF_GRADIENTS: dict[str, Any] = {"maml": maml, "anil": anil, "imaml": imaml}
@@ -46,7 +46,7 @@ def make_learner(
     if isinstance(options, MTL):
         return mtl(
             body, optimizer, outputs=source.num_outputs,
-            num_tasks=source.count("train") or options.num_tasks,
+            num_tasks=number_of_tasks(config, source),
             shared=options.heads == "shared",
             penalty=options.penalty or _FIRST_PENALTY,
         )  # fmt: skip
@@ -62,6 +62,13 @@ def make_learner(
     return _OF_GRADIENTS[config.name](
         body, optimizer, ways=source.num_outputs, loss=SQUARED, in_turn=False, **values
     )
+
+
+def number_of_tasks(config: RegressionConfig, source: Source) -> int:
+    """Training tasks: all of a table, MTL's fixed set, or without end."""
+    options = config.learner
+    fixed = options.num_tasks if isinstance(options, MTL) else ENDLESS
+    return source.count("train") or fixed
 
 
 def make_optimizer(config: RegressionConfig) -> optax.GradientTransformation:

@@ -16,7 +16,7 @@ from metabridge.regression.options import RegressionConfig
 from metabridge.regression.results import write_result
 from metabridge.regression.table import Table, read_table
 from metabridge.regression.tasks import Source
-from metabridge.runs.folder import RunError, flatten, is_leftover, locked
+from metabridge.runs import folder as run_folder
 from metabridge.runs.provenance import provenance
 from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded, quoted, read_json
@@ -50,12 +50,13 @@ def train(
     """
     source = load_source(config) if source is None else source
     _check_sizes(config, source)
-    folder = _choose(config, source) if run_dir is None else expanded(run_dir)
-    result = _check_folder(folder, config, source, resume=resume)
+    new = Path("runs") / f"regress-{config.name}-{source.name}"
+    folder = run_folder.numbered(new) if run_dir is None else expanded(run_dir)
+    result = _finished(folder, config, source, resume=resume)
     if result is not None:
         return result
     learner = make_learner(config, source)
-    with locked(folder), contextlib.ExitStack() as closing:
+    with run_folder.locked(folder), contextlib.ExitStack() as closing:
         closing.callback(give_back_host_memory)
         stop_asked = closing.enter_context(preemption.watched())
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,44 +109,21 @@ def _about(config: RegressionConfig, source: Source) -> dict[str, Any]:
     return values
 
 
-def _choose(config: RegressionConfig, source: Source) -> Path:
-    folder = Path("runs") / f"regress-{config.name}-{source.name}"
-    taken, number = folder, 1
-    while taken.exists():
-        number += 1
-        taken = folder.with_name(f"{folder.name}-{number}")
-    return taken
-
-
-def _check_folder(
+def _finished(
     folder: Path, config: RegressionConfig, source: Source, *, resume: bool
 ) -> dict[str, Any] | None:
-    """Check that a folder can serve; the result of a run that is finished there."""
-    path = folder / "config.json"
-    if not path.is_file():
-        if folder.exists() and (
-            not folder.is_dir() or not all(map(is_leftover, folder.iterdir()))
-        ):
-            raise RunError(
-                f"{folder} is not empty and holds no run: choose another folder"
-            )
+    """The result of a run that is finished; None of one to begin or to go on with.
+
+    Raises:
+      RunError: the folder cannot serve.
+    """
+    if not run_folder.holds_run(folder, resume=resume):
         return None
-    if not resume:
-        raise RunError(
-            f"{folder} already holds a run: pass --resume to go on with it, or "
-            "another --run-dir"
-        )
-    before, now = flatten(read_json(path)), flatten(_about(config, source))
-    changed = [
-        f"{name} was {quoted(before.get(name))}, is {quoted(now.get(name))}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise RunError(
-            f"{folder} holds a run with another configuration: {'; '.join(changed)}"
-        )
-    if (folder / "result.json").is_file():
-        with contextlib.suppress(ValueError):
-            return read_json(folder / "result.json") | {"run_dir": str(folder)}
-    return None
+    before = run_folder.flatten(read_json(folder / "config.json"))
+    run_folder.check_same(folder, before, run_folder.flatten(_about(config, source)))
+    if not (folder / "result.json").is_file():
+        return None
+    try:
+        return run_folder.read_result(folder) | {"run_dir": str(folder)}
+    except run_folder.RunError:
+        return None  # damaged; it is made anew from the checkpoints

@@ -12,6 +12,8 @@ from metabridge.types import Examples, Task
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+ENDLESS = 2**31 - 1
+"""Tasks of a split without end are numbered from 0 to this."""
 
 _Array = TypeVar("_Array", np.ndarray, Array)
 

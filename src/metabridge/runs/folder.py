@@ -43,7 +43,11 @@ def choose(config: Config) -> Path:
             "a run of several processes needs `run_dir`, a folder that all of them "
             "share: pass --run-dir"
         )
-    folder = Path("runs") / f"{config.algorithm}-{task_name(config)}"
+    return numbered(Path("runs") / f"{config.algorithm}-{task_name(config)}")
+
+
+def numbered(folder: Path) -> Path:
+    """A folder, with a number behind its name if that is taken."""
     taken, number = folder, 1
     while taken.exists():
         number += 1
@@ -63,17 +67,8 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
 
     Returns the configuration, with the steps that were timed when its run started.
     """
-    if not (folder / "config.json").exists():
-        if folder.exists() and not all(map(is_leftover, folder.iterdir())):
-            raise RunError(
-                f"{folder} is not empty and holds no run: choose another folder"
-            )
+    if not holds_run(folder, resume=resume):
         return config
-    if not resume:
-        raise RunError(
-            f"{folder} already holds a run: pass --resume to go on with it, or "
-            "another --run-dir"
-        )
     written = read_config(folder)
     saved = configs.with_absolute_paths(written)
     if not config.train.steps:  # open until they are timed
@@ -82,6 +77,33 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
     # Options that are newer than the run have their defaults in it.
     before = flat_options(saved)
     now = flat_options(configs.with_absolute_paths(config))
+    check_same(folder, before, now)
+    # Runs of earlier versions have paths as they were given, and keep them.
+    return dataclasses.replace(config, data=written.data, learner=written.learner)
+
+
+def holds_run(folder: Path, *, resume: bool) -> bool:
+    """Tell whether a folder holds a run, to go on with; else it is new or empty.
+
+    Raises:
+      RunError: it holds something else, or a run although not to `resume`.
+    """
+    if not (folder / "config.json").exists():
+        if folder.exists() and not all(map(_is_leftover, folder.iterdir())):
+            raise RunError(
+                f"{folder} is not empty and holds no run: choose another folder"
+            )
+        return False
+    if not resume:
+        raise RunError(
+            f"{folder} already holds a run: pass --resume to go on with it, or "
+            "another --run-dir"
+        )
+    return True
+
+
+def check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse options that matter and have changed, by a RunError that names them."""
     changed = [
         f"{name} was {before.get(name)!r}, is {value!r}"
         for name, value in now.items()
@@ -91,8 +113,6 @@ def check_run(folder: Path, config: ResolvedConfig, *, resume: bool) -> Resolved
         raise RunError(
             f"{folder} holds a run with another configuration: {'; '.join(changed)}"
         )
-    # Runs of earlier versions have paths as they were given, and keep them.
-    return dataclasses.replace(config, data=written.data, learner=written.learner)
 
 
 def flat_options(config: Config) -> dict[str, Any]:
@@ -204,6 +224,6 @@ def read_config(folder: Path) -> ResolvedConfig:
         raise RunError(f"{path} cannot be used: {error}") from error
 
 
-def is_leftover(path: Path) -> bool:
+def _is_leftover(path: Path) -> bool:
     """Tells files that a killed start can leave in a folder that holds no run yet."""
     return path.name == _LOCK or path.name.endswith(PARTIAL)
