@@ -41,21 +41,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: str) -> Iterator[BinaryIO]:
+def locked(
+    path: Path, busy: str, kind: type[Exception] = OSError
+) -> Iterator[BinaryIO]:
     """Open a file to append to, which no other process has open in this way meanwhile.
 
     The lock ends with the process, however it ends. The file may be renamed or removed
     while it is held.
 
     Raises:
-      OSError: another process has it; `busy` is the message.
+      OSError: another process has it, or what `kind` says; `busy` is the message.
     """
     while True:
         with path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise OSError(busy) from error
+                raise kind(busy) from error
             except OSError:
                 pass  # a file system without locks
             if not is_same(path, file.fileno()):  # renamed or removed by who had it

@@ -1,13 +1,12 @@
 """Bodies for regression: dense layers, the mlp of the theory, or a linear map."""
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from metabridge.models.linear import Linear
 from metabridge.models.mlp import MLP
 from metabridge.regression.options import RegressionConfig
-
-import jax.numpy as jnp  # isort: skip
 
 
 class Dense(nn.Module):

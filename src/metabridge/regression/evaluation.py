@@ -152,11 +152,6 @@ def _chunks(tasks: Task) -> Iterator[Task]:
         yield jax.tree.map(lambda leaf: leaf[start : start + _CHUNK], tasks)  # noqa: B023
 
 
-def as_json(score: Score) -> dict[str, Any]:
-    """The values by name."""
-    return dict(score._asdict())
-
-
 def half_width(values: Float[np.ndarray, "T"]) -> float:
     """Half the width of the 95 % interval of a mean, 1.96 standard errors."""
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)

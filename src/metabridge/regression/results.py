@@ -78,7 +78,7 @@ def _test(
     options = config.learner
     learner = make_learner(config, source)
     scores = evaluation.make_evaluate(learner, source)(variables, tasks)
-    found = evaluation.as_json(summarise(scores))
+    found: dict[str, Any] = summarise(scores)._asdict()
     if isinstance(options, MAML):
         one = make_learner(config, source, test_steps=1)
         most = max(_STEPS, options.test_steps)

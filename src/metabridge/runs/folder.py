@@ -5,7 +5,6 @@ Its files appear whole or not at all, and one process at a time is at work in it
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 import jax
 
 from metabridge import config as configs
-from metabridge import unions
+from metabridge import files, unions
 from metabridge.config import Config, ResolvedConfig
-from metabridge.files import PARTIAL, is_same, write_json, write_text
+from metabridge.files import PARTIAL, write_json, write_text
 from metabridge.parallel import hosts
 from metabridge.runs.provenance import provenance
 from metabridge.untrusted import read_json, read_text
@@ -160,28 +159,21 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", encoding="ascii")
+        path.touch()
     except OSError as error:
         raise OSError(
             f"{folder} cannot be written ({error.strerror or error}): make it "
             "writable, or pass another --run-dir"
         ) from error
-    with file:
+    busy = (
+        f"another process is at work in {folder}: wait for it to end, or pass "
+        "another --run-dir"
+    )
+    with files.locked(path, busy, RunError) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"another process is at work in {folder}: wait for it to end, or pass "
-                "another --run-dir"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
-        try:
-            if not is_same(path, file.fileno()):  # removed since by who had it
-                raise RunError(f"another run in {folder} has just ended: start again")
             yield
         finally:
-            if is_same(path, file.fileno()):
+            if files.is_same(path, file.fileno()):
                 path.unlink()
             with contextlib.suppress(OSError):
                 for empty in made:
