@@ -162,6 +162,7 @@ def test_other_adaptations_fit_every_learner(name: str, head: HeadName) -> None:
     assert jax.eval_shape(scores, *shapes).shape == (6, 3)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("steps", [0, 1])
 def test_fine_tuning_takes_its_steps_at_its_rate(steps: int) -> None:
     tuning = EvaluationConfig(head="finetune", finetune_steps=steps, finetune_rate=0.25)

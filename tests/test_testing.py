@@ -167,6 +167,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("message", BROKEN)
 def test_what_breaks_it_is_named(message: str) -> None:
     with pytest.raises(ContractError) as raised:

@@ -23,6 +23,7 @@ def test_on_the_tasks_of_its_run(run: Path, images: Path, tmp_path: Path) -> Non
     assert json.loads(output.read_text()) == found
 
 
+@pytest.mark.extended
 def test_on_another_dataset(run: Path, images: Path, tmp_path: Path) -> None:
     file, name = tmp_path / "body.safetensors", f"folder:{images}"
     export_body(run, file)

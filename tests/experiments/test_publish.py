@@ -29,6 +29,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.extended
 def test_a_run_is_published(
     finished_run: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from metabridge.regression.learners import make_learner
 KEY = jax.random.key(0)
 
 
+@pytest.mark.extended
 def test_scores_of_each_task() -> None:
     config = RegressionConfig(ANIL(test_steps=2), TaskOptions())
     source = sinusoids()

@@ -101,6 +101,7 @@ def test_a_number_is_a_task_whatever_its_examples() -> None:
     assert np.abs(found[0].inputs - found[1].inputs).max() > 0.1
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", FAMILIES)
 def test_inputs_are_normalised_and_splits_differ(name: str) -> None:
     family = FAMILIES[name]()

@@ -192,6 +192,7 @@ def test_first_order_gradient_is_that_of_the_query_after_adaptation() -> None:
         np.testing.assert_allclose(of_body, total, rtol=1e-10)
 
 
+@pytest.mark.extended
 def test_imaml_descends_the_proximal_problem() -> None:
     """With many conjugate gradients, the derivative of where the descent ends."""
     with jax.enable_x64(True):

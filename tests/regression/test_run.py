@@ -52,6 +52,7 @@ def small(
     return RegressionConfig(learner or ANIL(), tasks, options, SMALL)
 
 
+@pytest.mark.extended
 def test_files_of_a_run(tmp_path: Path) -> None:
     result = train(small(), tmp_path / "run")
     assert {"mse", "mse_ci95", "r2", "r2_ci95", "baseline_mse"} <= result.keys()
@@ -152,6 +153,7 @@ def test_subspace_of_a_linear_body(tmp_path: Path) -> None:
     assert "principal_angle" not in plain
 
 
+@pytest.mark.extended
 def test_divergence_says_what_to_change(tmp_path: Path) -> None:
     wild = small(MAML(inner_lr=1e30, inner_steps=5))
     with pytest.raises(DivergenceError, match=r"pass a smaller .*--inner-lr"):

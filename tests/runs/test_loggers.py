@@ -127,6 +127,7 @@ def test_failing_loggers_are_left_out_and_the_run_goes_on(
     assert [len(logger.told) for logger in failing[:2]] == [1, 2]
 
 
+@pytest.mark.extended
 def test_a_run_that_fails_says_so(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

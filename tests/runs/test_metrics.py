@@ -54,6 +54,7 @@ def test_a_line_cut_off_is_passed_over(tmp_path: Path) -> None:
     assert [record["step"] for record in read_metrics(tmp_path, "train")] == [1, 2]
 
 
+@pytest.mark.extended
 def test_records_of_a_run_hold_what_figures_need(whole: Run) -> None:
     lines = (whole.folder / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]

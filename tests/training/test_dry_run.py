@@ -51,6 +51,7 @@ def test_a_time_becomes_steps(images: Path) -> None:
     assert "about 2.1 h" in summary(report | {"train_seconds": 7525.0})
 
 
+@pytest.mark.extended
 def test_what_does_not_fit_is_refused(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

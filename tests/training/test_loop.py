@@ -28,6 +28,7 @@ def rate(state: State) -> Any:
     return state.optimizer.hyperparams["learning_rate"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("at", [1, 4], ids=["from the start", "from a checkpoint"])
 def test_a_rollback_goes_on_with_other_keys_and_half_the_rate(
     tmp_path: Path, at: int, capsys: pytest.CaptureFixture[str]
@@ -119,6 +120,7 @@ def test_rollbacks_come_to_an_end(tmp_path: Path) -> None:
     assert records[-1]["rollbacks"] == 2
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("spike", "rollbacks"), [(None, 0), (10.0, 1)])
 def test_a_spike_is_rolled_back_if_asked_for(
     tmp_path: Path, spike: float | None, rollbacks: int

@@ -55,6 +55,7 @@ def test_a_run_is_reproduced_to_the_bit(whole: Run, tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in whole.folder.rglob("*")} == files
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["accuracy", "ci95", "pixel_centroid_accuracy"])
 def test_a_number_that_was_changed(run: Path, name: str) -> None:
     change(run / "result.json", lambda result: result.update({name: 0.987654}))

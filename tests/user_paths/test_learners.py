@@ -64,6 +64,7 @@ def test_help(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"run-dir", "C", "penalty", "steps", "dataset"} <= shown
 
 
+@pytest.mark.extended
 @one_or_few
 def test_dry_run(learner: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*training(learner, f"dry/{learner}", "--dry-run")) == 0

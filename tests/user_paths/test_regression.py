@@ -40,6 +40,7 @@ def test_each_learner(
     assert "already holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.extended
 def test_a_table_of_ones_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_look_alikes_are_one_class(found: dict[str, list[letters.Letter]]) -> No
         assert kept & set(row) == {row[0]}
 
 
+@pytest.mark.extended
 def test_no_held_out_letter_is_drawn_as_a_training_one(
     faces: letters.Faces, found: dict[str, list[letters.Letter]]
 ) -> None:

@@ -52,6 +52,7 @@ def flat(tree: Any) -> np.ndarray:
     return np.concatenate(leaves)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("model", "batch"), MODELS)
 def test_measuring_changes_no_step(model: nn.Module, batch: Task) -> None:
     plain, measuring = make(model), make(model, measure_conflicts=True)
@@ -100,6 +101,7 @@ def test_the_body_follows_the_weights_and_the_heads_the_mean(name: str) -> None:
     assert_close(measures["conflicting_pairs"], (cosine < 0).mean())
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("in_turn", [False, True])
 def test_tasks_in_turn_or_at_once(in_turn: bool) -> None:
     def loss(head: Any, features: jax.Array, task: Task) -> Any:

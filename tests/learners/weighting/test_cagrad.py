@@ -59,6 +59,7 @@ def test_without_distance_it_is_the_mean() -> None:
     np.testing.assert_allclose(update(rows, 0.0), rows.mean(0), atol=1e-12)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", ["two tasks", "five tasks", "opposite", "duplicates"])
 def test_float32_is_near_float64(name: str) -> None:
     rows = GRADIENTS[name]

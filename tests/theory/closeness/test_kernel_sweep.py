@@ -287,6 +287,7 @@ def test_too_many_points_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         small()
 
 
+@pytest.mark.extended
 def test_results_print_as_one_line() -> None:
     tasks, unseen = draw(0)
     kernel = textbook(1)

@@ -119,6 +119,7 @@ def test_a_step_that_diverges_is_halved(monkeypatch: pytest.MonkeyPatch) -> None
     assert pair.training_time["MTL"] == pytest.approx(3 * full)
 
 
+@pytest.mark.extended
 def test_limit_is_that_of_the_predictors() -> None:
     train, unseen = tasks(6), tasks(7)
     pair = train_pair(train, width=8, depth=1, time=0.1, steps=5)

@@ -228,6 +228,7 @@ def test_flow_where_eigenvalues_coincide_or_vanish(
     )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("bias", [0.0, 0.3])
 def test_relu_kernels_are_those_of_the_network(bias: float) -> None:
     x1, x2 = np.random.default_rng(5).standard_normal((2, 5, 4))
@@ -287,6 +288,7 @@ def test_what_is_refused() -> None:
         functional.positions(unequal)
 
 
+@pytest.mark.extended
 def test_kernels_of_too_few_points_are_refused() -> None:
     few = theory.Kernels(*(np.asarray(part)[:7, :7] for part in KERNELS))
     loop = functional.gradient_flow("head", time=0.1)

@@ -138,6 +138,7 @@ def _by_definition(
     return cross, theta
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("pooling", ["flatten", "global_average"])
 def test_equals_loops_over_pairs_of_pixels(pooling: Any) -> None:
     x1, x2 = _images(2, 1, (3, 4, 2)), _images(3, 1, (3, 4, 2))

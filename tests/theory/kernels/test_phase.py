@@ -104,6 +104,7 @@ def test_scales_that_are_known() -> None:
     assert found.chi_1 == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("activation", FUNCTIONS)
 def test_critical_scales_are_critical(activation: Activation) -> None:
     W_std, b_std = theory.critical(activation)
