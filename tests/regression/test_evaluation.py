@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from sklearn.metrics import mean_squared_error, r2_score
 
 from metabridge.regression import ANIL, RegressionConfig, TaskOptions

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from tests.training.conftest import Run
 
