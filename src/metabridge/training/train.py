@@ -152,7 +152,7 @@ def train(
                 validate=lambda variables: evaluate(
                     variables, keys.validation, config.train.validation_tasks
                 ),
-                measure=measure_training(learner, dataset, shape),
+                measure=measure_training(learner, dataset, shape.pictured),
                 restore=lambda: restore_or_start(
                     checkpoints, init(), config.train, mesh
                 ),

@@ -1,0 +1,56 @@
+"""Sizes of a task, and how those of unequal tasks are drawn."""
+
+from typing import Literal, NamedTuple
+
+Imbalance = Literal["none", "linear", "step", "random"]
+"""How the shots of the classes of one task differ; see `TaskShape`."""
+
+
+class TaskShape(NamedTuple):
+    """How large a task is, or the largest of tasks of unequal sizes.
+
+    Sizes are drawn uniformly between the least and the largest: ways and queries for
+    each task, and so are shots, the same for all of its classes, or with an `imbalance`
+    for each class: evenly spaced ("linear"), the least for half of the classes and the
+    most for the others ("step"), or drawn by itself ("random"). Ochal, Patacchiola,
+    Vazquez, Storkey, Wang. Few-shot learning with class imbalance. IEEE Transactions on
+    AI 2023, https://arxiv.org/abs/2101.02523. A class with fewer images than that has
+    fewer shots, then fewer queries.
+    """
+
+    ways: int
+    """Classes in a task."""
+    shots: int
+    """Support examples of each class."""
+    queries: int
+    """Query examples of each class."""
+    min_ways: int | None = None
+    """The least classes; None for `ways`."""
+    min_shots: int | None = None
+    """The least support examples of a class; None for `shots`."""
+    min_queries: int | None = None
+    """The least query examples of a class; None for `queries`."""
+    imbalance: Imbalance = "none"
+
+    @property
+    def least(self) -> "TaskShape":
+        """The shape of the smallest tasks."""
+        pairs = zip(self[3:6], self[:3], strict=True)
+        return TaskShape(*(most if least is None else least for least, most in pairs))
+
+    @property
+    def unequal(self) -> bool:
+        """Whether the sizes of tasks differ."""
+        return self.least[:3] != self[:3]
+
+    @property
+    def pictured(self) -> "TaskShape":
+        """Equal tasks of all ways, with images that every class has, to show one."""
+        return self.least._replace(ways=self.ways)
+
+    def as_json(self) -> dict[str, int | str]:
+        """Sizes by name, the least ones only of unequal tasks."""
+        if not self.unequal:
+            return dict(zip(self._fields[:3], self[:3], strict=True))
+        least = dict(zip(self._fields[3:6], self.least[:3], strict=True))
+        return self._asdict() | least
