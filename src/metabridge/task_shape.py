@@ -35,8 +35,18 @@ class TaskShape(NamedTuple):
     @property
     def least(self) -> "TaskShape":
         """The shape of the smallest tasks."""
-        pairs = zip(self[3:6], self[:3], strict=True)
-        return TaskShape(*(most if least is None else least for least, most in pairs))
+        return TaskShape(
+            self.ways if self.min_ways is None else self.min_ways,
+            self.shots if self.min_shots is None else self.min_shots,
+            self.queries if self.min_queries is None else self.min_queries,
+        )
+
+    @property
+    def mean_images(self) -> float:
+        """Images of a task in the mean, where no class has fewer than it takes."""
+        least = self.least
+        of_class = (least.shots + self.shots + least.queries + self.queries) / 2
+        return (least.ways + self.ways) / 2 * of_class
 
     @property
     def unequal(self) -> bool:

@@ -136,7 +136,7 @@ def _score(
     several = len(disjoint.classes) > 1
     of_open = open_score(evaluate({}, bank, disjoint).accuracy) if several else None
     closed = mean_score(accuracies)
-    return HeadScore(name, *shape, closed, of_open, seconds, accuracies)
+    return HeadScore(name, *shape[:3], closed, of_open, seconds, accuracies)
 
 
 def table_of_heads(found: Sequence[HeadScore]) -> str:

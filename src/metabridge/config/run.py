@@ -83,11 +83,7 @@ def images_per_step(config: TrainConfig) -> int:
 
     Of unequal tasks it is the mean, but for classes that have fewer images.
     """
-    shape = train_shape(config)
-    ways, shots, queries = (
-        (least + most) / 2 for least, most in zip(shape.least[:3], shape, strict=False)
-    )
-    return round((config.tasks_per_step or 0) * ways * (shots + queries))
+    return round((config.tasks_per_step or 0) * train_shape(config).mean_images)
 
 
 def with_images(config: _Train, images: int) -> _Train:

@@ -60,10 +60,10 @@ def distil(
     ) -> Scalar:
         inputs, _, mask = merge(task)
         of_teacher = objective.scores(teacher_head, embed(teacher, inputs), task)
-        both = of_teacher / temperature, logits / temperature
         if mask is not None:
-            both = (hide_absent(each, labels) for each in both)
-        divergence = kl_divergence(*both, mask)
+            of_teacher = hide_absent(of_teacher, labels)
+            logits = hide_absent(logits, labels)
+        divergence = kl_divergence(of_teacher / temperature, logits / temperature, mask)
         loss = objective.loss_of(logits, labels, task)
         return (1 - distillation) * loss + distillation * temperature**2 * divergence
 
