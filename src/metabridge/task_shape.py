@@ -1,6 +1,7 @@
 """Sizes of a task, and how those of unequal tasks are drawn."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 Imbalance = Literal["none", "linear", "step", "random"]
 """How the shots of the classes of one task differ; see `TaskShape`."""
@@ -64,3 +65,20 @@ class TaskShape(NamedTuple):
             return dict(zip(self._fields[:3], self[:3], strict=True))
         least = dict(zip(self._fields[3:6], self.least[:3], strict=True))
         return self._asdict() | least
+
+
+def describe(sizes: Mapping[str, Any]) -> str:
+    """Sizes of tasks by name in words, as in a result: "5-way 1-shot".
+
+    Of unequal tasks "2- to 5-way, 1- to 5-shot (linear)".
+    """
+
+    def text(name: str) -> str:
+        most, least = sizes[name], sizes.get(f"min_{name}")
+        return f"{most}" if least in (None, most) else f"{least}- to {most}"
+
+    ways, shots = text("ways"), text("shots")
+    imbalance = sizes.get("imbalance") or "none"
+    joint = "," if "to" in ways + shots else ""
+    kind = "" if imbalance == "none" else f" ({imbalance})"
+    return f"{ways}-way{joint} {shots}-shot{kind}"

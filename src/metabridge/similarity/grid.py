@@ -22,6 +22,7 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.find import find_runs
 from metabridge.similarity.kept import check_heads, read_kept
+from metabridge.task_shape import describe
 from metabridge.units import format_accuracy, markdown_table
 
 HEADS_SHOWN = ("logistic", "ridge", "svm", "centroid")
@@ -125,7 +126,7 @@ def grid_text(found: dict[str, Any]) -> str:
         )
     ]
     title = (
-        f"{found['dataset']}, {found['ways']}-way {found['shots']}-shot, the same "
+        f"{found['dataset']}, {describe(found)}, the same "
         f"{found['tasks']} tasks: accuracy, %, with 95 % intervals"
     )
     parts = [title, markdown_table(["run", *found["heads"]], rows)]
