@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from metabridge.types import Scalar
 
@@ -48,7 +48,7 @@ def masked_mean(values: Float[Array, "N"], mask: Mask) -> Scalar:
     return there / jnp.maximum(mask.sum(dtype=values.dtype), 1)
 
 
-def clear_fillers(rows: Float[Array, "N *X"], mask: Mask) -> Float[Array, "N *X"]:
+def clear_fillers(rows: Shaped[Array, "N *X"], mask: Mask) -> Shaped[Array, "N *X"]:
     """Set the rows of fillers to 0, with no gradient."""
     if mask is None:
         return rows

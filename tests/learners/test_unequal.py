@@ -13,10 +13,13 @@ import numpy as np
 import optax
 import pytest
 
+from metabridge.data.augment import augmentation
+from metabridge.data.episodes import make_bank
+from metabridge.data.sampler import Sampler
 from metabridge.learners import Learner, State, variables_of
 from metabridge.masks import FILLER
 from metabridge.models import Conv4
-from metabridge.types import Examples, Task
+from metabridge.types import Examples, Task, TaskShape
 from tests import toy
 from tests.learners import cases
 from tests.learners.gbml import in_double
@@ -166,3 +169,28 @@ def _moved(params: Any) -> Any:
     generator = np.random.default_rng(1)
     moved = [leaf + 0.1 * generator.normal(size=leaf.shape) for leaf in leaves]
     return jax.tree.unflatten(structure, moved)
+
+
+def test_a_step_compiles_once_for_tasks_of_all_sizes() -> None:
+    split = toy.dataset(size=16).train
+    shape = TaskShape(toy.WAYS, 3, 4, 2, 1, 1, "random")
+    change = augmentation("none", (0.5,), (0.2,))
+    sampler = Sampler(shape, int(split.images_per_class.max()), change)
+    learner = cases.LEARNERS["protonet"](BODY, optax.sgd(0.1))
+    bank, traces, seen = make_bank(split), 0, set()
+
+    @jax.jit
+    def step(key: jax.Array, state: State) -> tuple[State, Task]:
+        nonlocal traces
+        traces += 1
+        batch = jax.vmap(sampler, in_axes=(0, None))(jax.random.split(key, 2), bank)
+        return learner.step(key, state, batch)[0], batch
+
+    with FLAX_MASKS:
+        state = learner.init(KEY, jnp.zeros((1, *SHAPE), jnp.float32))
+        for seed in range(4):
+            state, batch = step(jax.random.key(seed), state)
+            seen |= set(batch.support.mask.sum(1).tolist())
+    assert traces == 1
+    assert len(seen) > 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))

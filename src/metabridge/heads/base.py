@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from metabridge.masks import Mask, clear_fillers
 
@@ -62,7 +62,7 @@ def check_takes_mask(head: Head) -> None:
 
 def fit_examples(
     head: Head,
-    features: Float[Array, "S D"],
+    features: Shaped[Array, "S D"],
     labels: Any,
     *,
     ways: int,
