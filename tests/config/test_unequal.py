@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from metabridge import config as configuration
 from metabridge.config import (
     Config,
     EvaluationConfig,
@@ -12,7 +13,6 @@ from metabridge.config import (
     TrainConfig,
     images_per_step,
     resolve,
-    test_shape,
     train_shape,
 )
 from metabridge.task_shape import TaskShape, describe
@@ -78,7 +78,7 @@ def test_images_of_a_step_are_those_of_the_mean_task() -> None:
 def test_shapes_and_their_words() -> None:
     config = resolved(train={"train_min_shots": 2}, min_ways=3, imbalance="none")
     assert train_shape(config.train) == TaskShape(6, 4, 3, min_shots=2)
-    shape = test_shape(config.evaluation)
+    shape = configuration.test_shape(config.evaluation)
     assert shape.least == TaskShape(3, 5, 15)
     assert shape.pictured == TaskShape(5, 5, 15)
     assert describe(shape.as_json()) == "3- to 5-way, 5-shot"
