@@ -14,7 +14,7 @@ from metabridge.config.fields import (
     Share,
     ShareBelowOne,
 )
-from metabridge.config.weighting import check_weighting
+from metabridge.config.weighting import Weighting, check_weighting
 
 if TYPE_CHECKING:
     from metabridge.config.sections import Config
@@ -100,9 +100,7 @@ class MTLConfig(DistilledConfig):
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
     rotation_weight: NonNegative = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
-    weighting: Literal[
-        "uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad"
-    ] = "uniform"
+    weighting: Weighting = "uniform"
     """The tasks of a step: their mean; losses weighted by learned variances
     (uncertainty) or by how they fall (dwa), of a fixed set of tasks; or gradients of
     the body, which conflict less as pcgrad, cagrad and upgrad sum them."""
