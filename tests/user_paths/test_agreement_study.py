@@ -25,7 +25,7 @@ def test_a_plan_lists_all_runs_at_once(tmp_path: Path) -> None:
     given = ("--widths", "16", "32", "--output", str(folder), "--plan")
     text = call("--learners", "mtl", "anil", *given).stdout
     assert text.count("| missing |") == 2 * 2 * 3
-    assert "| width-32/anil-2 | missing | 300 | 60,000 |  |" in text
+    assert "| width-32/mtl-2 | missing | 300 | 60,000 |  |" in text
     assert "12 of 12 runs are to be trained" in text
     assert not folder.exists()
     error = call("--learners", "mtl", "no", *given, code=1).stderr

@@ -14,7 +14,8 @@ SMALL = (
     "--parts", "width", "subspace", "--widths", "4", "8", "16", "--seeds", "2",
     "--tasks", "2", "--unseen", "3", "--shots", "3", "--queries", "3", "--points", "4",
     "--steps", "2", "--adaptation-steps", "2", "--linear-steps", "2", "4",
-    "--linear-tasks", "2", "--test-tasks", "5",
+    "--linear-seeds", "2", "--linear-tasks", "2", "--linear-lrs", "0.01",
+    "--linear-inner-lrs", "0.01", "--linear-tuning-steps", "2", "--test-tasks", "5",
 )  # fmt: skip
 
 
@@ -37,11 +38,11 @@ def test_help_and_errors_of_one_line() -> None:
 @pytest.mark.slow
 def test_a_tiny_study_is_made_and_taken_up_again(tmp_path: Path) -> None:
     arguments = [*SMALL, "--output", str(tmp_path)]
-    assert call(*arguments, "--plan").stdout.count("missing") == 9 + 7
+    assert call(*arguments, "--plan").stdout.count("missing") == 9 + 3 + 20
     first = call(*arguments).stdout
     assert "| power of the width |" in first
     assert "| fixed tasks of MTL | angle |" in first
     for name in ("results.json", "findings.md", "width.png", "subspace.png"):
         assert (tmp_path / name).stat().st_size
-    assert call(*arguments, "--plan").stdout.count("done") == 9 + 7
+    assert call(*arguments, "--plan").stdout.count("done") == 9 + 3 + 20
     assert call(*arguments).stdout == first
