@@ -53,22 +53,24 @@ class Options:
     """Inner steps in training."""
     adaptation_steps: Size = 100
     """Steps on an unseen sinusoid, of the layers that the method adapts."""
-    linear_steps: Sizes = (500, 1000, 2000, 4000, 8000)
-    """Training steps on the shared linear representation, of 25 tasks each."""
+    linear_steps: Size = 2000
+    """Training steps on the shared linear representation."""
+    linear_batches: Sizes = (3, 6, 12, 25, 50, 100)
+    """Tasks of a step there: times the steps, the tasks seen."""
     linear_seeds: Annotated[int, AtLeast(2)] = 3
     """Initialisations of each run there."""
     linear_shots: Size = 50
     """Support points of a task there, of 20 inputs; further 10 are queries."""
     linear_few_shots: Size = 10
-    """Support points of further runs there, at the largest of the steps."""
+    """Support points of further runs there, of the most tasks a step."""
     linear_tasks: Sizes = (2, 16)
-    """Numbers of fixed training tasks of MTL there, at the largest of the steps."""
+    """Numbers of fixed training tasks of MTL there, of the most tasks a step."""
     linear_lrs: Rates = (0.003, 0.01, 0.03)
     """Learning rates to choose from there, by the error on validation tasks."""
     linear_inner_lrs: Rates = (0.01, 0.03)
     """Inner rates of ANIL and MAML to choose from, likewise."""
-    linear_tuning_steps: Size = 2000
-    """Training steps of the runs to choose by."""
+    linear_tuning_batch: Size = 25
+    """Tasks of a step of the runs to choose by."""
     sinusoid_steps: Size | None = None
     """Training steps on sinusoids. Default: 10,000, and 40,000 of MAML."""
     test_tasks: Annotated[int, AtLeast(2)] = 1000
@@ -91,10 +93,12 @@ def completed(options: Options) -> Options:
     check(options)
     if options.folder.exists() and not options.folder.is_dir():
         raise ValueError(f"`output` {options.folder} is not a folder")
-    if len(options.widths) < 2 or len(options.linear_steps) < 2:
-        raise ValueError("`widths` and `linear_steps` need two values each for a slope")
+    if len(options.widths) < 2 or len(options.linear_batches) < 2:
+        raise ValueError(
+            "`widths` and `linear_batches` need two values each for a slope"
+        )
     names = (
-        "widths", "linear_steps", "linear_tasks", "linear_lrs", "linear_inner_lrs"
+        "widths", "linear_batches", "linear_tasks", "linear_lrs", "linear_inner_lrs"
     )  # fmt: skip
     lists = {name: tuple(sorted(getattr(options, name))) for name in names}
     return dataclasses.replace(options, **lists)

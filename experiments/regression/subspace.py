@@ -22,7 +22,6 @@ from metabridge.regression import (
 
 LEARNERS = {"mtl": "MTL", "anil": "ANIL", "maml": "MAML"}
 """Learners of the part, by the names of `metabridge regress`."""
-TASKS_PER_STEP = 25
 INNER_STEPS = 5
 NUM_TASKS = 256
 """Fixed training tasks of MTL, unless their number is what is varied."""
@@ -46,7 +45,7 @@ class Final(NamedTuple):
     """A run with the rates that were chosen."""
 
     learner: str
-    steps: int
+    tasks_per_step: int
     shots: int
     seed: int
     num_tasks: int = NUM_TASKS
@@ -56,8 +55,8 @@ class Final(NamedTuple):
     def name(self) -> str:
         """Its folder, below that of the study."""
         fixed = "" if self.num_tasks == NUM_TASKS else f"-of-{self.num_tasks}"
-        which = f"{self.learner}{fixed}-{self.steps}-shots-{self.shots}"
-        return f"subspace/{which}-seed-{self.seed}"
+        sizes = f"tasks-{self.tasks_per_step}-shots-{self.shots}"
+        return f"subspace/{self.learner}{fixed}-{sizes}-seed-{self.seed}"
 
 
 def candidates(options: Options, learner: str) -> list[Rates]:
@@ -73,7 +72,7 @@ def tuning_runs(options: Options) -> dict[str, tuple[str, Rates, RegressionConfi
             learner,
             rates,
             config_of(
-                Final(learner, options.linear_tuning_steps, options.linear_shots, 0),
+                Final(learner, options.linear_tuning_batch, options.linear_shots, 0),
                 rates, options,
             ),
         )
@@ -108,28 +107,28 @@ def choose(
 
 
 def final_runs(options: Options) -> list[Final]:
-    """Runs by the number of steps, then with few shots, then of few tasks of MTL."""
-    seeds, longest = range(options.linear_seeds), options.linear_steps[-1]
+    """Runs by the tasks of a step, then with few shots, then of few tasks of MTL."""
+    seeds, most = range(options.linear_seeds), options.linear_batches[-1]
     shots, few = options.linear_shots, options.linear_few_shots
-    by_steps = [
-        Final(learner, steps, shots, seed)
-        for steps in options.linear_steps
+    by_tasks = [
+        Final(learner, batch, shots, seed)
+        for batch in options.linear_batches
         for learner in LEARNERS
         for seed in seeds
     ]
     by_shots = [
-        Final(learner, longest, few, seed)
+        Final(learner, most, few, seed)
         for learner in LEARNERS
         for seed in seeds
         if few != shots
     ]
     fixed = [
-        Final("mtl", longest, shots, seed, num_tasks=count)
+        Final("mtl", most, shots, seed, num_tasks=count)
         for count in options.linear_tasks
         for seed in seeds
         if count != NUM_TASKS
     ]
-    return by_steps + by_shots + fixed
+    return by_tasks + by_shots + fixed
 
 
 def config_of(run: Final, rates: Rates, options: Options) -> RegressionConfig:
@@ -143,8 +142,9 @@ def config_of(run: Final, rates: Rates, options: Options) -> RegressionConfig:
             inner_lr=rates.inner_lr, inner_steps=INNER_STEPS, test_steps=INNER_STEPS
         )
     train = TrainOptions(
-        run.steps, TASKS_PER_STEP, learning_rate=rates.learning_rate,
-        validate_every=max(run.steps // _VALIDATIONS, 1),
+        options.linear_steps, run.tasks_per_step,
+        learning_rate=rates.learning_rate,
+        validate_every=max(options.linear_steps // _VALIDATIONS, 1),
         test_tasks=options.test_tasks, seed=run.seed,
     )  # fmt: skip
     tasks = TaskOptions("shared_linear", shots=run.shots)

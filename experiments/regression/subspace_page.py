@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from experiments.regression.statistics import Slope, fit_power, interval
-from experiments.regression.subspace import LEARNERS, NUM_TASKS, TASKS_PER_STEP
+from experiments.regression.subspace import LEARNERS, NUM_TASKS
 from metabridge.units import markdown_table
 
 Numbers = dict[str, Any]
@@ -39,18 +39,18 @@ def _by_tasks(found: Numbers, learner: str, shots: int) -> Angles:
         if (run["learner"], run["shots"], run["num_tasks"]) == (
             learner, shots, NUM_TASKS
         ):  # fmt: skip
-            seen = run["steps"] * TASKS_PER_STEP
+            seen = run["tasks_per_step"] * found["settings"]["linear_steps"]
             by.setdefault(seen, []).append(run["principal_angle"])
     return dict(sorted(by.items()))
 
 
 def fixed_angles(found: Numbers) -> Angles:
-    """MTL's by the number of its fixed tasks, at the largest number of steps."""
-    steps = max(run["steps"] for run in found["subspace"])
+    """MTL's by the number of its fixed tasks, at the most tasks a step."""
+    most = found["settings"]["linear_batches"][-1]
     by: Angles = {}
     for run in found["subspace"]:
         usual = run["shots"] == found["settings"]["linear_shots"]
-        if run["learner"] == "mtl" and run["steps"] == steps and usual:
+        if run["learner"] == "mtl" and run["tasks_per_step"] == most and usual:
             by.setdefault(run["num_tasks"], []).append(run["principal_angle"])
     return dict(sorted(by.items()))
 
@@ -76,12 +76,13 @@ def _about(found: Numbers) -> str:
         "Largest principal angle, in radians, between the columns that a linear body "
         "has learned and the two directions in 20 that all tasks depend on; of MAML, "
         "which adapts the body, the columns of its initialisation. Tasks have "
-        f"{its['linear_shots']} support points, a step has {TASKS_PER_STEP} tasks, and "
-        f"MTL meets {NUM_TASKS} fixed ones again and again. Rates were chosen by the "
-        f"error on validation tasks after {its['linear_tuning_steps']:,} steps, from "
-        f"{grid}, and from {inner} of inner loops: {rates}. Means over "
-        f"{its['linear_seeds']} seeds, 95 % intervals; the power is fitted from the "
-        f"first number of tasks with a mean below {FOUND:g} on."
+        f"{its['linear_shots']} support points; each run has {its['linear_steps']:,} "
+        f"steps, of more tasks the more are seen, and MTL meets {NUM_TASKS} fixed ones "
+        "again and again. Rates were chosen by the error on validation tasks with "
+        f"{its['linear_tuning_batch']} tasks a step, from {grid}, and from {inner} of "
+        f"inner loops: {rates}. Means over {its['linear_seeds']} seeds, 95 % "
+        "intervals; the power is fitted from the first number of tasks with a mean "
+        f"below {FOUND:g} on."
     )
 
 

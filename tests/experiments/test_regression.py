@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +19,8 @@ from experiments.regression.options import (
 from experiments.regression.plan import planned
 from experiments.regression.statistics import fit_power, interval
 from metabridge import regression
+from metabridge.regression.fitting import restore
+from metabridge.regression.run import load_source
 from metabridge.training.guards.divergence import DivergenceError
 
 WIDTHS = (16, 64, 256)
@@ -39,14 +42,14 @@ def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
 
 
 def test_what_is_planned() -> None:
-    options = completed(Options(widths=(8, 4), linear_steps=(20, 10), linear_seeds=2))
+    options = completed(Options(widths=(8, 4), linear_batches=(20, 10), linear_seeds=2))
     names = list(planned(options))
     assert names[:3] == ["width mtl-4", "width anil-4", "width maml-4"]
     assert len(names) == len(set(names)) == 6 + 15 + 3 * 2 * 2 + 3 * 2 + 2 * 2 + 5
     assert "subspace/tuning/mtl-rate-0.003" in names
     assert "subspace/tuning/maml-rate-0.01-inner-0.03" in names
-    assert "subspace/anil-20-shots-10-seed-1" in names
-    assert "subspace/mtl-of-2-20-shots-50-seed-0" in names
+    assert "subspace/anil-tasks-20-shots-10-seed-1" in names
+    assert "subspace/mtl-of-2-tasks-20-shots-50-seed-0" in names
     assert names[-5:] == [
         f"sinusoids/{name}" for name in ("mtl", "maml", "anil", "imaml", "r2d2")
     ]
@@ -54,21 +57,22 @@ def test_what_is_planned() -> None:
     assert {c.train.steps for c in sinusoid_runs(only).values()} == {7}
     assert len(planned(only)) == 5
     same = completed(Options(parts=("subspace",), linear_few_shots=50))
-    assert len(subspace.final_runs(same)) == 3 * 5 * 3 + 2 * 3
+    assert len(subspace.final_runs(same)) == 3 * 6 * 3 + 2 * 3
 
 
 def test_runs_on_the_shared_representation() -> None:
-    options = completed(Options(linear_steps=(10, 20), linear_lrs=(0.1, 0.2)))
+    options = completed(Options(linear_batches=(10, 20), linear_lrs=(0.1, 0.2)))
     runs = subspace.tuning_runs(options)
     learner, rates, config = runs["subspace/tuning/anil-rate-0.1-inner-0.03"]
     assert (learner, *rates) == ("anil", 0.1, 0.03)
     assert config.learner == regression.ANIL(0.03, inner_steps=5, test_steps=5)
-    assert config.train.steps == options.linear_tuning_steps
+    assert (config.train.steps, config.train.tasks_per_step) == (2000, 25)
     assert (config.train.learning_rate, config.tasks.shots) == (0.1, 50)
     for run in subspace.final_runs(options):
         own = subspace.config_of(run, subspace.Rates(0.2, 0.01), options)
         assert own.name == run.learner
-        assert (own.train.steps, own.train.seed) == (run.steps, run.seed)
+        assert own.train.tasks_per_step == run.tasks_per_step
+        assert (own.train.steps, own.train.seed) == (2000, run.seed)
         assert (own.tasks.shots, own.train.learning_rate) == (run.shots, 0.2)
         if run.learner == "mtl":
             assert own.learner == regression.MTL(num_tasks=run.num_tasks)
@@ -172,7 +176,10 @@ def numbers() -> dict[str, Any]:
     inner = {"inner_lr": 0.01, "inner_steps": 1, "test_steps": 5}
     runs["sinusoids/maml"] = {**scores, "learner": "maml", "options": inner}
     runs["sinusoids/r2d2"] = {**scores, "learner": "r2d2", "options": {}}
-    settings = dataclasses.asdict(Options(widths=WIDTHS, seeds=2))
+    given = Options(
+        widths=WIDTHS, seeds=2, linear_steps=25, linear_batches=(10, 100, 1000)
+    )
+    settings = dataclasses.asdict(given)
     return {
         "settings": settings, "width": width, "tasks": tasks, "runs": runs,
         **angles_made_up(),
@@ -181,15 +188,15 @@ def numbers() -> dict[str, Any]:
 
 def angles_made_up() -> dict[str, Any]:
     """MTL's falls like the inverse of the tasks; ANIL's stays; MAML finds it late."""
-    by_steps = {
+    by_batch = {
         "mtl": {10: 0.08, 100: 0.008, 1000: 0.0008},
         "anil": {10: 1.4, 1000: 1.4},
         "maml": {10: 1.5, 100: 0.04, 1000: 0.06},
     }
     finals = {
-        subspace.Final(learner, steps, 50, seed): angle
-        for learner, own in by_steps.items()
-        for steps, angle in own.items()
+        subspace.Final(learner, batch, 50, seed): angle
+        for learner, own in by_batch.items()
+        for batch, angle in own.items()
         for seed in (0, 1)
     }
     finals |= {subspace.Final("mtl", 1000, 10, seed): 0.2 + seed for seed in (0, 1)}
@@ -259,3 +266,23 @@ def test_networks_with_biases_tend_to_their_limit() -> None:
             for w in (32, 2048)
         )
         assert wide < narrow / 3, method
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", list(subspace.LEARNERS))
+def test_learners_find_the_shared_subspace(learner: str, tmp_path: Path) -> None:
+    """In 1,000 steps; the angle by the cosines between the two subspaces."""
+    options = Options(linear_steps=1000)
+    rates = subspace.Rates(0.01 if learner != "mtl" else 0.03, 0.01)
+    config = subspace.config_of(subspace.Final(learner, 25, 50, 0), rates, options)
+    result = regression.train(config, tmp_path / "run")
+    assert result["principal_angle"] < 0.05
+    source = load_source(config)
+    state = restore(tmp_path / "run", config, source).state
+    (kernel,) = jax.tree.leaves(state.params["body"])
+    assert source.subspace is not None
+    columns = np.linalg.qr(np.asarray(kernel, np.float64))[0]
+    cosines = np.linalg.svd(columns.T @ source.subspace)[1]
+    np.testing.assert_allclose(
+        result["principal_angle"], np.arccos(cosines.min()), rtol=1e-3
+    )

@@ -13,9 +13,9 @@ COMMAND = [sys.executable, "-m", "experiments.regression"]
 SMALL = (
     "--parts", "width", "subspace", "--widths", "4", "8", "16", "--seeds", "2",
     "--tasks", "2", "--unseen", "3", "--shots", "3", "--queries", "3", "--points", "4",
-    "--steps", "2", "--adaptation-steps", "2", "--linear-steps", "2", "4",
+    "--steps", "2", "--adaptation-steps", "2", "--linear-steps", "2", "--linear-batches", "2", "3",
     "--linear-seeds", "2", "--linear-tasks", "2", "--linear-lrs", "0.01",
-    "--linear-inner-lrs", "0.01", "--linear-tuning-steps", "2", "--test-tasks", "5",
+    "--linear-inner-lrs", "0.01", "--linear-tuning-batch", "2", "--test-tasks", "5",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_help_and_errors_of_one_line() -> None:
     assert "--adaptation-steps" in call("--help").stdout
     error = call("--widths", "4", code=1).stderr
     assert error == (
-        "regression: `widths` and `linear_steps` need two values each for a slope\n"
+        "regression: `widths` and `linear_batches` need two values each for a slope\n"
     )
 
 
