@@ -98,21 +98,27 @@ def draw_angles(found: Numbers, path: Path) -> None:
     Dots are seeds, triangles those with the small support.
     """
     figure, (left, right) = _figure(2, (9.5, 4.0))
+    right.sharey(left)
     few = found["settings"]["linear_few_shots"]
     for (learner, name), colour in zip(LEARNERS.items(), COLOURS, strict=False):
         by = angles(found, learner)
         slope, first = power(by)
         label = name if first is None else f"{name}: power {slope}"
         _mean_and_seeds(left, by, colour, label)
-        for seen, own in few_shot_angles(found, learner).items():
-            if few != found["settings"]["linear_shots"]:
+        if few != found["settings"]["linear_shots"]:
+            for seen, own in few_shot_angles(found, learner).items():
                 left.plot([seen] * len(own), own, "^", color=colour, alpha=0.7)
+    if few != found["settings"]["linear_shots"]:
+        left.plot([], [], "^", color="0.4", label=f"{few} support points")
     _mean_and_seeds(right, fixed_angles(found), COLOURS[0], "MTL")
-    left.plot([], [], "^", color="0.4", label=f"{few} support points")
     for axes, label in ((left, "tasks seen"), (right, "fixed training tasks")):
-        axes.axhline(SMALL_ANGLE, color="0.6", linestyle=":", linewidth=1)
+        axes.axhline(
+            SMALL_ANGLE, color="0.5", linestyle=":", label=f"{SMALL_ANGLE:g} rad"
+        )
         axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.legend(frameon=False)
+        axes.legend(
+            frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.94)
+        )
     left.set_ylabel("principal angle, rad")
     figure.savefig(path, dpi=150)
 

@@ -13,9 +13,10 @@ COMMAND = [sys.executable, "-m", "experiments.regression"]
 SMALL = (
     "--parts", "width", "subspace", "--widths", "4", "8", "16", "--seeds", "2",
     "--tasks", "2", "--unseen", "3", "--shots", "3", "--queries", "3", "--points", "4",
-    "--steps", "2", "--adaptation-steps", "2", "--linear-steps", "2", "--linear-batches", "2", "3",
-    "--linear-seeds", "2", "--linear-tasks", "2", "--linear-lrs", "0.01",
-    "--linear-inner-lrs", "0.01", "--linear-tuning-batch", "2", "--test-tasks", "5",
+    "--steps", "2", "--adaptation-steps", "2", "--linear-steps", "2",
+    "--linear-batches", "2", "3", "--linear-seeds", "2", "--linear-tasks", "2",
+    "--linear-lrs", "0.01", "--linear-inner-lrs", "0.01",
+    "--linear-tuning-batch", "2", "--test-tasks", "5",
 )  # fmt: skip
 
 
@@ -33,6 +34,11 @@ def test_help_and_errors_of_one_line() -> None:
     assert error == (
         "regression: `widths` and `linear_batches` need two values each for a slope\n"
     )
+    error = call("--linear-inner-lrs", "0", code=1).stderr
+    assert error.startswith(
+        "regression: `linear_inner_lrs` must be finite and at least"
+    )
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.slow
