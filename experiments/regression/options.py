@@ -115,16 +115,14 @@ def sinusoid_runs(options: Options) -> dict[str, RegressionConfig]:
     for learner, (its, train) in SINUSOIDS.items():
         train = dataclasses.replace(train, test_tasks=options.test_tasks)
         if options.sinusoid_steps is not None:
-            train = dataclasses.replace(
-                train, steps=options.sinusoid_steps, validate_every=None
-            )
+            train = dataclasses.replace(train, steps=options.sinusoid_steps)
         runs[f"sinusoids/{learner}"] = RegressionConfig(its, train=train)
     return runs
 
 
 SINUSOIDS: dict[str, tuple[MTL | MAML | ANIL | IMAML | R2D2, TrainOptions]] = {
     "mtl": (MTL(), TrainOptions(10_000)),
-    "maml": (MAML(), TrainOptions(40_000, validate_every=10_000)),
+    "maml": (MAML(), TrainOptions(40_000)),
     "anil": (ANIL(inner_steps=5), TrainOptions(10_000)),
     "imaml": (
         IMAML(inner_steps=5, test_steps=5), TrainOptions(10_000),
