@@ -62,9 +62,9 @@ class Options:
     linear_shots: Size = 50
     """Support points of a task there, of 20 inputs; further 10 are queries."""
     linear_few_shots: Size = 10
-    """Support points of further runs there, of the most tasks a step."""
+    """Support points of further runs there, at the most tasks a step."""
     linear_tasks: Sizes = (2, 16)
-    """Numbers of fixed training tasks of MTL there, of the most tasks a step."""
+    """Numbers of fixed training tasks of MTL there, at the most tasks a step."""
     linear_lrs: Rates = (0.003, 0.01, 0.03)
     """Learning rates to choose from there, by the error on validation tasks."""
     linear_inner_lrs: Rates = (0.01, 0.03)
