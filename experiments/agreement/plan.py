@@ -127,10 +127,10 @@ def _summary(
     known = {run: usual[run[:2]] for run in left if run[:2] in usual}
     seconds = math.fsum((1 - left[run].share) * each for run, each in known.items())
     if known:
-        whom = "They take" if len(known) == len(left) else f"{len(known)} of them take"
+        whom = "all of them" if len(known) == len(left) else f"{len(known)} of them"
         parts.append(
-            f"{whom} about {format_duration(seconds)}, by finished seeds of their size "
-            "and method."
+            f"By finished seeds of the same size and method {whom} will take about "
+            f"{format_duration(seconds)}."
         )
     if unknown := len(left) - len(known):
         parts.append(

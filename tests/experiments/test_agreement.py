@@ -286,7 +286,7 @@ def test_a_plan_tells_done_stopped_and_missing(
     assert text.count("| missing |") == 10
     assert "11 of 12 runs are to be trained, each on about 60,000 images" in text
     seconds = 100 * (1 - share) + 100
-    assert f"2 of them take about {plan.format_duration(seconds)}, by" in text
+    assert f"2 of them will take about {plan.format_duration(seconds)}." in text
     assert "Of 9 no seed is finished yet" in text
 
 
@@ -304,7 +304,7 @@ def test_a_plan_of_results_that_say_little(
     assert f"| {first.name} | done |" in text
     assert f"| {second.name} | stopped at 0 % |" in text
     assert "Of 11 no seed is finished yet" in text
-    assert " take about " not in text
+    assert "will take" not in text
 
 
 def test_a_plan_refuses_runs_of_other_options(tmp_path: Path) -> None:
