@@ -2,11 +2,12 @@
 
     python -m experiments.regression
 
-Three parts. ``width``: networks trained by MTL, ANIL and MAML on sinusoids, beside the
+Four parts. ``width``: networks trained by MTL, ANIL and MAML on sinusoids, beside the
 predictors of the theory after the same time. ``subspace``: the angle between the
 subspace that learners find and that of a shared linear representation, against the
 number of tasks, with rates chosen on validation tasks. ``sinusoids``: all learners of
-`metabridge regress` on 10-shot tasks.
+`metabridge regress` on 10-shot tasks. ``weightings``: MTL with each weighting of tasks,
+the rate of each chosen likewise.
 What is finished is taken as it is, so that the same command goes on after a stop.
 ``--plan`` lists what is missing.
 

@@ -16,6 +16,7 @@ from experiments.regression.options import (
     cell_name,
     sinusoid_runs,
 )
+from experiments.regression.weightings import measure_weightings
 from metabridge import regression, theory
 from metabridge.models.mlp import MLP
 from metabridge.regression.tasks import SplitName
@@ -51,6 +52,10 @@ def measure(options: Options) -> Numbers:
     if "sinusoids" in options.parts:
         for name, config in sinusoid_runs(options).items():
             found["runs"][name] = run(config, options.folder / name)
+    if "weightings" in options.parts:
+        found |= measure_weightings(
+            options, lambda config, name: run(config, options.folder / name)
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from metabridge.regression import (
     TrainOptions,
 )
 
-Part = Literal["width", "subspace", "sinusoids"]
+Part = Literal["width", "subspace", "sinusoids", "weightings"]
 METHODS = ("MTL", "ANIL", "MAML")
 """Of finite networks and their limit."""
 Size = Annotated[int, AtLeast(1)]
@@ -73,6 +73,12 @@ class Options:
     """Tasks of a step of the runs to choose by."""
     sinusoid_steps: Size | None = None
     """Training steps on sinusoids. Default: 10,000, and 40,000 of MAML."""
+    weighting_steps: Size = 5000
+    """Training steps of MTL with each weighting of tasks."""
+    weighting_lrs: Rates = (0.001, 0.003, 0.01)
+    """Learning rates to choose from there, by the error on validation tasks."""
+    weighting_seeds: Annotated[int, AtLeast(2)] = 3
+    """Seeds of each weighting."""
     test_tasks: Annotated[int, AtLeast(2)] = 1000
     """Test tasks of these runs."""
     plan: bool = False
@@ -98,7 +104,8 @@ def completed(options: Options) -> Options:
             "`widths` and `linear_batches` need two values each for a slope"
         )
     names = (
-        "widths", "linear_batches", "linear_tasks", "linear_lrs", "linear_inner_lrs"
+        "widths", "linear_batches", "linear_tasks", "linear_lrs", "linear_inner_lrs",
+        "weighting_lrs",
     )  # fmt: skip
     lists = {name: tuple(sorted(getattr(options, name))) for name in names}
     return dataclasses.replace(options, **lists)

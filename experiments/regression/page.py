@@ -5,6 +5,7 @@ from typing import Any
 from experiments.regression.options import METHODS, cell_name
 from experiments.regression.statistics import Slope, fit_power, interval
 from experiments.regression.subspace_page import subspace_parts
+from experiments.regression.weightings import weighting_parts
 from metabridge.units import markdown_table
 
 Numbers = dict[str, Any]
@@ -22,6 +23,8 @@ def page(found: Numbers) -> str:
         parts += [*subspace_parts(found), "![Angles](subspace.png)"]
     if runs := of_sinusoids(found):
         parts += [_about_sinusoids(found), sinusoid_table(runs)]
+    if found.get("weightings"):
+        parts += weighting_parts(found)
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.regression import subspace
+from experiments.regression import subspace, weightings
 from experiments.regression.options import (
     METHODS,
     Options,
@@ -25,4 +25,6 @@ def planned(options: Options) -> dict[str, Path]:
         runs += [run.name for run in subspace.final_runs(options)]
     if "sinusoids" in options.parts:
         runs += sinusoid_runs(options)
+    if "weightings" in options.parts:
+        runs += [run.name for run in weightings.tuning_runs(options)]
     return found | {name: Path(name) / "result.json" for name in runs}

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.regression import figures, measure, page, subspace
+from experiments.regression import figures, measure, page, subspace, weightings
 from experiments.regression.options import (
     METHODS,
     Options,
@@ -45,14 +45,15 @@ def test_what_is_planned() -> None:
     options = completed(Options(widths=(8, 4), linear_batches=(20, 10), linear_seeds=2))
     names = list(planned(options))
     assert names[:3] == ["width mtl-4", "width anil-4", "width maml-4"]
-    assert len(names) == len(set(names)) == 6 + 15 + 3 * 2 * 2 + 3 * 2 + 2 * 2 + 5
+    assert len(names) == len(set(names)) == 6 + 15 + 3 * 2 * 2 + 3 * 2 + 2 * 2 + 5 + 18
     assert "subspace/tuning/mtl-rate-0.003" in names
     assert "subspace/tuning/maml-rate-0.01-inner-0.03" in names
     assert "subspace/anil-tasks-20-shots-10-seed-1" in names
     assert "subspace/mtl-of-2-tasks-20-shots-50-seed-0" in names
-    assert names[-5:] == [
+    assert names[-23:-18] == [
         f"sinusoids/{name}" for name in ("mtl", "maml", "anil", "imaml", "r2d2")
     ]
+    assert names[-1] == "weightings/upgrad-rate-0.01-seed-0"
     only = completed(Options(parts=("sinusoids",), sinusoid_steps=7))
     assert {c.train.steps for c in sinusoid_runs(only).values()} == {7}
     assert len(planned(only)) == 5
@@ -285,4 +286,41 @@ def test_learners_find_the_shared_subspace(learner: str, tmp_path: Path) -> None
     cosines = np.linalg.svd(columns.T @ source.subspace)[1]
     np.testing.assert_allclose(
         result["principal_angle"], np.arccos(cosines.min()), rtol=1e-3
+    )
+
+
+def test_weightings_by_hand() -> None:
+    """The best rate of each on validation, then all seeds, paired with the mean's."""
+    options = completed(
+        Options(weighting_lrs=(0.2, 0.1), weighting_seeds=3, weighting_steps=7)
+    )
+    asked = []
+
+    def run(config: regression.RegressionConfig, name: str) -> dict[str, Any]:
+        asked.append(name)
+        learner, seed = config.learner, config.train.seed
+        assert isinstance(learner, regression.MTL)
+        assert config.train.steps == 7
+        high = config.train.learning_rate == (
+            0.2 if learner.weighting == "dwa" else 0.1
+        )
+        gain = {"pcgrad": 0.5, "upgrad": -0.5}.get(learner.weighting, 0.1 * (seed - 1))
+        return {"mse": 2.0 + seed + gain, "validation_r2": 0.5 if high else None}
+
+    found = weightings.measure_weightings(options, run)
+    assert found["weighting_rates"]["dwa"] == 0.2
+    assert set(found["weighting_rates"].values()) == {0.1, 0.2}
+    assert len(asked) == 6 * 2 + 6 * 3
+    assert len(set(asked)) == 6 * 2 + 6 * 2
+    found["settings"] = dataclasses.asdict(options)
+    against = weightings.differences(found)
+    spread = 0.1 * 4.302653  # that of -0.1, 0, 0.1 over sqrt(3), by Student's t
+    assert against["cagrad"][0] == pytest.approx(0)
+    assert against["pcgrad"][0] == pytest.approx(0.5)
+    assert against["pcgrad"][1] == pytest.approx(spread / 3**0.5, rel=1e-5)
+    text = "\n".join(weightings.weighting_parts(found))
+    assert "| pcgrad | 0.1 | 3.500 ± 2.484 | +0.500 ± 0.248 |" in text
+    assert text.endswith(
+        "Better than the mean, its interval without 0: upgrad. "
+        "Worse than the mean, its interval without 0: pcgrad."
     )
