@@ -96,8 +96,8 @@ def weighting_parts(found: Numbers) -> list[str]:
     rates = ", ".join(f"{rate:g}" for rate in its["weighting_lrs"])
     about = (
         f"MTL on 10-shot sinusoids, {its['weighting_steps']:,} steps of 25 of "
-        f"1,000 fixed tasks, {its['weighting_seeds']} seeds; learning rates of {rates} chosen "
-        f"on validation tasks. Mean squared error on {its['test_tasks']:,} unseen "
+        f"1,000 fixed tasks, {its['weighting_seeds']} seeds; learning rates of {rates} "
+        f"chosen on validation tasks. Mean squared error on {its['test_tasks']:,} unseen "
         "tasks, and its difference from the mean's with the same seed and tasks; 95 % "
         "intervals over seeds."
     )
