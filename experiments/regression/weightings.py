@@ -97,9 +97,9 @@ def weighting_parts(found: Numbers) -> list[str]:
     about = (
         f"MTL on 10-shot sinusoids, {its['weighting_steps']:,} steps of 25 of "
         f"1,000 fixed tasks, {its['weighting_seeds']} seeds; learning rates of {rates} "
-        f"chosen on validation tasks. Mean squared error on {its['test_tasks']:,} unseen "
-        "tasks, and its difference from the mean's with the same seed and tasks; 95 % "
-        "intervals over seeds."
+        "chosen on validation tasks. Mean squared error on "
+        f"{its['test_tasks']:,} unseen tasks, and its difference from the mean's with "
+        "the same seed and tasks; 95 % intervals over seeds."
     )
     return [about, table(found), answer(found)]
 

@@ -32,7 +32,7 @@ BODY = Conv4(width=4)
 SIZES = ((2, (1, 3), (4, 2)), (3, (2, 1, 3), (1, 2, 3)), (2, (2, 2), (3, 3)))
 SHOTS, QUERIES = 3, 4
 LEARNERS = [name for name in cases.LEARNERS if name not in ("mtl dwa", "mtl cagrad")]
-FAST = {"mtl class_table", "protonet"}
+FAST = {"mtl class_table"}
 MARKED = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.extended])
     for name in LEARNERS
