@@ -41,7 +41,7 @@ class Body(nn.Module):
         return nn.BatchNorm(use_running_average=not train)(x)
 
 
-def make(factory: Any, options: dict[str, float]) -> Learner:
+def make(factory: Any, options: dict[str, Any]) -> Learner:
     """A learner, with another of its kind for a teacher if it distils."""
     teacher = None
     if "distillation" in options:
