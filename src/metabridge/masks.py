@@ -79,8 +79,8 @@ def masked_batch_norm(mask: Mask) -> Iterator[None]:
         if len(inputs) != len(mask):
             raise ValueError(
                 f"batch normalisation of {len(inputs)} rows for {len(mask)} examples "
-                "cannot leave out the fillers of unequal tasks: train this body on "
-                "equal ones (without `train_min_ways` and the like)"
+                "cannot leave out the fillers of unequal tasks: train and test this "
+                "body on equal ones (without `min_ways`, `train_min_ways` and the like)"
             )
         there = mask.reshape(-1, *(1,) * (inputs.ndim - 1))
         return call(*args, **{**kwargs, "mask": there})
@@ -90,6 +90,6 @@ def masked_batch_norm(mask: Mask) -> Iterator[None]:
     if not calls:
         raise ValueError(
             "the body keeps batch statistics, but not by flax.linen.BatchNorm, so that "
-            "fillers of unequal tasks would count: train it on equal tasks (without "
-            "`train_min_ways` and the like)"
+            "fillers of unequal tasks would count: train and test it on equal ones "
+            "(without `min_ways`, `train_min_ways` and the like)"
         )

@@ -15,8 +15,8 @@ class TaskShape(NamedTuple):
     for each class: evenly spaced ("linear"), the least for half of the classes and the
     most for the others ("step"), or drawn by itself ("random"). Ochal, Patacchiola,
     Vazquez, Storkey, Wang. Few-shot learning with class imbalance. IEEE Transactions on
-    AI 2023, https://arxiv.org/abs/2101.02523. A class with fewer images than that has
-    fewer shots, then fewer queries.
+    AI 2023, https://arxiv.org/abs/2101.02523. A class with fewer images than that
+    gives as many shots as leave the least queries, and what remains as queries.
     """
 
     ways: int

@@ -100,6 +100,27 @@ def test_open_tasks_share_no_image() -> None:
     assert len(draw_disjoint_tasks(0, split_of(3, 3), SHAPE).classes) == 0
 
 
+def test_open_tasks_take_small_classes_whole_and_once() -> None:
+    split = split_of(*[3] * 6, 40)
+    tasks = draw_disjoint_tasks(0, split, SHAPE)
+    rows = np.concatenate([tasks.support.ravel(), tasks.query.ravel()])
+    rows = rows[rows >= 0]
+    assert len(set(rows.tolist())) == len(rows)
+    met = tasks.classes[(tasks.classes >= 0) & (tasks.classes < 6)]
+    assert len(met) == len(set(met.tolist())) > 1
+    for classes, support, query in zip(*tasks, strict=True):
+        shots, queries = (support >= 0).sum(1), (query >= 0).sum(1)
+        assert np.all(shots[classes >= 0] >= 1)
+        assert np.all(queries[classes >= 0] >= 2)
+        assert np.all((shots + queries)[(classes >= 0) & (classes < 6)] == 3)
+
+
+def test_a_class_below_the_least_sizes_is_refused_by_their_names() -> None:
+    advice = "pass train_min_shots \\+ train_min_queries <= 2$"
+    with pytest.raises(ValueError, match=advice):
+        episodes.check_shape(SHAPE, split_of(*[2] * 9), what="it", prefix="train_")
+
+
 def test_equal_least_sizes_draw_what_equal_tasks_draw() -> None:
     """A range of one size is no range: to the bit the tasks of before."""
     equal, split = TaskShape(5, 6, 4), split_of(*[20] * 8)

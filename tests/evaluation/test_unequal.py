@@ -1,17 +1,28 @@
 """Evaluation on unequal tasks: each scored as it is alone, and compiled once."""
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
 from metabridge import heads
 from metabridge.data import Split
-from metabridge.evaluation import Tasks, bank_evaluator, draw_tasks
+from metabridge.evaluation import (
+    Tasks,
+    bank_evaluator,
+    check_unequal_tests,
+    draw_tasks,
+)
+from metabridge.learners import maml, variables_of
+from metabridge.models import Conv4
 from metabridge.runs.evaluation import (
     Evaluation,
     TaskRecords,
@@ -19,6 +30,7 @@ from metabridge.runs.evaluation import (
     write_evaluation,
 )
 from metabridge.types import TaskShape
+from tests import toy
 
 SHAPE = TaskShape(4, 5, 6, 2, 1, 2, "random")
 GENERATOR = np.random.default_rng(0)
@@ -88,6 +100,34 @@ def test_the_kept_file_comes_back(tmp_path: Path) -> None:
             for t, w in zip(task, way, strict=True)
         ]
         assert share[c] == pytest.approx(np.mean(right))
+
+
+class OwnNorm(nn.Module):
+    """A body with running means that are not those of `flax.linen.BatchNorm`."""
+
+    @nn.compact
+    def __call__(self, x: Any, *, train: bool = False) -> Any:
+        """Compute centred features."""
+        x = nn.Dense(4)(x.reshape(len(x), -1))
+        mean = self.variable("batch_stats", "mean", lambda: jnp.zeros((1, 4)))
+        if train:
+            mean.value = x.mean(0, keepdims=True)
+        return x - mean.value
+
+
+@pytest.mark.parametrize("body", [OwnNorm(), Conv4(width=2)], ids=["own", "conv4"])
+def test_a_body_that_would_count_fillers_in_a_test_is_refused(body: nn.Module) -> None:
+    dataset = toy.dataset(size=16)
+    learner = maml(body, optax.sgd(0.1), ways=4, inner_steps=1, test_steps=1)
+    example = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    state = jax.eval_shape(learner.init, jax.random.key(0), example)
+    variables = variables_of(state)
+    check_unequal_tests(learner, dataset, SHAPE.least, variables)
+    refused = contextlib.nullcontext()
+    if isinstance(body, OwnNorm):
+        refused = pytest.raises(ValueError, match="train and test it on equal ones")
+    with jax.numpy_dtype_promotion("standard"), refused:
+        check_unequal_tests(learner, dataset, SHAPE, variables)
 
 
 def test_tasks_of_the_same_size_are_not_unequal() -> None:

@@ -99,12 +99,15 @@ def check_shape(
     smallest = int(split.images_per_class.argmin())
     available = int(split.images_per_class[smallest])
     if needed > available:
-        few = "at least " if shape.unequal else ""
+        few, sizes = "", f"{shots} + {queries}"
         also = f", or {prefix}min_{TaskShape._fields[2]} for classes that have fewer"
+        if shape.unequal:
+            sizes = " + ".join(prefix + name for name in TaskShape._fields[4:6])
+            few, also = "at least ", ""
         raise ValueError(
             f"a task takes {few}{least.shots} shots and {least.queries} queries, "
             f"{needed} images of a class, but class {split.class_names[smallest]!r} of "
-            f"{what} has {available}; pass {shots} + {queries} <= {available}{also}"
+            f"{what} has {available}; pass {sizes} <= {available}{also}"
         )
 
 

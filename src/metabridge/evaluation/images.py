@@ -55,6 +55,32 @@ def classifier(
     return logits
 
 
+def check_unequal_tests(
+    learner: Learner, dataset: Dataset, shape: TaskShape, variables: Variables
+) -> None:
+    """Check, without computing anything, that a body is tested on tasks of a shape.
+
+    Raises:
+      ValueError: it is normalised with the inputs of a task, and fillers of unequal
+        tasks would count.
+    """
+    if not shape.unequal or learner.frozen_body is not None:
+        return
+    stored = dataset.test.inputs
+
+    def inputs(per_class: int) -> jax.ShapeDtypeStruct:
+        of_task = (shape.ways * per_class, *stored.shape[1:])
+        return jax.ShapeDtypeStruct(of_task, stored.dtype)
+
+    def rows(*of: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(of, jnp.int32)
+
+    ways, shots, queries = shape[:3]
+    task = Tasks(rows(ways), rows(ways, shots), rows(ways, queries))
+    logits = classifier(learner, dataset, shape)
+    jax.eval_shape(logits, variables, inputs(shots), inputs(queries), task)
+
+
 def image_evaluator(
     learner: Learner,
     dataset: Dataset,

@@ -65,7 +65,8 @@ def draw_disjoint_tasks(seed: int, split: Split, shape: TaskShape) -> Tasks:
     https://arxiv.org/abs/2409.02850.
 
     Of unequal tasks each takes blocks of the sizes drawn for it, of classes that have
-    as many images left, until there are too few for the next.
+    as many images left, until there are too few for the next. A class that never had as
+    many gives a block once, of all that it has, as in tasks that may share images.
     """
     if shape.unequal:
         return _draw_disjoint_unequal(seed, split, shape)
@@ -94,7 +95,7 @@ def _draw_disjoint_unequal(seed: int, split: Split, shape: TaskShape) -> Tasks:
     left, found = sizes.copy(), []
     while True:
         shots, queries = _draw_sizes(generator, shape)
-        able = np.flatnonzero(left >= shots.max() + queries)
+        able = np.flatnonzero(left >= np.minimum(shots.max() + queries, sizes))
         if len(able) < len(shots):
             break
         weights = left[able] / left[able].sum()
@@ -105,10 +106,12 @@ def _draw_disjoint_unequal(seed: int, split: Split, shape: TaskShape) -> Tasks:
             for n in (shape.shots, shape.queries)
         )
         classes[: len(chosen)] = chosen
-        for way, (c, count) in enumerate(zip(chosen, shots, strict=True)):
-            left[c] -= count + queries
-            rows = orders[c][left[c] : left[c] + count + queries]
-            support[way, :count], query[way, :queries] = rows[:count], rows[count:]
+        for way, (c, wanted) in enumerate(zip(chosen, shots, strict=True)):
+            count = min(wanted, sizes[c] - shape.least.queries)
+            asked = min(queries, sizes[c] - count)
+            left[c] -= count + asked
+            rows = orders[c][left[c] : left[c] + count + asked]
+            support[way, :count], query[way, :asked] = rows[:count], rows[count:]
         found.append((classes, support, query))
     if not found:
         empty = (0, shape.ways)

@@ -60,7 +60,7 @@ def distil(
     ) -> Scalar:
         inputs, _, mask = merge(task)
         of_teacher = objective.scores(teacher_head, embed(teacher, inputs), task)
-        if mask is not None:
+        if mask is not None and not objective.all_classes:
             of_teacher = hide_absent(of_teacher, labels)
             logits = hide_absent(logits, labels)
         divergence = kl_divergence(of_teacher / temperature, logits / temperature, mask)

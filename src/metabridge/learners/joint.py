@@ -34,6 +34,9 @@ class Objective(NamedTuple):
     """Further inputs made from those of a task."""
     views_loss: Callable[[Params, Features], Scalar] | None = None
     """Loss of the head on their features, to be added."""
+    all_classes: bool = False
+    """Whether an example is classified among all classes of the logits; else among
+    those of its task, which are fewer in unequal tasks."""
 
     def loss(
         self, head: Params, features: Features, task: Task
@@ -45,7 +48,7 @@ class Objective(NamedTuple):
         loss = self.loss_of(logits, labels, task)
         if self.views_loss is not None:
             loss = loss + self.views_loss(head, further)
-        return loss, accuracy(logits, labels, mask)
+        return loss, accuracy(logits, labels, mask, all_classes=self.all_classes)
 
 
 def scale_by_parameter(objective: Objective, start: float) -> Objective:
@@ -74,6 +77,7 @@ def smooth_labels(objective: Objective, label_smoothing: float) -> Objective:
     def loss_of(
         logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
     ) -> Scalar:
-        return loss(logits, labels, merge(task).mask)
+        mask, every = merge(task).mask, objective.all_classes
+        return loss(logits, labels, mask, all_classes=every)
 
     return objective._replace(loss_of=loss_of)

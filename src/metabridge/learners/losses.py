@@ -13,11 +13,20 @@ from metabridge.types import Scalar
 
 
 def cross_entropy(
-    logits: Float[Array, "N classes"], labels: Int[Array, "N"], mask: Mask = None
+    logits: Float[Array, "N classes"],
+    labels: Int[Array, "N"],
+    mask: Mask = None,
+    *,
+    all_classes: bool = False,
 ) -> Scalar:
-    """Mean cross-entropy over examples."""
+    """Mean cross-entropy over examples.
+
+    Where there is a mask, it is among the classes that the labels name; with
+    `all_classes` among those of the logits, whichever the labels name.
+    """
     if mask is not None:
-        logits, labels = hide_absent(logits, labels), jnp.maximum(labels, 0)
+        logits = logits if all_classes else hide_absent(logits, labels)
+        labels = jnp.maximum(labels, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return masked_mean(losses, mask)
 
@@ -26,6 +35,8 @@ def smoothed_cross_entropy(
     label_smoothing: float,
 ) -> Callable[..., Scalar]:
     """Makes the mean cross-entropy of labels that are spread over all classes.
+
+    The loss takes what `cross_entropy` does.
 
     With s for the smoothing the true class has ``1 - s + s / classes``, each other one
     ``s / classes``: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna. Rethinking the Inception
@@ -41,14 +52,19 @@ def smoothed_cross_entropy(
         )
 
     def loss(
-        logits: Float[Array, "N classes"], labels: Int[Array, "N"], mask: Mask = None
+        logits: Float[Array, "N classes"],
+        labels: Int[Array, "N"],
+        mask: Mask = None,
+        *,
+        all_classes: bool = False,
     ) -> Scalar:
         targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         if mask is None:
             targets = optax.smooth_labels(targets, label_smoothing)
         else:
-            logits = hide_absent(logits, labels)
-            there = present_classes(labels, logits.shape[-1]).astype(logits.dtype)
+            logits = logits if all_classes else hide_absent(logits, labels)
+            there = present_classes(labels, logits.shape[-1]) | all_classes
+            there = there.astype(logits.dtype)
             spread = label_smoothing * there / there.sum()
             targets = (1 - label_smoothing) * targets + spread[None]
         return masked_mean(optax.softmax_cross_entropy(logits, targets), mask)
@@ -57,10 +73,14 @@ def smoothed_cross_entropy(
 
 
 def accuracy(
-    logits: Float[Array, "N classes"], labels: Int[Array, "N"], mask: Mask = None
+    logits: Float[Array, "N classes"],
+    labels: Int[Array, "N"],
+    mask: Mask = None,
+    *,
+    all_classes: bool = False,
 ) -> Scalar:
-    """Share of the examples classified right, in [0, 1]."""
-    if mask is not None:
+    """Share of the examples classified right, in [0, 1]; see `cross_entropy`."""
+    if mask is not None and not all_classes:
         logits = hide_absent(logits, labels)
     right = logits.argmax(-1).astype(labels.dtype) == labels
     return masked_mean(right.astype(jnp.float32), mask)
