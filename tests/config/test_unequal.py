@@ -54,12 +54,6 @@ def resolved(learner: Any = None, train: dict | None = None, **evaluation: Any) 
         ),
         (None, {}, {"min_ways": 2, "coverage": 0.9}, "`coverage` is of tasks with"),
         (None, {}, {"min_ways": 2, "keep_logits": True}, "`keep_logits` is of tasks"),
-        (
-            None,
-            {"train_queries": 0, "train_min_shots": 1},
-            {},
-            "`train_queries` is 0, but unequal tasks need",
-        ),
         (MAMLConfig(), {}, {"ways": 5, "min_ways": 3}, "a head of 6 ways"),
     ],
 )
@@ -68,6 +62,11 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         resolved(learner, train, **evaluation)
+
+
+def test_joint_training_needs_no_queries() -> None:
+    found = resolved(train={"train_queries": 0, "train_min_shots": 1}).train
+    assert train_shape(found).least == TaskShape(6, 1, 0)
 
 
 def test_images_of_a_step_are_those_of_the_mean_task() -> None:

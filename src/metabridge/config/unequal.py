@@ -96,7 +96,3 @@ def _check_sizes(shape: TaskShape, prefix: str) -> None:
             f"`{prefix}imbalance` is {shape.imbalance}, but all classes have "
             f"{shape.shots} shots: pass `{prefix}min_shots`, the least of a class, too"
         )
-    if shape.unequal and shape.least.queries < 1:
-        raise ValueError(
-            f"`{prefix}queries` is 0, but unequal tasks need a query a class at least"
-        )
