@@ -92,11 +92,13 @@ def narrow(name: str, learner: Learner, params: Any, ways: int) -> tuple[Learner
     if name in cases.GRADIENT_BASED:
         learner = cases.GRADIENT_BASED[name](BODY, optax.sgd(0.1), ways=ways)
 
-    def cut(leaf: jax.Array) -> jax.Array:
+    def cut(path: Any, leaf: jax.Array) -> jax.Array:
+        if any(getattr(key, "key", "") == "body" for key in path):
+            return leaf  # learned rates of the body
         axis = {3: 1}.get(leaf.ndim, leaf.ndim - 1)  # [T, ways, D], [D, ways], [ways]
         return jax.lax.slice_in_dim(leaf, 0, ways, axis=axis)
 
-    return learner, {**params, "head": jax.tree.map(cut, params["head"])}
+    return learner, {**params, "head": jax.tree.map_with_path(cut, params["head"])}
 
 
 def widen(gradient: Any, like: Any) -> Any:

@@ -41,8 +41,9 @@ from metabridge.types import (
 )
 
 Scores = Callable[..., Float[Array, "Q ways"]]
-"""``scores(head, support, labels, query, *, ways, mask)``: logits of a query from
-features of it, ``[Q, D]``, and of the support, ``[S, D]``, with its mask."""
+"""``scores(head, support, labels, query, *, ways)``: logits of a query from features of
+it, ``[Q, D]``, and of the support, ``[S, D]``. Of unequal tasks it is given the keyword
+`mask`, too: that of the support."""
 
 
 def train_through_head(
@@ -116,7 +117,8 @@ def query_loss(scores: Scores, loss: Loss = CROSS_ENTROPY) -> FeatureLoss:
             )
         ways = task.classes.shape[-1]
         support, query = features[:num_support], features[num_support:]
-        logits = scores(head, support, labels, query, ways=ways, mask=mask)
+        masked = {} if mask is None else {"mask": mask}
+        logits = scores(head, support, labels, query, ways=ways, **masked)
         return loss.of(logits, targets, of_query), loss.score(logits, targets, of_query)
 
     return feature_loss
