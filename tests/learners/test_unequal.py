@@ -59,18 +59,21 @@ def alone(number: int) -> Task:
                 jnp.asarray(np.concatenate(inputs))[None], jnp.asarray(labels)[None]
             )
         )
-    return Task(*parts, jnp.asarray(classes, jnp.int32)[None], jnp.array([number]))
+    support, query = parts
+    named = jnp.asarray(classes, jnp.int32)[None]
+    return Task(support, query, named, jnp.array([number]))
 
 
 def filled() -> Task:
     """All tasks in arrays of one shape, with masks."""
     parts = []
-    for counts_of, first, most in ((1, 0, SHOTS), (2, SHOTS, QUERIES)):
+    counts = [[shots, queries] for _, shots, queries in SIZES]
+    for part, first, most in ((0, 0, SHOTS), (1, SHOTS, QUERIES)):
         inputs = np.empty((len(SIZES), toy.WAYS, most, *SHAPE))
-        inputs[:] = NOISE[counts_of - 1]
+        inputs[:] = NOISE[part]
         labels = np.full((len(SIZES), toy.WAYS, most), FILLER, np.int32)
-        for t, sizes in enumerate(SIZES):
-            for way, count in enumerate(sizes[counts_of]):
+        for t, of_task in enumerate(counts):
+            for way, count in enumerate(of_task[part]):
                 chosen = IMAGES[CLASSES[t, way], first : first + count]
                 inputs[t, way, :count], labels[t, way, :count] = chosen, way
         flat = labels.reshape(len(SIZES), -1)
@@ -82,7 +85,8 @@ def filled() -> Task:
     for t, (ways, *_) in enumerate(SIZES):
         classes[t, ways:] = FILLER
     numbers = jnp.arange(len(SIZES), dtype=jnp.int32)
-    return Task(*parts, jnp.asarray(classes, jnp.int32), numbers)
+    support, query = parts
+    return Task(support, query, jnp.asarray(classes, jnp.int32), numbers)
 
 
 def narrow(name: str, learner: Learner, params: Any, ways: int) -> tuple[Learner, Any]:
