@@ -15,6 +15,7 @@ from typing import Any
 
 import tyro
 
+from metabridge.task_shape import describe
 from metabridge.units import markdown_table
 
 _COLUMNS = (
@@ -49,7 +50,7 @@ def row(source: Path) -> list[str]:
     return [
         result["algorithm"],
         result["dataset"],
-        f"{result['ways']}-way {result['shots']}-shot",
+        describe(result),
         _percent(result, "accuracy", "ci95"),
         _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
         f"{result['train_steps']} steps, {result['train_seconds'] / 60:.1f} min"

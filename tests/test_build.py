@@ -143,6 +143,7 @@ def test_heads_and_their_numbers() -> None:
     assert attention.name == "attention"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("head", ["finetune", "attention"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_other_adaptations_fit_every_learner(name: str, head: HeadName) -> None:

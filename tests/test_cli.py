@@ -61,6 +61,7 @@ def test_a_side_or_height_and_width(
     assert found[0].data.image_size == size
 
 
+@pytest.mark.extended
 def test_a_run_leaves_result_and_figures(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     assert result.keys() >= {
@@ -123,6 +124,7 @@ def test_evaluating_a_run(
     assert "holds no run" in refused(capsys, "evaluate", str(tmp_path))
 
 
+@pytest.mark.extended
 def test_verifying_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,6 +320,7 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
     assert "--solver" in wrong
 
 
+@pytest.mark.extended
 def test_a_report_of_runs(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def fast(images: Path) -> list[str]:
     return ["theory", f"folder:{images}", *FAST]
 
 
+@pytest.mark.extended
 def test_theory_of_a_dataset(
     fast: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,9 @@ WINGS = [
 
 # What a part of the package may import of it: the parts before it, never one after.
 LAYERS = [
-    {"types", "untrusted", "files", "units", "huge_pages"},
+    {"task_shape", "untrusted", "files", "units", "huge_pages"},
+    {"types"},
+    {"masks"},
     {"plugins", "registry", "extras"},
     {"unions"},
     {"config", "output", "precision"},

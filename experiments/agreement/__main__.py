@@ -6,7 +6,7 @@
 Methods are trained with several seeds at each width of a body, on as many images and
 with the same test tasks, each run in a folder and a process of its own. What is
 finished is taken as it is and what was begun goes on, so that the same command is given
-again after a stop; SIGTERM saves. ``--plan`` prints an estimate of the time.
+again after a stop; SIGTERM saves. ``--plan`` lists the runs and what is left of them.
 
 Written to the folder: ``results.json``, ``findings.md``, ``agreement-learner.png`` and
 ``agreement-logistic.png``.
@@ -29,19 +29,21 @@ def main(options: Options) -> None:
     """Trains what is missing, and writes what the runs say."""
     options = completed(options)
     folder = options.folder
+    if options.plan:
+        from experiments.agreement.plan import plan_text
+
+        print(plan_text(options), end="")
+        return
     # Of the seeds of a method all but the first find what it has compiled.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     # Only now: help and errors need no JAX.
-    from experiments.agreement import figure, plan
+    from experiments.agreement import figure
     from experiments.agreement.measure import HEADS, measure
     from experiments.agreement.page import answer, page
     from experiments.planned import train_planned
     from metabridge.files import write_json, write_text
 
-    if options.plan:
-        print(plan.plan_text(options), end="")
-        return
     planned = {run.name: config_of(run, options) for run in planned_runs(options)}
     errors = {name: why for name, why in train_planned(planned, folder) if why}
     found = measure(options, errors)

@@ -88,8 +88,8 @@ class Options:
     limit_unseen: Size = 200
     """Unseen tasks of the infinitely wide predictors."""
     plan: bool = False
-    """Print the runs and an estimate of their time, from a few steps of each, and
-    train nothing."""
+    """List the runs, what is done of each, and their time as far as finished seeds
+    tell it; train nothing."""
 
     @property
     def folder(self) -> Path:

@@ -1,94 +1,139 @@
-"""The time that a study will take, from a few steps of each of its trainings."""
+"""The runs of a study, what has been done of each, and the time that is left.
 
-import sys
+Only files of the runs are read. Nothing is trained, compiled or timed: what a run will
+take is known from finished ones of its size and learner.
+"""
+
+import math
+from pathlib import Path
 from typing import NamedTuple
 
 from experiments.agreement.options import (
     Options,
     Run,
-    Rung,
     config_of,
     planned_runs,
-    rungs,
 )  # fmt: skip
-from experiments.report import markdown
-from metabridge.comparison.run import in_a_process
-from metabridge.config import ResolvedConfig
-from metabridge.training.dry_run import dry_run
-from metabridge.units import format_duration
+from metabridge.config import ResolvedConfig, images_per_step
+from metabridge.runs import folder as run_folder
+from metabridge.units import format_duration, markdown_table
 
-_FORWARD = 1 / 3
-"""Cost of an image of a test in that of a training: forward, not back as well."""
+_SECONDS = ("compile_seconds", "train_seconds", "evaluation_seconds")
+"""Times in the result of a run, which make up its own."""
+_COLUMNS = ("run", "state", "steps", "images", "time")
 
 
-class Cost(NamedTuple):
-    """Seconds of a training."""
+class State(NamedTuple):
+    """What has been done of a run."""
 
-    images_per_second: float
-    compile_seconds: float
-    train_seconds: float
-    test_seconds: float
+    share: float
+    """Of its steps, in [0, 1]: those up to its last checkpoint."""
+    begun: bool
+    """Whether its folder holds a run."""
+    seconds: float | None
+    """What it took, if it is finished and its result says so."""
+    finished: bool
 
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.compile_seconds + self.train_seconds + self.test_seconds
+    def __str__(self) -> str:
+        """As it stands in the table."""
+        if self.finished:
+            return "done"
+        return f"stopped at {100 * self.share:.0f} %" if self.begun else "missing"
 
 
 def plan_text(options: Options) -> str:
-    """Times a few steps of each method at each rung; the estimate as a table."""
-    rows, whole = [], 0.0
-    missing = [
-        run
-        for run in planned_runs(options)
-        if not (options.folder / run.name / "result.json").is_file()
+    """The runs as a table, and what is left of them.
+
+    Raises:
+      RunError: a folder holds a run with another configuration, or something else.
+    """
+    planned = {run: config_of(run, options) for run in planned_runs(options)}
+    states = {
+        run: read_state(options.folder / run.name, config)
+        for run, config in planned.items()
+    }
+    usual = _usual_seconds(states)
+    rows = [
+        _row(run, config, states[run], usual.get(run[:2]))
+        for run, config in planned.items()
     ]
-    count = len({(run.rung, run.learner) for run in missing})
-    print(f"timing {count} trainings, each compiled first", file=sys.stderr)
-    for rung in rungs(options):
-        for learner in options.learners:
-            own = [r for r in missing if r.rung == rung and r.learner == learner]
-            if own:
-                cost = _cost(rung, learner, options)
-                whole += cost.total * len(own)
-                rows.append(_row(own[0], cost, len(own)))
-                print(", ".join(rows[-1]), file=sys.stderr, flush=True)
-    columns = ["size", "learner", "images/s", "compiling", "training", "tests", "runs"]
-    return (
-        f"{markdown(columns, rows)}\n{len(missing)} of {len(planned_runs(options))} "
-        f"runs are to be trained on {options.images:,} images each, in about "
-        f"{format_duration(whole)}, one after the other. Tests and validations are "
-        "counted at a third of the cost of training images; the comparison of the runs "
-        "is not counted. Nothing was written: leave out --plan to train.\n"
-    )
+    return f"{markdown_table(_COLUMNS, rows)}\n\n{_summary(options, states, usual)}\n"
 
 
-def _cost(rung: Rung, learner: str, options: Options) -> Cost:
-    config = config_of(Run(rung, learner, 0), options)
-    # Not here: each would keep the device memory of the last.
-    report = in_a_process(dry_run, config)
-    speed = report["images_per_second"]
-    return Cost(
-        speed,
-        report["compile_seconds"],
-        report["train_seconds"],
-        _FORWARD * _test_images(config) / speed,
-    )
+def read_state(folder: Path, config: ResolvedConfig) -> State:
+    """What the files in the folder of a run say; a damaged result is none.
+
+    Raises:
+      RunError: the folder cannot serve the configuration.
+    """
+    run_folder.check_run(folder, config, resume=True)
+    begun = (folder / "config.json").is_file()
+    if begun and (folder / "result.json").is_file():
+        try:
+            result = run_folder.read_result(folder)
+        except run_folder.RunError:
+            pass  # the study makes it anew
+        else:
+            times = [result.get(name) for name in _SECONDS]
+            known = [t for t in times if isinstance(t, int | float) and t >= 0]
+            total = math.fsum(known) if len(known) == len(times) else None
+            return State(1.0, begun, total, finished=True)
+    share = _last_step(folder / "checkpoints") / config.train.steps
+    return State(min(share, 1.0), begun, None, finished=False)
 
 
-def _test_images(config: ResolvedConfig) -> int:
-    """Images of the validations and the test."""
-    shape, train = config.evaluation, config.train
-    validations = train.steps // train.validate_every
-    tasks = shape.tasks + validations * train.validation_tasks
-    return tasks * shape.ways * (shape.shots + shape.queries)
+def _last_step(checkpoints: Path) -> int:
+    """Of the newest checkpoint; 0 without one."""
+    if not checkpoints.is_dir():
+        return 0
+    names = (path.name for path in checkpoints.iterdir())
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def _row(run: Run, cost: Cost, runs: int) -> list[str]:
-    return [
-        run.rung.name,
-        run.learner,
-        f"{cost.images_per_second:.0f}",
-        *map(format_duration, cost[1:]),
-        f"{runs}",
+def _usual_seconds(states: dict[Run, State]) -> dict[tuple[object, ...], float]:
+    """Mean time of the finished seeds of each size and learner."""
+    times: dict[tuple[object, ...], list[float]] = {}
+    for run, state in states.items():
+        if state.seconds is not None:
+            times.setdefault(run[:2], []).append(state.seconds)
+    return {name: math.fsum(own) / len(own) for name, own in times.items()}
+
+
+def _row(
+    run: Run, config: ResolvedConfig, state: State, usual: float | None
+) -> list[str]:
+    if state.seconds is not None:
+        time = format_duration(state.seconds)
+    elif state.finished or usual is None:
+        time = ""
+    else:
+        time = f"about {format_duration((1 - state.share) * usual)}"
+    images = config.train.steps * images_per_step(config.train)
+    return [run.name, str(state), f"{config.train.steps:,}", f"{images:,}", time]
+
+
+def _summary(
+    options: Options,
+    states: dict[Run, State],
+    usual: dict[tuple[object, ...], float],
+) -> str:
+    left = {run: state for run, state in states.items() if not state.finished}
+    if not left:
+        return f"0 of {len(states)} runs are to be trained: all are done."
+    parts = [
+        f"{len(left)} of {len(states)} runs are to be trained, each on about "
+        f"{options.images:,} images, one after the other."
     ]
+    known = {run: usual[run[:2]] for run in left if run[:2] in usual}
+    seconds = math.fsum((1 - left[run].share) * each for run, each in known.items())
+    if known:
+        whom = "all of them" if len(known) == len(left) else f"{len(known)} of them"
+        parts.append(
+            f"By finished seeds of the same size and method {whom} will take about "
+            f"{format_duration(seconds)}."
+        )
+    if unknown := len(left) - len(known):
+        parts.append(
+            f"Of {unknown} no seed is finished yet, so their time is not known."
+        )
+    return f"{' '.join(parts)} The comparison of the runs is not counted."

@@ -2,10 +2,12 @@
 
     python -m experiments.regression
 
-Three parts. ``width``: networks trained by MTL, ANIL and MAML on sinusoids, beside the
+Four parts. ``width``: networks trained by MTL, ANIL and MAML on sinusoids, beside the
 predictors of the theory after the same time. ``subspace``: the angle between the
 subspace that learners find and that of a shared linear representation, against the
-number of tasks. ``sinusoids``: all learners of `metabridge regress` on 10-shot tasks.
+number of tasks, with rates chosen on validation tasks. ``sinusoids``: all learners of
+`metabridge regress` on 10-shot tasks. ``weightings``: MTL with each weighting of tasks,
+the rate of each chosen likewise.
 What is finished is taken as it is, so that the same command goes on after a stop.
 ``--plan`` lists what is missing.
 
@@ -17,7 +19,8 @@ import sys
 
 import tyro
 
-from experiments.regression.options import Options, completed, planned
+from experiments.regression.options import Options, completed
+from experiments.regression.plan import planned
 
 
 def main(options: Options) -> None:
@@ -30,6 +33,7 @@ def main(options: Options) -> None:
         return
     # Widths and numbers of steps differ, but the rest of a run is compiled once.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     # Only now: help and errors need no JAX.
     from experiments.regression.figures import draw
     from experiments.regression.measure import measure

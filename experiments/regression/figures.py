@@ -9,13 +9,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.regression.options import METHODS, cell_name
-from experiments.regression.page import (
-    LINEAR_NAMES,
+from experiments.regression.page import slopes
+from experiments.regression.subspace import LEARNERS
+from experiments.regression.subspace_page import (
     SMALL_ANGLE,
+    Angles,
     angles,
-    angles_of_fixed,
-    slopes,
-    subspace,
+    few_shot_angles,
+    fixed_angles,
+    power,
 )
 from metabridge.comparison.curves import COLOURS
 
@@ -27,7 +29,7 @@ def draw(found: Numbers, folder: Path) -> None:
     if found["width"]:
         draw_widths(found, folder / "width.png")
         draw_sinusoids(found, folder / "sinusoids.png")
-    if subspace(found):
+    if found.get("subspace"):
         draw_angles(found, folder / "subspace.png")
 
 
@@ -91,19 +93,41 @@ def draw_sinusoids(found: Numbers, path: Path) -> None:
 
 
 def draw_angles(found: Numbers, path: Path) -> None:
-    """Angle against the tasks seen, and MTL's against the number of its tasks."""
-    figure, (left, right) = _figure(2, (9.5, 3.8))
-    for (learner, name), colour in zip(LINEAR_NAMES.items(), COLOURS, strict=False):
-        x, y = zip(*angles(found, learner), strict=True)
-        left.plot(x, y, "o-", color=colour, label=name)
-    fixed = angles_of_fixed(found)
-    right.plot(*zip(*fixed, strict=True), "o-", color=COLOURS[0], label="MTL")
+    """Angle against the tasks seen, and MTL's against the number of its tasks.
+
+    Dots are seeds, triangles those with the small support.
+    """
+    figure, (left, right) = _figure(2, (9.5, 4.0))
+    right.sharey(left)
+    few = found["settings"]["linear_few_shots"]
+    for (learner, name), colour in zip(LEARNERS.items(), COLOURS, strict=False):
+        by = angles(found, learner)
+        slope, first = power(by)
+        label = name if first is None else f"{name}: power {slope}"
+        _mean_and_seeds(left, by, colour, label)
+        if few != found["settings"]["linear_shots"]:
+            for seen, own in few_shot_angles(found, learner).items():
+                left.plot([seen] * len(own), own, "^", color=colour, alpha=0.7)
+    if few != found["settings"]["linear_shots"]:
+        left.plot([], [], "^", color="0.4", label=f"{few} support points")
+    _mean_and_seeds(right, fixed_angles(found), COLOURS[0], "MTL")
     for axes, label in ((left, "tasks seen"), (right, "fixed training tasks")):
-        axes.axhline(SMALL_ANGLE, color="0.6", linestyle=":", linewidth=1)
+        axes.axhline(
+            SMALL_ANGLE, color="0.5", linestyle=":", label=f"{SMALL_ANGLE:g} rad"
+        )
         axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.legend(frameon=False)
+        axes.legend(
+            frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.94)
+        )
     left.set_ylabel("principal angle, rad")
     figure.savefig(path, dpi=150)
+
+
+def _mean_and_seeds(axes: Axes, by: Angles, colour: str, label: str) -> None:
+    means = [float(np.mean(own)) for own in by.values()]
+    axes.plot(list(by), means, "-", color=colour, label=label)
+    for x, own in by.items():
+        axes.plot([x] * len(own), own, "o", color=colour, alpha=0.5, markersize=4)
 
 
 def _figure(panels: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -1,6 +1,7 @@
 """The numbers of the study: cells of finite networks, and results of runs."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,20 @@ import jax
 import numpy as np
 
 from experiments.closeness.cells import Cells
+from experiments.regression import subspace
 from experiments.regression.options import (
     METHODS,
     Options,
     cell_name,
-    planned_runs,
+    sinusoid_runs,
 )
+from experiments.regression.weightings import measure_weightings
 from metabridge import regression, theory
 from metabridge.models.mlp import MLP
 from metabridge.regression.tasks import SplitName
 from metabridge.theory.finite import predictions
 from metabridge.theory.predictors.predictor import Predicted
+from metabridge.training.guards.divergence import DivergenceError
 
 AMPLITUDE = 5.0
 """The largest of the sinusoids, in units of which the networks see them."""
@@ -28,7 +32,10 @@ Numbers = dict[str, Any]
 
 
 def measure(options: Options) -> Numbers:
-    """All numbers: ``width`` by cell, ``tasks`` of the figure, ``runs`` by name."""
+    """All numbers: ``width`` by cell, ``tasks`` of the figure, ``runs`` by name.
+
+    Of the part ``subspace`` there are also the rates that were chosen.
+    """
     found: Numbers = {"settings": _settings(options), "width": {}, "runs": {}}
     if "width" in options.parts:
         cells = Cells(options.folder / "width")
@@ -40,9 +47,39 @@ def measure(options: Options) -> Numbers:
                     lambda m=method, w=width: compare_with_limit(options, m, w),
                 )  # fmt: skip
         found["tasks"] = drawn_tasks(options)
-    for name, config in planned_runs(options).items():
-        found["runs"][name] = run(config, options.folder / name)
+    if "subspace" in options.parts:
+        found |= measure_subspace(options)
+    if "sinusoids" in options.parts:
+        for name, config in sinusoid_runs(options).items():
+            found["runs"][name] = run(config, options.folder / name)
+    if "weightings" in options.parts:
+        found |= measure_weightings(
+            options, lambda config, name: run(config, options.folder / name)
+        )
     return found
+
+
+def measure_subspace(options: Options) -> Numbers:
+    """Runs to choose rates by, the rates chosen, and the runs with these.
+
+    Returns:
+      ``tuning`` by name, ``rates`` by learner, and ``subspace``, a list with the fields
+      of `subspace.Final` beside the result of each.
+    """
+    tuning = {}
+    for name, (learner, rates, config) in subspace.tuning_runs(options).items():
+        tuning[name] = {"learner": learner, **rates._asdict()}
+        try:
+            tuning[name] |= run(config, options.folder / name)
+        except DivergenceError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    chosen = subspace.choose(options, tuning)
+    runs = []
+    for final in subspace.final_runs(options):
+        config = subspace.config_of(final, chosen[final.learner], options)
+        runs.append(run(config, options.folder / final.name) | final._asdict())
+    rates = {learner: each._asdict() for learner, each in chosen.items()}
+    return {"tuning": tuning, "rates": rates, "subspace": runs}
 
 
 def run(config: regression.RegressionConfig, folder: Path) -> Numbers:
@@ -50,7 +87,7 @@ def run(config: regression.RegressionConfig, folder: Path) -> Numbers:
     result = regression.train(config, folder, resume=True)
     kept = (
         "mse", "mse_ci95", "r2", "r2_ci95", "baseline_mse", "mse_by_step",
-        "principal_angle", "penalty", "train_steps", "train_seconds",
+        "principal_angle", "validation_r2", "penalty", "train_steps", "train_seconds",
     )  # fmt: skip
     found = {name: result[name] for name in kept if name in result}
     return found | {"learner": config.name, "options": config.values()["learner"]}

@@ -11,20 +11,16 @@ from metabridge.regression import (
     MAML,
     MTL,
     R2D2,
-    ModelOptions,
     RegressionConfig,
-    TaskOptions,
     TrainOptions,
 )
 
-Part = Literal["width", "subspace", "sinusoids"]
+Part = Literal["width", "subspace", "sinusoids", "weightings"]
 METHODS = ("MTL", "ANIL", "MAML")
 """Of finite networks and their limit."""
-LINEAR = ("mtl", "anil", "maml")
-"""Learners of the shared linear representation."""
-TASKS_PER_STEP = 25
 Size = Annotated[int, AtLeast(1)]
 Sizes = Annotated[tuple[int, ...], AtLeast(1)]
+Rates = Annotated[tuple[float, ...], AtLeast(1e-9)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +53,32 @@ class Options:
     """Inner steps in training."""
     adaptation_steps: Size = 100
     """Steps on an unseen sinusoid, of the layers that the method adapts."""
-    linear_steps: Sizes = (200, 1000, 5000)
-    """Training steps on the shared linear representation, of 25 tasks each."""
+    linear_steps: Size = 2000
+    """Training steps on the shared linear representation."""
+    linear_batches: Sizes = (3, 6, 12, 25, 50, 100)
+    """Tasks of a step there: times the steps, the tasks seen."""
+    linear_seeds: Annotated[int, AtLeast(2)] = 3
+    """Initialisations of each run there."""
+    linear_shots: Size = 50
+    """Support points of a task there, of 20 inputs; further 10 are queries."""
+    linear_few_shots: Size = 10
+    """Support points of further runs there, at the most tasks a step."""
     linear_tasks: Sizes = (2, 16)
-    """Numbers of fixed training tasks of MTL there, at the largest of the steps."""
+    """Numbers of fixed training tasks of MTL there, at the most tasks a step."""
+    linear_lrs: Rates = (0.003, 0.01, 0.03)
+    """Learning rates to choose from there, by the error on validation tasks."""
+    linear_inner_lrs: Rates = (0.01, 0.03)
+    """Inner rates of ANIL and MAML to choose from, likewise."""
+    linear_tuning_batch: Size = 25
+    """Tasks of a step of the runs to choose by."""
     sinusoid_steps: Size | None = None
     """Training steps on sinusoids. Default: 10,000, and 40,000 of MAML."""
+    weighting_steps: Size = 5000
+    """Training steps of MTL with each weighting of tasks."""
+    weighting_lrs: Rates = (0.001, 0.003, 0.01)
+    """Learning rates to choose from there, by the error on validation tasks."""
+    weighting_seeds: Annotated[int, AtLeast(2)] = 3
+    """Seeds of each weighting."""
     test_tasks: Annotated[int, AtLeast(2)] = 1000
     """Test tasks of these runs."""
     plan: bool = False
@@ -83,9 +99,14 @@ def completed(options: Options) -> Options:
     check(options)
     if options.folder.exists() and not options.folder.is_dir():
         raise ValueError(f"`output` {options.folder} is not a folder")
-    if len(options.widths) < 2 or len(options.linear_steps) < 2:
-        raise ValueError("`widths` and `linear_steps` need two values each for a slope")
-    names = ("widths", "linear_steps", "linear_tasks")
+    if len(options.widths) < 2 or len(options.linear_batches) < 2:
+        raise ValueError(
+            "`widths` and `linear_batches` need two values each for a slope"
+        )
+    names = (
+        "widths", "linear_batches", "linear_tasks", "linear_lrs", "linear_inner_lrs",
+        "weighting_lrs",
+    )  # fmt: skip
     lists = {name: tuple(sorted(getattr(options, name))) for name in names}
     return dataclasses.replace(options, **lists)
 
@@ -95,43 +116,20 @@ def cell_name(method: str, width: int) -> str:
     return f"{method.lower()}-{width}"
 
 
-def planned(options: Options) -> dict[str, Path]:
-    """The file that shows that a part of the study is done, by its name."""
-    found = {}
-    if "width" in options.parts:
-        for width in options.widths:
-            for method in METHODS:
-                name = cell_name(method, width)
-                found[f"width {name}"] = Path("width") / f"{name}.json"
-    for name in planned_runs(options):
-        found[name] = Path(name) / "result.json"
-    return found
-
-
-def planned_runs(options: Options) -> dict[str, RegressionConfig]:
-    """Configurations of all runs by the names of their folders."""
+def sinusoid_runs(options: Options) -> dict[str, RegressionConfig]:
+    """Configurations of the runs on sinusoids by the names of their folders."""
     runs = {}
-    if "subspace" in options.parts:
-        for steps in options.linear_steps:
-            for learner in LINEAR:
-                runs[f"subspace/{learner}-{steps}"] = linear(options, learner, steps)
-        for count in options.linear_tasks:
-            name = f"subspace/mtl-of-{count}"
-            runs[name] = linear(options, "mtl", options.linear_steps[-1], count)
-    if "sinusoids" in options.parts:
-        for learner, (its, train) in SINUSOIDS.items():
-            train = dataclasses.replace(train, test_tasks=options.test_tasks)
-            if options.sinusoid_steps is not None:
-                train = dataclasses.replace(
-                    train, steps=options.sinusoid_steps, validate_every=None
-                )
-            runs[f"sinusoids/{learner}"] = RegressionConfig(its, train=train)
+    for learner, (its, train) in SINUSOIDS.items():
+        train = dataclasses.replace(train, test_tasks=options.test_tasks)
+        if options.sinusoid_steps is not None:
+            train = dataclasses.replace(train, steps=options.sinusoid_steps)
+        runs[f"sinusoids/{learner}"] = RegressionConfig(its, train=train)
     return runs
 
 
 SINUSOIDS: dict[str, tuple[MTL | MAML | ANIL | IMAML | R2D2, TrainOptions]] = {
     "mtl": (MTL(), TrainOptions(10_000)),
-    "maml": (MAML(), TrainOptions(40_000, validate_every=10_000)),
+    "maml": (MAML(), TrainOptions(40_000)),
     "anil": (ANIL(inner_steps=5), TrainOptions(10_000)),
     "imaml": (
         IMAML(inner_steps=5, test_steps=5), TrainOptions(10_000),
@@ -139,22 +137,3 @@ SINUSOIDS: dict[str, tuple[MTL | MAML | ANIL | IMAML | R2D2, TrainOptions]] = {
     "r2d2": (R2D2(), TrainOptions(10_000)),
 }  # fmt: skip
 """Learners on 10-shot sinusoids, their options and numbers of steps."""
-
-
-def linear(
-    options: Options, learner: str, steps: int, num_tasks: int = 256
-) -> RegressionConfig:
-    """A run on the shared linear representation; `num_tasks` are of MTL alone."""
-    its = {
-        "mtl": MTL(num_tasks=num_tasks),
-        "anil": ANIL(inner_lr=0.05, inner_steps=5),
-        "maml": MAML(inner_lr=0.05, inner_steps=5),
-    }
-    return RegressionConfig(
-        its[learner],
-        TaskOptions("shared_linear"),
-        ModelOptions("linear"),
-        TrainOptions(
-            steps, TASKS_PER_STEP, learning_rate=0.01, test_tasks=options.test_tasks
-        ),
-    )

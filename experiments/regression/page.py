@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from experiments.regression.options import METHODS, TASKS_PER_STEP, cell_name
+from experiments.regression.options import METHODS, cell_name
 from experiments.regression.statistics import Slope, fit_power, interval
+from experiments.regression.subspace_page import subspace_parts
+from experiments.regression.weightings import weighting_parts
 from metabridge.units import markdown_table
 
 Numbers = dict[str, Any]
 EXPECTED, TOLERANCE = -0.5, 0.1
 """The power of the width in theory, and how far from it passes for it."""
-SMALL_ANGLE = 0.05
 
 
 def page(found: Numbers) -> str:
@@ -18,11 +19,12 @@ def page(found: Numbers) -> str:
     if found["width"]:
         parts += [_about_width(found), width_table(found), width_answer(found)]
         parts += ["![Errors by width](width.png)", "![Sinusoids](sinusoids.png)"]
-    if subspace(found):
-        parts += [_about_subspace(found), subspace_table(found), subspace_answer(found)]
-        parts += ["![Angles](subspace.png)"]
+    if found.get("subspace"):
+        parts += [*subspace_parts(found), "![Angles](subspace.png)"]
     if runs := of_sinusoids(found):
         parts += [_about_sinusoids(found), sinusoid_table(runs)]
+    if found.get("weightings"):
+        parts += weighting_parts(found)
     return "\n\n".join(parts) + "\n"
 
 
@@ -100,74 +102,14 @@ def width_answer(found: Numbers) -> str:
     return " ".join(sentences)
 
 
-def subspace(found: Numbers) -> dict[str, Numbers]:
-    """Runs on the shared linear representation."""
-    return _under(found, "subspace/")
-
-
 def of_sinusoids(found: Numbers) -> dict[str, Numbers]:
     """Runs on sinusoids."""
-    return _under(found, "sinusoids/")
-
-
-def _under(found: Numbers, prefix: str) -> dict[str, Numbers]:
     runs = found["runs"].items()
-    return {n.removeprefix(prefix): run for n, run in runs if n.startswith(prefix)}
-
-
-def angles(found: Numbers, learner: str) -> list[tuple[int, float]]:
-    """Tasks seen and angle of the runs of a learner, at growing numbers of steps."""
-    return [
-        (run["train_steps"] * TASKS_PER_STEP, run["principal_angle"])
-        for name, run in subspace(found).items()
-        if name.removeprefix(f"{learner}-").isdigit()
-    ]
-
-
-def angles_of_fixed(found: Numbers) -> list[tuple[int, float]]:
-    """Number of training tasks and angle of the runs of MTL on a fixed set of them."""
-    return [
-        (int(name.removeprefix("mtl-of-")), run["principal_angle"])
-        for name, run in subspace(found).items()
-        if name.startswith("mtl-of-")
-    ]
-
-
-LINEAR_NAMES = {"mtl": "MTL", "anil": "ANIL", "maml": "MAML"}
-
-
-def _about_subspace(found: Numbers) -> str:
-    del found
-    return (
-        "Largest principal angle, in radians, between the columns that a linear body "
-        "has learned and the two directions in 20 that all tasks depend on."
-    )
-
-
-def subspace_table(found: Numbers) -> str:
-    """Angles by tasks seen, and their powers; then MTL's by its number of tasks."""
-    by = {learner: dict(angles(found, learner)) for learner in LINEAR_NAMES}
-    counts = sorted({count for own in by.values() for count in own})
-    rows = [
-        [f"{count:,}", *(f"{by[one][count]:.4f}" for one in LINEAR_NAMES)]
-        for count in counts
-    ]
-    powers = [
-        fit_power(list(own), list(own.values())) if own else "" for own in by.values()
-    ]
-    rows.append(["power of the tasks", *map(str, powers)])
-    seen = markdown_table(("tasks seen", *LINEAR_NAMES.values()), rows)
-    fixed = [[f"{n:,}", f"{angle:.4f}"] for n, angle in angles_of_fixed(found)]
-    return f"{seen}\n\n{markdown_table(('fixed tasks of MTL', 'angle'), fixed)}"
-
-
-def subspace_answer(found: Numbers) -> str:
-    """Who has recovered the subspace."""
-    best = {one: min(a for _, a in angles(found, one)) for one in LINEAR_NAMES}
-    there = [LINEAR_NAMES[one] for one, angle in best.items() if angle < SMALL_ANGLE]
-    short = [LINEAR_NAMES[one] for one in best if LINEAR_NAMES[one] not in there]
-    text = f"Below {SMALL_ANGLE} rad: {', '.join(there) or 'none'}."
-    return text + (f" Not so: {', '.join(short)}." if short else "")
+    return {
+        name.removeprefix("sinusoids/"): run
+        for name, run in runs
+        if name.startswith("sinusoids/")
+    }
 
 
 def _about_sinusoids(found: Numbers) -> str:

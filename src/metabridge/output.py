@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from metabridge.task_shape import describe
 from metabridge.units import format_accuracy
 from metabridge.untrusted import expanded, shown
 
@@ -57,7 +58,7 @@ def prepare_streams() -> None:
 
 def result_text(result: dict[str, Any]) -> str:
     """A result of training or evaluation, for the terminal."""
-    shape = f"{result['ways']}-way {result['shots']}-shot"
+    shape = describe(result)
     of = " of validation classes" if result.get("split") == "validation" else ""
     accuracy = format_accuracy(result["accuracy"], result["ci95"])
     centroid, ci95 = (result[f"pixel_centroid_{name}"] for name in ("accuracy", "ci95"))

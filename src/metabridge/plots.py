@@ -1,6 +1,7 @@
 """Figures of a run: its learning curves, and a test task with its predictions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -34,7 +35,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         [r["seconds"] / 60 for r in records],
         [100 * r["accuracy"] for r in records],
         color="0.6",
-        label=f"training tasks, {config['train']['train_ways']}-way",
+        label=f"training tasks, {_ways(config['train'], 'train_')}-way",
     )
     right.errorbar(
         [r["seconds"] / 60 for r in validations],
@@ -44,7 +45,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         marker="o",
         markersize=4,
         capsize=2,
-        label=f"unseen validation tasks, {config['evaluation']['ways']}-way",
+        label=f"unseen validation tasks, {_ways(config['evaluation'], '')}-way",
     )
     right.set(
         xlabel="training time, minutes",
@@ -56,6 +57,11 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=120)
+
+
+def _ways(options: dict[str, Any], prefix: str) -> str:
+    most, least = options[f"{prefix}ways"], options.get(f"{prefix}min_ways")
+    return f"{most}" if least in (None, most) else f"{least}- to {most}"
 
 
 def test_task(

@@ -97,8 +97,9 @@ def _check_parameters(learner: Learner) -> None:
         if function is None:
             continue
         parameters = inspect.signature(function).parameters
+        further = ["mask"] if name == "logits" else []
         _require(
-            list(parameters) == expected,
+            list(parameters) in (expected, expected + further),
             f"the parameters of `{name}` are {', '.join(parameters)}, but must be "
             f"{', '.join(expected)}",
         )

@@ -7,7 +7,9 @@ examples, N examples, C classes, D features, H W image height and width, and
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from metabridge.task_shape import TaskShape as TaskShape
 
 Params = Any
 """A pytree of arrays: what a model learns."""
@@ -41,7 +43,10 @@ class Examples(NamedTuple):
     """Model inputs, ``[..., N, H, W, channels]`` for images, normalised."""
     labels: Int[Array, "..."] | Float[Array, "..."]
     """``[..., N]``, the row of the class within its task, in [0, ways); in regression
-    the targets ``[..., N, K]``."""
+    the targets ``[..., N, K]``; -1 for a filler."""
+    mask: Bool[Array, "..."] | None = None
+    """``[..., N]``, False for the fillers of unequal tasks (`metabridge.masks`); None
+    if all are examples."""
 
 
 class Task(NamedTuple):
@@ -53,17 +58,6 @@ class Task(NamedTuple):
     """What it is then judged on: ``ways * queries`` examples, class by class."""
     classes: Int[Array, "..."]
     """``[..., ways]``: the dataset class that label 0, 1, ... stands for; in regression
-    the numbers ``[..., K]`` of the outputs."""
+    the numbers ``[..., K]`` of the outputs. -1 for a class that is not there."""
     task_id: Int[Array, "..."]
     """``[...]``: which task of a fixed set this is; -1 for a freshly drawn one."""
-
-
-class TaskShape(NamedTuple):
-    """How large a task is."""
-
-    ways: int
-    """Classes in a task."""
-    shots: int
-    """Support examples of each class."""
-    queries: int
-    """Query examples of each class."""

@@ -15,7 +15,7 @@ from tests.apply import bodies
 from tests.own import OPTIONS
 
 DATA = bodies.dataset()
-SHAPE = TaskShape(**bodies.SHAPE)
+SHAPE = TaskShape(bodies.SHAPE["ways"], bodies.SHAPE["shots"], bodies.SHAPE["queries"])
 TASKS = 4
 
 

@@ -26,6 +26,7 @@ from tests.own import OPTIONS
 DATA = bodies.dataset()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("algorithm", "model"),
     [
@@ -317,6 +318,7 @@ def test_the_file_answers_as_the_run_does(run: Path, tmp_path: Path) -> None:
     assert load_body(tmp_path / "copy.safetensors").about["licence"] == "MIT"
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "licence", "message"),
     [

@@ -43,6 +43,7 @@ def test_all_that_is_published_is_in_the_repository() -> None:
         assert entry.sha256 in file.with_suffix(".md").read_text(encoding="utf-8")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("place", ["checkout", "working folder", "variable"])
 def test_a_name_is_enough(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

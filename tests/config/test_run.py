@@ -50,7 +50,7 @@ def test_resolving_leaves_nothing_open_that_a_run_needs(dataset: str) -> None:
         "devices",
     }
     off = {"early_stop", "stream", "max_grad_norm", "spike", "average_decay"}
-    off |= {"task_pool"}
+    off |= {"task_pool", "train_min_ways", "train_min_shots", "train_min_queries"}
     assert still_open <= automatic | off
     assert configs.resolve(resolved) == resolved
     drawings = dataset in ("glyphs", "omniglot")

@@ -182,6 +182,7 @@ def test_augmentation_depends_on_its_key_alone() -> None:
 FALSE_ALARM = 1e-3
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", augment.AUGMENTATIONS)
 @pytest.mark.parametrize("shape", [(1, 5, 7, 1), (2, 64, 64, 3)])
 def test_shape_type_and_range_are_kept(name: str, shape: tuple[int, ...]) -> None:

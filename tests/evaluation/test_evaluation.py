@@ -86,6 +86,7 @@ def by_hand(dataset: Dataset, features: np.ndarray, num_tasks: int) -> list[floa
     return accuracies
 
 
+@pytest.mark.extended
 def test_the_bank_the_direct_route_and_numpy_agree(
     dataset: Dataset, learner, variables
 ) -> None:

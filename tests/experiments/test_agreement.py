@@ -1,5 +1,6 @@
 """The study of agreement: its options, statistics, page and figure, and resuming."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 
 from experiments.agreement import __main__ as command
-from experiments.agreement import figure, measure, options, page, statistics
+from experiments.agreement import figure, measure, options, page, plan, statistics
 from experiments.agreement.options import Options, completed, config_of, planned_runs
-from metabridge.config import images_per_step
+from metabridge.config import images_per_step, to_json
 from metabridge.similarity.groups import PairTable, pair_table
 from tests.report import fake
 from tests.similarity.test_groups import draw
@@ -249,22 +250,78 @@ def test_a_study_is_stopped_and_goes_on(tmp_path: Path) -> None:
     assert (folder / "results.json").read_bytes() == written
 
 
-def test_a_plan_counts_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from experiments.agreement import plan
-
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-    done = tmp_path / "width-16" / "mtl-0"
-    done.mkdir(parents=True)
-    (done / "result.json").write_text("{}")
-    report = {"images_per_second": 1e3, "compile_seconds": 2.0, "train_seconds": 60.0}
-    monkeypatch.setattr(plan, "in_a_process", lambda *_: report)
-    command.main(
-        Options(widths=(16, 32), learners=("mtl", "anil"), plan=True, output=tmp_path)
+def _planned(tmp_path: Path) -> Options:
+    return Options(
+        widths=(16, 32), learners=("mtl", "anil"), plan=True, output=tmp_path
     )
+
+
+def _begin(run: options.Run, given: Options) -> Path:
+    folder = given.folder / run.name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(to_json(config_of(run, completed(given))))
+    return folder
+
+
+@pytest.mark.extended
+def test_a_plan_tells_done_stopped_and_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand, with times that only finished seeds of the same size and method have."""
+    given = _planned(tmp_path)
+    first, second, third = planned_runs(completed(given))[:3]
+    assert [run.learner for run in (first, second, third)] == ["mtl"] * 3
+    times = {"compile_seconds": 2.0, "train_seconds": 60.0, "evaluation_seconds": 38.0}
+    (_begin(first, given) / "result.json").write_text(json.dumps(times))
+    steps = config_of(second, completed(given)).train.steps
+    begun = _begin(second, given)
+    for step in (1, steps // 4):
+        (begun / "checkpoints" / f"{step}").mkdir(parents=True)
+    command.main(given)
     text = capsys.readouterr().out
-    assert "11 of 12 runs are to be trained on 60,000 images each" in text
-    # Of a test 600 tasks of 100 images, and four validations of 100 such tasks.
-    seconds = 11 * (2 + 60 + (600 + 400) * 100 / 3 / 1e3)
-    assert f"about {plan.format_duration(seconds)}" in text
+    share = steps // 4 / steps
+    assert f"| {first.name} | done | {steps:,} |" in text
+    assert f"| {second.name} | stopped at {100 * share:.0f} % | {steps:,} |" in text
+    assert f"| {third.name} | missing | {steps:,} | 60,000 | about 1.7 min |" in text
+    assert text.count("| missing |") == 10
+    assert "11 of 12 runs are to be trained, each on about 60,000 images" in text
+    seconds = 100 * (1 - share) + 100
+    assert f"2 of them will take about {plan.format_duration(seconds)}." in text
+    assert "Of 9 no seed is finished yet" in text
+
+
+@pytest.mark.extended
+def test_a_plan_of_results_that_say_little(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A result without times is done; a damaged one is made anew, so it is not."""
+    given = _planned(tmp_path)
+    first, second = planned_runs(completed(given))[:2]
+    (_begin(first, given) / "result.json").write_text('{"train_seconds": 3.0}')
+    (_begin(second, given) / "result.json").write_text("{")
+    command.main(given)
+    text = capsys.readouterr().out
+    assert f"| {first.name} | done |" in text
+    assert f"| {second.name} | stopped at 0 % |" in text
+    assert "Of 11 no seed is finished yet" in text
+    assert "will take" not in text
+
+
+def test_a_plan_refuses_runs_of_other_options(tmp_path: Path) -> None:
+    given = _planned(tmp_path)
+    _begin(planned_runs(completed(given))[0], given)
+    with pytest.raises(
+        ValueError, match=r"another configuration: evaluation.shots was"
+    ):
+        command.main(dataclasses.replace(given, shots=1))
+
+
+@pytest.mark.extended
+def test_a_plan_of_nothing_to_do_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = _planned(tmp_path)
+    for run in planned_runs(completed(given)):
+        (_begin(run, given) / "result.json").write_text("{}")
+    command.main(given)
+    assert "\n0 of 12 runs are to be trained" in capsys.readouterr().out

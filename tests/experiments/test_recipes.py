@@ -24,6 +24,7 @@ _dataset = functools.cache(toy.dataset)
 EVERY = list(itertools.product(recipes.NAMES, recipes.DATASETS, recipes.SHOTS))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "dataset", "shots"), EVERY)
 def test_every_recipe_is_complete(name: str, dataset: str, shots: int) -> None:
     config = recipes.recipe(name, dataset, shots)

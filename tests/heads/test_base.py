@@ -141,6 +141,7 @@ def test_logits_are_affine() -> None:
     np.testing.assert_array_equal(said, [[4.5, 5.0], [2.5, 3.0]])
 
 
+@pytest.mark.extended
 @each_case
 def test_shapes_dtypes_and_fit(name: str, shape: Shape) -> None:
     ways, _, dimension = shape
@@ -189,6 +190,7 @@ LARGER = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "shape"), cases(HEADS, later=without))
 def test_data_that_comes_twice(name: str, shape: Shape) -> None:
     task = support(*shape)

@@ -100,6 +100,7 @@ def test_weights_equal_scikit_learns(name: str) -> None:
     assert not np.any(classifier.bias)
 
 
+@pytest.mark.extended
 @each_task
 def test_no_change_of_the_weights_lowers_the_objective(name: str) -> None:
     task, C = TASKS[name]

@@ -87,19 +87,10 @@ LEARNERS |= {
     ),
 }
 
-VARIANTS = {
-    "mtl shared",
-    "mtl independent",
-    "mtl dwa",
-    "mtl cagrad",
-    "mtl upgrad",
-    "first-order maml",
-    "anil running",
-    "metaoptnet svm",
-}
-"""Learners that stand beside another of their kind, and whose tests are `extended`."""
+FIRST = {"mtl class_table", "maml", "r2d2", "protonet", "matching"}
+"""Learners whose tests are in the first tier: one of each kind."""
 MARKED = [
-    pytest.param(name, marks=[pytest.mark.extended] if name in VARIANTS else [])
+    pytest.param(name, marks=[] if name in FIRST else [pytest.mark.extended])
     for name in LEARNERS
 ]
 """The names of `LEARNERS` as parameters of a test."""

@@ -22,6 +22,7 @@ def test_every_image_is_turned_once_by_its_place(count: int) -> None:
     np.testing.assert_array_equal(turned, np.stack(expected))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("count", [1, 6])
 def test_loss_equals_numpys(count: int) -> None:
     params = rotation.init(jax.random.key(0), 5)

@@ -39,6 +39,7 @@ def test_convolves(shape: tuple[int, int, int]) -> None:
     assert_close(single, reference.conv(x, kernel), slack=3)  # sums of 180 terms
 
 
+@pytest.mark.extended
 @each_shape
 def test_the_kernels_gradient_is_that_of_numpys_sum(
     shape: tuple[int, int, int],

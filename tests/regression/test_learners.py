@@ -25,6 +25,7 @@ from metabridge.regression import (
     ModelOptions,
     RegressionConfig,
     TaskOptions,
+    TrainOptions,
 )
 from metabridge.regression.families import shared_linear
 from metabridge.regression.learners import make_learner
@@ -84,10 +85,10 @@ def adapted_loss(layers: str, steps: int) -> Callable[[Params, Task], float]:
         for t in range(TASKS):
             (body,) = jax.tree.leaves(params["body"])
             head = params["head"]["linear"]
-            x, y = (np.asarray(part[t]) for part in batch.support)
+            x, y = (np.asarray(part[t]) for part in batch.support[:2])
             for _ in range(steps):
                 body, head = inner_step(x, y, body, head, layers)
-            x, y = (np.asarray(part[t]) for part in batch.query)
+            x, y = (np.asarray(part[t]) for part in batch.query[:2])
             losses.append(squared(x, y, body, head))
         return float(np.mean(losses))
 
@@ -278,3 +279,52 @@ def test_dense_body_is_layers_of_relu() -> None:
         )
     np.testing.assert_allclose(found[:, :-1], expected, rtol=1e-5)
     assert (found[:, -1] == 1).all()
+
+
+def test_a_weighted_step_of_mtl() -> None:
+    """By uncertainty: the gradient of the body is that of the weighted losses."""
+    plain = MTL(num_tasks=3, heads="independent")
+    with jax.enable_x64(True):
+        batch = make_batch()
+        start = start_of(learner_of(plain), batch)
+        weighed = learner_of(dataclasses.replace(plain, weighting="uncertainty"))
+        s = np.array([0.4, -0.7, 9.0])
+        head = {**start.params["head"], "log_variance": jnp.asarray(s)}
+        state = start._replace(params={**start.params, "head": head})
+        keys = jax.random.split(KEY, TASKS)
+        found = jax.jit(weighed.gradient)(keys, state, batch)
+        of_task = jax.jit(learner_of(plain).gradient)
+        each = [
+            of_task(
+                keys[t : t + 1], start, jax.tree.map(lambda x, t=t: x[t : t + 1], batch)
+            )
+            for t in range(TASKS)
+        ]
+    factors = np.exp(-s[np.asarray(batch.task_id)]) / TASKS
+    bodies = [np.asarray(jax.tree.leaves(one.gradient["body"])[0]) for one in each]
+    expected = sum(f * body for f, body in zip(factors, bodies, strict=True))
+    (body,) = jax.tree.leaves(found.gradient["body"])
+    np.testing.assert_allclose(body, expected, rtol=1e-10)
+    losses = np.array([float(one.loss) for one in each])
+    by_variance = np.zeros(3)
+    by_variance[np.asarray(batch.task_id)] = (
+        0.5 - np.exp(-s[np.asarray(batch.task_id)]) * losses
+    ) / TASKS
+    np.testing.assert_allclose(found.gradient["head"]["log_variance"], by_variance)
+
+
+@pytest.mark.parametrize(
+    ("options", "tasks_per_step", "message"),
+    [
+        ({"weighting": "pcgrad"}, 1, "`tasks_per_step` is 1: pass 2 or more"),
+        ({"cagrad_c": 0.4}, 25, "`cagrad_c` is 0.4, an option of cagrad"),
+        ({"weighting": "dwa", "dwa_temperature": -1.0}, 25, "`dwa_temperature`"),
+    ],
+)
+def test_weightings_that_are_refused(
+    options: Any, tasks_per_step: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        RegressionConfig(
+            MTL(**options), train=TrainOptions(tasks_per_step=tasks_per_step)
+        )

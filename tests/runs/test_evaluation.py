@@ -145,6 +145,10 @@ def test_the_kept_file_of_a_run(path: Path) -> None:
     assert read_own(path.parent, "other.npz") is None
     with pytest.raises(RunError, match=r"its `split` is test, .* validation"):
         read_own(path.parent, result={"split": "validation"})
+    unequal = found._replace(about=found.about | {"min_ways": 2})
+    write_evaluation(path, unequal)
+    with pytest.raises(RunError, match="its `min_ways` is 2, that of the result None"):
+        read_own(path.parent)
     changed = found._replace(about=found.about | {"checkpoint": "ab"})
     write_evaluation(path, changed)
     for digest in ("ab", None):

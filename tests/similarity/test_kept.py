@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import metabridge
-from metabridge.config import to_json
+from metabridge.config import ResolvedEvaluation, to_json
+from metabridge.config import test_shape as shape_of_tests
 from metabridge.files import write_text
 from metabridge.runs.evaluation import FILE, read_evaluation, write_evaluation
 from metabridge.runs.folder import read_config
@@ -50,6 +51,35 @@ def test_a_chosen_weight_is_read_and_no_head_for_all(
     assert changes["head"] == "logistic"
     assert (changes["C"], changes["tune_head"], changes["flips"]) == (3.0, False, False)
     assert (tuned / "evaluations" / "logistic.npz").is_file()
+
+
+def test_an_evaluation_on_unequal_tasks_is_not_that_on_equal_ones(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = adaptation_of(ResolvedEvaluation(head="ridge"))
+    own = read_config(tuned).evaluation
+    sizes = shape_of_tests(own).as_json() | {"evaluation_seed": own.evaluation_seed}
+    made: list[Path] = []
+
+    def evaluate(folder: Path, changes: dict[str, Any], *, output: Path, **_: Any):
+        made.append(output)
+        output.parent.mkdir(exist_ok=True)
+        keep_evaluations(output.parent, name=output.with_suffix(".npz").name)
+        file = output.with_suffix(".npz")
+        found = read_evaluation(file)
+        about = found.about | wanted | sizes
+        write_evaluation(file, found._replace(about=about))
+
+    monkeypatch.setattr(kept, "evaluate_run", evaluate)
+    for _ in range(2):
+        kept.read_kept([tuned], "ridge")
+    assert len(made) == 1  # and then kept
+    file = tuned / "evaluations" / "ridge.npz"
+    found = read_evaluation(file)
+    unequal = found._replace(about=found.about | {"min_ways": 2, "min_shots": 1})
+    write_evaluation(file, unequal)
+    kept.read_kept([tuned], "ridge")
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize("compare", [metabridge.agreement, metabridge.head_grid])

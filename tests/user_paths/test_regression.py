@@ -41,6 +41,18 @@ def test_each_learner(
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize("weighting", ["uncertainty", "dwa", "upgrad"])
+def test_weighted_tasks(weighting: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ("regress", "mtl", *SHORT, "--weighting", weighting)
+    assert command(*options, "--run-dir", str(run)) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert result["mse"] > 0
+    assert command(*options, "--run-dir", str(run), "--resume") == 0
+    assert command(*options[:-1], "uniform", "--run-dir", str(run), "--resume") == 2
+
+
+@pytest.mark.extended
 def test_a_table_of_ones_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

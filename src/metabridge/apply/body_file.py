@@ -31,6 +31,7 @@ from metabridge.files import write_bytes
 from metabridge.output import check_output
 from metabridge.parallel import devices
 from metabridge.precision import in_32_bits
+from metabridge.task_shape import describe
 from metabridge.types import Variables
 from metabridge.units import format_accuracy
 from metabridge.untrusted import expanded, is_safe, parse_json, quoted, shown
@@ -315,7 +316,7 @@ def _accuracy(result: dict[str, Any]) -> str:
     flips = "tested with mirror images, " if result.get("flips") else ""
     return (
         f"{format_accuracy(result['accuracy'], result['ci95'])} % "
-        f"({result['ways']}-way {result['shots']}-shot, {result['tasks']} unseen "
+        f"({describe(result)}, {result['tasks']} unseen "
         f"tasks, head {result['head']}, {flips}95 % interval)"
     )
 

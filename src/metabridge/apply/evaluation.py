@@ -38,8 +38,9 @@ def evaluate_body(
       data_dir: where the dataset is; of ``folder:PATH`` the folder of images.
       output: JSON file to write the result to; tasks and predictions go beside it, into
         an ``.npz`` of the same name.
-      dataset, normalise: another dataset than that of the training, as of
-        `evaluate_run`; how many of its images were in that is not known.
+      dataset: another dataset than that of the training, as of `evaluate_run`; how many
+        of its images were in that is not known.
+      normalise: whose statistics normalise its images, likewise.
 
     Raises:
       ValueError: no body there, or tasks the data does not hold.

@@ -78,12 +78,13 @@ def evaluate_features(
       data: features ``[N, D]`` and labels ``[N]`` of unseen classes; or a dataset, or
         its name, such as "features:FILE".
       head: one or several of the heads that are registered; default: all.
-      ways, shots: classes of a task and support examples a class; of several, all
-        combinations are scored.
+      ways: classes of a task; of several, all combinations with `shots` are scored.
+      shots: support examples a class, or several numbers of them.
       queries: examples a class that are predicted.
       tasks: number of tasks.
       split: of a dataset, the one whose classes the tasks are made of.
-      C, penalty: weights of the heads, as of `EvaluationConfig`.
+      C: of logistic regression and the SVM, as of `EvaluationConfig`.
+      penalty: of ridge regression, likewise.
       unit_norm: scale features to unit norm first.
       seed: of the tasks.
       **options: of `load_dataset`, such as `data_dir`.
@@ -136,7 +137,7 @@ def _score(
     several = len(disjoint.classes) > 1
     of_open = open_score(evaluate({}, bank, disjoint).accuracy) if several else None
     closed = mean_score(accuracies)
-    return HeadScore(name, *shape, closed, of_open, seconds, accuracies)
+    return HeadScore(name, *shape[:3], closed, of_open, seconds, accuracies)
 
 
 def table_of_heads(found: Sequence[HeadScore]) -> str:

@@ -10,6 +10,7 @@ from metabridge.config import DatasetName, HeadName
 from metabridge.config.sections import ImageSize
 from metabridge.files import write_json
 from metabridge.output import check_output, result_text
+from metabridge.task_shape import Imbalance
 
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="Folder of the run.")]
 DataDir = Annotated[
@@ -26,6 +27,10 @@ def evaluate(
     ways: int | None = None,
     shots: int | None = None,
     queries: int | None = None,
+    min_ways: int | None = None,
+    min_shots: int | None = None,
+    min_queries: int | None = None,
+    imbalance: Imbalance | None = None,
     tasks: int | None = None,
     head: HeadName | None = None,
     C: float | None = None,
@@ -57,6 +62,11 @@ def evaluate(
       ways: Classes of a test task.
       shots: Support images a class.
       queries: Query images a class.
+      min_ways: The least classes of a task, each of which draws how many up to --ways.
+      min_shots: The least support images of a class, up to --shots.
+      min_queries: The least query images of a class, up to --queries.
+      imbalance: How the shots of the classes of a task differ: none, linear, step (half
+        of the classes the least) or random.
       tasks: Test tasks.
       head: learner (its own adaptation), a head on frozen features (logistic, ridge,
         svm, centroid, attention), or finetune, which trains body and head.
@@ -90,7 +100,8 @@ def evaluate(
         "finetune_steps": finetune_steps, "finetune_rate": finetune_rate,
         "test_steps": test_steps, "C": C, "penalty": penalty, "flips": flips,
         "interval": interval, "keep_logits": keep_logits, "coverage": coverage,
-        "conformity_score": conformity_score,
+        "conformity_score": conformity_score, "min_ways": min_ways,
+        "min_shots": min_shots, "min_queries": min_queries, "imbalance": imbalance,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if run is None:

@@ -24,6 +24,7 @@ from metabridge.precision import in_32_bits
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
 from metabridge.runs import folder as run_folder
 from metabridge.runs import given, inputs
+from metabridge.task_shape import describe
 from metabridge.training import train
 from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
@@ -167,8 +168,7 @@ def _title(configs: dict[str, ResolvedConfig], images: int | None) -> str:
     config = next(iter(configs.values()))
     shape, minutes = config.evaluation, config.train.minutes
     budget = f"{minutes:g} min of training" if images is None else f"{images} images"
-    task = f"{shape.ways}-way {shape.shots}-shot"
-    return f"{config.data.dataset}, {task}, {budget} each"
+    return f"{config.data.dataset}, {describe(vars(shape))}, {budget} each"
 
 
 def _check(configs: dict[str, ResolvedConfig], folder: Path) -> None:

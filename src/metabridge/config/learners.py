@@ -14,7 +14,7 @@ from metabridge.config.fields import (
     Share,
     ShareBelowOne,
 )
-from metabridge.config.weighting import check_weighting
+from metabridge.config.weighting import Weighting, check_weighting
 
 if TYPE_CHECKING:
     from metabridge.config.sections import Config
@@ -42,6 +42,9 @@ class LearnerOptions:
     distils: ClassVar[bool] = False
     """Whether its field `teacher` names a run to distil from; the factory is given the
     variables of that run."""
+    masks: ClassVar[bool] = False
+    """Whether it leaves out the fillers of unequal tasks (`Examples.mask`); else it is
+    given equal tasks alone."""
     max_learning_rate: ClassVar[float] = float("inf")
     """Bound on the default of `TrainConfig.learning_rate`."""
 
@@ -58,6 +61,7 @@ class LearnerOptions:
 class DistilledConfig(LearnerOptions):
     """Options that learners have whose training is classification, as MTL's is."""
 
+    masks: ClassVar[bool] = True
     episodic: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
     distils: ClassVar[bool] = True
@@ -96,9 +100,7 @@ class MTLConfig(DistilledConfig):
     """Of batch normalisation in training: each task's own, or all tasks' of a step."""
     rotation_weight: NonNegative = 0.0
     """Weight of a further loss: which quarter turn an image was given."""
-    weighting: Literal[
-        "uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad"
-    ] = "uniform"
+    weighting: Weighting = "uniform"
     """The tasks of a step: their mean; losses weighted by learned variances
     (uncertainty) or by how they fall (dwa), of a fixed set of tasks; or gradients of
     the body, which conflict less as pcgrad, cagrad and upgrad sum them."""
@@ -133,6 +135,7 @@ class MTLConfig(DistilledConfig):
 class GradientBasedConfig(LearnerOptions):
     """Options that all learners with an inner loop of gradient steps have."""
 
+    masks: ClassVar[bool] = True
     fixed_ways: ClassVar[bool] = True
     inner_loop: ClassVar[bool] = True
     # Outer gradients through an inner loop bear no larger steps.
@@ -215,6 +218,7 @@ class IMAMLConfig(GradientBasedConfig):
 class R2D2Config(LearnerOptions):
     """R2-D2: ridge regression as a differentiable head."""
 
+    masks: ClassVar[bool] = True
     init_scale: Positive = 10.0
     """Start of the learned factor on the logits."""
     init_shift: float = 0.0
@@ -227,6 +231,7 @@ class R2D2Config(LearnerOptions):
 class MetaOptNetConfig(LearnerOptions):
     """MetaOptNet: an SVM or ridge regression as a differentiable head."""
 
+    masks: ClassVar[bool] = True
     solver: Literal["svm", "ridge"] = "svm"
     """Which head."""
     C: Annotated[Positive, tyro.conf.arg(name="solver_C")] = 0.1
@@ -245,6 +250,7 @@ class MetaOptNetConfig(LearnerOptions):
 class ProtoNetConfig(LearnerOptions):
     """Prototypical networks: nearest class mean in the feature space."""
 
+    masks: ClassVar[bool] = True
     distance_scale: Positive = 1.0
     """Factor on the squared distances."""
 
@@ -253,6 +259,7 @@ class ProtoNetConfig(LearnerOptions):
 class MatchingConfig(LearnerOptions):
     """Matching networks: cosine attention over the support."""
 
+    masks: ClassVar[bool] = True
     attention_scale: Positive = 10.0
     """Factor on the cosines (an inverse temperature)."""
 

@@ -10,6 +10,7 @@ from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import Config, ResolvedConfig, TrainConfig
+from metabridge.config.unequal import check_unequal, train_shape
 from metabridge.registry import BODIES, HEADS
 from metabridge.untrusted import quoted
 
@@ -78,10 +79,11 @@ def resolve(
 
 
 def images_per_step(config: TrainConfig) -> int:
-    """Training images of a step of a configuration whose tasks are settled."""
-    counts = (config.tasks_per_step, config.train_ways, config.train_shots)
-    tasks, ways, shots = (count or 0 for count in counts)
-    return tasks * ways * (shots + (config.train_queries or 0))
+    """Training images of a step of a configuration whose tasks are settled.
+
+    Of unequal tasks it is the mean, but for classes that have fewer images.
+    """
+    return round((config.tasks_per_step or 0) * train_shape(config).mean_images)
 
 
 def with_images(config: _Train, images: int) -> _Train:
@@ -119,6 +121,7 @@ def check(config: Config) -> ResolvedConfig:
         )
     _check_train_sizes(resolved)
     _check_task_pool(resolved)
+    check_unequal(resolved)
     _check_head(resolved)
     resolved.learner.check(resolved)
     return resolved

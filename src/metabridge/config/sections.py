@@ -19,6 +19,7 @@ from metabridge.config.fields import (
 )
 from metabridge.config.learners import LearnerOptions, MTLConfig, Tasks
 from metabridge.registry import LEARNERS
+from metabridge.task_shape import Imbalance
 
 Classes = Annotated[int, Range(2, 1_000_000)]
 Examples = Annotated[int, Range(1, 1_000_000)]
@@ -115,6 +116,17 @@ class TrainConfig:
     """Support images a class in training."""
     train_queries: ExamplesOrNone | None = None
     """Query images a class in training; MTL merges them with the support."""
+    train_min_ways: Classes | None = None
+    """The least classes of a training task; each draws how many from here to
+    `train_ways`. Default: all have `train_ways`."""
+    train_min_shots: Examples | None = None
+    """The least support images of a class; up to `train_shots`, drawn likewise."""
+    train_min_queries: Examples | None = None
+    """The least query images of a class; up to `train_queries`, drawn likewise. Classes
+    with fewer images than `train_shots` + `train_queries` take part, too."""
+    train_imbalance: Imbalance = "none"
+    """How the shots of the classes of one task differ: not at all; linear (evenly from
+    least to most), step (half of the classes the least), or random (each draws)."""
     tasks_per_step: Examples | None = None
     """Tasks of one optimisation step; batch statistics are per task."""
     balanced: bool = False
@@ -193,6 +205,15 @@ class EvaluationConfig:
     """Support images a class."""
     queries: Examples = 15
     """Query images a class."""
+    min_ways: Classes | None = None
+    """The least classes of a test task; each draws how many from here to `ways`.
+    Default: all have `ways`. See `train_min_ways`, too."""
+    min_shots: Examples | None = None
+    """The least support images of a class; up to `shots`, drawn likewise."""
+    min_queries: Examples | None = None
+    """The least query images of a class; up to `queries`, drawn likewise."""
+    imbalance: Imbalance = "none"
+    """How the shots of the classes of one task differ; see `train_imbalance`."""
     tasks: TestTasks = 2000
     """Test tasks."""
     head: HeadName | None = None

@@ -1,14 +1,18 @@
 """Which weightings of tasks go with the rest of a run of MTL."""
 
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from metabridge.config.learners import MTLConfig
-    from metabridge.config.sections import Config
+Weighting = Literal["uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad"]
+"""What takes the place of the mean over the tasks of a step."""
 
 
-def check_weighting(learner: "MTLConfig", config: "Config") -> None:
-    """Raise ValueError for a weighting of tasks that does not go with a run."""
+def check_weighting(learner: Any, config: Any) -> None:
+    """Raise ValueError for a weighting of tasks that does not go with a run.
+
+    Args:
+      learner: options of MTL, of classes or of regression.
+      config: the run's, with `train`.
+    """
     name, tasks = learner.weighting, config.train.tasks_per_step
     for option, owner in (("cagrad_c", "cagrad"), ("dwa_temperature", "dwa")):
         value = getattr(learner, option)
@@ -39,5 +43,5 @@ def check_weighting(learner: "MTLConfig", config: "Config") -> None:
     if (gradients or name == "dwa") and tasks == 1:
         raise ValueError(
             f"{asked} compares the tasks of a step, but `tasks_per_step` is 1: pass 2 "
-            "or more, for example 8 with `train_ways` 5"
+            "or more, for example 8"
         )

@@ -3,7 +3,8 @@
 A split lives on the device as a `Bank`; a task is drawn from it inside the compiled
 step, so no Python loader stands between the data and the step. Classes are drawn
 uniformly without replacement, then the examples of each class likewise; support and
-query never share one.
+query never share one. Tasks of unequal sizes are filled up with -1; see
+`metabridge.masks`.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from metabridge.data.dataset import Split
+from metabridge.masks import FILLER, Mask
 from metabridge.types import RawInputs, TaskShape
 
 
@@ -43,7 +45,7 @@ class TaskInputs(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """One task as rows of a bank, before any input is touched."""
+    """One task as rows of a bank, before any input is touched; -1 is a filler."""
 
     classes: Int[Array, "ways"]
     """Classes of the task; with rotations, class + C * quarter turns."""
@@ -78,7 +80,7 @@ def check_shape(
     An error calls the split `what`, e.g. "split 'test' of 'fc100'", and gives options
     the prefix, e.g. "train_". With `rotations` quarter turns of a class are classes.
     """
-    ways, shots, queries = (prefix + name for name in TaskShape._fields)
+    ways, shots, queries = (prefix + name for name in TaskShape._fields[:3])
     if shape.ways < 2:
         raise ValueError(f"`{ways}` is {shape.ways}, but a task needs at least 2")
     if shape.shots < 1 or shape.queries < 0:
@@ -92,14 +94,20 @@ def check_shape(
             f"`{ways}` is {shape.ways}, but {what} has {classes} classes; "
             f"pass {ways} <= {classes}"
         )
-    needed = shape.shots + shape.queries
+    least = shape.least
+    needed = least.shots + least.queries
     smallest = int(split.images_per_class.argmin())
     available = int(split.images_per_class[smallest])
     if needed > available:
+        few, sizes = "", f"{shots} + {queries}"
+        also = f", or {prefix}min_{TaskShape._fields[2]} for classes that have fewer"
+        if shape.unequal:
+            sizes = " + ".join(prefix + name for name in TaskShape._fields[4:6])
+            few, also = "at least ", ""
         raise ValueError(
-            f"a task takes {shape.shots} shots and {shape.queries} queries, {needed} "
-            f"images of a class, but class {split.class_names[smallest]!r} of {what} "
-            f"has {available}; pass {shots} + {queries} <= {available}"
+            f"a task takes {few}{least.shots} shots and {least.queries} queries, "
+            f"{needed} images of a class, but class {split.class_names[smallest]!r} of "
+            f"{what} has {available}; pass {sizes} <= {available}{also}"
         )
 
 
@@ -130,12 +138,77 @@ def sample_episode(
     # replacement; places behind the end of a smaller class get no number.
     numbers = jax.random.uniform(key_examples, (shape.ways, max_size), jnp.float32)
     exists = jnp.arange(max_size)[None] < classes.size[base][:, None]
-    needed = shape.shots + shape.queries
+    needed = min(shape.shots + shape.queries, max_size)
     _, places = jax.lax.top_k(jnp.where(exists, numbers, -1.0), needed)
     rows = classes.first[base][:, None] + places
-    return Episode(drawn, rows[:, : shape.shots], rows[:, shape.shots :], turns)
+    if not shape.unequal:
+        return Episode(drawn, rows[:, : shape.shots], rows[:, shape.shots :], turns)
+    sizes = draw_sizes(jax.random.fold_in(key, 1), classes.size[base], shape)
+    there = sizes.shots > 0
+    support = _take(rows, jnp.zeros_like(sizes.shots), sizes.shots, shape.shots)
+    query = _take(rows, sizes.shots, sizes.queries, shape.queries)
+    return Episode(jnp.where(there, drawn, FILLER), support, query, turns)
+
+
+class Sizes(NamedTuple):
+    """Examples of each class of one task; 0 of a class that is not there."""
+
+    shots: Int[Array, "ways"]
+    queries: Int[Array, "ways"]
+
+
+def draw_sizes(
+    key: Key[Array, ""], available: Int[Array, "ways"], shape: TaskShape
+) -> Sizes:
+    """Draw the sizes of one of unequal tasks, of classes with so many examples each."""
+    key_ways, key_shots, key_queries = jax.random.split(key, 3)
+    least, each = shape.least, jnp.arange(shape.ways, dtype=jnp.int32)
+
+    def draw(key: Key[Array, ""], least: int, most: int, *of: int) -> Int[Array, "*of"]:
+        return jax.random.randint(key, of, least, most + 1, jnp.int32)
+
+    ways = draw(key_ways, least.ways, shape.ways)
+    if shape.imbalance == "random":
+        shots = draw(key_shots, least.shots, shape.shots, shape.ways)
+    elif shape.imbalance == "linear":
+        span = shape.shots - least.shots
+        shots = least.shots + (2 * each * span + ways - 1) // (2 * (ways - 1))
+    elif shape.imbalance == "step":
+        shots = jnp.where(each < ways // 2, least.shots, shape.shots)
+    else:
+        drawn = draw(key_shots, least.shots, shape.shots)
+        shots = jnp.broadcast_to(drawn, (shape.ways,))
+    shots = jnp.minimum(shots, available - least.queries)
+    queries = draw(key_queries, least.queries, shape.queries)
+    queries = jnp.minimum(queries, available - shots)
+    there = each < ways
+    return Sizes(jnp.where(there, shots, 0), jnp.where(there, queries, 0))
+
+
+def _take(
+    rows: Int[Array, "ways n"],
+    first: Int[Array, "ways"],
+    counts: Int[Array, "ways"],
+    most: int,
+) -> Int[Array, "ways _"]:
+    """So many of the rows of each class from the first on, then fillers: `most`."""
+    each = jnp.arange(most, dtype=jnp.int32)[None]
+    places = jnp.minimum(first[:, None] + each, rows.shape[1] - 1)
+    taken = jnp.take_along_axis(rows, places, axis=1)
+    return jnp.where(each < counts[:, None], taken, FILLER)
 
 
 def labels(ways: int, per_class: int) -> Int[Array, "N"]:
     """Labels of examples that stand class by class, ``[ways * per_class]``."""
     return jnp.repeat(jnp.arange(ways, dtype=jnp.int32), per_class)
+
+
+def labels_of(
+    rows: Int[Array, "ways n"], shape: TaskShape
+) -> tuple[Int[Array, "N"], Mask]:
+    """Labels of the examples in these rows, and which are no fillers if some may be."""
+    of_all = labels(*rows.shape)
+    if not shape.unequal:
+        return of_all, None
+    there = rows.reshape(-1) != FILLER
+    return jnp.where(there, of_all, FILLER), there

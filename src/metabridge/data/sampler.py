@@ -89,19 +89,23 @@ class Sampler:
         else:
             support = source.inputs[drawn.support.reshape(-1)]
             query = source.inputs[drawn.query.reshape(-1)]
-        support = self._examples(key_support, support, drawn)
-        query = self._examples(key_query, query, drawn)
+        support = self._examples(key_support, support, drawn, drawn.support)
+        query = self._examples(key_query, query, drawn, drawn.query)
         return Task(support, query, drawn.classes, task_id)
 
     def _examples(
-        self, key: Key[Array, ""], inputs: RawInputs, drawn: Episode
+        self,
+        key: Key[Array, ""],
+        inputs: RawInputs,
+        drawn: Episode,
+        rows: Int[Array, "ways n"],
     ) -> Examples:
-        per_class = inputs.shape[0] // self.shape.ways
-        labels = episodes.labels(self.shape.ways, per_class)
+        per_class = rows.shape[1]
+        labels, mask = episodes.labels_of(rows, self.shape)
         if not per_class:
             side, (*_, channels) = self.side, inputs.shape
             shape = inputs.shape if side is None else (0, side, side, channels)
-            return Examples(jnp.zeros(shape, jnp.float32), labels)
+            return Examples(jnp.zeros(shape, jnp.float32), labels, mask)
         if self.rotations:
             turns = jnp.repeat(drawn.turns, per_class)[:, None, None, None]
             turned = [jnp.rot90(inputs, k, (1, 2)) for k in range(4)]
@@ -109,7 +113,7 @@ class Sampler:
         changed = self.change(key, inputs)
         if self.side is not None:
             changed = augment.reduce_size(changed, self.side)
-        return Examples(changed, labels)
+        return Examples(changed, labels, mask)
 
 
 def task_sampler(

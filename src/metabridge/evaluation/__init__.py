@@ -6,6 +6,7 @@ from metabridge.evaluation.features import best_head as best_head
 from metabridge.evaluation.features import evaluator as evaluator
 from metabridge.evaluation.features import raw_score as raw_score
 from metabridge.evaluation.features import task_evaluator as task_evaluator
+from metabridge.evaluation.images import check_unequal_tests as check_unequal_tests
 from metabridge.evaluation.scores import Evaluate as Evaluate
 from metabridge.evaluation.scores import Score as Score
 from metabridge.evaluation.scores import score as score

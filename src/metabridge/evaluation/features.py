@@ -29,8 +29,10 @@ from metabridge.evaluation.scores import (
 )
 from metabridge.evaluation.tasks import Tasks, draw_tasks
 from metabridge.heads import Head
+from metabridge.heads.base import fit_examples
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
+from metabridge.masks import Mask
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import over_rows, to_local
 from metabridge.types import Features, Params, RawInputs, TaskShape, Variables
@@ -164,13 +166,13 @@ def bank_evaluator(
     gives the head from what was learned; `task_batch` tasks are solved at once on a
     device.
     """
-    labels = episodes.labels(shape.ways, shape.shots)
 
     def evaluate_task(variables: Variables, features: Rows, task: Tasks) -> Outcome:
         support, query = (features[rows.reshape(-1)] for rows in task[1:])
+        labels, mask = episodes.labels_of(task.support, shape)
         head = head_of(variables)
-        classifier = head.fit(support, labels, ways=shape.ways)
-        return outcome(head.logits(classifier, query), shape, keep)
+        fitted = fit_examples(head, support, labels, ways=shape.ways, mask=mask)
+        return outcome(head.logits(fitted, query), task, shape, keep)
 
     evaluate_batch = over_rows(jax.vmap(evaluate_task, in_axes=(None, None, 0)))
 
@@ -190,8 +192,8 @@ def raw_score(split: Split, head: Head, shape: TaskShape, tasks: Tasks) -> Score
     def scaled(rows: Rows) -> Features:
         return rows.astype(jnp.float32) / scale
 
-    def fit(features: Rows, labels: Array, *, ways: int) -> Params:
-        return head.fit(scaled(features), labels, ways=ways)
+    def fit(features: Rows, labels: Array, *, ways: int, mask: Mask = None) -> Params:
+        return fit_examples(head, scaled(features), labels, ways=ways, mask=mask)
 
     def logits(params: Params, features: Rows) -> Float[Array, "N ways"]:
         return head.logits(params, scaled(features))

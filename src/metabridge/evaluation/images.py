@@ -35,16 +35,50 @@ def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
 
 def classifier(
     learner: Learner, dataset: Dataset, shape: TaskShape
-) -> Callable[[Variables, RawInputs, RawQueries], Float[Array, "Q ways"]]:
-    """Makes ``logits(variables, support, query)`` of the inputs of one task."""
-    normalise, labels = normaliser(dataset), episodes.labels(shape.ways, shape.shots)
+) -> Callable[[Variables, RawInputs, RawQueries, Tasks], Float[Array, "Q ways"]]:
+    """Makes ``logits(variables, support, query, task)`` of one task: inputs and rows.
 
-    def logits(variables: Variables, support: RawInputs, query: RawQueries) -> Array:
-        examples = Examples(normalise(support), labels)
+    The rows only say which inputs of unequal tasks are fillers.
+    """
+    normalise = normaliser(dataset)
+
+    def logits(
+        variables: Variables, support: RawInputs, query: RawQueries, task: Tasks
+    ) -> Array:
+        examples = Examples(
+            normalise(support), *episodes.labels_of(task.support, shape)
+        )
         adapted = learner.adapt(variables, examples, ways=shape.ways)
-        return learner.logits(adapted, normalise(query))
+        _, mask = episodes.labels_of(task.query, shape)
+        return learner.logits(adapted, normalise(query), mask)
 
     return logits
+
+
+def check_unequal_tests(
+    learner: Learner, dataset: Dataset, shape: TaskShape, variables: Variables
+) -> None:
+    """Check, without computing anything, that a body is tested on tasks of a shape.
+
+    Raises:
+      ValueError: it is normalised with the inputs of a task, and fillers of unequal
+        tasks would count.
+    """
+    if not shape.unequal or learner.frozen_body is not None:
+        return
+    stored = dataset.test.inputs
+
+    def inputs(per_class: int) -> jax.ShapeDtypeStruct:
+        of_task = (shape.ways * per_class, *stored.shape[1:])
+        return jax.ShapeDtypeStruct(of_task, stored.dtype)
+
+    def rows(*of: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(of, jnp.int32)
+
+    ways, shots, queries = shape[:3]
+    task = Tasks(rows(ways), rows(ways, shots), rows(ways, queries))
+    logits = classifier(learner, dataset, shape)
+    jax.eval_shape(logits, variables, inputs(shots), inputs(queries), task)
 
 
 def image_evaluator(
@@ -59,7 +93,7 @@ def image_evaluator(
 
     def evaluate_task(variables: Variables, inputs: RawInputs, task: Tasks) -> Outcome:
         support, query = (inputs[rows.reshape(-1)] for rows in task[1:])
-        return outcome(logits(variables, support, query), shape, keep)
+        return outcome(logits(variables, support, query, task), task, shape, keep)
 
     @over_rows
     def evaluate_tasks(
@@ -99,15 +133,16 @@ def predict_tasks(
 
     @jax.jit  # one program compiles sooner than every operation by itself
     def confidence(
-        variables: Variables, support: RawInputs, query: RawQueries
+        variables: Variables, support: RawInputs, query: RawQueries, task: Tasks
     ) -> Array:
-        return jax.nn.softmax(logits(variables, support, query).astype(jnp.float32))
+        found = logits(variables, support, query, task)
+        return jax.nn.softmax(found.astype(jnp.float32))
 
     def inputs(rows: Int[np.ndarray, "ways n"]) -> Array:
         return jnp.asarray(np.asarray(dataset.test.inputs[rows.reshape(-1)]))
 
     found = [
-        confidence(variables, inputs(support), inputs(query))
-        for support, query in zip(tasks.support, tasks.query, strict=True)
+        confidence(variables, inputs(task.support), inputs(task.query), task)
+        for task in map(Tasks._make, zip(*tasks, strict=True))
     ]
     return np.stack(found).reshape(-1, shape.ways, shape.queries, shape.ways)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from metabridge.data import episodes
 from metabridge.evaluation.tasks import Tasks
+from metabridge.masks import FILLER, hide_absent, masked_mean
 from metabridge.types import TaskShape, Variables
 
 
@@ -30,7 +31,8 @@ class Outcome(NamedTuple):
     accuracy: Any
     """Share of the queries that are classified right, float32 ``[T]``."""
     predicted: Any = None
-    """Label that each query is given, int32 ``[T, Q]``; None if not kept."""
+    """Label that each query is given, int32 ``[T, Q]``, -1 for a filler; None if not
+    kept."""
     logits: Any = None
     """Logits less their mean, float16 ``[T, Q, ways]``; None if not kept."""
 
@@ -52,14 +54,22 @@ def score(accuracies: np.ndarray) -> Score:
     return Score(float(accuracies.mean()), float(1.96 * error), len(accuracies))
 
 
-def outcome(logits: Float[Array, "Q ways"], shape: TaskShape, keep: Keep) -> Outcome:
+def outcome(
+    logits: Float[Array, "Q ways"], task: Tasks, shape: TaskShape, keep: Keep
+) -> Outcome:
     """The outcome of one task, without the leading axis.
 
     Logits are kept less their mean over the classes, which leaves the softmax as it is,
     and clipped to what float16 holds.
     """
-    labels, predicted = episodes.labels(shape.ways, shape.queries), logits.argmax(-1)
-    found = Outcome((predicted == labels).mean(dtype=jnp.float32))
+    labels, mask = episodes.labels_of(task.query, shape)
+    if mask is not None:
+        logits = hide_absent(logits, labels)
+    predicted = logits.argmax(-1)
+    right = (predicted == labels).astype(jnp.float32)
+    found = Outcome(masked_mean(right, mask))
+    if mask is not None:
+        predicted = jnp.where(mask, predicted, FILLER)
     if keep != "accuracy":
         found = found._replace(predicted=predicted.astype(jnp.int32))
     if keep == "logits":

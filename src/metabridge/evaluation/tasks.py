@@ -5,17 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from metabridge.data import episodes
 from metabridge.data.dataset import Split
+from metabridge.masks import FILLER
 from metabridge.types import TaskShape
 
 _BATCH = 500
 
 
 class Tasks(NamedTuple):
-    """T tasks, in arrays of NumPy or on a device."""
+    """T tasks, in arrays of NumPy or on a device; -1 is a filler of unequal tasks."""
 
     classes: Any
     """Class that each label stands for, int32 ``[T, ways]``."""
@@ -62,7 +63,13 @@ def draw_disjoint_tasks(seed: int, split: Split, shape: TaskShape) -> Tasks:
     Lafargue, Smith, Vermet, Lowe, Reid, Rabin, Gripon, Rossi. Oops, I sampled it again:
     Reinterpreting confidence intervals in few-shot learning. TMLR 2024,
     https://arxiv.org/abs/2409.02850.
+
+    Of unequal tasks each takes blocks of the sizes drawn for it, of classes that have
+    as many images left, until there are too few for the next. A class that never had as
+    many gives a block once, of all that it has, as in tasks that may share images.
     """
+    if shape.unequal:
+        return _draw_disjoint_unequal(seed, split, shape)
     generator = np.random.default_rng([seed, 1])
     ways, size = shape.ways, shape.shots + shape.queries
     sizes = split.images_per_class
@@ -78,3 +85,51 @@ def draw_disjoint_tasks(seed: int, split: Split, shape: TaskShape) -> Tasks:
     blocks = np.asarray(rows, np.int32).reshape(-1, ways, size)
     of_task = np.asarray(classes, np.int32).reshape(-1, ways)
     return Tasks(of_task, blocks[..., : shape.shots], blocks[..., shape.shots :])
+
+
+def _draw_disjoint_unequal(seed: int, split: Split, shape: TaskShape) -> Tasks:
+    generator = np.random.default_rng([seed, 1])
+    sizes = split.images_per_class
+    first = np.cumsum(sizes) - sizes
+    orders = [at + generator.permutation(n) for at, n in zip(first, sizes, strict=True)]
+    left, found = sizes.copy(), []
+    while True:
+        shots, queries = _draw_sizes(generator, shape)
+        able = np.flatnonzero(left >= np.minimum(shots.max() + queries, sizes))
+        if len(able) < len(shots):
+            break
+        weights = left[able] / left[able].sum()
+        chosen = generator.choice(able, len(shots), replace=False, p=weights)
+        classes = np.full(shape.ways, FILLER, np.int32)
+        support, query = (
+            np.full((shape.ways, n), FILLER, np.int32)
+            for n in (shape.shots, shape.queries)
+        )
+        classes[: len(chosen)] = chosen
+        for way, (c, wanted) in enumerate(zip(chosen, shots, strict=True)):
+            count = min(wanted, sizes[c] - shape.least.queries)
+            asked = min(queries, sizes[c] - count)
+            left[c] -= count + asked
+            rows = orders[c][left[c] : left[c] + count + asked]
+            support[way, :count], query[way, :asked] = rows[:count], rows[count:]
+        found.append((classes, support, query))
+    if not found:
+        empty = (0, shape.ways)
+        blank = (np.zeros((*empty, n), np.int32) for n in (shape.shots, shape.queries))
+        return Tasks(np.zeros(empty, np.int32), *blank)
+    return Tasks(*map(np.stack, zip(*found, strict=True)))
+
+
+def _draw_sizes(
+    generator: np.random.Generator, shape: TaskShape
+) -> tuple[Int[np.ndarray, "ways"], int]:
+    """Shots of each class of a task, and its queries, as `episodes.draw_sizes`."""
+    key = jax.random.key(int(generator.integers(2**31)))
+    plenty = np.full(shape.ways, shape.shots + shape.queries, np.int32)
+    shots, queries = map(np.asarray, _sizes(key, plenty, shape))
+    return shots[shots > 0], int(queries.max())
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _sizes(key: Key[Array, ""], available: Any, shape: TaskShape) -> episodes.Sizes:
+    return episodes.draw_sizes(key, available, shape)

@@ -7,9 +7,11 @@ learning. NeurIPS 2016, https://arxiv.org/abs/1606.04080, equation 1 and section
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from metabridge.heads.base import Head, check_positive, unit_norm
+from metabridge.masks import ABSENT, Mask
 
 
 class Memory(NamedTuple):
@@ -19,6 +21,8 @@ class Memory(NamedTuple):
     """Features of unit length."""
     members: Float[Array, "S ways"]
     """Labels, one-hot."""
+    mask: Mask = None
+    """False for fillers, which get no attention."""
 
 
 def attention(scale: float = 10.0) -> Head:
@@ -31,17 +35,24 @@ def attention(scale: float = 10.0) -> Head:
     """
     check_positive(scale=scale)
 
-    def fit(features: Array, labels: Array, *, ways: int) -> Memory:
+    def fit(features: Array, labels: Array, *, ways: int, mask: Mask = None) -> Memory:
         members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
-        return Memory(unit_norm(features), members)
+        return Memory(unit_norm(features), members, mask)
 
     def logits(memory: Memory, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
         similarities = scale * unit_norm(features) @ memory.features.T
+        if memory.mask is not None:
+            similarities = jnp.where(memory.mask[None], similarities, ABSENT)
         log_softmax = jax.nn.log_softmax(similarities, axis=1)
+
         # Class by class, as [Q, S, ways] of many tasks at once would be large.
-        return jax.lax.map(
-            lambda members: jax.nn.logsumexp(log_softmax, axis=1, b=members[None]),
-            memory.members.T,
-        ).T
+        def of_class(members: Float[Array, "S"]) -> Float[Array, "Q"]:
+            if memory.mask is None:
+                return jax.nn.logsumexp(log_softmax, axis=1, b=members[None])
+            # Without b, whose sum of a class that is not there is log 0.
+            own = jnp.where(members[None] > 0, log_softmax, ABSENT)
+            return jax.nn.logsumexp(own, axis=1)
+
+        return jax.lax.map(of_class, memory.members.T).T
 
     return Head("attention", fit, logits)

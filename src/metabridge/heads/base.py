@@ -1,11 +1,14 @@
 """A test-time head: a classifier fitted on the features of a support set."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
+
+from metabridge.masks import Mask, clear_fillers
 
 
 class Linear(NamedTuple):
@@ -18,7 +21,9 @@ class Linear(NamedTuple):
 class Fit(Protocol):
     """Fit a classifier of `ways` classes on ``[S, D]`` features of a support set.
 
-    Heads of regression take targets ``[S, ways]`` for labels.
+    Heads of regression take targets ``[S, ways]`` for labels. Heads that can be fitted
+    on unequal tasks take a `mask` ``[S]``, too, or None: fillers have features of zeros
+    and the label -1, and the logits of classes that no label names are of no account.
     """
 
     def __call__(
@@ -44,6 +49,35 @@ class Head(NamedTuple):
     name: str
     fit: Fit
     logits: Scores = logits
+
+
+def check_takes_mask(head: Head) -> None:
+    """Raises ValueError for a head that is not for unequal tasks: without a `mask`."""
+    if "mask" not in inspect.signature(head.fit).parameters:
+        raise ValueError(
+            f"the head {head.name} takes equal tasks alone (its `fit` has no `mask`): "
+            "choose another head, or leave out `min_ways`, `min_shots`, `min_queries`"
+        )
+
+
+def fit_examples(
+    head: Head,
+    features: Shaped[Array, "S D"],
+    labels: Any,
+    *,
+    ways: int,
+    mask: Mask = None,
+) -> Any:
+    """Fit a head on the examples of a support that are there.
+
+    Raises:
+      ValueError: there is a mask, and `fit` of the head takes none.
+    """
+    if mask is None:
+        return head.fit(features, labels, ways=ways)
+    check_takes_mask(head)
+    fit: Any = head.fit
+    return fit(clear_fillers(features, mask), labels, ways=ways, mask=mask)
 
 
 def check_positive(**options: float) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from metabridge.heads.base import Head, Linear
+from metabridge.masks import Mask
 
 
 def centroid() -> Head:
@@ -21,8 +22,17 @@ def centroid() -> Head:
     return Head("centroid", fit)
 
 
-def fit(features: Float[Array, "S D"], labels: Int[Array, "S"], *, ways: int) -> Linear:
+def fit(
+    features: Float[Array, "S D"],
+    labels: Int[Array, "S"],
+    *,
+    ways: int,
+    mask: Mask = None,
+) -> Linear:
     """Fit class means; at least one example of each class, labels in [0, ways)."""
     members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
-    centroids = members.T @ features / members.sum(0)[:, None]
+    sizes = members.sum(0)[:, None]
+    if mask is not None:  # a class of fillers has the mean 0
+        sizes = jnp.maximum(sizes, 1)
+    centroids = members.T @ features / sizes
     return Linear(2.0 * centroids.T, -jnp.square(centroids).sum(1))

@@ -74,9 +74,19 @@ class Solution(NamedTuple):
     """Of K among the entries of B that are not zero."""
 
 
-def solve(kernel: Gram, targets: Rows, num_steps: int | Int[Array, ""]) -> Solution:
-    """Solve the dual by at most `num_steps` interior points, then linear systems."""
-    slack, multipliers = _interior_point(kernel, targets, num_steps)
+def solve(
+    kernel: Gram,
+    targets: Rows,
+    num_steps: int | Int[Array, ""],
+    margins: Float[Array, "ways"] | None = None,
+) -> Solution:
+    """Solve the dual by at most `num_steps` interior points, then linear systems.
+
+    `margins`, 0 or more, are added to Y in the gains ``<A, Y>``, class by class: so
+    much less of a margin is asked from a class.
+    """
+    gains = targets if margins is None else targets + margins[None]
+    slack, multipliers = _interior_point(kernel, targets, gains, num_steps)
     # One of the two is zero at the solution, and the other of their own scale. The
     # largest entry of a row is at least 1 / ways there.
     free = slack * jnp.maximum(1.0, scale(kernel)) > multipliers
@@ -85,8 +95,8 @@ def solve(kernel: Gram, targets: Rows, num_steps: int | Int[Array, ""]) -> Solut
     def correct(carry):
         best, free, _, count = carry
         factors = free_factors(kernel, free)
-        polished, multipliers = _polish(kernel, targets, slack, free, factors)
-        residual = _residual(kernel, targets, polished)
+        polished, multipliers = _polish(kernel, targets, gains, slack, free, factors)
+        residual = _residual(kernel, targets, gains, polished)
         # The later point, unless it is clearly worse than rounding makes it. Where no
         # set is right, the interior point is the better one.
         better = residual <= 4 * best.residual
@@ -100,14 +110,14 @@ def solve(kernel: Gram, targets: Rows, num_steps: int | Int[Array, ""]) -> Solut
 
     halves = jnp.zeros((targets.shape[1], *kernel.shape), kernel.dtype)
     dual = targets - slack
-    residual = _residual(kernel, targets, dual)
+    residual = _residual(kernel, targets, gains, dual)
     interior = Solution(dual, residual, Factors(halves, halves[0]))
     start = (interior, free, jnp.array(True), 0)
     return jax.lax.while_loop(lambda c: c[2] & (c[3] < _CORRECTIONS), correct, start)[0]
 
 
 def _interior_point(
-    kernel: Gram, targets: Rows, num_steps: int | Int[Array, ""]
+    kernel: Gram, targets: Rows, gains: Rows, num_steps: int | Int[Array, ""]
 ) -> tuple[Rows, Rows]:
     """B and its multipliers after steps of Mehrotra's predictor and corrector."""
     # Multipliers are of the size of the margin, B and A of that of 1 / K if below 1.
@@ -118,7 +128,7 @@ def _interior_point(
         slack, multipliers, shift = point
         gap = (slack * multipliers).mean()
         dual = targets - slack
-        gradient = kernel @ dual - targets + multipliers + shift[:, None]
+        gradient = kernel @ dual - gains + multipliers + shift[:, None]
         factors = interior_factors(kernel, slack / multipliers)
 
         def direction(complement: Rows):
@@ -149,7 +159,7 @@ def _interior_point(
     alike = targets - 1 / targets.shape[1]
     multiple = (alike * targets).sum() / (alike * (kernel @ alike)).sum()
     slack = targets - jnp.minimum(1.0, multiple) * alike
-    gradient = kernel @ (targets - slack) - targets
+    gradient = kernel @ (targets - slack) - gains
     shift = -gradient.max(1) - jnp.ones_like(gradient[:, 0])
     start = (slack, -gradient - shift[:, None], shift)
     (slack, multipliers, _), _ = jax.lax.while_loop(far, step, (start, 0))
@@ -170,6 +180,7 @@ def _longest(x, dx, y, dy) -> Float[Array, ""]:
 def _polish(
     kernel: Gram,
     targets: Rows,
+    gains: Rows,
     slack: Rows,
     free: Bool[Array, "S ways"],
     factors: Factors,
@@ -179,14 +190,14 @@ def _polish(
     A is not taken from B: it may be of the size of 1 / K, which B, near to 1, rounds.
     """
     dual = jnp.where(free, targets - slack, targets)
-    right = targets - kernel @ dual
+    right = gains - kernel @ dual
     change, shift = free_solve(kernel, factors, right, dual.sum(1))
     return dual + change, right - kernel @ change - shift[:, None]
 
 
-def _residual(kernel: Gram, targets: Rows, dual: Rows) -> Float[Array, ""]:
+def _residual(kernel: Gram, targets: Rows, gains: Rows, dual: Rows) -> Float[Array, ""]:
     slack = targets - dual
-    gradient = targets - kernel @ dual
+    gradient = gains - kernel @ dual
     return jnp.abs(slack - _simplex(slack - gradient)).max()
 
 

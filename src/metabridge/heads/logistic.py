@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.masks import Mask, hide_absent
 from metabridge.types import Scalar
 
 _HALVINGS = 8
@@ -61,6 +62,21 @@ class _Problem(NamedTuple):
     pull_back: Callable[[Rows], Coefficients]
     """Derivatives by A or W from those by scores."""
     weights_of: Callable[[Coefficients], Float[Array, "D ways"]]
+    labels: Int[Array, "S"]
+    mask: Mask
+    """False for fillers, whose loss is left out; classes without an example are no
+    classes then."""
+
+    def total_scores(self, point: _Point) -> Rows:
+        """Scores with the bias, of the classes that are there."""
+        scores = point.scores + point.bias[None]
+        return scores if self.mask is None else hide_absent(scores, self.labels)
+
+    def of_examples(self, rows: Float[Array, "*n S"]) -> Float[Array, "*n S"]:
+        """Numbers an example, 0 for fillers."""
+        if self.mask is None:
+            return rows
+        return jnp.where(self.mask, rows, jnp.zeros_like(rows))
 
     def covector(self, a: _Point) -> Float[Array, "_ ways"]:
         """Its product with the coefficients of a point is that of the weights."""
@@ -74,13 +90,13 @@ class _Problem(NamedTuple):
         self, point: _Point, by_scores: Rows
     ) -> tuple[Coefficients, Float[Array, "ways"]]:
         """Derivatives of norm and loss by coefficients and bias."""
-        by_scores = self.C * _centred(by_scores)
+        by_scores = self.C * self.of_examples(_centred(by_scores).T).T
         bias = by_scores.sum(0) if self.intercept else jnp.zeros_like(point.bias)
         return point.coefficients + self.pull_back(by_scores), bias
 
     def gradient(self, point: _Point) -> tuple[_Point, Rows]:
         """The gradient and the probabilities at a point."""
-        probabilities = jax.nn.softmax(point.scores + point.bias[None])
+        probabilities = jax.nn.softmax(self.total_scores(point))
         weights, bias = self.derivative(point, probabilities - self.targets)
         return _Point(weights, self.scores_of(weights), bias), probabilities
 
@@ -92,8 +108,9 @@ def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
     """
     check_positive(C=C)
 
-    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
-        return solve(features, labels, ways=ways, C=C, intercept=intercept)[0]
+    def fit(features: Array, labels: Array, *, ways: int, mask: Mask = None) -> Linear:
+        options = {"ways": ways, "C": C, "intercept": intercept, "mask": mask}
+        return solve(features, labels, **options)[0]
 
     return Head("logistic", fit)
 
@@ -108,6 +125,7 @@ def solve(
     tolerance: float = 1e-5,
     max_newton_steps: int = 30,
     max_cg_steps: int = 50,
+    mask: Mask = None,
 ) -> tuple[Linear, Info]:
     """Minimise ``||W||^2 / 2 + C sum_i cross_entropy(x_i W + b, y_i)``.
 
@@ -115,9 +133,10 @@ def solve(
     goes to 0, for a positive C. Not differentiable in reverse mode (it stops when it
     has converged). Without `intercept` b is zero; with it, it is not regularised. The
     tolerance is of the gradient's norm, relative to that of the weights if above 1.
+    Where `mask` is False there is no example; its features must be zeros.
     """
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
-    problem = _problem(features, targets, C, intercept)
+    problem = _problem(features, targets, C, intercept, labels, mask)
     # Below this the gradient is rounding error.
     noise = 2 * C * jnp.finfo(features.dtype).eps * jnp.linalg.norm(features)
 
@@ -151,7 +170,12 @@ def solve(
 
 
 def _problem(
-    features: Float[Array, "S D"], targets: Rows, C: float, intercept: bool
+    features: Float[Array, "S D"],
+    targets: Rows,
+    C: float,
+    intercept: bool,
+    labels: Int[Array, "S"],
+    mask: Mask,
 ) -> _Problem:
     """The cheaper one: multiplying by G costs S*S, through X and X^T 2*S*D."""
     # The transpose is written out first: XLA on a CPU multiplies batches of small
@@ -163,7 +187,7 @@ def _problem(
         maps = lambda A: gram @ A, lambda E: E, lambda A: transposed @ A
     else:
         maps = lambda W: features @ W, lambda E: transposed @ E, lambda W: W
-    return _Problem(targets, C, intercept, dual, *maps)
+    return _Problem(targets, C, intercept, dual, *maps, labels, mask)
 
 
 def _centred(rows: Float[Array, "*S ways"]) -> Float[Array, "*S ways"]:
@@ -235,12 +259,12 @@ def _line_search(
     targets = problem.targets
     sizes = 0.5 ** jnp.arange(_HALVINGS, dtype=targets.dtype)
     sizes = jnp.concatenate([jnp.zeros(1, targets.dtype), sizes])
-    scores = point.scores + point.bias[None]
+    scores = problem.total_scores(point)
     change = direction.scores + direction.bias[None]
     moved = scores[None] + sizes[:, None, None] * change[None]
     # Against the true class's score first, which keeps the digits of small losses.
     margins = moved - (moved * targets[None]).sum(-1, keepdims=True)
-    entropy = jax.nn.logsumexp(margins, -1).sum(-1)
+    entropy = problem.of_examples(jax.nn.logsumexp(margins, -1)).sum(-1)
     covector = problem.covector(direction)
     cross = (covector * point.coefficients).sum()
     square = (covector * direction.coefficients).sum()

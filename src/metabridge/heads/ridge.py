@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.masks import Mask
 
 
 def ridge(penalty: float = 1.0) -> Head:
@@ -19,7 +20,8 @@ def ridge(penalty: float = 1.0) -> Head:
     """
     check_positive(penalty=penalty)
 
-    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
+    def fit(features: Array, labels: Array, *, ways: int, mask: Mask = None) -> Linear:
+        del mask  # features and one-hot labels of fillers are zeros
         targets = labels.astype(features.dtype)
         if jnp.issubdtype(labels.dtype, jnp.integer):
             targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)

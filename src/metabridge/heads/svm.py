@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from metabridge.heads import crammer_singer
 from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.masks import Mask, present_classes
 
 
 class Info(NamedTuple):
@@ -37,8 +38,9 @@ def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
     """A multi-class support vector machine; `solve` has the options."""
     _check(C, 0.0, num_steps)
 
-    def fit(features: Array, labels: Array, *, ways: int) -> Linear:
-        return solve(features, labels, ways=ways, C=C, num_steps=num_steps)[0]
+    def fit(features: Array, labels: Array, *, ways: int, mask: Mask = None) -> Linear:
+        options = {"ways": ways, "C": C, "num_steps": num_steps, "mask": mask}
+        return solve(features, labels, **options)[0]
 
     return Head("svm", fit)
 
@@ -51,6 +53,7 @@ def solve(
     C: float = 0.1,
     dual_penalty: float = 0.0,
     num_steps: int = 20,
+    mask: Mask = None,
 ) -> tuple[Linear, Info]:
     """Minimise ``||W||^2 / 2 + C sum_i max_k(x_i.w_k - x_i.w_y + [k != y])``.
 
@@ -60,7 +63,8 @@ def solve(
     The bias is zero, and C positive. `dual_penalty` is added to the diagonal of
     ``X X^T``: the code of MetaOptNet has 1, which matters only to short features; 0 is
     the machine above. The interior point method takes at most `num_steps`, at least 1,
-    and stops when there is nothing to gain in the precision of the features.
+    and stops when there is nothing to gain in the precision of the features. Where
+    `mask` is False there is no example; its features must be zeros.
     """
     if ways < 2:
         raise ValueError(
@@ -68,10 +72,15 @@ def solve(
             "pass tasks of at least 2 classes, or take another head"
         )
     _check(C, dual_penalty, num_steps)
-    targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
     gram = features @ features.T
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
-    solved: Any = _solve_dual(C * (gram + diagonal), targets, num_steps)
+    margins = None
+    if mask is not None:
+        margins = _margins_of_present(gram, labels, ways, C)
+        # An example of zeros meets no other, whatever its class: one that is there.
+        labels = jnp.where(mask, labels, labels[mask.argmax()])
+    targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
+    solved: Any = _solve_dual(C * (gram + diagonal), targets, margins, num_steps)
     dual, residual = solved
     weights = C * (features.T @ dual)
     return Linear(weights, jnp.zeros(ways, features.dtype)), Info(residual)
@@ -85,22 +94,38 @@ def _check(C: float, dual_penalty: float, num_steps: int) -> None:
         raise ValueError(f"`num_steps` must be at least 1, but it is {num_steps}")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _solve_dual(kernel: Any, targets: Any, num_steps: int) -> tuple[Any, Any]:
+def _margins_of_present(
+    gram: Any, labels: Int[Array, "S"], ways: int, C: float
+) -> Float[Array, "ways"]:
+    """Less of a margin for classes that are not there than any score could make up.
+
+    With W = 0 the loss is C S, so that at the solution ``||W||^2 <= 2 C S``.
+    """
+    longest = jnp.sqrt(jnp.diagonal(gram).max() * (2.0 * C * len(gram)))
+    there = present_classes(labels, ways)
+    never = jnp.full(ways, 1.0, gram.dtype) + 2.0 * longest
+    return jnp.where(there, jnp.zeros_like(never), never)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _solve_dual(
+    kernel: Any, targets: Any, margins: Any, num_steps: int
+) -> tuple[Any, Any]:
     """The solution A, and its residual, which counts as a constant."""
-    return _solve_forward(kernel, targets, num_steps)[0]
+    return _solve_forward(kernel, targets, margins, num_steps)[0]
 
 
-def _solve_forward(kernel: Any, targets: Any, num_steps: int) -> Any:
-    solution = crammer_singer.solve(kernel, targets, num_steps)
-    return solution[:2], (kernel, solution.dual, solution.factors)
+def _solve_forward(kernel: Any, targets: Any, margins: Any, num_steps: int) -> Any:
+    solution = crammer_singer.solve(kernel, targets, num_steps, margins)
+    return solution[:2], (kernel, solution.dual, solution.factors, margins)
 
 
 def _solve_backward(_: int, saved: Any, cotangents: Any) -> Any:
-    kernel, dual, factors = saved
+    kernel, dual, factors, margins = saved
     no_excess = jnp.zeros_like(dual[:, 0])
     change = crammer_singer.free_solve(kernel, factors, cotangents[0], no_excess)[0]
-    return -change @ dual.T, jnp.zeros_like(dual)
+    none = None if margins is None else jnp.zeros_like(margins)
+    return -change @ dual.T, jnp.zeros_like(dual), none
 
 
 _solve_dual.defvjp(_solve_forward, _solve_backward)

@@ -4,6 +4,7 @@ A step is the gradient of a batch of tasks and an update of an optax optimizer; 
 are apart because devices that share a batch average gradients in between.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.heads import Head, Linear
+from metabridge.heads.base import fit_examples
+from metabridge.masks import Mask
 from metabridge.optimizers import averaged_params
 from metabridge.types import Examples, Features, Params, Scalar, Task, Variables
 
@@ -67,7 +70,8 @@ Gradient = Callable[[Key[Array, "T"], State, Task], Gradients]
 key each for what is random in it, such as dropout."""
 
 Logits = Callable[[Any, Float[Array, "..."]], Float[Array, "Q ways"]]
-"""``logits(adapted, inputs)``: scores of the inputs ``[Q, *X]`` of one task."""
+"""``logits(adapted, inputs)``: scores of the inputs ``[Q, *X]`` of one task. If they
+depend on the other inputs, it may have a third parameter: their `mask`, or None."""
 
 Embed = Callable[[Variables, Float[Array, "..."]], Features]
 """``embed(variables, inputs)``: features ``[N, D]`` in inference mode."""
@@ -92,7 +96,9 @@ class FrozenBody(NamedTuple):
     def adapt(self, variables: Variables, support: Examples, *, ways: int) -> Any:
         features = self.embed(variables, support.inputs)
         head = self.head_of(variables)
-        return variables, head.fit(features, support.labels, ways=ways)
+        return variables, fit_examples(
+            head, features, support.labels, ways=ways, mask=support.mask
+        )
 
     def logits(
         self, adapted: Any, inputs: Float[Array, "..."]
@@ -156,10 +162,16 @@ class Learner(NamedTuple):
         return self.adaptation.adapt(variables, support, ways=ways)
 
     def logits(
-        self, adapted: Any, inputs: Float[Array, "..."]
+        self, adapted: Any, inputs: Float[Array, "..."], mask: Mask = None
     ) -> Float[Array, "Q ways"]:
-        """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned."""
-        return self.adaptation.logits(adapted, inputs)
+        """Scores the inputs ``[Q, *X]`` of one task with what `adapt` returned.
+
+        The `mask` is that of unequal tasks, for learners to which other inputs matter.
+        """
+        score: Any = self.adaptation.logits
+        if mask is None or "mask" not in inspect.signature(score).parameters:
+            return score(adapted, inputs)
+        return score(adapted, inputs, mask)
 
     def step(
         self, key: Key[Array, ""], state: State, batch: Task

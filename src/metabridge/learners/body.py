@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from metabridge.heads import Head
 from metabridge.learners.base import (
@@ -20,6 +20,7 @@ from metabridge.learners.base import (
     as_gradient,
     take_turns,
 )
+from metabridge.masks import Mask, masked_batch_norm
 from metabridge.types import Examples, Features, Inputs, Params, Scalar, Task, Variables
 
 InitHead = Callable[[Key[Array, ""], int], Params]
@@ -114,8 +115,7 @@ def with_flips(learner: Learner) -> Learner:
 def merge(task: Task) -> Examples:
     """Concatenates support and query of a task."""
     return Examples(
-        jnp.concatenate([task.support.inputs, task.query.inputs]),
-        jnp.concatenate([task.support.labels, task.query.labels]),
+        *jax.tree.map(lambda *each: jnp.concatenate(each), task.support, task.query)
     )
 
 
@@ -125,12 +125,17 @@ def train_features(
     batch_stats: Params,
     inputs: Inputs,
     key: Key[Array, ""],
+    mask: Mask = None,
 ) -> tuple[Features, Params]:
-    """Computes features in training mode, and the running statistics after it."""
+    """Computes features in training mode, and the running statistics after it.
+
+    These are of the inputs for which the `mask` is True, if there is one.
+    """
     variables, keys = {"params": body, "batch_stats": batch_stats}, {"dropout": key}
-    features, updated = model.apply(
-        variables, inputs, train=True, rngs=keys, mutable=["batch_stats"]
-    )
+    with masked_batch_norm(mask if batch_stats else None):
+        features, updated = model.apply(
+            variables, inputs, train=True, rngs=keys, mutable=["batch_stats"]
+        )
     return jnp.asarray(features), dict(updated).get("batch_stats", {})
 
 
@@ -153,29 +158,41 @@ def make_task_losses(
     """
 
     def features_of(
-        body: Params, batch_stats: Params, keys: Key[Array, "T"], inputs: Array
+        body: Params,
+        batch_stats: Params,
+        keys: Key[Array, "T"],
+        inputs: Array,
+        mask: Bool[Array, "T N"] | None,
     ) -> tuple[Float[Array, "T N D"], Params]:
         """Features and statistics, each with a leading axis for the tasks."""
 
-        def embed(key: Key[Array, ""], inputs: Inputs):
-            return train_features(model, body, batch_stats, inputs, key)
+        def embed(key: Key[Array, ""], inputs: Inputs, mask: Mask):
+            return train_features(model, body, batch_stats, inputs, key, mask)
 
         if together:
-            features, stats = embed(keys[0], inputs.reshape(-1, *inputs.shape[2:]))
+            joined = inputs.reshape(-1, *inputs.shape[2:])
+            of_all = None if mask is None else mask.reshape(-1)
+            features, stats = embed(keys[0], joined, of_all)
             features = features.reshape(*inputs.shape[:2], -1)
             return features, jax.tree.map(lambda leaf: leaf[None], stats)
         if take_turns(in_turn):
-            results = [embed(*task) for task in zip(keys, inputs, strict=True)]
+            masks = [None] * len(inputs) if mask is None else mask
+            results = [embed(*task) for task in zip(keys, inputs, masks, strict=True)]
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-        return jax.vmap(embed)(keys, inputs)
+        return jax.vmap(embed)(keys, inputs, mask)
 
     def losses(
         params: Params, batch_stats: Params, keys: Key[Array, "T"], batch: Task
     ) -> tuple[Float[Array, "T"], tuple[Scalar, Params]]:
-        inputs = jnp.concatenate([batch.support.inputs, batch.query.inputs], axis=1)
+        inputs, _, mask = jax.vmap(merge)(batch)
         if views is not None:
+            if mask is not None:
+                raise ValueError(
+                    "further views of the images (`rotation_weight`) are of equal "
+                    "tasks: leave them out, or `train_min_ways` and the like"
+                )
             inputs = jnp.concatenate([inputs, jax.vmap(views)(inputs)], axis=1)
-        features, stats = features_of(params["body"], batch_stats, keys, inputs)
+        features, stats = features_of(params["body"], batch_stats, keys, inputs, mask)
         of_tasks = jax.vmap(feature_loss, in_axes=(None, 0, 0))
         loss, accuracy = of_tasks(params["head"], features, batch)
         stats = jax.tree.map(lambda leaf: leaf.mean(0), stats)

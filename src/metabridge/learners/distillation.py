@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from metabridge.heads.base import check_positive
 from metabridge.learners.body import make_embed, merge
 from metabridge.learners.joint import Objective
+from metabridge.masks import Mask, hide_absent, masked_mean
 from metabridge.types import Params, Scalar, Task, Variables
 
 
@@ -57,9 +58,12 @@ def distil(
     def loss_of(
         logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
     ) -> Scalar:
-        features = embed(teacher, merge(task).inputs)
-        of_teacher = objective.scores(teacher_head, features, task) / temperature
-        divergence = kl_divergence(of_teacher, logits / temperature)
+        inputs, _, mask = merge(task)
+        of_teacher = objective.scores(teacher_head, embed(teacher, inputs), task)
+        if mask is not None and not objective.all_classes:
+            of_teacher = hide_absent(of_teacher, labels)
+            logits = hide_absent(logits, labels)
+        divergence = kl_divergence(of_teacher / temperature, logits / temperature, mask)
         loss = objective.loss_of(logits, labels, task)
         return (1 - distillation) * loss + distillation * temperature**2 * divergence
 
@@ -67,8 +71,11 @@ def distil(
 
 
 def kl_divergence(
-    teacher: Float[Array, "N classes"], student: Float[Array, "N classes"]
+    teacher: Float[Array, "N classes"],
+    student: Float[Array, "N classes"],
+    mask: Mask = None,
 ) -> Scalar:
     """KL of the student's softmax from the teacher's, mean over examples."""
     log_teacher, log_student = jax.nn.log_softmax(teacher), jax.nn.log_softmax(student)
-    return (jnp.exp(log_teacher) * (log_teacher - log_student)).sum(-1).mean()
+    divergences = (jnp.exp(log_teacher) * (log_teacher - log_student)).sum(-1)
+    return masked_mean(divergences, mask)

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from metabridge.heads import Head
-from metabridge.heads.base import unit_norm
+from metabridge.heads.base import fit_examples, unit_norm
 from metabridge.learners.base import FrozenBody, Learner
 from metabridge.learners.body import (
     FeatureLoss,
@@ -29,6 +29,7 @@ from metabridge.learners.losses import (
     accuracy,
     smoothed_cross_entropy,
 )
+from metabridge.masks import Mask
 from metabridge.types import (
     Features,
     Inputs,
@@ -41,7 +42,8 @@ from metabridge.types import (
 
 Scores = Callable[..., Float[Array, "Q ways"]]
 """``scores(head, support, labels, query, *, ways)``: logits of a query from features of
-it, ``[Q, D]``, and of the support, ``[S, D]``."""
+it, ``[Q, D]``, and of the support, ``[S, D]``. Of unequal tasks it is given the keyword
+`mask`, too: that of the support."""
 
 
 def train_through_head(
@@ -75,8 +77,10 @@ def train_through_head(
         query: Float[Array, "Q D"],
         *,
         ways: int,
+        mask: Mask = None,
     ) -> Float[Array, "Q ways"]:
-        classifier = head.fit(change(scalars, support), labels, ways=ways)
+        support = change(scalars, support)
+        classifier = fit_examples(head, support, labels, ways=ways, mask=mask)
         return rescale(scalars, head.logits(classifier, change(scalars, query)))
 
     plain = make_embed(model)
@@ -104,7 +108,8 @@ def query_loss(scores: Scores, loss: Loss = CROSS_ENTROPY) -> FeatureLoss:
     def feature_loss(
         head: Params, features: Features, task: Task
     ) -> tuple[Scalar, Scalar]:
-        num_support, num_query = len(task.support.labels), len(task.query.labels)
+        (_, labels, mask), (_, targets, of_query) = task.support, task.query
+        num_support, num_query = len(labels), len(targets)
         if not num_support or not num_query:
             raise ValueError(
                 f"a training task has {num_support} support and {num_query} query "
@@ -112,8 +117,8 @@ def query_loss(scores: Scores, loss: Loss = CROSS_ENTROPY) -> FeatureLoss:
             )
         ways = task.classes.shape[-1]
         support, query = features[:num_support], features[num_support:]
-        logits = scores(head, support, task.support.labels, query, ways=ways)
-        labels = task.query.labels
-        return loss.of(logits, labels), loss.score(logits, labels)
+        masked = {} if mask is None else {"mask": mask}
+        logits = scores(head, support, labels, query, ways=ways, **masked)
+        return loss.of(logits, targets, of_query), loss.score(logits, targets, of_query)
 
     return feature_loss

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from metabridge.heads import Linear, centroid
 from metabridge.heads import logits as linear_logits
-from metabridge.heads.base import check_positive, unit_norm
+from metabridge.heads.base import check_positive, fit_examples, unit_norm
 from metabridge.learners.base import Learner, MovingBody
 from metabridge.learners.body import make_embed
 from metabridge.learners.losses import cross_entropy
@@ -65,11 +65,11 @@ def finetune(
         return logit_scale * linear_logits(adapted.head, features)
 
     def adapt(variables: Variables, support: Examples, *, ways: int) -> Tuned:
-        inputs, labels = support
+        inputs, labels, mask = support
 
         def loss(trained: tuple[Params, Linear]) -> Scalar:
             scores = logits(Tuned(*trained, variables["batch_stats"]), inputs)
-            return cross_entropy(scores, labels)
+            return cross_entropy(scores, labels, mask)
 
         def step(carry: Any, _: None) -> tuple[Any, None]:
             trained, state = carry
@@ -79,7 +79,8 @@ def finetune(
             return (optax.apply_updates(trained, updates), state), None
 
         features = embed(variables, inputs)
-        means = centroid().fit(features, labels, ways=ways).weights.T
+        nearest = fit_examples(centroid(), features, labels, ways=ways, mask=mask)
+        means = nearest.weights.T
         head = Linear(unit_norm(means).T, jnp.zeros(ways, features.dtype))
         trained = (variables["params"]["body"], head)
         # XLA on a CPU gives a convolution inside a loop one thread: write it out there.

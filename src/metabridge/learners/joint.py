@@ -27,23 +27,28 @@ class Objective(NamedTuple):
 
     init_head: InitHead
     scores: Scores
-    loss_of: LossOf = lambda logits, labels, _: cross_entropy(logits, labels)
+    loss_of: LossOf = lambda logits, labels, task: cross_entropy(
+        logits, labels, merge(task).mask
+    )
     views: Views | None = None
     """Further inputs made from those of a task."""
     views_loss: Callable[[Params, Features], Scalar] | None = None
     """Loss of the head on their features, to be added."""
+    all_classes: bool = False
+    """Whether an example is classified among all classes of the logits; else among
+    those of its task, which are fewer in unequal tasks."""
 
     def loss(
         self, head: Params, features: Features, task: Task
     ) -> tuple[Scalar, Scalar]:
         """Loss and accuracy of one task, support and query merged."""
-        labels = merge(task).labels
+        _, labels, mask = merge(task)
         features, further = jnp.split(features, [len(labels)])
         logits = self.scores(head, features, task)
         loss = self.loss_of(logits, labels, task)
         if self.views_loss is not None:
             loss = loss + self.views_loss(head, further)
-        return loss, accuracy(logits, labels)
+        return loss, accuracy(logits, labels, mask, all_classes=self.all_classes)
 
 
 def scale_by_parameter(objective: Objective, start: float) -> Objective:
@@ -68,4 +73,11 @@ def smooth_labels(objective: Objective, label_smoothing: float) -> Objective:
     if not label_smoothing:
         return objective
     loss = smoothed_cross_entropy(label_smoothing)
-    return objective._replace(loss_of=lambda logits, labels, _: loss(logits, labels))
+
+    def loss_of(
+        logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
+    ) -> Scalar:
+        mask, every = merge(task).mask, objective.all_classes
+        return loss(logits, labels, mask, all_classes=every)
+
+    return objective._replace(loss_of=loss_of)

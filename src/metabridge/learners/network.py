@@ -37,6 +37,7 @@ from metabridge.learners.base import (
 from metabridge.learners.body import make_embed, make_init, merge, train_features
 from metabridge.learners.inner_loop import InnerLoop, Trace
 from metabridge.learners.losses import CROSS_ENTROPY, Loss, draw_weights
+from metabridge.masks import Mask, masked_batch_norm
 from metabridge.types import (
     Examples,
     Features,
@@ -151,13 +152,14 @@ def adapt(
     features_of: FeaturesOf,
     labels: Targets,
     steps: int,
+    mask: Mask = None,
 ) -> tuple[Params, Trace]:
     """Runs the inner loop on one task; the trace keeps the running statistics."""
 
     def loss_fn(task_params: Params, number: Int[Array, ""]):
         features, stats = features_of(task_params["body"], number)
         logits = _logits(task_params["head"], features)
-        return net.loss.of(logits, labels), stats
+        return net.loss.of(logits, labels, mask), stats
 
     rates = params["head"].get("rates")
     start = net.take_start(params)
@@ -170,25 +172,27 @@ def adapted_head_loss(
     """Loss after adaptation of the head: one pass of the body serves all steps."""
     inner, outer = net.split(task)
 
-    def embed(key: Key[Array, ""], inputs: Inputs):
-        return train_features(net.model, params["body"], batch_stats, inputs, key)
+    def embed(key: Key[Array, ""], of: Examples):
+        body, inputs = params["body"], of.inputs
+        return train_features(net.model, body, batch_stats, inputs, key, of.mask)
 
     if net.joint:
-        support, stats = embed(key, inner.inputs)
+        support, stats = embed(key, inner)
         query = support
     elif net.batch_norm == "running":
-        both, stats = embed(key, jnp.concatenate([inner.inputs, outer.inputs]))
+        both, stats = embed(key, merge(task))
         support, query = both[: len(inner.labels)], both[len(inner.labels) :]
     else:
         key_inner, key_outer = jax.random.split(key)
-        support, stats = embed(key_inner, inner.inputs)
-        query, _ = embed(key_outer, outer.inputs)
+        support, stats = embed(key_inner, inner)
+        query, _ = embed(key_outer, outer)
+    _, labels, mask = inner
     adapted, trace = adapt(
-        net, params, lambda *_: (support, None), inner.labels, net.loop.steps
+        net, params, lambda *_: (support, None), labels, net.loop.steps, mask
     )
-    logits = _logits(adapted["head"], query)
-    loss = inner_loop.poison(net.loss.of(logits, outer.labels), trace)
-    return loss, (net.loss.score(logits, outer.labels), stats)
+    logits, (_, labels, mask) = _logits(adapted["head"], query), outer
+    loss = inner_loop.poison(net.loss.of(logits, labels, mask), trace)
+    return loss, (net.loss.score(logits, labels, mask), stats)
 
 
 def adapted_body_loss(
@@ -213,9 +217,10 @@ def adapt_in_training(
 
     def features_of(body: Params, number: Int[Array, ""]):
         key_step = jax.random.fold_in(key, number)
-        return train_features(net.model, body, batch_stats, examples.inputs, key_step)
+        return train_features(net.model, body, batch_stats, inputs, key_step, mask)
 
-    return adapt(net, params, features_of, examples.labels, net.loop.steps)
+    inputs, labels, mask = examples
+    return adapt(net, params, features_of, labels, net.loop.steps, mask)
 
 
 def evaluate(
@@ -226,11 +231,13 @@ def evaluate(
     examples: Examples,
 ) -> Evaluation:
     """Evaluates one task's parameters on its examples, in training mode."""
+    inputs, labels, mask = examples
     features, stats = train_features(
-        net.model, task_params["body"], batch_stats, examples.inputs, key
+        net.model, task_params["body"], batch_stats, inputs, key, mask
     )
-    logits, labels = _logits(task_params["head"], features), examples.labels
-    return net.loss.of(logits, labels), (net.loss.score(logits, labels), stats)
+    logits = _logits(task_params["head"], features)
+    score = net.loss.score(logits, labels, mask)
+    return net.loss.of(logits, labels, mask), (score, stats)
 
 
 def finish(loss: Scalar, rest: Any, trace: Trace) -> Evaluation:
@@ -271,9 +278,10 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
     def adapt_to(variables: Variables, support: Examples, *, ways: int) -> Variables:
         net.check_ways(ways)
         params, batch_stats = variables["params"], variables["batch_stats"]
+        mask = support.mask
 
         def embed(body: Params) -> Features:
-            return _test_features(net, body, batch_stats, support.inputs)
+            return _test_features(net, body, batch_stats, support.inputs, mask)
 
         # Where the body stays, one pass serves all steps.
         fixed = embed(params["body"]) if net.loop.layers == "head" else None
@@ -282,12 +290,14 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
             return (embed(body) if fixed is None else fixed), None
 
         steps = net.loop.test_steps
-        adapted, _ = adapt(net, params, features_of, support.labels, steps)
+        adapted, _ = adapt(net, params, features_of, support.labels, steps, mask)
         return {"params": adapted, "batch_stats": batch_stats}
 
-    def logits(adapted: Variables, inputs: Inputs) -> Float[Array, "N ways"]:
+    def logits(
+        adapted: Variables, inputs: Inputs, mask: Mask = None
+    ) -> Float[Array, "N ways"]:
         params, batch_stats = adapted["params"], adapted["batch_stats"]
-        features = _test_features(net, params["body"], batch_stats, inputs)
+        features = _test_features(net, params["body"], batch_stats, inputs, mask)
         return _logits(params["head"], features)
 
     def weights(adapted: Variables) -> Float[Array, "D ways"]:
@@ -299,17 +309,24 @@ def _make_adaptation(net: Network) -> FrozenBody | MovingBody:
 def _head(net: Network, variables: Variables) -> Head:
     """The meta-learned head, which adapts alone."""
 
-    def fit(features: Features, labels: Targets, *, ways: int) -> Linear:
+    def fit(
+        features: Features, labels: Targets, *, ways: int, mask: Mask = None
+    ) -> Linear:
         net.check_ways(ways)
         params, steps = variables["params"], net.loop.test_steps
-        adapted, _ = adapt(net, params, lambda *_: (features, None), labels, steps)
+        features_of: FeaturesOf = lambda *_: (features, None)  # noqa: E731
+        adapted, _ = adapt(net, params, features_of, labels, steps, mask)
         return Linear(**adapted["head"])
 
     return Head(net.name, fit)
 
 
 def _test_features(
-    net: Network, body: Params, batch_stats: Params, inputs: Inputs
+    net: Network,
+    body: Params,
+    batch_stats: Params,
+    inputs: Inputs,
+    mask: Mask = None,
 ) -> Features:
     variables = {"params": body, "batch_stats": batch_stats}
     if net.batch_norm == "running":
@@ -317,7 +334,10 @@ def _test_features(
     # Training mode is wanted for its statistics alone, without dropout.
     model = net.model
     model = model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
-    features, _ = model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+    with masked_batch_norm(mask if batch_stats else None):
+        features, _ = model.apply(
+            variables, inputs, train=True, mutable=["batch_stats"]
+        )
     return jnp.asarray(features)
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from metabridge.config import RFSConfig
 from metabridge.heads import Head, logistic
@@ -24,8 +24,9 @@ from metabridge.learners.base import FrozenBody, Gradients, Learner, State
 from metabridge.learners.body import make_embed, make_feature_gradient, make_init, merge
 from metabridge.learners.distillation import distil
 from metabridge.learners.joint import Objective, smooth_labels
-from metabridge.learners.losses import draw_weights
-from metabridge.types import Examples, Features, Params, Task, Variables
+from metabridge.learners.losses import cross_entropy, draw_weights
+from metabridge.masks import FILLER
+from metabridge.types import Examples, Features, Params, Scalar, Task, Variables
 
 
 def rfs(
@@ -66,7 +67,12 @@ def rfs(
     ) -> Float[Array, "N classes"]:
         return features @ params["kernel"] + params["bias"][None]
 
-    objective = Objective(init_head, scores)
+    def loss_of(
+        logits: Float[Array, "N classes"], labels: Int[Array, "N"], task: Task
+    ) -> Scalar:
+        return cross_entropy(logits, labels, merge(task).mask, all_classes=True)
+
+    objective = Objective(init_head, scores, loss_of, all_classes=True)
     objective = smooth_labels(objective, label_smoothing)
     objective = distil(objective, model, teacher, distillation, temperature)
     gradient_of = make_feature_gradient(model, objective.loss)
@@ -89,10 +95,14 @@ def rfs(
 def merge_images(batch: Task) -> Task:
     """Merges all images of T tasks into the support ``[1, T * (S + Q), *X]`` of one.
 
-    They are labelled by class, and there is no query.
+    They are labelled by class, fillers of unequal tasks stay such, and there is no
+    query.
     """
-    merged = jax.vmap(merge)(batch)
-    labels = jnp.take_along_axis(batch.classes, merged.labels, axis=1).reshape(1, -1)
-    images = Examples(merged.inputs.reshape(1, -1, *merged.inputs.shape[2:]), labels)
-    nothing = Examples(images.inputs[:, :0], labels[:, :0])
+    inputs, labels, mask = jax.vmap(merge)(batch)
+    labels = jnp.take_along_axis(batch.classes, jnp.maximum(labels, 0), axis=1)
+    if mask is not None:
+        labels, mask = jnp.where(mask, labels, FILLER), mask.reshape(1, -1)
+    inputs = inputs.reshape(1, -1, *inputs.shape[2:])
+    images = Examples(inputs, labels.reshape(1, -1), mask)
+    nothing = jax.tree.map(lambda leaf: leaf[:, :0], images)
     return Task(images, nothing, batch.classes.reshape(1, -1), batch.task_id[:1])

@@ -17,11 +17,12 @@ from metabridge.heads import Head, Linear, ridge
 from metabridge.heads.base import check_positive
 from metabridge.learners import anil, imaml, maml
 from metabridge.learners.base import FrozenBody, Learner
-from metabridge.learners.body import make_embed, make_feature_gradient, make_init, merge
+from metabridge.learners.body import make_embed, make_init, make_task_losses, merge
 from metabridge.learners.episodic import train_through_head
 from metabridge.learners.losses import SQUARED
 from metabridge.learners.mtl import task_heads
 from metabridge.learners.r2d2 import shrink
+from metabridge.learners.weighting import WeightingName, weigh_tasks
 from metabridge.regression.bodies import make_body
 from metabridge.regression.options import MTL, R2D2, RegressionConfig
 from metabridge.regression.tasks import ENDLESS, Source
@@ -48,7 +49,8 @@ def make_learner(
             body, optimizer, outputs=source.num_outputs,
             num_tasks=number_of_tasks(config, source),
             shared=options.heads == "shared",
-            penalty=options.penalty or _FIRST_PENALTY,
+            penalty=options.penalty or _FIRST_PENALTY, weighting=options.weighting,
+            cagrad_c=options.cagrad_c, dwa_temperature=options.dwa_temperature,
         )  # fmt: skip
     if isinstance(options, R2D2):
         return train_through_head(
@@ -87,13 +89,17 @@ def mtl(
     num_tasks: int,
     shared: bool = True,
     penalty: float = _FIRST_PENALTY,
+    weighting: WeightingName = "uniform",
+    cagrad_c: float | None = None,
+    dwa_temperature: float | None = None,
 ) -> Learner:
     """Multi-task learning of a body with a linear head for each training task.
 
     Body and heads are trained together on the squared errors of support and query. For
     an unseen task only a new head is fitted: ridge regression with this `penalty`,
     which stands as ``log_penalty`` beside the heads' ``rows`` and does not change in
-    training (`with_penalty`). With `shared` all heads start alike.
+    training (`with_penalty`). With `shared` all heads start alike. The last options are
+    those of `weigh_tasks`.
     """
     check_positive(penalty=penalty)
     heads = task_heads(num_tasks, outputs, shared_init=shared)
@@ -107,12 +113,17 @@ def mtl(
         predicted, targets = features @ rows.T, merge(task).labels
         return SQUARED.of(predicted, targets), SQUARED.score(predicted, targets)
 
+    weighed = weigh_tasks(
+        weighting, make_task_losses(model, loss, in_turn=False), init_head, optimizer,
+        num_tasks=num_tasks, cagrad_c=cagrad_c, dwa_temperature=dwa_temperature,
+    )  # fmt: skip
     return Learner(
         "mtl",
-        make_init(model, optimizer, init_head),
-        make_feature_gradient(model, loss, in_turn=False),
-        optimizer,
+        make_init(model, weighed.optimizer, weighed.init_head),
+        weighed.gradient,
+        weighed.optimizer,
         FrozenBody(make_embed(model), _new_head),
+        separable_over_tasks=weighed.separable,
         training_heads=lambda params: jnp.asarray(params["rows"]),
     )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -15,8 +15,10 @@ from metabridge.config.fields import (
     Positive,
     Range,
     Seed,
+    ShareBelowOne,
     typed_fields,
 )
+from metabridge.config.weighting import Weighting, check_weighting
 
 Rows = Annotated[int, Range(1, 100_000)]
 TestTasks = Annotated[int, Range(2, 1_000_000)]
@@ -35,6 +37,21 @@ class MTL:
     penalty: Positive | None = None
     """Of the ridge regression that is a new task's head, on the squared weights.
     Default: chosen on validation tasks."""
+    weighting: Weighting = "uniform"
+    """The tasks of a step weighed against each other, as those of `metabridge train
+    mtl`."""
+    cagrad_c: ShareBelowOne | None = None
+    """CAGrad: its c. Default: 0.5."""
+    dwa_temperature: Positive | None = None
+    """DWA: its temperature. Default: 2."""
+
+    measure_conflicts: ClassVar[bool] = False
+    statistics: ClassVar[str] = "task"
+
+    @property
+    def fixed_tasks(self) -> int:
+        """Size of the fixed set of training tasks."""
+        return self.num_tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +209,8 @@ class RegressionConfig:
             section = typed_fields(getattr(self, field.name))
             object.__setattr__(self, field.name, section)
         _check_tasks(self.tasks)
+        if isinstance(self.learner, MTL):
+            check_weighting(self.learner, self)
 
     @property
     def name(self) -> str:

@@ -40,7 +40,7 @@ def agreement_views(runs: Sequence[Run]) -> list[Markup]:
     """A view of each set of runs, two at least, that have kept the same test tasks."""
     groups: list[dict[int, Evaluation]] = []
     for number, run in enumerate(runs):
-        if (own := run.evaluation) is None:
+        if (own := run.evaluation) is None or own.closed.unequal:
             continue
         alike = (g for g in groups if _comparable(next(iter(g.values())), own))
         if (group := next(alike, None)) is None:

@@ -30,7 +30,9 @@ def reliability_notes(runs: Sequence[Run]) -> list[str]:
         f"`metabridge evaluate {run.folder} --keep-logits True --output "
         f"{run.folder / 'evaluation.json'}` keeps them."
         for run in runs
-        if run.evaluation is not None and run.evaluation.closed.outcome.logits is None
+        if run.evaluation is not None
+        and run.evaluation.closed.outcome.logits is None
+        and not run.evaluation.closed.unequal  # of which none are kept
     ]
 
 

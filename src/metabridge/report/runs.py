@@ -11,6 +11,7 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import Evaluation, read_own
 from metabridge.runs.find import name_runs
 from metabridge.runs.metrics import read_metrics
+from metabridge.task_shape import describe
 from metabridge.untrusted import shown
 
 Record = dict[str, float]
@@ -73,9 +74,8 @@ class Run(NamedTuple):
 
 def task_of(run: Run) -> str:
     """Dataset and shape of the test tasks."""
-    shape = run.config.evaluation
     name = unions.title_of(run.config.data.dataset)
-    return f"{name}, {shape.ways}-way {shape.shots}-shot"
+    return f"{name}, {describe(vars(run.config.evaluation))}"
 
 
 def read(folders: Sequence[Path]) -> list[Run]:

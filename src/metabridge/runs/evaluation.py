@@ -13,6 +13,8 @@
 | closed_predicted | ``[T, ways * queries]``, the label given to each query |
 | closed_logits | float16 ``[T, ways * queries, ways]``, less their mean; or missing |
 | open_classes, ... | the same of tasks that share no image; may be missing |
+
+In unequal tasks -1 stands for a class, image or prediction that is not there.
 """
 
 import contextlib
@@ -32,13 +34,14 @@ from metabridge.evaluation.scores import Outcome
 from metabridge.files import write_bytes
 from metabridge.output import check_output
 from metabridge.runs.folder import RunError, read_result
+from metabridge.types import TaskShape
 from metabridge.untrusted import parse_json, read_arrays, shown
 
 FILE = "evaluation.npz"
 LOGITS_BYTES = 64 * 2**20
 """Bytes of logits that are kept unless asked otherwise."""
 _FORMAT = 1
-_EVALUATED = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed", "head")
+_EVALUATED = ("dataset", "split", *TaskShape._fields, "evaluation_seed", "head")
 """What a kept file and a result both say of an evaluation."""
 
 
@@ -55,13 +58,21 @@ class TaskRecords(NamedTuple):
         _, ways, queries = self.tasks.query.shape
         return np.repeat(np.arange(ways), queries)
 
+    @property
+    def unequal(self) -> bool:
+        """Whether the tasks have fillers, so that their sizes differ."""
+        return bool((self.tasks.query < 0).any() or (self.tasks.support < 0).any())
+
     def class_accuracy(self, num_classes: int) -> Float[np.ndarray, "C"]:
         """Share of the queries of each class that was right; NaN without any."""
         ways = self.tasks.classes.shape[1]
         right = (self.outcome.predicted == self.labels).reshape(
             -1, ways, len(self.labels) // ways
         )
-        share, classes = right.mean(-1).ravel(), self.tasks.classes.ravel()
+        counts = (self.tasks.query >= 0).sum(-1)
+        there = counts > 0
+        share = right.sum(-1)[there] / counts[there]
+        classes = self.tasks.classes[there]
         total = np.bincount(classes, share, num_classes)
         with np.errstate(invalid="ignore"):
             return total / np.bincount(classes, minlength=num_classes)
@@ -173,7 +184,9 @@ def read_own(
     with contextlib.suppress(KeyError, TypeError):  # an earlier version had none
         expected["checkpoint"] = provenance["checkpoint"]["digest"]
     for key, value in expected.items():
-        if value is not None and found.about.get(key, value) != value:
+        # Sizes that the result of equal tasks does not name must not be there.
+        known = value is not None or key in TaskShape._fields[3:]
+        if known and found.about.get(key, value) != value:
             raise RunError(
                 f"{shown(path)} is of another run, checkpoint or evaluation: its "
                 f"`{key}` is {shown(found.about[key])}, that of the result "
@@ -193,7 +206,8 @@ def _smallest(array: np.ndarray) -> np.ndarray:
     """Integers in the smallest type that holds them."""
     if array.dtype.kind not in "iu":
         return array
-    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+    ends = int(array.min(initial=0)), int(array.max(initial=0))
+    return array.astype(np.result_type(*map(np.min_scalar_type, ends)))
 
 
 def _parse(arrays: dict[str, np.ndarray]) -> Evaluation:
@@ -230,7 +244,10 @@ def _records(arrays: dict[str, np.ndarray], kind: str, classes: int) -> TaskReco
         logits = take("logits", "f", (count, total, ways))
     if of_task.max(initial=0) >= classes or predicted.max(initial=0) >= ways:
         raise ValueError(f"{kind}_classes or {kind}_predicted names a class not there")
-    right = (predicted == np.repeat(np.arange(ways), query.shape[2])).mean(1)
+    if min(each.min(initial=0) for each in (of_task, support, query, predicted)) < -1:
+        raise ValueError(f"{kind} tasks have a number below -1")
+    right = predicted == np.repeat(np.arange(ways), query.shape[2])
+    right = right.sum(1) / (query >= 0).sum((1, 2))
     if not np.allclose(right, accuracy, atol=1e-5):
         raise ValueError(f"{kind}_accuracy is not that of {kind}_predicted")
     return TaskRecords(

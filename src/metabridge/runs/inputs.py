@@ -13,10 +13,11 @@ from metabridge.config import (
     Config,
     DataConfig,
     ResolvedConfig,
-    ResolvedTrain,
     resolve,
+    train_shape,
     with_data_dir,
 )
+from metabridge.config import test_shape as shape_of_tests
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
@@ -45,15 +46,9 @@ def make_keys(config: ResolvedConfig) -> Keys:
     return Keys(*of_training, *of_tests)
 
 
-def train_shape(config: ResolvedTrain) -> TaskShape:
-    """The shape of a training task."""
-    return TaskShape(config.train_ways, config.train_shots, config.train_queries)
-
-
 def test_shape(config: ResolvedConfig) -> TaskShape:
     """The shape of a test task."""
-    evaluation = config.evaluation
-    return TaskShape(evaluation.ways, evaluation.shots, evaluation.queries)
+    return shape_of_tests(config.evaluation)
 
 
 def load_data(config: ResolvedConfig) -> Dataset:

@@ -104,6 +104,11 @@ def compare_kept(kept: Sequence[Kept]) -> dict[str, Any]:
 
     What `agreement` returns for a head.
     """
+    if kept[0].evaluation.closed.unequal:  # then all are: their tasks are the same
+        raise ValueError(
+            f"agreement is measured on equal tasks, but those of {kept[0].name} differ "
+            "in size: evaluate the runs without --min-ways, --min-shots, --min-queries"
+        )
     table = pair_table([run.evaluation.closed for run in kept])
     pairs = [
         {**pair._asdict(), "accuracy": pair.accuracy._asdict()}

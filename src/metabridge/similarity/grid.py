@@ -22,10 +22,12 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.find import find_runs
 from metabridge.similarity.kept import check_heads, read_kept
+from metabridge.task_shape import TaskShape, describe
 from metabridge.units import format_accuracy, markdown_table
 
 HEADS_SHOWN = ("logistic", "ridge", "svm", "centroid")
 _DRAWS = 1000
+_TASK = (*TaskShape._fields, "evaluation_seed")
 
 
 @in_32_bits
@@ -72,7 +74,7 @@ def head_grid(
     scores = [[score(accuracies) for accuracies in column] for column in columns]
     found = {
         "dataset": about["dataset"],
-        **{name: about[name] for name in ("ways", "shots", "evaluation_seed")},
+        **{name: about[name] for name in _TASK if name in about},
         "tasks": columns[0].shape[1],
         "runs": names,
         "heads": list(heads),
@@ -125,7 +127,7 @@ def grid_text(found: dict[str, Any]) -> str:
         )
     ]
     title = (
-        f"{found['dataset']}, {found['ways']}-way {found['shots']}-shot, the same "
+        f"{found['dataset']}, {describe(found)}, the same "
         f"{found['tasks']} tasks: accuracy, %, with 95 % intervals"
     )
     parts = [title, markdown_table(["run", *found["heads"]], rows)]

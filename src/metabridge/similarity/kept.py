@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import ResolvedConfig, ResolvedEvaluation
+from metabridge.config import ResolvedConfig, ResolvedEvaluation, test_shape
 from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import (
@@ -16,6 +16,7 @@ from metabridge.runs.evaluation import (
 )
 from metabridge.runs.find import name_runs
 from metabridge.runs.folder import RunError
+from metabridge.task_shape import TaskShape
 from metabridge.training.scoring import evaluate_run, with_evaluation
 from metabridge.training.unseen import adaptation_of, weight_name
 from metabridge.untrusted import quoted, shown
@@ -25,7 +26,7 @@ _OF_NO_METHOD = {
     *run_folder.NO_MATTER,
 }  # fmt: skip
 """Options in which runs of one method may differ."""
-_COMPARABLE = ("dataset", "split", "ways", "shots", "queries", "evaluation_seed")
+_COMPARABLE = ("dataset", "split", *TaskShape._fields, "evaluation_seed")
 
 
 class Kept(NamedTuple):
@@ -157,8 +158,10 @@ def _evaluation_of(
             )
         expected = adaptation_of(wanted)
         if path.name != FILE:
-            shape = ("ways", "shots", "queries", "evaluation_seed")
-            expected |= {name: getattr(wanted, name) for name in shape}
+            sizes = test_shape(wanted).as_json()
+            # Those that equal tasks do not name must not be there.
+            expected |= {name: sizes.get(name) for name in TaskShape._fields}
+            expected["evaluation_seed"] = wanted.evaluation_seed
         if wanted.tune_head:  # what was chosen is not in the configuration
             del expected[weight_name(config)]
         if same_run and all(found.about.get(n) == v for n, v in expected.items()):

@@ -194,7 +194,9 @@ def write_result(
         plots.learning_curves(folder, folder / "learning_curves.png")
         if dataset.has_images:
             file = folder / "test_task.png"
-            plots.test_task(tuned.learner, variables, dataset, shape, key, file)
+            plots.test_task(
+                tuned.learner, variables, dataset, shape.pictured, key, file
+            )
         write_evaluation(folder / FILE, kept)
         # The last file: a run that has it is finished.
         write_json(folder / "result.json", result)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import ResolvedConfig, ResolvedTrain, task_pool
+from metabridge.config import ResolvedConfig, ResolvedTrain, task_pool, train_shape
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -34,7 +34,7 @@ from metabridge.parallel.mesh import (
     replicate,
     sharding,
 )
-from metabridge.runs.inputs import Keys, train_shape
+from metabridge.runs.inputs import Keys
 from metabridge.training.checkpoint import Progress
 from metabridge.training.guards import memory
 

@@ -18,7 +18,11 @@ _DATA = ("data.dataset", "data.image_size", "data.rotations")
 """Options that decide which classes there are, and how large their images."""
 _HEADS = ("heads", "feature_norm", "logit_scale", "row_norm", "learn_scale")
 """Options of a learner that decide how its logits follow from its parameters."""
-_TASKS = ("seed", "train_ways", "train_shots", "train_queries")
+_TASKS = (
+    "seed",
+    *("train_ways", "train_shots", "train_queries"),
+    *("train_min_ways", "train_min_shots", "train_min_queries", "train_imbalance"),
+)
 """Options of training that decide which of a fixed set of tasks a head belongs to."""
 
 

@@ -13,9 +13,9 @@ from metabridge import build
 from metabridge.config import Config, ResolvedConfig, resolve, with_steps
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import example_of
-from metabridge.evaluation import evaluator
+from metabridge.evaluation import check_unequal_tests, evaluator
 from metabridge.evaluation.measurements import measure_training
-from metabridge.learners import State
+from metabridge.learners import State, variables_of
 from metabridge.parallel import hosts
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.parallel.mesh import mesh_of, replicate
@@ -117,6 +117,8 @@ def train(
                 return replicate(learner.init(keys.init, example_of(dataset)), mesh)
 
             state = init()
+            shape = inputs.test_shape(config)
+            check_unequal_tests(learner, dataset, shape, variables_of(state))
             disk.check_space(folder / "checkpoints", state)
             stages, costs = compile_stages(
                 config, dataset, learner, sampler, mesh, state, images, key
@@ -142,7 +144,6 @@ def train(
             records = Records(folder, run_loggers, config.train.steps, done)
             closing.callback(records.close)
             run_steps = in_turn(stages, config.train.steps)
-            shape = inputs.test_shape(config)
             evaluate = evaluator(learner, dataset, dataset.validation, shape)
             progress = fit(
                 train_state,
@@ -152,7 +153,7 @@ def train(
                 validate=lambda variables: evaluate(
                     variables, keys.validation, config.train.validation_tasks
                 ),
-                measure=measure_training(learner, dataset, shape),
+                measure=measure_training(learner, dataset, shape.pictured),
                 restore=lambda: restore_or_start(
                     checkpoints, init(), config.train, mesh
                 ),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from metabridge import heads
-from metabridge.config import EvaluationConfig, ResolvedConfig
+from metabridge.config import EvaluationConfig, ResolvedConfig, test_shape
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import (
     Tasks,
@@ -85,7 +85,7 @@ def score(
     task = {
         "dataset": config.data.dataset,
         "split": split,
-        **shape._asdict(),
+        **shape.as_json(),
         "evaluation_seed": evaluation.evaluation_seed,
     }
     head = {name: getattr(evaluation, name) for name in ("head", "test_steps")}
@@ -156,7 +156,9 @@ def _evaluate(
 
 
 def _keeps_logits(evaluation: EvaluationConfig, total: int) -> bool:
-    """Whether the logits of so many tasks go into the kept file."""
+    """Whether the logits of so many tasks go into the kept file; of equal tasks."""
+    if test_shape(evaluation).unequal:
+        return False
     if evaluation.keep_logits is not None:
         return evaluation.keep_logits
     return keeps_logits(total, evaluation.ways, evaluation.queries)

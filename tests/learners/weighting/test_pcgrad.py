@@ -24,6 +24,7 @@ def on_vectors(rows: np.ndarray) -> np.ndarray:
     return np.mean(projected, axis=0)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_against_the_published_algorithm(name: str) -> None:
     # With opposite gradients a product that is 0 has the sign of its rounding, and the

@@ -18,6 +18,7 @@ def by_nnls(rows: np.ndarray) -> np.ndarray:
     return np.mean(projected, axis=0)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_against_nnls(name: str) -> None:
     rows = GRADIENTS[name]

@@ -72,6 +72,7 @@ C = np.full((4, 4), 0.4) + 0.6 * np.eye(4)
 C[0, 1] = C[1, 0] = 0.7
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("heads", "correlation"), [("shared", 1.0), ("independent", 0.0), (C, C)]
 )
@@ -192,6 +193,7 @@ def _repeated(values: list[float]) -> np.ndarray:
     return rotation * np.asarray(values) @ rotation.T
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("values", "time"),
     [

@@ -22,6 +22,7 @@ def stacked(tasks: theory.Tasks) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([task.query_x for task in each]), np.concatenate(labels)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("time", [0.01, 0.3, 5.0])
 def test_time_of_neural_tangents_is_ours_times_labels(time: float) -> None:
     """``t = time N K``: its loss is the mean over N points and K outputs."""
