@@ -11,8 +11,11 @@ from metabridge.registry import DATASETS, register_dataset
 
 # Decoding them takes up to a minute each.
 LATER = [
-    pytest.param(n, marks=pytest.mark.extended)
-    for n in ("glyphs", "mini_imagenet", "omniglot", "cifar_fs", "fc100")
+    *(pytest.param(n, marks=pytest.mark.extended) for n in ("glyphs", "mini_imagenet")),
+    *(
+        pytest.param(n, marks=pytest.mark.slow)
+        for n in ("omniglot", "cifar_fs", "fc100")
+    ),
 ]
 
 

@@ -32,9 +32,14 @@ BODY = Conv4(width=4)
 SIZES = ((2, (1, 3), (4, 2)), (3, (2, 1, 3), (1, 2, 3)), (2, (2, 2), (3, 3)))
 SHOTS, QUERIES = 3, 4
 LEARNERS = [name for name in cases.LEARNERS if name not in ("mtl dwa", "mtl cagrad")]
-FAST = {"mtl class_table"}
+FAST, SLOW = {"mtl class_table"}, {"imaml", "boil", "first-order maml"}
 MARKED = [
-    pytest.param(name, marks=[] if name in FAST else [pytest.mark.extended])
+    pytest.param(
+        name,
+        marks=[]
+        if name in FAST
+        else [pytest.mark.slow if name in SLOW else pytest.mark.extended],
+    )
     for name in LEARNERS
 ]
 GENERATOR = np.random.default_rng(0)
