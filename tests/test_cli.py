@@ -81,6 +81,7 @@ def test_a_run_leaves_result_and_figures(run: Path) -> None:
         assert (run / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.extended
 def test_a_second_run_there_is_refused_and_resuming_a_finished_one_is_not(
     run: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

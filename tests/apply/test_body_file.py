@@ -53,6 +53,7 @@ def test_there_and_back(algorithm: str, model: str, tmp_path: Path) -> None:
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.extended
 def test_float16_is_read_as_float32(tmp_path: Path) -> None:
     body = bodies.body("mtl", DATA, model="conv4")
     statistics = jax.tree.map(

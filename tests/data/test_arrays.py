@@ -185,6 +185,7 @@ def test_bad_files(tmp_path: Path) -> None:
     refused("NaN")
 
 
+@pytest.mark.extended
 def test_a_union_is_of_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a union is of images, but 'features:"):
         load_dataset(f"glyphs+features:{write(tmp_path / 'a.npz')}", image_size=28)

@@ -255,6 +255,7 @@ def test_a_diverged_inner_loop_shows_in_the_loss() -> None:
     assert np.isnan(info.loss)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("batch_norm", ["batch", "running"])
 def test_which_statistics_normalise_at_test_time(batch_norm) -> None:
     settings: Any = {"ways": toy.WAYS, "inner_steps": 1, "batch_norm": batch_norm}

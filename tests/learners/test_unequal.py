@@ -145,6 +145,7 @@ def test_filled_tasks_give_what_each_gives_alone(name: str) -> None:
             np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", MARKED)
 def test_adaptation_to_a_filled_support_is_that_to_the_support(name: str) -> None:
     with jax.enable_x64(True), FLAX_MASKS:

@@ -76,6 +76,7 @@ def all_images() -> Task:
     return Task(Examples(*of_all), nothing, classes, jnp.array([0]))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_rfs_counts_the_images_that_are_there(options: dict[str, float]) -> None:
     with jax.enable_x64(True), FLAX_MASKS:

@@ -80,6 +80,7 @@ def test_without_a_schedule_it_is_as_if_it_had_been_trained_for_as_many(
     assert all(check["outcome"] == "ok" for check in checks)
 
 
+@pytest.mark.extended
 def test_a_kill_between_the_files_is_no_obstacle(whole: Run, run: Path) -> None:
     config = longer(whole.config, steps=8)
     before = (run / "config.json").read_text()

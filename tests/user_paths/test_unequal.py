@@ -23,10 +23,7 @@ TEST = (
 
 @pytest.mark.parametrize(
     "learner",
-    [
-        "mtl",
-        *(pytest.param(n, marks=pytest.mark.extended) for n in ("maml", "protonet")),
-    ],
+    [pytest.param(n, marks=pytest.mark.extended) for n in ("mtl", "maml", "protonet")],
 )
 def test_train_on_unequal_tasks(
     learner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -147,6 +147,7 @@ def test_slopes_of_a_sweep() -> None:
     assert "agreement" not in found.table()
 
 
+@pytest.mark.extended
 def test_file_and_figure(tmp_path: Path) -> None:
     found = made()
     path = tmp_path / "sweep.npz"

@@ -33,7 +33,7 @@ def test_equals_the_textbook(depth: int, last: float, bias: float) -> None:
     [
         pytest.param(3, 0.0, 2**0.5, marks=pytest.mark.extended),
         pytest.param(3, 0.4, 2**0.5, marks=pytest.mark.extended),
-        (20, 0.1, 2**0.5),
+        pytest.param(20, 0.1, 2**0.5, marks=pytest.mark.extended),
         pytest.param(3, 0.0, 1.7, marks=pytest.mark.extended),
         (6, 0.5, 1.2),
     ],

@@ -24,7 +24,14 @@ def _x(seed: int, count: int = 23) -> np.ndarray:
     return sphere(np.random.default_rng(seed), count, 6)
 
 
-@pytest.mark.parametrize("tile", [pytest.param(4, marks=pytest.mark.extended), 7, 100])
+@pytest.mark.parametrize(
+    "tile",
+    [
+        pytest.param(4, marks=pytest.mark.extended),
+        7,
+        pytest.param(100, marks=pytest.mark.extended),
+    ],
+)
 @pytest.mark.parametrize("other", [False, True])
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_tiles_make_the_whole(
@@ -198,6 +205,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         theory.kernel_matrix(KERNEL, _x(6), folder=tmp_path)
 
 
+@pytest.mark.extended
 def test_damaged_folders(tmp_path: Path) -> None:
     x = _x(7)
     theory.kernel_matrix(KERNEL, x, tile=8, folder=tmp_path)
