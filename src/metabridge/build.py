@@ -14,7 +14,6 @@ from metabridge.config import (
     ResolvedModel,
     ResolvedTrain,
     task_pool,
-    test_shape,
 )
 from metabridge.data.dataset import Dataset
 from metabridge.heads.base import check_takes_mask
@@ -114,7 +113,7 @@ def learner(
         steps, rate = evaluation.finetune_steps, evaluation.finetune_rate
         return learners.finetune(trained, body, num_steps=steps, learning_rate=rate)
     other = head(evaluation)
-    if test_shape(evaluation).unequal and other is not None:
+    if evaluation.shape.unequal and other is not None:
         check_takes_mask(other)
     made = trained if other is None else with_head(trained, other)
     return with_flips(made) if evaluation.flips else made

@@ -1,7 +1,6 @@
 """Figures of a run: its learning curves, and a test task with its predictions."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -14,6 +13,7 @@ from metabridge.evaluation import draw_tasks
 from metabridge.evaluation.images import predict_tasks
 from metabridge.learners import Learner
 from metabridge.runs.metrics import read_metrics
+from metabridge.task_shape import size_range
 from metabridge.types import TaskShape, Variables
 from metabridge.untrusted import read_json
 
@@ -25,6 +25,8 @@ _QUERIES_SHOWN = 8
 def learning_curves(run_dir: Path, output: Path) -> None:
     """Draw training loss by step, and training and validation accuracy by time."""
     config = read_json(run_dir / "config.json")
+    trained = size_range(config["train"], "ways", "train_")
+    tested = size_range(config["evaluation"], "ways")
     records = list(read_metrics(run_dir, "train"))
     validations = list(read_metrics(run_dir, "validation"))
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -35,7 +37,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         [r["seconds"] / 60 for r in records],
         [100 * r["accuracy"] for r in records],
         color="0.6",
-        label=f"training tasks, {_ways(config['train'], 'train_')}-way",
+        label=f"training tasks, {trained}-way",
     )
     right.errorbar(
         [r["seconds"] / 60 for r in validations],
@@ -45,7 +47,7 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         marker="o",
         markersize=4,
         capsize=2,
-        label=f"unseen validation tasks, {_ways(config['evaluation'], '')}-way",
+        label=f"unseen validation tasks, {tested}-way",
     )
     right.set(
         xlabel="training time, minutes",
@@ -57,11 +59,6 @@ def learning_curves(run_dir: Path, output: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=120)
-
-
-def _ways(options: dict[str, Any], prefix: str) -> str:
-    most, least = options[f"{prefix}ways"], options.get(f"{prefix}min_ways")
-    return f"{most}" if least in (None, most) else f"{least}- to {most}"
 
 
 def test_task(

@@ -72,13 +72,14 @@ def describe(sizes: Mapping[str, Any]) -> str:
 
     Of unequal tasks "2- to 5-way, 1- to 5-shot (linear)".
     """
-
-    def text(name: str) -> str:
-        most, least = sizes[name], sizes.get(f"min_{name}")
-        return f"{most}" if least in (None, most) else f"{least}- to {most}"
-
-    ways, shots = text("ways"), text("shots")
+    ways, shots = size_range(sizes, "ways"), size_range(sizes, "shots")
     imbalance = sizes.get("imbalance") or "none"
     joint = "," if "to" in ways + shots else ""
     kind = "" if imbalance == "none" else f" ({imbalance})"
     return f"{ways}-way{joint} {shots}-shot{kind}"
+
+
+def size_range(sizes: Mapping[str, Any], name: str, prefix: str = "") -> str:
+    """A size in words, "5" or "2- to 5"; all names have the prefix, e.g. "train_"."""
+    most, least = sizes[f"{prefix}{name}"], sizes.get(f"{prefix}min_{name}")
+    return f"{most}" if least in (None, most) else f"{least}- to {most}"

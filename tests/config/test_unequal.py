@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from metabridge import config as configuration
 from metabridge.config import (
     Config,
     EvaluationConfig,
@@ -13,7 +12,6 @@ from metabridge.config import (
     TrainConfig,
     images_per_step,
     resolve,
-    train_shape,
 )
 from metabridge.task_shape import TaskShape, describe
 
@@ -66,7 +64,7 @@ def test_what_is_refused(
 
 def test_joint_training_needs_no_queries() -> None:
     found = resolved(train={"train_queries": 0, "train_min_shots": 1}).train
-    assert train_shape(found).least == TaskShape(6, 1, 0)
+    assert found.shape.least == TaskShape(6, 1, 0)
 
 
 def test_images_of_a_step_are_those_of_the_mean_task() -> None:
@@ -76,8 +74,8 @@ def test_images_of_a_step_are_those_of_the_mean_task() -> None:
 
 def test_shapes_and_their_words() -> None:
     config = resolved(train={"train_min_shots": 2}, min_ways=3, imbalance="none")
-    assert train_shape(config.train) == TaskShape(6, 4, 3, min_shots=2)
-    shape = configuration.test_shape(config.evaluation)
+    assert config.train.shape == TaskShape(6, 4, 3, min_shots=2)
+    shape = config.evaluation.shape
     assert shape.least == TaskShape(3, 5, 15)
     assert shape.pictured == TaskShape(5, 5, 15)
     assert describe(shape.as_json()) == "3- to 5-way, 5-shot"

@@ -32,7 +32,7 @@ def dataset(runs: list[Run]) -> Dataset:
 
 def draw(run: Run, dataset: Dataset, count: int) -> Tasks:
     keys = jax.random.split(inputs.make_keys(run.config).test, count)
-    return draw_tasks(keys, dataset.test, inputs.test_shape(run.config))
+    return draw_tasks(keys, dataset.test, run.config.evaluation.shape)
 
 
 def test_tasks_of_the_test(runs: list[Run], dataset: Dataset) -> None:

@@ -45,8 +45,8 @@ def test_keys_differ_and_follow_their_seed() -> None:
 
 def test_shapes() -> None:
     config = resolve(toy.config(Path("x")))
-    assert inputs.train_shape(config.train) == TaskShape(4, 2, 1)
-    assert inputs.test_shape(config) == TaskShape(3, 2, 3)
+    assert config.train.shape == TaskShape(4, 2, 1)
+    assert config.evaluation.shape == TaskShape(3, 2, 3)
 
 
 def with_images(height: int, width: int) -> Dataset:

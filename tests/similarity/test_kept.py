@@ -8,7 +8,6 @@ import pytest
 
 import metabridge
 from metabridge.config import ResolvedEvaluation, to_json
-from metabridge.config import test_shape as shape_of_tests
 from metabridge.files import write_text
 from metabridge.runs.evaluation import FILE, read_evaluation, write_evaluation
 from metabridge.runs.folder import read_config
@@ -58,7 +57,7 @@ def test_an_evaluation_on_unequal_tasks_is_not_that_on_equal_ones(
 ) -> None:
     wanted = adaptation_of(ResolvedEvaluation(head="ridge"))
     own = read_config(tuned).evaluation
-    sizes = shape_of_tests(own).as_json() | {"evaluation_seed": own.evaluation_seed}
+    sizes = own.shape.as_json() | {"evaluation_seed": own.evaluation_seed}
     made: list[Path] = []
 
     def evaluate(folder: Path, changes: dict[str, Any], *, output: Path, **_: Any):

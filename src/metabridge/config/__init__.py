@@ -49,8 +49,6 @@ from metabridge.config.sections import TrainConfig as TrainConfig
 from metabridge.config.serialise import from_json as from_json
 from metabridge.config.serialise import resolved_from_json as resolved_from_json
 from metabridge.config.serialise import to_json as to_json
-from metabridge.config.unequal import test_shape as test_shape
-from metabridge.config.unequal import train_shape as train_shape
 
 
 def __getattr__(name: str) -> _Any:

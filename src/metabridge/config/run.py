@@ -10,7 +10,7 @@ from metabridge.config.fields import Count, hints_of, typed, typed_fields
 from metabridge.config.learners import LearnerOptions
 from metabridge.config.places import with_absolute_paths
 from metabridge.config.sections import Config, ResolvedConfig, TrainConfig
-from metabridge.config.unequal import check_unequal, train_shape
+from metabridge.config.unequal import check_unequal
 from metabridge.registry import BODIES, HEADS
 from metabridge.untrusted import quoted
 
@@ -83,7 +83,7 @@ def images_per_step(config: TrainConfig) -> int:
 
     Of unequal tasks it is the mean, but for classes that have fewer images.
     """
-    return round((config.tasks_per_step or 0) * train_shape(config).mean_images)
+    return round((config.tasks_per_step or 0) * config.shape.mean_images)
 
 
 def with_images(config: _Train, images: int) -> _Train:

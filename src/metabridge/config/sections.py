@@ -19,7 +19,7 @@ from metabridge.config.fields import (
 )
 from metabridge.config.learners import LearnerOptions, MTLConfig, Tasks
 from metabridge.registry import LEARNERS
-from metabridge.task_shape import Imbalance
+from metabridge.task_shape import Imbalance, TaskShape
 
 Classes = Annotated[int, Range(2, 1_000_000)]
 Examples = Annotated[int, Range(1, 1_000_000)]
@@ -194,6 +194,19 @@ class TrainConfig:
     seed: Seed = 0
     """Of initialisation, tasks, augmentation and dropout."""
 
+    @property
+    def shape(self) -> TaskShape:
+        """Sizes of a training task; 0 for those that are still open."""
+        return TaskShape(
+            self.train_ways or 0,
+            self.train_shots or 0,
+            self.train_queries or 0,
+            self.train_min_ways,
+            self.train_min_shots,
+            self.train_min_queries,
+            self.train_imbalance,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
@@ -255,6 +268,11 @@ class EvaluationConfig:
     conformity_score: Literal["lac", "aps"] = "lac"
     """Of conformal sets: least ambiguous sets (the smallest), or adaptive ones (larger
     where a query is hard)."""
+
+    @property
+    def shape(self) -> TaskShape:
+        """Sizes of a test task."""
+        return TaskShape(*(getattr(self, name) for name in TaskShape._fields))
 
 
 @dataclasses.dataclass(frozen=True)

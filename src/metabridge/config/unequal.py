@@ -1,41 +1,11 @@
-"""Tasks of unequal sizes: their shapes from a configuration, and what takes them."""
+"""Which tasks of unequal sizes go with the rest of a run."""
 
 from typing import TYPE_CHECKING
 
 from metabridge.task_shape import TaskShape
 
 if TYPE_CHECKING:
-    from metabridge.config.sections import (
-        EvaluationConfig,
-        ResolvedConfig,
-        TrainConfig,
-    )
-
-
-def train_shape(config: "TrainConfig") -> TaskShape:
-    """The shape of a training task of a configuration whose tasks are settled."""
-    return TaskShape(
-        config.train_ways or 0,
-        config.train_shots or 0,
-        config.train_queries or 0,
-        config.train_min_ways,
-        config.train_min_shots,
-        config.train_min_queries,
-        config.train_imbalance,
-    )
-
-
-def test_shape(config: "EvaluationConfig") -> TaskShape:
-    """The shape of a test task."""
-    return TaskShape(
-        config.ways,
-        config.shots,
-        config.queries,
-        config.min_ways,
-        config.min_shots,
-        config.min_queries,
-        config.imbalance,
-    )
+    from metabridge.config.sections import ResolvedConfig
 
 
 def check_unequal(config: "ResolvedConfig") -> None:
@@ -45,7 +15,7 @@ def check_unequal(config: "ResolvedConfig") -> None:
       ValueError: a least size above the largest, an imbalance without a range of shots,
         or a learner or an option that takes equal tasks alone.
     """
-    train, test = train_shape(config.train), test_shape(config.evaluation)
+    train, test = config.train.shape, config.evaluation.shape
     _check_sizes(train, "train_")
     _check_sizes(test, "")
     learner = config.learner

@@ -76,7 +76,7 @@ def solve(
     diagonal = dual_penalty * jnp.eye(len(gram), dtype=gram.dtype)
     margins = None
     if mask is not None:
-        margins = _margins_of_present(gram, labels, ways, C)
+        margins = _margins_of_absent(gram, labels, ways, C)
         # An example of zeros meets no other, whatever its class: one that is there.
         labels = jnp.where(mask, labels, labels[mask.argmax()])
     targets = jax.nn.one_hot(labels, ways, dtype=features.dtype)
@@ -94,7 +94,7 @@ def _check(C: float, dual_penalty: float, num_steps: int) -> None:
         raise ValueError(f"`num_steps` must be at least 1, but it is {num_steps}")
 
 
-def _margins_of_present(
+def _margins_of_absent(
     gram: Any, labels: Int[Array, "S"], ways: int, C: float
 ) -> Float[Array, "ways"]:
     """Less of a margin for classes that are not there than any score could make up.

@@ -114,9 +114,8 @@ def with_flips(learner: Learner) -> Learner:
 
 def merge(task: Task) -> Examples:
     """Concatenates support and query of a task."""
-    return Examples(
-        *jax.tree.map(lambda *each: jnp.concatenate(each), task.support, task.query)
-    )
+    join = lambda *parts: jnp.concatenate(parts)  # noqa: E731
+    return jax.tree.map(join, task.support, task.query)
 
 
 def train_features(

@@ -24,8 +24,8 @@ def cross_entropy(
     Where there is a mask, it is among the classes that the labels name; with
     `all_classes` among those of the logits, whichever the labels name.
     """
+    logits = _hide_classes(logits, labels, mask, all_classes)
     if mask is not None:
-        logits = logits if all_classes else hide_absent(logits, labels)
         labels = jnp.maximum(labels, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return masked_mean(losses, mask)
@@ -58,11 +58,11 @@ def smoothed_cross_entropy(
         *,
         all_classes: bool = False,
     ) -> Scalar:
+        logits = _hide_classes(logits, labels, mask, all_classes)
         targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         if mask is None:
             targets = optax.smooth_labels(targets, label_smoothing)
         else:
-            logits = logits if all_classes else hide_absent(logits, labels)
             there = present_classes(labels, logits.shape[-1]) | all_classes
             there = there.astype(logits.dtype)
             spread = label_smoothing * there / there.sum()
@@ -80,10 +80,19 @@ def accuracy(
     all_classes: bool = False,
 ) -> Scalar:
     """Share of the examples classified right, in [0, 1]; see `cross_entropy`."""
-    if mask is not None and not all_classes:
-        logits = hide_absent(logits, labels)
+    logits = _hide_classes(logits, labels, mask, all_classes)
     right = logits.argmax(-1).astype(labels.dtype) == labels
     return masked_mean(right.astype(jnp.float32), mask)
+
+
+def _hide_classes(
+    logits: Float[Array, "N classes"],
+    labels: Int[Array, "N"],
+    mask: Mask,
+    all_classes: bool,
+) -> Float[Array, "N classes"]:
+    """Logits with those of classes that an unequal task does not have out of play."""
+    return logits if mask is None or all_classes else hide_absent(logits, labels)
 
 
 def squared_error(

@@ -26,6 +26,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from metabridge.config import MTLConfig
+from metabridge.config.weighting import Weighting
 from metabridge.heads import Head, logistic
 from metabridge.heads.base import check_positive, unit_norm
 from metabridge.learners.base import FrozenBody, Learner
@@ -34,7 +35,7 @@ from metabridge.learners.distillation import distil
 from metabridge.learners.joint import Objective, scale_by_parameter, smooth_labels
 from metabridge.learners.losses import draw_weights
 from metabridge.learners.rotation import add_rotation
-from metabridge.learners.weighting import WeightingName, weigh_tasks
+from metabridge.learners.weighting import weigh_tasks
 from metabridge.types import Features, Params, Task, Variables
 
 HeadsName = Literal["class_table", "shared", "independent"]
@@ -73,7 +74,7 @@ def mtl(
     distillation: float = MTLConfig.distillation,
     temperature: float = MTLConfig.temperature,
     label_smoothing: float = MTLConfig.label_smoothing,
-    weighting: WeightingName = MTLConfig.weighting,
+    weighting: Weighting = MTLConfig.weighting,
     cagrad_c: float | None = None,
     dwa_temperature: float | None = None,
     measure_conflicts: bool = MTLConfig.measure_conflicts,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from metabridge.config.weighting import Weighting
 from metabridge.heads import Head, Linear, ridge
 from metabridge.heads.base import check_positive
 from metabridge.learners import anil, imaml, maml
@@ -22,7 +23,7 @@ from metabridge.learners.episodic import train_through_head
 from metabridge.learners.losses import SQUARED
 from metabridge.learners.mtl import task_heads
 from metabridge.learners.r2d2 import shrink
-from metabridge.learners.weighting import WeightingName, weigh_tasks
+from metabridge.learners.weighting import weigh_tasks
 from metabridge.regression.bodies import make_body
 from metabridge.regression.options import MTL, R2D2, RegressionConfig
 from metabridge.regression.tasks import ENDLESS, Source
@@ -89,7 +90,7 @@ def mtl(
     num_tasks: int,
     shared: bool = True,
     penalty: float = _FIRST_PENALTY,
-    weighting: WeightingName = "uniform",
+    weighting: Weighting = "uniform",
     cagrad_c: float | None = None,
     dwa_temperature: float | None = None,
 ) -> Learner:

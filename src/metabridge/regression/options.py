@@ -45,6 +45,7 @@ class MTL:
     dwa_temperature: Positive | None = None
     """DWA: its temperature. Default: 2."""
 
+    # What MTL on classes has beside, for `check_weighting`.
     measure_conflicts: ClassVar[bool] = False
     statistics: ClassVar[str] = "task"
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from metabridge import build
 from metabridge.apply.body import with_chosen_weight
-from metabridge.config import ResolvedConfig, test_shape, with_data_dir
+from metabridge.config import ResolvedConfig, with_data_dir
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import Tasks, draw_tasks, in_batches
 from metabridge.evaluation.images import normaliser, predict_tasks
@@ -75,7 +75,7 @@ def predict_groups(
             notes.append(f"No example tasks of {title}: {shown(error)}")
             continue
         keys = jax.random.split(inputs.make_keys(config).test, num_tasks)
-        shape = inputs.test_shape(config).pictured
+        shape = config.evaluation.shape.pictured
         drawn = draw_tasks(keys, dataset.test, shape)
         for number, config in members:
             run = runs[number]
@@ -91,11 +91,11 @@ def predict_groups(
 
 def _images_of_tasks(config: ResolvedConfig) -> tuple:
     """The options that decide the images of test tasks."""
-    data, shape = config.data, config.evaluation
+    data, evaluation = config.data, config.evaluation
     return (
         data.dataset, data.data_dir, data.image_size, data.skip_corrupt,
         data.background, data.white_level, data.max_pixels, data.class_split,
-        *test_shape(shape), shape.evaluation_seed,
+        *evaluation.shape, evaluation.evaluation_seed,
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def predict(
     learner = build.learner(config, dataset)
     loaded = LoadedRun(run.folder, config, dataset, learner)
     variables = variables_of(restore(loaded).state)
-    shape = inputs.test_shape(config).pictured
+    shape = config.evaluation.shape.pictured
     return Predictions(
         predict_tasks(learner, variables, dataset, shape, drawn),
         _features(learner, variables, dataset),

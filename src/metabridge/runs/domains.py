@@ -107,7 +107,7 @@ def load_domain(
         needed.add("validation")
     for split in sorted(needed):
         episodes.check_shape(
-            inputs.test_shape(config),
+            config.evaluation.shape,
             getattr(found, split),
             what=f"split {split!r} of {name!r}",
         )

@@ -14,17 +14,14 @@ from metabridge.config import (
     DataConfig,
     ResolvedConfig,
     resolve,
-    train_shape,
     with_data_dir,
 )
-from metabridge.config import test_shape as shape_of_tests
 from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split
 from metabridge.data.registry import load_dataset
 from metabridge.evaluation import draw_disjoint_tasks
 from metabridge.evaluation.uncertainty import check_calibration
 from metabridge.registry import BODIES
-from metabridge.types import TaskShape
 
 _NOT_OF_LOADING = ("dataset", "augmentation", "rotations")
 
@@ -44,11 +41,6 @@ def make_keys(config: ResolvedConfig) -> Keys:
     of_training = jax.random.split(jax.random.key(config.train.seed), 3)
     of_tests = jax.random.split(jax.random.key(config.evaluation.evaluation_seed))
     return Keys(*of_training, *of_tests)
-
-
-def test_shape(config: ResolvedConfig) -> TaskShape:
-    """The shape of a test task."""
-    return shape_of_tests(config.evaluation)
 
 
 def load_data(config: ResolvedConfig) -> Dataset:
@@ -114,7 +106,7 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     """
     name = config.data.dataset
     episodes.check_shape(
-        train_shape(config.train),
+        config.train.shape,
         dataset.train,
         what=f"split 'train' of {name!r}",
         rotations=config.data.rotations,
@@ -122,7 +114,7 @@ def check_shapes(config: ResolvedConfig, dataset: Dataset) -> None:
     )
     for split_name in ("validation", "test"):
         episodes.check_shape(
-            test_shape(config),
+            config.evaluation.shape,
             getattr(dataset, split_name),
             what=f"split {split_name!r} of {name!r}",
         )
@@ -172,7 +164,7 @@ def _check_no_images(config: ResolvedConfig, dataset: Dataset) -> None:
 
 def check_open_tasks(config: ResolvedConfig, split: Split, name: str) -> None:
     """Refuses an open interval of fewer than two tasks."""
-    shape, seed = test_shape(config), config.evaluation.evaluation_seed
+    shape, seed = config.evaluation.shape, config.evaluation.evaluation_seed
     count = len(draw_disjoint_tasks(seed, split, shape).classes)
     if count < 2:
         raise ValueError(
@@ -187,7 +179,7 @@ def check_coverage(config: ResolvedConfig) -> None:
     """Refuses a coverage that queries and validation tasks are too few to calibrate."""
     evaluation = config.evaluation
     if evaluation.coverage is not None:
-        shape = test_shape(config)
+        shape = config.evaluation.shape
         check_calibration(shape, evaluation.coverage, evaluation.tasks)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metabridge.config import ResolvedConfig, ResolvedEvaluation, test_shape
+from metabridge.config import ResolvedConfig, ResolvedEvaluation
 from metabridge.registry import HEADS
 from metabridge.runs import folder as run_folder
 from metabridge.runs.evaluation import (
@@ -158,7 +158,7 @@ def _evaluation_of(
             )
         expected = adaptation_of(wanted)
         if path.name != FILE:
-            sizes = test_shape(wanted).as_json()
+            sizes = wanted.shape.as_json()
             # Those that equal tasks do not name must not be there.
             expected |= {name: sizes.get(name) for name in TaskShape._fields}
             expected["evaluation_seed"] = wanted.evaluation_seed

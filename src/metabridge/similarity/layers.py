@@ -21,7 +21,6 @@ from metabridge.evaluation.batches import to_host_in_batches
 from metabridge.evaluation.images import normaliser
 from metabridge.learners import variables_of
 from metabridge.learners.base import MovingBody
-from metabridge.runs import inputs
 from metabridge.runs.evaluation import split_digest
 from metabridge.runs.folder import RunError
 from metabridge.similarity.kept import Kept
@@ -158,7 +157,7 @@ def _compare_adapted(
     if not isinstance(moving, MovingBody) or moving.body_of is None:
         return {}
     body_of, normalise = moving.body_of, normaliser(dataset)
-    ways = inputs.test_shape(run.config).ways
+    ways = run.config.evaluation.ways
 
     @jax.jit
     def adapt(variables: Variables, support: Array) -> Variables:

@@ -45,7 +45,7 @@ def measure(
     `test` are the logits of the test tasks. Returns fields of ``result.json``, None
     where some logits are NaN, as those of a learner whose adaptation diverges.
     """
-    evaluation, shape = config.evaluation, inputs.test_shape(config)
+    evaluation, shape = config.evaluation, config.evaluation.shape
     assert evaluation.coverage is not None
     split = dataset.validation
     episodes.check_shape(shape, split, what=f"split 'validation' of {dataset.name!r}")

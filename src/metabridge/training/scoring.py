@@ -190,7 +190,7 @@ def write_result(
         },
     }
     if hosts.is_first():
-        shape, key = inputs.test_shape(config), inputs.make_keys(config).test
+        shape, key = config.evaluation.shape, inputs.make_keys(config).test
         plots.learning_curves(folder, folder / "learning_curves.png")
         if dataset.has_images:
             file = folder / "test_task.png"
@@ -215,7 +215,7 @@ def tune_head(run: LoadedRun, variables: Variables) -> LoadedRun:
         [head for choice in choices if (head := build.head(choice)) is not None],
         dataset,
         dataset.validation,
-        inputs.test_shape(config),
+        config.evaluation.shape,
         variables=variables,
         key=inputs.make_keys(config).validation,
         num_tasks=config.train.validation_tasks,

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from metabridge.config import ResolvedConfig, ResolvedTrain, task_pool, train_shape
+from metabridge.config import ResolvedConfig, ResolvedTrain, task_pool
 from metabridge.data import episodes, stream
 from metabridge.data.dataset import Dataset
 from metabridge.data.sampler import Sampler, task_sampler
@@ -54,7 +54,7 @@ def make_sampler(config: ResolvedConfig, dataset: Dataset, keys: Keys) -> Sample
     """The sampler of training tasks of a configuration."""
     return task_sampler(
         dataset,
-        train_shape(config.train),
+        config.train.shape,
         augmentation=config.data.augmentation,
         rotations=config.data.rotations,
         num_tasks=task_pool(config),

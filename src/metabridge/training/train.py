@@ -117,7 +117,7 @@ def train(
                 return replicate(learner.init(keys.init, example_of(dataset)), mesh)
 
             state = init()
-            shape = inputs.test_shape(config)
+            shape = config.evaluation.shape
             check_unequal_tests(learner, dataset, shape, variables_of(state))
             disk.check_space(folder / "checkpoints", state)
             stages, costs = compile_stages(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from metabridge import heads
-from metabridge.config import EvaluationConfig, ResolvedConfig, test_shape
+from metabridge.config import EvaluationConfig, ResolvedConfig
 from metabridge.data.dataset import Dataset, Split
 from metabridge.evaluation import (
     Tasks,
@@ -68,7 +68,7 @@ def score(
     `checkpoint` is the digest of what is scored.
     """
     config, evaluation = run.config, run.config.evaluation
-    images, shape = getattr(run.dataset, split), inputs.test_shape(config)
+    images, shape = getattr(run.dataset, split), evaluation.shape
     if evaluation.interval == "open":
         inputs.check_open_tasks(config, images, split)
     calibrate.check(config, split)
@@ -132,7 +132,7 @@ def _evaluate(
     run: LoadedRun, variables: Variables, images: Split
 ) -> tuple[TaskRecords, TaskRecords | None]:
     """Closed tasks and, if the split holds two or more, open ones; all in one go."""
-    evaluation, shape = run.config.evaluation, inputs.test_shape(run.config)
+    evaluation, shape = run.config.evaluation, run.config.evaluation.shape
     count = evaluation.tasks
     keys = jax.random.split(inputs.make_keys(run.config).test, count)
     drawn = (
@@ -157,7 +157,7 @@ def _evaluate(
 
 def _keeps_logits(evaluation: EvaluationConfig, total: int) -> bool:
     """Whether the logits of so many tasks go into the kept file; of equal tasks."""
-    if test_shape(evaluation).unequal:
+    if evaluation.shape.unequal:
         return False
     if evaluation.keep_logits is not None:
         return evaluation.keep_logits

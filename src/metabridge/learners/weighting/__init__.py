@@ -12,7 +12,6 @@ from metabridge.learners.weighting.dwa import dwa as dwa
 from metabridge.learners.weighting.gramian import conflicts as conflicts
 from metabridge.learners.weighting.gramian import gramian as gramian
 from metabridge.learners.weighting.gramian import weighted_sum as weighted_sum
-from metabridge.learners.weighting.methods import WeightingName as WeightingName
 from metabridge.learners.weighting.methods import weigh_tasks as weigh_tasks
 from metabridge.learners.weighting.pcgrad import pcgrad as pcgrad
 from metabridge.learners.weighting.upgrad import upgrad as upgrad

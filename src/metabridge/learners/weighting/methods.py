@@ -5,10 +5,11 @@ the next: gradient methods, which look at one step alone, are for them. Uncertai
 weighting and DWA keep a number or two of each task, so they need a fixed set of tasks.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import optax
 
+from metabridge.config.weighting import Weighting
 from metabridge.heads.base import check_positive
 from metabridge.learners.base import Gradient
 from metabridge.learners.body import InitHead, TaskLosses, mean_gradient
@@ -23,7 +24,6 @@ from metabridge.learners.weighting.pcgrad import pcgrad
 from metabridge.learners.weighting.uncertainty import weigh_by_uncertainty
 from metabridge.learners.weighting.upgrad import upgrad
 
-WeightingName = Literal["uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad"]
 _OF_LOSSES = ("uncertainty", "dwa")
 
 
@@ -38,7 +38,7 @@ class Weighed(NamedTuple):
 
 
 def weigh_tasks(
-    name: WeightingName,
+    name: Weighting,
     losses: TaskLosses,
     init_head: InitHead,
     optimizer: optax.GradientTransformation,
@@ -66,8 +66,8 @@ def weigh_tasks(
       ValueError: an unknown name, an option out of its range, or what the weighting
         needs of the others is missing.
     """
-    if name not in get_args(WeightingName):
-        known = ", ".join(get_args(WeightingName))
+    if name not in get_args(Weighting):
+        known = ", ".join(get_args(Weighting))
         raise ValueError(f"`weighting` is {name!r}, but must be one of {known}")
     if name in _OF_LOSSES:
         if num_tasks is None:
