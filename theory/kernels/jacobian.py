@@ -17,6 +17,7 @@ from jaxtyping import Float, Num
 
 from metabridge.parallel import devices
 from metabridge.theory.kernels.evaluate import mirror_lower
+from metabridge.theory.kernels.products import convolve_by_products
 from metabridge.units import format_bytes
 
 Apply = Callable[[Any, Any], Any]
@@ -55,6 +56,7 @@ class Network:
         """Rows of the Jacobian in the parameters of each group."""
 
         def of_input(one: Any) -> list[jax.Array]:
+            @convolve_by_products
             def values(leaves: Sequence[Any]) -> jax.Array:
                 found = self.outputs(leaves, one[None])[0]
                 return found if self.output is None else found[self.output][None]
