@@ -29,7 +29,7 @@ class _Network(NamedTuple):
     """The configuration and variables of a run, and how images are normalised."""
 
     config: Any
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     variables: Variables

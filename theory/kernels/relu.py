@@ -25,6 +25,8 @@ from metabridge.theory.kernels.relu_layers import (
 from metabridge.theory.types import Array, Kernels, check_scale, check_whole
 
 _LAYERS_A_PASS = 8
+_STRIPS = range(32, 129)
+"""Rows that are computed at a time, the most of these that divide all."""
 _LARGE = 2**18
 """Entries from which a compilation for their shape and this depth pays."""
 
@@ -82,12 +84,37 @@ class ReLUNetwork:
         flat1 = x1.reshape(len(x1), -1)
         flat2 = None if x2 is None else x2.reshape(len(x2), -1)
         inputs, state = start(flat1, flat2, self.b_std, self.W_std)
-        # Several layers in one pass over memory.
+        if not _by_strips():
+            # Several layers in one pass over memory.
+            unroll = min(max(self.depth, 1), _LAYERS_A_PASS)
+            return self._output(inputs, state, unroll)
+        rows, columns = state.delta.shape
+        strip = max((s for s in _STRIPS if rows % s == 0), default=rows)
+
+        def of_strip(part: tuple[jax.Array, jax.Array]) -> Kernels:
+            own = inputs._replace(length1=part[0])
+            begun = State(state.layer, part[1], jnp.zeros_like(part[1]))
+            return self._output(own, begun, 1)
+
+        parts = inputs.length1, state.delta
+        strips = (part.reshape(-1, strip, part.shape[1]) for part in parts)
+        made = jax.lax.map(of_strip, tuple(strips))
+        return Kernels(*(part.reshape(rows, columns) for part in made))
+
+    def _output(self, inputs: Inputs, state: State, unroll: int) -> Kernels:
         state = jax.lax.fori_loop(
-            0, self.depth, lambda _, state: layer(inputs, state), state,
-            unroll=min(max(self.depth, 1), _LAYERS_A_PASS),
-        )  # fmt: skip
+            0, self.depth, lambda _, state: layer(inputs, state), state, unroll=unroll
+        )
         return emit(inputs, state, self.last_W_std)
+
+
+def _by_strips() -> bool:
+    """Whether layers are computed one by one, on rows that stay in the cache.
+
+    XLA on a CPU computes in a fusion anew what is read twice: three layers in one took
+    twice the work. Rows that are sharded over devices have to stay together.
+    """
+    return jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 def relu_network(

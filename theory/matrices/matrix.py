@@ -173,9 +173,11 @@ def _write(
             source = mirror_lower(source)
         target[rows, columns] = source
         if symmetric and rows != columns:
-            # In strips that stay in the cache.
+            # In strips that stay in the cache, and whose rows do not meet there.
+            buffer = np.empty((_STRIP, source.shape[1] + 8), source.dtype)
             for start in range(0, len(source), _STRIP):
-                strip = source[start : start + _STRIP]
+                strip = buffer[: len(source) - start, : source.shape[1]]
+                strip[...] = source[start : start + _STRIP]
                 first = rows.start + start
                 target[columns, first : first + len(strip)] = strip.T
 

@@ -149,13 +149,17 @@ def test_iterating_equals_one_pass() -> None:
         np.testing.assert_allclose(kernels.ntk, stack.ntk[row], rtol=1e-13)
 
 
-def test_a_compiled_tile_with_biases() -> None:
-    x1, x2 = _inputs(16), _inputs(17, 5)
-    network = theory.relu_network(3, b_std=0.2)
+@pytest.mark.parametrize("bias", [0.0, 0.2])
+@pytest.mark.parametrize("rows", [12, 97, 160])
+def test_a_compiled_tile(rows: int, bias: float) -> None:
+    """Whole and, of 160 rows, in two strips."""
+    x1, x2 = _inputs(16, rows), _inputs(17, 5)
+    network = theory.relu_network(3, b_std=bias)
     with float64():
         tile = jax.jit(network.tile)(jax.numpy.asarray(x1), jax.numpy.asarray(x2))
-    for actual, expected in zip(tile, network(x1, x2), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-13)
+    expected = reference.relu(3, 1.0, bias)(x1, x2)
+    for actual, wanted in zip(tile, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_the_name_in_a_folder_of_kernels() -> None:
