@@ -45,8 +45,9 @@ def measure(options: Options) -> Numbers:
         rows.append({"kernel": name, "width": width, "seed": seed, **found})
     for width in options.widths:
         rows += _trained(options, width)
-    settings = dataclasses.asdict(options) | {"output": None, "data_dir": None}
-    settings = {name: v for name, v in settings.items() if v is not None}
+    settings = dataclasses.asdict(options)
+    for name in ("output", "data_dir", "gigabytes"):  # they change no number
+        del settings[name]
     return {"settings": settings, "rows": rows, "seconds": cells.seconds}
 
 
@@ -57,7 +58,10 @@ def planned_kernels(
 
     def empirical(width: int, method: str, at: Any, seed: int) -> Numbers:
         folder = options.folder / run_name(width, method, seed)
-        kernel = theory.empirical_of_run(folder, at, ways=5, data_dir=options.data_dir)
+        kernel = theory.empirical_of_run(
+            folder, at, ways=5, dtype="float32",
+            max_bytes=1e9 * options.gigabytes, data_dir=options.data_dir,
+        )  # fmt: skip
         return _diagnose(options, dataset, kernel, raw=True)
 
     def limit() -> Numbers:
@@ -95,17 +99,19 @@ def _diagnose(
             dataset, split, shape, count, seed, apart=apart, flat=False, raw=raw
         )[0]
 
-    tasks = draw(dataset.train, options.tasks, 0, apart=True)
-    unseen = draw(dataset.test, options.unseen, 1, apart=False)
-    # Of the first task: enough for a scale.
-    nngp, ntk = kernel(tasks.each()[0].points())
+    points, tasks, unseen = theory.at_positions(
+        draw(dataset.train, options.tasks, 0, apart=True),
+        draw(dataset.test, options.unseen, 1, apart=False),
+    )
+    # All at once: rows of a Jacobian are made once for all predictors.
+    nngp, ntk = made = kernel(points)
     variance = float(np.diagonal(nngp).mean())
 
     def flow(time: float) -> theory.Inner:
         return theory.gradient_flow("head", time=time / variance)
 
     found = theory.diagnose(
-        tasks, unseen, kernel=kernel, inner=flow(options.time),
+        tasks, unseen, kernel=theory.precomputed(made), inner=flow(options.time),
         adaptation=flow(options.adaptation_time), neighbours=False,
         jitter=options.jitter * float(np.diagonal(ntk).mean()),
     )  # fmt: skip

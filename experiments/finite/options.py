@@ -45,6 +45,8 @@ class Options:
     """Time of the adaptation to an unseen task, likewise."""
     jitter: Annotated[float, AtLeast(0)] = 1e-4
     """Added to the diagonals of the training kernels, over their mean."""
+    gigabytes: Annotated[float, AtLeast(0)] = 10.0
+    """Memory for the rows of a Jacobian, at most."""
     plan: bool = False
     """Print the runs and kernels that are missing, and compute nothing."""
 

@@ -109,10 +109,16 @@ def _fold(delta: jax.Array) -> jax.Array:
 
 
 def _series(x: jax.Array, integrals: int) -> jax.Array:
-    """The table as a polynomial, or that of the integral of ``sqrt(x)`` times it."""
+    """The table as a polynomial, or that of the integral of ``sqrt(x)`` times it.
+
+    By Estrin's scheme: terms in pairs, and so on, where Horner's has each wait for the
+    one before.
+    """
     table = _FLOAT64 if x.dtype == np.float64 else _FLOAT32
-    result = jnp.zeros_like(x)
-    for power in reversed(range(len(table))):
-        scale = 1.0 / (power + 1.5) if integrals else 1.0
-        result = result * x + table[power] * scale
-    return result
+    scales = [1.0 / (power + 1.5) if integrals else 1.0 for power in range(len(table))]
+    terms = [jnp.full_like(x, t * s) for t, s in zip(table, scales, strict=True)]
+    while len(terms) > 1:
+        even, odd = terms[::2], terms[1::2]
+        joined = [low + x * high for low, high in zip(even, odd, strict=False)]
+        terms, x = joined + even[len(odd) :], x * x
+    return terms[0]

@@ -49,7 +49,7 @@ class EmpiricalKernel:
     """The tangent kernel of a network; made by `empirical`.
 
     Attributes:
-      network: the function, and the outputs that count.
+      network: the function.
       leaves: its parameters.
       paths: their names.
       head: places of the head's among them.
@@ -138,10 +138,13 @@ class EmpiricalKernel:
                 )
             count = self._count(first)
             self._check_independence(first)
-            rows = 1 if self.network.output is not None else count
+            outputs = np.eye(count, dtype=self.dtype)
+            if not isinstance(self.outputs, str):
+                outputs = outputs[[self.outputs]]
             found = gram(
                 self.network, self.leaves, first, second, groups,
-                outputs=rows, block=self.block, max_bytes=self.max_bytes,
+                outputs=outputs, coupled=self.coupled,
+                block=self.block, max_bytes=self.max_bytes,
             )  # fmt: skip
         return found / count if self.outputs == "trace" else found
 
@@ -177,10 +180,9 @@ class EmpiricalKernel:
                 f"`apply` must give [N, K] for N inputs, but gave {what} for one of "
                 f"shape {list(x.shape[1:])}"
             )
-        output = self.network.output
-        if output is not None and output >= shape[1]:
+        if not isinstance(self.outputs, str) and self.outputs >= shape[1]:
             raise ValueError(
-                f"`outputs` is {output}, but the network has {shape[1]} outputs, "
+                f"`outputs` is {self.outputs}, but the network has {shape[1]} outputs, "
                 "counted from 0"
             )
         return shape[1]
@@ -232,7 +234,8 @@ def empirical(
         the tiles of many points are) rows may be rounded differently.
       max_bytes: memory to take beside the result, at most. As many rows of the
         Jacobian as it holds are reused for all columns; the fewer, the more often rows
-        are made.
+        are made. With "trace" it is the rows of one output after another that are held
+        where those of all do not fit.
       prepare: function of the inputs as they come, to check or change them.
 
     Returns:
@@ -265,12 +268,11 @@ def empirical(
         _parameter(path, leaf, dtype)
         for path, (_, leaf) in zip(paths, named, strict=True)
     )
-    index = None if isinstance(outputs, str) else int(outputs)
-    network = Network(function, structure, index, outputs == "full")
     places = _find_head(head, paths)
     return EmpiricalKernel(
-        network, leaves, paths, places, outputs, block, dtype, float(max_bytes), prepare
-    )
+        Network(function, structure), leaves, paths, places,
+        outputs, block, dtype, float(max_bytes), prepare,
+    )  # fmt: skip
 
 
 def _names(path: Any) -> Path:

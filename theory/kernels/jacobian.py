@@ -33,43 +33,44 @@ _STRIP = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A function of parameters and inputs, and the outputs that count.
+    """A function of parameters and inputs.
 
     Attributes:
       apply: ``apply(params, x) -> [N, K]``; the outputs of an input must not depend on
         other inputs.
       structure: of the parameters' tree.
-      output: the only output of which rows are made; None for all.
-      coupled: a row for each output; else an input has one row, of all outputs.
     """
 
     apply: Apply
     structure: Any
-    output: int | None
-    coupled: bool
 
     def outputs(self, leaves: Sequence[Any], x: Any) -> Any:
         """The function's outputs ``[N, K]``."""
         return self.apply(jax.tree.unflatten(self.structure, leaves), x)
 
-    def rows(self, groups: Groups, leaves: Sequence[Any], x: Any) -> list[jax.Array]:
-        """Rows of the Jacobian in the parameters of each group."""
+    def rows(
+        self, groups: Groups, leaves: Sequence[Any], chosen: Any, x: Any
+    ) -> list[jax.Array]:
+        """Rows of the Jacobian in the parameters of each group, ``[B, k, P]``.
+
+        Args:
+          groups: places of parameters.
+          leaves: the parameters.
+          chosen: ``[k, K]``, 1 at the output of each of k rows, and 0.
+          x: B inputs.
+        """
 
         def of_input(one: Any) -> list[jax.Array]:
             @convolve_by_products
             def values(leaves: Sequence[Any]) -> jax.Array:
-                found = self.outputs(leaves, one[None])[0]
-                return found if self.output is None else found[self.output][None]
+                return self.outputs(leaves, one[None])[0]
 
-            found, pull = jax.vjp(values, leaves)
-            (of_leaves,) = jax.vmap(pull)(jnp.eye(found.size, dtype=found.dtype))
-            flat = [leaf.reshape(found.size, -1) for leaf in of_leaves]
+            _, pull = jax.vjp(values, leaves)
+            (of_leaves,) = jax.vmap(pull)(chosen)
+            flat = [leaf.reshape(len(chosen), -1) for leaf in of_leaves]
             return [jnp.concatenate([flat[i] for i in own], axis=1) for own in groups]
 
-        found = jax.vmap(of_input)(x)
-        if self.coupled:
-            return [part.reshape(-1, part.shape[2]) for part in found]
-        return [part.reshape(len(x), -1) for part in found]
+        return jax.vmap(of_input)(x)
 
 
 def blocks_of(
@@ -96,40 +97,71 @@ def gram(
     x2: Num[np.ndarray, "M *X"] | None,
     groups: Groups,
     *,
-    outputs: int,
+    outputs: Float[np.ndarray, "k K"],
+    coupled: bool,
     block: int,
     max_bytes: float,
 ) -> Float[np.ndarray, "G R C"]:
     """The product ``J(x1) J(x2)^T`` of each group of parameters, in float64.
 
     Args:
-      outputs: that rows are made of.
+      outputs: of the network, by a row with 1 at its place; in the parameters' type.
+      coupled: a row for each of these outputs, ``R = N k``; else their sum, ``R = N``.
       block: inputs whose rows are made at a time, at most.
       max_bytes: for what is held beside the result.
 
     Raises:
       ValueError: the rows of a single input do not fit into `max_bytes`.
     """
-    each = outputs if network.coupled else 1
+    each = len(outputs) if coupled else 1
     if not len(x1) or (x2 is not None and not len(x2)):
         count = len(x1 if x2 is None else x2)
         return np.zeros((len(groups), len(x1) * each, count * each))
     if x2 is not None and len(x2) < len(x1):  # the side that is held fits sooner
         turned = gram(
             network, leaves, x2, x1, groups,
-            outputs=outputs, block=block, max_bytes=max_bytes,
+            outputs=outputs, coupled=coupled, block=block, max_bytes=max_bytes,
         )  # fmt: skip
         return turned.transpose(0, 2, 1)
-    other, symmetric = x1 if x2 is None else x2, x2 is None
-    row = sum(leaf.nbytes for leaf in leaves) * outputs
-    plan = _plan(network, leaves, x1, groups, row, block, max_bytes)
+
+    def plan(outputs: np.ndarray) -> _Plan:
+        return _plan(network, leaves, x1, groups, outputs, block, max_bytes)
+
     held = jax.device_put(list(leaves))
+    if coupled or len(outputs) == 1:
+        return _multiply(plan(outputs), held, x1, x2, groups, outputs, each)
+    try:
+        at_once = plan(outputs)
+    except ValueError:  # the rows of an input do not fit; those of one output may
+        at_once = None
+    if at_once is not None and at_once.panel >= len(x1):
+        return _multiply(at_once, held, x1, x2, groups, outputs, each)
+    # Output by output, so that more inputs fit and their rows are made less often.
+    by_one = plan(outputs[:1])
+    parts = (
+        _multiply(by_one, held, x1, x2, groups, output[None], each)
+        for output in outputs
+    )
+    return functools.reduce(np.add, parts)
+
+
+def _multiply(
+    plan: _Plan,
+    held: list[jax.Array],
+    x1: np.ndarray,
+    x2: np.ndarray | None,
+    groups: Groups,
+    outputs: np.ndarray,
+    each: int,
+) -> np.ndarray:
+    other, symmetric = x1 if x2 is None else x2, x2 is None
     result = np.empty((len(groups), len(x1) * each, len(other) * each))
 
     def blocks(x: np.ndarray, start: int, stop: int) -> Iterator[tuple[slice, list]]:
         """Inputs from `start` to `stop` and their rows, filled up to a whole block."""
         for own, filled in blocks_of(x[:stop], plan.block, start):
-            yield own, plan.program(held, filled)
+            rows = plan.program(held, outputs, filled)
+            yield own, [part.reshape(plan.block * each, -1) for part in rows]
 
     def multiply(start: int) -> None:
         """Rows of the result from one panel, which is gone before the next is made."""
@@ -160,17 +192,18 @@ def _plan(
     leaves: Sequence[np.ndarray],
     x: np.ndarray,
     groups: Groups,
-    row: int,
+    outputs: np.ndarray,
     block: int,
     max_bytes: float,
 ) -> _Plan:
     """Blocks that take a quarter of the memory at most, and panels of the rest."""
+    row = sum(leaf.nbytes for leaf in leaves) * len(outputs)
     limit = min(max_bytes, _SHARE * devices.free_bytes())
     # A power of two: few shapes are compiled.
     size = min(block, 1 << max(len(x) - 1, 0).bit_length())
     while size > 1 and 8 * size * row > limit:
         size //= 2
-    types = tuple((leaf.shape, leaf.dtype.name) for leaf in leaves)
+    types = tuple((leaf.shape, leaf.dtype.name) for leaf in (*leaves, outputs))
     while True:
         of_block = (size, *x.shape[1:]), x.dtype.name
         program, work = _compiled(network, groups, types, of_block)
@@ -183,8 +216,9 @@ def _plan(
         raise ValueError(
             f"the Jacobian of one input needs {format_bytes(work + row)} ("
             f"{format_bytes(row)} a row, {format_bytes(work)} to make it), but "
-            f"{format_bytes(limit)} may be taken: raise `max_bytes`, pass "
-            "dtype='float32', or take one output (outputs=0)"
+            f"{format_bytes(limit)} may be taken: raise `max_bytes`, or pass "
+            + ("outputs=0 or " if len(outputs) > 1 else "")
+            + "dtype='float32'"
         )
     wanted = -(-len(x) // size)
     panels = -(-wanted // -(-wanted // panels))  # all about as large as the last
@@ -211,9 +245,9 @@ def _compiled(
     network: Network, groups: Groups, leaves: Any, inputs: Any
 ) -> tuple[Callable[..., Any], int]:
     """The rows of a block, compiled, and the bytes that they and the work take."""
-    arguments = [jax.ShapeDtypeStruct(*one) for one in leaves]
+    *arguments, outputs = (jax.ShapeDtypeStruct(*one) for one in leaves)
     lowered = jax.jit(functools.partial(network.rows, groups)).lower(
-        arguments, jax.ShapeDtypeStruct(*inputs)
+        arguments, outputs, jax.ShapeDtypeStruct(*inputs)
     )
     program = lowered.compile()
     sizes: Any = program.memory_analysis()

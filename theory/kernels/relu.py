@@ -20,6 +20,9 @@ from metabridge.theory.kernels.relu_layers import (
     State,
     emit,
     layer,
+    no_layers,
+    one_minus_correlation,
+    prepare,
     start,
 )
 from metabridge.theory.types import Array, Kernels, check_scale, check_whole
@@ -83,28 +86,31 @@ class ReLUNetwork:
         """
         flat1 = x1.reshape(len(x1), -1)
         flat2 = None if x2 is None else x2.reshape(len(x2), -1)
-        inputs, state = start(flat1, flat2, self.b_std, self.W_std)
-        if not _by_strips():
+        unit1, unit2, inputs = prepare(flat1, flat2, self.b_std, self.W_std)
+        rows, columns = len(flat1), len(flat1 if flat2 is None else flat2)
+        strip = max((s for s in _STRIPS if rows % s == 0), default=rows)
+        if strip == rows or not _by_strips():
             # Several layers in one pass over memory.
             unroll = min(max(self.depth, 1), _LAYERS_A_PASS)
-            return self._output(inputs, state, unroll)
-        rows, columns = state.delta.shape
-        strip = max((s for s in _STRIPS if rows % s == 0), default=rows)
+            return self._output(inputs, one_minus_correlation(unit1, unit2), unroll)
+        other = unit1 if unit2 is None else unit2
 
-        def of_strip(part: tuple[jax.Array, jax.Array]) -> Kernels:
-            own = inputs._replace(length1=part[0])
-            begun = State(state.layer, part[1], jnp.zeros_like(part[1]))
-            return self._output(own, begun, 1)
+        def of_strip(first: jax.Array) -> Kernels:
+            unit, length = (
+                jax.lax.dynamic_slice_in_dim(each, first, strip)
+                for each in (unit1, inputs.length1)
+            )
+            delta = one_minus_correlation(unit, other, first if flat2 is None else None)
+            return self._output(inputs._replace(length1=length), delta, 1)
 
-        parts = inputs.length1, state.delta
-        strips = (part.reshape(-1, strip, part.shape[1]) for part in parts)
-        made = jax.lax.map(of_strip, tuple(strips))
+        made = jax.lax.map(of_strip, jnp.arange(0, rows, strip))
         return Kernels(*(part.reshape(rows, columns) for part in made))
 
-    def _output(self, inputs: Inputs, state: State, unroll: int) -> Kernels:
+    def _output(self, inputs: Inputs, delta: jax.Array, unroll: int) -> Kernels:
         state = jax.lax.fori_loop(
-            0, self.depth, lambda _, state: layer(inputs, state), state, unroll=unroll
-        )
+            0, self.depth, lambda _, state: layer(inputs, state), no_layers(delta),
+            unroll=unroll,
+        )  # fmt: skip
         return emit(inputs, state, self.last_W_std)
 
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from metabridge.theory.kernels.arc_cosine import overlap, shortfall
 from metabridge.theory.types import Kernels
@@ -71,15 +71,29 @@ def start(
     W_std: float,
 ) -> tuple[Inputs, State]:
     """The inputs, and the state of a network without hidden layers."""
+    unit1, unit2, inputs = prepare(x1, x2, b_std, W_std)
+    return inputs, no_layers(one_minus_correlation(unit1, unit2))
+
+
+def prepare(
+    x1: Float[jax.Array, "N D"],
+    x2: Float[jax.Array, "M D"] | None,
+    b_std: float,
+    W_std: float,
+) -> tuple[jax.Array, jax.Array | None, Inputs]:
+    """Directions of both, None for `x2` where it is, and the inputs of layers."""
     unit1, length1 = unit(x1)
     unit2, length2 = (None, length1) if x2 is None else unit(x2)
-    delta = one_minus_correlation(unit1, unit2)
     bias = jnp.asarray(b_std**2, x1.dtype) if b_std else None
     log_gain = None
     if W_std != CRITICAL:
         log_gain = jnp.asarray(2.0 * math.log(W_std / CRITICAL), x1.dtype)
-    inputs = Inputs(length1[:, None], length2[None], log_gain, bias)
-    return inputs, State(jnp.zeros((), x1.dtype), delta, jnp.zeros_like(delta))
+    return unit1, unit2, Inputs(length1[:, None], length2[None], log_gain, bias)
+
+
+def no_layers(delta: Float[jax.Array, "N M"]) -> State:
+    """The state of a network without hidden layers."""
+    return State(jnp.zeros((), delta.dtype), delta, jnp.zeros_like(delta))
 
 
 def unit(x: Float[jax.Array, "N D"]) -> tuple[jax.Array, jax.Array]:
@@ -97,17 +111,27 @@ def root(x: Float[jax.Array, "*S"]) -> Float[jax.Array, "*S"]:
 
 
 def one_minus_correlation(
-    unit1: Float[jax.Array, "N D"], unit2: Float[jax.Array, "M D"] | None
+    unit1: Float[jax.Array, "N D"],
+    unit2: Float[jax.Array, "M D"] | None,
+    first: int | Int[jax.Array, ""] | None = None,
 ) -> Float[jax.Array, "N M"]:
-    """Delta of directions; None stands for the first ones, exact on the diagonal."""
-    other = unit1 if unit2 is None else unit2
+    """Delta of directions, exactly 0 where a direction meets itself.
+
+    Args:
+      unit1: directions.
+      unit2: directions; None for the same ones.
+      first: place of the first of `unit1` among `unit2`, if they are consecutive ones
+        of these.
+    """
+    other, first = (unit1, 0) if unit2 is None else (unit2, first)
     delta = 1 - jnp.matmul(unit1, other.T, precision=jax.lax.Precision.HIGHEST)
     # Round-off between equal directions would grow to its square root.
     tiny = 8 * jnp.finfo(delta.dtype).eps
     delta = jnp.clip(jnp.where(delta < tiny, jnp.zeros_like(delta), delta), 0, 2)
-    if unit2 is not None:
+    if first is None:
         return delta
-    return jnp.where(jnp.eye(len(unit1), dtype=bool), jnp.zeros_like(delta), delta)
+    itself = first + jnp.arange(len(unit1))[:, None] == jnp.arange(len(other))[None]
+    return jnp.where(itself, jnp.zeros_like(delta), delta)
 
 
 def layer(inputs: Inputs, state: State) -> State:

@@ -21,11 +21,11 @@ from tqdm import tqdm
 from metabridge.theory.kernels.devices import Devices, Placement, device_tile
 from metabridge.theory.kernels.evaluate import evaluate, float64, mirror_lower
 from metabridge.theory.matrices.memory import check_matrices
-from metabridge.theory.matrices.storage import Store
-from metabridge.theory.matrices.tiles import TILE
+from metabridge.theory.matrices.storage import Store, kept_tile
 from metabridge.theory.types import Array, DeviceKernel, KernelFn, Kernels, check_inputs
 
 DType = Literal["float32", "float64"]
+_TILE = 1024
 _STRIP = 64
 _FLUSH_EVERY = 10.0
 """Seconds of work that a killed computation may lose, besides the tile in hand."""
@@ -40,7 +40,7 @@ def kernel_matrix(
     dtype: DType = "float64",
     folder: Path | str | None = None,
     name: str = "",
-    tile: int = TILE,
+    tile: int | None = None,
     devices: Devices = None,
     progress: bool = False,
 ) -> Kernels:
@@ -56,7 +56,8 @@ def kernel_matrix(
       folder: where to keep the matrices; None for memory. Without its files there, or
         with those of the same computation, finished or not.
       name: of the kernel in the folder, for one that does not say by its `repr`.
-      tile: rows and columns computed at a time.
+      tile: rows and columns computed at a time; None for those of a matrix that is in
+        `folder` already, or 1,024.
       devices: to compute on; None for all.
       progress: show a bar with the time left.
 
@@ -70,6 +71,8 @@ def kernel_matrix(
     """
     if dtype not in get_args(DType):
         raise ValueError(f"`dtype` must be 'float32' or 'float64', not {dtype!r}")
+    if tile is None:
+        tile = (folder is not None and kept_tile(Path(folder))) or _TILE
     if tile < 1:
         raise ValueError(f"`tile` must be at least 1, but is {tile}")
     first = _inputs("x1", x1)
@@ -142,7 +145,8 @@ def _tiles(
         with float64():
             second = None if right is None else right.astype(dtype)
             made = device_tile(kernel, left.astype(dtype), second, placement)
-        if not all(np.isfinite(part).all() for part in made):
+        # Sums are finite as a rule, and faster to make.
+        if not all(np.isfinite(part.sum()) or np.isfinite(part).all() for part in made):
             raise ValueError(f"{kernel!r} is not finite on these inputs in {dtype}")
         return rows, columns, made
 

@@ -209,6 +209,16 @@ class Store:
         return done
 
 
+def kept_tile(folder: Path) -> int | None:
+    """Side of the tiles of the matrices in a folder; None where there are none."""
+    try:
+        found: Any = read_json(folder / "kernel.json")
+    except (OSError, ValueError):  # a `Store` says what is wrong
+        return None
+    tile = found.get("tile") if isinstance(found, dict) else None
+    return tile if type(tile) is int and tile > 0 else None
+
+
 _OURS = {*_FILES, "tiles", "kernel.json", f"kernel.json{PARTIAL}"}
 
 
