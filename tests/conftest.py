@@ -19,6 +19,7 @@ import pytest  # noqa: E402
 
 from tests import toy  # noqa: E402
 from tests.once import build_once  # noqa: E402
+from tests.shares import is_of_share, parse_share  # noqa: E402
 
 # Silent float64 and silent broadcasting are errors in the tests.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -32,8 +33,24 @@ _LIMITS = {"slow": 6 * 3600, "extended": 1200, "": 400}
 _MOST_BYTES = 4 * 2**30
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each test the time limit of its tier."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--share``."""
+    parser.addoption(
+        "--share",
+        type=parse_share,
+        metavar="K/N",
+        help="run the K-th of N shares of the tests, as 1/3; each test is in one",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leaves out other shares, and gives each test the time limit of its tier."""
+    if share := config.getoption("--share"):
+        others = [item for item in items if not is_of_share(item.nodeid, *share)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     for item in items:
         tier = next(t for t in _LIMITS if not t or item.get_closest_marker(t))
         if item.get_closest_marker("timeout") is None:

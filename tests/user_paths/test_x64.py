@@ -14,7 +14,7 @@ from tests.user_paths.table import LEARNERS, heads_of, training
 pytestmark = pytest.mark.extended
 Runs = Callable[[str], Path]
 INCLUDED = "cifar_fs-conv4"
-QUICK = ("mtl", "protonet")
+QUICK = ("mtl",)
 """Tried in the second tier; all of them in the slow one."""
 NAMES = [name for name in "abc" for _ in range(3)]
 
