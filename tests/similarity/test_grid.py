@@ -35,3 +35,19 @@ def test_the_text_has_every_run_and_head() -> None:
     text = grid.grid_text(found)
     assert "| b | 70.00 ± 3.00 | 80.00 ± 4.00 |" in text
     assert "| ridge, svm | +1.00 [+0.50, +1.00] |" in text
+
+
+def test_runs_that_tie_have_no_order(recwarn: pytest.WarningsRecorder) -> None:
+    tied = np.full((2, 30), 0.5)
+    found = grid.rank_correlation(tied, np.random.default_rng(0).random((2, 30)))
+    assert np.isnan(list(found.values())).all()
+    assert not recwarn.list
+    table = {
+        "dataset": "glyphs", "ways": 5, "shots": 1, "tasks": 30, "runs": ["a", "b"],
+        "heads": ["ridge", "svm"], "accuracy": [[0.5, 0.6]] * 2,
+        "ci95": [[0.01, 0.01]] * 2,
+        "kendall": [{"first": "ridge", "second": "svm", **found}],
+    }  # fmt: skip
+    assert "| ridge, svm | none, as all runs tie under one of them |" in grid.grid_text(
+        table
+    )

@@ -6,6 +6,7 @@ https://arxiv.org/abs/2301.12246.
 """
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -102,14 +103,17 @@ def rank_correlation(
 ) -> dict[str, float]:
     """Kendall's tau-b of the mean accuracies of runs under two heads, with an interval.
 
-    The interval is that of a bootstrap over tasks, which both heads have met.
+    The interval is that of a bootstrap over tasks, which both heads have met. Where all
+    runs tie under a head they have no order, and all numbers are NaN.
     """
     count = first.shape[1]
     weights = counts(np.random.default_rng(seed), draws, count).T / count
     pairs = zip((first @ weights).T, (second @ weights).T, strict=True)
     drawn = [_tau(*pair) for pair in pairs]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
     tau = _tau(first.mean(1), second.mean(1))
+    if math.isnan(tau):
+        return {"tau": tau, "low": tau, "high": tau}
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
     return {"tau": tau, "low": float(low), "high": float(high)}
 
 
@@ -133,13 +137,16 @@ def grid_text(found: dict[str, Any]) -> str:
     parts = [title, markdown_table(["run", *found["heads"]], rows)]
     if found["kendall"]:
         rows = [
-            [
-                f"{each['first']}, {each['second']}",
-                f"{each['tau']:+.2f} [{each['low']:+.2f}, {each['high']:+.2f}]",
-            ]
+            [f"{each['first']}, {each['second']}", _format_tau(each)]
             for each in found["kendall"]
         ]
         parts.append(
             markdown_table(["heads", "Kendall's tau of the runs' order"], rows)
         )
     return "\n\n".join(parts)
+
+
+def _format_tau(each: dict[str, Any]) -> str:
+    if math.isnan(each["tau"]):
+        return "none, as all runs tie under one of them"
+    return f"{each['tau']:+.2f} [{each['low']:+.2f}, {each['high']:+.2f}]"
