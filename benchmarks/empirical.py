@@ -162,7 +162,8 @@ def large(options: Options) -> dict[str, Any]:
     found = {}
     for name, count, dtype in LARGE:
         given = {"name": name, "count": count, "dtype": dtype}
-        made = race({name: Contender("empirical:ours", given)}, rounds=1)
+        contender = Contender("empirical:ours", given)
+        made = race({name: contender}, rounds=1, warm_up=0)
         title = f"{name}, {count} images, {dtype}"
         found[title] = _reported(title, made)
     return found

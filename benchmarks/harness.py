@@ -56,12 +56,18 @@ class Result(NamedTuple):
     """Largest resident memory of the process."""
 
 
-def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, Result]:
+def race(
+    contenders: Mapping[str, Contender],
+    *,
+    rounds: int = 5,
+    warm_up: int = _WARM_UP_ROUNDS,
+) -> dict[str, Result]:
     """Time contenders in turn.
 
     Args:
       contenders: by name. One that lacks a package is left out, which is printed.
-      rounds: steps of each, after `_WARM_UP_ROUNDS` that are not timed.
+      rounds: steps of each.
+      warm_up: steps of each before them, beside the first, which are not timed.
 
     Raises:
       RuntimeError: a contender failed.
@@ -78,7 +84,7 @@ def race(contenders: Mapping[str, Contender], *, rounds: int = 5) -> dict[str, R
                 raise RuntimeError(f"{name} needs {ready['missing']}")
             else:
                 print(f"{name} is left out: {ready['missing']} is not installed")
-        for number in range(-_WARM_UP_ROUNDS, rounds):
+        for number in range(-warm_up, rounds):
             # Who follows whom changes from round to round.
             for name in list(running)[:: -1 if number % 2 else 1]:
                 step = _step(running[name], name)

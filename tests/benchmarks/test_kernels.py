@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import kernels, solvers
+from benchmarks import empirical, kernels, solvers
 
 
 @pytest.mark.slow
@@ -35,3 +35,15 @@ def test_both_solvers_train_the_same_predictors(tmp_path: Path) -> None:
     assert [products[tasks]["rows"] for tasks in ("2", "4")] == [200, 400]
     assert products["4"]["relative_residual"] <= 1e-6
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_empirical_kernels_are_those_of_neural_tangents(tmp_path: Path) -> None:
+    options = empirical.Options(
+        parts=("beside",), images=4, dtypes=("float64",), rounds=1,
+        output=tmp_path / "empirical.json",
+    )  # fmt: skip
+    empirical.main(options)
+    found = json.loads(options.output.read_text())["beside"]["float64"]
+    assert found["difference"] < 1e-10
+    assert found["planned"] > 10
