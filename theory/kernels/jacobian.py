@@ -28,7 +28,9 @@ _SHARE = 0.8
 """Of the free memory that may be taken, whatever the limit."""
 _KEPT = 32
 _STRIP = 2048
-"""Columns of rows in float32 that are multiplied in float64 at a time."""
+"""Columns of rows that are multiplied in float64 at a time."""
+_BANDS, _LEAST_BAND = 4, 64
+"""Bands of rows of a square, and the least rows of one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _multiply(
         if symmetric:
             for own, part in zip(result, panel, strict=True):
                 size = across.stop - across.start
-                square = np.asarray(_product(part, part), np.float64)[:size, :size]
+                square = np.asarray(_lower_square(part), np.float64)[:size, :size]
                 own[across, across] = mirror_lower(square)
         for own, rows in blocks(other, stop if symmetric else 0, len(other)):
             down = slice(own.start * each, own.stop * each)
@@ -269,26 +271,58 @@ def _product(left: jax.Array, right: jax.Array) -> jax.Array:
         return _product64(left, right)
 
 
+def _lower_square(rows: jax.Array) -> jax.Array:
+    """``rows rows^T`` in float64, right on and below the diagonal."""
+    with jax.enable_x64(True):
+        return _lower_square64(rows)
+
+
 @jax.jit
 def _product64(left: jax.Array, right: jax.Array) -> jax.Array:
-    def of(one: jax.Array, other: jax.Array) -> jax.Array:
-        over_last = ((1,), (1,)), ((), ())
-        one, other = one.astype(jnp.float64), other.astype(jnp.float64)
-        return jax.lax.dot_general(
-            one, other, over_last, precision=jax.lax.Precision.HIGHEST
+    return _by_strips(_dot, left, right)
+
+
+@jax.jit
+def _lower_square64(rows: jax.Array) -> jax.Array:
+    # In bands of rows: of four, two fifths of the square are left out.
+    size = max(-(-len(rows) // _BANDS), _LEAST_BAND)
+
+    def of(strip: jax.Array) -> jax.Array:
+        bands = [
+            _dot(strip[start : start + size], strip[: start + size])
+            for start in range(0, len(rows), size)
+        ]
+        return jnp.concatenate(
+            [jnp.pad(b, [(0, 0), (0, len(rows) - b.shape[1])]) for b in bands]
         )
 
-    if left.dtype == jnp.float64:
-        return of(left, right)
-    # In strips, as the rows in float64 would take twice their memory.
-    whole = left.shape[1] // _STRIP
+    return _by_strips(of, rows)
+
+
+def _dot(one: jax.Array, other: jax.Array) -> jax.Array:
+    over_last = ((1,), (1,)), ((), ())
+    return jax.lax.dot_general(
+        one, other, over_last, precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def _by_strips(of: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
+    """A sum over columns, in strips: all rows in float64 would take twice the memory."""
+
+    def double(*parts: jax.Array) -> jax.Array:
+        return of(*(part.astype(jnp.float64) for part in parts))
+
+    columns = rows[0].shape[1]
+    if columns <= _STRIP:
+        return double(*rows)
+    whole = columns // _STRIP
 
     def add(index: jax.Array, total: jax.Array) -> jax.Array:
-        strip = functools.partial(
-            jax.lax.dynamic_slice_in_dim,
-            start_index=index * _STRIP, slice_size=_STRIP, axis=1,
-        )  # fmt: skip
-        return total + of(strip(left), strip(right))
+        strips = (
+            jax.lax.dynamic_slice_in_dim(part, index * _STRIP, _STRIP, axis=1)
+            for part in rows
+        )
+        return total + double(*strips)
 
-    rest = of(left[:, whole * _STRIP :], right[:, whole * _STRIP :])
-    return jax.lax.fori_loop(0, whole, add, rest) if whole else rest
+    rest = double(*(part[:, whole * _STRIP :] for part in rows))
+    return jax.lax.fori_loop(0, whole, add, rest)

@@ -104,6 +104,17 @@ def test_products_of_long_rows_in_single_precision() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 7, 130])
+def test_the_lower_half_of_a_square(count: int, dtype: Any) -> None:
+    """Of 130 rows in three bands; of 5,000 columns in strips."""
+    rows = RNG.standard_normal((count, 5000)).astype(dtype)
+    with float64():
+        found = np.asarray(jacobian._lower_square(jnp.asarray(rows)))
+    wanted = rows.astype(np.float64) @ rows.T.astype(np.float64)
+    np.testing.assert_allclose(np.tril(found), np.tril(wanted), rtol=1e-12, atol=1e-10)
+
+
 @pytest.mark.extended
 def test_neural_tangents_agrees() -> None:
     nt = theory.neural_tangents()
