@@ -227,8 +227,8 @@ def empirical(
         ``[N K, M K]``, and both predictors, `compare` and `diagnose` solve the coupled
         system of any tasks with K outputs.
       block: inputs whose Jacobian is made at a time, at most.
-      dtype: of the Jacobian; its products are float64. On a CPU "float32" makes
-        convolutions several times as fast. A matrix made in one call is positive
+      dtype: of the Jacobian; its products are float64. On a CPU "float32" makes rows in
+        about half the time. A matrix made in one call is positive
         semi-definite to the round-off of float64 in both, but in float32 eigenvalues
         below 1e-7 of the largest are of the rounded Jacobian, and between calls (as
         the tiles of many points are) rows may be rounded differently.

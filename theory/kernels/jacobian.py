@@ -307,7 +307,7 @@ def _dot(one: jax.Array, other: jax.Array) -> jax.Array:
 
 
 def _by_strips(of: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
-    """A sum over columns, in strips: all rows in float64 would take twice the memory."""
+    """A sum over columns, in strips: all rows in float64 would take more memory."""
 
     def double(*parts: jax.Array) -> jax.Array:
         return of(*(part.astype(jnp.float64) for part in parts))
