@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ FIELDS = (
 )  # fmt: skip
 """Numbers of a diagnosis."""
 _DEPTH = 4
+_DTYPE: Literal["float32"] = "float32"
+"""Of the rows of Jacobians; their products are float64."""
 Numbers = dict[str, Any]
 
 
@@ -46,7 +48,11 @@ def measure(options: Options) -> Numbers:
     for width in options.widths:
         rows += _trained(options, width)
     settings = dataclasses.asdict(options)
-    for name in ("output", "data_dir", "gigabytes"):  # they change no number
+    for name in (
+        "output",
+        "data_dir",
+        "gigabytes",
+    ):  # beyond rounding they change no number
         del settings[name]
     return {"settings": settings, "rows": rows, "seconds": cells.seconds}
 
@@ -59,7 +65,7 @@ def planned_kernels(
     def empirical(width: int, method: str, at: Any, seed: int) -> Numbers:
         folder = options.folder / run_name(width, method, seed)
         kernel = theory.empirical_of_run(
-            folder, at, ways=5, dtype="float32",
+            folder, at, ways=5, dtype=_DTYPE,
             max_bytes=1e9 * options.gigabytes, data_dir=options.data_dir,
         )  # fmt: skip
         return _diagnose(options, dataset, kernel, raw=True)
@@ -85,7 +91,8 @@ def _settings(options: Options) -> Numbers:
         "dataset", "images", "shots", "queries", "tasks", "unseen", "test_tasks",
         "time", "adaptation_time", "jitter",
     )  # fmt: skip
-    return {name: getattr(options, name) for name in names}
+    own = {"diagonal": "of training points", "jacobian": _DTYPE}
+    return {name: getattr(options, name) for name in names} | own
 
 
 def _diagnose(
@@ -104,8 +111,10 @@ def _diagnose(
         draw(dataset.test, options.unseen, 1, apart=False),
     )
     # All at once: rows of a Jacobian are made once for all predictors.
-    nngp, ntk = made = kernel(points)
-    variance = float(np.diagonal(nngp).mean())
+    made = kernel(points)
+    # Training points come first; a scale is known before any unseen task is.
+    trained = sum(len(task.points()) for task in tasks.each())
+    variance, tangent = (float(np.diagonal(k)[:trained].mean()) for k in made)
 
     def flow(time: float) -> theory.Inner:
         return theory.gradient_flow("head", time=time / variance)
@@ -113,7 +122,7 @@ def _diagnose(
     found = theory.diagnose(
         tasks, unseen, kernel=theory.precomputed(made), inner=flow(options.time),
         adaptation=flow(options.adaptation_time), neighbours=False,
-        jitter=options.jitter * float(np.diagonal(ntk).mean()),
+        jitter=options.jitter * tangent,
     )  # fmt: skip
     return {name: getattr(found, name) for name in FIELDS}
 

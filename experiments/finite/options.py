@@ -44,8 +44,8 @@ class Options:
     adaptation_time: Annotated[float, AtLeast(0)] = 2.0
     """Time of the adaptation to an unseen task, likewise."""
     jitter: Annotated[float, AtLeast(0)] = 1e-4
-    """Added to the diagonals of the training kernels, over their mean."""
-    gigabytes: Annotated[float, AtLeast(0)] = 10.0
+    """Added to the diagonals of the training kernels, over the mean of Theta(x, x)."""
+    gigabytes: Annotated[float, AtLeast(0.1)] = 10.0
     """Memory for the rows of a Jacobian, at most."""
     plan: bool = False
     """Print the runs and kernels that are missing, and compute nothing."""

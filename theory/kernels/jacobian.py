@@ -2,7 +2,8 @@
 
 The rows of the Jacobian of a panel of inputs are held at once, as many as the memory
 allows, and multiplied with those of one block of columns after another, which are made
-anew for each panel. The whole Jacobian is never held unless it fits.
+anew for each panel. The whole Jacobian is never held unless it fits; where it does not,
+the product of a sum over outputs is made output by output.
 """
 
 import dataclasses
@@ -58,7 +59,7 @@ class Network:
         Args:
           groups: places of parameters.
           leaves: the parameters.
-          chosen: ``[k, K]``, 1 at the output of each of k rows, and 0.
+          chosen: ``[k, K]``, 1 at the output of each of k rows, 0 elsewhere.
           x: B inputs.
         """
 
@@ -67,8 +68,9 @@ class Network:
             def values(leaves: Sequence[Any]) -> jax.Array:
                 return self.outputs(leaves, one[None])[0]
 
-            _, pull = jax.vjp(values, leaves)
-            (of_leaves,) = jax.vmap(pull)(chosen)
+            found, pull = jax.vjp(values, leaves)
+            # Outputs may be of another type than the parameters.
+            (of_leaves,) = jax.vmap(pull)(chosen.astype(found.dtype))
             flat = [leaf.reshape(len(chosen), -1) for leaf in of_leaves]
             return [jnp.concatenate([flat[i] for i in own], axis=1) for own in groups]
 
@@ -113,7 +115,8 @@ def gram(
       max_bytes: for what is held beside the result.
 
     Raises:
-      ValueError: the rows of a single input do not fit into `max_bytes`.
+      ValueError: the rows of a single input, of one output unless they are coupled,
+        do not fit into `max_bytes`.
     """
     each = len(outputs) if coupled else 1
     if not len(x1) or (x2 is not None and not len(x2)):
@@ -126,38 +129,32 @@ def gram(
         )  # fmt: skip
         return turned.transpose(0, 2, 1)
 
-    def plan(outputs: np.ndarray) -> _Plan:
-        return _plan(network, leaves, x1, groups, outputs, block, max_bytes)
-
     held = jax.device_put(list(leaves))
-    if coupled or len(outputs) == 1:
-        return _multiply(plan(outputs), held, x1, x2, groups, outputs, each)
-    try:
-        at_once = plan(outputs)
-    except ValueError:  # the rows of an input do not fit; those of one output may
-        at_once = None
-    if at_once is not None and at_once.panel >= len(x1):
-        return _multiply(at_once, held, x1, x2, groups, outputs, each)
-    # Output by output, so that more inputs fit and their rows are made less often.
-    by_one = plan(outputs[:1])
-    parts = (
-        _multiply(by_one, held, x1, x2, groups, output[None], each)
-        for output in outputs
-    )
-    return functools.reduce(np.add, parts)
+    shape = len(groups), len(x1) * each, len(x1 if x2 is None else x2) * each
+    result = np.zeros(shape)
+    limit = min(max_bytes, _SHARE * devices.free_bytes())
+    row = sum(leaf.nbytes for leaf in leaves)
+    parts = [outputs]
+    if not coupled and len(x1) * len(outputs) * row > limit:
+        # Output by output, so that more inputs fit and their rows are made less often.
+        parts = list(outputs[:, None])
+    plan = _plan(network, leaves, x1, groups, parts[0], block, limit)
+    for part in parts:
+        _add(result, plan, held, x1, x2, part, each)
+    return result
 
 
-def _multiply(
+def _add(
+    result: np.ndarray,
     plan: _Plan,
     held: list[jax.Array],
     x1: np.ndarray,
     x2: np.ndarray | None,
-    groups: Groups,
     outputs: np.ndarray,
     each: int,
-) -> np.ndarray:
+) -> None:
+    """Adds the products of the rows of these outputs to the result."""
     other, symmetric = x1 if x2 is None else x2, x2 is None
-    result = np.empty((len(groups), len(x1) * each, len(other) * each))
 
     def blocks(x: np.ndarray, start: int, stop: int) -> Iterator[tuple[slice, list]]:
         """Inputs from `start` to `stop` and their rows, filled up to a whole block."""
@@ -174,19 +171,18 @@ def _multiply(
             for own, part in zip(result, panel, strict=True):
                 size = across.stop - across.start
                 square = np.asarray(_lower_square(part), np.float64)[:size, :size]
-                own[across, across] = mirror_lower(square)
+                own[across, across] += mirror_lower(square)
         for own, rows in blocks(other, stop if symmetric else 0, len(other)):
             down = slice(own.start * each, own.stop * each)
             for into, left, right in zip(result, panel, rows, strict=True):
                 tile = np.asarray(_product(left, right), np.float64)
                 tile = tile[: across.stop - across.start, : down.stop - down.start]
-                into[across, down] = tile
+                into[across, down] += tile
                 if symmetric:
-                    into[down, across] = tile.T
+                    into[down, across] += tile.T
 
     for start in range(0, len(x1), plan.panel):
         multiply(start)
-    return result
 
 
 def _plan(
@@ -196,11 +192,10 @@ def _plan(
     groups: Groups,
     outputs: np.ndarray,
     block: int,
-    max_bytes: float,
+    limit: float,
 ) -> _Plan:
     """Blocks that take a quarter of the memory at most, and panels of the rest."""
     row = sum(leaf.nbytes for leaf in leaves) * len(outputs)
-    limit = min(max_bytes, _SHARE * devices.free_bytes())
     # A power of two: few shapes are compiled.
     size = min(block, 1 << max(len(x) - 1, 0).bit_length())
     while size > 1 and 8 * size * row > limit:
@@ -284,19 +279,18 @@ def _product64(left: jax.Array, right: jax.Array) -> jax.Array:
 
 @jax.jit
 def _lower_square64(rows: jax.Array) -> jax.Array:
-    # In bands of rows: of four, two fifths of the square are left out.
+    # In bands of rows: of four, three eighths of the square are left out.
     size = max(-(-len(rows) // _BANDS), _LEAST_BAND)
 
-    def of(strip: jax.Array) -> jax.Array:
-        bands = [
+    def of(strip: jax.Array) -> list[jax.Array]:
+        return [
             _dot(strip[start : start + size], strip[: start + size])
             for start in range(0, len(rows), size)
         ]
-        return jnp.concatenate(
-            [jnp.pad(b, [(0, 0), (0, len(rows) - b.shape[1])]) for b in bands]
-        )
 
-    return _by_strips(of, rows)
+    bands = _by_strips(of, rows)
+    padded = [jnp.pad(b, [(0, 0), (0, len(rows) - b.shape[1])]) for b in bands]
+    return jnp.concatenate(padded)
 
 
 def _dot(one: jax.Array, other: jax.Array) -> jax.Array:
@@ -306,10 +300,10 @@ def _dot(one: jax.Array, other: jax.Array) -> jax.Array:
     )
 
 
-def _by_strips(of: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
+def _by_strips(of: Callable[..., Any], *rows: jax.Array) -> Any:
     """A sum over columns, in strips: all rows in float64 would take more memory."""
 
-    def double(*parts: jax.Array) -> jax.Array:
+    def double(*parts: jax.Array) -> Any:
         return of(*(part.astype(jnp.float64) for part in parts))
 
     columns = rows[0].shape[1]
@@ -317,12 +311,12 @@ def _by_strips(of: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
         return double(*rows)
     whole = columns // _STRIP
 
-    def add(index: jax.Array, total: jax.Array) -> jax.Array:
+    def add(index: jax.Array, total: Any) -> Any:
         strips = (
             jax.lax.dynamic_slice_in_dim(part, index * _STRIP, _STRIP, axis=1)
             for part in rows
         )
-        return total + double(*strips)
+        return jax.tree.map(jnp.add, total, double(*strips))
 
     rest = double(*(part[:, whole * _STRIP :] for part in rows))
     return jax.lax.fori_loop(0, whole, add, rest)

@@ -23,8 +23,13 @@ def convolve_by_products(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, its convolutions replaced by products of patches.
 
     Values and derivatives are equal up to rounding. Convolutions in groups stay as they
-    are, likewise those in loops, branches, and functions with derivatives of their own.
+    are, likewise those in loops, branches, and functions with derivatives of their own,
+    and all of them where the backend is no CPU. Patches are as many times the maps as a
+    kernel has taps, and calls under `jax.checkpoint` that are written out keep what
+    they have computed for their derivatives.
     """
+    if jax.default_backend() != "cpu":
+        return function
 
     def replaced(*arguments: Any) -> Any:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
