@@ -7,8 +7,8 @@ images of 28x28, by `theory.empirical` and by neural-tangents, which contracts J
 too; then the largest difference between the two, and what XLA says that the program of
 neural-tangents takes for 500 images, which may be more than the machine has. ``large``:
 Conv4-64 on 500 and 2,000 images and ResNet-12 on 200 of 32x32, ours alone. Memory is
-what a process held at its peak beyond what it held when all was imported and the kernel
-of two images made. Writes results/empirical.json.
+how far the kernel raised the peak of its process, where all had been imported and the
+kernel of two images been made. Writes results/empirical.json.
 """
 
 import dataclasses
@@ -157,7 +157,7 @@ def beside(options: Options) -> dict[str, Any]:
 
 
 def large(options: Options) -> dict[str, Any]:
-    """Ours on many images, once."""
+    """Ours on many images: once with what is compiled, and once timed."""
     del options
     found = {}
     for name, count, dtype in LARGE:

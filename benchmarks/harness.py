@@ -66,8 +66,8 @@ def race(
 
     Args:
       contenders: by name. One that lacks a package is left out, which is printed.
-      rounds: steps of each.
-      warm_up: steps of each before them, beside the first, which are not timed.
+      rounds: steps of each that are timed.
+      warm_up: steps of each before those, after the first, which makes it ready.
 
     Raises:
       RuntimeError: a contender failed.

@@ -35,7 +35,8 @@ def convolve_by_products(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
         if not _has_convolution(closed.jaxpr):
             return function(*arguments)
-        found = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
+        found = _evaluate(closed.jaxpr, closed.consts, leaves)
         return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
     return replaced

@@ -121,7 +121,7 @@ def one_minus_correlation(
       unit1: directions.
       unit2: directions; None for the same ones.
       first: place of the first of `unit1` among `unit2`, if they are consecutive ones
-        of these.
+        of these; of no effect where `unit2` is None.
     """
     other, first = (unit1, 0) if unit2 is None else (unit2, first)
     delta = 1 - jnp.matmul(unit1, other.T, precision=jax.lax.Precision.HIGHEST)

@@ -177,7 +177,8 @@ def _write(
             source = mirror_lower(source)
         target[rows, columns] = source
         if symmetric and rows != columns:
-            # In strips that stay in the cache, and whose rows do not meet there.
+            # In strips that stay in the cache. Rows of a power of 2 would share the
+            # same few places in it, so the buffer's are longer.
             buffer = np.empty((_STRIP, source.shape[1] + 8), source.dtype)
             for start in range(0, len(source), _STRIP):
                 strip = buffer[: len(source) - start, : source.shape[1]]

@@ -97,6 +97,16 @@ def test_single_precision_is_positive_semi_definite(outputs: Any) -> None:
     assert values[-rank] > 1e-6 * values[-1]
 
 
+@pytest.mark.parametrize("outputs", ["trace", "full", 1])
+def test_outputs_of_another_type_than_the_parameters(outputs: Any) -> None:
+    def rounded(params: Any, x: Any) -> Any:
+        return network(params, x).astype(jnp.float32)
+
+    found = theory.empirical(rounded, PARAMS, outputs=outputs)(X, Y)
+    wanted = theory.empirical(network, PARAMS, outputs=outputs)(X, Y)
+    np.testing.assert_allclose(found.ntk, wanted.ntk, rtol=1e-5, atol=1e-5)
+
+
 def test_products_of_long_rows_in_single_precision() -> None:
     left, right = (RNG.standard_normal((n, 5000)).astype(np.float32) for n in (4, 3))
     wanted = left.astype(np.float64) @ right.T.astype(np.float64)

@@ -93,7 +93,7 @@ class Net(nn.Module):
             return jnp.tanh(y), None
 
         x, _ = lax.scan(again, x, None, length=2)
-        # Results that nothing reads, and a result that is a constant.
+        # A result that nothing reads.
         _, places = lax.top_k(x.reshape(len(x), -1), 2)
         del places
         return nn.Dense(3)(x.reshape(len(x), -1)) + jnp.ones(3)
@@ -110,6 +110,36 @@ def test_a_network() -> None:
         assert count(replaced, variables, x) == 2
         compare(network.apply, variables, x)
         compare(jax.jit(network.apply), variables, x)
+
+
+def test_results_beside_it() -> None:
+    """A constant, an argument, and what has a derivative of its own or a branch."""
+
+    @jax.custom_vjp
+    def double(x: Any) -> Any:
+        return 2.0 * x
+
+    double.defvjp(lambda x: (2.0 * x, None), lambda _, g: (3.0 * g,))
+
+    def function(x: Any, kernel: Any) -> Any:
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=layout
+        )
+        y = lax.cond(y.sum() > 0, jnp.sin, jnp.cos, jax.jit(double)(y))
+        return y, 1.0, x
+
+    x, kernel = RNG.standard_normal((1, 5, 5, 2)), RNG.standard_normal((3, 3, 2, 4))
+    with float64():
+        replaced = convolve_by_products(function)
+        assert count(replaced, x, kernel) == 0
+        for own, other in zip(replaced(x, kernel), function(x, kernel), strict=True):
+            np.testing.assert_allclose(own, other, rtol=1e-12)
+
+        def first(x: Any, kernel: Any) -> Any:
+            return function(x, kernel)[0]
+
+        compare(first, x, kernel)
 
 
 def test_a_function_without_convolutions_stays_as_it_is() -> None:
@@ -137,5 +167,7 @@ def test_types_and_precision_are_those_of_the_convolution() -> None:
         )  # fmt: skip
 
     replaced = convolve_by_products(convolve)
+    assert count(replaced, x, kernel) == 0
     assert replaced(x, kernel).dtype == jnp.float32
+    np.testing.assert_array_equal(replaced(x, kernel), convolve(x, kernel))
     assert "HIGHEST" in str(jax.make_jaxpr(replaced)(x, kernel))

@@ -151,15 +151,26 @@ def test_iterating_equals_one_pass() -> None:
 
 @pytest.mark.parametrize("bias", [0.0, 0.2])
 @pytest.mark.parametrize("rows", [12, 97, 160])
-def test_a_compiled_tile(rows: int, bias: float) -> None:
+@pytest.mark.parametrize("square", [True, False])
+def test_a_compiled_tile(rows: int, bias: float, square: bool) -> None:
     """Whole and, of 160 rows, in two strips."""
-    x1, x2 = _inputs(16, rows), _inputs(17, 5)
+    x1, x2 = _inputs(16, rows), None if square else _inputs(17, 5)
     network = theory.relu_network(3, b_std=bias)
     with float64():
-        tile = jax.jit(network.tile)(jax.numpy.asarray(x1), jax.numpy.asarray(x2))
-    expected = reference.relu(3, 1.0, bias)(x1, x2)
+        second = None if x2 is None else jax.numpy.asarray(x2)
+        tile = jax.jit(network.tile)(jax.numpy.asarray(x1), second)
+    expected = reference.relu(3, 1.0, bias)(x1, x1 if x2 is None else x2)
+    # The textbook has half the digits between equal inputs.
+    between = ~np.eye(rows, dtype=bool) if square else np.ones((rows, 5), bool)
     for actual, wanted in zip(tile, expected, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            np.asarray(actual)[between], wanted[between], rtol=1e-12, atol=1e-12
+        )
+    if square and not bias:
+        np.testing.assert_allclose(np.diagonal(tile.nngp), (x1**2).mean(1), rtol=1e-14)
+        np.testing.assert_allclose(
+            np.diagonal(tile.ntk), 4 * (x1**2).mean(1), rtol=1e-14
+        )
 
 
 def test_the_name_in_a_folder_of_kernels() -> None:

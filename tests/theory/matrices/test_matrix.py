@@ -184,6 +184,27 @@ def test_another_computation_in_the_folder(tmp_path: Path) -> None:
             theory.kernel_matrix(folder=tmp_path, **changed)
 
 
+def test_a_folder_that_was_begun_with_other_tiles_goes_on_with_them(
+    tmp_path: Path,
+) -> None:
+    x = _x(4)
+    theory.kernel_matrix(KERNEL, x, tile=8, folder=tmp_path)
+    journal = (tmp_path / "tiles").read_text()
+    again = theory.kernel_matrix(KERNEL, x, folder=tmp_path)
+    np.testing.assert_allclose(again.ntk, KERNEL(x).ntk, rtol=1e-12)
+    assert (tmp_path / "tiles").read_text() == journal
+    (tmp_path / "kernel.json").write_text("{")
+    with pytest.raises(ValueError, match=r"kernel\.json is damaged"):
+        theory.kernel_matrix(KERNEL, x, folder=tmp_path)
+
+
+def test_tiles_of_several_strips() -> None:
+    x = np.random.default_rng(0).standard_normal((180, 4))
+    found = theory.kernel_matrix(KERNEL, x, tile=100)
+    for own, wanted in zip(found, KERNEL(x), strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=1e-12)
+
+
 def test_another_kernel_of_the_same_name(tmp_path: Path) -> None:
     def kernel(depth: int):
         return lambda x1, x2=None: theory.relu_network(depth)(x1, x2)
