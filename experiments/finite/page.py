@@ -53,6 +53,11 @@ def answer(found: Numbers) -> str:
     widths = found["settings"]["widths"]
     for name in KERNELS:
         gaps = [_mean(found, name, width, "relative_gap") for width in widths]
+        if len(gaps) == 1:
+            sentences.append(
+                f"With the kernel {name} the relative gap is {gaps[0]:.2f}."
+            )
+            continue
         change = "falls" if gaps[-1] < gaps[0] else "does not fall"
         sentences.append(
             f"With the kernel {name} the relative gap {change} from width {widths[0]} "

@@ -136,6 +136,9 @@ class EmpiricalKernel:
                     f"the inputs differ in shape: {list(first.shape[1:])} and "
                     f"{list(second.shape[1:])}"
                 )
+            if second is not None and second.dtype != first.dtype:
+                wider = np.result_type(first, second)
+                first, second = first.astype(wider), second.astype(wider)
             count = self._count(first)
             self._check_independence(first)
             outputs = np.eye(count, dtype=self.dtype)

@@ -1,7 +1,7 @@
 """Networks of Flax as pure functions of their parameters."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import jax
@@ -43,6 +43,9 @@ def pure_function(apply: Any, params: Any, dtype: str) -> tuple[Apply, Any]:
         )
     if params is None:
         raise TypeError("`params` is missing: pass the parameters that `apply` takes")
+    if not isinstance(apply, Hashable):
+        own = apply  # JAX keeps what is compiled by the function
+        return (lambda params, x: own(params, x)), params
     return apply, params
 
 

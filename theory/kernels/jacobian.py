@@ -86,6 +86,10 @@ def blocks_of(
         yield slice(first, first + len(some)), some[np.arange(size) % len(some)]
 
 
+class _TooLittleMemoryError(ValueError):
+    """The rows of an input and the work on them take more than is allowed."""
+
+
 class _Plan(NamedTuple):
     """Sizes of blocks and panels, in inputs, and the compiled program of a block."""
 
@@ -134,11 +138,21 @@ def gram(
     result = np.zeros(shape)
     limit = min(max_bytes, _SHARE * devices.free_bytes())
     row = sum(leaf.nbytes for leaf in leaves)
+
+    def plan_for(outputs: np.ndarray) -> _Plan:
+        return _plan(network, leaves, x1, groups, outputs, block, limit)
+
     parts = [outputs]
     if not coupled and len(x1) * len(outputs) * row > limit:
         # Output by output, so that more inputs fit and their rows are made less often.
         parts = list(outputs[:, None])
-    plan = _plan(network, leaves, x1, groups, parts[0], block, limit)
+    try:
+        plan = plan_for(parts[0])
+    except _TooLittleMemoryError:
+        if coupled or len(parts) == len(outputs):
+            raise
+        parts = list(outputs[:, None])
+        plan = plan_for(parts[0])
     for part in parts:
         _add(result, plan, held, x1, x2, part, each)
     return result
@@ -210,7 +224,7 @@ def _plan(
     # The last block's rows are there while the next one's are made.
     panels = max(int((limit - work) // (size * row)) - 1, 1)
     if work + size * row > limit:
-        raise ValueError(
+        raise _TooLittleMemoryError(
             f"the Jacobian of one input needs {format_bytes(work + row)} ("
             f"{format_bytes(row)} a row, {format_bytes(work)} to make it), but "
             f"{format_bytes(limit)} may be taken: raise `max_bytes`, or pass "

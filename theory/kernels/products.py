@@ -7,14 +7,18 @@ outputs of an input share.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 
+_MOST_TAPS = 25
+"""Each is a slice in the program, which is long to compile, and a copy of the maps."""
 _INLINED = ("pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2")
 """Calls whose function is written out where convolutions are in it."""
 
@@ -22,11 +26,11 @@ _INLINED = ("pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2")
 def convolve_by_products(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, its convolutions replaced by products of patches.
 
-    Values and derivatives are equal up to rounding. Convolutions in groups stay as they
-    are, likewise those in loops, branches, and functions with derivatives of their own,
-    and all of them where the backend is no CPU. Patches are as many times the maps as a
-    kernel has taps, and calls under `jax.checkpoint` that are written out keep what
-    they have computed for their derivatives.
+    Values and derivatives are equal up to rounding. Convolutions in groups or of more
+    than 25 taps stay as they are, likewise those in loops, branches, and functions with
+    derivatives of their own, and all of them where the backend is no CPU. Patches are
+    as many times the maps as a kernel has taps, and calls under `jax.checkpoint` that
+    are written out keep what they have computed for their derivatives.
     """
     if jax.default_backend() != "cpu":
         return function
@@ -35,8 +39,7 @@ def convolve_by_products(function: Callable[..., Any]) -> Callable[..., Any]:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
         if not _has_convolution(closed.jaxpr):
             return function(*arguments)
-        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(arguments)]
-        found = _evaluate(closed.jaxpr, closed.consts, leaves)
+        found = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
     return replaced
@@ -53,12 +56,13 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> li
     for equation in jaxpr.eqns:
         operands = [read(variable) for variable in equation.invars]
         inner = _inlined(equation)
-        if _replaceable(equation):
-            made = [_convolve(*operands, **equation.params)]
-        elif inner is not None:
-            made = _evaluate(*inner, operands)
-        else:
-            made = _bind(equation, operands)
+        with equation.ctx.manager:  # settings that it was traced under
+            if _replaceable(equation):
+                made = [_convolve(*operands, **equation.params)]
+            elif inner is not None:
+                made = _evaluate(*inner, operands)
+            else:
+                made = _bind(equation, operands)
         values |= dict(zip(equation.outvars, made, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
@@ -94,12 +98,26 @@ def _replaceable(equation: Any) -> bool:
     return (
         equation.primitive.name == "conv_general_dilated"
         and params["feature_group_count"] == params["batch_group_count"] == 1
+        and _count_taps(equation) <= _MOST_TAPS
+        # Where 64 bits were switched on for a part of the function, and are off here.
+        and all(jax.dtypes.canonicalize_dtype(t) == t for t in _types(equation))
+    )
+
+
+def _types(equation: Any) -> list[Any]:
+    return [variable.aval.dtype for variable in (*equation.invars, *equation.outvars)]
+
+
+def _count_taps(equation: Any) -> int:
+    shape = equation.invars[1].aval.shape
+    return math.prod(
+        shape[axis] for axis in equation.params["dimension_numbers"][1][2:]
     )
 
 
 def _convolve(
-    inputs: jax.Array,
-    kernel: jax.Array,
+    inputs: Any,
+    kernel: Any,
     *,
     window_strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
@@ -117,7 +135,7 @@ def _convolve(
     taps = kernel.transpose(*of_kernel[2:], of_kernel[1], of_kernel[0])
     edges = [(*edge, d - 1) for edge, d in zip(padding, lhs_dilation, strict=True)]
     edges = [(0, 0, 0), *edges, (0, 0, 0)]
-    maps = lax.pad(maps, jnp.zeros((), maps.dtype), edges)
+    maps = lax.pad(maps, np.zeros((), maps.dtype), edges)
     sizes = maps.shape[1:-1], taps.shape[:-2], rhs_dilation, window_strides
     windows = itertools.product(*map(_windows, *sizes))
     patches = [maps[(slice(None), *window)] for window in windows]

@@ -107,6 +107,36 @@ def test_outputs_of_another_type_than_the_parameters(outputs: Any) -> None:
     np.testing.assert_allclose(found.ntk, wanted.ntk, rtol=1e-5, atol=1e-5)
 
 
+def test_the_trace_takes_what_one_output_needs() -> None:
+    """Whatever is allowed above that, for any number of inputs."""
+    wide = {
+        "body": {"w": RNG.standard_normal((5, 300)), "b": RNG.standard_normal(300)},
+        "head": {"w": RNG.standard_normal((300, 10))},
+    }
+    row = 8.0 * sum(leaf.size for leaf in jax.tree.leaves(wide))
+    wanted = theory.empirical(network, wide)(X[:2]).ntk
+    for allowed in (5 * row, 10 * row, 15 * row, 20 * row, 40 * row):
+        kernel = theory.empirical(network, wide, max_bytes=allowed)
+        for count in (1, 2):
+            found = kernel(X[:count]).ntk
+            np.testing.assert_allclose(found, wanted[:count, :count], rtol=1e-12)
+
+
+def test_indices_of_two_widths_and_a_function_that_has_no_hash() -> None:
+    class Embedding:
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+        def __call__(self, params: Any, x: Any) -> Any:
+            return jnp.tanh(params["table"][x]).mean(1) @ params["head"]
+
+    params = {"table": RNG.standard_normal((9, 3)), "head": RNG.standard_normal((3, 2))}
+    kernel = theory.empirical(Embedding(), params)
+    x = RNG.integers(0, 9, (4, 6))
+    found = kernel(x.astype(np.int32), x.astype(np.int64)).ntk
+    np.testing.assert_allclose(found, kernel(x).ntk, rtol=1e-12)
+
+
 def test_products_of_long_rows_in_single_precision() -> None:
     left, right = (RNG.standard_normal((n, 5000)).astype(np.float32) for n in (4, 3))
     wanted = left.astype(np.float64) @ right.T.astype(np.float64)

@@ -142,6 +142,41 @@ def test_results_beside_it() -> None:
         compare(first, x, kernel)
 
 
+def test_settings_under_which_an_equation_was_traced() -> None:
+    def function(x: Any, kernel: Any) -> Any:
+        with jax.threefry_partitionable(False):
+            bits = jax.random.bits(jax.random.key(3), (1, 5, 5, 4)) % 7
+        layout = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=layout
+        )
+        with jax.enable_x64(True):
+            wide = lax.conv_general_dilated(
+                y.astype(jnp.float64), jnp.ones((3, 3, 4, 4)), (1, 1), "SAME",
+                dimension_numbers=layout,
+            )  # fmt: skip
+        return wide.astype(y.dtype) * bits.astype(y.dtype)
+
+    x, kernel = (
+        jnp.asarray(RNG.standard_normal(shape), jnp.float32)
+        for shape in ((1, 5, 5, 2), (3, 3, 2, 4))
+    )
+    replaced = convolve_by_products(function)
+    # That of 64 bits stays.
+    assert count(replaced, x, kernel) == 1
+    np.testing.assert_allclose(replaced(x, kernel), function(x, kernel), rtol=1e-4)
+
+
+def test_large_kernels_stay_as_they_are() -> None:
+    def convolve(x: Any, kernel: Any) -> Any:
+        return lax.conv_general_dilated(x, kernel, (1,), "VALID")
+
+    x = jnp.ones((1, 1, 60))
+    for taps, left in ((25, 0), (26, 1)):
+        kernel = jnp.ones((1, 1, taps))
+        assert count(convolve_by_products(convolve), x, kernel) == left
+
+
 def test_a_function_without_convolutions_stays_as_it_is() -> None:
     def function(x: Any) -> Any:
         return jnp.tanh(x) + 1.0
