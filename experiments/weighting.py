@@ -17,7 +17,6 @@ same command is given again after a stop. Written there: ``results.json`` and
 
 import dataclasses
 import itertools
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import tyro
 
 from experiments.arguments import AtLeast, check
+from experiments.compiled import keep_compiled
 from metabridge.config import (
     Config,
     DataConfig,
@@ -274,9 +274,7 @@ def main(options: Options) -> None:
     options = completed(options)
     folder = options.folder
     # Of the seeds of a weighting all but the first find what it has compiled.
-    cache = str((folder / "compiled").absolute())
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    keep_compiled(folder / "compiled")
     # Only now: help and errors need no JAX.
     from experiments.planned import train_planned
     from metabridge.files import write_json, write_text

@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.agreement import limit, statistics
-from experiments.agreement.options import Options, Run, Rung, planned_runs, rungs
+from experiments.agreement.options import Options, Run, Rung, rungs
+from experiments.agreement.rates import Tried
 from metabridge.comparison.run import in_a_process
 from metabridge.files import write_json
 from metabridge.runs.folder import read_result
@@ -22,16 +23,18 @@ HEADS = ("learner", "logistic")
 Numbers = dict[str, Any]
 
 
-def measure(options: Options, errors: Mapping[str, str]) -> Numbers:
-    """All numbers of the study, from the runs in its folder.
+def measure(
+    options: Options, runs: Sequence[Run], tried: Tried, errors: Mapping[str, str]
+) -> Numbers:
+    """All numbers of the study, from `runs` in its folder.
 
-    `errors` has the reason of each run that failed, by its name; a method counts if it
-    has two seeds at every rung.
+    `tried` has what learning rates reached, `errors` the reason of each run that
+    failed, by its name; a method counts if it has two seeds at every rung.
 
     Raises:
       RuntimeError: fewer than two such methods.
     """
-    finished = [run for run in planned_runs(options) if run.name not in errors]
+    finished = [run for run in runs if run.name not in errors]
     methods = [
         name
         for name in options.learners
@@ -55,11 +58,22 @@ def measure(options: Options, errors: Mapping[str, str]) -> Numbers:
     return {
         "settings": {k: v for k, v in settings.items() if v is not None},
         "methods": methods,
+        "rates": _rates(tried, finished),
         "failed": dict(errors),
         "rungs": found,
         "slopes": _slopes(options, drawn),
         "limit": _limits(options),
     }
+
+
+def _rates(tried: Tried, finished: Sequence[Run]) -> list[Numbers]:
+    """The learning rate of each method, and what each that was tried reached."""
+    used = {(run.rung.depth, run.learner): run.rate for run in finished}
+    return [
+        {"depth": depth, "method": method, "rate": rate}
+        | {"tried": {f"{r:g}": a for r, a in tried.get((depth, method), {}).items()}}
+        for (depth, method), rate in used.items()
+    ]
 
 
 def _measure_rung(

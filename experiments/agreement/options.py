@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -47,8 +48,10 @@ WIDTHS = {"conv4": (16, 32, 64, 128), "mlp": (64, 128, 256, 512, 1024, 2048)}
 _TRAIN: dict[str, dict[str, Any]] = {
     "conv4": {},
     # In NTK parametrisation a rate of Adam moves a function more the wider it is.
-    "mlp": {"optimizer": "sgd", "learning_rate": 1.0},
+    "mlp": {"optimizer": "sgd"},
 }
+LEARNING_RATES = {"conv4": (0.003, 0.01, 0.03, 0.1), "mlp": (0.3, 1.0, 3.0)}
+"""Rates that a method tries, by the body."""
 IMAGES = {"conv4": 60_000, "mlp": 300_000}
 _DEPTH = 3
 _VALIDATIONS = 4
@@ -77,6 +80,10 @@ class Options:
     """Runs of each method at each width: seeds 0, 1, ..."""
     images: Annotated[int | None, AtLeast(1)] = None
     """Training images of each run. Default: 60,000 with conv4, 300,000 with the mlp."""
+    learning_rates: Annotated[tuple[float, ...], AtLeast(0)] = ()
+    """Rates that each method tries with seed 0 at the middle width; the best on
+    validation tasks is that of all its runs. Default: 0.003 0.01 0.03 0.1 with
+    conv4, 0.3 1 3 with the mlp."""
     shots: Size = 5
     """Support images a class of a test task."""
     tasks: Annotated[int, AtLeast(2)] = 600
@@ -117,12 +124,19 @@ class Run(NamedTuple):
 
     rung: Rung
     learner: str
+    rate: float | None
+    """Learning rate; None while it is not chosen."""
     seed: int
 
     @property
     def name(self) -> str:
         """Its folder, below that of the study."""
-        return f"{self.rung.name}/{self.learner}-{self.seed}"
+        rate = "RATE" if self.rate is None else f"{self.rate:g}"
+        return f"{self.rung.name}/{self.learner}-{rate}-{self.seed}"
+
+
+Rates = Mapping[tuple[int | None, str], float]
+"""Learning rate of each method, by depth and its name."""
 
 
 def completed(options: Options) -> Options:
@@ -163,6 +177,7 @@ def completed(options: Options) -> Options:
     return dataclasses.replace(
         options,
         images=options.images or IMAGES[options.model],
+        learning_rates=options.learning_rates or LEARNING_RATES[options.model],
         widths=tuple(sorted(widths)),
         depths=tuple(sorted(options.depths or (_DEPTH,))),
         learners=tuple(name for name in LEARNERS if name in options.learners),
@@ -175,18 +190,36 @@ def rungs(options: Options) -> list[Rung]:
     return [Rung(*each) for each in itertools.product(depths, options.widths)]
 
 
-def planned_runs(options: Options) -> list[Run]:
-    """All trainings in their order."""
-    seeds = range(options.seeds)
-    return list(
-        itertools.starmap(
-            Run, itertools.product(rungs(options), options.learners, seeds)
-        )
-    )
+def trial_runs(options: Options) -> list[Run]:
+    """The trainings that choose learning rates: none where there is one rate alone."""
+    rates = options.learning_rates
+    if len(rates) < 2:
+        return []
+    middle = options.widths[(len(options.widths) - 1) // 2]
+    sizes = [rung for rung in rungs(options) if rung.width == middle]
+    order = itertools.product(sizes, options.learners, rates, [0])
+    return list(itertools.starmap(Run, order))
+
+
+def planned_runs(options: Options, rates: Rates) -> list[Run]:
+    """All trainings that are compared, in their order.
+
+    A method without a rate in `rates` has the only one that there is, or none yet.
+    """
+    only = options.learning_rates[0] if len(options.learning_rates) == 1 else None
+    order = itertools.product(rungs(options), options.learners, range(options.seeds))
+    return [
+        Run(rung, learner, rates.get((rung.depth, learner), only), seed)
+        for rung, learner, seed in order
+    ]
 
 
 def config_of(run: Run, options: Options) -> ResolvedConfig:
-    """The configuration of a training, by the common budget of images."""
+    """The configuration of a training, by the common budget of images.
+
+    Without a rate it is that of the first one, which differs in its rate alone.
+    """
+    rate = options.learning_rates[0] if run.rate is None else run.rate
     width = run.rung.width
     if run.rung.depth is None:
         model = ModelConfig(options.model, width=width)
@@ -201,7 +234,12 @@ def config_of(run: Run, options: Options) -> ResolvedConfig:
         learner,
         data,
         model,
-        TrainConfig(seed=run.seed, validation_tasks=100, **_TRAIN[options.model]),
+        TrainConfig(
+            seed=run.seed,
+            learning_rate=rate,
+            validation_tasks=100,
+            **_TRAIN[options.model],
+        ),
         EvaluationConfig(shots=options.shots, tasks=options.tasks, keep_logits=True),
     )
     filled = resolve(config)

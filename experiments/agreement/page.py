@@ -40,6 +40,7 @@ def page(found: Numbers) -> str:
     if any(rung["cka"] for rung in found["rungs"]):
         parts += ["## Linear CKA of layers", _layers(found)]
     parts += ["## At infinite width", limits(found)]
+    parts += ["## Learning rates", _rates(found)]
     if found["failed"]:
         failed = [f"- {name}: {why}" for name, why in found["failed"].items()]
         parts += ["## Runs that failed, and are left out", "\n".join(failed)]
@@ -218,6 +219,24 @@ def _layers(found: Numbers) -> str:
         for layer, own in rung["cka"].items()
     ]
     return markdown(["size", "layer", *_PAIRS.values()], rows)
+
+
+def _rates(found: Numbers) -> str:
+    """Validation accuracy at each rate that a method tried."""
+    rows = []
+    for each in found["rates"]:
+        rate, tried = f"{each['rate']:g}", each["tried"]
+        cells = ", ".join(f"{name}: {100 * own:.1f}" for name, own in tried.items())
+        ends = sorted(tried, key=float)
+        at = (
+            " (end of the grid)"
+            if len(ends) > 2 and rate in ends[:: len(ends) - 1]
+            else ""
+        )
+        depth = "" if each["depth"] is None else f"{each['depth']}"
+        rows.append([each["method"], depth, f"{rate}{at}", cells])
+    columns = ["method", "hidden layers", "rate", "validation accuracy, %, by rate"]
+    return markdown(columns, rows)
 
 
 def limits(found: Numbers) -> str:

@@ -13,7 +13,9 @@ from experiments.agreement.options import (
     Run,
     config_of,
     planned_runs,
-)  # fmt: skip
+    trial_runs,
+)
+from experiments.agreement.rates import choose, read_tried
 from metabridge.config import ResolvedConfig, images_per_step
 from metabridge.runs import folder as run_folder
 from metabridge.units import format_duration, markdown_table
@@ -21,6 +23,25 @@ from metabridge.units import format_duration, markdown_table
 _SECONDS = ("compile_seconds", "train_seconds", "evaluation_seconds")
 """Times in the result of a run, which make up its own."""
 _COLUMNS = ("run", "state", "steps", "images", "time")
+
+
+def _all_runs(options: Options) -> list[Run]:
+    """Those that choose learning rates, then those that are compared."""
+    trials = trial_runs(options)
+    tried = read_tried(options)
+    known = {
+        method: own
+        for method, own in tried.items()
+        if len(own) == len(options.learning_rates)
+    }
+    sizes = {run.rung for run in trials}
+    compared = [
+        run
+        for run in planned_runs(options, choose(known))
+        # One of the trials will be that run.
+        if run.rate is not None or run.seed or run.rung not in sizes
+    ]
+    return list(dict.fromkeys([*trials, *compared]))
 
 
 class State(NamedTuple):
@@ -47,7 +68,7 @@ def plan_text(options: Options) -> str:
     Raises:
       RunError: a folder holds a run with another configuration, or something else.
     """
-    planned = {run: config_of(run, options) for run in planned_runs(options)}
+    planned = {run: config_of(run, options) for run in _all_runs(options)}
     states = {
         run: read_state(options.folder / run.name, config)
         for run, config in planned.items()

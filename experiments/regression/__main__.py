@@ -14,11 +14,11 @@ What is finished is taken as it is, so that the same command goes on after a sto
 Written to the folder: ``results.json``, ``findings.md`` and three figures.
 """
 
-import os
 import sys
 
 import tyro
 
+from experiments.compiled import keep_compiled
 from experiments.regression.options import Options, completed
 from experiments.regression.plan import planned
 
@@ -32,8 +32,7 @@ def main(options: Options) -> None:
             print(f"{'done   ' if (folder / path).is_file() else 'missing'} {name}")
         return
     # Widths and numbers of steps differ, but the rest of a run is compiled once.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    keep_compiled(folder / "compiled")
     # Only now: help and errors need no JAX.
     from experiments.regression.figures import draw
     from experiments.regression.measure import measure

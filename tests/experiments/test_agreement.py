@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 from experiments.agreement import __main__ as command
-from experiments.agreement import figure, measure, options, page, plan, statistics
+from experiments.agreement import (
+    figure,
+    measure,
+    options,
+    page,
+    plan,
+    rates,
+    statistics,
+)  # fmt: skip
 from experiments.agreement.options import Options, completed, config_of, planned_runs
 from metabridge.config import images_per_step, to_json
 from metabridge.similarity.groups import PairTable, pair_table
@@ -26,7 +34,7 @@ from tests.similarity.test_groups import draw
 TINY = (
     "--model", "mlp", "--widths", "4", "8", "--learners", "mtl", "protonet",
     "--seeds", "2", "--images", "2000", "--tasks", "10", "--layer-images", "20",
-    "--limit-tasks", "2", "--limit-unseen", "4",
+    "--limit-tasks", "2", "--limit-unseen", "4", "--learning-rates", "0.5", "1",
 )  # fmt: skip
 
 
@@ -40,6 +48,7 @@ TINY = (
         ({"widths": (16, 16)}, "`widths` has a value twice"),
         ({"model": "resnet12"}, "`model` is 'resnet12', but must be a body with a"),
         ({"depths": (2, 3)}, "`depths` are of the mlp"),
+        ({"learning_rates": (0.1, 0.1)}, "`learning_rates` has a value twice"),
         ({"images": 0}, "`images` must be finite and at least 1"),
     ],
 )
@@ -52,7 +61,7 @@ def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
 def test_runs_see_as_many_images_and_meet_the_same_tasks() -> None:
     for model, widths in options.WIDTHS.items():
         given = completed(Options(model=model, widths=widths[:2], seeds=2))
-        runs = planned_runs(given)
+        runs = planned_runs(given, {})
         assert len({run.name for run in runs}) == 7 * 2 * 2
         configs = [config_of(run, given) for run in runs]
         assert given.images is not None
@@ -69,8 +78,49 @@ def test_a_ladder_of_depths_has_all_widths() -> None:
     assert names == [
         "depth-1-width-4", "depth-1-width-8", "depth-3-width-4", "depth-3-width-8",
     ]  # fmt: skip
-    config = config_of(planned_runs(given)[0], given)
+    config = config_of(planned_runs(given, {})[0], given)
     assert (config.model.depth, config.model.width) == (1, 4)
+
+
+def test_each_method_tries_its_rates_at_the_middle_width_of_each_depth() -> None:
+    given = completed(
+        Options(model="mlp", widths=(4, 8, 16, 32), depths=(3, 1), seeds=2)
+    )
+    trials = options.trial_runs(given)
+    assert len(set(trials)) == 2 * 7 * 3
+    assert {run.rung.width for run in trials} == {8}
+    assert {run.rung.depth for run in trials} == {1, 3}
+    rates = {config_of(run, given).train.learning_rate for run in trials}
+    assert rates == {0.3, 1.0, 3.0}
+    # The trial at the chosen rate is the run that is compared.
+    chosen = {(depth, name): 3.0 for depth in (1, 3) for name in given.learners}
+    runs = planned_runs(given, chosen)
+    assert {run.rate for run in runs} == {3.0}
+    assert len(set(runs) & set(trials)) == 2 * 7
+    alone = dataclasses.replace(given, learning_rates=(0.5,))
+    assert options.trial_runs(alone) == []
+    assert {run.rate for run in planned_runs(alone, {})} == {0.5}
+
+
+def test_the_rate_of_the_best_validation_accuracy_is_chosen(tmp_path: Path) -> None:
+    given = completed(
+        Options(widths=(16, 32), learners=("mtl", "anil"), output=tmp_path)
+    )
+    reached = {"mtl": (0.5, 0.7, 0.7, 0.2), "anil": (0.9, 0.8, 0.7, 0.99)}
+    for run in options.trial_runs(given):
+        rate = given.learning_rates.index(run.rate)
+        result = {"validation_accuracy": reached[run.learner][rate]}
+        folder = tmp_path / run.name
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(result))
+    tried = rates.read_tried(given)
+    assert tried[None, "mtl"] == {0.003: 0.5, 0.01: 0.7, 0.03: 0.7, 0.1: 0.2}
+    # The smaller one of equals.
+    assert rates.choose(tried) == {(None, "mtl"): 0.01, (None, "anil"): 0.1}
+    failed = {"width-16/anil-0.1-0"}
+    assert rates.choose(rates.read_tried(given, failed))[None, "anil"] == 0.003
+    failed = {f"width-16/anil-{rate:g}-0" for rate in given.learning_rates}
+    assert rates.choose(rates.read_tried(given, failed)) == {(None, "mtl"): 0.01}
 
 
 def test_a_run_that_was_trained_anew_is_compared_anew(
@@ -78,7 +128,7 @@ def test_a_run_that_was_trained_anew_is_compared_anew(
 ) -> None:
     given = completed(Options(model="mlp", widths=(4, 8), output=tmp_path))
     rung, compared = options.rungs(given)[0], []
-    folder = tmp_path / rung.name / "mtl-0"
+    folder = tmp_path / rung.name / "mtl-1-0"
     monkeypatch.setattr(
         measure, "in_a_process", lambda *_: compared.append(0) or {"heads": {}}
     )
@@ -170,6 +220,11 @@ def _found() -> dict[str, Any]:
     }  # fmt: skip
     return {
         "settings": settings, "methods": ["mtl", "anil"], "failed": {},
+        "rates": [
+            {"depth": 3, "method": "mtl", "rate": 0.3, "tried": {"0.3": 0.612}},
+            {"depth": 3, "method": "anil", "rate": 3.0}
+            | {"tried": {"1": 0.4, "0.3": 0.3, "3": 0.5}},
+        ],
         "rungs": rungs, "slopes": slopes, "limit": {"3": {"anil": limits}},
     }  # fmt: skip
 
@@ -190,6 +245,9 @@ def test_the_page_has_the_numbers_of_the_results() -> None:
     assert "The difference has no trend with width" in page.answer(found)
     slope |= {"estimate": -0.2, "low": -0.3, "high": -0.1}
     assert "shrinks with width: -20.00 [-30.00, -10.00] points" in page.answer(found)
+    assert "| mtl | 3 | 0.3 | 0.3: 61.2 |" in text
+    end = "| anil | 3 | 3 (end of the grid) | 1: 40.0, 0.3: 30.0, 3: 50.0 |"
+    assert end in text
     found["failed"] = {"width-16/maml-0": "no memory"}
     assert "- width-16/maml-0: no memory" in page.page(found)
 
@@ -224,11 +282,11 @@ def test_a_study_is_stopped_and_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     called = [sys.executable, "-m", "experiments.agreement", *TINY]
     called += ["--output", str(folder)]
-    first = folder / "depth-3-width-4" / "mtl-0" / "result.json"
+    first = folder / "depth-3-width-4" / "mtl-0.5-0" / "result.json"
     process = subprocess.Popen(
         called, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not (first.parents[1] / "mtl-1" / "config.json").is_file():
+    while not (first.parents[1] / "mtl-1-0" / "config.json").is_file():
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
@@ -242,6 +300,11 @@ def test_a_study_is_stopped_and_goes_on(tmp_path: Path) -> None:
     assert found["failed"] == {}
     own = found["rungs"][0]["heads"]["learner"]
     result = json.loads(first.read_text())
+    chosen = {each["method"]: each for each in found["rates"]}
+    assert chosen["mtl"]["tried"]["0.5"] == result["validation_accuracy"]
+    assert all(len(each["tried"]) == 2 for each in chosen.values())
+    best = folder / "depth-3-width-4" / f"mtl-{chosen['mtl']['rate']:g}-0"
+    result = json.loads((best / "result.json").read_text())
     assert own["accuracy"]["mtl"][0] == pytest.approx(result["accuracy"])
     assert (folder / "findings.md").read_text() == page.page(found)
     assert (folder / "agreement-logistic.png").is_file()
@@ -252,8 +315,9 @@ def test_a_study_is_stopped_and_goes_on(tmp_path: Path) -> None:
 
 def _planned(tmp_path: Path) -> Options:
     return Options(
-        widths=(16, 32), learners=("mtl", "anil"), plan=True, output=tmp_path
-    )
+        widths=(16, 32), learners=("mtl", "anil"), plan=True, output=tmp_path,
+        learning_rates=(0.01,),
+    )  # fmt: skip
 
 
 def _begin(run: options.Run, given: Options) -> Path:
@@ -269,7 +333,7 @@ def test_a_plan_tells_done_stopped_and_missing(
 ) -> None:
     """By hand, with times that only finished seeds of the same size and method have."""
     given = _planned(tmp_path)
-    first, second, third = planned_runs(completed(given))[:3]
+    first, second, third = planned_runs(completed(given), {})[:3]
     assert [run.learner for run in (first, second, third)] == ["mtl"] * 3
     times = {"compile_seconds": 2.0, "train_seconds": 60.0, "evaluation_seconds": 38.0}
     (_begin(first, given) / "result.json").write_text(json.dumps(times))
@@ -296,7 +360,7 @@ def test_a_plan_of_results_that_say_little(
 ) -> None:
     """A result without times is done; a damaged one is made anew, so it is not."""
     given = _planned(tmp_path)
-    first, second = planned_runs(completed(given))[:2]
+    first, second = planned_runs(completed(given), {})[:2]
     (_begin(first, given) / "result.json").write_text('{"train_seconds": 3.0}')
     (_begin(second, given) / "result.json").write_text("{")
     command.main(given)
@@ -309,7 +373,7 @@ def test_a_plan_of_results_that_say_little(
 
 def test_a_plan_refuses_runs_of_other_options(tmp_path: Path) -> None:
     given = _planned(tmp_path)
-    _begin(planned_runs(completed(given))[0], given)
+    _begin(planned_runs(completed(given), {})[0], given)
     with pytest.raises(
         ValueError, match=r"another configuration: evaluation.shots was"
     ):
@@ -317,11 +381,33 @@ def test_a_plan_refuses_runs_of_other_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
+def test_a_plan_has_trials_until_rates_are_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = dataclasses.replace(_planned(tmp_path), learning_rates=(0.01, 0.03))
+    command.main(given)
+    text = capsys.readouterr().out
+    # Four trials, of which two are among the twelve that are compared.
+    assert text.count("| missing |") == 4 + 12 - 2
+    assert "| width-16/mtl-0.03-0 | missing |" in text
+    assert "| width-32/mtl-RATE-0 | missing |" in text
+    accuracy = {"0.01": 0.5, "0.03": 0.6}
+    for run in options.trial_runs(completed(given)):
+        result = {"validation_accuracy": accuracy[f"{run.rate:g}"]}
+        (_begin(run, given) / "result.json").write_text(json.dumps(result))
+    command.main(given)
+    text = capsys.readouterr().out
+    assert "RATE" not in text
+    assert "| width-32/mtl-0.03-0 | missing |" in text
+    assert "10 of 14 runs are to be trained" in text
+
+
+@pytest.mark.extended
 def test_a_plan_of_nothing_to_do_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = _planned(tmp_path)
-    for run in planned_runs(completed(given)):
+    for run in planned_runs(completed(given), {}):
         (_begin(run, given) / "result.json").write_text("{}")
     command.main(given)
     assert "\n0 of 12 runs are to be trained" in capsys.readouterr().out
