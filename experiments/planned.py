@@ -1,29 +1,33 @@
-"""Planned runs of a study, trained one after the other."""
+"""Planned runs of a study, trained one after the other or several at once."""
 
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from metabridge import build
-from metabridge.comparison.run import train_in_a_process
+from metabridge.comparison.run import train_in_a_process, train_in_processes
 from metabridge.config import DataConfig, ResolvedConfig
+from metabridge.parallel.processes import shares
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 
 
 def train_planned(
-    planned: Mapping[str, ResolvedConfig], folder: Path
+    planned: Mapping[str, ResolvedConfig], folder: Path, *, jobs: int = 1
 ) -> Iterator[tuple[str, str | None]]:
     """Train runs, each in a process of its own; yield name and reason of a failure.
 
     `planned` has configurations by the names of their folders in `folder`. What is
-    finished is taken as it is, what was begun goes on.
+    finished is taken as it is, what was begun goes on. With several `jobs` at once
+    (`metabridge.parallel.processes.in_processes`) finished ones come first.
 
     Raises:
       ValueError: a folder holds a run with another configuration, or the data or the
-        learner of one to train do not fit; before any training.
+        learner of one to train do not fit, or more jobs than cores; before any
+        training.
       FileNotFoundError: the data of one to train is not there; likewise.
     """
+    shares(jobs)
     for name, config in planned.items():
         run_folder.check_run(folder / name, config, resume=True)
     missing = {
@@ -33,6 +37,17 @@ def train_planned(
     }
     _check_data(missing)
     folder.mkdir(parents=True, exist_ok=True)
+    if jobs > 1:
+        yield from ((name, None) for name in planned if name not in missing)
+        done = len(planned) - len(missing)
+        for name, error in train_in_processes(missing, folder, jobs):
+            done += 1
+            state = "done" if error is None else "failed"
+            print(
+                f"{done} of {len(planned)}: {name} {state}", file=sys.stderr, flush=True
+            )
+            yield name, error
+        return
     for number, (name, config) in enumerate(planned.items(), start=1):
         print(f"{number} of {len(planned)}: {name}", file=sys.stderr, flush=True)
         error = train_in_a_process(config, folder / name) if name in missing else None

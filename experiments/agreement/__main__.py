@@ -49,7 +49,8 @@ def main(options: Options) -> None:
 
     def train(runs: list[Run]) -> dict[str, str]:
         planned = {run.name: config_of(run, options) for run in runs}
-        return {name: why for name, why in train_planned(planned, folder) if why}
+        done = train_planned(planned, folder, jobs=options.jobs)
+        return {name: why for name, why in done if why}
 
     errors = train(trial_runs(options))
     tried = read_tried(options, errors)

@@ -94,6 +94,9 @@ class Options:
     """Training tasks of the infinitely wide predictors; 0 for none."""
     limit_unseen: Size = 200
     """Unseen tasks of the infinitely wide predictors."""
+    jobs: Size = 1
+    """Runs that are trained at once, each on its share of the cores. Small networks
+    finish sooner so."""
     plan: bool = False
     """List the runs, what is done of each, and their time as far as finished seeds
     tell it; train nothing."""
@@ -217,9 +220,9 @@ def planned_runs(options: Options, rates: Rates) -> list[Run]:
 def config_of(run: Run, options: Options) -> ResolvedConfig:
     """The configuration of a training, by the common budget of images.
 
-    Without a rate it is that of the first one, which differs in its rate alone.
+    Without a rate it is that of the first in the options, or else the recipe's own.
     """
-    rate = options.learning_rates[0] if run.rate is None else run.rate
+    rate = next(iter(options.learning_rates), None) if run.rate is None else run.rate
     width = run.rung.width
     if run.rung.depth is None:
         model = ModelConfig(options.model, width=width)

@@ -141,9 +141,10 @@ def _summary(
     left = {run: state for run, state in states.items() if not state.finished}
     if not left:
         return f"0 of {len(states)} runs are to be trained: all are done."
+    order = "one after the other" if options.jobs == 1 else f"{options.jobs} at once"
     parts = [
         f"{len(left)} of {len(states)} runs are to be trained, each on about "
-        f"{options.images:,} images, one after the other."
+        f"{options.images:,} images, {order}."
     ]
     known = {run: usual[run[:2]] for run in left if run[:2] in usual}
     seconds = math.fsum((1 - left[run].share) * each for run, each in known.items())
@@ -151,7 +152,7 @@ def _summary(
         whom = "all of them" if len(known) == len(left) else f"{len(known)} of them"
         parts.append(
             f"By finished seeds of the same size and method {whom} will take about "
-            f"{format_duration(seconds)}."
+            f"{format_duration(seconds / options.jobs)}."
         )
     if unknown := len(left) - len(known):
         parts.append(

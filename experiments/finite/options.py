@@ -1,6 +1,7 @@
 """Options of the study, and the configurations of its runs."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -70,11 +71,11 @@ def completed(options: Options) -> Options:
 
 def run_name(width: int, method: str, seed: int) -> str:
     """Folder of a run, below that of the study."""
-    return agreement.Run(agreement.Rung(None, width), method, seed).name
+    return f"width-{width}/{method}-{seed}"
 
 
 def planned_runs(options: Options) -> dict[str, ResolvedConfig]:
-    """Configurations of all trainings, those of the study of agreement, by name."""
+    """Configurations of all trainings by name, with the learners' own rates."""
     theirs = agreement.Options(
         dataset=options.dataset,
         data_dir=options.data_dir,
@@ -82,10 +83,10 @@ def planned_runs(options: Options) -> dict[str, ResolvedConfig]:
         shots=options.shots,
         tasks=options.test_tasks,
     )
-    runs = [
-        agreement.Run(agreement.Rung(None, width), method, seed)
-        for width in options.widths
-        for method in METHODS
-        for seed in range(options.seeds)
-    ]
-    return {run.name: agreement.config_of(run, theirs) for run in runs}
+    order = itertools.product(options.widths, METHODS, range(options.seeds))
+    return {
+        run_name(width, method, seed): agreement.config_of(
+            agreement.Run(agreement.Rung(None, width), method, None, seed), theirs
+        )
+        for width, method, seed in order
+    }

@@ -3,18 +3,14 @@
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import metabridge
-from metabridge import huge_pages
 from metabridge.comparison import run
 from metabridge.config import (
     Config,
@@ -31,7 +27,7 @@ from metabridge.config import (
 )
 from metabridge.runs.folder import check_run, open_run
 from metabridge.training import RunError
-from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
+from metabridge.training.guards.preemption import Preempted
 from tests import toy
 from tests.comparison.fake import finished_run
 from tests.own import OPTIONS, forgotten
@@ -192,51 +188,9 @@ def test_a_process_that_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_train", die)
     reason = run.train_in_a_process(resolve(Config()), Path("x"))
     assert reason == "the process was killed; perhaps the machine's memory ran out"
-
-
-def wait_to_be_asked(begun: Path, ended: Path) -> None:
-    with watched() as asked:
-        begun.touch()
-        while not asked():
-            time.sleep(0.01)
-    ended.touch()
-    raise Preempted
-
-
-@pytest.mark.extended
-def test_a_signal_is_handed_on(tmp_path: Path) -> None:
-    begun, ended = tmp_path / "begun", tmp_path / "ended"
-
-    def ask() -> None:
-        while not begun.exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    with pytest.raises(Preempted) as stopped:
-        run.in_a_process(wait_to_be_asked, begun, ended)
-    thread.join()
-    assert stopped.value.code == EXIT_CODE
-    assert ended.exists()
-
-
-def test_a_process_has_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huge_pages, "_are_on_request", lambda: True)
-    for before, within in (
-        (None, "glibc.malloc.hugetlb=1"),
-        ("glibc.malloc.check=1", "glibc.malloc.check=1:glibc.malloc.hugetlb=1"),
-        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
-    ):
-        monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-        if before is not None:
-            monkeypatch.setenv("GLIBC_TUNABLES", before)
-        with huge_pages.in_new_processes():
-            assert os.environ["GLIBC_TUNABLES"] == within
-        assert os.environ.get("GLIBC_TUNABLES") == before
-    monkeypatch.delenv("GLIBC_TUNABLES")
-    found = run.in_a_process(os.getenv, "GLIBC_TUNABLES")
-    assert found == "glibc.malloc.hugetlb=1"
+    configs = {"a": resolve(Config()), "b": resolve(Config())}
+    reasons = dict(run.train_in_processes(configs, Path("x"), 1))
+    assert reasons == {"a": reason, "b": reason}
 
 
 @pytest.mark.extended

@@ -93,7 +93,9 @@ def test_each_method_tries_its_rates_at_the_middle_width_of_each_depth() -> None
     rates = {config_of(run, given).train.learning_rate for run in trials}
     assert rates == {0.3, 1.0, 3.0}
     # The trial at the chosen rate is the run that is compared.
-    chosen = {(depth, name): 3.0 for depth in (1, 3) for name in given.learners}
+    chosen: options.Rates = {
+        (depth, name): 3.0 for depth in (1, 3) for name in given.learners
+    }
     runs = planned_runs(given, chosen)
     assert {run.rate for run in runs} == {3.0}
     assert len(set(runs) & set(trials)) == 2 * 7

@@ -1,17 +1,15 @@
 """Several algorithms, trained one after another with equal budgets."""
 
 import dataclasses
-import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from metabridge import build, huge_pages, unions
+from metabridge import build, unions
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
@@ -19,6 +17,7 @@ from metabridge.config.fields import Range
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
 from metabridge.files import finite, write_json, write_text
+from metabridge.parallel.processes import in_a_process, in_processes
 from metabridge.plugins import import_plugins
 from metabridge.precision import in_32_bits
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS
@@ -26,10 +25,9 @@ from metabridge.runs import folder as run_folder
 from metabridge.runs import given, inputs
 from metabridge.task_shape import describe
 from metabridge.training import train
-from metabridge.training.guards import preemption
 from metabridge.untrusted import expanded
 
-_T = TypeVar("_T")
+_KILLED = "the process was killed; perhaps the machine's memory ran out"
 
 
 @in_32_bits
@@ -188,16 +186,26 @@ def train_in_a_process(config: ResolvedConfig, run_dir: Path) -> str | None:
     try:
         return in_a_process(_train, config, run_dir)
     except BrokenProcessPool:
-        return "the process was killed; perhaps the machine's memory ran out"
+        return _KILLED
 
 
-def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
-    """Call a function in a process of its own, whose device memory ends with it."""
-    context = multiprocessing.get_context("spawn")
-    with preemption.forwarded(), ProcessPoolExecutor(1, mp_context=context) as pool:
-        with huge_pages.in_new_processes():
-            called = pool.submit(function, *arguments)  # starts the process
-        return called.result()
+def train_in_processes(
+    configs: Mapping[str, ResolvedConfig], folder: Path, jobs: int
+) -> Iterator[tuple[str, str | None]]:
+    """Train runs in `folder`, `jobs` at once, each in a process of its own.
+
+    Yields:
+      The name of each as it finishes, with the reason of a failure.
+
+    Raises:
+      Preempted: this process was asked to stop; all runs have saved.
+    """
+    calls = {name: (config, folder / name) for name, config in configs.items()}
+    for name, done in in_processes(_train, calls, jobs):
+        try:
+            yield name, done.result()
+        except BrokenProcessPool:
+            yield name, _KILLED
 
 
 def _train(config: ResolvedConfig, run_dir: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Records of a run: written to its folder, handed to loggers, shown on a bar."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,8 @@ class Records:
             initial=done,
             unit="step",
             dynamic_ncols=True,
-            disable=not first,
+            # An argument that is given counts more than tqdm's own variable.
+            disable=not first or "TQDM_DISABLE" in os.environ,
         )
         self._metrics = ""
 

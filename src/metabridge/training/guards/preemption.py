@@ -57,8 +57,10 @@ def watched(
 
 
 @contextlib.contextmanager
-def forwarded() -> Iterator[None]:
+def forwarded() -> Iterator[Callable[[], bool]]:
     """Hands a signal on to the processes that this one has started.
+
+    Yields a function that tells whether there was one.
 
     Raises:
       Preempted: at the end, if there was one.
@@ -71,7 +73,7 @@ def forwarded() -> Iterator[None]:
 
     with watched(hand_on) as asked:
         try:
-            yield
+            yield asked
         finally:
             if asked():
                 raise Preempted
