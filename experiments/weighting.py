@@ -85,6 +85,8 @@ class Options:
     """Support images a class of a test task."""
     tasks: Annotated[int, AtLeast(2)] = 1000
     """Test tasks, the same for all."""
+    jobs: Size = 1
+    """Runs that are trained at once, each on its share of the cores."""
 
     @property
     def folder(self) -> Path:
@@ -280,7 +282,7 @@ def main(options: Options) -> None:
     from metabridge.files import write_json, write_text
 
     planned = {run.name: config_of(run, options) for run in planned_runs(options)}
-    errors = dict(train_planned(planned, folder))
+    errors = dict(train_planned(planned, folder, jobs=options.jobs))
     for name, error in errors.items():
         if error is not None:
             print(f"{name} failed: {error}", file=sys.stderr)

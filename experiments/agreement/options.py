@@ -50,7 +50,7 @@ _TRAIN: dict[str, dict[str, Any]] = {
     # In NTK parametrisation a rate of Adam moves a function more the wider it is.
     "mlp": {"optimizer": "sgd"},
 }
-LEARNING_RATES = {"conv4": (0.003, 0.01, 0.03, 0.1), "mlp": (0.3, 1.0, 3.0)}
+LEARNING_RATES = {"conv4": (0.01, 0.03, 0.1, 0.3), "mlp": (0.3, 1.0, 3.0)}
 """Rates that a method tries, by the body."""
 IMAGES = {"conv4": 60_000, "mlp": 300_000}
 _DEPTH = 3
@@ -82,7 +82,7 @@ class Options:
     """Training images of each run. Default: 60,000 with conv4, 300,000 with the mlp."""
     learning_rates: Annotated[tuple[float, ...], AtLeast(0)] = ()
     """Rates that each method tries with seed 0 at the middle width; the best on
-    validation tasks is that of all its runs. Default: 0.003 0.01 0.03 0.1 with
+    validation tasks is that of all its runs. Default: 0.01 0.03 0.1 0.3 with
     conv4, 0.3 1 3 with the mlp."""
     shots: Size = 5
     """Support images a class of a test task."""

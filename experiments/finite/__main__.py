@@ -11,11 +11,11 @@ goes on after a stop. ``--plan`` lists what is missing.
 Written to the folder: ``results.json``, ``findings.md`` and ``finite.png``.
 """
 
-import os
 import sys
 
 import tyro
 
+from experiments.compiled import keep_compiled
 from experiments.finite.options import Options, completed, planned_runs
 
 
@@ -25,18 +25,19 @@ def main(options: Options) -> None:
     folder, planned = options.folder, planned_runs(options)
     if options.plan:
         for name in planned:
-            done = (folder / name / "result.json").is_file()
+            done = (options.trained / name / "result.json").is_file()
             print(f"{'done   ' if done else 'missing'} {name}")
         return
     # Of the seeds of a method all but the first find what it has compiled.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    keep_compiled(options.trained / "compiled")
     # Only now: help and errors need no JAX.
     from experiments.finite.measure import measure
     from experiments.finite.page import answer, draw, page, table
     from experiments.planned import train_planned
     from metabridge.files import finite, write_json, write_text
 
-    failed = [f"{name}: {why}" for name, why in train_planned(planned, folder) if why]
+    done = train_planned(planned, options.trained, jobs=options.jobs)
+    failed = [f"{name}: {why}" for name, why in done if why]
     if failed:
         raise RuntimeError("; ".join(failed))
     found = finite(measure(options))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.closeness.cells import Cells
-from experiments.finite.options import METHODS, Options, run_name
+from experiments.finite.options import METHODS, Options, run_of
 from metabridge import theory
 from metabridge.data import load_dataset
 from metabridge.data.dataset import Dataset
@@ -43,16 +43,13 @@ def measure(options: Options) -> Numbers:
     rows = []
     for name, width, seed, make in planned_kernels(options, dataset):
         stem = "-".join(name.split()) + (f"-{width}-{seed}" if width else "")
-        found = cells(stem, _settings(options), make)
+        found = cells(stem, _settings(options, name), make)
         rows.append({"kernel": name, "width": width, "seed": seed, **found})
     for width in options.widths:
         rows += _trained(options, width)
     settings = dataclasses.asdict(options)
-    for name in (
-        "output",
-        "data_dir",
-        "gigabytes",
-    ):  # beyond rounding they change no number
+    # Beyond rounding these change no number.
+    for name in ("output", "runs", "data_dir", "gigabytes", "jobs", "plan"):
         del settings[name]
     return {"settings": settings, "rows": rows, "seconds": cells.seconds}
 
@@ -63,7 +60,7 @@ def planned_kernels(
     """Name, width and seed of every kernel, and what computes its numbers."""
 
     def empirical(width: int, method: str, at: Any, seed: int) -> Numbers:
-        folder = options.folder / run_name(width, method, seed)
+        folder = options.trained / run_of(options, width, method, seed).name
         kernel = theory.empirical_of_run(
             folder, at, ways=5, dtype=_DTYPE,
             max_bytes=1e9 * options.gigabytes, data_dir=options.data_dir,
@@ -86,13 +83,16 @@ def planned_kernels(
     return [*made, (LIMIT, None, None, limit)]
 
 
-def _settings(options: Options) -> Numbers:
-    names = (
-        "dataset", "images", "shots", "queries", "tasks", "unseen", "test_tasks",
-        "time", "adaptation_time", "jitter",
-    )  # fmt: skip
-    own = {"diagonal": "of training points", "jacobian": _DTYPE}
-    return {name: getattr(options, name) for name in names} | own
+def _settings(options: Options, kernel: str) -> Numbers:
+    """All that numbers of a kernel depend on beside its network's width and seed."""
+    names = "dataset", "shots", "queries", "tasks", "unseen"
+    names += "time", "adaptation_time", "jitter"
+    own: Numbers = {name: getattr(options, name) for name in names}
+    own |= {"diagonal": "of training points", "jacobian": _DTYPE}
+    method, at = KERNELS.get(kernel, ("", "init"))
+    if at != "init":
+        own |= {"images": options.images, "learning_rate": options.rates[method]}
+    return own
 
 
 def _diagnose(
@@ -130,7 +130,8 @@ def _diagnose(
 def _trained(options: Options, width: int) -> list[Numbers]:
     """The trained networks: agreement of MTL and ANIL, of each seed and of others."""
     names = [(m, s) for m in METHODS for s in range(options.seeds)]
-    kept = read_kept([options.folder / run_name(width, *name) for name in names])
+    runs = [run_of(options, width, *name) for name in names]
+    kept = read_kept([options.trained / run.name for run in runs])
     table = pair_table([each.evaluation.closed for each in kept])
     agreements = table.by_task["same_class"].mean(1)
     accuracy = dict(zip(names, table.accuracy.mean(1).tolist(), strict=True))

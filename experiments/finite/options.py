@@ -9,8 +9,10 @@ from experiments.agreement import options as agreement
 from experiments.arguments import AtLeast, check
 from metabridge.config import ResolvedConfig
 
-METHODS = ("mtl", "anil")
-"""Learners whose networks are looked at."""
+LEARNING_RATES = {"mtl": 0.1, "anil": 0.1}
+"""Learners whose networks are looked at, with the rates that `experiments.agreement`
+chose for them on validation tasks of glyphs."""
+METHODS = tuple(LEARNING_RATES)
 Size = Annotated[int, AtLeast(1)]
 
 
@@ -23,13 +25,21 @@ class Options:
     data_dir: Path | None = None
     """Folder of the dataset; see docs/data.md."""
     output: Path | None = None
-    """Folder of the runs and the results. Default: runs/finite-DATASET."""
+    """Folder of the results. Default: runs/finite-DATASET."""
+    runs: Path | None = None
+    """Folder of the trainings. Default: runs/agreement-DATASET-conv4, that of
+    experiments.agreement, whose runs are taken where they are finished."""
     widths: Annotated[tuple[int, ...], AtLeast(1)] = (16, 32, 64, 128, 256)
     """Channels of Conv4."""
     seeds: Size = 2
     """Runs of each method at each width: seeds 0, 1, ..."""
-    images: Size = 30_000
+    images: Size = 60_000
     """Training images of each run."""
+    learning_rates: Annotated[tuple[float, float], AtLeast(0)] = (
+        LEARNING_RATES["mtl"],
+        LEARNING_RATES["anil"],
+    )
+    """Of MTL and of ANIL."""
     shots: Size = 5
     """Support images a class."""
     queries: Size = 5
@@ -48,13 +58,25 @@ class Options:
     """Added to the diagonals of the training kernels, over the mean of Theta(x, x)."""
     gigabytes: Annotated[float, AtLeast(0.1)] = 10.0
     """Memory for the rows of a Jacobian, at most."""
+    jobs: Size = 1
+    """Runs that are trained at once, each on its share of the cores."""
     plan: bool = False
     """Print the runs and kernels that are missing, and compute nothing."""
 
     @property
     def folder(self) -> Path:
-        """Folder of the runs and the results."""
+        """Folder of the results."""
         return self.output or Path("runs") / f"finite-{self.dataset}"
+
+    @property
+    def trained(self) -> Path:
+        """Folder of the trainings."""
+        return self.runs or Path("runs") / f"agreement-{self.dataset}-conv4"
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rate of each method."""
+        return dict(zip(METHODS, self.learning_rates, strict=True))
 
 
 def completed(options: Options) -> Options:
@@ -64,18 +86,20 @@ def completed(options: Options) -> Options:
       ValueError: an option out of its range.
     """
     check(options)
-    if options.folder.exists() and not options.folder.is_dir():
-        raise ValueError(f"`output` {options.folder} is not a folder")
+    for name, folder in (("output", options.folder), ("runs", options.trained)):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"`{name}` {folder} is not a folder")
     return dataclasses.replace(options, widths=tuple(sorted(options.widths)))
 
 
-def run_name(width: int, method: str, seed: int) -> str:
-    """Folder of a run, below that of the study."""
-    return f"width-{width}/{method}-{seed}"
+def run_of(options: Options, width: int, method: str, seed: int) -> agreement.Run:
+    """A training, as the study of agreement has it."""
+    rung = agreement.Rung(None, width)
+    return agreement.Run(rung, method, options.rates[method], seed)
 
 
 def planned_runs(options: Options) -> dict[str, ResolvedConfig]:
-    """Configurations of all trainings by name, with the learners' own rates."""
+    """Configurations of all trainings, those of the study of agreement, by name."""
     theirs = agreement.Options(
         dataset=options.dataset,
         data_dir=options.data_dir,
@@ -84,9 +108,5 @@ def planned_runs(options: Options) -> dict[str, ResolvedConfig]:
         tasks=options.test_tasks,
     )
     order = itertools.product(options.widths, METHODS, range(options.seeds))
-    return {
-        run_name(width, method, seed): agreement.config_of(
-            agreement.Run(agreement.Rung(None, width), method, None, seed), theirs
-        )
-        for width, method, seed in order
-    }
+    runs = [run_of(options, *each) for each in order]
+    return {run.name: agreement.config_of(run, theirs) for run in runs}

@@ -116,13 +116,13 @@ def test_the_rate_of_the_best_validation_accuracy_is_chosen(tmp_path: Path) -> N
         folder.mkdir(parents=True)
         (folder / "result.json").write_text(json.dumps(result))
     tried = rates.read_tried(given)
-    assert tried[None, "mtl"] == {0.003: 0.5, 0.01: 0.7, 0.03: 0.7, 0.1: 0.2}
+    assert tried[None, "mtl"] == {0.01: 0.5, 0.03: 0.7, 0.1: 0.7, 0.3: 0.2}
     # The smaller one of equals.
-    assert rates.choose(tried) == {(None, "mtl"): 0.01, (None, "anil"): 0.1}
-    failed = {"width-16/anil-0.1-0"}
-    assert rates.choose(rates.read_tried(given, failed))[None, "anil"] == 0.003
+    assert rates.choose(tried) == {(None, "mtl"): 0.03, (None, "anil"): 0.3}
+    failed = {"width-16/anil-0.3-0"}
+    assert rates.choose(rates.read_tried(given, failed))[None, "anil"] == 0.01
     failed = {f"width-16/anil-{rate:g}-0" for rate in given.learning_rates}
-    assert rates.choose(rates.read_tried(given, failed)) == {(None, "mtl"): 0.01}
+    assert rates.choose(rates.read_tried(given, failed)) == {(None, "mtl"): 0.03}
 
 
 def test_a_run_that_was_trained_anew_is_compared_anew(

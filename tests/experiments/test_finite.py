@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from experiments.agreement import options as agreement
 from experiments.finite import page
-from experiments.finite.measure import KERNELS, LIMIT, TRAINED
+from experiments.finite.measure import KERNELS, LIMIT, TRAINED, _settings
 from experiments.finite.options import Options, completed, planned_runs
 from tests.user_paths.processes import environment
 
@@ -26,7 +27,8 @@ SMALL = (
         ({"tasks": 1}, "`tasks` must be finite and at least 2"),
         ({"seeds": 0}, "`seeds` must be finite and at least 1"),
         ({"time": -1.0}, "`time` must be finite and at least 0"),
-        ({"output": Path(__file__)}, "is not a folder"),
+        ({"output": Path(__file__)}, "`output` .* is not a folder"),
+        ({"runs": Path(__file__)}, "`runs` .* is not a folder"),
     ],
 )
 def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
@@ -37,9 +39,32 @@ def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
 def test_runs_are_named_by_what_they_are() -> None:
     options = completed(Options(widths=(8, 4), images=10_000))
     planned = planned_runs(options)
-    assert list(planned)[:3] == ["width-4/mtl-0", "width-4/mtl-1", "width-4/anil-0"]
+    names = ["width-4/mtl-0.1-0", "width-4/mtl-0.1-1", "width-4/anil-0.1-0"]
+    assert list(planned)[:3] == names
     assert {config.model.width for config in planned.values()} == {4, 8}
     assert len(planned) == 8
+
+
+def test_trainings_are_those_of_the_study_of_agreement() -> None:
+    rates: agreement.Rates = {(None, "mtl"): 0.1, (None, "anil"): 0.1}
+    theirs = agreement.completed(agreement.Options(widths=(16, 32)))
+    runs = agreement.planned_runs(theirs, rates)
+    configs = {run.name: agreement.config_of(run, theirs) for run in runs}
+    options = completed(Options(widths=(16, 32), seeds=3))
+    ours = planned_runs(options)
+    assert len(ours) == 12
+    assert all(configs[name] == config for name, config in ours.items())
+    assert options.trained == theirs.folder
+
+
+def test_kernels_at_initialisation_stay_when_trainings_change() -> None:
+    one, two = Options(images=10), Options(images=20, learning_rates=(0.2, 0.1))
+    for name in (*KERNELS, LIMIT):
+        trained = name.startswith("after")
+        assert (_settings(one, name) != _settings(two, name)) is trained
+    other = Options(images=10, learning_rates=(0.2, 0.1))
+    changed = [n for n in KERNELS if _settings(one, n) != _settings(other, n)]
+    assert changed == ["after MTL"]
 
 
 def numbers() -> dict[str, Any]:
@@ -55,10 +80,10 @@ def numbers() -> dict[str, Any]:
     for width in WIDTHS:
         rows.append({"kernel": f"{TRAINED}, other seeds", "width": width, "seed": 0})
         rows[-1]["agreement"] = 0.7
-        for method, agreement in (("MTL", 0.75), ("ANIL", 0.65)):
+        for method, share in (("MTL", 0.75), ("ANIL", 0.65)):
             name = f"two seeds of {method}"
             rows.append({"kernel": name, "width": width, "seed": 0})
-            rows[-1]["agreement"] = agreement
+            rows[-1]["agreement"] = share
     rows.append({**rows[0], "kernel": LIMIT, "width": None, "seed": None})
     settings = {
         "images": 100, "dataset": "glyphs", "tasks": 2, "unseen": 3, "shots": 5,
@@ -84,7 +109,7 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_study_is_made_and_taken_up_again(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.finite", *SMALL]
-    command += ["--output", str(tmp_path)]
+    command += ["--output", str(tmp_path), "--runs", str(tmp_path / "trained")]
     shown = subprocess.run(
         [*command, "--plan"], env=environment({}), capture_output=True, text=True,
         check=True,
