@@ -62,7 +62,10 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 1
 needs_two_cores = pytest.mark.skipif(CORES < 2, reason="has one core")
 
 
-def meet(folder: Path, name: str, others: int) -> tuple[list[int], str | None]:
+VARIABLES = "TQDM_DISABLE", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+
+
+def meet(folder: Path, name: str, others: int) -> tuple[list[int], list[str | None]]:
     """Wait until so many have come; fail where they are not called at once."""
     (folder / name).touch()
     end = time.monotonic() + 60
@@ -70,21 +73,26 @@ def meet(folder: Path, name: str, others: int) -> tuple[list[int], str | None]:
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.01)
-    return sorted(os.sched_getaffinity(0)), os.environ.get("TQDM_DISABLE")
+    variables = [os.environ.get(name) for name in VARIABLES]
+    return sorted(os.sched_getaffinity(0)), variables
 
 
 @needs_two_cores
 @pytest.mark.extended
-def test_processes_at_once_have_cores_of_their_own(tmp_path: Path) -> None:
+def test_processes_at_once_have_cores_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     before = os.sched_getaffinity(0)
     calls = {name: (tmp_path, name, 2) for name in ("a", "b")}
     found = {name: done.result() for name, done in in_processes(meet, calls, 2)}
     assert set(found) == {"a", "b"}
-    (first, no_bars), (second, _) = found.values()
+    (first, variables), (second, _) = found.values()
     assert not set(first) & set(second)
     assert set(first) | set(second) == before == os.sched_getaffinity(0)
-    assert no_bars == "1"
-    assert "TQDM_DISABLE" not in os.environ
+    assert variables == ["1", "0.375"]
+    assert not set(VARIABLES) & set(os.environ)
 
 
 def fail_or_die(how: str) -> str:

@@ -12,7 +12,8 @@ from metabridge import huge_pages
 from metabridge.training.guards import preemption
 
 _T = TypeVar("_T")
-_NO_BARS = "TQDM_DISABLE"
+_SHARE_OF_A_GPU = 0.75
+"""What JAX takes of the memory of a GPU when it starts, if nothing else is said."""
 
 
 def in_a_process(function: Callable[..., _T], *arguments: Any) -> _T:
@@ -28,7 +29,8 @@ def in_processes(
 
     Networks too small for all cores finish sooner together, each on its share of them:
     XLA's threads keep to those that a process may use. Where the system has no way to
-    say so (macOS), each uses all. Progress bars are left out.
+    say so (macOS), each uses all. Likewise each has its share of the memory of a GPU.
+    Progress bars are left out.
 
     Yields:
       Names of `calls` as they finish, with what has been returned or raised.
@@ -38,13 +40,17 @@ def in_processes(
     """
     waiting = list(calls.items())
     free = shares(jobs)
+    variables = {
+        "TQDM_DISABLE": "1",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARE_OF_A_GPU / jobs:.3f}",
+    }
     with preemption.forwarded() as asked, contextlib.ExitStack() as stopping:
         running: dict[Future[_T], tuple[str, list[int], ProcessPoolExecutor]] = {}
         while (waiting or running) and not asked():
             while waiting and free:
                 (name, arguments), cores = waiting.pop(0), free.pop()
                 pool = stopping.enter_context(_pool())
-                with _on(cores), _without_bars():
+                with _on(cores), _environment(variables):
                     running[_start(pool, function, arguments)] = name, cores, pool
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 name, cores, pool = running.pop(done)
@@ -97,13 +103,12 @@ def _on(cores: list[int]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Leave out progress bars in the processes that start meanwhile."""
-    before = os.environ.get(_NO_BARS)
-    os.environ[_NO_BARS] = "1"
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that start meanwhile, but those that are set."""
+    own = {name: own for name, own in variables.items() if name not in os.environ}
+    os.environ.update(own)
     try:
         yield
     finally:
-        del os.environ[_NO_BARS]
-        if before is not None:
-            os.environ[_NO_BARS] = before
+        for name in own:
+            del os.environ[name]
