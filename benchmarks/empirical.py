@@ -20,11 +20,10 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import linen as nn
 
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import theory
 from metabridge.models.resnet12 import ResNet12 as Body
 
@@ -180,10 +179,9 @@ def _reported(title: str, results: dict[str, Result]) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    check(options)
     parts = {"beside": beside, "large": large}
     write(options.output, {part: parts[part](options) for part in options.parts})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.empirical"))
+    main(parse(Options, "benchmarks.empirical"))

@@ -17,11 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from jaxtyping import Array, Float, Int
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import heads
 from metabridge.heads.svm import solve
 
@@ -91,7 +90,6 @@ def worst_residual(support: Float[Array, "T S D"]) -> float:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    check(options)
     names = ("svm", "ridge", "centroid")
     contenders = {name: Contender("heads:step", {"name": name}) for name in names}
     found = report("heads", race(contenders, rounds=options.rounds))
@@ -100,4 +98,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.heads"))
+    main(parse(Options, "benchmarks.heads"))

@@ -21,11 +21,10 @@ from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Float
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import theory
 from metabridge.data import load_dataset
 
@@ -280,10 +279,9 @@ def _shown(values: dict[str, float]) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    check(options)
     parts = {"matrix": matrix, "recursion": recursion, "images": images}
     write(options.output, {part: parts[part](options) for part in options.parts})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.kernels"))
+    main(parse(Options, "benchmarks.kernels"))

@@ -9,12 +9,13 @@ on an accelerator; how XLA lays out temporaries differs between the two.
 """
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import optax
-import tyro
 
 from benchmarks import ours
+from experiments.arguments import AtLeast, parse
 from metabridge.learners import maml
 from metabridge.models import ResNet12
 from metabridge.training.guards.memory import needed_bytes
@@ -24,13 +25,13 @@ from metabridge.training.guards.memory import needed_bytes
 class Options:
     """Memory of a MAML step with ResNet-12."""
 
-    size: int = 84
+    size: Annotated[int, AtLeast(1)] = 84
     """Height and width of the images."""
-    shots: int = 5
+    shots: Annotated[int, AtLeast(1)] = 5
     """Support images a class."""
-    queries: int = 15
+    queries: Annotated[int, AtLeast(1)] = 15
     """Query images a class."""
-    inner_steps: int = 5
+    inner_steps: Annotated[int, AtLeast(1)] = 5
     """Steps of the inner loop."""
     both: bool = False
     """Also without rematerialisation, which takes long to compile."""
@@ -59,4 +60,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main(parse(Options, "benchmarks.maml_memory"))

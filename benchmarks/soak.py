@@ -22,9 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
 from metabridge.files import write_json
@@ -117,7 +115,6 @@ def many_runs(options: Options, record: Callable[[], None]) -> None:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs, prints and returns what `soak.json` holds."""
-    check(options)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     since, sizes = time.monotonic(), []
     found: dict[str, Any] = {"runs": options.runs}
@@ -138,4 +135,4 @@ def main(options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main(parse(Options, "benchmarks.soak"))

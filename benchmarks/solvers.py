@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import theory
 
 Part = Literal["agreement", "matrix", "products"]
@@ -157,11 +156,10 @@ def draw(found: dict[str, Any], output: Path) -> None:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
-    check(options)
     parts = {"agreement": agreement, "matrix": by_matrix, "products": by_products}
     results = {part: parts[part](options) for part in options.parts}
     write(options.output_dir / "results.json", results)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.solvers"))
+    main(parse(Options, "benchmarks.solvers"))

@@ -14,10 +14,9 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 from metabridge import build, heads
 from metabridge.config import (
     Config,
@@ -219,10 +218,9 @@ def _datasets(options: Options) -> dict[str, dict[str, Any]]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    check(options)
     measure = {"evaluation": evaluation, "warm-load": warm_load, "step": step}
     write(options.output, {name: measure[name](options) for name in options.only})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.speed"))
+    main(parse(Options, "benchmarks.speed"))

@@ -18,10 +18,8 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 
 Name = Literal["mtl", "resnet12", "maml", "first-order maml", "anil"]
 GRADIENT_BASED = ("maml", "first-order maml", "anil")
@@ -128,11 +126,10 @@ def _shares(results: dict[str, Result], work: float) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
-    check(options)
     if options.images % 5:
         raise ValueError("`images` must be a multiple of 5")
     write(options.output, {name: measure(name, options) for name in options.only})
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.steps"))
+    main(parse(Options, "benchmarks.steps"))

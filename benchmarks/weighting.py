@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from benchmarks.harness import Contender, race, report, write
 from benchmarks.ours import CLASSES, batch
-from experiments.arguments import AtLeast, check
+from experiments.arguments import AtLeast, parse
 
 WEIGHTINGS = ("uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad")
 Size = Annotated[int, AtLeast(1)]
@@ -78,7 +76,6 @@ def main(options: Options) -> None:
     Raises:
       ValueError: an option out of its range, or an unknown weighting.
     """
-    check(options)
     if unknown := set(options.only) - set(WEIGHTINGS):
         raise ValueError(f"unknown {sorted(unknown)}; known are {list(WEIGHTINGS)}")
     names = [name for name in WEIGHTINGS if name in {WEIGHTINGS[0], *options.only}]
@@ -95,4 +92,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.weighting"))
+    main(parse(Options, "benchmarks.weighting"))

@@ -2,8 +2,13 @@
 
 import dataclasses
 import math
+import sys
 import typing
-from typing import Any
+from typing import Any, TypeVar
+
+import tyro
+
+_Options = TypeVar("_Options")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,6 +16,16 @@ class AtLeast:
     """Lower limit of a finite number, or of all numbers of a list; on its field."""
 
     minimum: float
+
+
+def parse(options: type[_Options], module: str) -> _Options:
+    """Options of the command line; a bad one ends the program with one line."""
+    given = tyro.cli(options, prog=f"python -m {module}")
+    try:
+        check(given)
+    except ValueError as error:
+        sys.exit(f"{module}: {error}")
+    return given
 
 
 def check(config: Any) -> None:

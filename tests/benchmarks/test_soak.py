@@ -2,12 +2,14 @@
 
 import json
 import mmap
+import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from benchmarks import soak
+from experiments.arguments import parse
 
 
 def test_growth_is_from_the_second_fifth_to_the_last() -> None:
@@ -27,9 +29,12 @@ def test_resident_memory_is_in_megabytes() -> None:
         assert 40 < soak.resident_mb() - before < 60
 
 
-def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`minutes` must be finite and at least 0"):
-        soak.main(soak.Options(minutes=-1.0, output_dir=tmp_path))
+def test_bad_options_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["soak", "--minutes", "-1"])
+    with pytest.raises(SystemExit, match=r"benchmarks\.soak: `minutes` must be finite"):
+        parse(soak.Options, "benchmarks.soak")
+    monkeypatch.setattr(sys, "argv", ["soak", "--minutes", "1"])
+    assert parse(soak.Options, "benchmarks.soak").minutes == 1.0
 
 
 @pytest.mark.slow
