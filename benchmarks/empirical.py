@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import theory
 from metabridge.models.resnet12 import ResNet12 as Body
 
@@ -179,6 +179,7 @@ def _reported(title: str, results: dict[str, Result]) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
+    check(options)
     parts = {"beside": beside, "large": large}
     write(options.output, {part: parts[part](options) for part in options.parts})
 

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import heads
 from metabridge.heads.svm import solve
 
@@ -90,6 +90,7 @@ def worst_residual(support: Float[Array, "T S D"]) -> float:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
+    check(options)
     names = ("svm", "ridge", "centroid")
     contenders = {name: Contender("heads:step", {"name": name}) for name in names}
     found = report("heads", race(contenders, rounds=options.rounds))

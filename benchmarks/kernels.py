@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import theory
 from metabridge.data import load_dataset
 
@@ -279,6 +279,7 @@ def _shown(values: dict[str, float]) -> dict[str, float]:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
+    check(options)
     parts = {"matrix": matrix, "recursion": recursion, "images": images}
     write(options.output, {part: parts[part](options) for part in options.parts})
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import Config, DataConfig, EvaluationConfig, ModelConfig, TrainConfig
 from metabridge.config import ANILConfig, LearnerOptions, MTLConfig
 from metabridge.files import write_json
@@ -115,6 +115,7 @@ def many_runs(options: Options, record: Callable[[], None]) -> None:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs, prints and returns what `soak.json` holds."""
+    check(options)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     since, sizes = time.monotonic(), []
     found: dict[str, Any] = {"runs": options.runs}

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import theory
 
 Part = Literal["agreement", "matrix", "products"]
@@ -156,6 +156,7 @@ def draw(found: dict[str, Any], output: Path) -> None:
 
 def main(options: Options) -> None:
     """Measure, print and write."""
+    check(options)
     parts = {"agreement": agreement, "matrix": by_matrix, "products": by_products}
     results = {part: parts[part](options) for part in options.parts}
     write(options.output_dir / "results.json", results)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Contender, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 from metabridge import build, heads
 from metabridge.config import (
     Config,
@@ -218,6 +218,7 @@ def _datasets(options: Options) -> dict[str, dict[str, Any]]:
 
 def main(options: Options) -> None:
     """Measure, print, and write the file if one is wanted."""
+    check(options)
     measure = {"evaluation": evaluation, "warm-load": warm_load, "step": step}
     write(options.output, {name: measure[name](options) for name in options.only})
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from benchmarks.harness import Contender, Result, race, report, write
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 
 Name = Literal["mtl", "resnet12", "maml", "first-order maml", "anil"]
 GRADIENT_BASED = ("maml", "first-order maml", "anil")
@@ -50,7 +50,7 @@ class Options:
     """Channels of the images; ResNet-12 has 3."""
     width: Annotated[int, AtLeast(1)] = 64
     """Channels of Conv4."""
-    images: int = 50
+    images: Annotated[int, AtLeast(1)] = 50
     """Images of a task of MTL, a multiple of 5."""
     rounds: Annotated[int, AtLeast(1)] = 10
     """Timed steps of each."""
@@ -124,12 +124,18 @@ def _shares(results: dict[str, Result], work: float) -> dict[str, float]:
     return found
 
 
-def main(options: Options) -> None:
-    """Measure, print, and write the file if one is wanted."""
+def check_options(options: Options) -> None:
+    """Raises ValueError for a bad argument."""
+    check(options)
     if options.images % 5:
         raise ValueError("`images` must be a multiple of 5")
+
+
+def main(options: Options) -> None:
+    """Measure, print, and write the file if one is wanted."""
+    check_options(options)
     write(options.output, {name: measure(name, options) for name in options.only})
 
 
 if __name__ == "__main__":
-    main(parse(Options, "benchmarks.steps"))
+    main(parse(Options, "benchmarks.steps", check_options))

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from benchmarks.harness import Contender, race, report, write
 from benchmarks.ours import CLASSES, batch
-from experiments.arguments import AtLeast, parse
+from experiments.arguments import AtLeast, check, parse
 
 WEIGHTINGS = ("uniform", "uncertainty", "dwa", "pcgrad", "cagrad", "upgrad")
 Size = Annotated[int, AtLeast(1)]
@@ -76,6 +76,7 @@ def main(options: Options) -> None:
     Raises:
       ValueError: an option out of its range, or an unknown weighting.
     """
+    check(options)
     if unknown := set(options.only) - set(WEIGHTINGS):
         raise ValueError(f"unknown {sorted(unknown)}; known are {list(WEIGHTINGS)}")
     names = [name for name in WEIGHTINGS if name in {WEIGHTINGS[0], *options.only}]

@@ -21,6 +21,7 @@ import tyro
 from experiments.planned import train_planned
 from experiments.recipes import changed, mtl_plus
 from experiments.report import markdown
+from metabridge.comparison.processes import in_a_process
 from metabridge.config import (
     Config,
     DataConfig,
@@ -33,7 +34,6 @@ from metabridge.config import (
     with_images,
 )
 from metabridge.files import write_json
-from metabridge.parallel.processes import in_a_process
 from metabridge.training.scoring import evaluate_run
 
 _FIRST = "first"

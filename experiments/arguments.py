@@ -4,6 +4,7 @@ import dataclasses
 import math
 import sys
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import tyro
@@ -16,16 +17,6 @@ class AtLeast:
     """Lower limit of a finite number, or of all numbers of a list; on its field."""
 
     minimum: float
-
-
-def parse(options: type[_Options], module: str) -> _Options:
-    """Options of the command line; a bad one ends the program with one line."""
-    given = tyro.cli(options, prog=f"python -m {module}")
-    try:
-        check(given)
-    except ValueError as error:
-        sys.exit(f"{module}: {error}")
-    return given
 
 
 def check(config: Any) -> None:
@@ -44,6 +35,20 @@ def check(config: Any) -> None:
     folder = getattr(config, "output_dir", None)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"`output_dir` {folder} is not a folder")
+
+
+def parse(
+    options: type[_Options],
+    module: str,
+    checked: Callable[[_Options], None] = check,
+) -> _Options:
+    """Options of the command line; a bad one ends the program with one line."""
+    given = tyro.cli(options, prog=f"python -m {module}")
+    try:
+        checked(given)
+    except ValueError as error:
+        sys.exit(f"{module}: {error}")
+    return given
 
 
 def _check_list(name: str, values: tuple) -> None:

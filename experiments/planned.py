@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from metabridge import build
+from metabridge.comparison.processes import shares
 from metabridge.comparison.run import train_in_a_process, train_in_processes
 from metabridge.config import DataConfig, ResolvedConfig
-from metabridge.parallel.processes import shares
 from metabridge.runs import folder as run_folder
 from metabridge.runs import inputs
 
@@ -19,7 +19,7 @@ def train_planned(
 
     `planned` has configurations by the names of their folders in `folder`. What is
     finished is taken as it is, what was begun goes on. With several `jobs` at once
-    (`metabridge.parallel.processes.in_processes`) finished ones come first.
+    (`metabridge.comparison.processes.in_processes`) finished ones come first.
 
     Raises:
       ValueError: a folder holds a run with another configuration, or the data or the

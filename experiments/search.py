@@ -25,10 +25,10 @@ from experiments import recipes
 from experiments.planned import train_planned
 from experiments.report import markdown
 from metabridge.apply.body import without_paths
+from metabridge.comparison.processes import in_a_process
 from metabridge.config import ResolvedConfig, images_per_step, resolve, to_json
 from metabridge.evaluation import score
 from metabridge.files import write_json, write_text
-from metabridge.parallel.processes import in_a_process
 from metabridge.runs.folder import read_config, read_result
 from metabridge.runs.metrics import read_metrics
 from metabridge.training.scoring import evaluate_run

@@ -11,8 +11,8 @@ import numpy as np
 from experiments.agreement import limit, statistics
 from experiments.agreement.options import Options, Run, Rung, rungs
 from experiments.agreement.rates import Tried
+from metabridge.comparison.processes import in_a_process
 from metabridge.files import write_json
-from metabridge.parallel.processes import in_a_process
 from metabridge.runs.folder import read_result
 from metabridge.similarity import agreement
 from metabridge.similarity.groups import pair_table

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from experiments import recipes
 from experiments.planned import train_planned
 from experiments.reproduce.runs import evaluation_file, other_shots
+from metabridge.comparison.processes import in_a_process
 from metabridge.config import ResolvedConfig, resolve
-from metabridge.parallel.processes import in_a_process
 from metabridge.training.scoring import evaluate_run
 
 # With `minutes`, a validation must not take longer than what it judges.

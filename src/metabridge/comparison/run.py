@@ -11,13 +11,13 @@ from typing import Any
 
 from metabridge import build, unions
 from metabridge.comparison.curves import efficiency_curves
+from metabridge.comparison.processes import in_a_process, in_processes
 from metabridge.comparison.summary import summary, table
 from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.config.fields import Range
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
 from metabridge.files import finite, write_json, write_text
-from metabridge.parallel.processes import in_a_process, in_processes
 from metabridge.plugins import import_plugins
 from metabridge.precision import in_32_bits
 from metabridge.registry import BODIES, DATASETS, HEADS, LEARNERS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metabridge import huge_pages
-from metabridge.parallel.processes import in_a_process, in_processes, shares
+from metabridge.comparison.processes import in_a_process, in_processes, shares
 from metabridge.training.guards.preemption import EXIT_CODE, Preempted, watched
 
 
