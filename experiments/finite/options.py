@@ -9,10 +9,9 @@ from experiments.agreement import options as agreement
 from experiments.arguments import AtLeast, check
 from metabridge.config import ResolvedConfig
 
-LEARNING_RATES = {"mtl": 0.1, "anil": 0.1}
-"""Learners whose networks are looked at, with the rates that `experiments.agreement`
-chose for them on validation tasks of glyphs."""
-METHODS = tuple(LEARNING_RATES)
+METHODS = ("mtl", "anil")
+"""Learners whose networks are looked at."""
+Rate = Annotated[float, AtLeast(0)]
 Size = Annotated[int, AtLeast(1)]
 
 
@@ -35,11 +34,10 @@ class Options:
     """Runs of each method at each width: seeds 0, 1, ..."""
     images: Size = 60_000
     """Training images of each run."""
-    learning_rates: Annotated[tuple[float, float], AtLeast(0)] = (
-        LEARNING_RATES["mtl"],
-        LEARNING_RATES["anil"],
-    )
-    """Of MTL and of ANIL."""
+    mtl_learning_rate: Rate = 0.1
+    """Chosen by experiments.agreement on validation tasks of glyphs."""
+    anil_learning_rate: Rate = 0.1
+    """Likewise."""
     shots: Size = 5
     """Support images a class."""
     queries: Size = 5
@@ -76,7 +74,7 @@ class Options:
     @property
     def rates(self) -> dict[str, float]:
         """Learning rate of each method."""
-        return dict(zip(METHODS, self.learning_rates, strict=True))
+        return {"mtl": self.mtl_learning_rate, "anil": self.anil_learning_rate}
 
 
 def completed(options: Options) -> Options:

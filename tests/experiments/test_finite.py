@@ -26,6 +26,7 @@ SMALL = (
         ({"widths": (4, 4)}, "`widths` has a value twice"),
         ({"tasks": 1}, "`tasks` must be finite and at least 2"),
         ({"seeds": 0}, "`seeds` must be finite and at least 1"),
+        ({"mtl_learning_rate": -1.0}, "`mtl_learning_rate` must be finite and at"),
         ({"time": -1.0}, "`time` must be finite and at least 0"),
         ({"output": Path(__file__)}, "`output` .* is not a folder"),
         ({"runs": Path(__file__)}, "`runs` .* is not a folder"),
@@ -58,11 +59,11 @@ def test_trainings_are_those_of_the_study_of_agreement() -> None:
 
 
 def test_kernels_at_initialisation_stay_when_trainings_change() -> None:
-    one, two = Options(images=10), Options(images=20, learning_rates=(0.2, 0.1))
+    one, two = Options(images=10), Options(images=20, mtl_learning_rate=0.2)
     for name in (*KERNELS, LIMIT):
         trained = name.startswith("after")
         assert (_settings(one, name) != _settings(two, name)) is trained
-    other = Options(images=10, learning_rates=(0.2, 0.1))
+    other = Options(images=10, mtl_learning_rate=0.2)
     changed = [n for n in KERNELS if _settings(one, n) != _settings(other, n)]
     assert changed == ["after MTL"]
 
