@@ -227,12 +227,9 @@ def _rates(found: Numbers) -> str:
     for each in found["rates"]:
         rate, tried = f"{each['rate']:g}", each["tried"]
         cells = ", ".join(f"{name}: {100 * own:.1f}" for name, own in tried.items())
-        ends = sorted(tried, key=float)
-        at = (
-            " (end of the grid)"
-            if len(ends) > 2 and rate in ends[:: len(ends) - 1]
-            else ""
-        )
+        rates = [float(name) for name in tried]
+        at_end = len(rates) > 2 and each["rate"] in (min(rates), max(rates))
+        at = " (end of the grid)" if at_end else ""
         depth = "" if each["depth"] is None else f"{each['depth']}"
         rows.append([each["method"], depth, f"{rate}{at}", cells])
     columns = ["method", "hidden layers", "rate", "validation accuracy, %, by rate"]
