@@ -85,3 +85,8 @@ def test_drawing_again_compiles_nothing(caplog: pytest.LogCaptureFixture) -> Non
     with jax.log_compiles():
         draw_tasks(keys, split, shape)
     assert "Compiling" not in caplog.text
+    more = jax.random.split(KEY, 9)  # of another number: the drawing itself is the same
+    with jax.log_compiles():
+        draw_tasks(more, split, shape)
+    assert "Compiling" in caplog.text
+    assert "_draw" not in caplog.text

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metabridge.data import Dataset
 from metabridge.evaluation import features
+from metabridge.learners.base import Embed
 from metabridge.runs.domains import Domain, domain_of, load_domain
 from metabridge.runs.inputs import load_data
 from metabridge.training.scoring import evaluate_run, load_run
@@ -83,13 +83,13 @@ def test_images_as_the_body_takes_them(whole: Run, colour: Path) -> None:
 def test_normalised_by_the_other_dataset(
     whole: Run, colour: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used, normaliser = [], features.normaliser
+    used, embedding = [], features.embedding
 
-    def watched(dataset: Dataset):
-        used.append((dataset.mean, dataset.std))
-        return normaliser(dataset)
+    def watched(embed: Embed, mean: tuple[float, ...], std: tuple[float, ...]):
+        used.append((mean, std))
+        return embedding(embed, mean, std)
 
-    monkeypatch.setattr(features, "normaliser", watched)
+    monkeypatch.setattr(features, "embedding", watched)
     name = f"folder:{colour}"
     found = evaluate_run(whole.folder, dataset=name, normalise="dataset")
     own = load_data(whole.config)

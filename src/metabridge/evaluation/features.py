@@ -17,7 +17,7 @@ from metabridge.data import episodes
 from metabridge.data.dataset import Dataset, Split, is_image
 from metabridge.evaluation import batches
 from metabridge.evaluation.batches import in_batches, to_host_in_batches
-from metabridge.evaluation.images import image_evaluator, normaliser
+from metabridge.evaluation.images import embedding, image_evaluator
 from metabridge.evaluation.scores import (
     Evaluate,
     EvaluateTasks,
@@ -35,7 +35,7 @@ from metabridge.learners.body import with_head
 from metabridge.masks import Mask
 from metabridge.parallel import devices
 from metabridge.parallel.mesh import over_rows, to_local
-from metabridge.types import Features, Params, RawInputs, TaskShape, Variables
+from metabridge.types import Features, Params, TaskShape, Variables
 
 _EMBED_PIXELS = 400 * 32 * 32  # on a CPU
 TASK_BATCH = 125
@@ -117,12 +117,7 @@ def _embedder(
     body: FrozenBody, dataset: Dataset, split: Split
 ) -> Callable[[Variables], Features | None]:
     """Makes the function that embeds a split; None where features do not fit."""
-    normalise = normaliser(dataset)
-
-    def embed(variables: Variables, inputs: RawInputs) -> Features:
-        return body.embed(variables, normalise(inputs))
-
-    compiled = over_rows(embed)
+    embed = embedding(body.embed, dataset.mean, dataset.std)
 
     def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
@@ -130,7 +125,7 @@ def _embedder(
         if len(split.inputs) * one.size * one.dtype.itemsize > _bank_bytes():
             return None
         # The inputs pass through the device; only the features stay there.
-        of_batch = functools.partial(compiled, variables)
+        of_batch = functools.partial(embed, variables)
         return to_local(in_batches(of_batch, split.inputs, _embed_batch(split)))
 
     return features_of

@@ -17,9 +17,11 @@ from metabridge.evaluation.batches import to_host_in_batches
 from metabridge.evaluation.scores import EvaluateTasks, Keep, Outcome, outcome
 from metabridge.evaluation.tasks import Tasks
 from metabridge.learners import Learner
+from metabridge.learners.base import Embed
 from metabridge.parallel.mesh import over_rows, to_local
 from metabridge.types import (
     Examples,
+    Features,
     Inputs,
     RawInputs,
     RawQueries,
@@ -31,6 +33,18 @@ from metabridge.types import (
 def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
     """Makes the function that normalises inputs as those of a dataset."""
     return lambda inputs: augment.normalise(inputs, dataset.mean, dataset.std)
+
+
+@functools.lru_cache(maxsize=16)
+def embedding(
+    embed: Embed, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Callable[[Variables, RawInputs], Features]:
+    """Compiles features of raw inputs, once for all splits that are normalised so."""
+
+    def features_of(variables: Variables, inputs: RawInputs) -> Features:
+        return embed(variables, augment.normalise(inputs, mean, std))
+
+    return over_rows(features_of)
 
 
 def classifier(

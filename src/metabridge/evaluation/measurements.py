@@ -22,10 +22,10 @@ from metabridge.evaluation.geometry import (
     head_geometry,
     query_cosines,
 )
-from metabridge.evaluation.images import normaliser
+from metabridge.evaluation.images import embedding, normaliser
 from metabridge.learners import Learner
 from metabridge.parallel.mesh import one_copy, over_rows, to_local
-from metabridge.types import Examples, Features, RawInputs, TaskShape, Variables
+from metabridge.types import Examples, RawInputs, TaskShape, Variables
 
 CLASSES, IMAGES = 20, 10
 """Classes of a split, and images of each, at most."""
@@ -72,23 +72,18 @@ def measure_features(learner: Learner, dataset: Dataset, *names: str) -> Measure
     """
     if (embed := learner.embed) is None:
         return lambda variables: {}
-    normalise = normaliser(dataset)
-
-    def features_of(variables: Variables, images: RawInputs) -> Features:
-        return embed(variables, normalise(images)).astype(jnp.float32)
-
-    compiled = over_rows(features_of)
+    features_of = embedding(embed, dataset.mean, dataset.std)
     splits = {name: getattr(dataset, name) for name in names}
     subsets = {name: subset_of(split) for name, split in splits.items()}
     count = jax.local_device_count()
 
     def measure(variables: Variables) -> dict[str, float]:
-        of_batch = functools.partial(compiled, to_local(variables))
+        of_batch = functools.partial(features_of, to_local(variables))
         found: dict[str, float] = {}
         for name, (rows, labels, is_query) in subsets.items():
             images = np.asarray(splits[name].inputs[rows])
             features = in_batches(of_batch, images, -(-_BATCH // count) * count)
-            features = np.asarray(features)
+            features = np.asarray(features.astype(jnp.float32))
             if not np.isfinite(features).all():
                 continue
             cosines = query_cosines(features, labels, is_query)

@@ -29,10 +29,10 @@ class Tasks(NamedTuple):
 def draw_tasks(keys: Key[Array, "T"], split: Split, shape: TaskShape) -> Tasks:
     """Draw a task for each key; different tasks may share images (closed sampling)."""
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
-    count, size = len(keys), min(len(keys), _BATCH)
-    filled = keys[np.arange(-(-count // size) * size) % count]
+    count = len(keys)
+    filled = keys[np.arange(-(-count // _BATCH) * _BATCH) % count]
     batches = [
-        _draw(batch, index, shape, largest) for batch in filled.reshape(-1, size)
+        _draw(batch, index, shape, largest) for batch in filled.reshape(-1, _BATCH)
     ]
     return Tasks(*(np.concatenate(rows)[:count] for rows in zip(*batches, strict=True)))
 

@@ -46,6 +46,7 @@ def make_init(
 ) -> Init:
     """Makes a learner's `init`: parameters ``{"body": ..., "head": ...}``."""
 
+    @jax.jit  # one program compiles sooner than every operation by itself
     def init(key: Key[Array, ""], example: Inputs) -> State:
         key_body, key_dropout, key_head = jax.random.split(key, 3)
         keys = {"params": key_body, "dropout": key_dropout}

@@ -258,6 +258,7 @@ def _make_init(net: Network, optimizer: optax.GradientTransformation) -> Init:
 
     init_without_rates = make_init(net.model, optax.identity(), init_head)
 
+    @jax.jit
     def init(key: Key[Array, ""], example: Inputs) -> State:
         state = init_without_rates(key, example)
         params = state.params

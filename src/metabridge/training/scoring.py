@@ -89,9 +89,14 @@ def with_evaluation(
 
 def restore(run: LoadedRun, *, best: bool = True) -> TrainState:
     """The best checkpoint of a run, or its newest."""
-    # Only its shapes count; one program compiles sooner than every operation.
-    init = jax.jit(run.learner.init)
-    state = init(inputs.make_keys(run.config).init, example_of(run.dataset))
+    key = inputs.make_keys(run.config).init
+    shapes = jax.eval_shape(run.learner.init, key, example_of(run.dataset))
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=key.sharding
+        ),
+        shapes,
+    )
     folder = run.folder / "checkpoints"
     if folder.is_dir():
         with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:

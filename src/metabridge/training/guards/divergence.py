@@ -4,6 +4,7 @@ They stay on the device until the host looks at them once a record; no step wait
 the host.
 """
 
+import jax
 import numpy as np
 import optax
 
@@ -13,6 +14,9 @@ from metabridge.types import Params
 
 _MEMORY = 0.98
 """Weight of a loss in the usual one after a step: about fifty steps matter."""
+
+
+_norm = jax.jit(optax.global_norm)
 
 
 class DivergenceError(FloatingPointError):
@@ -72,7 +76,7 @@ def check_parameters(params: Params, step: int, learner: LearnerOptions) -> None
     The loss of a step is that before its update, so the last one may have diverged
     unseen. This waits for the device, and is for checkpoints alone.
     """
-    if not np.isfinite(float(optax.global_norm(params))):
+    if not np.isfinite(float(_norm(params))):
         raise _error(f"the parameters are not finite after step {step}", learner)
 
 
