@@ -33,6 +33,7 @@ from metabridge.config import (
     resolve,
     with_images,
 )
+from metabridge.config.fields import Positive
 from metabridge.files import write_json
 from metabridge.training.scoring import evaluate_run
 
@@ -51,6 +52,8 @@ class Options:
     """Folder of the dataset; see docs/data.md."""
     model: Literal["conv4", "resnet12"] = "conv4"
     """The body."""
+    learning_rate: Positive | None = None
+    """Of all rows. Default: the body's."""
     images: int = 80_000
     """Training images of each row."""
     shots: int = 5
@@ -92,7 +95,7 @@ def config_of(row: str, seed: int, options: Options) -> ResolvedConfig:
         MTLConfig(),
         DataConfig(options.dataset, data_dir=options.data_dir),
         ModelConfig(options.model),
-        TrainConfig(seed=seed),
+        TrainConfig(seed=seed, learning_rate=options.learning_rate),
         EvaluationConfig(shots=options.shots, tasks=options.tasks),
     )
     filled = resolve(changed(base, **ROWS[row]))

@@ -16,13 +16,14 @@ from typing import Any
 import tyro
 
 from metabridge.task_shape import describe
-from metabridge.units import markdown_table
+from metabridge.units import format_accuracy, markdown_table
 
 _COLUMNS = (
     "algorithm",
     "dataset",
     "task",
     "test accuracy, %",
+    "open interval, %",
     "raw pixels, %",
     "training",
     "images/s",
@@ -41,7 +42,11 @@ class Options:
 
 
 def row(source: Path) -> list[str]:
-    """The cells of one run folder or JSON file; ValueError if it holds no result."""
+    """The cells of one run folder or JSON file; ValueError if it holds no result.
+
+    The accuracy is over closed tasks, which may share images; the open interval is over
+    tasks that share none, so it says more of other images (`evaluation.intervals`).
+    """
     path = source / "result.json" if source.is_dir() else source
     if not path.is_file():
         raise ValueError(f"{source} holds no result: there is no {path}")
@@ -51,7 +56,8 @@ def row(source: Path) -> list[str]:
         result["algorithm"],
         result["dataset"],
         describe(result),
-        _percent(result, "accuracy", "ci95"),
+        _percent(result.get("closed", result), "accuracy", "ci95"),
+        _percent(result["open"], "accuracy", "ci95") if "open" in result else "",
         _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
         f"{result['train_steps']} steps, {result['train_seconds'] / 60:.1f} min"
         if trained
@@ -62,7 +68,7 @@ def row(source: Path) -> list[str]:
 
 
 def _percent(result: dict[str, Any], mean: str, interval: str) -> str:
-    return f"{100 * result[mean]:.2f} ± {100 * result[interval]:.2f}"
+    return format_accuracy(result[mean], result[interval])
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,6 +13,7 @@ import pytest
 import metabridge
 from metabridge.comparison import run
 from metabridge.config import (
+    ANILConfig,
     Config,
     EvaluationConfig,
     LearnerOptions,
@@ -55,6 +56,18 @@ def test_learners_have_options_of_their_own() -> None:
     configs = run.plan(["mtl", MAMLConfig(inner_lr=0.25)], Config(), None)
     assert configs["maml"].learner == MAMLConfig(inner_lr=0.25)
     assert configs["mtl"].learner == MTLConfig()
+
+
+def test_learners_may_be_trained_in_ways_of_their_own() -> None:
+    shared = TrainConfig(learning_rate=0.005, minutes=2.0)
+    own = dataclasses.replace(shared, learning_rate=0.003)
+    learners = ["mtl", (ANILConfig(), own)]
+    configs = run.plan(learners, Config(train=shared), None)
+    rates = [config.train.learning_rate for config in configs.values()]
+    assert rates == [0.005, 0.003]
+    longer = dataclasses.replace(own, minutes=3.0)
+    with pytest.raises(ValueError, match="anil has `minutes` or `steps` of its own"):
+        run.plan(["mtl", (ANILConfig(), longer)], Config(train=shared), None)
 
 
 def test_equal_images() -> None:

@@ -9,7 +9,7 @@ import tyro
 
 from metabridge import cli
 from metabridge.cli.train import _with_options
-from metabridge.config import LearnerOptions, MetaOptNetConfig, register
+from metabridge.config import LearnerOptions, MetaOptNetConfig, TrainConfig, register
 from metabridge.config.registration import check_options, options_of
 from metabridge.config.sections import SECTIONS
 from metabridge.registry import LEARNERS
@@ -83,4 +83,8 @@ def test_the_names_are_those_that_the_parser_takes(
 
 
 def test_comparing_takes_the_names_of_training() -> None:
-    assert _with_options("metaoptnet --solver-C 2") == MetaOptNetConfig(C=2.0)
+    shared = TrainConfig(learning_rate=0.01, minutes=2.0)
+    found = _with_options("metaoptnet --solver-C 2 --weight-decay 0.1", shared)
+    own = dataclasses.replace(shared, weight_decay=0.1)
+    assert found == (MetaOptNetConfig(C=2.0), own)
+    assert _with_options("metaoptnet", shared) == "metaoptnet"

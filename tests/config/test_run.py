@@ -9,10 +9,13 @@ import pytest
 
 from metabridge import config as configs
 from metabridge.config import (
+    ANILConfig,
     Config,
     DataConfig,
     EvaluationConfig,
+    IMAMLConfig,
     MAMLConfig,
+    MetaSGDConfig,
     ModelConfig,
     MTLConfig,
     ProtoNetConfig,
@@ -87,12 +90,18 @@ def test_the_body_has_a_say() -> None:
 @pytest.mark.parametrize(
     ("learner", "model", "expected"),
     [
-        (ProtoNetConfig(), "conv4", 5e-3),
-        (MAMLConfig(), "conv4", 3e-3),
+        (ProtoNetConfig(), "conv4", 0.03),
+        (MAMLConfig(), "conv4", 0.03),
+        (MAMLConfig(rates="per_step"), "conv4", 3e-3),
+        (ANILConfig(), "conv4", 0.03),
+        (MetaSGDConfig(), "conv4", 3e-3),
+        (IMAMLConfig(), "conv4", 3e-3),
         (MAMLConfig(), "resnet12", 1e-3),
     ],
 )
-def test_an_inner_loop_bears_no_larger_steps(learner, model, expected) -> None:
+def test_inner_loops_bear_no_larger_steps_but_those_of_maml(
+    learner, model, expected
+) -> None:
     config = Config(learner=learner, model=ModelConfig(model))
     assert configs.resolve(config).train.learning_rate == expected
     stated = dataclasses.replace(config, train=TrainConfig(learning_rate=0.5))

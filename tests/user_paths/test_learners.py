@@ -283,10 +283,17 @@ def test_comparing_trains_in_processes_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METABRIDGE_PLUGINS", "")
-    named = "metaoptnet --solver-C 0.2,scaled"
+    named = "metaoptnet --solver-C 0.2 --learning-rate 0.002,scaled"
     options = ("--images", str(IMAGES), "--folder", str(tmp_path / "both"))
     options += ("--plugin", "tests.user_paths.own_learner")
     assert command("compare", "--algorithms", named, *RUN, *options) == 0
     out = capsys.readouterr().out
     assert "| metaoptnet |" in out
     assert "| scaled |" in out
+    of_all, own = (
+        json.loads((tmp_path / "both" / name / "config.json").read_text("utf-8"))
+        for name in ("scaled", "metaoptnet")
+    )
+    assert own["learner"]["C"] == 0.2
+    assert own["train"]["learning_rate"] == 0.002
+    assert of_all["train"]["learning_rate"] != 0.002

@@ -96,7 +96,9 @@ def compare(
 
     Args:
       algorithms: Names separated by commas, each with options of its own if wanted, as
-        in "mtl,anil --inner-lr 0.02,maml". The cost of all is held against the first's.
+        in "mtl,anil --inner-lr 0.02 --learning-rate 0.01,maml": those of the learner,
+        and those of training except the budget. The cost of all is held against the
+        first's.
       images: Training images of each, instead of minutes.
       folder: Folder of the comparison. What is finished there is taken as it is.
         Default: one under runs/.
@@ -105,17 +107,34 @@ def compare(
     from metabridge.comparison.summary import table
 
     config = Config(data=data, model=model, train=train, evaluation=evaluation)
-    learners = [_with_options(entry) for entry in algorithms.split(",")]
+    learners = [_with_options(entry, train) for entry in algorithms.split(",")]
     found = compare(learners, config, images=images, folder=folder)
     print(f"\n{table(found)}\neverything is in {found['folder']}")
     if any(run["error"] is not None for run in found["runs"]):
         sys.exit(1)
 
 
-def _with_options(entry: str) -> str | LearnerOptions:
-    """A learner's options from its name and theirs, as in "anil --inner-lr 0.02"."""
+def _with_options(
+    entry: str, train: TrainConfig
+) -> str | tuple[LearnerOptions, TrainConfig]:
+    """A name, or with options behind it, as in "anil --inner-lr 0.02", what they make.
+
+    Options of training are those of all, `train`, unless they are given there.
+    """
     name, *options = shlex.split(entry) or [""]
     if not options or name not in LEARNERS:
         return name
-    prog = f"metabridge compare: {name}"
-    return tyro.cli(LEARNERS[name].traits, prog=prog, args=options)
+
+    def own(
+        learner: Any, train: TrainConfig = train
+    ) -> tuple[LearnerOptions, TrainConfig]:
+        return learner, train
+
+    own.__annotations__["learner"] = LEARNERS[name].traits
+    own.__doc__ = f"Options of {name} in a comparison."
+    return tyro.cli(
+        own,
+        prog=f"metabridge compare: {name}",
+        args=options,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )

@@ -13,7 +13,13 @@ from metabridge import build, unions
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.processes import in_a_process, in_processes
 from metabridge.comparison.summary import summary, table
-from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
+from metabridge.config import (
+    Config,
+    LearnerOptions,
+    ResolvedConfig,
+    TrainConfig,
+    with_images,
+)
 from metabridge.config.fields import Range
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -27,12 +33,16 @@ from metabridge.task_shape import describe
 from metabridge.training import train
 from metabridge.untrusted import expanded
 
+Contender = str | LearnerOptions | tuple[LearnerOptions, TrainConfig]
+"""A learner's name, which stands for its defaults; its options; or these and how it is
+trained, in place of how all are."""
+
 _KILLED = "the process was killed; perhaps the machine's memory ran out"
 
 
 @in_32_bits
 def compare(
-    algorithms: Sequence[str | LearnerOptions],
+    algorithms: Sequence[Contender],
     config: Config | None = None,
     *,
     images: int | None = None,
@@ -46,8 +56,9 @@ def compare(
     finished there is taken as it is, one that was interrupted goes on.
 
     Args:
-      algorithms: names, or learners' options, of which a name stands for the defaults.
-        The cost of all is held against the first's.
+      algorithms: learners' names or options, or pairs of options and a `TrainConfig`
+        of its own, which must have the minutes and steps of `config`. The cost of all
+        is held against the first's.
       config: of all. Its `minutes` are the training time of each, by default 1.
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
@@ -106,10 +117,10 @@ def _with_saved(config: Config, dataset: Dataset, path: Path) -> Config:
 
 
 def plan(
-    algorithms: Sequence[str | LearnerOptions], config: Config, images: int | None
+    algorithms: Sequence[Contender], config: Config, images: int | None
 ) -> dict[str, ResolvedConfig]:
     """The resolved configuration of each algorithm, their budgets equal."""
-    learners = [_options(algorithm) for algorithm in algorithms]
+    contenders = [_contender(algorithm, config.train) for algorithm in algorithms]
     for registry, wanted in (
         *((DATASETS, part) for part in unions.split_name(config.data.dataset)),
         (BODIES, config.model.model),
@@ -117,7 +128,7 @@ def plan(
     ):
         if wanted is not None and wanted in registry:
             _check_visible(registry[wanted].factory, wanted)
-    names = [Config(learner).algorithm for learner in learners]
+    names = [Config(learner).algorithm for learner, _ in contenders]
     if not names or len(set(names)) < len(names):
         raise ValueError(
             f"`algorithms` are {', '.join(names)!r}, but must be different ones, one "
@@ -132,24 +143,32 @@ def plan(
     if images is not None:
         Range(1).check("images", images)
     minutes = 1.0 if asked.minutes is None else asked.minutes
-    timed = dataclasses.replace(asked, minutes=minutes)
     configs = {}
-    for name, learner in zip(names, learners, strict=True):
+    for name, (learner, trained) in zip(names, contenders, strict=True):
+        if (trained.minutes, trained.steps) != (asked.minutes, asked.steps):
+            raise ValueError(
+                f"{name} has `minutes` or `steps` of its own, but a comparison is one "
+                "of equal budgets"
+            )
+        timed = dataclasses.replace(trained, minutes=minutes)
         own = dataclasses.replace(config, learner=learner, train=timed)
         planned = inputs.resolve_for_data(own)
         if images is not None:
-            train = dataclasses.replace(planned.train, minutes=None)
-            planned = dataclasses.replace(planned, train=with_images(train, images))
+            budget = dataclasses.replace(planned.train, minutes=None)
+            planned = dataclasses.replace(planned, train=with_images(budget, images))
         configs[name] = planned
     return configs
 
 
-def _options(algorithm: str | LearnerOptions) -> LearnerOptions:
-    options = algorithm
+def _contender(
+    algorithm: Contender, train: TrainConfig
+) -> tuple[LearnerOptions, TrainConfig]:
+    """The options of a learner, and how it is trained: like all, or on its own."""
+    options, own = algorithm if isinstance(algorithm, tuple) else (algorithm, train)
     if isinstance(options, str):
         options = LEARNERS.find(options).traits()
     _check_visible(type(options), type(options).__name__)
-    return options
+    return options, own
 
 
 def _check_visible(thing: Any, name: str) -> None:

@@ -1,6 +1,7 @@
 """The options of each learner, and what the rest of a run asks of it."""
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
@@ -45,8 +46,11 @@ class LearnerOptions:
     masks: ClassVar[bool] = False
     """Whether it leaves out the fillers of unequal tasks (`Examples.mask`); else it is
     given equal tasks alone."""
-    max_learning_rate: ClassVar[float] = float("inf")
-    """Bound on the default of `TrainConfig.learning_rate`."""
+
+    @property
+    def max_learning_rate(self) -> float:
+        """Bound on the default of `TrainConfig.learning_rate`."""
+        return math.inf
 
     @property
     def fixed_tasks(self) -> int | None:
@@ -138,8 +142,6 @@ class GradientBasedConfig(LearnerOptions):
     masks: ClassVar[bool] = True
     fixed_ways: ClassVar[bool] = True
     inner_loop: ClassVar[bool] = True
-    # Outer gradients through an inner loop bear no larger steps.
-    max_learning_rate: ClassVar[float] = 3e-3
     inner_lr: Positive = 0.1
     """Step size of the inner loop, or its start where it is learned."""
     inner_steps: InnerSteps = 5
@@ -148,6 +150,10 @@ class GradientBasedConfig(LearnerOptions):
     """Statistics at test time: of the images scored together, or running ones."""
     max_inner_grad_norm: Positive | None = None
     """Scale inner gradients down to this norm. Default: never."""
+
+    @property
+    def max_learning_rate(self) -> float:
+        return 3e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,11 @@ class MAMLConfig(DifferentiatedConfig):
     """Inner rates: as given, or learned, one a step."""
     zero_head: bool = False
     """Adapt from a head of zeros instead of a meta-learned one."""
+
+    @property
+    def max_learning_rate(self) -> float:
+        # Learned rates of some hundredths bear no large steps.
+        return math.inf if self.rates == "fixed" else super().max_learning_rate
 
 
 @dataclasses.dataclass(frozen=True)
