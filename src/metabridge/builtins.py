@@ -30,7 +30,7 @@ register_head("svm", "metabridge.heads.svm:svm", weight="C")
 register_head("centroid", "metabridge.heads.centroid:centroid")
 register_head("attention", "metabridge.heads.attention:attention")
 
-register_body("conv4", "metabridge.models.conv4:Conv4", learning_rate=0.03, min_side=16)
+register_body("conv4", "metabridge.models.conv4:Conv4", learning_rate=None, min_side=16)
 register_body(
     "conv4_r2d2",
     "metabridge.models.conv4:Conv4R2D2",

@@ -169,7 +169,8 @@ class BodyTraits(NamedTuple):
     """Properties of a body."""
 
     defaults: Mapping[str, Any]
-    """`width`, `learning_rate` and `augmentation` where the user leaves them open."""
+    """`width`, `learning_rate` and `augmentation` where the user leaves them open; a
+    learning rate of None is the recipe's."""
     min_side: int = 1
     """Pixels that the height and width of an image need at least."""
     takes: str = "images"
@@ -206,11 +207,13 @@ class DatasetTraits(NamedTuple):
 
 # Tasks wider than the 5 ways of the tests learn faster; small bodies, which underfit,
 # do better with larger steps and without colour jitter; measured in docs/results.md.
+# Learning rates are those of Conv4.
 DRAWINGS: Mapping[str, Any] = {
     "train_ways": 50,
     "train_shots": 4,
     "train_queries": 0,
     "tasks_per_step": 1,
+    "learning_rate": 0.03,
     "augmentation": "drawing",
     "rotations": True,
     "images": 200_000,
@@ -221,6 +224,7 @@ NATURAL: Mapping[str, Any] = {
     "train_shots": 5,
     "train_queries": 0,
     "tasks_per_step": 1,
+    "learning_rate": 0.01,
     "rotations": False,
     "images": 1_000_000,
 }
@@ -253,7 +257,7 @@ def register_body(
     factory: Callable[..., Any] | str,
     *,
     width: int = 64,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = 1e-3,
     augmentation: str = "crop_flip",
     min_side: int = 1,
     takes: str = "images",
@@ -269,7 +273,8 @@ def register_body(
         float32 only). One that returns an NNX module, such as its class, names `rngs`,
         too, and may name `input_shape`, ``(H, W, channels)``.
       width: default of `ModelConfig.width`.
-      learning_rate: default of `TrainConfig.learning_rate`.
+      learning_rate: default of `TrainConfig.learning_rate`; None for that of the
+        dataset's recipe, which suits Conv4.
       augmentation: default of `DataConfig.augmentation` for photographs.
       min_side: pixels that the height and width of an image need at least.
       takes: "images" ``[N, H, W, channels]``, or "any" for inputs ``[N, ...]`` of any

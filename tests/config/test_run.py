@@ -88,21 +88,25 @@ def test_the_body_has_a_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("learner", "model", "expected"),
+    ("learner", "model", "dataset", "expected"),
     [
-        (ProtoNetConfig(), "conv4", 0.03),
-        (MAMLConfig(), "conv4", 0.03),
-        (MAMLConfig(rates="per_step"), "conv4", 3e-3),
-        (ANILConfig(), "conv4", 0.03),
-        (MetaSGDConfig(), "conv4", 3e-3),
-        (IMAMLConfig(), "conv4", 3e-3),
-        (MAMLConfig(), "resnet12", 1e-3),
+        (MTLConfig(), "conv4", "glyphs", 0.03),
+        (MTLConfig(), "conv4", "cifar_fs", 0.01),
+        (ProtoNetConfig(), "conv4", "folder:birds", 0.01),
+        (MAMLConfig(), "conv4", "glyphs", 0.03),
+        (ANILConfig(), "conv4", "cifar_fs", 0.01),
+        (MAMLConfig(rates="per_step"), "conv4", "glyphs", 3e-3),
+        (MetaSGDConfig(), "conv4", "glyphs", 3e-3),
+        (IMAMLConfig(), "conv4", "cifar_fs", 3e-3),
+        (MAMLConfig(), "resnet12", "glyphs", 1e-3),
+        (MTLConfig(), "conv4_r2d2", "cifar_fs", 5e-3),
     ],
 )
-def test_inner_loops_bear_no_larger_steps_but_those_of_maml(
-    learner, model, expected
+def test_learning_rates_are_the_recipes_with_conv4(
+    learner, model, dataset, expected
 ) -> None:
-    config = Config(learner=learner, model=ModelConfig(model))
+    data = DataConfig(dataset=dataset)
+    config = Config(learner=learner, data=data, model=ModelConfig(model))
     assert configs.resolve(config).train.learning_rate == expected
     stated = dataclasses.replace(config, train=TrainConfig(learning_rate=0.5))
     assert configs.resolve(stated).train.learning_rate == 0.5

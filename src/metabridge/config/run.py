@@ -35,9 +35,13 @@ def resolve(
     config = with_absolute_paths(Config(**_typed(config)))
     learner, train = config.learner, config.train
     body = config.model.model or ("conv4" if images else "linear")
+    of_body = BODIES.find(body).traits.defaults
+    recipe = unions.traits_of(config.data.dataset).recipe
+    own_rate = of_body["learning_rate"]
     defaults = {
-        **BODIES.find(body).traits.defaults,
-        **unions.traits_of(config.data.dataset).recipe,
+        **of_body,
+        **recipe,
+        "learning_rate": recipe["learning_rate"] if own_rate is None else own_rate,
         "model": body,
         "head": "logistic",
     }
