@@ -53,7 +53,7 @@ class Options:
     model: Literal["conv4", "resnet12"] = "conv4"
     """The body."""
     learning_rate: Positive | None = None
-    """Of all rows. Default: the body's."""
+    """Of all rows. Default: that of `metabridge train`."""
     images: int = 80_000
     """Training images of each row."""
     shots: int = 5

@@ -117,7 +117,7 @@ def _embedder(
     body: FrozenBody, dataset: Dataset, split: Split
 ) -> Callable[[Variables], Features | None]:
     """Makes the function that embeds a split; None where features do not fit."""
-    embed = embedding(body.embed, dataset.mean, dataset.std)
+    embed = embedding(body.embed, tuple(dataset.mean), tuple(dataset.std))
 
     def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
