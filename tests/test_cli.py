@@ -1,5 +1,6 @@
 """The command line: help, lists, errors, and a run from end to end."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -155,7 +156,11 @@ def test_loggers_are_handed_on_and_a_missing_one_is_said_first(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    find = importlib.util.find_spec  # by which datasets are found, too
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *rest: None if name == "wandb" else find(name, *rest),
+    )
     message = refused(capsys, "train", "mtl", "--loggers", "wandb")
     assert "pip install '.[wandb]'" in message
     assert "--loggers" in refused(capsys, "train", "mtl", "--loggers", "comet")
