@@ -65,6 +65,9 @@ def test_learners_may_be_trained_in_ways_of_their_own() -> None:
     configs = run.plan(learners, Config(train=shared), None)
     rates = [config.train.learning_rate for config in configs.values()]
     assert rates == [0.005, 0.003]
+    open_budget = (ANILConfig(), TrainConfig(learning_rate=0.003))
+    timed = run.plan(["mtl", open_budget], Config(train=shared), None)["anil"].train
+    assert (timed.minutes, timed.learning_rate) == (2.0, 0.003)
     longer = dataclasses.replace(own, minutes=3.0)
     with pytest.raises(ValueError, match="anil has `minutes` or `steps` of its own"):
         run.plan(["mtl", (ANILConfig(), longer)], Config(train=shared), None)

@@ -88,5 +88,4 @@ def test_drawing_again_compiles_nothing(caplog: pytest.LogCaptureFixture) -> Non
     more = jax.random.split(KEY, 9)  # of another number: the drawing itself is the same
     with jax.log_compiles():
         draw_tasks(more, split, shape)
-    assert "Compiling" in caplog.text
     assert "_draw" not in caplog.text

@@ -57,8 +57,8 @@ def compare(
 
     Args:
       algorithms: learners' names or options, or pairs of options and a `TrainConfig`
-        of its own, which must have the minutes and steps of `config`. The cost of all
-        is held against the first's.
+        of its own, which counts in place of that of `config` but for the minutes and
+        steps: open, or the same. The cost of all is held against the first's.
       config: of all. Its `minutes` are the training time of each, by default 1.
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
@@ -145,7 +145,8 @@ def plan(
     minutes = 1.0 if asked.minutes is None else asked.minutes
     configs = {}
     for name, (learner, trained) in zip(names, contenders, strict=True):
-        if (trained.minutes, trained.steps) != (asked.minutes, asked.steps):
+        budget = (trained.minutes, trained.steps)
+        if budget not in ((None, None), (asked.minutes, asked.steps)):
             raise ValueError(
                 f"{name} has `minutes` or `steps` of its own, but a comparison is one "
                 "of equal budgets"
@@ -154,8 +155,8 @@ def plan(
         own = dataclasses.replace(config, learner=learner, train=timed)
         planned = inputs.resolve_for_data(own)
         if images is not None:
-            budget = dataclasses.replace(planned.train, minutes=None)
-            planned = dataclasses.replace(planned, train=with_images(budget, images))
+            untimed = dataclasses.replace(planned.train, minutes=None)
+            planned = dataclasses.replace(planned, train=with_images(untimed, images))
         configs[name] = planned
     return configs
 

@@ -121,8 +121,14 @@ def _embedder(
 
     def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
-        one = jax.eval_shape(embed, variables, split.inputs[:1])
-        if len(split.inputs) * one.size * one.dtype.itemsize > _bank_bytes():
+        # As many rows as devices, which divide those of a call.
+        count = jax.local_device_count()
+        rows = jax.ShapeDtypeStruct(
+            (count, *split.inputs.shape[1:]), split.inputs.dtype
+        )
+        some = jax.eval_shape(embed, variables, rows)
+        row_bytes = some.size // count * some.dtype.itemsize
+        if len(split.inputs) * row_bytes > _bank_bytes():
             return None
         # The inputs pass through the device; only the features stay there.
         of_batch = functools.partial(embed, variables)
