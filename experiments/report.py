@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -52,23 +51,22 @@ def row(source: Path) -> list[str]:
         raise ValueError(f"{source} holds no result: there is no {path}")
     result = json.loads(path.read_text(encoding="utf-8"))
     trained = "train_seconds" in result
+    closed, disjoint = result.get("closed", result), result.get("open")
     return [
         result["algorithm"],
         result["dataset"],
         describe(result),
-        _percent(result.get("closed", result), "accuracy", "ci95"),
-        _percent(result["open"], "accuracy", "ci95") if "open" in result else "",
-        _percent(result, "pixel_centroid_accuracy", "pixel_centroid_ci95"),
+        format_accuracy(closed["accuracy"], closed["ci95"]),
+        format_accuracy(disjoint["accuracy"], disjoint["ci95"]) if disjoint else "",
+        format_accuracy(
+            result["pixel_centroid_accuracy"], result["pixel_centroid_ci95"]
+        ),
         f"{result['train_steps']} steps, {result['train_seconds'] / 60:.1f} min"
         if trained
         else "as above",
         f"{result['images_per_second']:.0f}" if trained else "",
         f"{result['peak_memory_mb'] / 1e3:.1f} GB" if trained else "",
     ]
-
-
-def _percent(result: dict[str, Any], mean: str, interval: str) -> str:
-    return format_accuracy(result[mean], result[interval])
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

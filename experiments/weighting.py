@@ -68,7 +68,7 @@ class Options:
     """Runs of each: seeds 0, 1, ..."""
     learning_rates: Annotated[tuple[float, ...], AtLeast(0)] = ()
     """Rates of each weighting, of which the best on validation tasks counts. Default:
-    the body's own alone."""
+    the default alone."""
     width: Size = 32
     """Channels of Conv4."""
     images: Size = 60_000
@@ -99,7 +99,7 @@ class Run(NamedTuple):
 
     weighting: str
     rate: float | None
-    """Learning rate; None for the body's own."""
+    """Learning rate; None for the default."""
     seed: int
 
     @property

@@ -12,7 +12,7 @@ import pytest
 import metabridge
 from metabridge import cli
 from metabridge.cli import train as training_commands
-from metabridge.config import ANILConfig, TrainConfig
+from metabridge.config import ANILConfig
 from tests import toy
 
 FAST = [
@@ -317,7 +317,7 @@ def test_comparing_prints_the_table_and_says_if_one_has_failed(
     arguments += ["--shots=1", "--images=500", f"--folder={tmp_path}"]
     errors = {"mtl": "ValueError: lost", "anil": "ValueError: no"}
     printed = refused(capsys, *arguments)
-    learners = ["mtl", (ANILConfig(inner_lr=0.25), TrainConfig())]
+    learners = ["mtl", (ANILConfig(inner_lr=0.25), {})]
     assert asked == [(learners, "omniglot", 1, 500)]
     assert "a title | algorithm |" in printed
     assert "| anil | failed: ValueError: no |" in printed

@@ -41,7 +41,7 @@ def config(dataset: str, shots: int) -> Config:
             "train_shots": _IMAGES,
             "tasks_per_step": 1,
             "steps": steps,
-            "learning_rate": None,  # the body's: 1e-3 for ResNet-12
+            "learning_rate": None,  # the default: 1e-3 for ResNet-12
             "schedule": "cosine",
             "early_stop": None,
             "validate_every": steps // 50,

@@ -308,7 +308,8 @@ def register_dataset(
       summary: one line for `metabridge datasets`.
       needs_data_dir: whether it is read from data that the user has.
       recipe: options of training where the user leaves them open; `NATURAL` for
-        photographs, whose values stand for those left out, or `DRAWINGS`.
+        photographs, whose values stand for those left out, or `DRAWINGS`. Its learning
+        rate counts with bodies that have none of their own, as Conv4.
       archives: files that `metabridge prepare` downloads to `data_dir`, where the
         loader reads them; without them it raises
         `metabridge.data.forms.MissingDataError`.

@@ -60,17 +60,26 @@ def test_learners_have_options_of_their_own() -> None:
 
 def test_learners_may_be_trained_in_ways_of_their_own() -> None:
     shared = TrainConfig(learning_rate=0.005, minutes=2.0)
-    own = dataclasses.replace(shared, learning_rate=0.003)
-    learners = ["mtl", (ANILConfig(), own)]
-    configs = run.plan(learners, Config(train=shared), None)
-    rates = [config.train.learning_rate for config in configs.values()]
-    assert rates == [0.005, 0.003]
-    open_budget = (ANILConfig(), TrainConfig(learning_rate=0.003))
-    timed = run.plan(["mtl", open_budget], Config(train=shared), None)["anil"].train
-    assert (timed.minutes, timed.learning_rate) == (2.0, 0.003)
-    longer = dataclasses.replace(own, minutes=3.0)
-    with pytest.raises(ValueError, match="anil has `minutes` or `steps` of its own"):
-        run.plan(["mtl", (ANILConfig(), longer)], Config(train=shared), None)
+    learners = ["mtl", (ANILConfig(inner_lr=0.25), {"learning_rate": 0.003})]
+    mtl, anil = run.plan(learners, Config(train=shared), None).values()
+    assert (mtl.train.learning_rate, anil.train.learning_rate) == (0.005, 0.003)
+    assert (mtl.train.minutes, anil.train.minutes) == (2.0, 2.0)
+    assert anil.learner == ANILConfig(inner_lr=0.25)
+    sized = dataclasses.replace(shared, minutes=None)
+    anil = run.plan(learners, Config(train=sized), 10_000)["anil"]
+    assert (anil.train.minutes, anil.train.learning_rate) == (None, 0.003)
+
+
+@pytest.mark.parametrize("field", run.COMMON)
+def test_budget_and_validation_are_those_of_all(field: str) -> None:
+    learners = ["mtl", (ANILConfig(), {"learning_rate": 0.01, field: 7})]
+    with pytest.raises(ValueError, match=f"anil has `{field}` of its own, but"):
+        run.plan(learners, Config(), None)
+
+
+def test_an_unknown_field_of_training_is_named() -> None:
+    with pytest.raises(ValueError, match=r"anil has \['rate'\], which no training has"):
+        run.plan([(ANILConfig(), {"rate": 0.01})], Config(), None)
 
 
 def test_equal_images() -> None:

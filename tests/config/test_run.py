@@ -10,6 +10,7 @@ import pytest
 from metabridge import config as configs
 from metabridge.config import (
     ANILConfig,
+    BOILConfig,
     Config,
     DataConfig,
     EvaluationConfig,
@@ -19,6 +20,7 @@ from metabridge.config import (
     ModelConfig,
     MTLConfig,
     ProtoNetConfig,
+    ReptileConfig,
     RFSConfig,
     TrainConfig,
 )
@@ -99,7 +101,9 @@ def test_the_body_has_a_say() -> None:
         (MetaSGDConfig(), "conv4", "glyphs", 3e-3),
         (IMAMLConfig(), "conv4", "cifar_fs", 3e-3),
         (MAMLConfig(), "resnet12", "glyphs", 1e-3),
-        (MTLConfig(), "conv4_r2d2", "cifar_fs", 5e-3),
+        (BOILConfig(), "conv4", "glyphs", 0.03),
+        (ReptileConfig(), "conv4", "glyphs", 3e-3),
+        (MAMLConfig(), "conv4_r2d2", "cifar_fs", 5e-3),
     ],
 )
 def test_learning_rates_are_the_recipes_with_conv4(

@@ -1,5 +1,7 @@
 """Evaluation: intervals, the two routes to a score, and tasks that do not fit."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,3 +221,11 @@ def test_batches_cover_every_row_once(count: int) -> None:
     result = evaluation.in_batches(double, rows, 4)
     np.testing.assert_array_equal(result, 2 * np.asarray(rows))
     assert set(sizes) == {4}
+
+
+def test_inputs_normalised_alike_share_what_is_compiled_to_embed(learner, dataset: Dataset) -> None:
+    embed = features.embedding(learner.embed, dataset)
+    again = dataclasses.replace(dataset, name="again")
+    assert features.embedding(learner.embed, again) is embed
+    other = dataclasses.replace(dataset, mean=(0.25,) * len(dataset.mean))
+    assert features.embedding(learner.embed, other) is not embed

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metabridge.data import Dataset
 from metabridge.evaluation import features
 from metabridge.learners.base import Embed
 from metabridge.runs.domains import Domain, domain_of, load_domain
@@ -85,9 +86,9 @@ def test_normalised_by_the_other_dataset(
 ) -> None:
     used, embedding = [], features.embedding
 
-    def watched(embed: Embed, mean: tuple[float, ...], std: tuple[float, ...]):
-        used.append((mean, std))
-        return embedding(embed, mean, std)
+    def watched(embed: Embed, dataset: Dataset):
+        used.append((dataset.mean, dataset.std))
+        return embedding(embed, dataset)
 
     monkeypatch.setattr(features, "embedding", watched)
     name = f"folder:{colour}"

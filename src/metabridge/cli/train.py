@@ -96,9 +96,9 @@ def compare(
 
     Args:
       algorithms: Names separated by commas, each with options of its own if wanted, as
-        in "mtl,anil --inner-lr 0.02 --learning-rate 0.01,maml": those of the learner,
-        and those of training except the budget. The cost of all is held against the
-        first's.
+        in "mtl,anil --inner-lr 0.02 --learning-rate 0.01,maml": of the learner, and of
+        training but for the budget, the seed and the validation tasks. The cost of all
+        is held against the first's.
       images: Training images of each, instead of minutes.
       folder: Folder of the comparison. What is finished there is taken as it is.
         Default: one under runs/.
@@ -116,19 +116,17 @@ def compare(
 
 def _with_options(
     entry: str, train: TrainConfig
-) -> str | tuple[LearnerOptions, TrainConfig]:
-    """A name, or with options behind it, as in "anil --inner-lr 0.02", what they make.
-
-    Options of training are those of all, `train`, unless they are given there.
-    """
+) -> str | tuple[LearnerOptions, dict[str, Any]]:
+    """A learner's name; with options behind it, its own and how `train` changes."""
     name, *options = shlex.split(entry) or [""]
     if not options or name not in LEARNERS:
         return name
 
     def own(
-        learner: Any, train: TrainConfig = train
-    ) -> tuple[LearnerOptions, TrainConfig]:
-        return learner, train
+        learner: Any, training: TrainConfig = train
+    ) -> tuple[LearnerOptions, dict[str, Any]]:
+        given = vars(training).items()
+        return learner, {k: v for k, v in given if v != getattr(train, k)}
 
     own.__annotations__["learner"] = LEARNERS[name].traits
     own.__doc__ = f"Options of {name} in a comparison."

@@ -13,13 +13,7 @@ from metabridge import build, unions
 from metabridge.comparison.curves import efficiency_curves
 from metabridge.comparison.processes import in_a_process, in_processes
 from metabridge.comparison.summary import summary, table
-from metabridge.config import (
-    Config,
-    LearnerOptions,
-    ResolvedConfig,
-    TrainConfig,
-    with_images,
-)
+from metabridge.config import Config, LearnerOptions, ResolvedConfig, with_images
 from metabridge.config.fields import Range
 from metabridge.data.dataset import Dataset
 from metabridge.data.registry import load_dataset
@@ -33,9 +27,11 @@ from metabridge.task_shape import describe
 from metabridge.training import train
 from metabridge.untrusted import expanded
 
-Contender = str | LearnerOptions | tuple[LearnerOptions, TrainConfig]
-"""A learner's name, which stands for its defaults; its options; or these and how it is
-trained, in place of how all are."""
+Contender = str | LearnerOptions | tuple[LearnerOptions, Mapping[str, Any]]
+"""A learner's name, which stands for its defaults; its options; or these and the fields
+of `TrainConfig` in which it differs from all."""
+COMMON = ("minutes", "steps", "seed", "validation_tasks")
+"""Fields of `TrainConfig` that all have alike: the budget, and validation."""
 
 _KILLED = "the process was killed; perhaps the machine's memory ran out"
 
@@ -56,9 +52,9 @@ def compare(
     finished there is taken as it is, one that was interrupted goes on.
 
     Args:
-      algorithms: learners' names or options, or pairs of options and a `TrainConfig`
-        of its own, which counts in place of that of `config` but for the minutes and
-        steps: open, or the same. The cost of all is held against the first's.
+      algorithms: learners' names or options, or pairs of options and the fields of
+        `TrainConfig` in which it differs, as in ``(ANILConfig(), {"learning_rate":
+        0.01})``. The cost of all is held against the first's.
       config: of all. Its `minutes` are the training time of each, by default 1.
       images: training images of each, instead of the time.
       folder: of the run folders, ``compare.md``, ``compare.json`` and
@@ -120,7 +116,7 @@ def plan(
     algorithms: Sequence[Contender], config: Config, images: int | None
 ) -> dict[str, ResolvedConfig]:
     """The resolved configuration of each algorithm, their budgets equal."""
-    contenders = [_contender(algorithm, config.train) for algorithm in algorithms]
+    contenders = [_contender(algorithm) for algorithm in algorithms]
     for registry, wanted in (
         *((DATASETS, part) for part in unions.split_name(config.data.dataset)),
         (BODIES, config.model.model),
@@ -144,32 +140,31 @@ def plan(
         Range(1).check("images", images)
     minutes = 1.0 if asked.minutes is None else asked.minutes
     configs = {}
-    for name, (learner, trained) in zip(names, contenders, strict=True):
-        budget = (trained.minutes, trained.steps)
-        if budget not in ((None, None), (asked.minutes, asked.steps)):
+    for name, (learner, changes) in zip(names, contenders, strict=True):
+        if taken := [field for field in COMMON if field in changes]:
             raise ValueError(
-                f"{name} has `minutes` or `steps` of its own, but a comparison is one "
-                "of equal budgets"
+                f"{name} has `{taken[0]}` of its own, but in a comparison all have the "
+                "same budget and validation"
             )
-        timed = dataclasses.replace(trained, minutes=minutes)
+        if unknown := sorted(changes.keys() - vars(asked).keys()):
+            raise ValueError(f"{name} has {unknown}, which no training has")
+        timed = dataclasses.replace(asked, minutes=minutes, **changes)
         own = dataclasses.replace(config, learner=learner, train=timed)
         planned = inputs.resolve_for_data(own)
         if images is not None:
-            untimed = dataclasses.replace(planned.train, minutes=None)
-            planned = dataclasses.replace(planned, train=with_images(untimed, images))
+            train = dataclasses.replace(planned.train, minutes=None)
+            planned = dataclasses.replace(planned, train=with_images(train, images))
         configs[name] = planned
     return configs
 
 
-def _contender(
-    algorithm: Contender, train: TrainConfig
-) -> tuple[LearnerOptions, TrainConfig]:
-    """The options of a learner, and how it is trained: like all, or on its own."""
-    options, own = algorithm if isinstance(algorithm, tuple) else (algorithm, train)
+def _contender(algorithm: Contender) -> tuple[LearnerOptions, Mapping[str, Any]]:
+    """The options of a learner, and in what its training differs."""
+    options, changes = algorithm if isinstance(algorithm, tuple) else (algorithm, {})
     if isinstance(options, str):
         options = LEARNERS.find(options).traits()
     _check_visible(type(options), type(options).__name__)
-    return options, own
+    return options, changes
 
 
 def _check_visible(thing: Any, name: str) -> None:

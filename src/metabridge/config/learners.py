@@ -179,7 +179,7 @@ class MAMLConfig(DifferentiatedConfig):
 
     @property
     def max_learning_rate(self) -> float:
-        # Learned rates of some hundredths bear no large steps.
+        # With learned inner rates nothing above it has been tried.
         return math.inf if self.rates == "fixed" else super().max_learning_rate
 
 

@@ -117,18 +117,13 @@ def _embedder(
     body: FrozenBody, dataset: Dataset, split: Split
 ) -> Callable[[Variables], Features | None]:
     """Makes the function that embeds a split; None where features do not fit."""
-    embed = embedding(body.embed, tuple(dataset.mean), tuple(dataset.std))
+    embed = embedding(body.embed, dataset)
+    one = jax.ShapeDtypeStruct((1, *split.inputs.shape[1:]), jnp.float32)
 
     def features_of(variables: Variables) -> Features | None:
         variables = to_local(variables)
-        # As many rows as devices, which divide those of a call.
-        count = jax.local_device_count()
-        rows = jax.ShapeDtypeStruct(
-            (count, *split.inputs.shape[1:]), split.inputs.dtype
-        )
-        some = jax.eval_shape(embed, variables, rows)
-        row_bytes = some.size // count * some.dtype.itemsize
-        if len(split.inputs) * row_bytes > _bank_bytes():
+        row = jax.eval_shape(body.embed, variables, one)
+        if len(split.inputs) * row.size * row.dtype.itemsize > _bank_bytes():
             return None
         # The inputs pass through the device; only the features stay there.
         of_batch = functools.partial(embed, variables)

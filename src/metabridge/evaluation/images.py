@@ -35,12 +35,17 @@ def normaliser(dataset: Dataset) -> Callable[[RawInputs], Inputs]:
     return lambda inputs: augment.normalise(inputs, dataset.mean, dataset.std)
 
 
-@functools.lru_cache(maxsize=16)
 def embedding(
+    embed: Embed, dataset: Dataset
+) -> Callable[[Variables, RawInputs], Features]:
+    """Compiles features of raw inputs of a dataset, once for all of its splits."""
+    return _embedding(embed, tuple(dataset.mean), tuple(dataset.std))
+
+
+@functools.lru_cache(maxsize=4)  # what is compiled for other learners may go
+def _embedding(
     embed: Embed, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Variables, RawInputs], Features]:
-    """Compiles features of raw inputs, once for all splits that are normalised so."""
-
     def features_of(variables: Variables, inputs: RawInputs) -> Features:
         return embed(variables, augment.normalise(inputs, mean, std))
 

@@ -72,7 +72,7 @@ def measure_features(learner: Learner, dataset: Dataset, *names: str) -> Measure
     """
     if (embed := learner.embed) is None:
         return lambda variables: {}
-    features_of = embedding(embed, tuple(dataset.mean), tuple(dataset.std))
+    features_of = embedding(embed, dataset)
     splits = {name: getattr(dataset, name) for name in names}
     subsets = {name: subset_of(split) for name, split in splits.items()}
     count = jax.local_device_count()

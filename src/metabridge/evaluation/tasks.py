@@ -13,6 +13,9 @@ from metabridge.masks import FILLER
 from metabridge.types import TaskShape
 
 _BATCH = 500
+"""Tasks drawn at once, whatever their number, so that one program serves all."""
+_PLACES = 20_000_000
+"""Random numbers of a batch at most: one for each image of each of its classes."""
 
 
 class Tasks(NamedTuple):
@@ -29,10 +32,10 @@ class Tasks(NamedTuple):
 def draw_tasks(keys: Key[Array, "T"], split: Split, shape: TaskShape) -> Tasks:
     """Draw a task for each key; different tasks may share images (closed sampling)."""
     index, largest = episodes.class_index(split), int(split.images_per_class.max())
-    count = len(keys)
-    filled = keys[np.arange(-(-count // _BATCH) * _BATCH) % count]
+    count, size = len(keys), max(min(_BATCH, _PLACES // (shape.ways * largest)), 1)
+    filled = keys[np.arange(-(-count // size) * size) % count]
     batches = [
-        _draw(batch, index, shape, largest) for batch in filled.reshape(-1, _BATCH)
+        _draw(batch, index, shape, largest) for batch in filled.reshape(-1, size)
     ]
     return Tasks(*(np.concatenate(rows)[:count] for rows in zip(*batches, strict=True)))
 
