@@ -223,7 +223,9 @@ def test_batches_cover_every_row_once(count: int) -> None:
     assert set(sizes) == {4}
 
 
-def test_inputs_normalised_alike_share_what_is_compiled_to_embed(learner, dataset: Dataset) -> None:
+def test_inputs_normalised_alike_share_what_is_compiled_to_embed(
+    learner, dataset: Dataset
+) -> None:
     embed = features.embedding(learner.embed, dataset)
     again = dataclasses.replace(dataset, name="again")
     assert features.embedding(learner.embed, again) is embed

@@ -142,9 +142,7 @@ class TrainConfig:
     optimizer: Literal["radam", "adam", "sgd"] = "radam"
     """RAdam (the paper's), Adam, or SGD with Nesterov momentum 0.9."""
     learning_rate: Positive | None = None
-    """Step size at the start. Default: with Conv4 0.03 for drawings and 0.01 for
-    photographs, with Meta-SGD, Reptile and iMAML at most 0.003; with ResNet-12 the
-    paper's 1e-3; with other bodies their own."""
+    """Step size at the start. Default: of the dataset with Conv4, else of the body."""
     weight_decay: NonNegative = 0.0
     """Decoupled weight decay."""
     decay_all: bool = True
