@@ -95,7 +95,8 @@ def test_shells_complete_commands_learners_and_options(
     asked = """
         . ./completion
         for line in "metabridge ver" "metabridge train mam" \\
-            "metabridge train mtl --learning" "metabridge evaluate r --tune"; do
+            "metabridge train mtl --learning" "metabridge evaluate r --tune" \\
+            "metabridge train mtl --p"; do
           COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
           COMP_LINE=$line; COMP_POINT=${#line}; COMPREPLY=()
           _tyro_metabridge metabridge "${COMP_WORDS[COMP_CWORD]}" ""
@@ -106,6 +107,9 @@ def test_shells_complete_commands_learners_and_options(
     )
     assert done.stdout.split("\n")[:3] == ["verify", "maml", "--learning-rate"]
     assert "--tune-head" in done.stdout
+    options = done.stdout.split("\n")[4].split()
+    assert "--patience" in options
+    assert all(word.startswith("--p") for word in options)  # no line of a help text
     other = steps["--tyro-print-completion zsh"].output
     assert other.startswith("#compdef metabridge\n")
     assert "--learning-rate" in other

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from metabridge.cli.completion import mend_completion
 from metabridge.cli.data import datasets, diversity, prepare
 from metabridge.cli.importing import import_
 from metabridge.cli.regress import regress_command
@@ -31,15 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             train_command(), regress_command(), evaluate, verify, export, import_,
             embed, compare, agree, grid, report, diversity, theory, datasets, prepare,
         )  # fmt: skip
-        tyro.extras.subcommand_cli_from_dict(
-            {command.__name__.rstrip("_"): command for command in commands},
-            prog="metabridge",
-            description="Multi-task learning and gradient-based meta-learning. "
-            "--plugin MODULE (or $METABRIDGE_PLUGINS) imports a module that registers "
-            "learners, heads, bodies or datasets of your own.",
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-        )
+        with mend_completion(arguments):
+            tyro.extras.subcommand_cli_from_dict(
+                {command.__name__.rstrip("_"): command for command in commands},
+                prog="metabridge",
+                description="Multi-task learning and gradient-based meta-learning. "
+                "--plugin MODULE (or $METABRIDGE_PLUGINS) imports a module that "
+                "registers learners, heads, bodies or datasets of your own.",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            )
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
