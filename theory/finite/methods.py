@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Float
 
 from metabridge.learners import inner_loop
+from metabridge.theory import functional
 from metabridge.theory.finite import networks
 from metabridge.theory.predictors.inner_loop import Inner
 from metabridge.theory.types import Layers
@@ -162,6 +163,7 @@ def _after_flow(
     query, at_query = jax.vmap(evaluate)(tasks.query_x)
     support, at_support = jax.vmap(evaluate)(tasks.support_x)
     residual = tasks.support_y + tasks.support_0 - at_support
-    flowed = networks.flow(jnp.einsum("tsd,trd->tsr", support, support), time)
+    kernels = jnp.einsum("tsd,trd->tsr", support, support)
+    flowed = jax.vmap(lambda kernel: functional.flow(kernel, time))(kernels)
     moved = jnp.einsum("tqd,tsd,tsr,trk->tqk", query, support, flowed, residual)
     return at_query + moved

@@ -1,4 +1,4 @@
-"""What finite networks are made of: tasks of one size, parameters, a head's flow."""
+"""What finite networks are made of: tasks of one size, and parameters."""
 
 from typing import Any, NamedTuple
 
@@ -10,9 +10,6 @@ from jaxtyping import Float, Key
 
 from metabridge.theory.predictors.predictor import require_queries
 from metabridge.theory.types import Tasks, check_tasks
-
-_HALVINGS = 7
-_TERMS = 8
 
 
 class Batch(NamedTuple):
@@ -70,21 +67,3 @@ def count_features(body: nn.Module, x: Float[jax.Array, "N *X"]) -> int:
             f"inputs {list(x.shape)}: flatten or pool what it returns"
         )
     return shape[1]
-
-
-def flow(K: Float[jax.Array, "T S S"], time: float) -> Float[jax.Array, "T S S"]:
-    """``K^-1 (I - exp(-time K))`` by its series, halving and doubling the time.
-
-    With ``p(z) = (exp(z) - 1) / z``: ``p(2 z) = p(z) (1 + exp(z)) / 2``. Unlike an
-    eigenbasis it has derivatives where eigenvalues coincide. Three digits are left
-    where `time` times the largest eigenvalue is 30, and fewer beyond.
-    """
-    eye = jnp.eye(K.shape[-1], dtype=K.dtype)[None]
-    z = -time / 2**_HALVINGS * K
-    p = eye + z / (_TERMS + 1)
-    for term in range(_TERMS - 1, 0, -1):
-        p = eye + z @ p / (term + 1)
-    for _ in range(_HALVINGS):
-        p = p + z @ p @ p / 2
-        z = 2 * z
-    return time * p

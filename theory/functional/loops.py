@@ -119,7 +119,7 @@ def solve(matrix: Square, labels: Float[jax.Array, "N K"]) -> Float[jax.Array, "
 @jax.custom_jvp
 def _flow(matrix: Square, time: Float[jax.Array, ""]) -> Square:
     values, vectors = jnp.linalg.eigh(matrix)
-    return (vectors * _g(values, time)) @ vectors.T
+    return (vectors * _g(values, time)[None]) @ vectors.T
 
 
 @_flow.defjvp
@@ -131,7 +131,7 @@ def _flow_jvp(primals: tuple, tangents: tuple) -> tuple[Square, Square]:
     inside = _divided(values, time) * rotated + jnp.diag(
         jnp.exp(-time * values) * later
     )
-    return (vectors * _g(values, time)) @ vectors.T, vectors @ inside @ vectors.T
+    return (vectors * _g(values, time)[None]) @ vectors.T, vectors @ inside @ vectors.T
 
 
 def _g(values: jax.Array, time: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
 """Finite networks against the formulas: errors shrink with width."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,16 +28,24 @@ def test_kernel_errors_shrink() -> None:
     assert result.slopes["ANIL"] == pytest.approx(-0.5, abs=0.25)
 
 
-def test_inner_flow_of_the_network() -> None:
-    """The series against the exponential of the reference."""
-    rng = np.random.default_rng(3)
-    factor = rng.standard_normal((2, 5, 7)).astype(np.float32)
-    K = np.einsum("tsd,trd->tsr", factor, factor)
-    for time in (0.01, 0.3, 1.0):
-        flow = networks.flow(jnp.asarray(K), time)
-        for actual, matrix in zip(flow, K, strict=True):
-            expected = reference.trained(matrix.astype(np.float64), time)
-            np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=1e-5)
+@pytest.mark.parametrize("time", [0.5, 200.0])
+def test_outputs_after_an_inner_flow_of_any_time(time: float) -> None:
+    """Against the matrix exponential; 200 is some 300 over the largest eigenvalue."""
+    network, inner = Network(MLP(40, 1)), theory.gradient_flow("head", time=time)
+    batch = networks.batch_of(tanh_tasks(4, 2))
+    params = networks.initialise(jax.random.key(0), batch, network.body, shared=True)
+    found = training_outputs(network, inner, params, params, uncentred(batch))
+    head = np.asarray(params["head"], np.float64)
+    for outputs, task in zip(found, zip(*batch, strict=True), strict=True):
+        support_x, support_y, query_x, _ = task
+        support, query = (
+            np.asarray(network.body.apply(params["body"], x), np.float64)
+            for x in (support_x, query_x)
+        )
+        operator = reference.trained(support @ support.T, time)
+        weights = support.T @ operator @ (support_y - support @ head)
+        expected = query @ (head + weights)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
