@@ -259,7 +259,8 @@ def _check_labels(what: str, labels: Any) -> np.ndarray:
 
 def check_whole(name: str, value: int, minimum: int) -> None:
     """Check that a number is whole and large enough."""
-    if not _is_number(value) or int(value) != value or value < minimum:
+    whole = _is_number(value) and math.isfinite(value) and int(value) == value
+    if not whole or value < minimum:
         raise ValueError(
             f"`{name}` must be a whole number, at least {minimum}, but is {value!r}"
         )

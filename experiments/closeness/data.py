@@ -55,7 +55,7 @@ def check(source: Source[Benchmark]) -> None:
     image_tasks.check(dataset, source.shape())
     if "curves" in config.studies:
         image_tasks.check(dataset, source.shape(max(config.shot_counts)))
-    if not {"accuracy", "curves", "failures"} & set(config.studies):
+    if not {"accuracy", "widths"} & set(config.studies):
         return
     if config.side > min(dataset.input_shape[:2]):
         raise ValueError(

@@ -2,11 +2,11 @@
 
 The loss and the body are those of `experiments.recipes.mtl`. All else is that of fast
 supervised training: a task has one image of each class, at most 64; SGD with Nesterov
-momentum, a warm-up and a cosine; images of 16 and of 24 pixels before those of 32 (of 42
-and of 63 before 84); crops and flips; the mean of the parameters over the last steps is
-what is tested. The weight decay shrinks a weight by 1/e in some 1.7 epochs of CIFAR-FS at
-the full rate, as recipes for CIFAR-10 in ten epochs do. `experiments.search` tries
-variations, from ``experiments/searches``, on validation tasks.
+momentum, a warm-up and a cosine; images of 16 and of 24 pixels before those of 32 (of
+42 and of 63 before 84); crops and flips; the mean of the parameters over the last steps
+is what is tested. The weight decay shrinks a weight by 1/e in some 1.7 epochs of
+CIFAR-FS at the full rate, as recipes for CIFAR-10 in ten epochs do. Variations, which
+`experiments.search` scores on validation tasks, are in ``experiments/searches``.
 
     python -m experiments.recipes mtl_fast --precision bfloat16 --data-dir DATA
 

@@ -33,7 +33,7 @@ def body(algorithm: str, data: Dataset, *, model: str = "mlp", **evaluation) -> 
     data_options = dataclasses.replace(config.data, rotations=False)
     config = dataclasses.replace(config, data=data_options)
     learner = build.learner(config, data)
-    example = np.zeros((1, *data.image_shape), np.float32)
+    example = np.zeros((1, *data.input_shape), np.float32)
     with jax.numpy_dtype_promotion("standard"):
         state = learner.init(jax.random.key(3), jax.numpy.asarray(example))
     variables = jax.tree.map(np.asarray, jax.device_get(variables_of(state)))

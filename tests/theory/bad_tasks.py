@@ -5,6 +5,7 @@
 import numpy as np
 
 from metabridge import theory
+from metabridge.theory.kernels.relu import iterate_depths
 from metabridge.theory.solvers import dense
 from tests.theory.bad_calls import (
     case,
@@ -232,6 +233,23 @@ CASES = {
     "half a step": case(
         lambda: theory.gradient_steps("head", lr=0.1, steps=1.5), "whole number"
     ),
+    "infinitely many steps": case(
+        lambda: theory.gradient_steps("head", lr=0.1, steps=np.inf), "whole number"
+    ),
+    "infinite depth": case(lambda: theory.relu_network(np.inf), "whole number", "inf"),
+    "descending depths": case(
+        lambda: list(iterate_depths(x, depths=[8, 2])), "must ascend", "[8, 2]"
+    ),
+    "a number for the inner loop of a kernel": case(
+        lambda: theory.gbml_kernel(kernel, tasks(), inner=0.1),
+        "`inner` must be an inner loop",
+        error="TypeError",
+    ),
+    "a number for the inner loop of a marginal likelihood": case(
+        lambda: theory.evidence(kernel, tasks(), method="gbml", inner=0.1, noise=1.0),
+        "`inner` must be an inner loop",
+        error="TypeError",
+    ),
     "negative penalty": case(lambda: theory.ridge("head", penalty=-1.0), "`penalty`"),
     "unknown layers": case(
         lambda: theory.gradient_flow("feet", time=1.0),
@@ -248,6 +266,10 @@ CASES = {
     "negative training time, MTL": case(lambda: mtl(time=-1.0), "`time`", "-1.0"),
     "negative training time, GBML": case(lambda: gbml(time=-1.0), "`time`", "-1.0"),
     "negative jitter": case(lambda: mtl(jitter=-1.0), "`jitter`"),
+    "negative jitter, GBML": case(lambda: gbml(jitter=-1.0), "`jitter`"),
+    "negative jitter in products": case(
+        lambda: mtl(jitter=-1e-3, solver=theory.Iterative()), "`jitter`", "-0.001"
+    ),
     "no adaptation": case(
         lambda: theory.mtl_predictor(kernel, tasks())(x, x[:, :2], x),
         "adaptation=theory.gradient_flow",

@@ -146,10 +146,11 @@ def fit_slope(
     """The power b of ``y ~ x^b``, by least squares of the logarithms.
 
     Returns:
-      NaN with fewer than two points, or values that are not positive.
+      NaN with fewer than two different x, or values that are not positive.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(x) < 2 or not (y > 0).all() or not np.isfinite(y).all():
+    positive = np.concatenate([x, y])
+    if len(np.unique(x)) < 2 or not ((positive > 0) & np.isfinite(positive)).all():
         return math.nan
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 

@@ -97,6 +97,8 @@ def diagnose(
     adapt = adaptation or gradient_flow("head", time=1.0)
     check_inner("inner", inner)
     check_inner("adaptation", adapt)
+    if gbml_adaptation is not None:
+        check_inner("gbml_adaptation", gbml_adaptation)
     each, images = check_tasks(unseen), tasks
     made = on_pairs(kernel, tasks, unseen, heads=heads)
     kernel, (tasks, unseen) = made.kernel, made.tasks

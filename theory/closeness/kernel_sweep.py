@@ -34,6 +34,7 @@ from metabridge.theory.types import (
     Array,
     DeviceKernel,
     KernelFn,
+    Kernels,
     Tasks,
     check_tasks,
     check_whole,
@@ -153,7 +154,7 @@ def sweep(
         loops,
         (own,) if times is None else _axis("times", times),
         _axis("outer_times", outer_times),
-        _axis("jitter", [jitter] if isinstance(jitter, int | float) else jitter),
+        _axis("jitter", jitter if isinstance(jitter, Sized) else [jitter]),
         heads,
         train_on,
     )
@@ -176,7 +177,7 @@ def sweep(
             "outer_times": grid.outer_times, "jitters": grid.jitters,
             "heads": heads, "train_on": train_on, "tasks": pair,
             "loops": [loops(t, v) for t in grid.times for v in values],
-            "kernels": [evaluate(network(value), few) for value in values],
+            "kernels": [_on_points(network(value), few) for value in values],
         }  # fmt: skip
         kept = SweepFolder.open(folder, settings)
     cells = []
@@ -202,6 +203,13 @@ def _loops(
         loop_at(mtl, time, value, vary=False),
         loop_at(gbml, time, value, vary=False),
     )
+
+
+def _on_points(kernel: KernelFn, points: np.ndarray) -> Kernels:
+    """Kernels of a network on points, of all outputs where they are coupled."""
+    if getattr(kernel, "coupled", False):
+        return Kernels(*map(np.asarray, kernel(points, None)))
+    return evaluate(kernel, points)
 
 
 def _axis(name: str, values: Sequence[Number]) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from metabridge.theory.kernels.relu import iterate_depths, relu_network
 from metabridge.theory.predictors import streaming
 from metabridge.theory.predictors.gbml import gbml_predictor
 from metabridge.theory.predictors.head_correlation import Heads, HeadsLike
-from metabridge.theory.predictors.inner_loop import Inner
+from metabridge.theory.predictors.inner_loop import Inner, check_inner
 from metabridge.theory.predictors.mtl import TrainOn, mtl_predictor
 from metabridge.theory.solvers import rank
 from metabridge.theory.types import Array, Closeness, Kernels, Tasks, check_tasks
@@ -98,7 +98,7 @@ class DepthSweep:
         )
 
     def _slopes(self, table: np.ndarray) -> np.ndarray:
-        keep = np.asarray(self.depths) >= self.fitted_from
+        keep = np.asarray(self.depths) >= max(self.fitted_from, 1)
         depths = np.asarray(self.depths)[keep]
         return np.asarray([fit_slope(depths, column[keep]) for column in table.T])
 
@@ -214,5 +214,7 @@ def check_times(inner: InnerAt) -> None:
 def loop_at(inner: InnerAt, time: float, depth: int | float, *, vary: bool) -> Inner:
     """The loop at a time and depth; one that is given is left, or its time replaced."""
     if not isinstance(inner, Inner):
+        if not callable(inner):
+            check_inner("inner or adaptation", inner)
         return inner(time, depth)
     return dataclasses.replace(inner, time=time) if vary else inner

@@ -26,10 +26,12 @@ At = Literal["init", "best"]
 
 
 class _Network(NamedTuple):
-    """The configuration and variables of a run, and how images are normalised."""
+    """The configuration and variables of a run, and how inputs are normalised."""
 
     config: Any
     input_shape: tuple[int, ...]
+    images: bool
+    """Inputs are images, not features or other arrays."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     variables: Variables
@@ -58,7 +60,8 @@ def empirical_of_run(
     and a variance of 1, so that it is idle.
 
     Inputs are images ``[N, H, W, channels]`` as the run reads them, in uint8 or as
-    floats with the same values from 0 to 255; they are normalised as in training.
+    floats with the same values from 0 to 255, or the arrays of a run that is not on
+    images; they are normalised as in training.
 
     Args:
       run: folder of a run, a file of `metabridge.export_body`, or a name that
@@ -79,7 +82,7 @@ def empirical_of_run(
     Example:
       >>> kernel = theory.empirical_of_run("runs/anil-0", at="init")
     """
-    check_choice("time", at, ("init", "best"))
+    check_choice("at", at, ("init", "best"))
     check_whole("head_seed", head_seed, 0)
     if ways is not None:
         check_whole("ways", ways, 1)
@@ -100,13 +103,16 @@ def _load(run: str | os.PathLike[str], at: At, data_dir: Any) -> _Network:
         _, config, dataset, learner, _ = load_run(run, data_dir=data_dir)
         shape = dataset.input_shape
         return _Network(
-            config, shape, dataset.mean, dataset.std, _initial(config, learner, shape)
-        )
+            config, shape, dataset.has_images, dataset.mean, dataset.std,
+            _initial(config, learner, shape),
+        )  # fmt: skip
     body = load_body(run, data_dir=data_dir)
-    config, shape, variables = body.config, body.shapes.input_shape, body.variables
+    config, shapes, variables = body.config, body.shapes, body.variables
     if at == "init":
-        variables = _initial(config, body.learner(), shape)
-    return _Network(config, shape, body.mean, body.std, variables)
+        variables = _initial(config, body.learner(), shapes.input_shape)
+    return _Network(
+        config, shapes.input_shape, shapes.images, body.mean, body.std, variables
+    )
 
 
 def _initial(config: Any, learner: Any, shape: tuple[int, ...]) -> Variables:
@@ -124,7 +130,7 @@ def _kernel(
     from metabridge import build
     from metabridge.models.mlp import MLP
 
-    config, shape, mean, std, variables = network
+    config, shape, has_images, mean, std, variables = network
     # The parameters are float32 even where training computed in bfloat16.
     precise = dataclasses.replace(config.model, precision="float32")
     model = build.model(precise, shape[0])
@@ -146,17 +152,18 @@ def _kernel(
         head = {"weights": rng.standard_normal((dimension, outputs))}
         scale = 1.0 if isinstance(model, MLP) else dimension**-0.5
 
-    def apply(params: Any, images: Any) -> Any:
-        x = (images / 255.0 - jnp.asarray(mean, images.dtype)) / jnp.asarray(
-            std, images.dtype
-        )
+    largest = 255.0 if has_images else 1.0
+
+    def apply(params: Any, inputs: Any) -> Any:
+        centre, spread = (jnp.asarray(each, inputs.dtype) for each in (mean, std))
+        x = (inputs / largest - centre) / spread
         variables = {"params": params["body"], "batch_stats": stats}
         features = model.apply(variables, x, train=False)
         values = scale * (features @ params["head"]["weights"])
         return values + params["head"].get("bias", 0.0)
 
-    def prepare(images: np.ndarray) -> np.ndarray:
-        return _check_images(images, shape)
+    def prepare(inputs: np.ndarray) -> np.ndarray:
+        return _checked(inputs, shape, has_images)
 
     own = {"body": params["body"], "head": head}
     return empirical(apply, own, prepare=prepare, **options)
@@ -171,17 +178,24 @@ def _own_head(params: dict[str, Any], ways: int | None) -> dict[str, Any] | None
     return dict(linear)
 
 
-def _check_images(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if images.shape[1:] != shape:
+def _checked(
+    inputs: np.ndarray, shape: tuple[int, ...], has_images: bool
+) -> np.ndarray:
+    """Inputs of a call, if they can be what the run is of."""
+    if inputs.shape[1:] != shape:
+        what, advice = "inputs", ""
+        if has_images:
+            what, advice = "images", ": resize them, or do not flatten them"
         raise ValueError(
-            f"this run's images are [N, {', '.join(map(str, shape))}], but these are "
-            f"{list(images.shape)}: resize them, or do not flatten them"
+            f"this run's {what} are [N, {', '.join(map(str, shape))}], but these are "
+            f"{list(inputs.shape)}{advice}"
         )
-    if images.dtype.kind == "f" and images.size:
-        low, high = images.min(), images.max()
-        if low < 0 or high > 255 or (0 < high <= 1 and (images % 1).any()):
+    if has_images and inputs.dtype.kind == "f" and inputs.size:
+        low, high = inputs.min(), inputs.max()
+        if low < 0 or high > 255 or (0 < high <= 1 and (inputs % 1).any()):
             raise ValueError(
                 "pixels must be from 0 to 255, not normalised, but these are from "
                 f"{low:.3g} to {high:.3g}: pass uint8 images"
             )
-    return images
+    # Wider integers would be taken for indices.
+    return np.asarray(inputs, np.float64)

@@ -184,8 +184,14 @@ def iterate_depths(
     b_std: float = 0.0,
     W_std: float = 2.0**0.5,
 ) -> Iterator[Kernels]:
-    """The kernels of `relu_depths` at ascending depths, one after another."""
+    """The kernels of `relu_depths` at ascending depths, one after another.
+
+    Raises:
+      ValueError: depths that do not ascend.
+    """
     _check(depths, last_W_std, b_std, W_std)
+    if list(depths) != sorted(depths):
+        raise ValueError(f"`depths` must ascend, but are {list(depths)}")
     with float64():
         inputs, state = _begin(x1, x2, b_std, W_std)
     for count in np.diff([0, *depths]):

@@ -100,6 +100,7 @@ def gbml_predictor(
     """
     dense.check_time(time)
     check_scale("noise", noise, zero=True)
+    check_scale("jitter", jitter, zero=True)
     check_inner("inner", inner)
     each = check_tasks(tasks)
     require_queries(each)
@@ -165,7 +166,7 @@ class _Outer:
             solved = dense.evolve(
                 Phi, targets, time=time, names=names, jitter=self.jitter, overwrite=True
             )
-            return solved.x, direct(len(targets), start, [solved])
+            return solved.x, direct(len(targets), len(targets), start, [solved])
 
     def respond(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows, _ = self.evolve(self.forward(values))
@@ -239,6 +240,7 @@ def gbml_kernel(
     kernel: KernelFn, tasks: Tasks, *, inner: Inner
 ) -> Float[np.ndarray, "Q Q"]:
     """The meta kernel ``Phi = B Theta B^T`` of one output, a row a query."""
+    check_inner("inner", inner)
     each = check_tasks(tasks)
     chunks = tiles.chunk(each, with_support=True)
     if inner.zero_head:
@@ -257,6 +259,7 @@ def task_operators(
     inner: Inner,
 ) -> list[np.ndarray]:
     """The operator A of each task."""
+    check_inner("inner", inner)
     crosses, squares = [], []
     for kernels, task in zip(own, tasks, strict=True):
         middle = len(task.query_x)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from metabridge.theory.solvers import dense, filters
-from metabridge.theory.types import LAYERS, Kernels, Layers
+from metabridge.theory.types import LAYERS, Kernels, Layers, check_whole
 
 Loop = Literal["flow", "steps", "ridge", "spectral"]
 
@@ -138,8 +138,7 @@ def gradient_steps(layers: Layers, *, lr: float, steps: int) -> Inner:
     The rate is at most 2 over the largest eigenvalue of any support's kernel, or the
     steps diverge; what evaluates the loop raises ValueError then.
     """
-    if steps != int(steps):
-        raise ValueError(f"`steps` must be a whole number, but is {steps}")
+    check_whole("steps", steps, 0)
     return Inner(layers, "steps", lr=float(lr), steps=int(steps))
 
 

@@ -34,6 +34,7 @@ from metabridge.theory.predictors.head_correlation import (
 from metabridge.theory.predictors.mtl_systems import (
     AnyHeads,
     SharedHeads,
+    largest_matrix,
     make_tiles,
     rows_of,
 )
@@ -108,6 +109,7 @@ def mtl_predictor(
     """
     dense.check_time(time)
     check_scale("noise", noise, zero=True)
+    check_scale("jitter", jitter, zero=True)
     each = check_tasks(tasks)
     require_queries(each)
     shared = isinstance(heads, str) and heads == "shared"
@@ -117,7 +119,10 @@ def mtl_predictor(
     start = clock.monotonic()
     joint = _joint(train_on)
     inputs = [task.points(with_support=joint) for task in each]
-    options = choose(solver, sum(map(len, inputs)), structured=shared, time=time)
+    sizes = list(map(len, inputs))
+    resolved = None if shared else resolve(heads, len(each), outputs)
+    rows = sum(sizes) if resolved is None else largest_matrix(resolved, sizes)
+    options = choose(solver, rows, structured=shared, time=time)
     points = np.concatenate(inputs)
     labels = []
     for task in each:
@@ -138,12 +143,14 @@ def mtl_predictor(
             Response(system.points, products.respond, places, noise),
             functools.partial(trained, products.values, solved),
         )  # fmt: skip
-    resolved = resolve(heads, len(each), outputs)
     training = AnyHeads(
-        kernel, each, inputs, joint, time, jitter + noise, options, resolved
-    )
+        kernel, each, inputs, joint, time, jitter + noise, options,
+        resolved or resolve(heads, len(each), outputs),
+    )  # fmt: skip
     coefficients, solutions = training.coefficients(residual)
-    report = direct(len(points), start, solutions) if options is None else None
+    report = None
+    if options is None:
+        report = direct(rows, len(points), start, solutions)
     return Predictor(
         kernel, "body", points, coefficients, initial, None, report,
         training.response(points, places, noise, shared=shared),

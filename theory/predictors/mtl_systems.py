@@ -168,6 +168,23 @@ class AnyHeads:
                 yield own[self.resolved.task(unit)], unit, column[block]
 
 
+def largest_matrix(resolved: Resolved, sizes: Sequence[int]) -> int:
+    """Rows of the largest matrix by which training reaches a new head; 0 without one.
+
+    Args:
+      sizes: training samples of each task.
+    """
+    heads = resolved.heads
+    return max(
+        (
+            sum(sizes[resolved.task(unit)] for unit in components[0].tolist())
+            for components in groups(heads)
+            if heads.new[:, np.concatenate(components)].any()
+        ),
+        default=0,
+    )
+
+
 def shared_system(
     kernel: KernelFn, inputs: Sequence[np.ndarray], jitter: float
 ) -> TaskSystem:

@@ -113,7 +113,9 @@ def evolve(
         least = max(float(values[0]), 1.0 / time, np.finfo(np.float64).tiny)
         condition = largest / least
     x = vectors @ (g[:, None] * (vectors.T @ residual))
-    return Solution(x, math.nan, max(condition, 1.0))
+    found = Solution(x, math.nan, max(condition, 1.0))
+    _warn(found, advice="a larger jitter or a shorter time")
+    return found
 
 
 def flow(values: Float[np.ndarray, "N"], time: float) -> Float[np.ndarray, "N"]:
@@ -248,14 +250,13 @@ def _symmetric(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
     return lower @ x + lower.T @ x - matrix.diagonal()[:, None] * x
 
 
-def _warn(found: Solution) -> None:
+def _warn(found: Solution, *, advice: str = "a larger jitter") -> None:
     if not found.error_bound > _VISIBLE:
         return
     warnings.warn(
         f"the kernel matrix of {len(found.x)} rows has condition "
         f"{found.condition:.1g}: rounding may change the trained network by a share of "
-        f"{found.error_bound:.1g}, and what is transferred by more; pass a larger "
-        "jitter",
+        f"{found.error_bound:.1g}, and what is transferred by more; pass {advice}",
         IllConditionedWarning,
         stacklevel=2,
     )

@@ -76,7 +76,7 @@ class SolveReport:
 
     Attributes:
       method: "cholesky" (or eigenbasis), "conjugate_gradients" or "lanczos".
-      rows: of the system.
+      rows: of the system; of several, those of the largest.
       points: different inputs.
       iterations: of the method.
       relative_residual: ``||K x - y|| / ||y||`` in float64, the largest of the outputs;
@@ -105,7 +105,9 @@ class SolveReport:
         )
 
 
-def direct(rows: int, start: float, found: Sequence[Solution]) -> SolveReport:
+def direct(
+    rows: int, points: int, start: float, found: Sequence[Solution]
+) -> SolveReport:
     """The report of solutions by matrices in memory, begun at a monotonic time."""
 
     def worst(values: Iterable[float]) -> float:
@@ -114,7 +116,7 @@ def direct(rows: int, start: float, found: Sequence[Solution]) -> SolveReport:
     return SolveReport(
         "cholesky",
         rows,
-        rows,
+        points,
         relative_residual=worst(one.relative_residual for one in found),
         error_bound=worst(one.error_bound for one in found),
         condition=worst(one.condition for one in found),

@@ -264,6 +264,8 @@ def test_fit_slope() -> None:
     assert theory.fit_slope(x, 3 * x**-1.5) == pytest.approx(-1.5)
     assert math.isnan(theory.fit_slope([1.0], [1.0]))
     assert math.isnan(theory.fit_slope([1.0, 2.0], [1.0, 0.0]))
+    assert math.isnan(theory.fit_slope([0, 1, 2], [1.0, 2.0, 3.0]))
+    assert math.isnan(theory.fit_slope([2.0, 2.0], [1.0, 3.0]))
 
 
 def test_the_relative_gap_of_a_transfer_below_round_off() -> None:

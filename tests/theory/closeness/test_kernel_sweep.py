@@ -237,7 +237,7 @@ def test_a_folder_tells_functions_and_all_networks_apart(tmp_path: Path) -> None
 
 
 @pytest.mark.extended
-def test_coupled_outputs() -> None:
+def test_coupled_outputs(tmp_path: Path) -> None:
     """As `compare` on pairs of inputs and outputs."""
     tasks, unseen = draw(0)
     rng = np.random.default_rng(0)
@@ -252,7 +252,8 @@ def test_coupled_outputs() -> None:
     )
     found = theory.sweep(
         tasks, unseen, kernels=lambda width: kernel, values=(8,), axis="width",
-        inner=HEAD, adaptation=HEAD, draws=1, jitter=0.1,
+        inner=HEAD, adaptation=HEAD, draws=1, jitter=np.float64(0.1),
+        folder=tmp_path / "cells",
     )  # fmt: skip
     one = theory.compare(kernel, tasks, unseen, inner=HEAD, adaptation=HEAD, jitter=0.1)
     for name in ("gap", "relative_gap", "agreement", "transfer"):

@@ -1,6 +1,7 @@
 """Kernels of trained bodies against Jacobians of their network by JAX."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ import pytest
 
 import metabridge
 from metabridge import build, theory
+from metabridge.data import Dataset
 from metabridge.theory.kernels.evaluate import float64
+from tests.apply import bodies
 
 BODY = "omniglot-conv4"
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.uint8)
@@ -69,6 +72,33 @@ def test_a_body_before_its_training() -> None:
     kernel = theory.empirical_of_run(BODY, "init", outputs=2)
     np.testing.assert_allclose(kernel(IMAGES).ntk, wanted.ntk, rtol=1e-10)
     assert dataclasses.replace(kernel, block=1)(IMAGES).ntk.shape == (3, 3)
+
+
+def test_a_body_of_arrays_that_are_no_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = 4 * rng.random((60, 7))
+    labels = np.repeat(np.arange(20), 3)
+    split = np.repeat(["train", "validation", "test"], [30, 15, 15])
+    data = Dataset.from_arrays(arrays, labels, split)
+    body = bodies.body("mtl", data)
+    file = tmp_path / "arrays-mlp.safetensors"
+    metabridge.export_body(body, file)
+    kernel = theory.empirical_of_run(file)
+    features = body.embed(arrays[:9]).astype(np.float64)
+    found = kernel(arrays[:9]).nngp
+    norms = np.sqrt(np.diagonal(found))  # MTL's features are of unit norm
+    cosines = found / np.outer(norms, norms)
+    np.testing.assert_allclose(cosines, features @ features.T, rtol=1e-4, atol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"inputs are \[N, 7\], but these are \[2, 3\]"
+    ):
+        kernel(np.zeros((2, 3)))
+
+
+def test_images_of_any_integers() -> None:
+    kernel = theory.empirical_of_run(BODY, block=3)
+    wide = kernel(IMAGES.astype(np.int64))
+    np.testing.assert_array_equal(wide.nngp, kernel(IMAGES).nngp)
 
 
 def test_bad_input() -> None:

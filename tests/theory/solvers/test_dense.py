@@ -116,6 +116,8 @@ def test_an_ill_conditioned_matrix_is_warned_of() -> None:
     # What the flow reaches in a finite time needs no small eigenvalue.
     found = dense.evolve(K, np.ones((50, 1)), time=10.0, names=str)
     assert found.condition == pytest.approx(10.0)
+    with pytest.warns(dense.IllConditionedWarning, match="or a shorter time"):
+        dense.evolve(K, np.ones((50, 1)), time=1e12, names=str)
 
 
 def test_products_with_a_factor_in_blocks() -> None:

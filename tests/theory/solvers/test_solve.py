@@ -1,5 +1,6 @@
 """Training by products against training by matrices, and what is said of it."""
 
+import functools
 import math
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_too_few_iterations_are_told(time: float) -> None:
 def test_bad_options(options: dict, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         theory.Iterative(**options)
+
+
+def test_memory_is_asked_for_by_rows_of_what_is_solved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row a point and output where outputs differ, none where nothing is solved."""
+    monkeypatch.setattr("metabridge.parallel.devices.free_host_bytes", lambda: 5e5)
+    monkeypatch.setattr(solve, "TILE", 16)
+    tasks = equal_tasks(0, 30)  # of 5 queries and 2 outputs
+    train = functools.partial(theory.mtl_predictor, KERNEL, tasks, time=1.0)
+    classes = np.arange(60).reshape(30, 2)
+    own = train(heads=theory.class_heads(classes))
+    assert own.report is not None
+    assert own.report.rows == 0
+    linked = theory.class_heads(classes, correlation=0.5)
+    with pytest.raises(ValueError, match=r"\[300, 300\] in float64"):
+        train(heads=linked)
 
 
 def test_memory_is_looked_at_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
