@@ -165,7 +165,12 @@ def test_warm_up_rises_to_the_rate_of_the_schedule() -> None:
 
 
 def test_decay_of_matrices_alone() -> None:
-    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones(())}
+    params = {
+        "kernel": jnp.ones((2, 3)),
+        "bias": jnp.ones(3),
+        "scale": jnp.ones(()),
+        "rates": {"kernel": jnp.ones((2, 3))},
+    }
     options = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 0.1}
     for decay_all, others in ((True, 0.95), (False, 1.0)):
         config = train_config(**options, weight_decay=0.5, decay_all=decay_all)
@@ -176,6 +181,7 @@ def test_decay_of_matrices_alone() -> None:
         expected = {"kernel": 0.95, "bias": others, "scale": others}
         for name, value in expected.items():
             assert_close(after[name], np.full(params[name].shape, value))
+        assert_close(after["rates"]["kernel"], np.full((2, 3), others))
 
 
 def test_cosine_falls_to_zero_at_the_last_step() -> None:

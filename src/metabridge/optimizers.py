@@ -89,8 +89,15 @@ def rate_factor(config: TrainConfig, count: Any, decay_steps: Any) -> Any:
 
 
 def _is_matrix(params: Params) -> Params:
-    """Mask of arrays of two axes or more: no biases, scales of norms, scalars."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Mask of arrays of two axes or more: no biases, scales of norms, scalars.
+
+    Nor learned rates of an inner loop, which have the shapes of what they move.
+    """
+
+    def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
+        return leaf.ndim > 1 and jax.tree_util.DictKey("rates") not in path
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 Share = Callable[[Float[Array, ""]], Float[Array, ""]]

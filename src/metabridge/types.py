@@ -55,7 +55,7 @@ class Task(NamedTuple):
     support: Examples
     """What a learner may adapt on: ``ways * shots`` examples, class by class."""
     query: Examples
-    """What it is then judged on: ``ways * queries`` examples, class by class."""
+    """What it is then evaluated on: ``ways * queries`` examples, class by class."""
     classes: Int[Array, "..."]
     """``[..., ways]``: the dataset class that label 0, 1, ... stands for; in regression
     the numbers ``[..., K]`` of the outputs. -1 for a class that is not there."""

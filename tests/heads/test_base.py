@@ -297,3 +297,35 @@ def test_options_that_are_not_positive(factory, option: str, value: float) -> No
 def test_an_svm_takes_a_step() -> None:
     with pytest.raises(ValueError, match="`num_steps` must be at least 1"):
         heads.svm(num_steps=0)
+
+
+@each_head
+def test_products_are_of_full_precision_on_every_device(name: str) -> None:
+    """Of float32: by default a GPU rounds what it multiplies to 10 bits."""
+    head, task = HEADS[name], support(3, 2, 5)
+    labels = jnp.asarray(task.labels)
+
+    def run(features: jax.Array) -> jax.Array:
+        return head.logits(head.fit(features, labels, ways=3), features).sum()
+
+    program = run if name.startswith("logistic") else jax.grad(run)
+    found = precisions(jax.make_jaxpr(program)(jnp.asarray(task.features)).jaxpr)
+    highest = jax.lax.Precision.HIGHEST
+    assert found
+    assert set(found) == {(highest, highest)}
+
+
+def precisions(program: Any) -> list[Any]:
+    """Those of all products of a program and of the programs within it."""
+    found = []
+    for equation in program.eqns:
+        if equation.primitive is jax.lax.dot_general_p:
+            found.append(equation.params["precision"])
+        for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
+            if _is_program(inner):
+                found += precisions(getattr(inner, "jaxpr", inner))
+    return found
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")

@@ -133,3 +133,14 @@ class Dropped(nn.Module):
     def __call__(self, inputs, *, train: bool = False):
         x = DropBlock(self.drop_rate)(inputs, train=train)
         return x.reshape(len(x), -1)
+
+
+class WithDropout(nn.Module):
+    """The same by Flax, with a rate of another name."""
+
+    share: float = 0.5
+
+    @nn.compact
+    def __call__(self, inputs, *, train: bool = False):
+        x = nn.Dropout(self.share, deterministic=not train)(inputs)
+        return x.reshape(len(x), -1)

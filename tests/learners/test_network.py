@@ -96,12 +96,13 @@ def test_a_head_of_zeros_favours_no_class() -> None:
 
 
 @each
-def test_no_value_is_dropped_in_a_test(factory) -> None:
+@pytest.mark.parametrize("body", [episodes.Dropped, episodes.WithDropout])
+def test_no_value_is_dropped_in_a_test(factory, body) -> None:
     options = {"ways": toy.WAYS, "batch_norm": "batch", "test_steps": 1}
-    learner = factory(episodes.Dropped(), optax.sgd(0.1), **options)
+    learner = factory(body(), optax.sgd(0.1), **options)
     batch = toy.tasks(1, (4, 4, 2))
     state = learner.init(gbml.KEY, batch.support.inputs[0])
-    plain = factory(episodes.Dropped(0.0), optax.sgd(0.1), **options)
+    plain = factory(body(0.0), optax.sgd(0.1), **options)
     found, expected = (
         gbml.adapted(which, state, batch)[1] for which in (learner, plain)
     )

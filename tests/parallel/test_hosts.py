@@ -25,6 +25,7 @@ print(json.dumps({
     "gathered": np.asarray(hosts.gathered(2 * rows[own], 5)).tolist(),
     "of_first": hosts.of_first(number + 7),
     "any_of": hosts.any_of(number == 1, False),
+    "least": hosts.least(2.5 - number),
 }))
 """
 
@@ -40,6 +41,7 @@ def test_two_processes_share_rows_and_agree() -> None:
         assert part["gathered"] == (2 * np.arange(10.0).reshape(5, 2)).tolist()
         assert part["of_first"] == 7
         assert part["any_of"] == [True, False]
+        assert part["least"] == 1.5
 
 
 def test_a_process_by_itself_has_everything() -> None:
@@ -49,6 +51,7 @@ def test_a_process_by_itself_has_everything() -> None:
     assert hosts.gathered(rows, 3) is rows
     assert hosts.of_first(5) == 5
     assert hosts.any_of(False, True) == (False, True)
+    assert hosts.least(2.5) == 2.5
     hosts.wait("nobody")
 
 

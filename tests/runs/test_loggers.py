@@ -1,6 +1,8 @@
 """Loggers: what they are told, and that a run does not end for them."""
 
+import dataclasses
 import importlib
+import importlib.util
 import json
 import logging
 import sys
@@ -219,11 +221,30 @@ def test_a_missing_package_is_said_before_any_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda asked, *rest: None if asked == name else found(asked, *rest),
+    )
     config = toy.config(tmp_path / "no images there")
     with pytest.raises(ImportError, match=rf"pip install '\.\[{name}\]'"):
         train(config, tmp_path / "run", loggers=[name])
     assert not (tmp_path / "run").exists()
+
+
+def test_names_once_and_any_object_of_ones_own() -> None:
+    @dataclasses.dataclass
+    class Own:  # which cannot be hashed
+        def open(self, *_: object) -> None: ...
+
+        def log(self, *_: object) -> None: ...
+
+        def close(self, *, failed: bool) -> None: ...
+
+    own: Any = Own()
+    assert find_loggers([own, own]) == [own]
+    with pytest.raises(ValueError, match="unknown logger 'comet'"):
+        find_loggers("comet")
 
 
 def test_what_is_no_logger() -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from metabridge import build
 from metabridge.config import Config, TrainConfig
 from metabridge.data.sampler import example_of
 from metabridge.learners import State
+from metabridge.parallel.mesh import mesh_of
 from metabridge.runs import inputs
 from metabridge.runs.metrics import MetricsWriter, read_metrics
 from metabridge.training import DivergenceError, loop, train
@@ -270,3 +272,23 @@ def test_plateau_rule_waits_for_its_patience() -> None:
         scales.append(float(state.scale))
     # Two validations in a row without progress lower the rate, and so do the next two.
     np.testing.assert_allclose(scales, [1.0] * 5 + [0.1] * 2 + [0.01] * 2, rtol=1e-5)
+
+
+def test_moments_of_parameters_of_the_same_name_are_left_alone() -> None:
+    params = {"learning_rate": jnp.ones(3), "decay_steps": jnp.ones(2)}
+    optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.1)
+    mesh, zero = mesh_of(1), jnp.zeros((), jnp.int32)
+    state = State({"body": {}, "head": params}, {}, optimizer.init(params), zero)
+    before = loop.TrainState(loop.START, state, None)
+    after = loop._set_number(before, mesh, learning_rate=0.5)
+    assert rate(after.state) == 0.5
+    assert after.state.optimizer.inner_state == state.optimizer.inner_state
+
+
+def test_an_optimizer_that_is_not_made_from_the_one_given() -> None:
+    params = {"body": {}, "head": {"decay_steps": jnp.ones(2)}}
+    state = State(params, {}, optax.adam(0.1).init(params), jnp.zeros((), jnp.int32))
+    with pytest.raises(ValueError, match="holds no decay_steps: build on"):
+        loop._set_number(
+            loop.TrainState(loop.START, state, None), mesh_of(1), decay_steps=5
+        )

@@ -165,7 +165,7 @@ class DifferentiatedConfig(GradientBasedConfig):
     rematerialise: bool = False
     """Compute inner steps again on the way back: less memory, more time."""
     joint: bool = False
-    """Adapt to and judge on support and query together, without a split."""
+    """Adapt to and evaluate on support and query together, without a split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +222,7 @@ class IMAMLConfig(GradientBasedConfig):
     cg_steps: InnerSteps = 5
     """Conjugate gradient steps of the implicit derivative."""
     joint: bool = False
-    """Adapt to and judge on support and query together, without a split."""
+    """Adapt to and evaluate on support and query together, without a split."""
 
 
 @dataclasses.dataclass(frozen=True)

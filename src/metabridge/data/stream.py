@@ -22,7 +22,7 @@ from metabridge.data.dataset import Split
 from metabridge.data.episodes import TaskInputs
 from metabridge.data.sampler import Sampler
 from metabridge.extras import import_extra
-from metabridge.parallel import devices
+from metabridge.parallel import devices, hosts
 from metabridge.parallel.mesh import TASKS, mesh_of, replicate, sharding
 
 _AHEAD_ON_DEVICE = 2
@@ -33,7 +33,7 @@ def is_wanted(split: Split, stream: bool | None) -> bool:
     """Whether to stream: by default if it takes half of the device's free memory."""
     if stream is not None:
         return stream
-    return split.inputs.nbytes > devices.free_bytes() / 2
+    return split.inputs.nbytes > hosts.least(devices.free_bytes()) / 2
 
 
 def task_keys(

@@ -33,7 +33,7 @@ from metabridge.heads.base import fit_examples
 from metabridge.learners import FrozenBody, Learner
 from metabridge.learners.body import with_head
 from metabridge.masks import Mask
-from metabridge.parallel import devices
+from metabridge.parallel import devices, hosts
 from metabridge.parallel.mesh import over_rows, to_local
 from metabridge.types import Features, Params, TaskShape, Variables
 
@@ -146,7 +146,7 @@ def _bank_bytes() -> float:
     """The largest bank of features: it is made of parts, so it is there twice."""
     # Virtual devices of a CPU share the memory that each holds a copy in.
     copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1
-    return devices.free_bytes() / (2 * copies + 1)
+    return hosts.least(devices.free_bytes()) / (2 * copies + 1)
 
 
 def bank_evaluator(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from metabridge.heads.base import Head, check_positive, unit_norm
+from metabridge.heads.base import Head, check_positive, full_precision, unit_norm
 from metabridge.masks import ABSENT, Mask
 
 
@@ -39,6 +39,7 @@ def attention(scale: float = 10.0) -> Head:
         members = jax.nn.one_hot(labels, ways, dtype=features.dtype)
         return Memory(unit_norm(features), members, mask)
 
+    @full_precision
     def logits(memory: Memory, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
         similarities = scale * unit_norm(features) @ memory.features.T
         if memory.mask is not None:

@@ -1,14 +1,33 @@
 """A test-time head: a classifier fitted on the features of a support set."""
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from metabridge.masks import Mask, clear_fillers
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function whose products are of float32 in full on every device.
+
+    By default a GPU rounds the operands of float32 to 10 bits and a TPU to 7, and a
+    solver then takes for its solution what is none.
+    """
+
+    @functools.wraps(function)
+    def precise(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return precise
 
 
 class Linear(NamedTuple):
@@ -35,6 +54,7 @@ Scores = Callable[[Any, Float[Array, "Q D"]], Float[Array, "Q ways"]]
 """``logits(classifier, features)``: scores of query features by what `Fit` returned."""
 
 
+@full_precision
 def logits(classifier: Linear, features: Float[Array, "Q D"]) -> Float[Array, "Q ways"]:
     """Score query features by a linear classifier."""
     return features @ classifier.weights + classifier.bias[None]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from metabridge.heads.base import Head, Linear
+from metabridge.heads.base import Head, Linear, full_precision
 from metabridge.masks import Mask
 
 
@@ -22,6 +22,7 @@ def centroid() -> Head:
     return Head("centroid", fit)
 
 
+@full_precision
 def fit(
     features: Float[Array, "S D"],
     labels: Int[Array, "S"],

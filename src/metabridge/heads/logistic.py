@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.heads.base import Head, Linear, check_positive, full_precision
 from metabridge.masks import Mask, hide_absent
 from metabridge.types import Scalar
 
@@ -115,6 +115,7 @@ def logistic(C: float = 1.0, *, intercept: bool = True) -> Head:
     return Head("logistic", fit)
 
 
+@full_precision
 def solve(
     features: Float[Array, "S D"],
     labels: Int[Array, "S"],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.heads.base import Head, Linear, check_positive, full_precision
 from metabridge.masks import Mask
 
 
@@ -20,6 +20,7 @@ def ridge(penalty: float = 1.0) -> Head:
     """
     check_positive(penalty=penalty)
 
+    @full_precision
     def fit(features: Array, labels: Array, *, ways: int, mask: Mask = None) -> Linear:
         del mask  # features and one-hot labels of fillers are zeros
         targets = labels.astype(features.dtype)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from metabridge.heads import crammer_singer
-from metabridge.heads.base import Head, Linear, check_positive
+from metabridge.heads.base import Head, Linear, check_positive, full_precision
 from metabridge.masks import Mask, present_classes
 
 
@@ -45,6 +45,7 @@ def svm(C: float = 0.1, *, num_steps: int = 20) -> Head:
     return Head("svm", fit)
 
 
+@full_precision
 def solve(
     features: Float[Array, "S D"],
     labels: Int[Array, "S"],
@@ -120,6 +121,7 @@ def _solve_forward(kernel: Any, targets: Any, margins: Any, num_steps: int) -> A
     return solution[:2], (kernel, solution.dual, solution.factors, margins)
 
 
+@full_precision
 def _solve_backward(_: int, saved: Any, cotangents: Any) -> Any:
     kernel, dual, factors, margins = saved
     no_excess = jnp.zeros_like(dual[:, 0])

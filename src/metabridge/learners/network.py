@@ -35,6 +35,7 @@ from metabridge.learners.base import (
     average_over_tasks,
 )
 from metabridge.learners.body import make_embed, make_init, merge, train_features
+from metabridge.learners.dropout import without_dropout
 from metabridge.learners.inner_loop import InnerLoop, Trace
 from metabridge.learners.losses import CROSS_ENTROPY, Loss, draw_weights
 from metabridge.masks import Mask, masked_batch_norm
@@ -335,7 +336,7 @@ def _test_features(
     # Training mode is wanted for its statistics alone, without dropout.
     model = net.model
     model = model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
-    with masked_batch_norm(mask if batch_stats else None):
+    with without_dropout(), masked_batch_norm(mask if batch_stats else None):
         features, _ = model.apply(
             variables, inputs, train=True, mutable=["batch_stats"]
         )

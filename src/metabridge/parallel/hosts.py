@@ -73,6 +73,13 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     return tuple(bool(gathered[:, place].any()) for place in range(len(flags)))
 
 
+def least(value: int | float) -> float:
+    """The least value of all processes, by which all decide the same, to 7 digits."""
+    if jax.process_count() == 1:
+        return float(value)
+    return float(multihost_utils.process_allgather(np.float32(value)).min())
+
+
 def share(rows: int) -> slice:
     """The rows that are this process's to compute; see `gathered`."""
     each = -(-rows // jax.process_count())

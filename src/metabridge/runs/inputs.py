@@ -37,7 +37,11 @@ class Keys(NamedTuple):
 
 
 def make_keys(config: ResolvedConfig) -> Keys:
-    """The PRNG keys of a run, from its two seeds."""
+    """The PRNG keys of a run, from its two seeds.
+
+    Equal seeds give training and test equal keys, as `split` of one key into two or
+    three begins alike. They serve other draws, of other classes.
+    """
     of_training = jax.random.split(jax.random.key(config.train.seed), 3)
     of_tests = jax.random.split(jax.random.key(config.evaluation.evaluation_seed))
     return Keys(*of_training, *of_tests)

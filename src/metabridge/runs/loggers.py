@@ -48,8 +48,13 @@ class Logger(Protocol):
 
 
 def find_loggers(given: Sequence[str | Logger]) -> list[Logger]:
-    """Makes loggers from their names, and takes a user's own as they are."""
-    return [_find_logger(entry) for entry in dict.fromkeys(given)]
+    """Makes loggers from their names, and takes a user's own as they are.
+
+    One that is there twice is taken once; a text is one name.
+    """
+    entries = [given] if isinstance(given, str) else given
+    once = {entry if isinstance(entry, str) else id(entry): entry for entry in entries}
+    return [_find_logger(entry) for entry in once.values()]
 
 
 def _find_logger(entry: Any) -> Logger:

@@ -24,8 +24,7 @@ def provenance() -> dict[str, Any]:
     """Versions, commit, machine and command of this process."""
     return {
         "command": " ".join(["metabridge", *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        **_source(),
         **environment(),
         "platform": platform.platform(),
     }
@@ -56,8 +55,17 @@ def peak_memory_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def _source() -> dict[str, Any]:
+    """The commit of the checkout that the package runs from, if it does."""
+    # An installed package may lie within another repository.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return {"commit": None, "uncommitted_changes": False}
+    changes = _git("status", "--porcelain")
+    return {"commit": _git("rev-parse", "HEAD"), "uncommitted_changes": bool(changes)}
+
+
 def _git(*arguments: str) -> str | None:
-    """The answer of git about the source tree; None outside a checkout."""
+    """The answer of git in the package's folder; None where it has none."""
     try:
         done = subprocess.run(
             ["git", *arguments],

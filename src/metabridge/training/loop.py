@@ -114,11 +114,28 @@ def restore_or_start(
 def _set_number(
     train_state: TrainState, mesh: Mesh, **number: int | float
 ) -> TrainState:
-    """The state with a number that its optimizer reads, such as the learning rate."""
+    """The state with a number that its optimizer reads, such as the learning rate.
+
+    Raises:
+      ValueError: the learner's optimizer is not made from the one it was given.
+    """
     state = train_state.state
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in number.items()}
-    optimizer = optax.tree.set(state.optimizer, **replicate(arrays, mesh))
+    arrays = replicate(arrays, mesh)
+    try:
+        optimizer = optax.tree.set(state.optimizer, _is_hyperparameter, **arrays)
+    except KeyError as error:
+        raise ValueError(
+            f"the state of the learner's optimizer holds no {' or '.join(number)}: "
+            "build on the `optimizer` that the learner is given, which has the "
+            "configured rate and schedule"
+        ) from error
     return train_state._replace(state=state._replace(optimizer=optimizer))
+
+
+def _is_hyperparameter(path: tuple[Any, ...], _: Any) -> bool:
+    """Not a moment of a parameter of that name."""
+    return len(path) > 1 and getattr(path[-2], "name", None) == "hyperparams"
 
 
 def plateau_rule(train: TrainConfig) -> tuple[Any, Any]:

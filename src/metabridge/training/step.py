@@ -256,7 +256,7 @@ def time_step(
     state = jax.tree.map(jnp.copy, state)
     state, _ = run_steps(state, key, 0, 1)  # the first is slower
     number, seconds = 1, 0.0
-    while seconds < at_least:
+    while hosts.any_of(seconds < at_least)[0]:  # as all processes or none
         number = 2 * number
         since = time.perf_counter()
         for first in range(0, number, at_most):

@@ -3,7 +3,7 @@
 import jax
 
 from metabridge.config import LearnerOptions
-from metabridge.parallel import devices
+from metabridge.parallel import devices, hosts
 from metabridge.units import format_bytes
 
 
@@ -14,7 +14,7 @@ def check_fits(compiled: jax.stages.Compiled, learner: LearnerOptions) -> float:
     are on the device already.
     """
     needed, held = needed_bytes(compiled)
-    there = held + devices.free_bytes()
+    there = held + hosts.least(devices.free_bytes())
     if needed > there:
         raise ValueError(
             f"a training step needs {format_bytes(needed)} of memory, but there are "
