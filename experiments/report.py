@@ -37,7 +37,7 @@ class Options:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders, or JSON files that `metabridge evaluate --output` wrote."""
     figures: Path | None = None
-    """Folder to copy each run's two figures to."""
+    """Folder to copy each run's figures to."""
 
 
 def row(source: Path) -> list[str]:
@@ -50,6 +50,8 @@ def row(source: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"{source} holds no result: there is no {path}")
     result = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(result, dict) or "algorithm" not in result:
+        raise ValueError(f"{path} holds no result of a run or an exported body")
     trained = "train_seconds" in result
     closed, disjoint = result.get("closed", result), result.get("open")
     return [
@@ -82,11 +84,12 @@ def main(options: Options) -> None:
     options.figures.mkdir(parents=True, exist_ok=True)
     for run in filter(Path.is_dir, options.runs):
         for figure in ("learning_curves.png", "test_task.png"):
-            shutil.copyfile(run / figure, options.figures / f"{run.name}-{figure}")
+            if (run / figure).is_file():  # of inputs that are no images there is one
+                shutil.copyfile(run / figure, options.figures / f"{run.name}-{figure}")
 
 
 if __name__ == "__main__":
     try:
         main(tyro.cli(Options))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"report: {error}")

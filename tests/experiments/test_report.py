@@ -51,6 +51,23 @@ def test_results_of_before_have_a_closed_interval_alone(tmp_path: Path) -> None:
     assert cells[6:] == ["1000 steps, 1.5 min", "1234", "1.4 GB"]
 
 
+def test_a_result_that_names_no_learner_and_a_figure_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "one.json"
+    file.write_text('{"dataset": "glyphs"}', encoding="utf-8")
+    with pytest.raises(ValueError, match="no result of a run or an exported body"):
+        report.row(file)
+    run = tmp_path / "run"
+    run.mkdir()
+    text = json.dumps(EVALUATED | TRAINED)
+    (run / "result.json").write_text(text, encoding="utf-8")
+    (run / "learning_curves.png").write_bytes(b"curves")
+    report.main(Options((run,), figures=tmp_path / "figures"))
+    found = [path.name for path in (tmp_path / "figures").iterdir()]
+    assert found == ["run-learning_curves.png"]
+
+
 def test_the_command_prints_the_table(tmp_path: Path) -> None:
     file = tmp_path / "one.json"
     file.write_text(json.dumps(EVALUATED), encoding="utf-8")

@@ -37,6 +37,14 @@ def test_the_text_has_every_run_and_head() -> None:
     assert "| ridge, svm | +1.00 [+0.50, +1.00] |" in text
 
 
+def test_means_that_rounding_alone_tells_apart_tie() -> None:
+    generator = np.random.default_rng(0)
+    own = (generator.integers(26, size=600) / 25).astype(np.float32)
+    tied = np.stack([generator.permutation(own) for _ in range(6)])
+    other = generator.random((6, 600))
+    assert np.isnan(grid.rank_correlation(tied, other, draws=10)["tau"])
+
+
 def test_runs_that_tie_have_no_order(recwarn: pytest.WarningsRecorder) -> None:
     tied = np.full((2, 30), 0.5)
     found = grid.rank_correlation(tied, np.random.default_rng(0).random((2, 30)))

@@ -10,7 +10,7 @@ import metabridge
 from metabridge.config import ResolvedEvaluation, to_json
 from metabridge.files import write_text
 from metabridge.runs.evaluation import FILE, read_evaluation, write_evaluation
-from metabridge.runs.folder import read_config
+from metabridge.runs.folder import RunError, read_config
 from metabridge.similarity import kept
 from metabridge.training.unseen import adaptation_of
 from tests.kept import keep_evaluations
@@ -79,6 +79,42 @@ def test_an_evaluation_on_unequal_tasks_is_not_that_on_equal_ones(
     write_evaluation(file, unequal)
     kept.read_kept([tuned], "ridge")
     assert len(made) == 2
+
+
+def test_runs_of_a_time_are_of_one_method_whatever_their_steps(tuned: Path) -> None:
+    config = read_config(tuned)
+    runs = []
+    for steps, minutes in ((812, 1.0), (797, 1.0), (812, None), (797, None)):
+        train = dataclasses.replace(config.train, steps=steps, minutes=minutes)
+        runs.append(dataclasses.replace(config, train=train))
+    assert kept.name_methods(runs[:2]) == ["mtl", "mtl"]
+    assert kept.name_methods(runs[2:]) == ["mtl steps=812", "mtl steps=797"]
+
+
+@pytest.mark.parametrize("compare", [metabridge.agreement, metabridge.head_grid])
+def test_heads_on_different_tasks_are_not_compared(
+    compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_all = []
+    for name in ("one", "two"):
+        folder = fake.finished(tmp_path / name)
+        keep_evaluations(folder)
+        evaluation, config = read_evaluation(folder / FILE), read_config(folder)
+        of_all.append(kept.Kept(name, folder, config, "mtl", evaluation))
+
+    def read(folders: Any, head: str | None = None, **_: Any) -> list[kept.Kept]:
+        found = of_all
+        if head is not None:  # the runs' own tests are of other tasks
+            about = {"split_digest": "of other images"}
+            for_head = [run.evaluation._replace(about=about) for run in of_all]
+            pairs = zip(of_all, for_head, strict=True)
+            found = [run._replace(evaluation=own) for run, own in pairs]
+        return found
+
+    for module in ("agree", "grid"):
+        monkeypatch.setattr(f"metabridge.similarity.{module}.read_kept", read)
+    with pytest.raises(RunError, match="under learner and logistic on other tasks"):
+        compare([tmp_path / "one", tmp_path / "two"], heads=["learner", "logistic"])
 
 
 @pytest.mark.parametrize("compare", [metabridge.agreement, metabridge.head_grid])

@@ -78,9 +78,9 @@ def aps_scores(
 ) -> Float[np.ndarray, "*rows C"]:
     """Scores of adaptive prediction sets (APS): the mass down to and with a class.
 
-    ``sum_{j: p_j > p_c} p_j + u p_c`` with u uniform in [0, 1) of each row; 1 without
-    `uniforms`, where sets are larger than the coverage needs. Hard queries get larger
-    sets than by LAC and easy ones smaller.
+    ``sum_{j: p_j > p_c} p_j + u p_c``, ties in the order of classes, with u uniform in
+    [0, 1) of each row; 1 without `uniforms`, where sets are larger than the coverage
+    needs. Hard queries get larger sets than by LAC and easy ones smaller.
 
     Romano, Sesia, Candès. Classification with valid and adaptive coverage. NeurIPS
     2020, https://arxiv.org/abs/2006.02544.

@@ -36,7 +36,8 @@ class Covered(NamedTuple):
     calibration: int
     """Queries of each task, or validation tasks, that the threshold comes from."""
     expected: float
-    """Coverage of exchangeable scores without ties, at least what is asked."""
+    """Coverage of exchangeable scores without ties, at least what is asked; of a
+    threshold from validation tasks a lower bound."""
     coverage: Mean
     """Share of the queries whose set holds their class."""
     set_size: Mean

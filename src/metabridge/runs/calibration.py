@@ -18,7 +18,10 @@ from metabridge.runs.folder import RunError
 from metabridge.types import TaskShape
 from metabridge.untrusted import expanded, shown
 
-_SAME = ("learner", "checkpoint", "head", "ways", "shots", "queries")
+_SAME = (
+    "learner", "checkpoint", "dataset", "ways", "shots", "queries", "head", "C",
+    "penalty", "flips", "test_steps", "finetune_steps", "finetune_rate",
+)  # fmt: skip
 """What both evaluations must say alike, as far as they say it."""
 
 

@@ -38,14 +38,16 @@ def find_runs(
 
 
 def name_runs(folders: Sequence[Path]) -> list[str]:
-    """Names of folders, preceded by that of the folder above where two are alike."""
+    """Names of folders, preceded by those of folders above until no two are alike."""
     whole = [folder.resolve() for folder in folders]
-    names = [folder.name for folder in whole]
-    longer = [f"{folder.parent.name}/{folder.name}" for folder in whole]
-    return [
-        shown(name if names.count(name) == 1 else long)
-        for name, long in zip(names, longer, strict=True)
-    ]
+    found = []
+    for folder in whole:
+        others = [other.parts for other in whole if other != folder]
+        own, length = folder.parts, 1
+        while any(other[-length:] == own[-length:] for other in others):
+            length += 1
+        found.append(shown("/".join(own[-length:])))
+    return found
 
 
 def _within(folder: Path, *, depth: int) -> list[Path]:

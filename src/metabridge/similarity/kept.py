@@ -1,5 +1,6 @@
 """Kept evaluations of runs on the same test tasks, made where they are missing."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class Kept(NamedTuple):
     """A run with one of its kept evaluations."""
 
     name: str
-    """Of its folder, preceded by that of the folder above where two are alike."""
+    """Of its folder; see `name_runs`."""
     folder: Path
     config: ResolvedConfig
     method: str
@@ -82,6 +83,17 @@ def read_kept(
     return found
 
 
+def check_same_heads(first: Kept, other: Kept, *, heads: tuple[str, str]) -> None:
+    """Refuse evaluations of one run under two heads that are not of the same tasks."""
+    if same_tasks(first.evaluation, other.evaluation):
+        return
+    raise RunError(
+        f"{first.name} was tested under {heads[0]} and {heads[1]} on other tasks (its "
+        f"{FILE} was made anew with other options): evaluate it with those it was "
+        "trained with, `metabridge evaluate RUN --output RUN/evaluation.json`"
+    )
+
+
 def name_methods(configs: Sequence[ResolvedConfig]) -> list[str]:
     """The method of each run: its learner, and options in which such runs differ."""
     options = [_options(config) for config in configs]
@@ -103,7 +115,10 @@ def name_methods(configs: Sequence[ResolvedConfig]) -> list[str]:
 
 def _options(config: ResolvedConfig) -> dict[str, Any]:
     flat = run_folder.flat_options(config)
-    return {name: value for name, value in flat.items() if name not in _OF_NO_METHOD}
+    none = set(_OF_NO_METHOD)
+    if config.train.minutes is not None:  # counted anew by each run
+        none |= {"train.steps", "train.validate_every"}
+    return {name: value for name, value in flat.items() if name not in none}
 
 
 def check_same_tasks(first: Kept, other: Kept) -> None:
@@ -113,8 +128,8 @@ def check_same_tasks(first: Kept, other: Kept) -> None:
         if one.get(name) != two.get(name):
             raise RunError(
                 f"{first.name} and {other.name} have not met the same tasks: `{name}` "
-                f"is {one.get(name)!r} and {two.get(name)!r}; evaluate both with one "
-                "value (train them so, or `metabridge evaluate`)"
+                f"is {one.get(name)!r} and {two.get(name)!r}; train both with one "
+                "value, or `metabridge evaluate RUN --output RUN/evaluation.json` so"
             )
     numbers = [len(x.evaluation.closed.tasks.classes) for x in (first, other)]
     if numbers[0] != numbers[1]:
@@ -149,7 +164,9 @@ def _evaluation_of(
             path = folder / "evaluations" / f"{head}.npz"
     if path.is_file():
         found = read_evaluation(path)
-        checkpoint = result.get("provenance", {}).get("checkpoint", {}).get("digest")
+        checkpoint = None
+        with contextlib.suppress(AttributeError, KeyError, TypeError):  # a foreign file
+            checkpoint = result["provenance"]["checkpoint"]["digest"]
         same_run = checkpoint is None or found.about.get("checkpoint") == checkpoint
         if not same_run and path.name == FILE:
             raise RunError(
