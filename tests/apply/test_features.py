@@ -98,3 +98,10 @@ def test_features_that_do_not_fit_in_memory(
     monkeypatch.setattr(features, "draw_tasks", None)  # nothing is begun
     with pytest.raises(ValueError, match=r"kB of memory as \d+ copies in float32, but"):
         evaluate_features(data, head="centroid", ways=2)
+
+
+def test_tasks_without_queries_are_refused() -> None:
+    labels = np.repeat(np.arange(6), 4)
+    features = np.random.default_rng(0).normal(size=(24, 5))
+    with pytest.raises(ValueError, match="queries"):
+        evaluate_features((features, labels), queries=0, tasks=2)

@@ -180,6 +180,8 @@ def test_arrays_keep_their_type() -> None:
         assert classes.dtype == labels.dtype
         assert np.array_equal(classes, np.unique(labels))
         assert codes.tolist() == [1, 0]
+    scalars = list(np.asarray([3, 1, 3]))
+    assert encode_labels(scalars, 3)[0].dtype == np.int64
     objects = np.asarray(["b", "a"], object)
     assert encode_labels(objects, 2)[0].tolist() == ["a", "b"]
 

@@ -87,6 +87,8 @@ def test_shared_linear_tasks_depend_on_the_subspace_alone() -> None:
         assert residual([x @ family.subspace], y) < 1e-5
     x, y = examples(shared_linear(7, 3, noise=0.5), 1)
     assert residual([x[0] @ family.subspace], y[0]) > 0.1
+    described = [shared_linear(seed=seed).describe() for seed in (0, 0, 5)]
+    assert described[0] == described[1] != described[2]
 
 
 def test_a_number_is_a_task_whatever_its_examples() -> None:

@@ -1,7 +1,9 @@
 """Runs on regression tasks: their files, resuming, the estimator, and bad input."""
 
+import dataclasses
 import json
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from metabridge.regression import (
     RegressionConfig,
     TaskOptions,
     TrainOptions,
+    sinusoids,
     train,
 )
 from metabridge.runs.metrics import MetricsWriter, read_metrics
@@ -132,6 +135,23 @@ def test_estimator_predicts_in_units(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             model.fit(bad, target)
+
+
+@pytest.mark.extended
+def test_estimator_takes_the_tasks_of_the_run_alone_and_can_be_pickled(
+    tmp_path: Path,
+) -> None:
+    ours = dataclasses.replace(sinusoids(), name="ours", noise=0.5)
+    train(small(R2D2()), tmp_path / "run", source=ours)
+    x, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5]
+    with pytest.raises(ValueError, match="other tasks than sinusoids"):
+        FewShotRegressor(tmp_path / "run").fit(x, y)
+    model = FewShotRegressor(tmp_path / "run", source=ours).fit(x, y)
+    known = train(small(R2D2()), tmp_path / "known")
+    kept = FewShotRegressor(known["run_dir"]).fit(x, y)
+    again = pickle.loads(pickle.dumps(kept))
+    np.testing.assert_array_equal(again.predict(x), kept.predict(x))
+    assert model.predict(x).shape == (3,)
 
 
 def test_estimator_of_no_such_run(tmp_path: Path) -> None:

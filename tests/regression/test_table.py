@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metabridge.regression.table import Table, read_table
+from metabridge.regression.table import Table, _moments, read_table
 
 CHICKS = Path(__file__).parent / "files" / "chick-weights.csv"
 
@@ -192,3 +192,9 @@ def test_gapminder_over_countries() -> None:
     assert set(table.sizes) == {12}
     assert table.num_inputs == 1 + 5
     table.check(5, 7)
+
+
+def test_the_deviation_of_what_is_constant_but_for_rounding_is_one() -> None:
+    mean, deviation = _moments(np.full((3, 1), 0.1))
+    assert mean == pytest.approx(0.1)
+    assert deviation == 1.0

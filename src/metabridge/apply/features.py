@@ -105,6 +105,7 @@ def evaluate_features(
     names = [head] if isinstance(head, str) else list(head or HEADS)
     given = {"C": C, "penalty": penalty}
     evaluations = {name: _evaluation(name, given, tasks, seed) for name in names}
+    queries = typed(hints_of(ResolvedEvaluation)["queries"], queries, "queries")
     shapes = [TaskShape(w, s, queries) for w in _several(ways) for s in _several(shots)]
     for shape in shapes:
         episodes.check_shape(shape, chosen, what=name)

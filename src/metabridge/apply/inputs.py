@@ -279,7 +279,11 @@ def _as_array(classes: list[Any], given: Any) -> np.ndarray:
     """In the type of the labels given; of objects where NumPy has none."""
     if isinstance(given, np.ndarray):
         return np.asarray(classes, given.dtype)
-    if {type(value) for value in classes} in ({str}, {bool}, {int}):
+    kinds = {type(value) for value in classes}
+    if len(kinds) == 1 and kinds.pop() in (str, bool, int, float):
+        return np.asarray(classes)
+    scalars = [value.dtype.kind for value in classes if isinstance(value, np.generic)]
+    if len(scalars) == len(classes) and len(set(scalars)) == 1:
         return np.asarray(classes)
     objects = np.empty(len(classes), object)
     objects[:] = classes

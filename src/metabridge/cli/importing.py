@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from metabridge.untrusted import shown
+
 _Sides = Annotated[int | tuple[int, int], tyro.conf.arg(metavar="SIDE | HEIGHT WIDTH")]
 
 
@@ -52,5 +54,6 @@ def import_(
     print(f"{output} holds the {model} of {file}{before}; {card} says what it is")
     if about["num_left_out"]:
         more = about["num_left_out"] - len(about["left_out"])
-        listed = ", ".join(about["left_out"]) + (f" and {more} more" if more else "")
+        listed = ", ".join(map(shown, about["left_out"]))
+        listed += f" and {more} more" if more else ""
         print(f"left out, as no part of the body: {listed}")

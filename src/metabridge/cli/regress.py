@@ -84,6 +84,8 @@ def _row(title: str, values: dict[str, Any], name: str) -> str:
 
 def _interval(value: float | None, ci95: float | None) -> str:
     """A number with its interval; None where an adaptation has diverged."""
-    if value is None or ci95 is None:
+    if value is None:
         return "not finite: the adaptation diverges; pass a smaller --inner-lr"
+    if ci95 is None:
+        return f"{value:.4g} (no interval: one task)"
     return f"{value:.4g} ± {ci95:.2g}"

@@ -198,8 +198,8 @@ def _split_of_classes(
         if len(wrong):
             row = wrong[0]
             raise ValueError(
-                f"class {names[codes[row]]!r} is in '{parts[row]}' and in "
-                f"'{parts[first[codes[row]]]}': each class must be in one split"
+                f"class {names[codes[row]]!r} is in {quoted(parts[row])} and in "
+                f"{quoted(parts[first[codes[row]]])}: each class must be in one split"
             )
         return [_known(parts[row]) for row in first]
     if given.shape == classes.shape:

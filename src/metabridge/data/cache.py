@@ -103,7 +103,10 @@ def load_or_build(
             "`cache_dir` or set METABRIDGE_CACHE to a folder that can"
         ) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        except OSError:  # a file system without locks
+            return _build_locked(folder, fingerprint, build)
         # Left by a process that died: nobody else writes while we hold the lock.
         for leftover in root.glob(f".{key}.tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -25,11 +25,12 @@ from metabridge.untrusted import parse_json, quoted, shown
 _LOG = logging.getLogger(__name__)
 _IMAGES = ("image", "img", "images", "picture", "photo")
 _LABELS = ("label", "labels", "class", "class_name", "fine_label", "category", "target")
-_SPLITS = {
+SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+"""What parts of a table and folders of splits may be called, in small letters."""
 
 
 class Row(NamedTuple):
@@ -117,7 +118,7 @@ def divide(
         _LOG.warning(
             "the parts %s of %s share classes or are not train, validation and test: "
             "they are put together, and the classes divided 64 : 16 : 20 by name",
-            ", ".join(sorted(parts)), where,
+            _first(sorted(parts)), where,
         )  # fmt: skip
     return class_splits.from_names(classes, where)
 
@@ -126,9 +127,15 @@ def _as_splits(parts: Mapping[str, set[str]]) -> dict[str, set[str]] | None:
     """The classes of each split, if the parts are the splits and share none."""
     splits: dict[str, set[str]] = {}
     for part, names in parts.items():
-        splits.setdefault(_SPLITS.get(part.lower(), part), set()).update(names)
+        splits.setdefault(SPLIT_NAMES.get(part.lower(), part), set()).update(names)
     apart = sum(map(len, splits.values())) == len(set().union(*splits.values()))
     return splits if set(splits) == set(SPLITS) and apart else None
+
+
+def _first(parts: Sequence[str], most: int = 5) -> str:
+    """The first names of a file's parts, and how many more there are."""
+    more = [f"{len(parts) - most} more"] if len(parts) > most else []
+    return ", ".join([*map(quoted, parts[:most]), *more])
 
 
 def build(

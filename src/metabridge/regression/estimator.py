@@ -1,5 +1,6 @@
 """A regressor for a few examples, as scikit-learn has them, from a run."""
 
+import json
 import os
 from typing import Any
 
@@ -22,6 +23,7 @@ from metabridge.regression.options import (
     TrainOptions,
 )
 from metabridge.regression.run import load_source
+from metabridge.regression.tasks import Source
 from metabridge.runs.folder import RunError, read_result
 from metabridge.types import Examples
 from metabridge.untrusted import expanded, read_json, shown
@@ -32,23 +34,28 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):
 
     Args:
       run_dir: folder of a finished run of `metabridge regress`.
+      source: tasks of your own, where the run was trained on such.
 
     Example:
       >>> model = FewShotRegressor("runs/regress-maml-sinusoids").fit(X, y)
       >>> model.predict(X_new)
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, run_dir: str | os.PathLike[str], source: Source | None = None
+    ) -> None:
         self.run_dir = run_dir
+        self.source = source
 
     def fit(self, X: Any, y: Any) -> "FewShotRegressor":
         """Adapt to inputs ``[S, d]`` and targets ``[S]`` or ``[S, K]``, in their units.
 
         Raises:
           ValueError: other shapes than those of the run, or values that are not finite.
+          RunError: no finished run, or tasks that are not those it was trained on.
         """
         config = read_config(self.run_dir)
-        source, folder = load_source(config), expanded(self.run_dir)
+        source, folder = self._load_source(config), expanded(self.run_dir)
         inputs = _matrix("X", X, source.num_inputs)
         targets = np.asarray(y, np.float32)
         self.flat_ = targets.ndim == 1
@@ -69,18 +76,43 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):
             jnp.asarray(source.scale.inputs(inputs)),
             jnp.asarray(source.scale.targets(targets)),
         )
-        self.adapted_ = learner.adapt(variables, support, ways=source.num_outputs)
-        self.learner_, self.source_ = learner, source
+        adapted = learner.adapt(variables, support, ways=source.num_outputs)
+        self.adapted_ = jax.device_get(adapted)
+        self._made = learner, source
         return self
 
     def predict(self, X: Any) -> Float[np.ndarray, "..."]:
         """Predict targets of inputs ``[N, d]``, shaped as those of `fit`."""
         check_is_fitted(self, "adapted_")
-        inputs = _matrix("X", X, self.source_.num_inputs)
-        scale = self.source_.scale
-        outputs = self.learner_.logits(self.adapted_, jnp.asarray(scale.inputs(inputs)))
+        if not hasattr(self, "_made"):  # it comes from a pickle
+            config = read_config(self.run_dir)
+            source = self._load_source(config)
+            self._made = make_learner(config, source), source
+        learner, source = self._made
+        inputs = _matrix("X", X, source.num_inputs)
+        scale = source.scale
+        outputs = learner.logits(self.adapted_, jnp.asarray(scale.inputs(inputs)))
         found = np.asarray(jax.device_get(scale.outputs(outputs)))
         return found[:, 0] if self.flat_ else found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: not the learner's functions, which are made anew."""
+        state = dict(super().__getstate__())
+        state.pop("_made", None)
+        return state
+
+    def _load_source(self, config: RegressionConfig) -> Source:
+        """The tasks that the run was trained on, whose scale is that of its body."""
+        source = load_source(config) if self.source is None else self.source
+        given = json.loads(json.dumps(source.describe()))
+        trained = read_json(expanded(self.run_dir) / "config.json").get("source")
+        if given != trained:
+            raise RunError(
+                f"the run in {shown(self.run_dir)} was trained on other tasks than "
+                f"{source.name}, or on other values of theirs: pass those that it was "
+                "trained on as `source`"
+            )
+        return source
 
 
 def read_config(run_dir: str | os.PathLike[str]) -> RegressionConfig:

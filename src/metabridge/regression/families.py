@@ -9,6 +9,7 @@ representations. ICML 2021, https://arxiv.org/abs/2002.11684.
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,14 @@ class Family:
 
     def describe(self) -> dict[str, Any]:
         """What of it decides the tasks, as JSON values."""
-        return {"name": self.name, "noise": self.noise}
+        found: dict[str, Any] = {"name": self.name, "noise": self.noise}
+        if self.subspace is not None:
+            # To five places: another machine may round the rest in another way.
+            rounded = np.round(np.asarray(self.subspace, np.float64), 5) + 0.0
+            found["subspace"] = hashlib.blake2b(
+                rounded.tobytes(), digest_size=16
+            ).hexdigest()
+        return found
 
     def task(
         self,

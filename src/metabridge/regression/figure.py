@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Key
+from matplotlib.figure import Figure
 
 from metabridge.learners import Learner
 from metabridge.regression.tasks import Source
@@ -27,17 +27,13 @@ def draw(
     shots: int,
 ) -> None:
     """Draw three test tasks, for inputs of one dimension, and the errors by step."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     curve = source.num_inputs == source.num_outputs == 1
     steps = result.get("mse_by_step")
     panels = (_TASKS if curve else 0) + (steps is not None)
     if not panels:
         return
-    figure, axes = plt.subplots(
-        1, panels, figsize=(3.4 * panels, 3.0), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(3.4 * panels, 3.0), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)
     for place in range(_TASKS if curve else 0):
         _task(axes[0, place], source, learner, variables, key, place, shots)
         axes[0, place].set(title=f"test task {place + 1}", xlabel="x")
@@ -54,7 +50,6 @@ def draw(
             ylabel="mean squared error", yscale="log",
         )  # fmt: skip
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def _task(

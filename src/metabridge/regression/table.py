@@ -289,5 +289,6 @@ def _given_splits(
 
 def _moments(values: Float[np.ndarray, "N c"]) -> tuple[Any, Any]:
     """Mean and deviation of each column; the deviation of a constant one is 1."""
-    deviation = values.std(0)
-    return values.mean(0), np.where(deviation > 0, deviation, 1.0)
+    mean, deviation = values.mean(0), values.std(0)
+    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    return mean, np.where(constant, 1.0, deviation)

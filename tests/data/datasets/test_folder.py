@@ -211,7 +211,7 @@ def test_bad_split_files(root: Path, tmp_path: Path, lists: Any, message: str) -
 def test_incomplete_split_folders(tmp_path: Path) -> None:
     write_class(tmp_path / "x" / "train" / "a", 1)
     write_class(tmp_path / "x" / "test" / "c", 1)
-    with pytest.raises(ValueError, match="needs train, test and one of validation"):
+    with pytest.raises(ValueError, match="needs one of each of train, validation"):
         load(tmp_path / "x", tmp_path)
     write_class(tmp_path / "x" / "val" / "a", 1)
     with pytest.raises(ValueError, match="'a' is in 'train' and in 'validation'"):
@@ -346,3 +346,15 @@ def test_options_of_reading_make_another_dataset(root: Path, tmp_path: Path) -> 
         assert dark.test.images[0, 0, 0].tolist() == [16, 32, 48]
     with pytest.raises(ValueError, match="`background` is 'no colour'"):
         load(root, tmp_path, background="no colour")
+
+
+def test_folders_of_splits_in_other_letters_are_splits(tmp_path: Path) -> None:
+    """Else their classes would be divided anew, those of tests among training's."""
+    for place in ("Training/a", "Training/b", "Testing/a"):
+        write_class(tmp_path / "x" / place, 2)
+    with pytest.raises(ValueError, match=r"split folders \['Testing', 'Training'\]"):
+        load(tmp_path / "x", tmp_path)
+    for place in ("Training/a", "Training/b", "Valid/c", "TEST/d"):
+        write_class(tmp_path / "y" / place, 2)
+    found = load(tmp_path / "y", tmp_path)
+    assert [len(split.class_names) for _, split in found.splits()] == [2, 1, 1]

@@ -54,9 +54,10 @@ def _load(path: str | os.PathLike[str], kind: str) -> Dataset:
     arrays = read(place)
     found = [name for name in _VALUES if name in arrays]
     if len(found) != 1:
+        names = ", ".join(map(shown, arrays)) or "none"
         raise ValueError(
-            f"{shown(place)} has the arrays {', '.join(arrays) or 'none'}, but needs "
-            "either `features`, which are taken as they are, or `inputs`"
+            f"{shown(place)} has the arrays {names}, but needs either `features`, "
+            "which are taken as they are, or `inputs`"
         )
     if "labels" not in arrays:
         raise ValueError(

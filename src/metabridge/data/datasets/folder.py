@@ -25,6 +25,7 @@ import numpy as np
 from metabridge.data import class_folders, class_splits, copies, dataset, images
 from metabridge.data.class_folders import Classes
 from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.image_table import SPLIT_NAMES
 from metabridge.data.own_images import Options, load_or_build
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.registry import register_dataset
@@ -175,18 +176,19 @@ def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
 
 
 def _split_folders(root: Path) -> list[Path]:
-    """Folders named as splits that themselves hold folders."""
-    names = (*SPLITS, "val")
+    """Folders named as splits, in letters of any size, that themselves hold folders."""
     inside = class_folders.subfolders
-    return [p for p in inside(root, root) if p.name in names and inside(root, p)]
+    found = [p for p in inside(root, root) if p.name.lower() in SPLIT_NAMES]
+    return [folder for folder in found if inside(root, folder)]
 
 
 def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
-    by_split = {"validation" if p.name == "val" else p.name: p for p in folders}
+    by_split = {SPLIT_NAMES[p.name.lower()]: p for p in folders}
     if len(by_split) != len(folders) or set(by_split) != set(SPLITS):
         raise ValueError(
             f"{shown(root)} has the split folders {sorted(p.name for p in folders)}, "
-            "but it needs train, test and one of validation and val, with classes"
+            "but it needs one of each of train, validation (or val, valid, dev) and "
+            "test, with classes; without them it divides the classes itself"
         )
     splits = {split: class_folders.find(root, by_split[split]) for split in SPLITS}
     return class_splits.checked(splits, shown(root))
