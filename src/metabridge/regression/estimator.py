@@ -97,9 +97,8 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle holds: not the learner's functions, which are made anew."""
-        state = dict(super().__getstate__())
-        state.pop("_made", None)
-        return state
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_made"}
 
     def _load_source(self, config: RegressionConfig) -> Source:
         """The tasks that the run was trained on, whose scale is that of its body."""
