@@ -197,9 +197,10 @@ def _split_of_classes(
         wrong = np.flatnonzero(parts != parts[first[codes]])
         if len(wrong):
             row = wrong[0]
+            pair = (quoted(str(parts[r])) for r in (row, first[codes[row]]))
             raise ValueError(
-                f"class {names[codes[row]]!r} is in {quoted(parts[row])} and in "
-                f"{quoted(parts[first[codes[row]]])}: each class must be in one split"
+                f"class {names[codes[row]]!r} is in {' and in '.join(pair)}: each "
+                "class must be in one split"
             )
         return [_known(parts[row]) for row in first]
     if given.shape == classes.shape:

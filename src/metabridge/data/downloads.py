@@ -87,7 +87,7 @@ def check_room(archives: Sequence[Archive], root: Path) -> None:
             f"the folder {shown(root)} cannot be made ({error.strerror}): pass another"
         ) from error
     parts = [root / (archive.name + PARTIAL) for archive in archives]
-    held = sum(part.stat().st_size for part in parts if part.is_file())
+    held = sum(map(_size, parts))
     needed, free = sum(a.size for a in archives) - held, shutil.disk_usage(root).free
     if needed > free:
         raise OSError(
@@ -95,6 +95,14 @@ def check_room(archives: Sequence[Archive], root: Path) -> None:
             f"{shown(root)}, but {format_bytes(free)} are free there: free some space, "
             "or pass another folder"
         )
+
+
+def _size(part: Path) -> int:
+    """Bytes of a file; 0 where none is, or no longer: another process may end one."""
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _known(file: Path, archives: Sequence[Archive]) -> Archive:

@@ -137,7 +137,7 @@ def test_splits_that_share_classes_are_put_together(
     for (_, found), (_, expected) in zip(dataset.splits(), same.splits(), strict=True):
         assert found.class_names == expected.class_names
         assert sorted(map(bytes, found.images)) == sorted(map(bytes, expected.images))
-    assert "parts test, train of" in caplog.text
+    assert "parts 'test', 'train' of" in caplog.text
 
 
 def test_split_json(images: dict[str, np.ndarray], rows: Rows, tmp_path: Path) -> None:
