@@ -16,7 +16,7 @@ from metabridge.files import write_json
 from metabridge.runs.folder import read_result
 from metabridge.similarity import agreement
 from metabridge.similarity.groups import pair_table
-from metabridge.similarity.kept import read_kept
+from metabridge.similarity.kept import read_heads
 
 HEADS = ("learner", "logistic")
 """Adaptations: each learner's own, and a common one on frozen features."""
@@ -84,8 +84,7 @@ def _measure_rung(
     numbers: Numbers = {"depth": rung.depth, "width": rung.width, "heads": {}}
     drawn = {}
     methods, seeds = [run.learner for run in runs], [run.seed for run in runs]
-    for head in HEADS:
-        kept = read_kept(folders, None if head == "learner" else head)
+    for head, kept in read_heads(folders, HEADS):
         table = pair_table([each.evaluation.closed for each in kept])
         drawn[head] = statistics.distances(table, methods, seeds, rung=number)
         accuracies = table.accuracy.mean(1)

@@ -51,7 +51,7 @@ def make_optimizer(config: ResolvedTrain) -> optax.GradientTransformation:
         chain = optax.chain(
             {"sgd": momentum, "adam": adam, "radam": radam}[config.optimizer],
             optax.add_decayed_weights(
-                config.weight_decay, None if config.decay_all else _is_matrix
+                config.weight_decay, None if config.decay_all else _is_weight
             ),
             optax.scale_by_learning_rate(scheduled if varies else learning_rate),
         )
@@ -88,8 +88,8 @@ def rate_factor(config: TrainConfig, count: Any, decay_steps: Any) -> Any:
     return factor
 
 
-def _is_matrix(params: Params) -> Params:
-    """Mask of arrays of two axes or more: no biases, scales of norms, scalars.
+def _is_weight(params: Params) -> Params:
+    """Mask of weights, arrays of two axes or more: no biases, scales, scalars.
 
     Nor learned rates of an inner loop, which have the shapes of what they move.
     """

@@ -111,8 +111,7 @@ def test_heads_on_different_tasks_are_not_compared(
             found = [run._replace(evaluation=own) for run, own in pairs]
         return found
 
-    for module in ("agree", "grid"):
-        monkeypatch.setattr(f"metabridge.similarity.{module}.read_kept", read)
+    monkeypatch.setattr(kept, "read_kept", read)
     with pytest.raises(RunError, match="under learner and logistic on other tasks"):
         compare([tmp_path / "one", tmp_path / "two"], heads=["learner", "logistic"])
 

@@ -240,6 +240,18 @@ CASES = {
     "descending depths": case(
         lambda: list(iterate_depths(x, depths=[8, 2])), "must ascend", "[8, 2]"
     ),
+    "a number for the adaptation of a sweep": case(
+        lambda: theory.depth_sweep(
+            tasks(),
+            tasks(),
+            depths=[1],
+            times=[0.1],
+            adaptation=0.1,
+            inner=theory.gradient_flow("head", time=1.0),
+        ),
+        "`adaptation` must be an inner loop",
+        error="TypeError",
+    ),
     "a number for the inner loop of a kernel": case(
         lambda: theory.gbml_kernel(kernel, tasks(), inner=0.1),
         "`inner` must be an inner loop",

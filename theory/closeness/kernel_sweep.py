@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metabridge.theory.closeness.compare import at_positions, closeness_of, on_positions
-from metabridge.theory.closeness.sweep import InnerAt, check_times, loop_at
+from metabridge.theory.closeness.sweep import InnerAt, check_loop, check_times, loop_at
 from metabridge.theory.closeness.sweep_folder import SweepFolder
 from metabridge.theory.closeness.sweep_result import COLUMNS, FIELDS, Sweep
 from metabridge.theory.kernels.evaluate import evaluate, precomputed
@@ -143,12 +143,15 @@ def sweep(
             f"all {draws} draws would be equal: pass a function of a seed that draws "
             "the tasks, `kernels` with an argument `seed`, or draws=1"
         )
+    theirs = adaptation if gbml_adaptation is None else gbml_adaptation
+    names = ("inner", "adaptation", "gbml_adaptation")
+    for name, loop in zip(names, (inner, adaptation, theirs), strict=True):
+        check_loop(name, loop)
     if times is not None:
         check_times(inner)
     elif not isinstance(inner, Inner):
         raise ValueError("`inner` is a function of a time: pass `times`")
     own = inner.time if isinstance(inner, Inner) and inner.loop == "flow" else math.nan
-    theirs = adaptation if gbml_adaptation is None else gbml_adaptation
     loops = functools.partial(_loops, inner, adaptation, theirs, times is not None)
     grid = _Grid(
         loops,

@@ -164,6 +164,9 @@ def depth_sweeps(
     depths, times = sorted(set(depths)), [float(time) for time in times]
     if not times:
         raise ValueError("`times` is empty: pass at least one")
+    check_loop("inner", inner)
+    for adaptation in adaptations:
+        check_loop("adaptation", adaptation)
     check_times(inner)
     scales = {"last_W_std": last_W_std, "b_std": b_std, "W_std": W_std}
 
@@ -202,6 +205,12 @@ def depth_sweeps(
     return [DepthSweep(*axes, table, fitted_from) for table in tables]
 
 
+def check_loop(name: str, inner: InnerAt) -> None:
+    """Refuse what is neither a loop nor a function of time and depth."""
+    if not callable(inner):
+        check_inner(name, inner)
+
+
 def check_times(inner: InnerAt) -> None:
     """Refuse a loop without a time where times are to vary."""
     if isinstance(inner, Inner) and inner.loop != "flow":
@@ -214,7 +223,5 @@ def check_times(inner: InnerAt) -> None:
 def loop_at(inner: InnerAt, time: float, depth: int | float, *, vary: bool) -> Inner:
     """The loop at a time and depth; one that is given is left, or its time replaced."""
     if not isinstance(inner, Inner):
-        if not callable(inner):
-            check_inner("inner or adaptation", inner)
         return inner(time, depth)
     return dataclasses.replace(inner, time=time) if vary else inner

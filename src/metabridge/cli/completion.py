@@ -41,6 +41,6 @@ def _joined(value: Any) -> Any:
     """Nested lists and dictionaries, with the lines of their texts joined."""
     if isinstance(value, dict):
         return {key: _joined(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_joined(inner) for inner in value)
+    if isinstance(value, list):
+        return [_joined(inner) for inner in value]
     return " ".join(value.split()) if isinstance(value, str) else value

@@ -16,13 +16,13 @@ from metabridge.data.dataset import (
     is_image,
     pixel_statistics,
     run_labels,
+    split_named,
 )
 from metabridge.files import replacing
 from metabridge.output import check_output
 from metabridge.untrusted import quoted, shown
 
 _ABOUT = ("mean", "std", "augmentation")
-_OTHER_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"}
 
 
 def from_arrays(
@@ -103,8 +103,13 @@ def statistics(inputs: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
     mean = total / rows
     squares = [((c.reshape(-1, last) - mean) ** 2).sum(0) for c in _in_float64(inputs)]
     std = np.sqrt(sum(squares, np.zeros(last)) / rows)
+    return tuple(map(float, mean)), tuple(map(float, divisors(mean, std)))
+
+
+def divisors(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Standard deviations to divide by: 1 for what is constant but for rounding."""
     constant = std <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return tuple(map(float, mean)), tuple(map(float, np.where(constant, 1.0, std)))
+    return np.where(constant, 1.0, std)
 
 
 def as_they_are(inputs: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -212,13 +217,9 @@ def _split_of_classes(
 
 
 def _known(split: Any) -> str:
-    name = str(split).strip().lower()
-    name = _OTHER_NAMES.get(name, name)
-    if name not in SPLITS:
-        raise ValueError(
-            f"the split {quoted(str(split))} is none of {', '.join(SPLITS)}"
-        )
-    return name
+    if found := split_named(str(split)):
+        return found
+    raise ValueError(f"the split {quoted(str(split))} is none of {', '.join(SPLITS)}")
 
 
 def _split(

@@ -15,9 +15,19 @@ import numpy as np
 from metabridge.untrusted import is_safe, quoted
 
 SPLITS = ("train", "validation", "test")
+_NAMED = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _CHUNK_BYTES = 1 << 24
 AUGMENTATIONS = ("natural", "crop_flip", "drawing", "none")
 _LONGEST_NAME = 255  # as file systems have it
+
+
+def split_named(name: str) -> str | None:
+    """The split that a name means, in letters of any size; None if it means none."""
+    return _NAMED.get(name.strip().lower())
 
 
 def check_class_name(name: object) -> None:

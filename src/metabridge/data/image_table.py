@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from metabridge.data import class_splits, dataset, images
 from metabridge.data.copies import check_copies
-from metabridge.data.dataset import SPLITS, Dataset, Split
+from metabridge.data.dataset import SPLITS, Dataset, Split, split_named
 from metabridge.data.own_images import Options
 from metabridge.parallel import devices
 from metabridge.units import format_bytes, shortened
@@ -25,12 +25,6 @@ from metabridge.untrusted import parse_json, quoted, shown
 _LOG = logging.getLogger(__name__)
 _IMAGES = ("image", "img", "images", "picture", "photo")
 _LABELS = ("label", "labels", "class", "class_name", "fine_label", "category", "target")
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""What parts of a table and folders of splits may be called, in small letters."""
 
 
 class Row(NamedTuple):
@@ -127,7 +121,7 @@ def _as_splits(parts: Mapping[str, set[str]]) -> dict[str, set[str]] | None:
     """The classes of each split, if the parts are the splits and share none."""
     splits: dict[str, set[str]] = {}
     for part, names in parts.items():
-        splits.setdefault(SPLIT_NAMES.get(part.lower(), part), set()).update(names)
+        splits.setdefault(split_named(part) or part, set()).update(names)
     apart = sum(map(len, splits.values())) == len(set().union(*splits.values()))
     return splits if set(splits) == set(SPLITS) and apart else None
 

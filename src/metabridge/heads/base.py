@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Shaped
 
 from metabridge.masks import Mask, clear_fillers
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+def full_precision(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorate a function whose products are of float32 in full on every device.
 
     By default a GPU rounds the operands of float32 to 10 bits and a TPU to 7, and a
@@ -23,7 +23,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def precise(*args: P.args, **kwargs: P.kwargs) -> R:
+    def precise(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         with jax.default_matmul_precision("highest"):
             return function(*args, **kwargs)
 

@@ -334,10 +334,8 @@ def _test_features(
     if net.batch_norm == "running":
         return jnp.asarray(net.model.apply(variables, inputs, train=False))
     # Training mode is wanted for its statistics alone, without dropout.
-    model = net.model
-    model = model.clone(drop_rate=0.0) if hasattr(model, "drop_rate") else model
     with without_dropout(), masked_batch_norm(mask if batch_stats else None):
-        features, _ = model.apply(
+        features, _ = net.model.apply(
             variables, inputs, train=True, mutable=["batch_stats"]
         )
     return jnp.asarray(features)

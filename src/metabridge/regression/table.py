@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from metabridge.data.arrays import divisors
 from metabridge.regression.tasks import SPLITS, Scale, SplitName, make_task
 from metabridge.types import Task
 from metabridge.units import shortened
@@ -289,6 +290,5 @@ def _given_splits(
 
 def _moments(values: Float[np.ndarray, "N c"]) -> tuple[Any, Any]:
     """Mean and deviation of each column; the deviation of a constant one is 1."""
-    mean, deviation = values.mean(0), values.std(0)
-    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.where(constant, 1.0, deviation)
+    mean = values.mean(0)
+    return mean, divisors(mean, values.std(0))

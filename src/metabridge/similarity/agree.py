@@ -11,7 +11,7 @@ from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.find import find_runs
 from metabridge.similarity.groups import compare_pairs, contrast_methods, pair_table
-from metabridge.similarity.kept import Kept, check_heads, check_same_heads, read_kept
+from metabridge.similarity.kept import Kept, check_heads, read_heads
 from metabridge.similarity.layers import compare_bodies
 
 MOST_RUNS = 200
@@ -68,13 +68,7 @@ def agreement(
         )
     found: dict[str, Any] = {"runs": [], "heads": {}, "cka": {}, "adapted": {}}
     kept: list[Kept] = []
-    for head in heads:
-        before = kept
-        kept = read_kept(
-            folders, None if head == "learner" else head, data_dir=data_dir, tell=tell
-        )
-        if before:
-            check_same_heads(before[0], kept[0], heads=(heads[0], head))
+    for head, kept in read_heads(folders, heads, data_dir=data_dir, tell=tell):
         found["heads"][head] = compare_kept(kept)
     found["runs"] = [
         {

@@ -22,7 +22,7 @@ from metabridge.output import check_output
 from metabridge.parallel.devices import give_back_host_memory
 from metabridge.precision import in_32_bits
 from metabridge.runs.find import find_runs
-from metabridge.similarity.kept import Kept, check_heads, check_same_heads, read_kept
+from metabridge.similarity.kept import check_heads, read_heads
 from metabridge.task_shape import TaskShape, describe
 from metabridge.units import format_accuracy, markdown_table
 
@@ -69,12 +69,7 @@ def head_grid(
             f"there are {len(folders)} finished runs, but a grid has two or more"
         )
     columns, names, about = [], [], {}
-    first: Kept | None = None
-    for head in heads:
-        own = None if head == "learner" else head
-        kept = read_kept(folders, own, data_dir=data_dir, tell=tell)
-        first = first or kept[0]
-        check_same_heads(first, kept[0], heads=(heads[0], head))
+    for _, kept in read_heads(folders, heads, data_dir=data_dir, tell=tell):
         names, about = [run.name for run in kept], kept[0].evaluation.about
         columns.append(np.stack([r.evaluation.closed.outcome.accuracy for r in kept]))
     scores = [[score(accuracies) for accuracies in column] for column in columns]

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,15 +83,33 @@ def read_kept(
     return found
 
 
-def check_same_heads(first: Kept, other: Kept, *, heads: tuple[str, str]) -> None:
-    """Refuse evaluations of one run under two heads that are not of the same tasks."""
-    if same_tasks(first.evaluation, other.evaluation):
-        return
-    raise RunError(
-        f"{first.name} was tested under {heads[0]} and {heads[1]} on other tasks (its "
-        f"{FILE} was made anew with other options): evaluate it with those it was "
-        "trained with, `metabridge evaluate RUN --output RUN/evaluation.json`"
-    )
+def read_heads(
+    folders: Sequence[Path],
+    heads: Sequence[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[str, list[Kept]]]:
+    """Read the kept evaluations of finished runs, head by head, on the same tasks.
+
+    "learner" is what the runs' own tests have; otherwise as `read_kept`.
+
+    Raises:
+      RunError: as of `read_kept`, or heads that have not met the same tasks.
+    """
+    first: Evaluation | None = None
+    for head in heads:
+        own = None if head == "learner" else head
+        kept = read_kept(folders, own, data_dir=data_dir, tell=tell)
+        first = first or kept[0].evaluation
+        if not same_tasks(first, kept[0].evaluation):
+            raise RunError(
+                f"{kept[0].name} was tested under {heads[0]} and {head} on other tasks "
+                f"(its {FILE} was made anew with other options): evaluate it with "
+                "those that it was trained with, `metabridge evaluate RUN --output "
+                "RUN/evaluation.json`"
+            )
+        yield head, kept
 
 
 def name_methods(configs: Sequence[ResolvedConfig]) -> list[str]:

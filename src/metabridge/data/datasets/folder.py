@@ -24,8 +24,7 @@ import numpy as np
 
 from metabridge.data import class_folders, class_splits, copies, dataset, images
 from metabridge.data.class_folders import Classes
-from metabridge.data.dataset import SPLITS, Dataset, Split
-from metabridge.data.image_table import SPLIT_NAMES
+from metabridge.data.dataset import SPLITS, Dataset, Split, split_named
 from metabridge.data.own_images import Options, load_or_build
 from metabridge.data.reading import MAX_PIXELS
 from metabridge.registry import register_dataset
@@ -178,12 +177,11 @@ def _listing_hash(root: Path, splits: dict[str, Classes]) -> str:
 def _split_folders(root: Path) -> list[Path]:
     """Folders named as splits, in letters of any size, that themselves hold folders."""
     inside = class_folders.subfolders
-    found = [p for p in inside(root, root) if p.name.lower() in SPLIT_NAMES]
-    return [folder for folder in found if inside(root, folder)]
+    return [p for p in inside(root, root) if split_named(p.name) and inside(root, p)]
 
 
 def _from_split_folders(root: Path, folders: list[Path]) -> dict[str, Classes]:
-    by_split = {SPLIT_NAMES[p.name.lower()]: p for p in folders}
+    by_split = {split_named(p.name): p for p in folders}
     if len(by_split) != len(folders) or set(by_split) != set(SPLITS):
         raise ValueError(
             f"{shown(root)} has the split folders {sorted(p.name for p in folders)}, "
