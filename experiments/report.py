@@ -6,7 +6,6 @@ The tables in docs/results.md are made with it.
 """
 
 import dataclasses
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import tyro
 
 from metabridge.task_shape import describe
 from metabridge.units import format_accuracy, markdown_table
+from metabridge.untrusted import read_json
 
 _COLUMNS = (
     "algorithm",
@@ -49,7 +49,7 @@ def row(source: Path) -> list[str]:
     path = source / "result.json" if source.is_dir() else source
     if not path.is_file():
         raise ValueError(f"{source} holds no result: there is no {path}")
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_json(path)
     if not isinstance(result, dict) or "algorithm" not in result:
         raise ValueError(f"{path} holds no result of a run or an exported body")
     trained = "train_seconds" in result
